@@ -1,0 +1,88 @@
+"""What a user may use, worked out of their subscriptions: the highest limit wins."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from canuse_server.domain.model import FeatureType, PackageFeature, ResetPeriod, Subscription
+from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
+from canuse_server.domain.subscriptions import Packages, counts_at, next_change_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Entitlement:
+    """What a user may use of one feature, good until `valid_until_ms` (None: until it is replaced).
+
+    `period` is the one that the entitlement was made in. Fixed-length periods roll on from it by themselves; a calendar
+    period ends the entitlement's validity with its own end. `limit` None is unlimited.
+    """
+
+    consumable: bool
+    active: bool
+    limit: int | None
+    overage_enabled: bool
+    reset_period: ResetPeriod
+    period: Period
+    valid_until_ms: int | None
+
+    def period_at(self, now_ms: int) -> Period:
+        """Return the period of a moment within the entitlement's validity."""
+        if self.reset_period in FIXED_LENGTH_MS:
+            return period_at(self.period.start_ms, self.reset_period, now_ms)
+        return self.period
+
+    def past_period(self, start_ms: int) -> Period:
+        """Return the period of fixed length that started at a moment; it may be before the entitlement was made."""
+        return Period(start_ms, start_ms + FIXED_LENGTH_MS[self.reset_period])
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    subscription: Subscription
+    entry: PackageFeature
+
+    def rank(self) -> tuple[bool, int, bool, int, str]:
+        """Order candidates: unlimited, then the higher limit, then overage; the rest only makes the choice stable."""
+        entry, subscription = self.entry, self.subscription
+        return (
+            entry.limit is None,
+            entry.limit or 0,
+            entry.overage_enabled,
+            -subscription.started_at_ms,
+            subscription.token,
+        )
+
+
+def resolve(
+    subscriptions: Iterable[Subscription], packages: Packages, types: Mapping[str, FeatureType], now_ms: int
+) -> dict[str, Entitlement]:
+    """Work out a user's entitlements as of now, by feature id.
+
+    A feature that only subscriptions that do not count list is there too, inactive: what is recorded then still has a
+    period to count in.
+    """
+    by_feature: dict[str, list[_Candidate]] = {}
+    for subscription in subscriptions:
+        for entry in packages[subscription.package_id, subscription.package_version].features:
+            by_feature.setdefault(entry.feature_id, []).append(_Candidate(subscription, entry))
+    return {
+        feature_id: _entitlement(candidates, types[feature_id] == FeatureType.CONSUMABLE, now_ms)
+        for feature_id, candidates in by_feature.items()
+    }
+
+
+def _entitlement(candidates: list[_Candidate], consumable: bool, now_ms: int) -> Entitlement:
+    counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
+    best = max(counting or candidates, key=_Candidate.rank)
+    period = period_at(best.subscription.started_at_ms, best.entry.reset_period, now_ms)
+    changes = [next_change_ms(candidate.subscription, now_ms) for candidate in candidates]
+    if consumable and best.entry.reset_period not in FIXED_LENGTH_MS:
+        changes.append(period.end_ms)
+    return Entitlement(
+        consumable=consumable,
+        active=bool(counting),
+        limit=best.entry.limit,
+        overage_enabled=best.entry.overage_enabled,
+        reset_period=best.entry.reset_period,
+        period=period,
+        valid_until_ms=min((change for change in changes if change is not None), default=None),
+    )

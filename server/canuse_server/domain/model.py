@@ -1,0 +1,137 @@
+"""The things canuse knows: features, packages, users, subscriptions.
+
+Enum members have the numbers of their counterparts in `canuse.v1`; a test holds the two together. Times are
+milliseconds since 1970 in UTC. Amounts are integers of at most `MAX_AMOUNT`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+MAX_AMOUNT = 2**53 - 1
+"""The largest amount: the largest integer up to which Lua's numbers are exact."""
+
+
+class FeatureType(IntEnum):
+    """How a feature is used."""
+
+    BINARY = 1
+    CONSUMABLE = 2
+
+
+class ResetPeriod(IntEnum):
+    """When the count of a feature starts again at zero."""
+
+    NEVER = 1
+    HOUR = 2
+    DAY = 3
+    WEEK = 4
+    MONTH = 5
+    YEAR = 6
+
+
+class PackageType(IntEnum):
+    """What a package is for: a plan of which a user has one at a time, or an addition."""
+
+    BASE = 1
+    ADD_ON = 2
+
+
+class PackageStatus(IntEnum):
+    """Where a package is in its life."""
+
+    DRAFT = 1
+    PUBLISHED = 2
+    ARCHIVED = 3
+
+
+class SubscriptionStatus(IntEnum):
+    """How a subscription stands."""
+
+    ACTIVE = 1
+    TRIALING = 2
+    CANCELLED = 3
+    PAST_DUE = 4
+    UNPAID = 5
+    INCOMPLETE = 6
+    INCOMPLETE_EXPIRED = 7
+
+
+class Reason(IntEnum):
+    """Why access was given (below 10) or refused (from 10 on)."""
+
+    INCLUDED = 1
+    WITHIN_BUDGET = 2
+    UNLIMITED = 3
+    OVERAGE = 4
+    NOT_ENTITLED = 10
+    BUDGET_EXCEEDED = 11
+    SUBSCRIPTION_INACTIVE = 12
+    FEATURE_ARCHIVED = 13
+    USER_DISABLED = 14
+
+    @property
+    def access(self) -> bool:
+        """Whether this is a yes."""
+        return self < Reason.NOT_ENTITLED
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """Something a user may use."""
+
+    id: str
+    type: FeatureType
+    created_at_ms: int
+    name: str = ""
+    unit_label: str = ""
+    unit_label_plural: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    archived: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFeature:
+    """What a package gives of one feature. `limit` None is unlimited."""
+
+    feature_id: str
+    limit: int | None = None
+    reset_period: ResetPeriod = ResetPeriod.NEVER
+    overage_enabled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One version of a list of features, with what a subscriber gets of each."""
+
+    id: str
+    created_at_ms: int
+    name: str = ""
+    type: PackageType = PackageType.BASE
+    features: tuple[PackageFeature, ...] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    status: PackageStatus = PackageStatus.DRAFT
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A user on one version of one package. `token` names it among the user's subscriptions."""
+
+    token: str
+    package_id: str
+    package_version: int
+    status: SubscriptionStatus
+    started_at_ms: int
+    trial_end_ms: int | None = None
+    cancel_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What people want to know about a user; nothing is decided by it."""
+
+    name: str = ""
+    email: str = ""
+    billing_id: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
