@@ -1,0 +1,66 @@
+"""The catalogue in the server's memory: features are looked up for every call, and published versions never change."""
+
+import asyncio
+from collections.abc import Iterable
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from canuse_server.domain.model import Feature, Package
+from canuse_server.store.catalog import CatalogStore
+from canuse_server.store.errors import StoreError
+from canuse_server.store.keys import Keys
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 1.0
+"""How old what is in memory can become where a message about a change is lost."""
+
+
+class CatalogCache:
+    """Features by id and published packages by id and version."""
+
+    def __init__(self, catalog: CatalogStore, admin: Redis, keys: Keys) -> None:
+        self._catalog = catalog
+        self._admin = admin
+        self._keys = keys
+        self._version = -1
+        self.features: dict[str, Feature] = {}
+        self.packages: dict[tuple[str, int], Package] = {}
+
+    async def refresh(self) -> None:
+        """Read all features again if the catalogue has changed."""
+        version = await self._catalog.version()
+        if version != self._version:
+            self.features = {feature.id: feature for feature in await self._catalog.features()}
+            # Only now: what changed while the features were read is read again the next time.
+            self._version = version
+
+    async def find_feature(self, feature_id: str) -> Feature | None:
+        """Return a feature from memory, or else from the store: another server may have made it a moment ago."""
+        feature = self.features.get(feature_id) or await self._catalog.feature(feature_id)
+        if feature is not None:
+            self.features[feature_id] = feature
+        return feature
+
+    async def load_packages(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Have published versions of packages, and the features they list, in memory."""
+        missing = [version for version in wanted if version not in self.packages]
+        for package in await self._catalog.package_versions(missing) if missing else ():
+            for entry in package.features:
+                await self.find_feature(entry.feature_id)
+            self.packages[package.id, package.version] = package
+
+    async def follow(self) -> None:
+        """Keep what is in memory fresh: at once when told of a change, and by the version number once a second."""
+        while True:
+            try:
+                async with self._admin.pubsub() as messages:
+                    await messages.subscribe(self._keys.catalog_channel)
+                    while True:
+                        await self.refresh()
+                        await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
+            except (RedisError, OSError, StoreError) as error:
+                log.warning("the catalogue may be out of date", cause=str(error))
+                await asyncio.sleep(POLL_SECONDS)

@@ -1,0 +1,105 @@
+"""The store as the rest of canuse sees it: trips on the shared connection, scripts, time, and redis-py for the rest."""
+
+from typing import Final, cast
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from canuse_server.store.connection import PipelinedConnection
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.lua import ALL, Script
+from canuse_server.store.replies import NoScriptError, check, pack
+from canuse_server.store.usage import Trip
+
+TIME: Final = pack(("TIME",))
+
+
+def time_ms(reply: object) -> int:
+    """Read Redis's `TIME` in milliseconds."""
+    seconds, microseconds = cast("list[bytes]", check(reply))
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+class Store:
+    """Redis or Valkey. `manual_now_ms` None: its own clock holds; else the manual clock's time, which stands still."""
+
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        self.endpoint = endpoint
+        self.timeout_seconds = timeout_seconds
+        self.manual_now_ms: int | None = None
+        self.admin: Redis = endpoint.admin(timeout_seconds)
+        self._connection = PipelinedConnection(endpoint, timeout_seconds)
+
+    @property
+    def manual_now(self) -> str:
+        """The time that scripts are to take, or empty for Redis's own."""
+        return "" if self.manual_now_ms is None else str(self.manual_now_ms)
+
+    async def load_scripts(self) -> None:
+        """Make every script known to the server."""
+        for script in ALL:
+            await self._load(script)
+
+    async def call(self, *commands: tuple[str | bytes, ...]) -> tuple[list[object], int]:
+        """Return the replies to commands that only read, or do no harm when repeated, and the time just before.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+        """
+        packed = b"".join(map(pack, commands))
+        if self.manual_now_ms is not None:
+            replies = await self._connection.execute(packed, len(commands), writes=False)
+            return [check(reply) for reply in replies], self.manual_now_ms
+        now, *replies = await self._connection.execute(TIME + packed, len(commands) + 1, writes=False)
+        return [check(reply) for reply in replies], time_ms(now)
+
+    async def travel(self, trip: Trip) -> tuple[object, int]:
+        """Make a trip of the hot path: return the reply, and for a reading one the time just before (else 0).
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        if trip.script is None:
+            (reply,), now_ms = await self.call(trip.command)
+            return reply, now_ms
+        return await self._write(trip.command, trip.script), 0
+
+    async def run(self, script: Script, keys: list[str], *arguments: str | bytes) -> object:
+        """Run a script that writes and return its reply.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        return await self._write(("EVALSHA", script.sha, str(len(keys)), *keys, *arguments), script)
+
+    async def now_ms(self) -> int:
+        """Return the time: Redis's, or the manual clock's."""
+        if self.manual_now_ms is not None:
+            return self.manual_now_ms
+        return (await self.call())[1]
+
+    async def _write(self, command: tuple[str | bytes, ...], script: Script) -> object:
+        packed = pack(command)
+        try:
+            return check((await self._connection.execute(packed, 1, writes=True))[0])
+        except NoScriptError:
+            # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
+            await self._load(script)
+            return check((await self._connection.execute(packed, 1, writes=True))[0])
+
+    async def _load(self, script: Script) -> None:
+        packed = pack(("SCRIPT", "LOAD", script.source))
+        check((await self._connection.execute(packed, 1, writes=False))[0])
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._connection.close()
+        await self.admin.aclose()
+
+
+def unavailable(error: RedisError | OSError) -> StoreUnavailableError:
+    """Say in our words that redis-py could not do something that only reads, or that may be repeated."""
+    return StoreUnavailableError(f"{type(error).__name__}: {error}")

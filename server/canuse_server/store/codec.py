@@ -1,0 +1,49 @@
+"""What is kept of the catalogue and of profiles: JSON, so that a person can read it with redis-cli."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from canuse_server.domain.model import (
+    Feature,
+    FeatureType,
+    Package,
+    PackageFeature,
+    PackageStatus,
+    PackageType,
+    Profile,
+    ResetPeriod,
+)
+
+
+def encode(item: Feature | Package | Profile) -> bytes:
+    """Return an item as it is kept: fields that hold nothing are left out."""
+    fields = {name: value for name, value in asdict(item).items() if value not in ("", None, {}, False)}
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def decode_feature(value: bytes) -> Feature:
+    """Read a feature."""
+    fields = _fields(value)
+    return Feature(**{**fields, "type": FeatureType(fields["type"])})
+
+
+def decode_package(value: bytes) -> Package:
+    """Read a package."""
+    fields = _fields(value)
+    features = tuple(
+        PackageFeature(**{**entry, "reset_period": ResetPeriod(entry["reset_period"])}) for entry in fields["features"]
+    )
+    enums = {"type": PackageType(fields["type"]), "status": PackageStatus(fields["status"])}
+    return Package(**{**fields, "features": features, **enums})
+
+
+def decode_profile(value: bytes) -> Profile:
+    """Read a profile."""
+    return Profile(**_fields(value))
+
+
+def _fields(value: bytes) -> Mapping[str, Any]:
+    fields: Mapping[str, Any] = json.loads(value)
+    return fields

@@ -1,0 +1,170 @@
+"""One auto-pipelining connection: what all calls of one tick of the event loop send leaves in one write.
+
+Replies come in the order of the commands, so the waiters stand in a queue. The queue never slips: a waiter that has
+been cancelled still takes its replies, and a connection that breaks fails every waiter on it.
+"""
+
+import asyncio
+from collections import deque
+from typing import cast
+
+import hiredis
+
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.replies import check
+
+READ_BYTES = 1 << 18
+
+
+class _Waiter:
+    """A call that waits for a number of replies."""
+
+    __slots__ = ("future", "missing", "replies", "sent", "writes")
+
+    def __init__(self, future: "asyncio.Future[list[object]]", count: int, writes: bool) -> None:
+        self.future = future
+        self.missing = count
+        self.replies: list[object] = []
+        self.writes = writes
+        self.sent = False
+
+    def fail(self, cause: str) -> None:
+        if self.future.done():
+            return
+        lost = self.writes and self.sent
+        self.future.set_exception(OutcomeUnknownError(cause) if lost else StoreUnavailableError(cause))
+
+
+class _Wire(asyncio.Protocol):
+    """The socket of one connection, with the queue of those who wait on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+        self._waiters: deque[_Waiter] = deque()
+        self._buffer: list[bytes] = []
+        self._unsent: list[_Waiter] = []
+        self._transport: asyncio.Transport | None = None
+        self.open = True
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def send(self, packed: bytes, count: int, *, writes: bool) -> "asyncio.Future[list[object]]":
+        """Queue packed commands that will have `count` replies."""
+        if not self.open:
+            raise StoreUnavailableError("the connection to the store broke before anything was sent")
+        waiter = _Waiter(self._loop.create_future(), count, writes)
+        self._waiters.append(waiter)
+        if not self._buffer:
+            self._loop.call_soon(self._flush)
+        self._buffer.append(packed)
+        self._unsent.append(waiter)
+        return waiter.future
+
+    def _flush(self) -> None:
+        if not self.open or self._transport is None:
+            return
+        for waiter in self._unsent:
+            waiter.sent = True
+        self._transport.write(b"".join(self._buffer))
+        self._buffer.clear()
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not _NOT_ENOUGH:
+                waiter = self._waiters[0]
+                waiter.replies.append(reply)
+                waiter.missing -= 1
+                if not waiter.missing:
+                    self._waiters.popleft()
+                    if not waiter.future.done():
+                        waiter.future.set_result(waiter.replies)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.close(f"the store sent what is no reply: {error}")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(f"the connection to the store broke: {exc or 'closed by the store'}")
+
+    def close(self, cause: str) -> None:
+        """Break the connection off and fail whoever waits on it."""
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiters:
+            self._waiters.popleft().fail(cause)
+
+
+_NOT_ENOUGH = object()
+
+
+class PipelinedConnection:
+    """A connection that connects when it is needed, also after it broke, shared by all calls of an event loop."""
+
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        self._timeout_seconds = timeout_seconds
+        self._wire: _Wire | None = None
+        self._connecting: asyncio.Task[_Wire] | None = None
+
+    async def execute(self, packed: bytes, count: int, *, writes: bool) -> list[object]:
+        """Send packed commands and return their `count` replies, errors among them as values.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
+        """
+        wire = self._wire
+        if wire is None or not wire.open:
+            wire = await self._connect()
+        future = wire.send(packed, count, writes=writes)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await future
+        except TimeoutError:
+            # Replies come in order, so whoever waits on this connection waits in vain as well.
+            cause = f"the store did not answer in {self._timeout_seconds} s"
+            wire.close(cause)
+            if writes:
+                raise OutcomeUnknownError(cause) from None
+            raise StoreUnavailableError(cause) from None
+
+    async def _connect(self) -> _Wire:
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._open())
+            self._connecting.add_done_callback(self._connected)
+        # A caller that is cancelled leaves the attempt to the others that wait for it.
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, task: "asyncio.Task[_Wire]") -> None:
+        self._connecting = None
+        if not task.cancelled() and task.exception() is None:
+            self._wire = task.result()
+
+    async def _open(self) -> _Wire:
+        endpoint, loop = self._endpoint, asyncio.get_running_loop()
+        wire = _Wire(loop)
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                if endpoint.path is not None:
+                    await loop.create_unix_connection(lambda: wire, endpoint.path)
+                else:
+                    await loop.create_connection(lambda: wire, endpoint.host, endpoint.port, ssl=endpoint.tls)
+                if endpoint.greeting_replies:
+                    greeted = wire.send(endpoint.greeting, endpoint.greeting_replies, writes=False)
+                    for reply in await greeted:
+                        check(reply)
+        except (OSError, TimeoutError, StoreError) as error:
+            wire.close("it was not let in")
+            raise StoreUnavailableError(f"no connection to the store at {endpoint.address}: {error}") from error
+        return wire
+
+    def close(self) -> None:
+        """Break the connection off; the next call would connect again."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.close("canuse is stopping")

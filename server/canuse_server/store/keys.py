@@ -1,0 +1,66 @@
+"""The names of all keys.
+
+Every key that one decision touches carries the user's bucket as its Cluster hash tag, so that the decision is one
+script on one node. No key or field holds two ids that callers choose: user `a:b` with feature `c` is never user `a`
+with feature `b:c`.
+"""
+
+from typing import Final
+from zlib import crc32
+
+BUCKETS: Final = 1024
+"""How many groups the users are spread over: the most nodes that a deployment can grow to."""
+
+SCHEMA: Final = "canuse:schema"
+CLOCK: Final = "canuse:clock"
+
+
+def bucket_of(user_id: str) -> int:
+    """Return the bucket of a user: a stable hash of the id."""
+    return crc32(user_id.encode()) % BUCKETS
+
+
+class Keys:
+    """The keys of one environment, `live` or `test`."""
+
+    def __init__(self, environment: str) -> None:
+        self.environment = environment
+        self._buckets = [f"canuse:{environment}:{{b{bucket:04d}}}:" for bucket in range(BUCKETS)]
+        catalog = f"canuse:{environment}:{{catalog}}:"
+        self.features = catalog + "features"
+        self.feature_ids = catalog + "feature_ids"
+        self.packages = catalog + "packages"
+        self.package_ids = catalog + "package_ids"
+        self.package_versions = catalog + "package_versions"
+        self.catalog_version = catalog + "version"
+        self.catalog_channel = f"canuse:{environment}:catalog"
+
+    def user(self, user_id: str) -> str:
+        """Return the hash that holds all a decision needs: meta, entitlements, counters; and the subscriptions."""
+        return f"{self._buckets[crc32(user_id.encode()) % BUCKETS]}u:{user_id}"
+
+    def profile(self, user_id: str) -> str:
+        """Return the string that holds a user's name and the like; there is none where all of it is empty."""
+        return f"{self._buckets[bucket_of(user_id)]}p:{user_id}"
+
+    def history(self, user_id: str) -> str:
+        """Return the hash of a user's past periods, a field a feature."""
+        return f"{self._buckets[bucket_of(user_id)]}h:{user_id}"
+
+    def dedupe(self, user_id: str) -> tuple[str, str]:
+        """Return the two hashes that hold what was answered under the user's idempotency keys."""
+        prefix = self._buckets[bucket_of(user_id)]
+        return f"{prefix}d0:{user_id}", f"{prefix}d1:{user_id}"
+
+    def users(self, bucket: int) -> str:
+        """Return the set of the ids of a bucket's users."""
+        return f"{self._buckets[bucket]}users"
+
+    def ledger(self, bucket: int) -> str:
+        """Return the stream of a bucket's usage events."""
+        return f"{self._buckets[bucket]}ledger"
+
+    @staticmethod
+    def package_version(package_id: str, version: int) -> str:
+        """Return the field of `package_versions` that holds one published version."""
+        return f"{version}:{package_id}"

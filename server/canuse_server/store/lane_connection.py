@@ -1,0 +1,96 @@
+"""A blocking connection for one thread that sends whole batches: many commands in one write, their replies in order."""
+
+import socket
+from typing import Final
+
+import hiredis
+
+from canuse_server.store.connection import READ_BYTES
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import StoreError, StoreUnavailableError
+from canuse_server.store.replies import check
+
+_NOT_ENOUGH: Final = object()
+
+
+class LaneConnection:
+    """One connection of one thread. After an error it is closed; `connect` opens a new one."""
+
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        self._timeout_seconds = timeout_seconds
+        self._socket: socket.socket | None = None
+        self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+
+    def connect(self) -> None:
+        """Connect unless it is connected.
+
+        Raises:
+            StoreUnavailableError: the store does not answer or does not let us in.
+        """
+        if self._socket is not None:
+            return
+        try:
+            self._socket = self._open()
+            self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+            if self._endpoint.greeting_replies:
+                self._socket.sendall(self._endpoint.greeting)
+                for _ in range(self._endpoint.greeting_replies):
+                    check(self.receive())
+        except (OSError, StoreError) as error:
+            self.close()
+            address = self._endpoint.address
+            raise StoreUnavailableError(f"no connection to the store at {address}: {error}") from error
+
+    def _open(self) -> socket.socket:
+        endpoint = self._endpoint
+        if endpoint.path is not None:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.settimeout(self._timeout_seconds)
+            connection.connect(endpoint.path)
+            return connection
+        connection = socket.create_connection((endpoint.host, endpoint.port), self._timeout_seconds)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if endpoint.tls is not None:
+            return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
+        return connection
+
+    def send(self, packed: bytes) -> None:
+        """Send packed commands.
+
+        Raises:
+            OSError: the connection broke; some of them may have been sent.
+        """
+        assert self._socket is not None
+        self._socket.sendall(packed)
+
+    def receive(self) -> object:
+        """Return the next reply; an error that the store answered is a value.
+
+        Raises:
+            OSError: the connection broke or the store took too long; no further reply will come.
+        """
+        assert self._socket is not None
+        while (reply := self._reader.gets()) is _NOT_ENOUGH:
+            data = self._socket.recv(READ_BYTES)
+            if not data:
+                raise ConnectionResetError("closed by the store")
+            self._reader.feed(data)
+        return reply
+
+    def is_stale(self) -> bool:
+        """Whether the store has closed a connection that is idle now, so that nothing should be sent on it."""
+        if self._socket is None:
+            return False
+        try:
+            return self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError:
+            return True
+
+    def close(self) -> None:
+        """Close it; what was under way is lost."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

@@ -1,0 +1,38 @@
+"""The scripts: one `.lua` file each, joined with the fragments that it includes."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+_INCLUDE: Final = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script with the digest that `EVALSHA` knows it by."""
+
+    name: str
+    source: str
+    sha: str
+
+
+def _read(path: str) -> str:
+    return (files("canuse_server.store") / "scripts" / path).read_text(encoding="utf-8")
+
+
+@cache
+def load(name: str) -> Script:
+    """Read a script, fragments put in place of the lines `-- include: <name>`."""
+    source = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua").rstrip(), _read(f"{name}.lua"))
+    return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+RECORD_USAGE: Final = load("record_usage")
+APPLY_USER: Final = load("apply_user")
+DELETE_USER: Final = load("delete_user")
+PUT_CATALOG: Final = load("put_catalog")
+ADVANCE_CLOCK: Final = load("advance_clock")
+ALL: Final = (RECORD_USAGE, APPLY_USER, DELETE_USER, PUT_CATALOG, ADVANCE_CLOCK)

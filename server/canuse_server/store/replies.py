@@ -1,0 +1,56 @@
+"""Commands as bytes, and what a reply that is an error means."""
+
+from typing import Any, Final, cast
+
+import hiredis
+
+from canuse_server.store.errors import StoreError, StoreUnavailableError
+
+REFUSALS: Final = frozenset(
+    {
+        "LOADING",
+        "READONLY",
+        "OOM",
+        "BUSY",
+        "MISCONF",
+        "MASTERDOWN",
+        "NOREPLICAS",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "UNKILLABLE",
+        "NOAUTH",
+        "NOPERM",
+        "WRONGPASS",
+    }
+)
+"""First words of errors with which a server refuses before it has written anything."""
+
+
+class NoScriptError(StoreError):
+    """The server does not know the script: load it and repeat, since nothing was run."""
+
+
+def pack(command: tuple[str | bytes, ...]) -> bytes:
+    """Return a command as it goes over the wire."""
+    # hiredis declares a tuple of one element, and takes any number.
+    return cast("bytes", hiredis.pack_command(cast("Any", command)))
+
+
+def check(reply: object) -> object:
+    """Return a reply, or raise what it means.
+
+    Raises:
+        NoScriptError: the script has to be loaded first.
+        StoreUnavailableError: the server refuses to work now, and has written nothing.
+        StoreError: any other error; it is a defect of canuse, or of the server's set-up.
+    """
+    if not isinstance(reply, hiredis.ReplyError):
+        return reply
+    text = str(reply)
+    word = text.partition(" ")[0]
+    if word == "NOSCRIPT":
+        raise NoScriptError(text)
+    # A full server answers a new connection with "ERR max number of clients reached".
+    if word in REFUSALS or "max number of clients" in text:
+        raise StoreUnavailableError(text)
+    raise StoreError(text)

@@ -1,0 +1,157 @@
+"""Users: one hash each with all that a decision needs, and a few keys beside it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+from canuse_server.domain.decision import Counter
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import Profile, Subscription
+from canuse_server.domain.settlement import Settlement
+from canuse_server.store import layout
+from canuse_server.store.client import Store
+from canuse_server.store.codec import decode_profile, encode
+from canuse_server.store.errors import ConflictError
+from canuse_server.store.keys import BUCKETS, Keys, bucket_of
+from canuse_server.store.layout import Meta, PastPeriod
+from canuse_server.store.lua import APPLY_USER, DELETE_USER
+
+PAGE_BUCKETS = 64
+"""How many buckets a listing reads at a time while it fills a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """A user's hash, read at `now_ms`."""
+
+    user_id: str
+    now_ms: int
+    raw_meta: bytes
+    meta: Meta
+    subscriptions: tuple[Subscription, ...]
+    entitlements: Mapping[str, Entitlement]
+    counters: Mapping[str, Counter]
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What to replace of a user. `raw_meta` is what it was read with; empty: there must be no such user."""
+
+    user_id: str
+    raw_meta: bytes
+    meta: Meta
+    profile: Profile | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    entitlements: Mapping[str, Entitlement] = field(default_factory=dict)
+    removed_entitlements: Iterable[str] = ()
+    settlements: Iterable[Settlement] = ()
+
+
+class Users:
+    """The users of one environment."""
+
+    def __init__(self, store: Store, keys: Keys, past_periods_kept: int) -> None:
+        self._store = store
+        self._keys = keys
+        self._past_periods_kept = past_periods_kept
+
+    async def read(self, user_id: str) -> UserState | None:
+        """Return a user's hash, or None if there is no such user."""
+        (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
+        items = cast("list[bytes]", reply)
+        fields = dict(zip(items[::2], items[1::2], strict=True))
+        raw_meta = fields.pop(layout.META_FIELD, None)
+        if raw_meta is None:
+            return None
+        subscriptions: list[Subscription] = []
+        entitlements: dict[str, Entitlement] = {}
+        counters: dict[str, Counter] = {}
+        for name, value in fields.items():
+            prefix, key = name[:2], name[2:].decode()
+            if prefix == layout.ENTITLEMENT_PREFIX:
+                entitlements[key] = layout.unpack_entitlement(value)
+            elif prefix == layout.COUNTER_PREFIX:
+                counters[key] = layout.unpack_counter(value)
+            elif prefix == layout.SUBSCRIPTION_PREFIX:
+                subscriptions.append(layout.unpack_subscription(key, value))
+        subscriptions.sort(key=lambda subscription: (subscription.started_at_ms, subscription.token))
+        meta = Meta.unpack(raw_meta)
+        return UserState(user_id, now_ms, raw_meta, meta, tuple(subscriptions), entitlements, counters)
+
+    async def apply(self, change: UserChange) -> None:
+        """Make a change in one step.
+
+        Raises:
+            ConflictError: the user has changed since it was read; nothing was written.
+        """
+        keys, user_id = self._keys, change.user_id
+        sets: list[str | bytes] = []
+        for feature_id, entitlement in change.entitlements.items():
+            sets += (f"e:{feature_id}", layout.pack_entitlement(entitlement))
+        for subscription in change.subscriptions:
+            sets += (f"s:{subscription.token}", layout.pack_subscription(subscription))
+        removals = [f"e:{feature_id}" for feature_id in change.removed_entitlements]
+        settlements = [_settlement_arguments(settlement) for settlement in change.settlements]
+        applied = await self._store.run(
+            APPLY_USER,
+            [keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id), keys.history(user_id)],
+            *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
+            *(str(self._past_periods_kept), str(len(sets) // 2), *sets),
+            *(str(len(removals)), *removals),
+            *(str(len(settlements)), *(argument for arguments in settlements for argument in arguments)),
+        )
+        if not applied:
+            raise ConflictError
+
+    async def describe(self, user_ids: list[str]) -> list[tuple[Meta, Profile] | None]:
+        """Return what is known of some users besides what they may use; None for those that there are not."""
+        commands: list[tuple[str | bytes, ...]] = []
+        for user_id in user_ids:
+            commands += [("HGET", self._keys.user(user_id), "m"), ("GET", self._keys.profile(user_id))]
+        replies = cast("list[bytes | None]", (await self._store.call(*commands))[0])
+        return [
+            None if meta is None else (Meta.unpack(meta), decode_profile(profile) if profile else Profile())
+            for meta, profile in zip(replies[::2], replies[1::2], strict=True)
+        ]
+
+    async def page(self, after: tuple[int, str], size: int) -> list[str]:
+        """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""
+        bucket, last = after
+        found: list[str] = []
+        while bucket < BUCKETS and len(found) < size:
+            buckets = range(bucket, min(bucket + PAGE_BUCKETS, BUCKETS))
+            replies, _ = await self._store.call(*(("SMEMBERS", self._keys.users(number)) for number in buckets))
+            for number, members in zip(buckets, replies, strict=True):
+                ids = sorted(member.decode() for member in cast("list[bytes]", members))
+                found += [user_id for user_id in ids if number > after[0] or user_id > last]
+            bucket = buckets.stop
+        return found[:size]
+
+    async def past_periods(self, user_id: str, feature_id: str) -> list[PastPeriod]:
+        """Return the past periods of one feature, newest first."""
+        (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
+        return PastPeriod.unpack_all(cast("bytes", value)) if value else []
+
+    async def delete(self, user_id: str) -> bool:
+        """Erase a user, but for the events in the ledger; return whether there was one."""
+        keys = self._keys
+        beside = [keys.profile(user_id), keys.history(user_id), *keys.dedupe(user_id)]
+        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside]
+        return bool(await self._store.run(DELETE_USER, names, user_id))
+
+
+def _profile_argument(profile: Profile | None) -> bytes:
+    if profile is None:
+        return b""
+    return b"D" if profile == Profile() else b"S" + encode(profile)
+
+
+def _settlement_arguments(settlement: Settlement) -> tuple[str, ...]:
+    feature_id, start_ms, length_ms, budget, new_start_ms = settlement
+    return (
+        feature_id,
+        str(start_ms),
+        str(length_ms),
+        "-1" if budget is None else str(budget),
+        "" if new_start_ms is None else str(new_start_ms),
+    )
