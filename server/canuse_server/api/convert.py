@@ -1,0 +1,103 @@
+"""Between the domain's things and the API's messages."""
+
+from typing import cast
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse.v1 import catalog_service_pb2 as catalog
+from canuse.v1 import subscription_service_pb2 as subscription
+from canuse.v1 import user_service_pb2 as user
+from canuse.v1.consumption_pb2 import Consumption
+from canuse_server.api import subscription_ids
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import Feature, Package, Profile, Subscription
+from canuse_server.domain.periods import Period
+from canuse_server.domain.subscriptions import status_at
+from canuse_server.store.layout import Meta
+
+
+def timestamp(time_ms: int) -> Timestamp:
+    """Return a time in milliseconds as a message."""
+    seconds, milliseconds = divmod(time_ms, 1000)
+    return Timestamp(seconds=seconds, nanos=milliseconds * 1_000_000)
+
+
+def optional_timestamp(time_ms: int | None) -> Timestamp | None:
+    """Return a time as a message, or None where there is none."""
+    return None if time_ms is None else timestamp(time_ms)
+
+
+def consumption(entitlement: Entitlement, period: Period, used: int) -> Consumption:
+    """Return the counts of a period."""
+    budget = entitlement.limit
+    return Consumption(
+        used=used,
+        budget=budget,
+        remaining=None if budget is None else max(0, budget - used),
+        overage_enabled=entitlement.overage_enabled,
+        period_start=timestamp(period.start_ms),
+        resets_at=optional_timestamp(period.end_ms),
+    )
+
+
+def feature_message(feature: Feature) -> catalog.Feature:
+    """Return a feature as a message."""
+    return catalog.Feature(
+        id=feature.id,
+        name=feature.name,
+        type=cast("catalog.FeatureType.ValueType", int(feature.type)),
+        unit_label=feature.unit_label,
+        unit_label_plural=feature.unit_label_plural,
+        metadata=feature.metadata,
+        archived=feature.archived,
+        created_at=timestamp(feature.created_at_ms),
+    )
+
+
+def package_message(package: Package) -> catalog.Package:
+    """Return a package as a message."""
+    return catalog.Package(
+        id=package.id,
+        name=package.name,
+        type=cast("catalog.PackageType.ValueType", int(package.type)),
+        features=[
+            catalog.PackageFeature(
+                feature_id=entry.feature_id,
+                limit=entry.limit,
+                reset_period=cast("catalog.ResetPeriod.ValueType", int(entry.reset_period)),
+                overage_enabled=entry.overage_enabled,
+            )
+            for entry in package.features
+        ],
+        metadata=package.metadata,
+        status=cast("catalog.PackageStatus.ValueType", int(package.status)),
+        version=package.version,
+        created_at=timestamp(package.created_at_ms),
+    )
+
+
+def user_message(user_id: str, meta: Meta, profile: Profile) -> user.User:
+    """Return a user as a message."""
+    return user.User(
+        id=user_id,
+        name=profile.name,
+        email=profile.email,
+        billing_id=profile.billing_id,
+        metadata=profile.metadata,
+        disabled=meta.disabled,
+        created_at=timestamp(meta.created_at_ms),
+    )
+
+
+def subscription_message(user_id: str, item: Subscription, now_ms: int) -> subscription.Subscription:
+    """Return a subscription as it stands at a moment as a message."""
+    return subscription.Subscription(
+        id=subscription_ids.encode(user_id, item.token),
+        user_id=user_id,
+        package_id=item.package_id,
+        package_version=item.package_version,
+        status=cast("subscription.SubscriptionStatus.ValueType", int(status_at(item, now_ms))),
+        started_at=timestamp(item.started_at_ms),
+        trial_end=optional_timestamp(item.trial_end_ms),
+        cancel_at=optional_timestamp(item.cancel_at_ms),
+    )

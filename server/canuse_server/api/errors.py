@@ -1,0 +1,160 @@
+"""The error table: every error that leaves the server is made from it. docs/errors.md repeats it; a test compares."""
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import StatusCode
+
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+
+DOMAIN: Final = "canuse"
+DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+class ErrorSpec(NamedTuple):
+    """An error's status and what a caller should do about it."""
+
+    status: StatusCode
+    advice: str
+
+
+class ErrorReason(Enum):
+    """Every reason with which a call fails."""
+
+    INVALID_FIELD = ErrorSpec(StatusCode.INVALID_ARGUMENT, "Correct the fields named in the details.")
+    USER_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the user.")
+    FEATURE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the feature.")
+    PACKAGE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the package.")
+    SUBSCRIPTION_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: use one that the server gave.")
+    USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the user.")
+    FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the feature.")
+    PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the package.")
+    EVENT_ID_REUSED = ErrorSpec(StatusCode.ALREADY_EXISTS, "Send other content with an event id of its own.")
+    FEATURE_NOT_CONSUMABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Only ask CanUse about a binary feature.")
+    TOTAL_OUT_OF_RANGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use less: totals end at 2^53 - 1.")
+    PACKAGE_NOT_PUBLISHED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Publish the package, or take another.")
+    PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave it, or create another package.")
+    PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
+    FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave the feature out of new packages.")
+    SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
+    NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
+    STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
+    OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat with the same event id: it counts at most once.")
+    INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it: it is a defect of canuse.")
+
+    @property
+    def status(self) -> StatusCode:
+        """The gRPC status that goes with the reason."""
+        return self.value.status
+
+
+class ApiError(Exception):
+    """A call's failure, with what the caller is told. `metadata` holds the ids involved."""
+
+    def __init__(
+        self,
+        reason: ErrorReason,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        violations: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.violations = violations
+
+    @property
+    def code(self) -> int:
+        """The number of the gRPC status."""
+        number: int = self.reason.status.value[0]
+        return number
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the details as they go over the wire."""
+        info = ErrorInfo(reason=self.reason.name, domain=DOMAIN, metadata=self.metadata)
+        status = Status(code=self.code, message=self.message, details=[_any(info)])
+        if self.violations:
+            violations = [BadRequest.FieldViolation(field=field, description=text) for field, text in self.violations]
+            status.details.append(_any(BadRequest(field_violations=violations)))
+        return ((DETAILS_KEY, status.SerializeToString()),)
+
+
+def _any(message: ErrorInfo | BadRequest) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed
+
+
+def invalid(violations: Sequence[tuple[str, str]]) -> ApiError:
+    """Return the error for bad fields: pairs of a field's path and what is wrong with it."""
+    message = "; ".join(f"{field}: {text}" for field, text in violations)
+    return ApiError(ErrorReason.INVALID_FIELD, message, violations=violations)
+
+
+def user_not_found(user_id: str) -> ApiError:
+    """Return the error for an unknown user."""
+    return ApiError(ErrorReason.USER_NOT_FOUND, f"there is no user {user_id!r}", {"user_id": user_id})
+
+
+def feature_not_found(feature_id: str) -> ApiError:
+    """Return the error for an unknown feature."""
+    return ApiError(ErrorReason.FEATURE_NOT_FOUND, f"there is no feature {feature_id!r}", {"feature_id": feature_id})
+
+
+def package_not_found(package_id: str) -> ApiError:
+    """Return the error for an unknown package."""
+    return ApiError(ErrorReason.PACKAGE_NOT_FOUND, f"there is no package {package_id!r}", {"package_id": package_id})
+
+
+def subscription_not_found(subscription_id: str) -> ApiError:
+    """Return the error for an unknown subscription."""
+    return ApiError(
+        ErrorReason.SUBSCRIPTION_NOT_FOUND,
+        f"there is no subscription {subscription_id!r}",
+        {"subscription_id": subscription_id},
+    )
+
+
+def not_consumable(feature_id: str) -> ApiError:
+    """Return the error for counting a feature that is on or off."""
+    return ApiError(
+        ErrorReason.FEATURE_NOT_CONSUMABLE,
+        f"feature {feature_id!r} is binary: it is on or off, and has nothing to count",
+        {"feature_id": feature_id},
+    )
+
+
+def event_id_reused(user_id: str, event_id: str) -> ApiError:
+    """Return the error for an idempotency key that was used with other content."""
+    return ApiError(
+        ErrorReason.EVENT_ID_REUSED,
+        f"event_id {event_id!r} was used before with other content",
+        {"user_id": user_id, "event_id": event_id},
+    )
+
+
+def total_out_of_range(user_id: str, feature_id: str) -> ApiError:
+    """Return the error for a total that would pass the largest amount."""
+    return ApiError(
+        ErrorReason.TOTAL_OUT_OF_RANGE,
+        f"the total used of {feature_id!r} would pass 2^53 - 1",
+        {"user_id": user_id, "feature_id": feature_id},
+    )
+
+
+def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:
+    """Return what callers are told of a fault of the store: what it means for them, none of its own words."""
+    if isinstance(error, OutcomeUnknownError):
+        text = "the store did not confirm the write: it may or may not have been made; repeat it with the same event_id"
+        return ApiError(ErrorReason.OUTCOME_UNKNOWN, text)
+    return ApiError(ErrorReason.STORE_UNAVAILABLE, "the store is not available; nothing was written")
+
+
+def internal() -> ApiError:
+    """Return the error for a defect; the log has the rest."""
+    return ApiError(ErrorReason.INTERNAL, "an internal error; the server's log has the details")

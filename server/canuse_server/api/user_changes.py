@@ -1,0 +1,114 @@
+"""Changes of a user: read, decide, write if nothing has changed since; else again."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from canuse_server.api.errors import package_not_found, user_not_found
+from canuse_server.api.world import World
+from canuse_server.domain.entitlements import resolve
+from canuse_server.domain.model import PackageStatus, Profile, Subscription, SubscriptionStatus
+from canuse_server.domain.settlement import settle
+from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.layout import Meta
+from canuse_server.store.users import UserChange, UserState
+
+ATTEMPTS: Final = 50
+"""How often a change is tried while others change the same user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What to change of a user; None leaves it. `subscriptions` are those that are new or changed."""
+
+    subscriptions: tuple[Subscription, ...] = ()
+    disabled: bool | None = None
+    profile: Profile | None = None
+
+
+async def change_user(world: World, user_id: str, edit: Callable[[UserState], Edit]) -> UserState:
+    """Change a user in one step and bring the entitlements up to date; return the user as it was read for that.
+
+    Raises:
+        ApiError: there is no such user, or what `edit` raises.
+    """
+    for attempt in range(ATTEMPTS):
+        state = await world.users.read(user_id)
+        if state is None:
+            raise user_not_found(user_id)
+        changed = edit(state)
+        try:
+            await world.users.apply(await _user_change(world, state, changed))
+        except ConflictError:
+            await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
+            continue
+        return state
+    raise StoreUnavailableError(f"{ATTEMPTS} changes of one user by others came in between")
+
+
+async def renew(world: World, user_id: str) -> None:
+    """Bring a user's entitlements up to date, after a period or a date has passed."""
+    try:
+        await change_user(world, user_id, lambda _: Edit())
+    except OutcomeUnknownError as error:
+        # It counts nothing, so whether it happened does not matter to the call that it is made for.
+        raise StoreUnavailableError(str(error)) from error
+
+
+async def create_user(world: World, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
+    """Create a user and return what is kept, or None if there is one already."""
+    meta = Meta(disabled, 1, await world.store.now_ms())
+    try:
+        await world.users.apply(UserChange(user_id, b"", meta, profile))
+    except ConflictError:
+        return None
+    return meta
+
+
+async def create_default_user(world: World, user_id: str) -> None:
+    """Create a user who is seen for the first time, subscribed to the default package.
+
+    Raises:
+        ApiError: there is no default package to give.
+    """
+    if not world.default_package:
+        raise user_not_found(user_id)
+    package = await world.catalog.package(world.default_package)
+    if package is None or package.status == PackageStatus.DRAFT:
+        raise package_not_found(world.default_package)
+    now_ms = await world.store.now_ms()
+    subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
+    nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
+    try:
+        await world.users.apply(await _user_change(world, nobody, Edit((subscription,))))
+    except ConflictError:
+        return  # Another call was first.
+
+
+def new_token(taken: tuple[Subscription, ...]) -> str:
+    """Return a token that no other subscription of the user has."""
+    tokens = {subscription.token for subscription in taken}
+    while (token := secrets.token_hex(4)) in tokens:
+        continue
+    return token
+
+
+async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange:
+    merged = {subscription.token: subscription for subscription in (*state.subscriptions, *edit.subscriptions)}
+    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
+    types = {feature.id: feature.type for feature in world.cache.features.values()}
+    entitlements = resolve(merged.values(), world.cache.packages, types, state.now_ms)
+    disabled = state.meta.disabled if edit.disabled is None else edit.disabled
+    return UserChange(
+        user_id=state.user_id,
+        raw_meta=state.raw_meta,
+        meta=Meta(disabled, state.meta.revision + 1, state.meta.created_at_ms),
+        profile=edit.profile,
+        subscriptions=edit.subscriptions,
+        entitlements={key: value for key, value in entitlements.items() if state.entitlements.get(key) != value},
+        removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
+        settlements=settle(state.entitlements, entitlements, state.now_ms),
+    )

@@ -1,0 +1,94 @@
+"""UserService: the users that entitlements belong to."""
+
+from dataclasses import replace
+from typing import Final
+
+from canuse.v1 import user_service_pb2 as pb
+from canuse_server.api import pages, user_changes
+from canuse_server.api.convert import user_message
+from canuse_server.api.errors import ApiError, ErrorReason, user_not_found
+from canuse_server.api.user_changes import Edit, change_user
+from canuse_server.api.validation import Violations, masked, page_size, require_id
+from canuse_server.api.world import World
+from canuse_server.domain.model import Profile
+from canuse_server.store.keys import bucket_of
+from canuse_server.store.users import UserState
+
+PROFILE: Final = ("name", "email", "billing_id", "metadata")
+CHANGEABLE: Final = (*PROFILE, "disabled")
+
+
+class UserServicer:
+    """UserService."""
+
+    async def create_user(self, request: pb.CreateUserRequest, world: World) -> pb.CreateUserResponse:
+        """Create a user."""
+        user = request.user
+        _check(user)
+        profile = Profile(user.name, user.email, user.billing_id, dict(user.metadata))
+        meta = await user_changes.create_user(world, user.id, profile, disabled=user.disabled)
+        if meta is None:
+            raise ApiError(ErrorReason.USER_EXISTS, f"there is a user {user.id!r} already", {"user_id": user.id})
+        return pb.CreateUserResponse(user=user_message(user.id, meta, profile))
+
+    async def get_user(self, request: pb.GetUserRequest, world: World) -> pb.GetUserResponse:
+        """Get a user."""
+        return pb.GetUserResponse(user=await _describe(world, require_id("user_id", request.user_id)))
+
+    async def update_user(self, request: pb.UpdateUserRequest, world: World) -> pb.UpdateUserResponse:
+        """Change fields of a user."""
+        user = request.user
+        _check(user)
+        chosen = masked(request.update_mask, user, CHANGEABLE)
+        found = (await world.users.describe([user.id]))[0]
+        if found is None:
+            raise user_not_found(user.id)
+        profile = found[1]
+        values = {**{name: getattr(user, name) for name in PROFILE}, "metadata": dict(user.metadata)}
+        profile = replace(profile, **{name: values[name] for name in chosen.intersection(PROFILE)})
+
+        def edit(_: UserState) -> Edit:
+            return Edit(
+                disabled=user.disabled if "disabled" in chosen else None,
+                profile=profile if chosen.intersection(PROFILE) else None,
+            )
+
+        await change_user(world, user.id, edit)
+        return pb.UpdateUserResponse(user=await _describe(world, user.id))
+
+    async def list_users(self, request: pb.ListUsersRequest, world: World) -> pb.ListUsersResponse:
+        """List users, by bucket and id."""
+        size, after = page_size(request.page_size), pages.decode(request.page_token)
+        ids = await world.users.page(after, size + 1)
+        described = zip(ids, await world.users.describe(ids[:size]), strict=False)
+        last = ids[size - 1] if len(ids) > size else ""
+        return pb.ListUsersResponse(
+            users=[user_message(user_id, *found) for user_id, found in described if found is not None],
+            next_page_token=pages.encode(last, bucket_of(last)) if last else "",
+        )
+
+    async def delete_user(self, request: pb.DeleteUserRequest, world: World) -> pb.DeleteUserResponse:
+        """Erase a user."""
+        user_id = require_id("user_id", request.user_id)
+        existed = await world.users.delete(user_id)
+        # The events go in any case: an earlier attempt may have been cut off after its first half.
+        erased = await world.ledger.erase(user_id)
+        if not existed and not erased:
+            raise user_not_found(user_id)
+        return pb.DeleteUserResponse()
+
+
+async def _describe(world: World, user_id: str) -> pb.User:
+    found = (await world.users.describe([user_id]))[0]
+    if found is None:
+        raise user_not_found(user_id)
+    return user_message(user_id, *found)
+
+
+def _check(user: pb.User) -> None:
+    violations = Violations()
+    violations.id("user.id", user.id)
+    for name in ("name", "email", "billing_id"):
+        violations.text(f"user.{name}", getattr(user, name))
+    violations.metadata("user.metadata", user.metadata)
+    violations.check()

@@ -1,0 +1,132 @@
+"""What is accepted. Each check names the field, what was sent and what is accepted; all violations are told at once."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse_server.api.errors import ApiError, invalid
+from canuse_server.domain.model import MAX_AMOUNT
+from canuse_server.store.clock import LATEST_MS
+
+ID_BYTES: Final = 128
+TEXT_BYTES: Final = 256
+METADATA_PAIRS: Final = 16
+METADATA_BYTES: Final = 2048
+PAGE_SIZE: Final = 50
+PAGE_SIZE_MAX: Final = 1000
+
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
+_SHOWN: Final = 40
+
+
+def is_plain_id(value: str) -> bool:
+    """Whether an id is surely good: the quick answer for most of them."""
+    return 0 < len(value) <= ID_BYTES and value.isascii() and value.isprintable()
+
+
+def id_problem(value: str) -> str | None:
+    """Say what is wrong with an id."""
+    if is_plain_id(value):
+        return None
+    return _text_problem(value, ID_BYTES, least=1)
+
+
+def _text_problem(value: str, most: int, least: int) -> str | None:
+    size = len(value.encode())
+    if least <= size <= most and not _CONTROL.search(value):
+        return None
+    sent = "nothing" if not value else f"{_shown(value)} ({size} bytes)"
+    return f"must be {least} to {most} bytes of UTF-8 without control characters; {sent} was sent"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+class Violations:
+    """Collects what is wrong with a request."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []
+
+    def add(self, field: str, text: str) -> None:
+        """Note what is wrong with a field."""
+        self.found.append((field, text))
+
+    def id(self, field: str, value: str) -> None:
+        """Check an id: 1 to 128 bytes of UTF-8 without control characters."""
+        if problem := id_problem(value):
+            self.add(field, problem)
+
+    def event_id(self, field: str, value: str) -> None:
+        """Check an idempotency key: an id, or nothing."""
+        if value and (problem := _text_problem(value, ID_BYTES, least=0)):
+            self.add(field, problem)
+
+    def text(self, field: str, value: str) -> None:
+        """Check a text for people: up to 256 bytes without control characters."""
+        if problem := _text_problem(value, TEXT_BYTES, least=0):
+            self.add(field, problem)
+
+    def metadata(self, field: str, pairs: Mapping[str, str]) -> None:
+        """Check metadata: up to 16 pairs, 2 KiB in all."""
+        size = sum(len(key.encode()) + len(value.encode()) for key, value in pairs.items())
+        if len(pairs) > METADATA_PAIRS or size > METADATA_BYTES:
+            accepted = f"must be at most {METADATA_PAIRS} pairs and {METADATA_BYTES} bytes in all"
+            self.add(field, f"{accepted}; {len(pairs)} pairs and {size} bytes were sent")
+
+    def amount(self, field: str, value: int, least: int) -> None:
+        """Check an amount: `least` to 2^53 - 1."""
+        if not least <= value <= MAX_AMOUNT:
+            low = "-(2^53 - 1)" if least == -MAX_AMOUNT else str(least)
+            self.add(field, f"must be {low} to 2^53 - 1; {value} was sent")
+
+    def time_ms(self, field: str, value: Timestamp) -> int:
+        """Check a time, 1970 to 9000, and return it in milliseconds."""
+        time_ms = value.seconds * 1000 + value.nanos // 1_000_000
+        if not (0 <= time_ms <= LATEST_MS and 0 <= value.nanos < 1_000_000_000):
+            sent = f"{value.seconds} s and {value.nanos} ns"
+            self.add(field, f"must be a time from 1970-01-01 to 9000-01-01; {sent} was sent")
+            return 0
+        return time_ms
+
+    def check(self) -> None:
+        """Raise the error if anything was found."""
+        if self.found:
+            raise invalid(self.found)
+
+
+def require_id(field: str, value: str) -> str:
+    """Return an id, or raise what is wrong with it."""
+    if problem := id_problem(value):
+        raise invalid([(field, problem)])
+    return value
+
+
+def page_size(value: int) -> int:
+    """Return how many items a page is to have at most."""
+    if not 0 <= value <= PAGE_SIZE_MAX:
+        raise invalid([("page_size", f"must be 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE}; {value} was sent")])
+    return value or PAGE_SIZE
+
+
+def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> frozenset[str]:
+    """Return the names of the fields to change: those of the mask, or where it is empty those that are set."""
+    if not mask.paths:
+        chosen = {descriptor.name for descriptor, _ in resource.ListFields()} - {"id"}
+    else:
+        chosen = set(changeable) if list(mask.paths) == ["*"] else set(mask.paths)
+    if unknown := sorted(chosen - set(changeable)):
+        accepted = ", ".join(changeable)
+        raise invalid([("update_mask", f"only {accepted} can be changed; {', '.join(unknown)} was asked for")])
+    return frozenset(chosen)
+
+
+def malformed(message_name: str) -> ApiError:
+    """Return the error for bytes that are no such message."""
+    return invalid([("request", f"must be a {message_name} in protobuf's wire format; what was sent is not")])

@@ -1,0 +1,41 @@
+"""One environment as the servicers see it: its part of the store and what is set for it."""
+
+from dataclasses import dataclass
+
+from canuse_server.store.catalog import CatalogStore
+from canuse_server.store.catalog_cache import CatalogCache
+from canuse_server.store.client import Store
+from canuse_server.store.keys import Keys
+from canuse_server.store.ledger import Ledger
+from canuse_server.store.usage import Retention
+from canuse_server.store.users import Users
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """An environment, `live` or `test`. `default_package`, if set, is what an unknown user gets when first seen."""
+
+    store: Store
+    keys: Keys
+    users: Users
+    catalog: CatalogStore
+    cache: CatalogCache
+    ledger: Ledger
+    retention: Retention
+    default_package: str
+
+    @classmethod
+    def of(cls, store: Store, environment: str, retention: Retention, default_package: str) -> "World":
+        """Make the world of an environment."""
+        keys = Keys(environment)
+        catalog = CatalogStore(store, keys)
+        return cls(
+            store=store,
+            keys=keys,
+            users=Users(store, keys, retention.past_periods_kept),
+            catalog=catalog,
+            cache=CatalogCache(catalog, store.admin, keys),
+            ledger=Ledger(store, keys),
+            retention=retention,
+            default_package=default_package,
+        )

@@ -1,0 +1,74 @@
+"""The reference transport: one `grpc.aio` server that holds every method, health and reflection."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Final, cast
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.errors import ApiError
+from canuse_server.api.world import World
+
+OPTIONS: Final = (
+    # A second server on a port that is taken has to fail, not to share its calls.
+    ("grpc.so_reuseport", 0),
+)
+REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+
+
+class _Handlers(grpc.GenericRpcHandler):
+    """Looks a method up by its path."""
+
+    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        return self._handlers.get(handler_call_details.method)
+
+
+def build(endpoints: Mapping[str, Endpoint], world: World, health_servicer: health.aio.HealthServicer) -> aio.Server:
+    """Return a server of all methods; it has no port yet."""
+    server = aio.server(options=OPTIONS)
+    services = sorted({path.split("/")[1] for path in endpoints})
+    handlers = {path: _handler(endpoint, world) for path, endpoint in endpoints.items()}
+    server.add_generic_rpc_handlers((_Handlers({**handlers, **_health(health_servicer), **_reflection(services)}),))
+    return server
+
+
+def _handler(endpoint: Endpoint, world: World) -> grpc.RpcMethodHandler[Any, Any]:
+    async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            return await endpoint(payload, world)
+        except ApiError as error:
+            await context.abort(error.reason.status, error.message, error.trailing_metadata())
+
+    # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
+    return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
+
+
+def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    messages = health._health_pb2  # noqa: SLF001 - the package has no other name for its messages
+    reading = {
+        "request_deserializer": messages.HealthCheckRequest.FromString,
+        "response_serializer": messages.HealthCheckResponse.SerializeToString,
+    }
+    return {
+        f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(servicer.Check, **reading),
+        f"/{health.SERVICE_NAME}/Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, **reading),
+    }
+
+
+def _reflection(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    servicer = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, *REFLECTION_SERVICES])
+    # v1 differs from v1alpha by its name only, so one servicer answers both.
+    handler = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return {f"/{service}/ServerReflectionInfo": handler for service in REFLECTION_SERVICES}

@@ -1,0 +1,151 @@
+"""The batch lane: a thread that answers whole batches of hot calls with one write to the store.
+
+It knows the common case only. What one trip can't answer it hands over to the event loop, where the servicer's own path
+answers it: rare things have one implementation.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import grpc
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from canuse_server.api.endpoints import faulty
+from canuse_server.api.errors import ApiError
+from canuse_server.api.hot import DETOURS, HotMethod, Plan
+from canuse_server.api.world import World
+from canuse_server.store.client import TIME, time_ms
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.lane_connection import LaneConnection
+from canuse_server.store.replies import NoScriptError, check, pack
+
+BATCH: Final = 64
+"""How many calls are taken at a time at most."""
+DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call on its way."""
+
+    id: int
+    method: HotMethod
+    payload: bytes
+    plan: Plan
+
+
+class Lane(threading.Thread):
+    """One thread with one connection to the store."""
+
+    def __init__(
+        self,
+        front: NativeGrpcFront,
+        methods: dict[int, HotMethod],
+        world: World,
+        connection: LaneConnection,
+        hand_over: Callable[[int, str, bytes], None],
+    ) -> None:
+        super().__init__(name="canuse-lane", daemon=True)
+        self._front = front
+        self._methods = methods
+        self._world = world
+        self._connection = connection
+        self._hand_over = hand_over
+        self._serving = threading.Lock()
+        self._draining = False
+
+    def run(self) -> None:
+        """Serve until the front is closed."""
+        while (events := self._front.recv_batch_details(BATCH)) is not None:
+            with self._serving:
+                self._serve(
+                    [
+                        (call_id, self._methods[method_id], payload, details[2] if details else None)
+                        for kind, call_id, method_id, payload, _, details in events
+                        if kind == EVENT_CALL and payload is not None
+                    ]
+                )
+        self._connection.close()
+
+    def drain(self) -> None:
+        """Take no more calls, and return when those that were taken are answered."""
+        self._draining = True
+        with self._serving:
+            return
+
+    def _serve(self, events: list[tuple[int, HotMethod, bytes, float | None]]) -> None:
+        calls: list[_Call] = []
+        for call_id, method, payload, seconds_left in events:
+            if self._draining:
+                self._front.fail(call_id, _number(grpc.StatusCode.UNAVAILABLE), "the server is shutting down")
+            elif seconds_left is not None and seconds_left <= 0:
+                self._front.fail(call_id, _number(grpc.StatusCode.DEADLINE_EXCEEDED), "the deadline has passed")
+            elif plan := self._plan(call_id, method, payload):
+                calls.append(_Call(call_id, method, payload, plan))
+        if calls:
+            self._travel(calls)
+
+    def _plan(self, call_id: int, method: HotMethod, payload: bytes) -> Plan | None:
+        try:
+            return method.plan(payload, self._world)
+        except ApiError as error:
+            self._fail(call_id, error)
+        except DETOUR_ERRORS:
+            self._hand_over(call_id, method.path, payload)
+        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
+            self._fail(call_id, faulty(method.path, error))
+        return None
+
+    def _travel(self, calls: list[_Call]) -> None:
+        """Send the commands of all calls in one write and answer each call by its reply."""
+        connection, manual_now_ms = self._connection, self._world.store.manual_now_ms
+        answered = 0
+        try:
+            if connection.is_stale():
+                connection.close()
+            connection.connect()
+            packed = [pack(call.plan.trip.command) for call in calls]
+            # One reading of the clock serves all checks of the batch; scripts read it themselves.
+            timed = manual_now_ms is None and not all(call.method.writes for call in calls)
+            connection.send(b"".join([TIME, *packed] if timed else packed))
+            now_ms = time_ms(connection.receive()) if timed else manual_now_ms or 0
+            for call in calls:
+                reply = connection.receive()
+                # Only now: should this reply be the one that does not come, the call is among those it is lost for.
+                answered += 1
+                self._conclude(call, reply, now_ms)
+        except StoreUnavailableError as error:
+            connection.close()
+            for call in calls[answered:]:
+                self._fail(call.id, faulty(call.method.path, error))
+        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
+            connection.close()
+            self._lose(calls[answered:], error)
+
+    def _lose(self, calls: list[_Call], error: Exception) -> None:
+        """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
+        for call in calls:
+            if call.method.writes:
+                self._fail(call.id, faulty(call.method.path, OutcomeUnknownError(str(error))))
+            else:
+                self._hand_over(call.id, call.method.path, call.payload)
+
+    def _conclude(self, call: _Call, reply: object, now_ms: int) -> None:
+        try:
+            self._front.respond(call.id, call.method.conclude(call.plan, check(reply), now_ms))
+        except ApiError as error:
+            self._fail(call.id, error)
+        except DETOUR_ERRORS:
+            self._hand_over(call.id, call.method.path, call.payload)
+        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
+            self._fail(call.id, faulty(call.method.path, error))
+
+    def _fail(self, call_id: int, error: ApiError) -> None:
+        self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+
+
+def _number(status: grpc.StatusCode) -> int:
+    number: int = status.value[0]
+    return number

@@ -1,0 +1,80 @@
+"""The native transport: a front in Rust owns the public port, the batch lane answers the hot methods, and every other
+method goes through to the same `grpc.aio` server as on the reference transport, which listens on a Unix socket.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+from pygrpc_native import NativeGrpcFront
+
+from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.errors import ApiError
+from canuse_server.api.hot import HOT_METHODS
+from canuse_server.api.world import World
+from canuse_server.store.lane_connection import LaneConnection
+from canuse_server.transport.lane import Lane
+
+
+class NativeTransport:
+    """The front and its lanes."""
+
+    def __init__(
+        self, listen: str, fallback: Path, endpoints: Mapping[str, Endpoint], world: World, lanes: int
+    ) -> None:
+        self._endpoints = endpoints
+        self._world = world
+        self._loop = asyncio.get_running_loop()
+        self._handed_over: set[Future[None]] = set()
+        self._front = NativeGrpcFront(
+            listen,
+            [(method.path, False) for method in HOT_METHODS],
+            call_details=True,
+            # As grpcio does: only connections with calls are pinged.
+            keepalive_permit_without_calls=False,
+        )
+        self._front.set_fallback(str(fallback))
+        store = world.store
+        self._lanes = [
+            Lane(
+                self._front,
+                dict(enumerate(HOT_METHODS)),
+                world,
+                LaneConnection(store.endpoint, store.timeout_seconds),
+                self._hand_over,
+            )
+            for _ in range(lanes)
+        ]
+
+    def start(self) -> int:
+        """Listen and serve; return the port."""
+        self._front.start()
+        for lane in self._lanes:
+            lane.start()
+        return self._front.bound_port
+
+    def _hand_over(self, call_id: int, path: str, payload: bytes) -> None:
+        """Let the event loop answer a call, from the thread of a lane."""
+        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload), self._loop)
+        self._handed_over.add(future)
+        future.add_done_callback(self._handed_over.discard)
+
+    async def _answer(self, call_id: int, path: str, payload: bytes) -> None:
+        try:
+            self._front.respond(call_id, await self._endpoints[path](payload, self._world))
+        except ApiError as error:
+            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+
+    async def drain(self, grace_seconds: float) -> None:
+        """Take no more hot calls, and answer those that are here."""
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.drain)
+        if waiting := [asyncio.wrap_future(future) for future in self._handed_over]:
+            await asyncio.wait(waiting, timeout=grace_seconds)
+
+    async def close(self) -> None:
+        """Close the port and end the lanes."""
+        await asyncio.to_thread(self._front.close)
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.join)
