@@ -1,0 +1,54 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint protos docs lock bench clean
+
+help: ## Show this.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+# Each virtual environment is set up once, and again when what it is made from changes.
+$(VENV)/.server: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.server
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalogue; its data is kept in canuse-data/.
+	@exec $(BIN)/canuse serve --demo
+
+test: $(VENV)/.dev ## Run all tests.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generated code.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python tools/generate_protos.py --check
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
+
+protos: $(VENV)/.dev ## Generate the Python code of protos/ into client/.
+	$(BIN)/buf format --write protos
+	$(BIN)/python tools/generate_protos.py
+
+docs: $(VENV)/.dev ## Write the tables of the docs anew from the code.
+	$(BIN)/python tools/docs_tables.py
+
+lock: $(VENV)/.dev ## Pin all dependencies anew.
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --extra server pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --extra server --extra dev pyproject.toml -o requirements-dev.lock
+
+bench: $(VENV)/.dev ## Measure; needs h2load (Debian: nghttp2-client). ARGS="--help" says what can be chosen.
+	$(BIN)/python -m bench $(ARGS)
+
+clean: ## Remove what was set up and built; canuse-data/ stays.
+	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

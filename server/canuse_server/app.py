@@ -1,0 +1,167 @@
+"""What is wired to what; the only place that knows it all."""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2
+
+from canuse.testing.v1 import clock_service_pb2
+from canuse.v1 import (
+    catalog_service_pb2,
+    entitlement_service_pb2,
+    subscription_service_pb2,
+    usage_service_pb2,
+    user_service_pb2,
+)
+from canuse_server.api.catalog import CatalogServicer
+from canuse_server.api.clock import ClockServicer
+from canuse_server.api.endpoints import Endpoint, endpoints
+from canuse_server.api.entitlements import EntitlementServicer
+from canuse_server.api.subscriptions import SubscriptionServicer
+from canuse_server.api.usage import UsageServicer
+from canuse_server.api.users import UserServicer
+from canuse_server.api.world import World
+from canuse_server.demo import load_demo
+from canuse_server.settings import Settings, Transport
+from canuse_server.store.client import Store
+from canuse_server.store.clock import ManualClock
+from canuse_server.store.embedded import EmbeddedValkey
+from canuse_server.store.endpoint import Endpoint as StoreEndpoint
+from canuse_server.store.schema import check_schema, check_version
+from canuse_server.store.usage import Retention
+from canuse_server.transport import grpcio
+
+if TYPE_CHECKING:
+    from canuse_server.transport.native import NativeTransport
+
+
+class ListenError(RuntimeError):
+    """The address can't be listened on."""
+
+
+async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain. `ready` gets the line that says where and how, once calls are answered.
+
+    Raises:
+        ListenError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+    """
+    async with AsyncExitStack() as stack:
+        endpoint, name = await _open_store(settings, stack)
+        store = Store(endpoint, settings.store_timeout_seconds)
+        stack.push_async_callback(store.close)
+        await check_version(store)
+        await check_schema(store)
+        await store.load_scripts()
+        clock = ManualClock(store) if settings.clock == "manual" else None
+        if clock is not None:
+            await clock.start()
+        world = World.of(store, "live", _retention(settings), settings.default_package)
+        await world.cache.refresh()
+        _in_background(world, stack)
+        if settings.demo:
+            await load_demo(world)
+
+        health_servicer = health.aio.HealthServicer()
+        served = _endpoints(clock)
+        services = ["", *sorted({path.split("/")[1] for path in served})]
+        server = grpcio.build(served, world, health_servicer)
+        address, transport = await _listen(settings, server, served, world, stack)
+        for service in services:
+            await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        ready(f"canuse ready on {address} (transport {transport}, store {name}, clock {settings.clock})")
+        await stop.wait()
+        await health_servicer.enter_graceful_shutdown()
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
+    if settings.redis_url is not None:
+        endpoint = StoreEndpoint.from_url(settings.redis_url)
+        return endpoint, endpoint.address
+    valkey = EmbeddedValkey(settings.data_dir, fsync=settings.fsync)
+    await valkey.start()
+    stack.push_async_callback(valkey.stop)
+    endpoint = StoreEndpoint.from_url(f"unix://{quote(str(valkey.socket_path))}")
+    return endpoint, f"embedded Valkey in {settings.data_dir}"
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        dedupe_ttl_ms=settings.dedupe_ttl_seconds * 1000,
+        ledger_max_age_ms=settings.ledger_max_age_seconds * 1000,
+        past_periods_kept=settings.past_periods_kept,
+    )
+
+
+def _in_background(world: World, stack: AsyncExitStack) -> None:
+    follower = asyncio.create_task(world.cache.follow())
+
+    async def end() -> None:
+        follower.cancel()
+        await asyncio.wait([follower])
+
+    stack.push_async_callback(end)
+
+
+def _endpoints(clock: ManualClock | None) -> dict[str, Endpoint]:
+    served: list[tuple[ModuleType, str, object]] = [
+        (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
+        (catalog_service_pb2, "CatalogService", CatalogServicer()),
+        (user_service_pb2, "UserService", UserServicer()),
+        (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
+        (usage_service_pb2, "UsageService", UsageServicer()),
+    ]
+    if clock is not None:
+        served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
+    found: dict[str, Endpoint] = {}
+    for module, service, servicer in served:
+        found |= endpoints(module.DESCRIPTOR.services_by_name[service], servicer)
+    return found
+
+
+def _native(wanted: Transport) -> "type[NativeTransport] | None":
+    """Return the native transport, or None where it is not wanted or not there."""
+    if wanted == "grpcio":
+        return None
+    try:
+        from canuse_server.transport.native import NativeTransport  # noqa: PLC0415 - it is not there on every platform
+    except ImportError:
+        if wanted == "native":
+            raise ListenError("the native transport needs the package pygrpc-native") from None
+        return None
+    return NativeTransport
+
+
+async def _listen(
+    settings: Settings, server: aio.Server, served: dict[str, Endpoint], world: World, stack: AsyncExitStack
+) -> tuple[str, str]:
+    """Open the public port; return its address and the transport's name."""
+    host = settings.listen.rpartition(":")[0]
+    native = _native(settings.transport)
+    try:
+        if native is None:
+            port = server.add_insecure_port(settings.listen)
+            await server.start()
+            stack.push_async_callback(server.stop, settings.grace_seconds)
+            return f"{host}:{port}", "grpcio"
+        folder = Path(tempfile.mkdtemp(prefix="canuse-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        fallback = folder / "grpc.sock"
+        server.add_insecure_port(f"unix:{fallback}")
+        await server.start()
+        front = native(settings.listen, fallback, served, world, settings.lanes)
+        port = front.start()
+        # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
+        stack.push_async_callback(front.close)
+        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(front.drain, settings.grace_seconds)
+    except (RuntimeError, OSError) as error:
+        raise ListenError(f"can't listen on {settings.listen}: {error}") from error
+    return f"{host}:{port}", "native"

@@ -1,0 +1,1 @@
+"""What canuse tells about itself."""

@@ -1,0 +1,81 @@
+"""Everything that can be set: on the command line, as `CANUSE_…` in the environment, or in a TOML file."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Transport = Literal["auto", "native", "grpcio"]
+Clock = Literal["system", "manual"]
+Fsync = Literal["everysec", "always"]
+
+DAY_SECONDS = 86_400
+
+
+class Settings(BaseSettings):
+    """The settings of `canuse serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="CANUSE_", extra="forbid", frozen=True)
+
+    listen: str = Field("127.0.0.1:50051", description="Address and port to serve on.")
+    data_dir: Path = Field(Path("canuse-data"), description="Where the embedded Valkey keeps its data.")
+    redis_url: str | None = Field(
+        None,
+        description="A Redis 7+ or Valkey 8+ to use instead: redis://, rediss:// or unix://.",
+        repr=False,
+    )
+    transport: Transport = Field("auto", description="auto takes native where it is installed, else grpcio.")
+    clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
+    demo: bool = Field(False, description="Load the example catalogue and users.")
+    fsync: Fsync = Field("everysec", description="When the embedded Valkey brings writes to disk.")
+    lanes: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Threads of the native transport's batch lane.")
+    store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        1.0, description="How long a call waits for the store, and for a connection to it."
+    )
+    grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        10.0, description="How long calls under way may take after SIGTERM."
+    )
+    default_package: str = Field("", description="The package that an unknown user gets when first seen. Empty: none.")
+    dedupe_ttl_seconds: Annotated[int, Field(ge=1)] = Field(
+        DAY_SECONDS, description="How long an event id is remembered, at least."
+    )
+    ledger_max_age_seconds: Annotated[int, Field(ge=1)] = Field(
+        30 * DAY_SECONDS, description="How long usage events are kept in the ledger."
+    )
+    past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
+        12, description="How many past periods are kept for each user and feature."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the TOML file last."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, config: Path | None, given: dict[str, object]) -> "Settings":
+        """Read the settings; `given` are those of the command line.
+
+        Raises:
+            pydantic.ValidationError: a setting is not as it has to be.
+            OSError: the file can't be read.
+            tomllib.TOMLDecodeError: the file is no TOML.
+        """
+        if config is None:
+            return cls(**given)  # type: ignore[arg-type]
+        with config.open("rb"):
+            configured = type("Settings", (cls,), {"model_config": {**cls.model_config, "toml_file": config}})
+        return configured(**given)  # type: ignore[no-any-return]

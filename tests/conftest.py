@@ -1,0 +1,90 @@
+"""Servers for the tests: each transport, on the embedded Valkey and on the system's Redis."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.processes import Canuse, RedisServer
+from support.tools import GRPCURL, REDIS_SERVER
+from support.world import Clock
+
+from canuse import Client
+
+TRANSPORTS = ("native", "grpcio")
+STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+TARGETS = [f"{transport}-{store}" for store in STORES for transport in TRANSPORTS]
+
+
+def pytest_report_header() -> list[str]:
+    """Say which programs are missing, and so which tests are left out."""
+    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL}
+    return [f"left out, for want of the program: {name}" for name, path in missing.items() if path is None]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a program that is not there."""
+    marks = {"redis": REDIS_SERVER, "grpcurl": GRPCURL}
+    absent = [mark for mark, path in marks.items() if path is None]
+    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The system's Redis."""
+    assert REDIS_SERVER is not None
+    server = RedisServer(REDIS_SERVER, tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.stop()
+
+
+def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
+    """Run a server, on a Redis of its own where the target says so."""
+    transport, store = target.split("-")
+    options = ["--transport", transport, "--clock", clock]
+    with ExitStack() as stack:
+        if store == "redis":
+            assert REDIS_SERVER is not None
+            redis = RedisServer(REDIS_SERVER, folder / "redis").start()
+            stack.callback(redis.stop)
+            options += ["--redis-url", redis.url]
+        server = Canuse(folder, *options).start()
+        stack.callback(server.stop)
+        yield server
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A running server on the system clock, shared by all tests: they use ids of their own."""
+    yield from run_canuse(request.param, "system", tmp_path_factory.mktemp("system"))
+
+
+@pytest.fixture(scope="session", params=TARGETS)
+def clocked_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A running server on the manual clock, shared by all tests: they only move the clock forwards."""
+    yield from run_canuse(request.param, "manual", tmp_path_factory.mktemp("manual"))
+
+
+@pytest.fixture
+def client(server: Canuse) -> Iterator[Client]:
+    """A client of the server on the system clock."""
+    with Client(server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def clocked(clocked_server: Canuse) -> Iterator[Client]:
+    """A client of the server on the manual clock."""
+    with Client(clocked_server.address) as client:
+        yield client
+
+
+@pytest.fixture
+def clock(clocked_server: Canuse) -> Iterator[Clock]:
+    """The clock of the server on the manual clock."""
+    clock = Clock(clocked_server.address)
+    yield clock
+    clock.close()

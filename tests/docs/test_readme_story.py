@@ -1,0 +1,55 @@
+"""The README's session is run as it stands there, line by line."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.processes import Canuse
+from support.tools import GRPCURL, ROOT
+
+
+def story() -> list[tuple[str, list[str]]]:
+    """Return the commands of the README's story, each with what its output has to contain."""
+    text = (ROOT / "README.md").read_text()
+    found = re.search(r"<!-- story:begin -->\n```sh\n(.*?)```\n<!-- story:end -->", text, re.DOTALL)
+    assert found
+    steps: list[tuple[str, list[str]]] = []
+    command = ""
+    for line in found[1].splitlines(keepends=True):
+        if line.startswith("#> "):
+            steps[-1][1].append(line[3:].strip())
+        elif line.startswith("#") or not line.strip():
+            continue
+        else:
+            command += line
+            if command.count("'") % 2 == 0:
+                steps.append((command, []))
+                command = ""
+    return steps
+
+
+@pytest.fixture
+def empty_server(tmp_path: Path) -> Iterator[Canuse]:
+    """A server with nothing in it, on the manual clock."""
+    server = Canuse(tmp_path, "--clock", "manual").start()
+    yield server
+    server.stop()
+
+
+@pytest.mark.grpcurl
+def test_the_story_in_the_readme_happens_as_it_says(empty_server: Canuse) -> None:
+    assert GRPCURL is not None
+    steps = story()
+    definition = steps[0][0]
+    expected = 0
+    for command, outputs in steps[1:]:
+        script = f"{definition}\n{command}".replace("127.0.0.1:50051", empty_server.address)
+        script = script.replace("grpcurl ", f"{GRPCURL} ")
+        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        for output in outputs:
+            assert output in ran.stdout
+            expected += 1
+    assert expected == 8

@@ -1,0 +1,145 @@
+"""Servers as processes: canuse itself, and Redis from the system."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+def free_port() -> int:
+    """Return a port on the loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Canuse:
+    """A canuse server. `address` is where it serves; `log` is what it has written to stderr."""
+
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.options = options
+        self.env = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **(env or {})}
+        self.address = ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "Canuse":
+        """Start it and wait until it is ready. It keeps its port if it is started again."""
+        if self.address:
+            self.env["CANUSE_LISTEN"] = self.address
+        command = [sys.executable, "-m", "canuse_server", "serve", *self.options]
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.env}
+            )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        found = re.match(r"canuse ready on (\S+) ", line)
+        assert found, f"{command} did not start: {line}\n{self.log}"
+        self.address = found[1]
+        return self
+
+    @property
+    def log_path(self) -> Path:
+        """The file that stderr goes to."""
+        return self.folder / "canuse.log"
+
+    @property
+    def log(self) -> str:
+        """What it has written to stderr."""
+        return self.log_path.read_text() if self.log_path.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def valkey_pid(self) -> int:
+        """The process id of the embedded Valkey started last."""
+        return int(re.findall(r'"pid": (\d+)[^\n]*Valkey is ready', self.log)[-1])
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit status."""
+        return self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        status = self.process.wait(STOP_SECONDS)
+        self.process.stdout.close()
+        return status
+
+
+class RedisServer:
+    """A Redis or Valkey server on a port of its own."""
+
+    def __init__(self, program: str, folder: Path, settings: Sequence[str] = ()) -> None:
+        self.program = program
+        self.folder = folder
+        self.settings = settings
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> "RedisServer":
+        """Start it, on the same data if it ran before, and wait until it answers."""
+        self.folder.mkdir(exist_ok=True)
+        command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen([*command, *durable, *self.settings], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()
+            assert self.process.poll() is None, (self.folder / "redis.log").read_text()
+            time.sleep(0.02)
+        return self
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def command(self, *words: str) -> bytes:
+        """Send one command and return what comes back first, raw."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            parts = [word.encode() for word in words]
+            packed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+            connection.sendall(b"*%d\r\n%s" % (len(parts), packed))
+            return connection.recv(1 << 16)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        assert self.process is not None
+        self.process.terminate()
+        self.process.wait(STOP_SECONDS)

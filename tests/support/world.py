@@ -1,0 +1,91 @@
+"""Short words for what tests need again and again: ids, packages, users, and the clock of a server."""
+
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse import Client, v1
+from canuse.testing import v1 as testing
+
+
+def unique(prefix: str = "x") -> str:
+    """Return an id that no other test uses."""
+    return f"{prefix}-{uuid.uuid4().hex[:12]}"
+
+
+def consumable(client: Client, **settings: str) -> str:
+    """Create a consumable feature and return its id."""
+    feature_id = unique("feature")
+    client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE, **settings)
+    return feature_id
+
+
+def binary(client: Client) -> str:
+    """Create a binary feature and return its id."""
+    feature_id = unique("switch")
+    client.create_feature(feature_id, type=v1.FEATURE_TYPE_BINARY)
+    return feature_id
+
+
+def package(
+    client: Client, entries: Iterable[v1.PackageFeature], kind: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE
+) -> str:
+    """Create and publish a package and return its id."""
+    package_id = unique("package")
+    client.create_package(package_id, list(entries), type=kind)
+    client.publish_package(package_id)
+    return package_id
+
+
+def subscriber(
+    client: Client,
+    limit: int | None,
+    reset_period: v1.ResetPeriod.ValueType = v1.RESET_PERIOD_MONTH,
+    *,
+    overage_enabled: bool = False,
+    started_at: datetime | None = None,
+) -> tuple[str, str]:
+    """Create a user who has one consumable feature; return the ids of both."""
+    feature_id, user_id = consumable(client), unique("user")
+    entry = v1.PackageFeature(
+        feature_id=feature_id, limit=limit, reset_period=reset_period, overage_enabled=overage_enabled
+    )
+    client.create_user(user_id)
+    client.subscribe(user_id, [package(client, [entry])], started_at=started_at)
+    return user_id, feature_id
+
+
+class Clock:
+    """The manual clock of a server."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = grpc.insecure_channel(address)
+        self._stub = testing.ClockServiceStub(self._channel)
+
+    def now(self) -> datetime:
+        """Return what it shows."""
+        return _datetime(self._stub.GetTime(testing.GetTimeRequest()).time)
+
+    def set(self, time: datetime) -> None:
+        """Move it to a time."""
+        message = Timestamp()
+        message.FromDatetime(time)
+        self._stub.SetTime(testing.SetTimeRequest(time=message))
+
+    def advance(self, **units: float) -> datetime:
+        """Move it on, by the keywords of timedelta."""
+        duration = Duration()
+        duration.FromTimedelta(timedelta(**units))
+        return _datetime(self._stub.AdvanceTime(testing.AdvanceTimeRequest(duration=duration)).time)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+
+def _datetime(message: Timestamp) -> datetime:
+    return message.ToDatetime(tzinfo=UTC)
