@@ -32,7 +32,8 @@ def generate(destination: Path) -> None:
 
 def generated(folder: Path) -> dict[str, Path]:
     """Return the generated modules below a folder by their path in it."""
-    return {str(path.relative_to(folder)): path for path in folder.rglob("*_pb2*.py*") if path.suffix in (".py", ".pyi")}
+    paths = (path for path in folder.rglob("*_pb2*.py*") if path.suffix in (".py", ".pyi"))
+    return {str(path.relative_to(folder)): path for path in paths}
 
 
 def differences(fresh: dict[str, Path], committed: dict[str, Path]) -> list[str]:

@@ -1,0 +1,55 @@
+"""What both clients need to know to open a channel and to send a call."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import grpc
+
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+
+# gRPC waits up to two minutes between attempts to connect, and meanwhile fails every call at once: too long for a
+# question that is asked before each use of a feature.
+_OPTIONS: Final[dict[str, Any]] = {"grpc.max_reconnect_backoff_ms": 2_000}
+
+
+class PagedRequest(Protocol):
+    """A request for one page of a list."""
+
+    page_token: str
+
+
+class PagedResponse(Protocol):
+    """One page of a list."""
+
+    next_page_token: str
+
+
+def channel_options(options: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+    """Return the options of a channel: the given ones, over our defaults."""
+    return list((_OPTIONS | dict(options)).items())
+
+
+def call_metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of each call: the API key, if there is one.
+
+    ValueError if it can't be one. It is checked here because gRPC would put the whole key into its message.
+    """
+    if not api_key:
+        return ()
+    if not all("!" <= character <= "~" for character in api_key):
+        raise ValueError("api_key: only printable ASCII characters without spaces are accepted")
+    return (("authorization", f"Bearer {api_key}"),)
+
+
+def positive(name: str, seconds: float) -> float:
+    """Return a number of seconds; ValueError unless it is above zero."""
+    if not seconds > 0:
+        raise ValueError(f"{name}: {seconds!r} is not above zero")
+    return seconds
+
+
+def check_channel(channel: object, credentials: grpc.ChannelCredentials | None, options: Sequence[object]) -> None:
+    """Refuse settings that a channel of the caller's own would silently ignore."""
+    if channel is not None and (credentials is not None or options):
+        raise ValueError("credentials and options belong to the channel: give them to it, or leave out `channel`")

@@ -1,0 +1,147 @@
+"""The requests that both clients send, built from the arguments of their methods. No I/O.
+
+A request that only carries ids is built where it is sent; here are those with something to decide.
+"""
+
+# ruff: noqa: A002 - `type` is what the field is called everywhere else too
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from enum import Enum
+from typing import Any, Final, Literal
+
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse import v1
+
+
+class Unset(Enum):
+    """The type of `UNSET`."""
+
+    UNSET = "UNSET"
+
+    def __repr__(self) -> str:
+        """Return what a reader of a signature wants to see."""
+        return "UNSET"
+
+
+UNSET: Final = Unset.UNSET
+"""Stands for an argument that was not given, where None and empty values mean something."""
+
+
+def timestamp(name: str, moment: datetime | None) -> Timestamp | None:
+    """Return a moment as a Timestamp; ValueError without a time zone, since guessing one shifts periods by hours."""
+    if moment is None:
+        return None
+    if moment.utcoffset() is None:
+        raise ValueError(f"{name}: {moment!r} has no time zone; use for example datetime.now(UTC)")
+    result = Timestamp()
+    result.FromDatetime(moment)
+    return result
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    """Return the fields that were given. ValueError if none was: an update without a field is a mistake."""
+    given = {name: value for name, value in fields.items() if value is not UNSET}
+    if not given:
+        raise ValueError(f"nothing to update: give at least one of {', '.join(fields)}")
+    return given
+
+
+def create_usage_event(
+    user_id: str,
+    feature_id: str,
+    *,
+    delta: int | None,
+    action: v1.UsageAction.ValueType,
+    event_id: str | None,
+    metadata: Mapping[str, str] | None,
+) -> v1.CreateUsageEventRequest:
+    """Build the request that records a use. A delta of None stays unset, so that the server can refuse it with SET."""
+    return v1.CreateUsageEventRequest(
+        user_id=user_id, feature_id=feature_id, delta=delta, action=action, event_id=event_id or "", metadata=metadata
+    )
+
+
+def use_feature(
+    user_id: str, feature_id: str, *, delta: int, event_id: str | None, metadata: Mapping[str, str] | None
+) -> v1.UseFeatureRequest:
+    """Build the request that checks and records a use."""
+    return v1.UseFeatureRequest(
+        user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id or "", metadata=metadata
+    )
+
+
+def update_feature(
+    feature_id: str,
+    *,
+    name: str | Unset,
+    unit_label: str | Unset,
+    unit_label_plural: str | Unset,
+    metadata: Mapping[str, str] | Unset,
+) -> v1.UpdateFeatureRequest:
+    """Build the request that changes the given fields of a feature."""
+    given = _given(name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata)
+    return v1.UpdateFeatureRequest(feature=v1.Feature(id=feature_id, **given), update_mask=FieldMask(paths=given))
+
+
+def update_package(
+    package_id: str,
+    *,
+    features: Iterable[v1.PackageFeature] | Unset,
+    type: v1.PackageType.ValueType | Unset,
+    name: str | Unset,
+    metadata: Mapping[str, str] | Unset,
+) -> v1.UpdatePackageRequest:
+    """Build the request that changes the given fields of a draft."""
+    given = _given(features=features, type=type, name=name, metadata=metadata)
+    return v1.UpdatePackageRequest(package=v1.Package(id=package_id, **given), update_mask=FieldMask(paths=given))
+
+
+def update_user(
+    user_id: str,
+    *,
+    name: str | Unset,
+    email: str | Unset,
+    billing_id: str | Unset,
+    metadata: Mapping[str, str] | Unset,
+    disabled: bool | Unset,
+) -> v1.UpdateUserRequest:
+    """Build the request that changes the given fields of a user."""
+    given = _given(name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+    return v1.UpdateUserRequest(user=v1.User(id=user_id, **given), update_mask=FieldMask(paths=given))
+
+
+def subscribe(
+    user_id: str,
+    package_ids: Sequence[str],
+    *,
+    started_at: datetime | None,
+    trial_end: datetime | None,
+    status: v1.SubscriptionStatus.ValueType | None,
+) -> v1.SubscribeRequest:
+    """Build the request that subscribes a user."""
+    if isinstance(package_ids, str):
+        raise TypeError(f"package_ids: a list of ids is wanted, such as [{package_ids!r}]")
+    return v1.SubscribeRequest(
+        user_id=user_id,
+        package_ids=package_ids,
+        started_at=timestamp("started_at", started_at),
+        trial_end=timestamp("trial_end", trial_end),
+        status=v1.SUBSCRIPTION_STATUS_UNSPECIFIED if status is None else status,
+    )
+
+
+def update_subscription(
+    subscription_id: str,
+    *,
+    status: v1.SubscriptionStatus.ValueType | Unset,
+    trial_end: datetime | Unset | None,
+) -> v1.UpdateSubscriptionRequest:
+    """Build the request that changes the given fields of a subscription. A trial end of None takes the trial away."""
+    end: Timestamp | Literal[Unset.UNSET] | None = UNSET if trial_end is UNSET else timestamp("trial_end", trial_end)
+    given = _given(status=status, trial_end=end)
+    return v1.UpdateSubscriptionRequest(
+        subscription=v1.Subscription(id=subscription_id, **given), update_mask=FieldMask(paths=given)
+    )

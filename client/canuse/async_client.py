@@ -1,0 +1,351 @@
+"""The client for asyncio. `canuse.Client` has the same methods for code with threads."""
+
+# ruff: noqa: A002 - `type` is what the field is called everywhere else too
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from canuse import _requests, v1
+from canuse._channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_SECONDS,
+    PagedRequest,
+    PagedResponse,
+    call_metadata,
+    channel_options,
+    check_channel,
+    positive,
+)
+from canuse._requests import UNSET, Unset
+from canuse.errors import from_rpc_error
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_PagedRequest = TypeVar("_PagedRequest", bound=PagedRequest)
+_PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
+_Item = TypeVar("_Item")
+
+
+class AsyncClient:
+    """Asks canuse what users may use, from asyncio: `Client`, with every call awaited.
+
+        async with canuse.AsyncClient("localhost:50051") as client:
+            if (await client.can_use("user-124", "api-calls")).access:
+                ...
+                await client.create_usage_event("user-124", "api-calls")
+
+    Arguments, results and errors are those of the same methods of `Client`. The `list_*` methods return asynchronous
+    iterators. A client belongs to the event loop it was made in, and any number of its tasks may share it.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        api_key: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.aio.Channel | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Prepare a client inside a running event loop; the first call connects. The arguments are those of `Client`.
+
+        Raises:
+            ValueError: Settings that can't hold, or not together.
+            RuntimeError: No event loop is running: calls from another one would fail later, and less clearly.
+        """
+        asyncio.get_running_loop()
+        check_channel(channel, credentials, options)
+        self._metadata = call_metadata(api_key)
+        self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
+        self._owned = None
+        if channel is None:
+            channel = self._owned = _open(target, credentials, options)
+        self._entitlements = v1.EntitlementServiceStub(channel)
+        self._usage = v1.UsageServiceStub(channel)
+        self._catalog = v1.CatalogServiceStub(channel)
+        self._users = v1.UserServiceStub(channel)
+        self._subscriptions = v1.SubscriptionServiceStub(channel)
+
+    async def close(self) -> None:
+        """Close the connection; calls under way fail. A channel that was passed in stays open."""
+        if self._owned is not None:
+            await self._owned.close()
+
+    async def __aenter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    # Entitlements and usage
+
+    async def can_use(self, user_id: str, feature_id: str, delta: int = 1) -> v1.CanUseResponse:
+        """Ask whether a user may use an amount of a feature now, without recording anything."""
+        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta)
+        return await self._call(self._entitlements.CanUse, request)
+
+    async def create_usage_event(
+        self,
+        user_id: str,
+        feature_id: str,
+        delta: int | None = None,
+        *,
+        action: v1.UsageAction.ValueType = v1.USAGE_ACTION_ADD,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.CreateUsageEventResponse:
+        """Record that a use happened, past the budget too."""
+        request = _requests.create_usage_event(
+            user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
+        )
+        return await self._call(self._entitlements.CreateUsageEvent, request)
+
+    async def use_feature(
+        self,
+        user_id: str,
+        feature_id: str,
+        delta: int = 1,
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.UseFeatureResponse:
+        """Check and record a use in one atomic step."""
+        request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
+        return await self._call(self._entitlements.UseFeature, request)
+
+    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Entitlement]:
+        """Iterate over what a user may use, one entry per feature, ordered by feature id."""
+        request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._entitlements.ListEntitlements, request, lambda page: page.entitlements)
+
+    async def show_usage(self, user_id: str, feature_id: str) -> v1.ShowUsageResponse:
+        """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first."""
+        return await self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+
+    # Features
+
+    async def create_feature(
+        self,
+        feature_id: str,
+        *,
+        type: v1.FeatureType.ValueType,
+        name: str = "",
+        unit_label: str = "",
+        unit_label_plural: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.Feature:
+        """Create a feature."""
+        feature = v1.Feature(
+            id=feature_id,
+            type=type,
+            name=name,
+            unit_label=unit_label,
+            unit_label_plural=unit_label_plural,
+            metadata=metadata,
+        )
+        return (await self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature))).feature
+
+    async def get_feature(self, feature_id: str) -> v1.Feature:
+        """Get a feature. NotFound if there is none."""
+        return (await self._call(self._catalog.GetFeature, v1.GetFeatureRequest(feature_id=feature_id))).feature
+
+    async def update_feature(
+        self,
+        feature_id: str,
+        *,
+        name: str | Unset = UNSET,
+        unit_label: str | Unset = UNSET,
+        unit_label_plural: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+    ) -> v1.Feature:
+        """Change the given fields of a feature, and no others."""
+        request = _requests.update_feature(
+            feature_id, name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata
+        )
+        return (await self._call(self._catalog.UpdateFeature, request)).feature
+
+    def list_features(self, *, page_size: int = 50) -> AsyncIterator[v1.Feature]:
+        """Iterate over all features by id, archived ones too."""
+        request = v1.ListFeaturesRequest(page_size=page_size)
+        return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
+
+    async def archive_feature(self, feature_id: str) -> v1.Feature:
+        """Archive a feature: from then on nobody may use it, and there is no way back. NotFound if there is none."""
+        return (await self._call(self._catalog.ArchiveFeature, v1.ArchiveFeatureRequest(feature_id=feature_id))).feature
+
+    # Packages
+
+    async def create_package(
+        self,
+        package_id: str,
+        features: Iterable[v1.PackageFeature] = (),
+        *,
+        type: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE,
+        name: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.Package:
+        """Create a package as a draft; users can subscribe to it once it is published."""
+        package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
+        return (await self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package))).package
+
+    async def get_package(self, package_id: str) -> v1.Package:
+        """Get a package. NotFound if there is none."""
+        return (await self._call(self._catalog.GetPackage, v1.GetPackageRequest(package_id=package_id))).package
+
+    async def update_package(
+        self,
+        package_id: str,
+        *,
+        features: Iterable[v1.PackageFeature] | Unset = UNSET,
+        type: v1.PackageType.ValueType | Unset = UNSET,
+        name: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+    ) -> v1.Package:
+        """Change the given fields of a draft, and no others. `features` replaces the whole list."""
+        request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
+        return (await self._call(self._catalog.UpdatePackage, request)).package
+
+    def list_packages(self, *, page_size: int = 50) -> AsyncIterator[v1.Package]:
+        """Iterate over all packages by id, of every status."""
+        request = v1.ListPackagesRequest(page_size=page_size)
+        return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
+
+    async def publish_package(self, package_id: str) -> v1.Package:
+        """Publish a draft: from then on users can subscribe to it and it never changes. NotFound if there is none."""
+        return (await self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id))).package
+
+    async def archive_package(self, package_id: str) -> v1.Package:
+        """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
+        return (await self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id))).package
+
+    # Users
+
+    async def create_user(
+        self,
+        user_id: str,
+        *,
+        name: str = "",
+        email: str = "",
+        billing_id: str = "",
+        metadata: Mapping[str, str] | None = None,
+        disabled: bool = False,
+    ) -> v1.User:
+        """Create a user."""
+        user = v1.User(id=user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+        return (await self._call(self._users.CreateUser, v1.CreateUserRequest(user=user))).user
+
+    async def get_user(self, user_id: str) -> v1.User:
+        """Get a user. NotFound if there is none."""
+        return (await self._call(self._users.GetUser, v1.GetUserRequest(user_id=user_id))).user
+
+    async def update_user(
+        self,
+        user_id: str,
+        *,
+        name: str | Unset = UNSET,
+        email: str | Unset = UNSET,
+        billing_id: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+        disabled: bool | Unset = UNSET,
+    ) -> v1.User:
+        """Change the given fields of a user, and no others."""
+        request = _requests.update_user(
+            user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled
+        )
+        return (await self._call(self._users.UpdateUser, request)).user
+
+    def list_users(self, *, page_size: int = 50) -> AsyncIterator[v1.User]:
+        """Iterate over all users, in an order that is fixed but not that of their ids."""
+        request = v1.ListUsersRequest(page_size=page_size)
+        return self._pages(self._users.ListUsers, request, lambda page: page.users)
+
+    async def delete_user(self, user_id: str) -> None:
+        """Erase a user and everything kept about them. NotFound if there is none."""
+        await self._call(self._users.DeleteUser, v1.DeleteUserRequest(user_id=user_id))
+
+    # Subscriptions
+
+    async def subscribe(
+        self,
+        user_id: str,
+        package_ids: Sequence[str],
+        *,
+        started_at: datetime | None = None,
+        trial_end: datetime | None = None,
+        status: v1.SubscriptionStatus.ValueType | None = None,
+    ) -> list[v1.Subscription]:
+        """Subscribe a user to published packages, all or none."""
+        request = _requests.subscribe(user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status)
+        return list((await self._call(self._subscriptions.Subscribe, request)).subscriptions)
+
+    async def get_subscription(self, subscription_id: str) -> v1.Subscription:
+        """Get a subscription. NotFound if there is none."""
+        request = v1.GetSubscriptionRequest(subscription_id=subscription_id)
+        return (await self._call(self._subscriptions.GetSubscription, request)).subscription
+
+    def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Subscription]:
+        """Iterate over a user's subscriptions, oldest first, ended ones too."""
+        request = v1.ListSubscriptionsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
+
+    async def update_subscription(
+        self,
+        subscription_id: str,
+        *,
+        status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
+        trial_end: datetime | Unset | None = UNSET,
+    ) -> v1.Subscription:
+        """Change the status or the trial end of a subscription. A `trial_end` of None takes the trial away."""
+        request = _requests.update_subscription(subscription_id, status=status, trial_end=trial_end)
+        return (await self._call(self._subscriptions.UpdateSubscription, request)).subscription
+
+    async def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:
+        """Cancel a subscription, now or at the end of its period or trial."""
+        request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
+        return (await self._call(self._subscriptions.CancelSubscription, request)).subscription
+
+    # What every method goes through
+
+    async def _call(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
+    ) -> _Response:
+        """Make one call; raises a CanuseError where it fails."""
+        try:
+            return await method(request, timeout=self._timeout_seconds, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def _pages(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_PagedRequest, _PagedResponse]",
+        request: _PagedRequest,
+        items: Callable[[_PagedResponse], Iterable[_Item]],
+    ) -> AsyncIterator[_Item]:
+        """Yield the items of all pages, fetching each when it is needed."""
+        while True:
+            page = await self._call(method, request)
+            for item in items(page):
+                yield item
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+def _open(
+    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
+) -> grpc.aio.Channel:
+    """Open a channel, with TLS where there are credentials."""
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, channel_options(options))
+    return grpc.aio.secure_channel(target, credentials, channel_options(options))

@@ -1,0 +1,501 @@
+"""The client for code with threads. `canuse.AsyncClient` has the same methods for asyncio."""
+
+# ruff: noqa: A002 - `type` is what the field is called everywhere else too
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from canuse import _requests, v1
+from canuse._channel import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_SECONDS,
+    PagedRequest,
+    PagedResponse,
+    call_metadata,
+    channel_options,
+    check_channel,
+    positive,
+)
+from canuse._requests import UNSET, Unset
+from canuse.errors import from_rpc_error
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_PagedRequest = TypeVar("_PagedRequest", bound=PagedRequest)
+_PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
+_Item = TypeVar("_Item")
+
+
+class Client:
+    """Asks canuse what users may use, records what they used, and administers the catalogue.
+
+        with canuse.Client("localhost:50051") as client:
+            if client.can_use("user-124", "api-calls").access:
+                ...
+                client.create_usage_event("user-124", "api-calls")
+
+    A client holds one connection, which threads may share. Make one and keep it: connecting costs more than a call.
+
+    Every method raises a `CanuseError` where the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
+    that the server does not accept, `Unavailable` or `DeadlineExceeded` where no answer came. A no is an answer, not an
+    error. The client repeats no call; repeat a write only with an `event_id`.
+
+    The `list_*` methods return iterators that fetch page after page as they are consumed, `page_size` items (1 to 1000)
+    at a time, so that errors arise while iterating.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        api_key: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.Channel | None = None,
+        options: Sequence[tuple[str, Any]] = (),
+    ) -> None:
+        """Prepare a client; the first call connects.
+
+        Args:
+            target: The server as gRPC names it: `host:port`, `dns:///host:port`, `unix:/path`.
+            timeout_seconds: How long one call (of a list: one page) may take.
+            api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `credentials` only.
+            credentials: Turns TLS on, as in `grpc.ssl_channel_credentials()`.
+            channel: A channel of your own in place of `target`, `credentials` and `options`. `close` leaves it open.
+            options: gRPC channel options, over the defaults.
+
+        Raises:
+            ValueError: Settings that can't hold, or not together.
+        """
+        check_channel(channel, credentials, options)
+        self._metadata = call_metadata(api_key)
+        self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
+        self._owned = None
+        if channel is None:
+            channel = self._owned = _open(target, credentials, options)
+        self._entitlements = v1.EntitlementServiceStub(channel)
+        self._usage = v1.UsageServiceStub(channel)
+        self._catalog = v1.CatalogServiceStub(channel)
+        self._users = v1.UserServiceStub(channel)
+        self._subscriptions = v1.SubscriptionServiceStub(channel)
+
+    def close(self) -> None:
+        """Close the connection; calls under way fail. A channel that was passed in stays open."""
+        if self._owned is not None:
+            self._owned.close()
+
+    def __enter__(self) -> Self:
+        """Return the client."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        self.close()
+
+    # Entitlements and usage
+
+    def can_use(self, user_id: str, feature_id: str, delta: int = 1) -> v1.CanUseResponse:
+        """Ask whether a user may use an amount of a feature now, without recording anything.
+
+        Args:
+            user_id: The user.
+            feature_id: The feature.
+            delta: The amount about to be used, in the feature's units, 1 to 2^53 - 1. A binary feature ignores it.
+
+        Returns:
+            `access`, the `reason`, and the `consumption` it was based on.
+
+        Raises:
+            NotFound: There is no such user or feature.
+        """
+        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta)
+        return self._call(self._entitlements.CanUse, request)
+
+    def create_usage_event(
+        self,
+        user_id: str,
+        feature_id: str,
+        delta: int | None = None,
+        *,
+        action: v1.UsageAction.ValueType = v1.USAGE_ACTION_ADD,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.CreateUsageEventResponse:
+        """Record that a use happened, past the budget too.
+
+        Args:
+            user_id: The user.
+            feature_id: The feature, a consumable one.
+            delta: With ADD the amount, in the feature's units: 1 by default, a negative one takes back, down to zero.
+                With SET the new total of the period, which must be given.
+            action: `v1.USAGE_ACTION_ADD` or `v1.USAGE_ACTION_SET`.
+            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and is not counted.
+            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+
+        Returns:
+            `recorded`, false only where there is nothing to count against, and the `consumption` after it.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: The feature is binary.
+            AlreadyExists: The `event_id` was sent before with other content.
+        """
+        request = _requests.create_usage_event(
+            user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
+        )
+        return self._call(self._entitlements.CreateUsageEvent, request)
+
+    def use_feature(
+        self,
+        user_id: str,
+        feature_id: str,
+        delta: int = 1,
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.UseFeatureResponse:
+        """Check and record a use in one atomic step.
+
+        Args:
+            user_id: The user.
+            feature_id: The feature, a consumable one.
+            delta: The amount, in the feature's units, 1 to 2^53 - 1.
+            event_id: Idempotency key, at most 128 bytes. A no is kept too: to try again after one, send a new key.
+            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+
+        Returns:
+            `access`, true exactly when the use was recorded, the `reason`, and the `consumption` after it.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: The feature is binary.
+            AlreadyExists: The `event_id` was sent before with other content.
+        """
+        request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
+        return self._call(self._entitlements.UseFeature, request)
+
+    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Entitlement]:
+        """Iterate over what a user may use, one entry per feature, ordered by feature id."""
+        request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._entitlements.ListEntitlements, request, lambda page: page.entitlements)
+
+    def show_usage(self, user_id: str, feature_id: str) -> v1.ShowUsageResponse:
+        """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: The feature is binary.
+        """
+        return self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+
+    # Features
+
+    def create_feature(
+        self,
+        feature_id: str,
+        *,
+        type: v1.FeatureType.ValueType,
+        name: str = "",
+        unit_label: str = "",
+        unit_label_plural: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.Feature:
+        """Create a feature.
+
+        Args:
+            feature_id: Your id for it, 1 to 128 bytes without control characters.
+            type: `v1.FEATURE_TYPE_BINARY` or `v1.FEATURE_TYPE_CONSUMABLE`. It can't be changed.
+            name: For people to read.
+            unit_label: What one unit is called ("message").
+            unit_label_plural: What several units are called ("messages").
+            metadata: Kept with the feature: at most 16 pairs, 2 KiB in all.
+
+        Raises:
+            AlreadyExists: The id is taken.
+        """
+        feature = v1.Feature(
+            id=feature_id,
+            type=type,
+            name=name,
+            unit_label=unit_label,
+            unit_label_plural=unit_label_plural,
+            metadata=metadata,
+        )
+        return self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature)).feature
+
+    def get_feature(self, feature_id: str) -> v1.Feature:
+        """Get a feature. NotFound if there is none."""
+        return self._call(self._catalog.GetFeature, v1.GetFeatureRequest(feature_id=feature_id)).feature
+
+    def update_feature(
+        self,
+        feature_id: str,
+        *,
+        name: str | Unset = UNSET,
+        unit_label: str | Unset = UNSET,
+        unit_label_plural: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+    ) -> v1.Feature:
+        """Change the given fields of a feature, and no others.
+
+        Returns:
+            The feature after the change.
+
+        Raises:
+            NotFound: There is no such feature.
+            ValueError: No field was given.
+        """
+        request = _requests.update_feature(
+            feature_id, name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata
+        )
+        return self._call(self._catalog.UpdateFeature, request).feature
+
+    def list_features(self, *, page_size: int = 50) -> Iterator[v1.Feature]:
+        """Iterate over all features by id, archived ones too."""
+        request = v1.ListFeaturesRequest(page_size=page_size)
+        return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
+
+    def archive_feature(self, feature_id: str) -> v1.Feature:
+        """Archive a feature: from then on nobody may use it, and there is no way back. NotFound if there is none."""
+        return self._call(self._catalog.ArchiveFeature, v1.ArchiveFeatureRequest(feature_id=feature_id)).feature
+
+    # Packages
+
+    def create_package(
+        self,
+        package_id: str,
+        features: Iterable[v1.PackageFeature] = (),
+        *,
+        type: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE,
+        name: str = "",
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.Package:
+        """Create a package as a draft; users can subscribe to it once it is published.
+
+        Args:
+            package_id: Your id for it, 1 to 128 bytes without control characters.
+            features: What subscribers get, each feature once. One without a `limit` is unlimited, or binary:
+                `v1.PackageFeature(feature_id="api-calls", limit=100, reset_period=v1.RESET_PERIOD_MONTH)`.
+            type: `v1.PACKAGE_TYPE_BASE`, of which a user has one at a time, or `v1.PACKAGE_TYPE_ADD_ON`.
+            name: For people to read.
+            metadata: Kept with the package: at most 16 pairs, 2 KiB in all.
+
+        Raises:
+            AlreadyExists: The id is taken.
+            NotFound: One of the features does not exist.
+        """
+        package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
+        return self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package)).package
+
+    def get_package(self, package_id: str) -> v1.Package:
+        """Get a package. NotFound if there is none."""
+        return self._call(self._catalog.GetPackage, v1.GetPackageRequest(package_id=package_id)).package
+
+    def update_package(
+        self,
+        package_id: str,
+        *,
+        features: Iterable[v1.PackageFeature] | Unset = UNSET,
+        type: v1.PackageType.ValueType | Unset = UNSET,
+        name: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+    ) -> v1.Package:
+        """Change the given fields of a draft, and no others. `features` replaces the whole list.
+
+        Returns:
+            The package after the change.
+
+        Raises:
+            NotFound: There is no such package, or one of the features does not exist.
+            FailedPrecondition: The package has been published.
+            ValueError: No field was given.
+        """
+        request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
+        return self._call(self._catalog.UpdatePackage, request).package
+
+    def list_packages(self, *, page_size: int = 50) -> Iterator[v1.Package]:
+        """Iterate over all packages by id, of every status."""
+        request = v1.ListPackagesRequest(page_size=page_size)
+        return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
+
+    def publish_package(self, package_id: str) -> v1.Package:
+        """Publish a draft: from then on users can subscribe to it and it never changes. NotFound if there is none."""
+        return self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id)).package
+
+    def archive_package(self, package_id: str) -> v1.Package:
+        """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
+        return self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id)).package
+
+    # Users
+
+    def create_user(
+        self,
+        user_id: str,
+        *,
+        name: str = "",
+        email: str = "",
+        billing_id: str = "",
+        metadata: Mapping[str, str] | None = None,
+        disabled: bool = False,
+    ) -> v1.User:
+        """Create a user.
+
+        Args:
+            user_id: Your id for them, 1 to 128 bytes without control characters.
+            name: For people to read.
+            email: Not checked.
+            billing_id: Their id in the billing system.
+            metadata: Kept with the user: at most 16 pairs, 2 KiB in all.
+            disabled: A disabled user may use nothing.
+
+        Raises:
+            AlreadyExists: The id is taken.
+        """
+        user = v1.User(id=user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+        return self._call(self._users.CreateUser, v1.CreateUserRequest(user=user)).user
+
+    def get_user(self, user_id: str) -> v1.User:
+        """Get a user. NotFound if there is none."""
+        return self._call(self._users.GetUser, v1.GetUserRequest(user_id=user_id)).user
+
+    def update_user(
+        self,
+        user_id: str,
+        *,
+        name: str | Unset = UNSET,
+        email: str | Unset = UNSET,
+        billing_id: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+        disabled: bool | Unset = UNSET,
+    ) -> v1.User:
+        """Change the given fields of a user, and no others.
+
+        Returns:
+            The user after the change.
+
+        Raises:
+            NotFound: There is no such user.
+            ValueError: No field was given.
+        """
+        request = _requests.update_user(
+            user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled
+        )
+        return self._call(self._users.UpdateUser, request).user
+
+    def list_users(self, *, page_size: int = 50) -> Iterator[v1.User]:
+        """Iterate over all users, in an order that is fixed but not that of their ids."""
+        request = v1.ListUsersRequest(page_size=page_size)
+        return self._pages(self._users.ListUsers, request, lambda page: page.users)
+
+    def delete_user(self, user_id: str) -> None:
+        """Erase a user and everything kept about them. NotFound if there is none."""
+        self._call(self._users.DeleteUser, v1.DeleteUserRequest(user_id=user_id))
+
+    # Subscriptions
+
+    def subscribe(
+        self,
+        user_id: str,
+        package_ids: Sequence[str],
+        *,
+        started_at: datetime | None = None,
+        trial_end: datetime | None = None,
+        status: v1.SubscriptionStatus.ValueType | None = None,
+    ) -> list[v1.Subscription]:
+        """Subscribe a user to published packages, all or none.
+
+        Args:
+            user_id: The user.
+            package_ids: 1 to 32 packages.
+            started_at: From when on, with a time zone; periods are counted from it. Default: now.
+            trial_end: When the trial ends, with a time zone. Default: no trial.
+            status: Default `v1.SUBSCRIPTION_STATUS_ACTIVE`, or TRIALING with a trial end.
+
+        Returns:
+            One subscription for each package, in the order of `package_ids`.
+
+        Raises:
+            NotFound: There is no such user or package.
+            FailedPrecondition: A package is not published, or the user would have two base packages.
+            ValueError: A time without a time zone.
+        """
+        request = _requests.subscribe(user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status)
+        return list(self._call(self._subscriptions.Subscribe, request).subscriptions)
+
+    def get_subscription(self, subscription_id: str) -> v1.Subscription:
+        """Get a subscription. NotFound if there is none."""
+        request = v1.GetSubscriptionRequest(subscription_id=subscription_id)
+        return self._call(self._subscriptions.GetSubscription, request).subscription
+
+    def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Subscription]:
+        """Iterate over a user's subscriptions, oldest first, ended ones too."""
+        request = v1.ListSubscriptionsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
+
+    def update_subscription(
+        self,
+        subscription_id: str,
+        *,
+        status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
+        trial_end: datetime | Unset | None = UNSET,
+    ) -> v1.Subscription:
+        """Change the status or the trial end of a subscription. A `trial_end` of None takes the trial away.
+
+        Returns:
+            The subscription after the change.
+
+        Raises:
+            NotFound: There is no such subscription.
+            ValueError: No field was given, or a time without a time zone.
+        """
+        request = _requests.update_subscription(subscription_id, status=status, trial_end=trial_end)
+        return self._call(self._subscriptions.UpdateSubscription, request).subscription
+
+    def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:
+        """Cancel a subscription, now or at the end of its period or trial.
+
+        Returns:
+            The subscription after it; `cancel_at` says when it ends.
+
+        Raises:
+            NotFound: There is no such subscription.
+            FailedPrecondition: It has no period that ends.
+        """
+        request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
+        return self._call(self._subscriptions.CancelSubscription, request).subscription
+
+    # What every method goes through
+
+    def _call(self, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request) -> _Response:
+        """Make one call; raises a CanuseError where it fails."""
+        try:
+            return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    def _pages(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_PagedRequest, _PagedResponse]",
+        request: _PagedRequest,
+        items: Callable[[_PagedResponse], Iterable[_Item]],
+    ) -> Iterator[_Item]:
+        """Yield the items of all pages, fetching each when it is needed."""
+        while True:
+            page = self._call(method, request)
+            yield from items(page)
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
+
+
+def _open(target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
+    """Open a channel, with TLS where there are credentials."""
+    if credentials is None:
+        return grpc.insecure_channel(target, channel_options(options))
+    return grpc.secure_channel(target, credentials, channel_options(options))

@@ -1,0 +1,147 @@
+"""How the command line shows what the API answers: JSON for programs, tables and sentences for people."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+import typer
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from canuse import v1
+
+_INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
+# Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
+_WIDTH: Final = 10_000
+_NUMBER_COLUMNS: Final = frozenset({"used", "budget", "remaining", "limit", "version"})
+
+
+class EnumType(Protocol):
+    """What knows the names of an enum's values."""
+
+    def Name(self, number: Any) -> str:  # noqa: N802 - protobuf's name
+        """Return the name of a value; ValueError if it has none."""
+
+
+def as_json(message: Message) -> dict[str, Any]:
+    """Return a message as JSON values, with the field names of the API.
+
+    Differs from protobuf's own mapping in one thing: 64-bit integers are numbers, not strings, so that programs can
+    calculate with them. Amounts stay within 2^53 - 1, which every JSON reader holds exactly.
+    """
+    values = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    return _with_numbers(values, message.DESCRIPTOR.fields_by_name)
+
+
+# Fields are typed as Any: their class depends on the implementation of protobuf that runs.
+def _with_numbers(values: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON values of a message in the order of its definition, with 64-bit integers as numbers."""
+    return {
+        name: _with_number(values[name], fields[name]) for name in sorted(values, key=lambda name: fields[name].number)
+    }
+
+
+def _with_number(value: Any, field: Any) -> Any:
+    """Return the JSON value of a field with 64-bit integers as numbers."""
+    if isinstance(value, list):
+        return [_with_number(item, field) for item in value]
+    if field.cpp_type in _INT64_TYPES:
+        return int(value)
+    # A time is a message whose JSON is a string, and the entries of our maps hold strings only.
+    if isinstance(value, dict) and field.message_type is not None and not field.message_type.GetOptions().map_entry:
+        return _with_numbers(value, field.message_type.fields_by_name)
+    return value
+
+
+def print_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(value, indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
+    """Print a table, or the sentence `empty` where there are no rows."""
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True, justify="right" if column in _NUMBER_COLUMNS else "left")
+    for row in rows:
+        table.add_row(*map(printable, row))
+    if not table.row_count:
+        typer.echo(printable(empty))
+        return
+    # Ids and names come from the caller: nothing in them is markup.
+    Console(width=_WIDTH, markup=False, emoji=False, highlight=False).print(table)
+
+
+def print_fields(fields: Mapping[str, str]) -> None:
+    """Print names and values below each other, without the empty ones."""
+    width = max(map(len, fields))
+    for name, value in fields.items():
+        if value:
+            typer.echo(f"{name:<{width}}  {printable(value)}")
+
+
+def printable(text: str) -> str:
+    """Return a text with what could steer the terminal escaped: names and metadata come from whoever set them."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def enum_name(kind: EnumType, number: int, prefix: str) -> str:
+    """Return the name of an enum's value without its prefix; the number where a newer server sent an unknown one."""
+    try:
+        return kind.Name(number).removeprefix(prefix)
+    except ValueError:
+        return str(number)
+
+
+def reason(number: int) -> str:
+    """Return a reason as a word: `BUDGET_EXCEEDED`."""
+    return enum_name(v1.Reason, number, "REASON_")
+
+
+def yes_or_no(value: bool) -> str:
+    """Return a truth value as a word."""
+    return "yes" if value else "no"
+
+
+def pairs(metadata: Mapping[str, str]) -> str:
+    """Return metadata on one line, sorted by key."""
+    return ", ".join(f"{key}={metadata[key]}" for key in sorted(metadata))
+
+
+def moment(message: Message, field: str, absent: str) -> str:
+    """Return the time in a field as ISO 8601 in UTC, or `absent` where there is none."""
+    time: Timestamp = getattr(message, field)
+    return time.ToJsonString() if message.HasField(field) else absent
+
+
+def amount(message: Message, field: str) -> str:
+    """Return an optional amount, which is unlimited where it is absent."""
+    return str(getattr(message, field)) if message.HasField(field) else "unlimited"
+
+
+def consumption_cells(consumption: v1.Consumption | None) -> list[str]:
+    """Return used, budget, remaining and the reset of a consumption as cells; empty ones where nothing is counted."""
+    if consumption is None:
+        return ["", "", "", ""]
+    return [
+        str(consumption.used),
+        amount(consumption, "budget"),
+        amount(consumption, "remaining"),
+        moment(consumption, "resets_at", "never"),
+    ]
+
+
+def consumption_words(consumption: v1.Consumption) -> str:
+    """Return the counts of a consumption as a part of a sentence."""
+    counts = f"{consumption.used} used, unlimited"
+    if consumption.HasField("budget"):
+        counts = f"{consumption.used} of {consumption.budget} used, {consumption.remaining} remaining"
+    resets_at = moment(consumption, "resets_at", "")
+    return f"{counts}, resets at {resets_at}" if resets_at else f"{counts}, never resets"

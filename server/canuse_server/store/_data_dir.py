@@ -1,0 +1,171 @@
+"""Who may run a Valkey on a data directory: one canuse at a time, and only when no earlier Valkey is left on it."""
+
+import asyncio
+import errno
+import fcntl
+import os
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import structlog
+
+HANDOVER_SECONDS = 10.0  # how long the Valkey of a killed canuse may take to flush and end
+ANSWER_SECONDS = 1.0
+SOCKET_PATH_BYTES = 100  # AF_UNIX takes 108 on Linux and 104 on macOS, with the closing zero
+
+log = structlog.get_logger(__name__)
+
+
+class DataDirInUse(RuntimeError):  # noqa: N818  it reads as what is the matter
+    """Another canuse, or what is left of one, works on the data directory; its data were not touched."""
+
+
+async def ask(socket_path: Path, command: bytes) -> bytes:
+    """Send one command without arguments; the first line of the reply, or b"" if there is none in ANSWER_SECONDS."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(socket_path)
+            try:
+                writer.write(command + b"\r\n")
+                return (await reader.readline()).rstrip()
+            finally:
+                writer.close()
+                await writer.wait_closed()
+    except OSError:  # also what a timeout is
+        return b""
+
+
+def choose_socket(data_dir: Path) -> Path:
+    """Where Valkey is to listen: in the data directory, or in a new private one if that path is too long for a socket.
+
+    Raises OSError (ENAMETOOLONG) if even the directory for temporary files has too long a name.
+    """
+    inside = data_dir / "valkey.sock"
+    if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
+        return inside
+    private = Path(tempfile.mkdtemp(prefix="canuse-valkey-")) / "valkey.sock"
+    if len(os.fsencode(private)) > SOCKET_PATH_BYTES:
+        discard_socket(private, data_dir)
+        raise OSError(errno.ENAMETOOLONG, f"no room for a socket: {inside} and {private} are both too long")
+    return private
+
+
+def discard_socket(socket_path: Path, data_dir: Path) -> None:
+    """Remove the private directory that was made for a socket, if one was.
+
+    Only for one's own: the record of an earlier canuse may be a copy, made with the data, of one that still runs.
+    """
+    if socket_path.parent != data_dir:
+        with suppress(OSError):
+            socket_path.unlink(missing_ok=True)
+            socket_path.parent.rmdir()
+
+
+class _LockFile:
+    """An flock on a file whose text says who holds it; the kernel lets go when the last process that shares it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+
+    def take(self) -> bool:
+        """Lock the file, or answer at once that someone else has."""
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def read(self) -> str:
+        """What the holder wrote."""
+        return os.fsdecode(os.pread(self.fd, 4096, 0))
+
+    def write(self, holder: str) -> None:
+        """Replace the text."""
+        os.ftruncate(self.fd, 0)
+        os.pwrite(self.fd, os.fsencode(holder), 0)
+
+    def close(self) -> None:
+        """Let go if it was taken, also where a process forked from this one has a copy of the descriptor."""
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        os.close(self.fd)
+
+
+class DataDir:
+    """A data directory and two locks in it: `take` them, start Valkey with `inherited_fd`, `release` them after it.
+
+    `canuse.lock` is canuse's alone, so the kernel itself says whether a canuse lives: the pid in it is for people only
+    (pids recur, and mean nothing in another container). `valkey.lock` is shared with Valkey, which inherits the
+    descriptor: it stays locked until both are gone, so that the Valkey of a killed canuse can finish writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self._canuse: _LockFile | None = None
+        self._valkey: _LockFile | None = None
+
+    async def take(self) -> None:
+        """Make the directory if it is missing (only its owner may enter) and lock it.
+
+        Raises DataDirInUse at once if a canuse lives on it, and after HANDOVER_SECONDS if the Valkey of a dead one
+        still does; OSError if the directory can't be made or written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
+        canuse = _LockFile(self.path / "canuse.lock")
+        if not canuse.take():
+            pid = canuse.read()
+            canuse.close()
+            raise DataDirInUse(
+                f"the data directory {self.path} is in use by another canuse (pid {pid}): "
+                "stop that one first, or give this one a directory of its own"
+            )
+        self._canuse = canuse
+        try:
+            canuse.write(str(os.getpid()))
+            self._valkey = _LockFile(self.path / "valkey.lock")
+            await self._outlive_the_last(self._valkey)
+        except BaseException:
+            self.release()
+            raise
+
+    @property
+    def inherited_fd(self) -> int:
+        """The descriptor that Valkey has to inherit; raises RuntimeError unless the locks are held."""
+        if self._valkey is None:
+            raise RuntimeError(f"the data directory {self.path} is not locked")
+        return self._valkey.fd
+
+    def record(self, pid: int, socket_path: Path) -> None:
+        """Write down which Valkey runs here, for a canuse that may have to take over."""
+        if self._valkey is not None:
+            self._valkey.write(f"{pid}\n{socket_path}")
+
+    def release(self) -> None:
+        """Let go of the directory; Valkey must have ended."""
+        if self._valkey is not None:
+            self._valkey.close()
+        if self._canuse is not None:
+            self._canuse.close()
+        self._valkey = self._canuse = None
+
+    async def _outlive_the_last(self, valkey: _LockFile) -> None:
+        """Wait until the Valkey of a canuse that was killed has ended."""
+        deadline = time.monotonic() + HANDOVER_SECONDS
+        waiting = False
+        while not valkey.take():
+            pid, _, socket_path = valkey.read().partition("\n")
+            if not waiting:
+                log.info("waiting for the Valkey of a canuse that was killed", data_dir=str(self.path), pid=pid)
+            waiting = True
+            if time.monotonic() > deadline:
+                raise DataDirInUse(
+                    f"the data directory {self.path} is still in use by a Valkey (pid {pid}) whose canuse was killed, "
+                    f"and which did not end within {HANDOVER_SECONDS:.0f} s"
+                )
+            # On Linux it was told by the kernel already; macOS has no such signal.
+            await ask(Path(socket_path), b"SHUTDOWN")
+            await asyncio.sleep(0.1)

@@ -1,0 +1,183 @@
+"""What a user may use, worked out of their subscriptions."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from itertools import permutations
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.strategies import FEATURES, ms, recent_moments, users
+
+from canuse_server.domain.entitlements import Entitlement, resolve
+from canuse_server.domain.model import FeatureType, Package, PackageFeature, ResetPeriod, Subscription
+from canuse_server.domain.model import SubscriptionStatus as Status
+from canuse_server.domain.periods import Period, period_at
+from canuse_server.domain.subscriptions import Packages, counts_at
+from canuse_server.store.clock import LATEST_MS
+
+CONSUMABLE: Final = dict.fromkeys((*FEATURES, "f"), FeatureType.CONSUMABLE)
+START: Final = ms(datetime(2026, 1, 31, tzinfo=UTC))
+NOW: Final = ms(datetime(2026, 3, 5, tzinfo=UTC))
+DAY: Final = 86_400_000
+User = tuple[list[Subscription], Packages]
+many = settings(max_examples=1000, deadline=None)
+
+
+def entry(limit: int | None = 10, reset: ResetPeriod = ResetPeriod.NEVER, *, overage: bool = False) -> PackageFeature:
+    """Return an entry for the feature `f`."""
+    return PackageFeature("f", limit, reset, overage)
+
+
+def entitlement(
+    *entries: PackageFeature, kind: FeatureType = FeatureType.CONSUMABLE, now_ms: int = NOW, **dates: int | Status
+) -> Entitlement:
+    """Return the entitlement to `f` of a user with a subscription for each entry, started a day after the other."""
+    packages = {(f"p{number}", 1): Package(f"p{number}", 0, features=(item,)) for number, item in enumerate(entries)}
+    made = [
+        Subscription(f"t{number}", f"p{number}", 1, Status.ACTIVE, START + number * DAY)
+        for number in range(len(entries))
+    ]
+    changed = [replace(item, **dates) for item in made]  # type: ignore[arg-type]
+    return resolve(changed, packages, {"f": kind}, now_ms)["f"]
+
+
+def seen_at(entitlement: Entitlement, now_ms: int) -> tuple[object, ...]:
+    """Return all of an entitlement that anybody can see at a moment."""
+    return (
+        entitlement.consumable,
+        entitlement.active,
+        entitlement.limit,
+        entitlement.overage_enabled,
+        entitlement.reset_period,
+        entitlement.period_at(now_ms),
+    )
+
+
+@given(users(), recent_moments, st.data())
+@many
+def test_an_entitlement_holds_unchanged_until_the_moment_it_says(user: User, now_ms: int, data: st.DataObject) -> None:
+    subscriptions, packages = user
+    for feature_id, found in resolve(subscriptions, packages, CONSUMABLE, now_ms).items():
+        until_ms = LATEST_MS if found.valid_until_ms is None else found.valid_until_ms
+        assert until_ms > now_ms
+        last = st.just(until_ms - 1) | st.integers(now_ms, until_ms - 1)
+        later_ms = data.draw(last | st.sampled_from(_dates(subscriptions, now_ms, until_ms)), label="later")
+        later = resolve(subscriptions, packages, CONSUMABLE, later_ms)[feature_id]
+        assert seen_at(later, later_ms) == seen_at(found, later_ms)
+
+
+def _dates(subscriptions: Iterable[Subscription], first_ms: int, end_ms: int) -> list[int]:
+    """Return the moments at and around which something could change, within a span."""
+    dates = [(item.started_at_ms, item.trial_end_ms, item.cancel_at_ms) for item in subscriptions]
+    moments = [moment + step for some in dates for moment in some if moment is not None for step in (-1, 0, 1)]
+    return [first_ms, *(moment for moment in moments if first_ms <= moment < end_ms)]
+
+
+@given(users(), recent_moments)
+@many
+def test_the_best_of_those_that_count_is_given(user: User, now_ms: int) -> None:
+    subscriptions, packages = user
+    found = resolve(subscriptions, packages, CONSUMABLE, now_ms)
+    listing = {
+        feature_id: [
+            (item, listed)
+            for item in subscriptions
+            for listed in packages[item.package_id, 1].features
+            if listed.feature_id == feature_id
+        ]
+        for feature_id in FEATURES
+    }
+    assert set(found) == {feature_id for feature_id, listed in listing.items() if listed}
+    for feature_id, given_ in found.items():
+        counting = [pair for pair in listing[feature_id] if counts_at(pair[0], now_ms)]
+        assert given_.active == bool(counting)
+        pairs = counting or listing[feature_id]
+        limits = [listed.limit for _, listed in pairs]
+        best = None if None in limits else max(limit for limit in limits if limit is not None)
+        assert given_.limit == best
+        # Its reset period, overage rule and anchor are those of one subscription that gives this limit.
+        assert (given_.reset_period, given_.overage_enabled, given_.period) in [
+            (listed.reset_period, listed.overage_enabled, period_at(item.started_at_ms, listed.reset_period, now_ms))
+            for item, listed in pairs
+            if listed.limit == best
+        ]
+
+
+@given(users(), recent_moments)
+@settings(max_examples=200, deadline=None)
+def test_the_order_of_subscriptions_does_not_matter(user: User, now_ms: int) -> None:
+    subscriptions, packages = user
+    outcomes = [resolve(order, packages, CONSUMABLE, now_ms) for order in permutations(subscriptions)]
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+
+
+def test_the_highest_limit_wins_with_its_reset_period_and_overage_rule() -> None:
+    found = entitlement(
+        entry(5, ResetPeriod.DAY, overage=True), entry(7, ResetPeriod.WEEK), entry(6, ResetPeriod.HOUR, overage=True)
+    )
+    assert (found.limit, found.reset_period, found.overage_enabled) == (7, ResetPeriod.WEEK, False)
+
+
+def test_unlimited_is_the_highest_limit() -> None:
+    found = entitlement(entry(2**53 - 1, overage=True), entry(None, ResetPeriod.DAY), entry(0))
+    assert (found.limit, found.reset_period) == (None, ResetPeriod.DAY)
+
+
+def test_a_limit_of_nothing_is_not_unlimited() -> None:
+    assert entitlement(entry(0)).limit == 0
+
+
+def test_among_equal_limits_overage_wins_and_then_the_oldest_subscription() -> None:
+    assert entitlement(entry(5), entry(5, overage=True), entry(5)).overage_enabled
+    assert entitlement(entry(5), entry(5), entry(5)).period.start_ms == START
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status not in (Status.ACTIVE, Status.TRIALING)])
+def test_a_feature_that_only_subscriptions_that_do_not_count_list_is_inactive(status: Status) -> None:
+    found = entitlement(entry(5, ResetPeriod.DAY), status=status)
+    assert (found.active, found.limit, found.reset_period) == (False, 5, ResetPeriod.DAY)
+
+
+def test_a_lower_limit_that_counts_goes_before_a_higher_one_that_does_not() -> None:
+    packages = {("low", 1): Package("low", 0, features=(entry(1),)), ("high", 1): Package("high", 0, features=(entry(),))}
+    low = Subscription("a", "low", 1, Status.ACTIVE, START)
+    high = Subscription("b", "high", 1, Status.UNPAID, START)
+    found = resolve([low, high], packages, CONSUMABLE, NOW)["f"]
+    assert (found.active, found.limit) == (True, 1)
+
+
+def test_a_feature_in_no_package_of_the_user_is_not_there() -> None:
+    assert resolve([], {}, CONSUMABLE, NOW) == {}
+
+
+def test_a_subscription_that_starts_later_gives_nothing_yet_and_says_from_when_on_it_will() -> None:
+    found = entitlement(entry(reset=ResetPeriod.DAY), now_ms=START - 1)
+    assert (found.active, found.valid_until_ms, found.period.start_ms) == (False, START, START)
+
+
+def test_a_month_ends_the_validity_of_a_consumable_and_a_day_does_not() -> None:
+    end_ms = ms(datetime(2026, 3, 31, tzinfo=UTC))
+    assert entitlement(entry(reset=ResetPeriod.MONTH)).valid_until_ms == end_ms
+    assert entitlement(entry(reset=ResetPeriod.DAY)).valid_until_ms is None
+    assert entitlement(entry(reset=ResetPeriod.NEVER)).valid_until_ms is None
+    assert entitlement(entry(), kind=FeatureType.BINARY, trial_end_ms=NOW + 5).valid_until_ms is None
+
+
+def test_the_first_change_of_any_subscription_that_lists_the_feature_ends_the_validity() -> None:
+    assert entitlement(entry(5), entry(9), cancel_at_ms=NOW + 7).valid_until_ms == NOW + 7
+    trial = {"status": Status.TRIALING, "trial_end_ms": NOW + 3}
+    assert entitlement(entry(), kind=FeatureType.BINARY, **trial).valid_until_ms == NOW + 3
+
+
+def test_a_binary_feature_is_not_counted() -> None:
+    assert not entitlement(entry(None), kind=FeatureType.BINARY).consumable
+
+
+def test_a_period_of_fixed_length_rolls_on_and_a_calendar_period_stands() -> None:
+    days, months = entitlement(entry(reset=ResetPeriod.DAY)), entitlement(entry(reset=ResetPeriod.MONTH))
+    assert days.period_at(NOW + 10 * DAY) == Period(NOW + 10 * DAY, NOW + 11 * DAY)
+    assert months.period_at(NOW + 10 * DAY) == months.period
+    assert days.past_period(NOW - DAY) == Period(NOW - DAY, NOW)
