@@ -1,21 +1,12 @@
 """The command `canuse`."""
 
-import asyncio
-import signal
 import sys
-import tomllib
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
-from canuse_server import app as service
 from canuse_server import cli_client
-from canuse_server.observe import logs
-from canuse_server.settings import Settings
-from canuse_server.store.embedded import DataDirInUse, EmbeddedStartError
-from canuse_server.store.errors import StoreError
 
 app = typer.Typer(
     help="canuse answers one question for every other service: may this user use this feature now?",
@@ -24,8 +15,6 @@ app = typer.Typer(
     add_completion=False,
 )
 cli_client.register(app)
-
-START_ERRORS = (service.ListenError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
 
 
 @app.command()
@@ -47,25 +36,8 @@ def serve(
         "clock": clock,
         "demo": demo,
     }
-    try:
-        settings = Settings.load(config, {name: value for name, value in options.items() if value is not None})
-    except ValidationError as error:
-        _exit("; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors()))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        _exit(f"{config}: {error}")
-    logs.configure(settings.log_level)
-    try:
-        asyncio.run(_serve(settings))
-    except START_ERRORS as error:
-        _exit(str(error))
+    # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.
+    from canuse_server.run import run  # noqa: PLC0415
 
-
-async def _serve(settings: Settings) -> None:
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await service.serve(settings, lambda line: print(line, flush=True), stop)  # noqa: T201 - the line that says so
-
-
-def _exit(text: str) -> NoReturn:
-    sys.exit(f"canuse: {text}")
+    if problem := run(config, {name: value for name, value in options.items() if value is not None}):
+        sys.exit(f"canuse: {problem}")
