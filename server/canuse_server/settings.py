@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -16,6 +16,7 @@ Clock = Literal["system", "manual"]
 Fsync = Literal["everysec", "always"]
 
 DAY_SECONDS = 86_400
+HIGHEST_PORT = 65_535
 
 
 class Settings(BaseSettings):
@@ -52,6 +53,22 @@ class Settings(BaseSettings):
         12, description="How many past periods are kept for each user and feature."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
+
+    @field_validator("listen")
+    @classmethod
+    def _check_listen(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not (host and port.isdecimal() and int(port) <= HIGHEST_PORT):
+            raise ValueError("must be an address and a port, like 127.0.0.1:50051")
+        return value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _check_redis_url(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
+            # The value is not repeated: it may hold a password.
+            raise ValueError("must be a URL that starts with redis://, rediss:// or unix://")
+        return value
 
     @classmethod
     def settings_customise_sources(
