@@ -1,0 +1,16 @@
+"""Outages do not flood the log."""
+
+from canuse_server.observe.throttle import Throttle
+
+
+def test_one_line_goes_through_and_the_rest_are_counted() -> None:
+    throttle = Throttle(3600)
+    assert [throttle.let_through() for _ in range(3)] == [0, None, None]
+
+
+def test_the_next_line_says_how_many_were_held_back() -> None:
+    throttle = Throttle(3600)
+    throttle.let_through()
+    throttle.let_through()
+    throttle._next = 0
+    assert throttle.let_through() == 1
