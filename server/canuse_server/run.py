@@ -21,7 +21,10 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
     try:
         settings = Settings.load(config, given)
     except ValidationError as error:
-        return "; ".join(f"{'.'.join(map(str, part['loc']))}: {part['msg'].removeprefix('Value error, ')}" for part in error.errors())
+        parts = (
+            (".".join(map(str, part["loc"])), part["msg"].removeprefix("Value error, ")) for part in error.errors()
+        )
+        return "; ".join(f"{name}: {text}" for name, text in parts)
     except (OSError, tomllib.TOMLDecodeError) as error:
         return f"{config}: {error}"
     logs.configure(settings.log_level)

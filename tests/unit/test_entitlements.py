@@ -142,7 +142,10 @@ def test_a_feature_that_only_subscriptions_that_do_not_count_list_is_inactive(st
 
 
 def test_a_lower_limit_that_counts_goes_before_a_higher_one_that_does_not() -> None:
-    packages = {("low", 1): Package("low", 0, features=(entry(1),)), ("high", 1): Package("high", 0, features=(entry(),))}
+    packages = {
+        ("low", 1): Package("low", 0, features=(entry(1),)),
+        ("high", 1): Package("high", 0, features=(entry(),)),
+    }
     low = Subscription("a", "low", 1, Status.ACTIVE, START)
     high = Subscription("b", "high", 1, Status.UNPAID, START)
     found = resolve([low, high], packages, CONSUMABLE, NOW)["f"]
