@@ -9,7 +9,6 @@ from typing import Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.strategies import FEATURES, ms, recent_moments, users
 
 from canuse_server.domain.entitlements import Entitlement, resolve
 from canuse_server.domain.model import FeatureType, Package, PackageFeature, ResetPeriod, Subscription
@@ -17,6 +16,7 @@ from canuse_server.domain.model import SubscriptionStatus as Status
 from canuse_server.domain.periods import Period, period_at
 from canuse_server.domain.subscriptions import Packages, counts_at
 from canuse_server.store.clock import LATEST_MS
+from support.strategies import FEATURES, ms, recent_moments, users
 
 CONSUMABLE: Final = dict.fromkeys((*FEATURES, "f"), FeatureType.CONSUMABLE)
 START: Final = ms(datetime(2026, 1, 31, tzinfo=UTC))

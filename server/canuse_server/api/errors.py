@@ -12,6 +12,9 @@ from grpc import StatusCode
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 
 DOMAIN: Final = "canuse"
+# Errors travel in headers, of which clients take about 8 KiB in all. What is larger would reach nobody.
+MESSAGE_BYTES: Final = 1200
+TEXT_BYTES: Final = 256
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
@@ -64,9 +67,9 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.reason = reason
-        self.message = message
-        self.metadata = dict(metadata or {})
-        self.violations = violations
+        self.message = _clip(message, MESSAGE_BYTES + TEXT_BYTES)
+        self.metadata = {key: _clip(value, TEXT_BYTES) for key, value in (metadata or {}).items()}
+        self.violations = [(_clip(field, TEXT_BYTES), _clip(text, TEXT_BYTES)) for field, text in violations]
 
     @property
     def code(self) -> int:
@@ -84,6 +87,11 @@ class ApiError(Exception):
         return ((DETAILS_KEY, status.SerializeToString()),)
 
 
+def _clip(text: str, size: int) -> str:
+    encoded = text.encode()
+    return text if len(encoded) <= size else encoded[:size].decode(errors="ignore") + "…"
+
+
 def _any(message: ErrorInfo | BadRequest) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(message)
@@ -92,8 +100,17 @@ def _any(message: ErrorInfo | BadRequest) -> AnyMessage:
 
 def invalid(violations: Sequence[tuple[str, str]]) -> ApiError:
     """Return the error for bad fields: pairs of a field's path and what is wrong with it."""
-    message = "; ".join(f"{field}: {text}" for field, text in violations)
-    return ApiError(ErrorReason.INVALID_FIELD, message, violations=violations)
+    told: list[tuple[str, str]] = []
+    parts: list[str] = []
+    for field, text in violations:
+        part = f"{_clip(field, TEXT_BYTES)}: {_clip(text, TEXT_BYTES)}"
+        if told and len("; ".join([*parts, part]).encode()) > MESSAGE_BYTES:
+            break
+        parts.append(part)
+        told.append((field, text))
+    if len(violations) > len(told):
+        parts.append(f"and {len(violations) - len(told)} more")
+    return ApiError(ErrorReason.INVALID_FIELD, "; ".join(parts), violations=told)
 
 
 def user_not_found(user_id: str) -> ApiError:

@@ -202,7 +202,7 @@ def _parse_id(field: str, subscription_id: str) -> tuple[str, str]:
         raise invalid([(field, "must be the id of a subscription; nothing was sent")])
     parsed = subscription_ids.decode(subscription_id)
     if parsed is None:
-        raise subscription_not_found(subscription_id[:256])
+        raise subscription_not_found(subscription_id)
     return parsed
 
 
