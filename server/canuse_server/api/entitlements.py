@@ -5,7 +5,7 @@ from typing import Final, cast
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.reason_pb2 import Reason as ReasonMessage
 from canuse_server.api import pages, subscription_ids
-from canuse_server.api.errors import feature_not_found, user_not_found
+from canuse_server.api.errors import feature_not_found
 from canuse_server.api.hot import FeatureUnknownError, HotMethod, counts
 from canuse_server.api.user_changes import create_default_user, renew
 from canuse_server.api.validation import page_size, require_id
@@ -45,11 +45,12 @@ async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
 
 
 async def read_current(world: World, user_id: str) -> UserState:
-    """Return a user whose entitlements are up to date; raises ApiError if there is no such user."""
+    """Return a user whose entitlements are up to date; raise ApiError if there is no such user."""
     for _ in range(DETOURS_AT_MOST):
         state = await world.users.read(user_id)
         if state is None:
-            raise user_not_found(user_id)
+            await create_default_user(world, user_id)
+            continue
         ends = (entitlement.valid_until_ms for entitlement in state.entitlements.values())
         if all(end is None or end > state.now_ms for end in ends):
             return state

@@ -7,6 +7,8 @@ from typing import Final
 from canuse_server.api.errors import ApiError, invalid
 
 _PADDING: Final = "==="
+LENGTH: Final = 1024
+"""More than any token that `encode` makes: an id of 128 bytes, escaped and encoded, is below it."""
 
 
 def encode(last: str, group: int = 0) -> str:
@@ -19,11 +21,14 @@ def decode(token: str) -> tuple[int, str]:
     if not token:
         return 0, ""
     try:
+        if len(token) > LENGTH:
+            raise _unknown(token)
         group, last = json.loads(urlsafe_b64decode(token + _PADDING))
-    except (ValueError, TypeError):
+        if not (isinstance(group, int) and isinstance(last, str) and group >= 0):
+            raise _unknown(token)
+        last.encode()  # Half of a surrogate pair is no text.
+    except (ValueError, TypeError, RecursionError):
         raise _unknown(token) from None
-    if not (isinstance(group, int) and isinstance(last, str)):
-        raise _unknown(token)
     return group, last
 
 

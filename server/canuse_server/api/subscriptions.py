@@ -6,19 +6,18 @@ from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api import pages, subscription_ids
-from canuse_server.api.convert import subscription_message
+from canuse_server.api.convert import subscription_message, timestamp
 from canuse_server.api.errors import (
     ApiError,
     ErrorReason,
     invalid,
-    package_not_found,
     subscription_not_found,
     user_not_found,
 )
-from canuse_server.api.user_changes import Edit, change_user, new_token
+from canuse_server.api.user_changes import Edit, change_user, new_token, published_package
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import Package, PackageStatus, Subscription, SubscriptionStatus
+from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_two_bases, period_end_ms, status_at
 from canuse_server.store.users import UserState
 
@@ -32,15 +31,14 @@ class SubscriptionServicer:
     async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
-        packages = [await _published(world, package_id) for package_id in request.package_ids]
+        packages = [await published_package(world, package_id) for package_id in request.package_ids]
         await world.cache.load_packages((package.id, package.version) for package in packages)
         made: list[Subscription] = []
 
-        def edit(state: UserState) -> Edit:
+        async def edit(state: UserState) -> Edit:
             made.clear()
             started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
-            if draft.trial_end_ms is not None and draft.trial_end_ms <= started_at_ms:
-                raise invalid([("trial_end", "must be after started_at, which is now unless it is given")])
+            _check_trial(replace(draft, started_at_ms=started_at_ms), "")
             for package in packages:
                 token = new_token((*state.subscriptions, *made))
                 source = {"token": token, "package_id": package.id, "package_version": package.version}
@@ -131,7 +129,7 @@ async def _change(
     await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
     made: list[Subscription] = []
 
-    def edit(state: UserState) -> Edit:
+    async def edit(state: UserState) -> Edit:
         old = _find(state, token)
         if old is None:
             raise subscription_not_found(subscription_id)
@@ -175,7 +173,9 @@ def _check_trial(subscription: Subscription, prefix: str) -> None:
     if subscription.status == SubscriptionStatus.TRIALING and trial_end_ms is None:
         raise invalid([(f"{prefix}trial_end", "must be given with SUBSCRIPTION_STATUS_TRIALING; nothing was sent")])
     if trial_end_ms is not None and trial_end_ms <= subscription.started_at_ms:
-        raise invalid([(f"{prefix}trial_end", "must be after started_at")])
+        start, end = timestamp(subscription.started_at_ms), timestamp(trial_end_ms)
+        text = f"must be after started_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
+        raise invalid([(f"{prefix}trial_end", text)])
 
 
 def _status(violations: Violations, field: str, value: int) -> SubscriptionStatus:
@@ -185,16 +185,6 @@ def _status(violations: Violations, field: str, value: int) -> SubscriptionStatu
         accepted = ", ".join(status.name for status in SubscriptionStatus)
         violations.add(field, f"must be one of {accepted}; {value} was sent")
         return SubscriptionStatus.ACTIVE
-
-
-async def _published(world: World, package_id: str) -> Package:
-    package = await world.catalog.package(package_id)
-    if package is None:
-        raise package_not_found(package_id)
-    if package.status != PackageStatus.PUBLISHED:
-        text = f"package {package_id!r} is {package.status.name}; only a PUBLISHED one can be subscribed to"
-        raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
-    return package
 
 
 def _parse_id(field: str, subscription_id: str) -> tuple[str, str]:

@@ -3,14 +3,14 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from canuse_server.api.errors import package_not_found, user_not_found
+from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import resolve
-from canuse_server.domain.model import PackageStatus, Profile, Subscription, SubscriptionStatus
+from canuse_server.domain.model import Package, PackageStatus, Profile, Subscription, SubscriptionStatus
 from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
@@ -29,7 +29,7 @@ class Edit:
     profile: Profile | None = None
 
 
-async def change_user(world: World, user_id: str, edit: Callable[[UserState], Edit]) -> UserState:
+async def change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
     """Change a user in one step and bring the entitlements up to date; return the user as it was read for that.
 
     Raises:
@@ -39,7 +39,7 @@ async def change_user(world: World, user_id: str, edit: Callable[[UserState], Ed
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
-        changed = edit(state)
+        changed = await edit(state)
         try:
             await world.users.apply(await _user_change(world, state, changed))
         except ConflictError:
@@ -52,10 +52,14 @@ async def change_user(world: World, user_id: str, edit: Callable[[UserState], Ed
 async def renew(world: World, user_id: str) -> None:
     """Bring a user's entitlements up to date, after a period or a date has passed."""
     try:
-        await change_user(world, user_id, lambda _: Edit())
+        await change_user(world, user_id, _nothing)
     except OutcomeUnknownError as error:
         # It counts nothing, so whether it happened does not matter to the call that it is made for.
         raise StoreUnavailableError(str(error)) from error
+
+
+async def _nothing(_: UserState) -> Edit:
+    return Edit()
 
 
 async def create_user(world: World, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
@@ -76,9 +80,7 @@ async def create_default_user(world: World, user_id: str) -> None:
     """
     if not world.default_package:
         raise user_not_found(user_id)
-    package = await world.catalog.package(world.default_package)
-    if package is None or package.status == PackageStatus.DRAFT:
-        raise package_not_found(world.default_package)
+    package = await published_package(world, world.default_package)
     now_ms = await world.store.now_ms()
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
@@ -86,6 +88,17 @@ async def create_default_user(world: World, user_id: str) -> None:
         await world.users.apply(await _user_change(world, nobody, Edit((subscription,))))
     except ConflictError:
         return  # Another call was first.
+
+
+async def published_package(world: World, package_id: str) -> Package:
+    """Return a package that can be subscribed to; raise ApiError where there is none or it is not published."""
+    package = await world.catalog.package(package_id)
+    if package is None:
+        raise package_not_found(package_id)
+    if package.status != PackageStatus.PUBLISHED:
+        text = f"package {package_id!r} is {package.status.name}; only a PUBLISHED one can be subscribed to"
+        raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
+    return package
 
 
 def new_token(taken: tuple[Subscription, ...]) -> str:

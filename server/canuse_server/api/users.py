@@ -40,17 +40,17 @@ class UserServicer:
         user = request.user
         _check(user)
         chosen = masked(request.update_mask, user, CHANGEABLE)
-        found = (await world.users.describe([user.id]))[0]
-        if found is None:
-            raise user_not_found(user.id)
-        profile = found[1]
         values = {**{name: getattr(user, name) for name in PROFILE}, "metadata": dict(user.metadata)}
-        profile = replace(profile, **{name: values[name] for name in chosen.intersection(PROFILE)})
+        changes = {name: values[name] for name in chosen.intersection(PROFILE)}
 
-        def edit(_: UserState) -> Edit:
+        async def edit(_: UserState) -> Edit:
+            # Read anew each time, so that a change of other fields that came in between is kept.
+            found = (await world.users.describe([user.id]))[0]
+            if found is None:
+                raise user_not_found(user.id)
             return Edit(
                 disabled=user.disabled if "disabled" in chosen else None,
-                profile=profile if chosen.intersection(PROFILE) else None,
+                profile=replace(found[1], **changes) if changes else None,
             )
 
         await change_user(world, user.id, edit)
