@@ -138,10 +138,12 @@ def update_subscription(
     *,
     status: v1.SubscriptionStatus.ValueType | Unset,
     trial_end: datetime | Unset | None,
+    cancel_at: datetime | Unset | None,
 ) -> v1.UpdateSubscriptionRequest:
-    """Build the request that changes the given fields of a subscription. A trial end of None takes the trial away."""
-    end: Timestamp | Literal[Unset.UNSET] | None = UNSET if trial_end is UNSET else timestamp("trial_end", trial_end)
-    given = _given(status=status, trial_end=end)
+    """Build the request that changes the given fields of a subscription. A time of None takes the time away."""
+    trial: Timestamp | Literal[Unset.UNSET] | None = UNSET if trial_end is UNSET else timestamp("trial_end", trial_end)
+    end: Timestamp | Literal[Unset.UNSET] | None = UNSET if cancel_at is UNSET else timestamp("cancel_at", cancel_at)
+    given = _given(status=status, trial_end=trial, cancel_at=end)
     return v1.UpdateSubscriptionRequest(
         subscription=v1.Subscription(id=subscription_id, **given), update_mask=FieldMask(paths=given)
     )

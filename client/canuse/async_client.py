@@ -305,9 +305,12 @@ class AsyncClient:
         *,
         status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
         trial_end: datetime | Unset | None = UNSET,
+        cancel_at: datetime | Unset | None = UNSET,
     ) -> v1.Subscription:
-        """Change the status or the trial end of a subscription. A `trial_end` of None takes the trial away."""
-        request = _requests.update_subscription(subscription_id, status=status, trial_end=trial_end)
+        """Change the status, the trial end or the end of a subscription. A time of None takes the time away."""
+        request = _requests.update_subscription(
+            subscription_id, status=status, trial_end=trial_end, cancel_at=cancel_at
+        )
         return (await self._call(self._subscriptions.UpdateSubscription, request)).subscription
 
     async def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:

@@ -444,8 +444,9 @@ class Client:
         *,
         status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
         trial_end: datetime | Unset | None = UNSET,
+        cancel_at: datetime | Unset | None = UNSET,
     ) -> v1.Subscription:
-        """Change the status or the trial end of a subscription. A `trial_end` of None takes the trial away.
+        """Change the status, the trial end or the end of a subscription. A time of None takes the time away.
 
         Returns:
             The subscription after the change.
@@ -454,7 +455,9 @@ class Client:
             NotFound: There is no such subscription.
             ValueError: No field was given, or a time without a time zone.
         """
-        request = _requests.update_subscription(subscription_id, status=status, trial_end=trial_end)
+        request = _requests.update_subscription(
+            subscription_id, status=status, trial_end=trial_end, cancel_at=cancel_at
+        )
         return self._call(self._subscriptions.UpdateSubscription, request).subscription
 
     def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:

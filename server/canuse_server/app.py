@@ -155,12 +155,13 @@ async def _listen(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
         server.add_insecure_port(f"unix:{fallback}")
-        await server.start()
         front = native(settings.listen, fallback, served, world, settings.lanes)
-        port = front.start()
+        port = front.listen()
         # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
         stack.push_async_callback(front.close)
+        await server.start()
         stack.push_async_callback(server.stop, settings.grace_seconds)
+        front.serve()
         stack.push_async_callback(front.drain, settings.grace_seconds)
     except (RuntimeError, OSError) as error:
         raise ListenError(f"can't listen on {settings.listen}: {error}") from error

@@ -1,12 +1,16 @@
 """The example catalogue of the README, for `--demo`. What is there already stays as it is."""
 
+from collections.abc import Awaitable
 from typing import Final
+
+import structlog
+from grpc import StatusCode
 
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import subscription_service_pb2 as subscription
 from canuse.v1 import user_service_pb2 as user
 from canuse_server.api.catalog import CatalogServicer
-from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.errors import ApiError
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.users import UserServicer
 from canuse_server.api.world import World
@@ -51,32 +55,31 @@ PACKAGES: Final = (
 )
 USERS: Final = {"124": "starter", "200": "pro"}
 
-_PRESENT: Final = (ErrorReason.FEATURE_EXISTS, ErrorReason.PACKAGE_EXISTS, ErrorReason.USER_EXISTS)
+log = structlog.get_logger(__name__)
 
 
 async def load_demo(world: World) -> None:
     """Create the example's features, packages and users where they are missing."""
     catalogue, users, subscriptions = CatalogServicer(), UserServicer(), SubscriptionServicer()
     for feature in FEATURES:
-        try:
-            await catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), world)
-        except ApiError as error:
-            _ignore_present(error)
+        await _unless_there(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), world))
     for package in PACKAGES:
-        try:
-            await catalogue.create_package(catalog.CreatePackageRequest(package=package), world)
-            await catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), world)
-        except ApiError as error:
-            _ignore_present(error)
+        await _unless_there(catalogue.create_package(catalog.CreatePackageRequest(package=package), world))
+        await _unless_there(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), world))
     for user_id, package_id in USERS.items():
-        try:
-            await users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), world)
+        await _unless_there(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), world))
+        listing = subscription.ListSubscriptionsRequest(user_id=user_id)
+        if not (await subscriptions.list_subscriptions(listing, world)).subscriptions:
             request = subscription.SubscribeRequest(user_id=user_id, package_ids=[package_id])
-            await subscriptions.subscribe(request, world)
-        except ApiError as error:
-            _ignore_present(error)
+            await _unless_there(subscriptions.subscribe(request, world))
 
 
-def _ignore_present(error: ApiError) -> None:
-    if error.reason not in _PRESENT:
-        raise error
+async def _unless_there(creation: Awaitable[object]) -> None:
+    """Create something; what was made or changed before stays as it is, and is no reason not to start."""
+    try:
+        await creation
+    except ApiError as error:
+        if error.reason.status == StatusCode.FAILED_PRECONDITION:
+            log.warning("a part of the example data could not be made", cause=error.message)
+        elif error.reason.status != StatusCode.ALREADY_EXISTS:
+            raise

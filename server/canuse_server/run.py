@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -25,7 +26,7 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
             (".".join(map(str, part["loc"])), part["msg"].removeprefix("Value error, ")) for part in error.errors()
         )
         return "; ".join(f"{name}: {text}" for name, text in parts)
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return f"{config}: {error}"
     logs.configure(settings.log_level)
     try:
@@ -37,6 +38,21 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
 
 async def _serve(settings: Settings) -> None:
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    started = False
+
+    def ready(line: str) -> None:
+        nonlocal started
+        started = True
+        print(line, flush=True)  # noqa: T201 - the line that says where it is
+
+    serving = asyncio.create_task(serve(settings, ready, stop))
+
+    def end() -> None:
+        stop.set()
+        if not started:
+            serving.cancel()  # It may wait for the store, for as long as that takes to load its data.
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await serve(settings, lambda line: print(line, flush=True), stop)  # noqa: T201 - the line that says where it is
+        loop.add_signal_handler(number, end)
+    with suppress(asyncio.CancelledError):
+        await serving

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import (
@@ -11,12 +12,31 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+
+def _parse_redis_url(value: str) -> None:
+    try:
+        parsed = urlsplit(value)
+    except ValueError:
+        raise ValueError("must be a URL") from None
+    try:
+        address = parsed.path if parsed.scheme == "unix" else parsed.hostname
+        port = parsed.port  # Reading it is what checks it.
+    except ValueError:
+        address = port = None
+    if not address or port == 0:
+        raise ValueError("must name a host and a port, or with unix:// a path")
+    database = "" if parsed.scheme == "unix" else parsed.path.strip("/")
+    if database and not database.isdecimal():
+        raise ValueError("must have the number of a database, or nothing, after the address")
+
+
 Transport = Literal["auto", "native", "grpcio"]
 Clock = Literal["system", "manual"]
 Fsync = Literal["everysec", "always"]
 
 DAY_SECONDS = 86_400
 HIGHEST_PORT = 65_535
+LONGEST_SECONDS = 3_650 * DAY_SECONDS
 
 
 class Settings(BaseSettings):
@@ -43,10 +63,10 @@ class Settings(BaseSettings):
         10.0, description="How long calls under way may take after SIGTERM."
     )
     default_package: str = Field("", description="The package that an unknown user gets when first seen. Empty: none.")
-    dedupe_ttl_seconds: Annotated[int, Field(ge=1)] = Field(
+    dedupe_ttl_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
         DAY_SECONDS, description="How long an event id is remembered, at least."
     )
-    ledger_max_age_seconds: Annotated[int, Field(ge=1)] = Field(
+    ledger_max_age_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
         30 * DAY_SECONDS, description="How long usage events are kept in the ledger."
     )
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
@@ -68,6 +88,8 @@ class Settings(BaseSettings):
         if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
             # The value is not repeated: it may hold a password.
             raise ValueError("must be a URL that starts with redis://, rediss:// or unix://")
+        if value is not None:
+            _parse_redis_url(value)
         return value
 
     @classmethod

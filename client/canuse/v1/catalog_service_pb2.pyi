@@ -431,7 +431,7 @@ class UpdateFeatureRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, unit_label, unit_label_plural, metadata. Empty: those set in `feature`."""
+        """Which fields to change: name, unit_label, unit_label_plural, metadata. Empty: those of them that are set in `feature`."""
 
     def __init__(
         self,
@@ -679,7 +679,7 @@ class UpdatePackageRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, type, features, metadata. Empty: those set in `package`."""
+        """Which fields to change: name, type, features, metadata. Empty: those of them that are set in `package`."""
 
     def __init__(
         self,

@@ -99,7 +99,7 @@ class Subscription(_message.Message):
 
     @_builtins.property
     def cancel_at(self) -> _timestamp_pb2.Timestamp:
-        """When the subscription ends or ended by cancellation. Absent: it goes on."""
+        """When the subscription ends or ended by cancellation; one that is changed to the past is now. Absent: it goes on."""
 
     def __init__(
         self,
@@ -307,7 +307,7 @@ class UpdateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: status, trial_end. Empty: those set in `subscription`."""
+        """Which fields to change: status, trial_end, cancel_at. Empty: those of them that are set in `subscription`."""
 
     def __init__(
         self,

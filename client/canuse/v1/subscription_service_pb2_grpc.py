@@ -89,7 +89,7 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Changes the status or the trial end of a subscription. Its user, package and start stay.
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

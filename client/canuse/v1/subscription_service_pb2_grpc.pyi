@@ -42,7 +42,7 @@ class SubscriptionServiceStub:
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]
     """Lists a user's subscriptions, oldest first, ended ones too."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
-    """Changes the status or the trial end of a subscription. Its user, package and start stay."""
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]
     """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
 
@@ -60,7 +60,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists a user's subscriptions, oldest first, ended ones too."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Changes the status or the trial end of a subscription. Its user, package and start stay."""
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
     """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
 
@@ -99,7 +99,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
-        """Changes the status or the trial end of a subscription. Its user, package and start stay."""
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
 
     @_abc_1.abstractmethod
     def CancelSubscription(

@@ -198,7 +198,7 @@ class UpdateUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those set in `user`."""
+        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those of them that are set in `user`."""
 
     def __init__(
         self,

@@ -15,6 +15,8 @@ from canuse_server.store.errors import ConflictError, StoreUnavailableError
 
 ATTEMPTS: Final = 20
 """How often a change is tried while others change the same item."""
+PAGE_BYTES: Final = 2 * 1024 * 1024
+"""How large a page of packages becomes, before the last one on it: clients take answers of up to 4 MiB."""
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata")
 PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 
@@ -103,28 +105,30 @@ class CatalogServicer:
         values = {
             "name": wanted.name,
             "type": PackageType(wanted.type or PackageType.BASE),
-            "features": await package_features(world, wanted.features),
+            "features": await package_features(world, wanted.features) if "features" in chosen else (),
             "metadata": dict(wanted.metadata),
         }
-        package = await _put_package(world, wanted.id, {name: values[name] for name in chosen}, editing=True)
+        changes = {name: values[name] for name in chosen}
+        package = await _put_package(world, wanted.id, changes, (PackageStatus.DRAFT,))
         return pb.UpdatePackageResponse(package=package_message(package))
 
     async def list_packages(self, request: pb.ListPackagesRequest, world: World) -> pb.ListPackagesResponse:
         """List packages by id."""
         size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
         found = await world.catalog.package_page(last, size + 1)
-        return pb.ListPackagesResponse(
-            packages=[package_message(package) for package in found[:size]],
-            next_page_token=pages.encode(found[size - 1].id) if len(found) > size else "",
-        )
+        page: list[pb.Package] = []
+        for package in found[:size]:
+            page.append(package_message(package))
+            if sum(message.ByteSize() for message in page) > PAGE_BYTES:
+                break
+        token = pages.encode(page[-1].id) if len(found) > len(page) else ""
+        return pb.ListPackagesResponse(packages=page, next_page_token=token)
 
     async def publish_package(self, request: pb.PublishPackageRequest, world: World) -> pb.PublishPackageResponse:
         """Publish a draft."""
         package_id = require_id("package_id", request.package_id)
-        if (await _package(world, package_id)).status == PackageStatus.ARCHIVED:
-            text = f"package {package_id!r} is archived, and can't be published any more"
-            raise ApiError(ErrorReason.PACKAGE_ARCHIVED, text, {"package_id": package_id})
-        package = await _put_package(world, package_id, {"status": PackageStatus.PUBLISHED})
+        allowed = (PackageStatus.DRAFT, PackageStatus.PUBLISHED)
+        package = await _put_package(world, package_id, {"status": PackageStatus.PUBLISHED}, allowed)
         return pb.PublishPackageResponse(package=package_message(package))
 
     async def archive_package(self, request: pb.ArchivePackageRequest, world: World) -> pb.ArchivePackageResponse:
@@ -162,12 +166,16 @@ async def _put_feature(world: World, feature_id: str, changes: dict[str, object]
     raise StoreUnavailableError(f"{ATTEMPTS} changes of one feature by others came in between")
 
 
-async def _put_package(world: World, package_id: str, changes: dict[str, object], *, editing: bool = False) -> Package:
+async def _put_package(
+    world: World,
+    package_id: str,
+    changes: dict[str, object],
+    allowed: tuple[PackageStatus, ...] = tuple(PackageStatus),
+) -> Package:
     for _ in range(ATTEMPTS):
         old = await _package(world, package_id)
-        if editing and old.status != PackageStatus.DRAFT:
-            text = f"package {package_id!r} is {old.status.name}; only a DRAFT can be changed"
-            raise ApiError(ErrorReason.PACKAGE_IMMUTABLE, text, {"package_id": package_id})
+        if old.status not in allowed:
+            raise _refused(old, allowed)
         new = replace(old, **changes)  # type: ignore[arg-type]
         try:
             if new != old:
@@ -176,3 +184,11 @@ async def _put_package(world: World, package_id: str, changes: dict[str, object]
             continue
         return new
     raise StoreUnavailableError(f"{ATTEMPTS} changes of one package by others came in between")
+
+
+def _refused(package: Package, allowed: tuple[PackageStatus, ...]) -> ApiError:
+    ids = {"package_id": package.id}
+    if PackageStatus.PUBLISHED in allowed:
+        return ApiError(ErrorReason.PACKAGE_ARCHIVED, f"package {package.id!r} is archived, for good", ids)
+    text = f"package {package.id!r} is {package.status.name}; only a DRAFT can be changed"
+    return ApiError(ErrorReason.PACKAGE_IMMUTABLE, text, ids)

@@ -46,7 +46,9 @@ class ErrorReason(Enum):
     SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
     NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
     STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
-    OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat with the same event id: it counts at most once.")
+    OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat it with the same event id, or look before repeating.")
+    SHUTTING_DOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Try again, on another server: nothing was written.")
+    DEADLINE_PASSED = ErrorSpec(StatusCode.DEADLINE_EXCEEDED, "Allow more time: nothing was written.")
     INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it: it is a defect of canuse.")
 
     @property
@@ -167,9 +169,19 @@ def total_out_of_range(user_id: str, feature_id: str) -> ApiError:
 def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:
     """Return what callers are told of a fault of the store: what it means for them, none of its own words."""
     if isinstance(error, OutcomeUnknownError):
-        text = "the store did not confirm the write: it may or may not have been made; repeat it with the same event_id"
+        text = "the store did not confirm the write, which may have been made; with an event_id it can be repeated"
         return ApiError(ErrorReason.OUTCOME_UNKNOWN, text)
     return ApiError(ErrorReason.STORE_UNAVAILABLE, "the store is not available; nothing was written")
+
+
+def shutting_down() -> ApiError:
+    """Return the error for a call that comes while the server ends."""
+    return ApiError(ErrorReason.SHUTTING_DOWN, "the server is shutting down; nothing was written")
+
+
+def deadline_passed() -> ApiError:
+    """Return the error for a call whose caller has given up before it was looked at."""
+    return ApiError(ErrorReason.DEADLINE_PASSED, "the deadline passed before the call was looked at")
 
 
 def internal() -> ApiError:

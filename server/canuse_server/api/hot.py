@@ -86,7 +86,9 @@ class CanUse:
         delta = request.delta if request.HasField("delta") else 1
         user_id, feature_id = request.user_id, request.feature_id
         if not (is_plain_id(user_id) and is_plain_id(feature_id) and 0 < delta <= MAX_AMOUNT):
-            _check(user_id, feature_id, delta, least=1)
+            known = world.cache.features.get(feature_id)
+            ignored = known is not None and known.type == FeatureType.BINARY
+            _check(user_id, feature_id, 1 if ignored else delta, least=1)
         feature = _known(world, feature_id)
         return Plan(usage.check_trip(world.keys, user_id, feature_id), user_id, feature, delta)
 
@@ -122,7 +124,7 @@ class CreateUsageEvent:
             or not least <= delta <= MAX_AMOUNT
             or request.event_id
             or request.metadata
-            or action > 1
+            or action != pb.USAGE_ACTION_ADD
             or not delta
         ):
             violations = Violations()

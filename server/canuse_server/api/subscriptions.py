@@ -22,7 +22,7 @@ from canuse_server.domain.subscriptions import ENDED, has_two_bases, period_end_
 from canuse_server.store.users import UserState
 
 PACKAGES_AT_MOST: Final = 32
-CHANGEABLE: Final = ("status", "trial_end")
+CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 
 
 class SubscriptionServicer:
@@ -83,17 +83,22 @@ class SubscriptionServicer:
         chosen = masked(request.update_mask, wanted, CHANGEABLE)
         violations = Violations()
         status = _status(violations, "subscription.status", wanted.status) if "status" in chosen else None
-        trial_end_ms: int | None = None
-        if "trial_end" in chosen and wanted.HasField("trial_end"):
-            trial_end_ms = violations.time_ms("subscription.trial_end", wanted.trial_end)
+        dates: dict[str, int | None] = {}
+        for name in chosen.intersection(("trial_end", "cancel_at")):
+            given = wanted.HasField(name)  # type: ignore[arg-type]
+            dates[f"{name}_ms"] = violations.time_ms(f"subscription.{name}", getattr(wanted, name)) if given else None
         violations.check()
 
         def change(old: Subscription, now_ms: int) -> Subscription:
-            new = replace(old, trial_end_ms=trial_end_ms) if "trial_end" in chosen else old
+            new = replace(
+                old,
+                trial_end_ms=dates.get("trial_end_ms", old.trial_end_ms),
+                cancel_at_ms=_not_before(now_ms, dates["cancel_at_ms"])
+                if "cancel_at_ms" in dates
+                else old.cancel_at_ms,
+            )
             if status is not None:
-                # Whoever gives a status anew takes an end back that has passed, but not one that is still to come.
-                ended = old.cancel_at_ms is not None and old.cancel_at_ms <= now_ms and status not in ENDED
-                new = replace(new, status=status, cancel_at_ms=None if ended else old.cancel_at_ms)
+                new = _with_status(new, status, now_ms)
             _check_trial(new, "subscription.")
             return new
 
@@ -139,6 +144,20 @@ async def _change(
 
     state = await change_user(world, user_id, edit)
     return subscription_message(user_id, made[0], state.now_ms)
+
+
+def _not_before(now_ms: int, moment_ms: int | None) -> int | None:
+    return None if moment_ms is None else max(now_ms, moment_ms)
+
+
+def _with_status(subscription: Subscription, status: SubscriptionStatus, now_ms: int) -> Subscription:
+    cancel_at_ms = subscription.cancel_at_ms
+    passed = cancel_at_ms is not None and cancel_at_ms <= now_ms
+    if status in ENDED:
+        cancel_at_ms = cancel_at_ms if passed else now_ms
+    elif passed:
+        cancel_at_ms = None  # It goes on again. An end that is still to come stays, unless it is changed itself.
+    return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
 
 
 def _refuse_two_bases(world: World, state: UserState, changed: list[Subscription]) -> None:

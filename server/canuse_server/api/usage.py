@@ -30,7 +30,8 @@ class UsageServicer:
         state = await read_current(world, user_id)
         past = await world.users.past_periods(user_id, feature_id)
         rolled = _rolled(state, feature_id)
-        if rolled and (not past or past[0].period.start_ms < rolled.period.start_ms):
+        # It may have been put away between the two reads.
+        if rolled and rolled.period not in [known.period for known in past]:
             past.insert(0, rolled)
         return pb.ShowUsageResponse(
             current=counts(standing_of(state, feature_id, archived=feature.archived)),

@@ -3,13 +3,13 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
-from canuse_server.domain.entitlements import resolve
+from canuse_server.domain.entitlements import Entitlement, resolve
 from canuse_server.domain.model import Package, PackageStatus, Profile, Subscription, SubscriptionStatus
 from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
@@ -88,6 +88,8 @@ async def create_default_user(world: World, user_id: str) -> None:
         await world.users.apply(await _user_change(world, nobody, Edit((subscription,))))
     except ConflictError:
         return  # Another call was first.
+    except OutcomeUnknownError as error:
+        raise StoreUnavailableError(str(error)) from error  # As in `renew`.
 
 
 async def published_package(world: World, package_id: str) -> Package:
@@ -112,7 +114,13 @@ def new_token(taken: tuple[Subscription, ...]) -> str:
 async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange:
     merged = {subscription.token: subscription for subscription in (*state.subscriptions, *edit.subscriptions)}
     await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
-    types = {feature.id: feature.type for feature in world.cache.features.values()}
+    packages = [world.cache.packages[item.package_id, item.package_version] for item in merged.values()]
+    listed = {entry.feature_id for package in packages for entry in package.features}
+    types = {feature_id: world.cache.features[feature_id].type for feature_id in listed}
+
+    def at(moment_ms: int) -> Mapping[str, Entitlement]:
+        return resolve(state.subscriptions, world.cache.packages, types, moment_ms)
+
     entitlements = resolve(merged.values(), world.cache.packages, types, state.now_ms)
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     return UserChange(
@@ -123,5 +131,6 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
         subscriptions=edit.subscriptions,
         entitlements={key: value for key, value in entitlements.items() if state.entitlements.get(key) != value},
         removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
-        settlements=settle(state.entitlements, entitlements, state.now_ms),
+        counters=state.counters,
+        settlements=settle(state.entitlements, at, entitlements, state.counters, state.now_ms),
     )

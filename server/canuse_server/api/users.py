@@ -11,7 +11,9 @@ from canuse_server.api.user_changes import Edit, change_user
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Profile
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
+from canuse_server.store.layout import Meta
 from canuse_server.store.users import UserState
 
 PROFILE: Final = ("name", "email", "billing_id", "metadata")
@@ -43,18 +45,20 @@ class UserServicer:
         values = {**{name: getattr(user, name) for name in PROFILE}, "metadata": dict(user.metadata)}
         changes = {name: values[name] for name in chosen.intersection(PROFILE)}
 
-        async def edit(_: UserState) -> Edit:
+        made: list[tuple[Meta, Profile]] = []
+
+        async def edit(state: UserState) -> Edit:
             # Read anew each time, so that a change of other fields that came in between is kept.
             found = (await world.users.describe([user.id]))[0]
             if found is None:
                 raise user_not_found(user.id)
-            return Edit(
-                disabled=user.disabled if "disabled" in chosen else None,
-                profile=replace(found[1], **changes) if changes else None,
-            )
+            disabled = user.disabled if "disabled" in chosen else state.meta.disabled
+            profile = replace(found[1], **changes)
+            made[:] = [(state.meta._replace(disabled=disabled), profile)]
+            return Edit(disabled=disabled, profile=profile if changes else None)
 
         await change_user(world, user.id, edit)
-        return pb.UpdateUserResponse(user=await _describe(world, user.id))
+        return pb.UpdateUserResponse(user=user_message(user.id, *made[0]))
 
     async def list_users(self, request: pb.ListUsersRequest, world: World) -> pb.ListUsersResponse:
         """List users, by bucket and id."""
@@ -70,9 +74,14 @@ class UserServicer:
     async def delete_user(self, request: pb.DeleteUserRequest, world: World) -> pb.DeleteUserResponse:
         """Erase a user."""
         user_id = require_id("user_id", request.user_id)
-        existed = await world.users.delete(user_id)
-        # The events go in any case: an earlier attempt may have been cut off after its first half.
-        erased = await world.ledger.erase(user_id)
+        existed = await world.users.read(user_id) is not None
+        try:
+            # The events go first: should it be cut off after them, the user is still there to be deleted again.
+            erased = await world.ledger.erase(user_id)
+            await world.users.delete(user_id)
+            erased += await world.ledger.erase(user_id)
+        except StoreUnavailableError as error:
+            raise OutcomeUnknownError(str(error)) from error  # By then something may have been erased.
         if not existed and not erased:
             raise user_not_found(user_id)
         return pb.DeleteUserResponse()

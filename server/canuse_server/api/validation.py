@@ -116,11 +116,13 @@ def page_size(value: int) -> int:
 
 
 def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> frozenset[str]:
-    """Return the names of the fields to change: those of the mask, or where it is empty those that are set."""
+    """Return the names of the fields to change: those of the mask, or where it is empty those that are set.
+
+    Without a mask a resource can be sent back as it was got: fields that never change are passed over.
+    """
     if not mask.paths:
-        chosen = {descriptor.name for descriptor, _ in resource.ListFields()} - {"id"}
-    else:
-        chosen = set(changeable) if list(mask.paths) == ["*"] else set(mask.paths)
+        return frozenset(descriptor.name for descriptor, _ in resource.ListFields()).intersection(changeable)
+    chosen = set(changeable) if list(mask.paths) == ["*"] else set(mask.paths)
     if unknown := sorted(chosen - set(changeable)):
         accepted = ", ".join(changeable)
         raise invalid([("update_mask", f"only {accepted} can be changed; {', '.join(unknown)} was asked for")])

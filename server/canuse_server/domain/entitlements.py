@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from canuse_server.domain.model import FeatureType, PackageFeature, ResetPeriod, Subscription
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
-from canuse_server.domain.subscriptions import Packages, counts_at, next_change_ms
+from canuse_server.domain.subscriptions import ENDED, Packages, counts_at, next_change_ms, status_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +72,37 @@ def resolve(
 
 def _entitlement(candidates: list[_Candidate], consumable: bool, now_ms: int) -> Entitlement:
     counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
-    best = max(counting or candidates, key=_Candidate.rank)
-    period = period_at(best.subscription.started_at_ms, best.entry.reset_period, now_ms)
+    best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
+    started_at_ms, reset_period = best.subscription.started_at_ms, best.entry.reset_period
+    if started_at_ms > now_ms:
+        # What is used before the start counts to no period of the subscription.
+        reset_period, period = ResetPeriod.NEVER, Period(0, started_at_ms)
+    else:
+        period = period_at(started_at_ms, reset_period, now_ms)
     changes = [next_change_ms(candidate.subscription, now_ms) for candidate in candidates]
-    if consumable and best.entry.reset_period not in FIXED_LENGTH_MS:
+    if consumable and reset_period not in FIXED_LENGTH_MS:
         changes.append(period.end_ms)
     return Entitlement(
         consumable=consumable,
         active=bool(counting),
         limit=best.entry.limit,
         overage_enabled=best.entry.overage_enabled,
-        reset_period=best.entry.reset_period,
+        reset_period=reset_period,
         period=period,
         valid_until_ms=min((change for change in changes if change is not None), default=None),
     )
+
+
+def _best_of_inactive(candidates: list[_Candidate], now_ms: int) -> _Candidate:
+    """Return the candidate whose limit and period hold while none counts.
+
+    That is one that may count again, like one that is past due, before one that has ended, and that before one that has
+    not started.
+    """
+
+    def standing(candidate: _Candidate) -> int:
+        if candidate.subscription.started_at_ms > now_ms:
+            return 0
+        return 1 if status_at(candidate.subscription, now_ms) in ENDED else 2
+
+    return max(candidates, key=lambda candidate: (standing(candidate), candidate.rank()))

@@ -1,6 +1,6 @@
 """What becomes of the counts when a user's entitlements change."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from canuse_server.domain.entitlements import Entitlement
@@ -21,22 +21,50 @@ class Settlement(NamedTuple):
     new_start_ms: int | None
 
 
-def settle(old: Mapping[str, Entitlement], new: Mapping[str, Entitlement], now_ms: int) -> list[Settlement]:
-    """Say what becomes of each count: it goes on while its period is open, under the new entitlement's rule."""
-    settlements = []
-    for feature_id, before in old.items():
-        after = new.get(feature_id)
-        if not before.consumable or before == after:
-            continue
-        period = before.period_at(now_ms)
-        over = after is None or (period.end_ms is not None and period.end_ms <= now_ms)
-        settlements.append(
-            Settlement(
-                feature_id=feature_id,
-                period_start_ms=period.start_ms,
-                length_ms=0 if period.end_ms is None else period.end_ms - period.start_ms,
-                budget=before.limit,
-                new_start_ms=None if over or after is None else after.period_at(now_ms).start_ms,
-            )
-        )
-    return settlements
+def settle(
+    old: Mapping[str, Entitlement],
+    at: Callable[[int], Mapping[str, Entitlement]],
+    new: Mapping[str, Entitlement],
+    counted: Iterable[str],
+    now_ms: int,
+) -> list[Settlement]:
+    """Say what becomes of the counts of the features `counted`, from the entitlements `old` to the `new` ones of now.
+
+    `at` works out the entitlements of a moment in between. What takes effect at its moment has to move a count at that
+    moment, into the period that was current then, no matter when somebody asks.
+    """
+    found: list[Settlement] = []
+    for feature_id in counted:
+        before = old.get(feature_id)
+        over = False
+        while before is not None and not over:
+            moment_ms = before.valid_until_ms
+            if moment_ms is None or moment_ms > now_ms:
+                found += settle_one(feature_id, before, new.get(feature_id), now_ms)
+                break
+            after = at(moment_ms).get(feature_id)
+            step = settle_one(feature_id, before, after, moment_ms)
+            # A count that is put away can't be moved any more.
+            over = any(settlement.new_start_ms is None for settlement in step)
+            found += step
+            before = after
+    return found
+
+
+def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, now_ms: int) -> list[Settlement]:
+    """Say what becomes of a count as one entitlement takes the place of another; nothing: it stays as it is.
+
+    It goes on while its period is open, under the new entitlement's rule.
+    """
+    if not before.consumable or before == after:
+        return []
+    period = before.period_at(now_ms)
+    over = after is None or (period.end_ms is not None and period.end_ms <= now_ms)
+    settlement = Settlement(
+        feature_id=feature_id,
+        period_start_ms=period.start_ms,
+        length_ms=0 if period.end_ms is None else period.end_ms - period.start_ms,
+        budget=before.limit,
+        new_start_ms=None if over or after is None else after.period_at(now_ms).start_ms,
+    )
+    return [settlement]

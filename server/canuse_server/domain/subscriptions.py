@@ -34,10 +34,9 @@ def counts_at(subscription: Subscription, now_ms: int) -> bool:
 
 
 def next_change_ms(subscription: Subscription, now_ms: int) -> int | None:
-    """Return the next moment from which a subscription may count, or no longer count, by itself."""
-    if subscription.status not in COUNTING:
-        return None
-    dates = (subscription.started_at_ms, end_ms(subscription))
+    """Return the next moment from which a subscription stands otherwise by itself: it starts, or it ends."""
+    end = None if subscription.status in ENDED else end_ms(subscription)
+    dates = (subscription.started_at_ms, end)
     return min((moment for moment in dates if moment is not None and moment > now_ms), default=None)
 
 

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from canuse_server.domain.model import Feature, Package
 from canuse_server.store.catalog import CatalogStore
-from canuse_server.store.errors import StoreError
 from canuse_server.store.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -61,6 +59,6 @@ class CatalogCache:
                     while True:
                         await self.refresh()
                         await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
-            except (RedisError, OSError, StoreError) as error:
-                log.warning("the catalogue may be out of date", cause=str(error))
+            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
+                log.warning("the catalogue may be out of date", cause=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(POLL_SECONDS)

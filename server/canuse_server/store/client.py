@@ -3,11 +3,9 @@
 from typing import Final, cast
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.lua import ALL, Script
 from canuse_server.store.replies import NoScriptError, check, pack
 from canuse_server.store.usage import Trip
@@ -49,6 +47,8 @@ class Store:
         """
         packed = b"".join(map(pack, commands))
         if self.manual_now_ms is not None:
+            if not commands:
+                return [], self.manual_now_ms
             replies = await self._connection.execute(packed, len(commands), writes=False)
             return [check(reply) for reply in replies], self.manual_now_ms
         now, *replies = await self._connection.execute(TIME + packed, len(commands) + 1, writes=False)
@@ -98,8 +98,3 @@ class Store:
         """Close all connections."""
         self._connection.close()
         await self.admin.aclose()
-
-
-def unavailable(error: RedisError | OSError) -> StoreUnavailableError:
-    """Say in our words that redis-py could not do something that only reads, or that may be repeated."""
-    return StoreUnavailableError(f"{type(error).__name__}: {error}")

@@ -1,4 +1,5 @@
-"""The manual clock: kept in the store, so that servers on one store and a restart agree on the time."""
+"""The manual clock: kept in the store, so that a restart goes on from it. It is for one server at a time: another one
+on the same store does not hear of it when the clock is moved."""
 
 from typing import Final, cast
 
@@ -6,7 +7,7 @@ from canuse_server.store.client import Store
 from canuse_server.store.keys import CLOCK
 from canuse_server.store.lua import ADVANCE_CLOCK
 
-LATEST_MS: Final = 221_845_305_600_000
+LATEST_MS: Final = 221_845_392_000_000
 """The latest time canuse takes, 9000-01-01: all period ends after it are still within the calendar."""
 
 

@@ -19,7 +19,7 @@ from canuse_server.domain.model import (
 
 def encode(item: Feature | Package | Profile) -> bytes:
     """Return an item as it is kept: fields that hold nothing are left out."""
-    fields = {name: value for name, value in asdict(item).items() if value not in ("", None, {}, False)}
+    fields = {name: value for name, value in asdict(item).items() if not _is_empty(value)}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -47,3 +47,8 @@ def decode_profile(value: bytes) -> Profile:
 def _fields(value: bytes) -> Mapping[str, Any]:
     fields: Mapping[str, Any] = json.loads(value)
     return fields
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a field need not be kept; a time of 0 has to be, although it equals False."""
+    return value is None or value is False or value == "" or value == {}

@@ -14,8 +14,6 @@ from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.replies import check
 
-READ_BYTES = 1 << 18
-
 
 class _Waiter:
     """A call that waits for a number of replies."""
@@ -53,6 +51,7 @@ class _Wire(asyncio.Protocol):
 
     def send(self, packed: bytes, count: int, *, writes: bool) -> "asyncio.Future[list[object]]":
         """Queue packed commands that will have `count` replies."""
+        assert count > 0, "a waiter without replies would take those of the next"
         if not self.open:
             raise StoreUnavailableError("the connection to the store broke before anything was sent")
         waiter = _Waiter(self._loop.create_future(), count, writes)
@@ -125,6 +124,8 @@ class PipelinedConnection:
             async with asyncio.timeout(self._timeout_seconds):
                 return await future
         except TimeoutError:
+            if future.done() and not future.cancelled():
+                return future.result()  # The event loop was late, not the store.
             # Replies come in order, so whoever waits on this connection waits in vain as well.
             cause = f"the store did not answer in {self._timeout_seconds} s"
             wire.close(cause)

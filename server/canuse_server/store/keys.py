@@ -24,7 +24,6 @@ class Keys:
     """The keys of one environment, `live` or `test`."""
 
     def __init__(self, environment: str) -> None:
-        self.environment = environment
         self._buckets = [f"canuse:{environment}:{{b{bucket:04d}}}:" for bucket in range(BUCKETS)]
         catalog = f"canuse:{environment}:{{catalog}}:"
         self.features = catalog + "features"
@@ -37,7 +36,7 @@ class Keys:
 
     def user(self, user_id: str) -> str:
         """Return the hash that holds all a decision needs: meta, entitlements, counters; and the subscriptions."""
-        return f"{self._buckets[crc32(user_id.encode()) % BUCKETS]}u:{user_id}"
+        return f"{self._buckets[bucket_of(user_id)]}u:{user_id}"
 
     def profile(self, user_id: str) -> str:
         """Return the string that holds a user's name and the like; there is none where all of it is empty."""

@@ -6,11 +6,11 @@ from typing import Final
 
 import hiredis
 
-from canuse_server.store.connection import READ_BYTES
 from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import StoreError, StoreUnavailableError
 from canuse_server.store.replies import check
 
+READ_BYTES: Final = 1 << 18
 _NOT_ENOUGH: Final = object()
 
 

@@ -1,6 +1,7 @@
 """How the values of a user's hash are packed. `scripts/lib/layout.lua` reads and writes the same bytes.
 
-All numbers are little-endian. Every value stays below 64 bytes, so that Redis keeps the hash in its small form.
+All numbers are little-endian. Values are short, so that Redis keeps the hash in its small form: that ends at 64 bytes,
+which only a subscription to a package with an id of more than 35 bytes, or a long feature id, exceeds.
 """
 
 from struct import Struct

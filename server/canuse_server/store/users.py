@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import cast
 
 from canuse_server.domain.decision import Counter
@@ -15,9 +16,6 @@ from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
 from canuse_server.store.lua import APPLY_USER, DELETE_USER
-
-PAGE_BUCKETS = 64
-"""How many buckets a listing reads at a time while it fills a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,11 @@ class UserState:
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What to replace of a user. `raw_meta` is what it was read with; empty: there must be no such user."""
+    """What to replace of a user.
+
+    `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read; of the
+    features that `settlements` are about each has to be in the same period still.
+    """
 
     user_id: str
     raw_meta: bytes
@@ -44,6 +46,7 @@ class UserChange:
     subscriptions: tuple[Subscription, ...] = ()
     entitlements: Mapping[str, Entitlement] = field(default_factory=dict)
     removed_entitlements: Iterable[str] = ()
+    counters: Mapping[str, Counter] = field(default_factory=dict)
     settlements: Iterable[Settlement] = ()
 
 
@@ -91,14 +94,20 @@ class Users:
         for subscription in change.subscriptions:
             sets += (f"s:{subscription.token}", layout.pack_subscription(subscription))
         removals = [f"e:{feature_id}" for feature_id in change.removed_entitlements]
-        settlements = [_settlement_arguments(settlement) for settlement in change.settlements]
+        settlements = list(change.settlements)
+        counters = [
+            argument
+            for feature_id in dict.fromkeys(settlement.feature_id for settlement in settlements)
+            for argument in (feature_id, _start(change.counters.get(feature_id)))
+        ]
         applied = await self._store.run(
             APPLY_USER,
             [keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id), keys.history(user_id)],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
             *(str(self._past_periods_kept), str(len(sets) // 2), *sets),
             *(str(len(removals)), *removals),
-            *(str(len(settlements)), *(argument for arguments in settlements for argument in arguments)),
+            *(str(len(counters) // 2), *counters),
+            *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
         )
         if not applied:
             raise ConflictError
@@ -118,8 +127,11 @@ class Users:
         """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""
         bucket, last = after
         found: list[str] = []
+        step = 1
         while bucket < BUCKETS and len(found) < size:
-            buckets = range(bucket, min(bucket + PAGE_BUCKETS, BUCKETS))
+            buckets = range(bucket, min(bucket + step, BUCKETS))
+            # With many users one bucket fills a page, with few it takes all of them.
+            step *= 2
             replies, _ = await self._store.call(*(("SMEMBERS", self._keys.users(number)) for number in buckets))
             for number, members in zip(buckets, replies, strict=True):
                 ids = sorted(member.decode() for member in cast("list[bytes]", members))
@@ -144,6 +156,10 @@ def _profile_argument(profile: Profile | None) -> bytes:
     if profile is None:
         return b""
     return b"D" if profile == Profile() else b"S" + encode(profile)
+
+
+def _start(counter: Counter | None) -> str:
+    return "" if counter is None else str(counter.period_start_ms)
 
 
 def _settlement_arguments(settlement: Settlement) -> tuple[str, ...]:

@@ -7,13 +7,12 @@ answers it: rare things have one implementation.
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-import grpc
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 from canuse_server.api.endpoints import faulty
-from canuse_server.api.errors import ApiError
+from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
 from canuse_server.api.hot import DETOURS, HotMethod, Plan
 from canuse_server.api.world import World
 from canuse_server.store.client import TIME, time_ms
@@ -81,9 +80,9 @@ class Lane(threading.Thread):
         calls: list[_Call] = []
         for call_id, method, payload, seconds_left in events:
             if self._draining:
-                self._front.fail(call_id, _number(grpc.StatusCode.UNAVAILABLE), "the server is shutting down")
+                self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
-                self._front.fail(call_id, _number(grpc.StatusCode.DEADLINE_EXCEEDED), "the deadline has passed")
+                self._fail(call_id, deadline_passed())
             elif plan := self._plan(call_id, method, payload):
                 calls.append(_Call(call_id, method, payload, plan))
         if calls:
@@ -102,29 +101,38 @@ class Lane(threading.Thread):
 
     def _travel(self, calls: list[_Call]) -> None:
         """Send the commands of all calls in one write and answer each call by its reply."""
-        connection, manual_now_ms = self._connection, self._world.store.manual_now_ms
-        answered = 0
+        connection = self._connection
         try:
             if connection.is_stale():
                 connection.close()
             connection.connect()
-            packed = [pack(call.plan.trip.command) for call in calls]
-            # One reading of the clock serves all checks of the batch; scripts read it themselves.
-            timed = manual_now_ms is None and not all(call.method.writes for call in calls)
-            connection.send(b"".join([TIME, *packed] if timed else packed))
-            now_ms = time_ms(connection.receive()) if timed else manual_now_ms or 0
+        except StoreUnavailableError as error:
+            for call in calls:
+                self._fail(call.id, faulty(call.method.path, error))
+            return
+        answered = 0
+        try:
+            now = self._send(calls)
             for call in calls:
                 reply = connection.receive()
                 # Only now: should this reply be the one that does not come, the call is among those it is lost for.
                 answered += 1
-                self._conclude(call, reply, now_ms)
-        except StoreUnavailableError as error:
-            connection.close()
-            for call in calls[answered:]:
-                self._fail(call.id, faulty(call.method.path, error))
+                self._conclude(call, reply, now)
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
             connection.close()
             self._lose(calls[answered:], error)
+
+    def _send(self, calls: list[_Call]) -> object:
+        """Send the commands; return the time for the checks among them, or the store's error instead of it."""
+        packed = [pack(call.plan.trip.command) for call in calls]
+        manual_now_ms = self._world.store.manual_now_ms
+        # One reading of the clock serves all checks of the batch; scripts read it themselves.
+        timed = manual_now_ms is None and not all(call.method.writes for call in calls)
+        self._connection.send(b"".join([TIME, *packed] if timed else packed))
+        if not timed:
+            return manual_now_ms
+        now = self._connection.receive()
+        return now if isinstance(now, Exception) else time_ms(now)
 
     def _lose(self, calls: list[_Call], error: Exception) -> None:
         """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
@@ -134,8 +142,9 @@ class Lane(threading.Thread):
             else:
                 self._hand_over(call.id, call.method.path, call.payload)
 
-    def _conclude(self, call: _Call, reply: object, now_ms: int) -> None:
+    def _conclude(self, call: _Call, reply: object, now: object) -> None:
         try:
+            now_ms = 0 if call.method.writes else cast("int", check(now))
             self._front.respond(call.id, call.method.conclude(call.plan, check(reply), now_ms))
         except ApiError as error:
             self._fail(call.id, error)
@@ -146,8 +155,3 @@ class Lane(threading.Thread):
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
-
-
-def _number(status: grpc.StatusCode) -> int:
-    number: int = status.value[0]
-    return number

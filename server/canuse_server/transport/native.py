@@ -3,6 +3,7 @@ method goes through to the same `grpc.aio` server as on the reference transport,
 """
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -23,6 +24,7 @@ class NativeTransport:
     def __init__(
         self, listen: str, fallback: Path, endpoints: Mapping[str, Endpoint], world: World, lanes: int
     ) -> None:
+        self._address = listen
         self._endpoints = endpoints
         self._world = world
         self._loop = asyncio.get_running_loop()
@@ -47,12 +49,23 @@ class NativeTransport:
             for _ in range(lanes)
         ]
 
-    def start(self) -> int:
-        """Listen and serve; return the port."""
+    def listen(self) -> int:
+        """Take the port and return it; calls wait until `serve`.
+
+        Raises:
+            OSError: the port is taken, or the address is not one of this machine.
+        """
+        # The front says so on stderr as well, in words of its own; this asks first.
+        host, _, port = self._address.rpartition(":")
+        with socket.create_server((host.strip("[]"), int(port)), family=_family(host)):
+            pass
         self._front.start()
+        return self._front.bound_port
+
+    def serve(self) -> None:
+        """Answer calls."""
         for lane in self._lanes:
             lane.start()
-        return self._front.bound_port
 
     def _hand_over(self, call_id: int, path: str, payload: bytes) -> None:
         """Let the event loop answer a call, from the thread of a lane."""
@@ -77,4 +90,9 @@ class NativeTransport:
         """Close the port and end the lanes."""
         await asyncio.to_thread(self._front.close)
         for lane in self._lanes:
-            await asyncio.to_thread(lane.join)
+            if lane.is_alive():
+                await asyncio.to_thread(lane.join)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -7,12 +7,13 @@
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 past periods kept
 --       6 how many fields to set, then pairs of name and value
 --       then how many fields to remove, then their names
---       then how many counters to settle, then for each: feature id, start of the period that was current, its
---       length in ms, its budget (-1 unlimited), start of the period the count goes on in ('' : that period is over)
--- Returns 1, or 0 if the user has changed since; then nothing was written.
+--       then how many counters were read, then for each: feature id, start of the period it was in ('' : none was there)
+--       then how many settlements, then for each: feature id, start of the period that was current, its length in
+--       ms, its budget (-1 unlimited), start of the period the count goes on in ('' : that period is over)
+-- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written.
 -- include: layout
 -- include: history
-assert(#KEYS == 4 and #ARGV >= 8, 'apply_user takes 4 keys and at least 8 arguments')
+assert(#KEYS == 4 and #ARGV >= 9, 'apply_user takes 4 keys and at least 9 arguments')
 
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
 
@@ -29,8 +30,17 @@ end
 
 local sets = next_values(2 * tonumber(ARGV[6]))
 local removals = next_values(tonumber(next_argument()))
+local counters = next_values(2 * tonumber(next_argument()))
 local settlements = tonumber(next_argument())
 assert(at + 5 * settlements == #ARGV, 'apply_user: the counts do not add up')
+
+-- Recording does not change `m`, and what becomes of a count was worked out for the period it was in.
+for i = 1, #counters, 2 do
+  local counter = redis.call('HGET', KEYS[1], 'c:' .. counters[i])
+  local start = ''
+  if counter then start = string.format('%.0f', select(2, struct.unpack(COUNTER, counter))) end
+  if start ~= counters[i + 1] then return 0 end
+end
 
 -- From here on it writes.
 redis.call('HSET', KEYS[1], 'm', ARGV[2])

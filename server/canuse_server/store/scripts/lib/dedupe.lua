@@ -20,4 +20,6 @@ local function dedupe_store(a, b, event_id, value, now, ttl)
     redis.call('PEXPIRE', open, string.format('%.0f', 2 * ttl))
   end
   redis.call('HSET', open, 'i' .. event_id, value)
+  -- Where the ttl was raised since the hash was opened, it would go too early.
+  redis.call('PEXPIRE', open, string.format('%.0f', ttl), 'GT')
 end
