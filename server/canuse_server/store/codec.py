@@ -51,4 +51,4 @@ def _fields(value: bytes) -> Mapping[str, Any]:
 
 def _is_empty(value: object) -> bool:
     """Whether a field need not be kept; a time of 0 has to be, although it equals False."""
-    return value is None or value is False or value == "" or value == {}
+    return value is None or value is False or value in ("", {})
