@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
+from canuse import Client
 from support.processes import Canuse, RedisServer
 from support.tools import GRPCURL, REDIS_SERVER
 from support.world import Clock
-
-from canuse import Client
 
 TRANSPORTS = ("native", "grpcio")
 STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)

@@ -1,8 +1,7 @@
 """The story canuse is for: a user is let in, uses up what there is, is turned away, and is let in again."""
 
-from support.world import Clock, package, unique
-
 from canuse import Client, v1
+from support.world import Clock, package, unique
 
 
 def test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset(clocked: Client, clock: Clock) -> None:

@@ -24,7 +24,7 @@ def subscribe(**moments: datetime) -> v1.SubscribeRequest:
 
 def update_subscription(trial_end: datetime | None) -> v1.UpdateSubscriptionRequest:
     """Build an update of the trial end alone."""
-    return _requests.update_subscription("s", status=UNSET, trial_end=trial_end)
+    return _requests.update_subscription("s", status=UNSET, trial_end=trial_end, cancel_at=UNSET)
 
 
 def test_a_moment_keeps_its_instant_whatever_its_time_zone() -> None:
@@ -92,11 +92,15 @@ def test_each_update_puts_the_values_where_the_mask_says() -> None:
     assert sorted(package.update_mask.paths) == ["features", "type"]
 
     subscription = _requests.update_subscription(
-        "s", status=v1.SUBSCRIPTION_STATUS_PAST_DUE, trial_end=datetime(2025, 1, 1, tzinfo=UTC)
+        "s",
+        status=v1.SUBSCRIPTION_STATUS_PAST_DUE,
+        trial_end=datetime(2025, 1, 1, tzinfo=UTC),
+        cancel_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
     assert subscription.subscription.status == v1.SUBSCRIPTION_STATUS_PAST_DUE
     assert subscription.subscription.trial_end.ToJsonString() == "2025-01-01T00:00:00Z"
-    assert sorted(subscription.update_mask.paths) == ["status", "trial_end"]
+    assert subscription.subscription.cancel_at.ToJsonString() == "2026-01-01T00:00:00Z"
+    assert sorted(subscription.update_mask.paths) == ["cancel_at", "status", "trial_end"]
 
 
 def test_a_trial_end_of_none_takes_the_trial_away() -> None:

@@ -92,9 +92,10 @@ def test_the_best_of_those_that_count_is_given(user: User, now_ms: int) -> None:
     }
     assert set(found) == {feature_id for feature_id, listed in listing.items() if listed}
     for feature_id, given_ in found.items():
-        counting = [pair for pair in listing[feature_id] if counts_at(pair[0], now_ms)]
-        assert given_.active == bool(counting)
-        pairs = counting or listing[feature_id]
+        pairs = [pair for pair in listing[feature_id] if counts_at(pair[0], now_ms)]
+        assert given_.active == bool(pairs)
+        if not pairs:
+            continue
         limits = [listed.limit for _, listed in pairs]
         best = None if None in limits else max(limit for limit in limits if limit is not None)
         assert given_.limit == best
@@ -104,6 +105,21 @@ def test_the_best_of_those_that_count_is_given(user: User, now_ms: int) -> None:
             for item, listed in pairs
             if listed.limit == best
         ]
+
+
+def test_while_none_counts_one_that_may_count_again_comes_before_an_ended_one_and_that_before_a_future_one() -> None:
+    """The limit of a plan that was cancelled once held for a user whose new plan was past due."""
+    late = Subscription("late", "small", 1, Status.PAST_DUE, START)
+    ended = Subscription("ended", "large", 1, Status.ACTIVE, START, cancel_at_ms=START + 1)
+    future = Subscription("future", "huge", 1, Status.ACTIVE, NOW + 1)
+    limits = {"small": 5, "large": 1000, "huge": 9000}
+    packages = {(name, 1): Package(name, 0, features=(entry(limit),)) for name, limit in limits.items()}
+
+    def limit(*items: Subscription) -> int | None:
+        return resolve(items, packages, {"f": FeatureType.CONSUMABLE}, NOW)["f"].limit
+
+    assert limit(late, ended, future) == 5
+    assert limit(ended, future) == 1000
 
 
 @given(users(), recent_moments)
@@ -158,7 +174,9 @@ def test_a_feature_in_no_package_of_the_user_is_not_there() -> None:
 
 def test_a_subscription_that_starts_later_gives_nothing_yet_and_says_from_when_on_it_will() -> None:
     found = entitlement(entry(reset=ResetPeriod.DAY), now_ms=START - 1)
-    assert (found.active, found.valid_until_ms, found.period.start_ms) == (False, START, START)
+    assert (found.active, found.valid_until_ms) == (False, START)
+    # What is used before the start counts to a time of its own, not to the first period.
+    assert found.period == Period(0, START)
 
 
 def test_a_month_ends_the_validity_of_a_consumable_and_a_day_does_not() -> None:

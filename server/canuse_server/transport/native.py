@@ -19,12 +19,12 @@ from canuse_server.transport.lane import Lane
 
 
 class NativeTransport:
-    """The front and its lanes."""
+    """The front and its lanes. Making one takes the port: it raises OSError where that can't be had."""
 
     def __init__(
         self, listen: str, fallback: Path, endpoints: Mapping[str, Endpoint], world: World, lanes: int
     ) -> None:
-        self._address = listen
+        _ask_for(listen)
         self._endpoints = endpoints
         self._world = world
         self._loop = asyncio.get_running_loop()
@@ -50,15 +50,7 @@ class NativeTransport:
         ]
 
     def listen(self) -> int:
-        """Take the port and return it; calls wait until `serve`.
-
-        Raises:
-            OSError: the port is taken, or the address is not one of this machine.
-        """
-        # The front says so on stderr as well, in words of its own; this asks first.
-        host, _, port = self._address.rpartition(":")
-        with socket.create_server((host.strip("[]"), int(port)), family=_family(host)):
-            pass
+        """Listen, and return the port; calls wait until `serve`."""
         self._front.start()
         return self._front.bound_port
 
@@ -94,5 +86,9 @@ class NativeTransport:
                 await asyncio.to_thread(lane.join)
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
+def _ask_for(address: str) -> None:
+    """Raise OSError where an address can't be had. The front would say so on stderr as well, in words of its own."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host.strip("[]"), int(port)), family=family):
+        return

@@ -1,0 +1,34 @@
+"""What the conformance tests share: the API without the client library, and the store behind a server."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.inside import Inside
+from support.processes import Canuse
+from support.stores import store_of
+from support.wire import Stubs
+
+
+@pytest.fixture(scope="session")
+def stubs(server: Canuse) -> Iterator[Stubs]:
+    """Raw stubs of the server on the system clock."""
+    stubs = Stubs(server.address)
+    yield stubs
+    stubs.channel.close()
+
+
+@pytest.fixture(scope="session")
+def clocked_stubs(clocked_server: Canuse) -> Iterator[Stubs]:
+    """Raw stubs of the server on the manual clock."""
+    stubs = Stubs(clocked_server.address)
+    yield stubs
+    stubs.channel.close()
+
+
+@pytest.fixture(scope="session")
+def store(server: Canuse) -> Iterator[Inside]:
+    """The store of the server on the system clock, to look into."""
+    redis = store_of(server)
+    yield Inside(redis)
+    redis.close()

@@ -1,0 +1,154 @@
+"""A default package makes an unknown user one that has been subscribed to it since first seen."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import grpc
+import pytest
+
+from canuse import Client, v1
+from support.processes import Canuse, RedisServer
+from support.tools import REDIS_SERVER
+from support.wire import Stubs, failure
+from support.world import consumable, package, unique
+
+STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
+
+
+class World(NamedTuple):
+    """A server with a default package that gives 5 units of one feature."""
+
+    client: Client
+    stubs: Stubs
+    package_id: str
+    feature_id: str
+
+
+def run(request: pytest.FixtureRequest, folder: Path, package_id: str) -> Canuse:
+    """Start a server whose default package is one that may not exist yet."""
+    transport, store = request.param.split("-")
+    options = ["--transport", transport]
+    if store == "redis":
+        redis: RedisServer = request.getfixturevalue("redis")
+        options += ["--redis-url", redis.url]
+    server = Canuse(folder, *options, env={"CANUSE_DEFAULT_PACKAGE": package_id}).start()
+    request.addfinalizer(server.stop)
+    return server
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server with its default package published."""
+    package_id = unique("package")
+    server = run(request, tmp_path_factory.mktemp("default"), package_id)
+    stubs = Stubs(server.address)
+    with Client(server.address) as client:
+        feature_id = consumable(client)
+        client.create_package(package_id, [v1.PackageFeature(feature_id=feature_id, limit=5)])
+        client.publish_package(package_id)
+        yield World(client, stubs, package_id, feature_id)
+    stubs.channel.close()
+
+
+def test_an_unknown_user_may_use_what_the_default_package_gives(world: World) -> None:
+    client, user_id = world.client, unique("user")
+    answer = client.can_use(user_id, world.feature_id)
+    assert (answer.access, answer.reason, answer.consumption.budget) == (True, v1.REASON_WITHIN_BUDGET, 5)
+    [subscription] = client.list_subscriptions(user_id)
+    assert (subscription.package_id, subscription.status) == (world.package_id, v1.SUBSCRIPTION_STATUS_ACTIVE)
+    assert client.get_user(user_id).id == user_id
+    assert user_id in {user.id for user in client.list_users(page_size=1000)}
+
+
+def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: World) -> None:
+    client = world.client
+    recorder, user_id = unique("user"), unique("user")
+    recorded = client.create_usage_event(recorder, world.feature_id, 3, event_id="e")
+    assert (recorded.recorded, recorded.consumption.used, recorded.replayed) == (True, 3, False)
+    assert client.create_usage_event(recorder, world.feature_id, 3, event_id="e").replayed
+    assert client.use_feature(user_id, world.feature_id, 5).access
+    assert not client.use_feature(user_id, world.feature_id).access
+    assert client.show_usage(user_id, world.feature_id).current.used == 5
+
+
+def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: World) -> None:
+    [entitlement] = world.client.list_entitlements(unique("user"))
+    assert (entitlement.feature_id, entitlement.access) == (world.feature_id, True)
+    usage = world.client.show_usage(unique("user"), world.feature_id)
+    assert (usage.current.used, usage.current.budget) == (0, 5)
+
+
+def test_an_unknown_user_is_made_once_by_callers_at_once(world: World) -> None:
+    user_id = unique("user")
+    request = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id)
+    calls = [world.stubs.entitlements.UseFeature.future(request) for _ in range(50)]
+    assert sum(call.result().access for call in calls) == 5
+    assert len(list(world.client.list_subscriptions(user_id))) == 1
+
+
+def test_a_feature_that_the_default_package_does_not_list_is_refused(world: World) -> None:
+    answer = world.client.can_use(unique("user"), consumable(world.client))
+    assert (answer.access, answer.reason) == (False, v1.REASON_NOT_ENTITLED)
+
+
+def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: World) -> None:
+    user_id, entitlements = unique("user"), world.stubs.entitlements
+    unknown = failure(entitlements.CanUse, v1.CanUseRequest(user_id=user_id, feature_id=unique("missing")))
+    assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "FEATURE_NOT_FOUND")
+    bad = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id, delta=0)
+    assert failure(entitlements.UseFeature, bad).code == grpc.StatusCode.INVALID_ARGUMENT
+    assert failure(world.stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
+
+
+def test_a_user_that_was_created_gets_nothing_by_default(world: World) -> None:
+    user_id = world.client.create_user(unique("user")).id
+    assert world.client.can_use(user_id, world.feature_id).reason == v1.REASON_NOT_ENTITLED
+
+
+def test_a_default_user_can_be_given_another_base_package(world: World) -> None:
+    client, user_id = world.client, unique("user")
+    client.use_feature(user_id, world.feature_id, 4)
+    [subscription] = client.list_subscriptions(user_id)
+    client.cancel_subscription(subscription.id)
+    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=world.feature_id, limit=9)])])
+    counts = client.can_use(user_id, world.feature_id).consumption
+    assert (counts.used, counts.budget) == (4, 9)
+
+
+def test_an_erased_user_is_new_when_seen_again(world: World) -> None:
+    client, user_id = world.client, unique("user")
+    client.use_feature(user_id, world.feature_id, 5)
+    client.delete_user(user_id)
+    assert client.use_feature(user_id, world.feature_id, 2).consumption.used == 2
+
+
+@pytest.fixture(params=TARGETS[:2])
+def unready(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Stubs, Client, str]]:
+    """A server whose default package does not exist yet."""
+    package_id = unique("package")
+    server = run(request, tmp_path, package_id)
+    stubs = Stubs(server.address)
+    with Client(server.address) as client:
+        yield stubs, client, package_id
+    stubs.channel.close()
+
+
+def test_while_the_default_package_is_not_published_unknown_users_are_an_error(
+    unready: tuple[Stubs, Client, str],
+) -> None:
+    stubs, client, package_id = unready
+    user_id, feature_id = unique("user"), consumable(client)
+    request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id)
+
+    def refused() -> None:
+        error = failure(stubs.entitlements.CanUse, request)
+        assert error.code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION)
+        assert failure(stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
+
+    refused()
+    client.create_package(package_id, [v1.PackageFeature(feature_id=feature_id, limit=5)])
+    refused()
+    client.archive_package(package_id)
+    refused()

@@ -1,0 +1,216 @@
+"""Idempotency keys: a repeat gets the first answer again and is not counted."""
+
+from collections.abc import Callable
+from datetime import UTC, timedelta
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from canuse import Client, v1
+from support.wire import Stubs, failure
+from support.world import Clock, consumable, package, subscriber, unique
+
+DEDUPE_TTL_HOURS = 24
+
+
+def same_but_replayed(first: Message, again: Message) -> bool:
+    """Whether an answer is the first one again, and says so."""
+    expected = type(first).FromString(first.SerializeToString())
+    expected.replayed = True  # type: ignore[attr-defined]
+    return again == expected and not first.replayed  # type: ignore[attr-defined]
+
+
+def used(client: Client, user_id: str, feature_id: str) -> int:
+    """Return what the counter reads."""
+    return client.show_usage(user_id, feature_id).current.used
+
+
+def test_a_repeat_gets_the_first_answer_again_whatever_has_happened_since(client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    first = client.create_usage_event(user_id, feature_id, 3, event_id="e", metadata={"b": "1", "a": "2"})
+    assert (first.event_id, first.replayed) == ("e", False)
+    client.create_usage_event(user_id, feature_id, 4, event_id="f")
+    client.update_user(user_id, disabled=True)
+    client.cancel_subscription(next(client.list_subscriptions(user_id)).id)
+    client.archive_feature(feature_id)
+    again = client.create_usage_event(user_id, feature_id, 3, event_id="e", metadata={"a": "2", "b": "1"})
+    assert same_but_replayed(first, again)
+    assert used(client, user_id, feature_id) == 7
+
+
+def test_a_default_and_its_value_are_the_same_content(stubs: Stubs, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id, "event_id": "e"}
+    record = stubs.entitlements.CreateUsageEvent
+    first = record(v1.CreateUsageEventRequest(**ids))
+    again = record(v1.CreateUsageEventRequest(**ids, delta=1, action=v1.USAGE_ACTION_ADD))
+    assert same_but_replayed(first, again)
+
+
+def test_a_use_is_replayed_and_so_is_a_refusal(client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    given = client.use_feature(user_id, feature_id, 4, event_id="given")
+    refused = client.use_feature(user_id, feature_id, 2, event_id="refused")
+    assert (given.access, refused.access, refused.event_id) == (True, False, "refused")
+    client.create_usage_event(user_id, feature_id, 0, action=v1.USAGE_ACTION_SET)
+    assert same_but_replayed(given, client.use_feature(user_id, feature_id, 4, event_id="given"))
+    assert same_but_replayed(refused, client.use_feature(user_id, feature_id, 2, event_id="refused"))
+    assert used(client, user_id, feature_id) == 0
+    assert client.use_feature(user_id, feature_id, 2, event_id="a new try").access
+
+
+def test_what_was_not_recorded_is_replayed_too(client: Client) -> None:
+    user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
+    recorded = client.create_usage_event(user_id, feature_id, event_id="e")
+    refused = client.use_feature(user_id, feature_id, event_id="f")
+    assert (recorded.recorded, recorded.event_id, refused.access, refused.event_id) == (False, "e", False, "f")
+    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=feature_id)])])
+    assert same_but_replayed(recorded, client.create_usage_event(user_id, feature_id, event_id="e"))
+    assert same_but_replayed(refused, client.use_feature(user_id, feature_id, event_id="f"))
+    assert used(client, user_id, feature_id) == 0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"delta": 3}, {"delta": -2}, {"action": v1.USAGE_ACTION_SET}, {"metadata": {"a": "c"}}, {"metadata": {}}],
+    ids=["delta", "negative", "action", "metadata", "no metadata"],
+)
+def test_other_content_under_the_same_id_is_refused_and_counts_nothing(
+    client: Client, stubs: Stubs, other: dict[str, Any]
+) -> None:
+    user_id, feature_id = subscriber(client, None)
+    content: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id, "event_id": "e"}
+    content |= {"delta": 2, "action": v1.USAGE_ACTION_ADD, "metadata": {"a": "b"}}
+    first = stubs.entitlements.CreateUsageEvent(v1.CreateUsageEventRequest(**content))
+    request = v1.CreateUsageEventRequest(**(content | other))
+    refused = failure(stubs.entitlements.CreateUsageEvent, request)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.ALREADY_EXISTS, "EVENT_ID_REUSED")
+    assert refused.metadata == {"user_id": user_id, "event_id": "e"}
+    assert used(client, user_id, feature_id) == 2
+    assert same_but_replayed(first, stubs.entitlements.CreateUsageEvent(v1.CreateUsageEventRequest(**content)))
+
+
+def test_another_feature_under_the_same_id_is_refused(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    other_id = consumable(client)
+    client.use_feature(user_id, feature_id, event_id="e")
+    request = v1.UseFeatureRequest(user_id=user_id, feature_id=other_id, event_id="e")
+    assert failure(stubs.entitlements.UseFeature, request).reason == "EVENT_ID_REUSED"
+
+
+def test_recording_and_using_share_the_ids_of_a_user(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id}
+    client.create_usage_event(user_id, feature_id, event_id="recorded")
+    client.use_feature(user_id, feature_id, event_id="used")
+    use = v1.UseFeatureRequest(**ids, event_id="recorded")
+    record = v1.CreateUsageEventRequest(**ids, event_id="used")
+    assert failure(stubs.entitlements.UseFeature, use).reason == "EVENT_ID_REUSED"
+    assert failure(stubs.entitlements.CreateUsageEvent, record).reason == "EVENT_ID_REUSED"
+    assert used(client, user_id, feature_id) == 2
+
+
+def test_users_do_not_share_ids(client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    [subscription] = client.list_subscriptions(user_id)
+    other_id = client.create_user(unique("user")).id
+    client.subscribe(other_id, [subscription.package_id])
+    client.use_feature(user_id, feature_id, 2, event_id="e")
+    other = client.use_feature(other_id, feature_id, 3, event_id="e")
+    assert (other.replayed, other.consumption.used) == (False, 3)
+    assert used(client, user_id, feature_id) == 2
+
+
+def test_a_call_that_failed_leaves_its_id_free(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, None)
+    client.create_usage_event(user_id, feature_id, 2**53 - 1)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id, "event_id": "e"}
+    assert failure(stubs.entitlements.UseFeature, v1.UseFeatureRequest(**ids)).reason == "TOTAL_OUT_OF_RANGE"
+    assert failure(stubs.entitlements.UseFeature, v1.UseFeatureRequest(**ids, delta=0)).reason == "INVALID_FIELD"
+    assert not client.create_usage_event(user_id, feature_id, -2, event_id="e").replayed
+
+
+@pytest.mark.parametrize("event_id", ["i", "e{}:1", " ", "👨\u200d👩\u200d👧", "é" * 64, "a" * 128])
+def test_an_event_id_may_be_any_text_within_128_bytes(client: Client, event_id: str) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    first = client.use_feature(user_id, feature_id, event_id=event_id)
+    assert first.event_id == event_id
+    assert same_but_replayed(first, client.use_feature(user_id, feature_id, event_id=event_id))
+
+
+@pytest.mark.parametrize("event_id", ["a" * 129, "é" * 64 + "a", "a\nb", "\x00", "a\x9f"])
+def test_any_other_event_id_is_refused_and_counts_nothing(client: Client, stubs: Stubs, event_id: str) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id, "event_id": event_id}
+    calls: list[tuple[Callable[..., object], object]] = [
+        (stubs.entitlements.UseFeature, v1.UseFeatureRequest(**ids)),
+        (stubs.entitlements.CreateUsageEvent, v1.CreateUsageEventRequest(**ids)),
+    ]
+    for call, request in calls:
+        assert failure(call, request).fields == ["event_id"]
+    assert used(client, user_id, feature_id) == 0
+
+
+def test_calls_without_an_id_are_all_counted_and_have_ids_of_their_own(client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    answers = [client.create_usage_event(user_id, feature_id) for _ in range(4)]
+    assert len({answer.event_id for answer in answers}) == 4
+    assert used(client, user_id, feature_id) == 4
+
+
+@pytest.mark.parametrize("limit", [None, 0], ids=["given", "refused"])
+def test_an_id_sent_50_times_at_once_counts_once_and_all_answers_agree(
+    client: Client, stubs: Stubs, limit: int | None
+) -> None:
+    user_id, feature_id = subscriber(client, limit)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id}
+    use = v1.UseFeatureRequest(**ids, delta=3, event_id="use")
+    record = v1.CreateUsageEventRequest(**ids, delta=4, event_id="record")
+    calls = [stubs.entitlements.CreateUsageEvent.future(record) for _ in range(50)]
+    records = [call.result() for call in calls]
+    uses = [call.result() for call in [stubs.entitlements.UseFeature.future(use) for _ in range(50)]]
+    for answers in (records, uses):
+        [first] = [answer for answer in answers if not answer.replayed]
+        assert all(same_but_replayed(first, answer) for answer in answers if answer.replayed)
+    assert used(client, user_id, feature_id) == (7 if limit is None else 4)
+
+
+def test_an_id_is_kept_for_its_time_and_forgotten_after_twice_that(clocked: Client, clock: Clock) -> None:
+    user_id, feature_id = subscriber(clocked, None, v1.RESET_PERIOD_NEVER)
+    first = clocked.use_feature(user_id, feature_id, event_id="first")
+    clock.advance(hours=DEDUPE_TTL_HOURS - 1)
+    late = clocked.use_feature(user_id, feature_id, event_id="late")
+    clock.advance(hours=1)
+    assert same_but_replayed(first, clocked.use_feature(user_id, feature_id, event_id="first"))
+    clocked.use_feature(user_id, feature_id, event_id="turns the page")
+    assert same_but_replayed(first, clocked.use_feature(user_id, feature_id, event_id="first"))
+    clock.advance(hours=DEDUPE_TTL_HOURS - 1)
+    assert same_but_replayed(late, clocked.use_feature(user_id, feature_id, event_id="late"))
+    clock.advance(hours=2)
+    clocked.use_feature(user_id, feature_id, event_id="turns it again")
+    again = clocked.use_feature(user_id, feature_id, event_id="first")
+    assert (again.replayed, again.consumption.used) == (False, 5)
+
+
+def test_an_id_is_replayed_across_a_reset_of_the_period(clocked: Client, clock: Clock) -> None:
+    for period in (v1.RESET_PERIOD_HOUR, v1.RESET_PERIOD_MONTH):
+        user_id, feature_id = subscriber(clocked, 5, period)
+        end = clocked.show_usage(user_id, feature_id).current.resets_at.ToDatetime(UTC)
+        clock.set(end - timedelta(minutes=1))
+        first = clocked.use_feature(user_id, feature_id, 2, event_id="e")
+        clock.set(end + timedelta(minutes=1))
+        assert same_but_replayed(first, clocked.use_feature(user_id, feature_id, 2, event_id="e"))
+        assert used(clocked, user_id, feature_id) == 0
+
+
+def test_many_ids_of_one_user_are_each_remembered(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, None)
+    ids = [f"e{number}" for number in range(300)]
+    requests = [v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id=each) for each in ids]
+    for replayed in (False, True):
+        for first in range(0, 300, 100):
+            calls = [stubs.entitlements.UseFeature.future(request) for request in requests[first : first + 100]]
+            assert {call.result().replayed for call in calls} == {replayed}
+    assert used(client, user_id, feature_id) == 300

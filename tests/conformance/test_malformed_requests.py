@@ -1,0 +1,152 @@
+"""Requests that no client of ours would send: whatever the bytes, the answer is one of the error table."""
+
+import random
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import grpc
+import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+
+from canuse import Client, v1
+from canuse.v1 import (
+    catalog_service_pb2,
+    entitlement_service_pb2,
+    subscription_service_pb2,
+    usage_service_pb2,
+    user_service_pb2,
+)
+from support.wire import Stubs, failure
+from support.world import subscriber, unique
+
+SERVICES = [
+    service
+    for module in (
+        entitlement_service_pb2,
+        usage_service_pb2,
+        catalog_service_pb2,
+        user_service_pb2,
+        subscription_service_pb2,
+    )
+    for service in module.DESCRIPTOR.services_by_name.values()
+]
+METHODS = {method.name: method for service in SERVICES for method in service.methods}
+UNNEEDING = ("ListFeatures", "ListPackages", "ListUsers")
+every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+GARBAGE = {
+    "no field": b"\xff\xff\xff\xff",
+    "cut off": b"\x0a\x05ab",
+    "a field 0": b"\x00\x01",
+    "an open group": b"\x0b",
+    "endless": b"\x80" * 50,
+}
+NO_TEXT = {"no UTF-8": b"\xc3\x28", "half a surrogate pair": b"\xed\xa0\x80", "overlong": b"\xc0\x80"}
+EXPECTED = {
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS,
+    grpc.StatusCode.FAILED_PRECONDITION,
+}
+
+
+def path(method: MethodDescriptor) -> str:
+    """Return what a method is called on the wire."""
+    return f"/{method.containing_service.full_name}/{method.name}"
+
+
+def tagged(number: int, payload: bytes) -> bytes:
+    """Return a field that has a length, as it goes over the wire."""
+    return bytes([number << 3 | 2, len(payload)]) + payload
+
+
+def in_place_of_text(method: MethodDescriptor, wire_form: Callable[[int], bytes]) -> bytes:
+    """Return a request with something of one's own in the place of its first text: its id, or a list's page token."""
+    field = next(each for each in method.input_type.fields if each.type in (each.TYPE_STRING, each.TYPE_MESSAGE))
+    if field.message_type:
+        return tagged(field.number, wire_form(field.message_type.fields_by_name["id"].number))
+    return wire_form(field.number)
+
+
+@every_method
+def test_bytes_that_are_no_message_are_bad_input_and_no_fault_of_the_server(
+    stubs: Stubs, method: MethodDescriptor
+) -> None:
+    payloads = dict(GARBAGE)
+    for name, text in NO_TEXT.items():
+        payloads[name] = in_place_of_text(method, partial(tagged, payload=text))
+    for name, payload in payloads.items():
+        refused = failure(stubs.call_raw, path(method), payload)
+        assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"]), name
+        assert refused.reason == "INVALID_FIELD"
+        assert method.input_type.full_name in refused.message
+
+
+@every_method
+def test_an_empty_request_is_told_each_field_it_needs(stubs: Stubs, method: MethodDescriptor) -> None:
+    needed = {
+        "CanUse": ["feature_id", "user_id"],
+        "CreateUsageEvent": ["feature_id", "user_id"],
+        "UseFeature": ["feature_id", "user_id"],
+        "ShowUsage": ["feature_id", "user_id"],
+        "ListEntitlements": ["user_id"],
+        "ListSubscriptions": ["user_id"],
+        "CreateFeature": ["feature.id", "feature.type"],
+        "UpdateFeature": ["feature.id"],
+        "CreatePackage": ["package.id"],
+        "UpdatePackage": ["package.id"],
+        "CreateUser": ["user.id"],
+        "UpdateUser": ["user.id"],
+        "UpdateSubscription": ["subscription.id"],
+        "Subscribe": ["package_ids", "user_id"],
+    }
+    if method.name in UNNEEDING:
+        assert isinstance(stubs.call_raw(path(method), b""), bytes)
+        return
+    refused = failure(stubs.call_raw, path(method), b"")
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert refused.fields == needed.get(method.name, [method.input_type.fields[0].name])
+    assert all("sent" in text for text in refused.violations.values())
+
+
+@every_method
+def test_a_number_in_the_place_of_a_text_is_not_taken_for_one(stubs: Stubs, method: MethodDescriptor) -> None:
+    payload = in_place_of_text(method, lambda number: bytes([number << 3, 124]))
+    if method.name in UNNEEDING:
+        assert stubs.call_raw(path(method), payload) == stubs.call_raw(path(method), b"")
+    else:
+        assert failure(stubs.call_raw, path(method), payload).code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_fields_that_a_newer_client_sends_are_ignored(stubs: Stubs, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id).SerializeToString() + b"\xc2\x3e\x02ab"
+    assert v1.CanUseResponse.FromString(stubs.call_raw("/canuse.v1.EntitlementService/CanUse", request)).access
+
+
+@every_method
+def test_no_bytes_make_the_server_fail(stubs: Stubs, method: MethodDescriptor) -> None:
+    chance = random.Random(method.name)
+    message = GetMessageClass(method.input_type)()
+    field = method.input_type.fields[0]
+    if field.message_type:
+        getattr(message, field.name).id = unique("fuzzed")
+    elif field.type == field.TYPE_STRING:
+        setattr(message, field.name, unique("fuzzed"))
+    for _ in range(40):
+        payload = bytearray(message.SerializeToString() + chance.randbytes(chance.randrange(12)))
+        for _ in range(chance.randrange(4) if payload else 0):
+            payload[chance.randrange(len(payload))] = chance.randrange(256)
+        # A call that fails is made again, and checked; it fails again, for it has changed nothing.
+        with suppress(grpc.RpcError):
+            stubs.call_raw(path(method), bytes(payload))
+            continue
+        refused = failure(stubs.call_raw, path(method), bytes(payload))
+        assert refused.code in EXPECTED, (refused, bytes(payload))
+
+
+def test_a_method_that_there_is_not_is_unimplemented(stubs: Stubs) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        stubs.call_raw("/canuse.v1.EntitlementService/CanWe", b"")
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,106 @@
+"""The tables in the docs are what the code says: settings, errors, reasons."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canuse import v1
+from canuse_server.api.errors import ErrorReason
+from canuse_server.settings import Settings
+from support.tools import ROOT
+
+PAGES = {"settings": "README.md", "errors": "docs/errors.md", "reasons": "docs/api.md"}
+
+
+TOOL = ROOT / "tools" / "docs_tables.py"
+
+
+def docs_tables(*arguments: str) -> str:
+    """Run the tool that writes the tables, and return what it complains of."""
+    try:
+        runpy.run_path(str(TOOL))["main"](arguments)
+    except SystemExit as end:
+        return str(end.code)
+    return ""
+
+
+def rows(page: Path, name: str) -> list[list[str]]:
+    """Return the cells of a table between its markers, without the head."""
+    text = page.read_text(encoding="utf-8")
+    found = re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", text, re.DOTALL)
+    assert found
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()[2:]]
+
+
+@pytest.fixture(scope="session")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the docs with all tables written anew."""
+    folder = tmp_path_factory.mktemp("docs")
+    (folder / "docs").mkdir()
+    for page in PAGES.values():
+        shutil.copyfile(ROOT / page, folder / page)
+    assert docs_tables("--root", str(folder)) == ""
+    return folder
+
+
+def test_the_tables_in_the_docs_are_what_the_code_says() -> None:
+    ran = subprocess.run([sys.executable, str(TOOL), "--check"], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -> None:
+    listed = {row[0].strip("`"): row for row in rows(written / "README.md", "settings")}
+    assert list(listed) == list(Settings.model_fields)
+    for name, row in listed.items():
+        assert row[2] == f"`CANUSE_{name.upper()}`"
+        assert row[4].startswith(Settings.model_fields[name].description or "?")
+    assert listed["listen"][1:4] == ["`--listen`", "`CANUSE_LISTEN`", "`127.0.0.1:50051`"]
+    assert listed["redis_url"][3] == "none"
+    assert listed["demo"][3] == "`false`"
+    assert listed["lanes"][1] == ""
+    assert listed["lanes"][3:] == ["`2`", "Threads of the native transport's batch lane. 1 to 16."]
+    assert listed["fsync"][4].endswith("One of `everysec`, `always`.")
+    assert listed["store_timeout_seconds"][4].endswith("More than 0, at most 60.")
+
+
+def test_every_error_is_listed_with_its_status_and_what_to_do(written: Path) -> None:
+    assert rows(written / "docs/errors.md", "errors") == [
+        [f"`{reason.name}`", f"`{reason.status.name}`", reason.value.advice] for reason in ErrorReason
+    ]
+
+
+def test_every_reason_is_listed_with_what_to_do(written: Path) -> None:
+    listed = {row[0].strip("`"): row for row in rows(written / "docs/api.md", "reasons")}
+    assert {name: int(row[1]) for name, row in listed.items()} == dict(v1.Reason.items()[1:])
+    for name, row in listed.items():
+        assert row[2].startswith("Yes: " if v1.Reason.Value(name) < 10 else "No: ")
+        assert row[2].endswith(".")
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+def test_a_table_that_is_not_what_the_code_says_is_found(written: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(written, tmp_path, dirs_exist_ok=True)
+    assert docs_tables("--check", "--root", str(tmp_path)) == ""
+    page = tmp_path / PAGES[name]
+    page.write_text(page.read_text(encoding="utf-8").replace(f"<!-- {name}:end -->", f"| x |\n<!-- {name}:end -->"))
+    complaint = docs_tables("--check", "--root", str(tmp_path))
+    assert complaint.splitlines()[1:] == [f"{PAGES[name]}: {name}"]
+    page.write_text("no markers any more")
+    assert f"<!-- {name}:begin -->" in docs_tables("--check", "--root", str(tmp_path))
+
+
+def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    known = {reason.name for reason in ErrorReason} | {name for name, _ in v1.Reason.items()}
+    known |= {name.removeprefix("REASON_") for name, _ in v1.Reason.items()}
+    known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
+    suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
+    for page in pages:
+        for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):
+            if word.startswith(("REASON_", "CANUSE_")) or word.endswith(suffixes):
+                assert word in known | {"CANUSE_CONFIG"}, f"{page.name}: {word}"

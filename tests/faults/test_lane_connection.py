@@ -1,0 +1,83 @@
+"""The connection of a batch lane: it knows when it must not be used, and is used as long as it may be."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from canuse import Client
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.lane_connection import LaneConnection
+from canuse_server.store.replies import pack
+from support.processes import Canuse, RedisServer, free_port
+from support.relay import Relay
+from support.stores import store_of
+from support.world import subscriber
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def lane(redis: RedisServer) -> Iterator[LaneConnection]:
+    connection = LaneConnection(Endpoint.from_url(redis.url), 0.5)
+    connection.connect()
+    yield connection
+    connection.close()
+
+
+def echo(lane: LaneConnection, word: str) -> object:
+    lane.send(pack(("ECHO", word)))
+    return lane.receive()
+
+
+def test_a_connection_that_is_open_and_idle_is_not_stale(lane: LaneConnection) -> None:
+    assert not lane.is_stale()
+    assert echo(lane, "word") == b"word"
+    assert not lane.is_stale()
+
+
+def test_a_connection_that_the_store_closed_is_stale(lane: LaneConnection, redis: RedisServer) -> None:
+    echo(lane, "word")
+    redis.command("CLIENT", "KILL", "TYPE", "normal")
+    assert lane.is_stale()
+    lane.close()
+    lane.connect()
+    assert not lane.is_stale()
+    assert echo(lane, "again") == b"again"
+
+
+def test_replies_come_in_the_order_of_the_commands(lane: LaneConnection) -> None:
+    words = [str(number) for number in range(10_000)]
+    lane.send(b"".join(pack(("ECHO", word)) for word in words))
+    assert [lane.receive() for _ in words] == [word.encode() for word in words]
+
+
+async def test_a_store_that_takes_too_long_is_an_error_and_its_late_reply_reaches_nobody(redis: RedisServer) -> None:
+    async with Relay.to(redis.port) as relay:
+        lane = LaneConnection(Endpoint.from_url(relay.url), 0.5)
+        await asyncio.to_thread(lane.connect)
+        relay.hold_replies()
+        with pytest.raises(OSError, match="timed out"):
+            await asyncio.to_thread(echo, lane, "late")
+        lane.close()
+        relay.release()
+        await asyncio.to_thread(lane.connect)
+        assert await asyncio.to_thread(echo, lane, "own") == b"own"
+        lane.close()
+
+
+def test_a_store_that_is_not_there_has_written_nothing() -> None:
+    with pytest.raises(StoreUnavailableError):
+        LaneConnection(Endpoint.from_url(f"redis://127.0.0.1:{free_port()}"), 0.5).connect()
+
+
+def test_a_server_keeps_its_connections_to_the_store_from_call_to_call(server: Canuse, client: Client) -> None:
+    """The check that a connection is still good once took every one for a bad one: each call connected anew."""
+    user_id, feature_id = subscriber(client, None)
+    with store_of(server) as store:
+        before = store.info("stats")["total_connections_received"]
+        for _ in range(20):
+            client.create_usage_event(user_id, feature_id)
+        # Each of the two lanes may have had its first call among these.
+        assert store.info("stats")["total_connections_received"] <= before + 2

@@ -1,0 +1,139 @@
+"""A server ends in good order, and says clearly why it does not start."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from canuse import AsyncClient, Client
+from support.load import callers, running, used, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.stores import valkey_pid
+from support.world import subscriber
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A server on an embedded Valkey that others get in the way of."""
+    with running(Canuse(tmp_path_factory.mktemp("at_work"), "--transport", request.param)) as canuse:
+        yield canuse
+
+
+async def is_serving(address: str) -> bool:
+    """Whether a new caller would find the server willing."""
+    async with grpc.aio.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+        try:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        except grpc.aio.AioRpcError:
+            return False
+        serving: bool = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return serving
+
+
+async def calls_under_way(
+    relay: Relay, client: AsyncClient, user_id: str, feature_id: str, number: int
+) -> list["asyncio.Task[object]"]:
+    """Make calls that wait for the store, and return when what they ask of it is on its way."""
+    relay.hold_replies()
+    calls: list[asyncio.Task[object]] = []
+    for _ in range(number):
+        before = relay.request_bytes
+        kind = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)[len(calls) % 4]
+        calls.append(asyncio.create_task(kind(user_id, feature_id)))  # type: ignore[operator]
+        if len(calls) <= 2:  # More may have to wait for these inside the server.
+            await wait_until(lambda before=before: relay.request_bytes > before)  # type: ignore[misc]
+    await asyncio.sleep(0.3)
+    return calls
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("number", [2, 12])
+async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
+    transport: str, tmp_path: Path, redis: RedisServer, number: int
+) -> None:
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "20"}
+    async with Relay.to(redis.port) as relay:
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
+        await asyncio.to_thread(canuse.start)
+        try:
+            user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+            async with callers(canuse.address, 1) as (client,):
+                assert await is_serving(canuse.address)
+                calls = await calls_under_way(relay, client, user_id, feature_id, number)
+                os.kill(canuse.pid, signal.SIGTERM)
+                while await is_serving(canuse.address):
+                    await asyncio.sleep(0.01)
+                relay.release()
+                results = await asyncio.gather(*calls, return_exceptions=True)
+            assert [result for result in results if isinstance(result, BaseException)] == []
+            assert await asyncio.to_thread(canuse.stop) == 0
+            assert not await is_serving(canuse.address)
+        finally:
+            await asyncio.to_thread(canuse.stop)
+
+
+def somebody(address: str) -> tuple[str, str]:
+    with Client(address) as client:
+        return subscriber(client, None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_server_that_nobody_calls_ends_at_once_with_callers_still_connected(
+    embedded: Canuse, number: signal.Signals
+) -> None:
+    with running(embedded):
+        async with callers(embedded.address, 2) as clients:
+            for client in clients:
+                assert [feature async for feature in client.list_features()] == []
+            os.kill(embedded.pid, number)
+            assert await asyncio.to_thread(embedded.stop) == 0
+        assert "Traceback" not in embedded.log
+
+
+def refused(folder: Path, *options: str, env: dict[str, str]) -> str:
+    """Start a server that does not start; return what it says about it."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "canuse_server", "serve", *options],
+        env={**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **env},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert ended.returncode == 1, ended
+    assert ended.stdout == ""
+    assert "Traceback" not in ended.stderr
+    return ended.stderr.splitlines()[-1]
+
+
+def test_a_second_server_on_the_data_of_a_first_is_refused_and_the_first_goes_on(at_work: Canuse) -> None:
+    with Client(at_work.address) as client:
+        user_id, feature_id = subscriber(client, None)
+        client.use_feature(user_id, feature_id)
+        valkey = valkey_pid(at_work)
+        said = refused(at_work.folder, env={})
+        assert said.startswith(f"canuse: the data directory {at_work.folder / 'data'} is in use by another canuse")
+        assert f"(pid {at_work.pid})" in said
+        client.use_feature(user_id, feature_id)
+        assert used(client, user_id, feature_id) == 2
+        assert valkey_pid(at_work) == valkey
+
+
+def test_a_port_that_is_taken_is_refused_by_name_and_nothing_is_left_running(
+    at_work: Canuse, transport: str, tmp_path: Path
+) -> None:
+    said = refused(tmp_path, "--transport", transport, env={"CANUSE_LISTEN": at_work.address})
+    assert said.startswith(f"canuse: can't listen on {at_work.address}: ")
+    assert not (tmp_path / "data" / "valkey.sock").exists()
+    with Client(at_work.address) as client:
+        assert client.use_feature(*subscriber(client, None)).access

@@ -1,0 +1,303 @@
+"""A store that refuses to work: callers are told that it is unavailable and that nothing was written, and no more."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+
+import grpc
+import pytest
+from redis import Redis
+
+from canuse import Client, StoreUnavailable, v1
+from support.load import running, used
+from support.processes import Canuse, RedisServer, free_port
+from support.tools import REDIS_SERVER
+from support.world import package, subscriber, unique
+
+pytestmark = pytest.mark.redis
+
+TRANSPORTS = ("native", "grpcio")
+KEEPER = "keeper"
+"""A user of Redis who may do anything, whatever becomes of the one that canuse is."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What calls are about."""
+
+    user_id: str
+    feature_id: str
+    addon_id: str
+
+
+Call = Callable[[Client, Subject], object]
+
+READS: dict[str, Call] = {
+    "CanUse": lambda client, on: client.can_use(on.user_id, on.feature_id),
+    "ShowUsage": lambda client, on: client.show_usage(on.user_id, on.feature_id),
+    "ListEntitlements": lambda client, on: list(client.list_entitlements(on.user_id)),
+    "GetUser": lambda client, on: client.get_user(on.user_id),
+    "GetFeature": lambda client, on: client.get_feature(on.feature_id),
+}
+WRITES: dict[str, Call] = {
+    "CreateUsageEvent": lambda client, on: client.create_usage_event(on.user_id, on.feature_id),
+    "UseFeature": lambda client, on: client.use_feature(on.user_id, on.feature_id, event_id=unique("event")),
+    "Subscribe": lambda client, on: client.subscribe(on.user_id, [on.addon_id]),
+    "UpdateUser": lambda client, on: client.update_user(on.user_id, name=unique("name")),
+    "CreateUser": lambda client, _: client.create_user(unique("user")),
+    "CreateFeature": lambda client, _: client.create_feature(unique("feature"), type=v1.FEATURE_TYPE_BINARY),
+    "CreatePackage": lambda client, _: client.create_package(unique("package")),
+    "ArchivePackage": lambda client, on: client.archive_package(on.addon_id),
+}
+LEAKS = ("redis", "valkey", "lua", "script", "evalsha", "memory", "replica", "snapshot", "loading", "127.0.0.1", "auth")
+
+
+class Stage:
+    """A Redis to break, and a server on each transport that uses it."""
+
+    def __init__(self, redis: RedisServer, servers: dict[str, Canuse], admin: Redis) -> None:
+        self.redis = redis
+        self.servers = servers
+        self.admin = admin
+
+    def do(self, *words: str) -> object:
+        """Tell Redis to do something, as one who may."""
+        return self.admin.execute_command(*words)
+
+    def set(self, name: str, value: str) -> None:
+        """Change a setting of Redis."""
+        self.do("CONFIG", "SET", name, value)
+
+    def refusal_of(self, *words: str) -> str:
+        """Return with what Redis refuses a command that somebody else sends, or an empty string if it does not."""
+        return self.redis.command(*words).decode().partition(" ")[0].removeprefix("-").strip()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """One for all tests here: each leaves it as it was."""
+    folder = tmp_path_factory.mktemp("refuses")
+    assert REDIS_SERVER is not None
+    keeper = ("--user", KEEPER, "on", "nopass", "~*", "&*", "+@all")
+    redis = RedisServer(REDIS_SERVER, folder / "redis", ("--enable-debug-command", "yes", *keeper)).start()
+    with ExitStack() as stack:
+        stack.callback(redis.stop)
+        servers = {}
+        for transport in TRANSPORTS:
+            options = ("--transport", transport, "--redis-url", redis.url)
+            (folder / transport).mkdir()
+            servers[transport] = stack.enter_context(running(Canuse(folder / transport, *options)))
+        admin = stack.enter_context(Redis(port=redis.port, username=KEEPER, password="any"))
+        yield Stage(redis, servers, admin)
+    for server in servers.values():
+        assert "no known reason" not in server.log
+
+
+# Ways to make Redis refuse: each holds while the block runs, and Redis is as it was afterwards.
+
+
+@contextmanager
+def read_only(stage: Stage) -> Iterator[None]:
+    stage.do("REPLICAOF", "127.0.0.1", str(free_port()))
+    try:
+        yield
+    finally:
+        stage.do("REPLICAOF", "NO", "ONE")
+
+
+@contextmanager
+def without_its_master(stage: Stage) -> Iterator[None]:
+    stage.set("replica-serve-stale-data", "no")
+    with read_only(stage):
+        yield
+    stage.set("replica-serve-stale-data", "yes")
+
+
+@contextmanager
+def out_of_memory(stage: Stage) -> Iterator[None]:
+    stage.set("maxmemory", "1mb")
+    try:
+        yield
+    finally:
+        stage.set("maxmemory", "0")
+
+
+@contextmanager
+def busy(stage: Stage) -> Iterator[None]:
+    stage.set("busy-reply-threshold", "10")
+    endless = threading.Thread(target=stage.redis.command, args=("EVAL", "while true do end", "0"))
+    endless.start()
+    while stage.refusal_of("GET", "x") != "BUSY":
+        time.sleep(0.01)
+    try:
+        yield
+    finally:
+        stage.do("SCRIPT", "KILL")
+        endless.join()
+        stage.set("busy-reply-threshold", "5000")
+
+
+@contextmanager
+def unable_to_save(stage: Stage) -> Iterator[None]:
+    in_the_way = stage.redis.folder / "dump.rdb"
+    in_the_way.mkdir()
+    stage.set("save", "3600 1")
+    save(stage, "err")
+    try:
+        yield
+    finally:
+        in_the_way.rmdir()
+        save(stage, "ok")
+        stage.set("save", "")
+        in_the_way.unlink()
+
+
+def save(stage: Stage, result: str) -> None:
+    stage.do("BGSAVE")
+    while stage.admin.info("persistence")["rdb_bgsave_in_progress"]:
+        time.sleep(0.01)
+    assert stage.admin.info("persistence")["rdb_last_bgsave_status"] == result
+
+
+@contextmanager
+def forbidding_all(stage: Stage) -> Iterator[None]:
+    stage.do("ACL", "SETUSER", "default", "-@all")
+    try:
+        yield
+    finally:
+        stage.do("ACL", "SETUSER", "default", "+@all")
+
+
+@contextmanager
+def forbidding_scripts(stage: Stage) -> Iterator[None]:
+    stage.do("ACL", "SETUSER", "default", "-@scripting")
+    try:
+        yield
+    finally:
+        stage.do("ACL", "SETUSER", "default", "+@all")
+
+
+@contextmanager
+def wanting_a_password(stage: Stage) -> Iterator[None]:
+    stage.set("requirepass", "secret")
+    stage.do("CLIENT", "KILL", "TYPE", "normal")
+    try:
+        yield
+    finally:
+        stage.set("requirepass", "")
+        stage.do("ACL", "SETUSER", "default", "nopass")
+
+
+Way = Callable[[Stage], AbstractContextManager[None]]
+
+# How each shows itself to someone who writes, and whether those who read are refused as well.
+WAYS: list[tuple[Way, str, bool]] = [
+    (read_only, "READONLY", False),
+    (without_its_master, "MASTERDOWN", True),
+    (out_of_memory, "OOM", False),
+    (busy, "BUSY", True),
+    (unable_to_save, "MISCONF", False),
+    (forbidding_all, "NOPERM", True),
+    (forbidding_scripts, "NOPERM", False),
+    (wanting_a_password, "NOAUTH", True),
+]
+
+
+def subject(client: Client) -> Subject:
+    """Create a user who has used 7 of a feature."""
+    user_id, feature_id = subscriber(client, None)
+    client.use_feature(user_id, feature_id, 7)
+    return Subject(user_id, feature_id, package(client, [], v1.PACKAGE_TYPE_ADD_ON))
+
+
+def assert_refused(name: str, call: Call, client: Client, on: Subject, port: int) -> None:
+    """Make sure that a call fails because the store is away, and says nothing else."""
+    with pytest.raises(StoreUnavailable) as refused:
+        pytest.fail(f"{name} was answered: {call(client, on)}")
+    assert refused.value.code == grpc.StatusCode.UNAVAILABLE
+    assert refused.value.reason == "STORE_UNAVAILABLE"
+    raw = refused.value.__cause__
+    assert isinstance(raw, grpc.RpcError)
+    told = f"{raw.details()} {raw.trailing_metadata()}".lower()
+    assert not [word for word in (*LEAKS, str(port)) if word in told]
+
+
+@pytest.mark.parametrize(("way", "word", "reads_too"), WAYS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_store_that_refuses_is_unavailable_and_nothing_is_written(
+    stage: Stage, transport: str, way: Way, word: str, *, reads_too: bool
+) -> None:
+    with Client(stage.servers[transport].address, timeout_seconds=20) as client:
+        on = subject(client)
+        before = stage.do("DEBUG", "DIGEST")
+        with way(stage):
+            assert stage.refusal_of("EVAL", "return redis.call('SET', 'probe', 1)", "0") == word
+            for name, call in (WRITES | READS if reads_too else WRITES).items():
+                assert_refused(name, call, client, on, stage.redis.port)
+            if not reads_too:
+                assert client.can_use(on.user_id, on.feature_id).access
+                assert used(client, on.user_id, on.feature_id) == 7
+        assert stage.do("DEBUG", "DIGEST") == before
+        for call in (READS | WRITES).values():
+            call(client, on)
+        assert used(client, on.user_id, on.feature_id) == 9
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_written(
+    stage: Stage, transport: str
+) -> None:
+    with Client(stage.servers[transport].address, timeout_seconds=20) as client:
+        on = subject(client)
+        before = stage.do("DEBUG", "DIGEST")
+        most = stage.admin.config_get("maxclients")["maxclients"]
+        try:
+            stage.set("maxclients", "1")
+            stage.do("CLIENT", "KILL", "TYPE", "normal")
+            stage.do("CLIENT", "KILL", "TYPE", "pubsub")
+            for name, call in (WRITES | READS).items():
+                assert_refused(name, call, client, on, stage.redis.port)
+        finally:
+            stage.set("maxclients", most)
+        assert stage.do("DEBUG", "DIGEST") == before
+        client.use_feature(on.user_id, on.feature_id)
+        assert used(client, on.user_id, on.feature_id) == 8
+
+
+def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: Stage) -> None:
+    redis = stage.redis
+    stage.do("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", "0")
+    # Data in the form of an RDB file is loaded with more breaks in which Redis answers.
+    stage.do("BGREWRITEAOF")
+    while stage.admin.info("persistence")["aof_rewrite_in_progress"]:
+        time.sleep(0.01)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(server.address, timeout_seconds=20)) for server in stage.servers.values()]
+        on = subject(clients[0])
+        redis.kill()
+        delay = ("--key-load-delay", "200")  # microseconds: four seconds in all
+        redis.settings = (*redis.settings, *delay, "--loading-process-events-interval-bytes", "1024")
+        starting = threading.Thread(target=redis.start)
+        starting.start()
+        try:
+            while not loading(redis):
+                time.sleep(0.01)
+            for client in clients:
+                for name, call in (WRITES | READS).items():
+                    assert_refused(name, call, client, on, redis.port)
+            assert loading(redis), "it was done before all calls were made"
+        finally:
+            starting.join()
+        for client in clients:
+            assert client.use_feature(on.user_id, on.feature_id).access
+        assert used(clients[0], on.user_id, on.feature_id) == 9
+
+
+def loading(redis: RedisServer) -> bool:
+    """Whether Redis answers that it loads its data."""
+    try:
+        return redis.command("GET", "x").startswith(b"-LOADING")
+    except OSError:
+        return False

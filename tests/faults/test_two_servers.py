@@ -1,0 +1,159 @@
+"""Two servers on one store are one service: what is done through one holds at the other."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from canuse import AsyncClient, Client, v1
+from support.load import callers, in_groups, plan, running, used, wait_until
+from support.processes import Canuse, RedisServer
+from support.world import consumable, package, subscriber, unique
+
+pytestmark = pytest.mark.redis
+
+BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
+SEEN_WITHIN_SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def servers(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Canuse]]:
+    """A server on each transport, all on one Redis."""
+    with ExitStack() as stack:
+        yield {
+            transport: stack.enter_context(
+                running(Canuse(tmp_path_factory.mktemp(transport), "--transport", transport, "--redis-url", redis.url))
+            )
+            for transport in ("native", "grpcio")
+        }
+
+
+@pytest.fixture(params=BOTH_WAYS, ids="->".join)
+def pair(request: pytest.FixtureRequest, servers: dict[str, Canuse]) -> tuple[Canuse, Canuse]:
+    """The server that something is done through, and the other one."""
+    first, second = request.param
+    return servers[first], servers[second]
+
+
+@pytest.fixture
+def one(pair: tuple[Canuse, Canuse]) -> Iterator[Client]:
+    with Client(pair[0].address) as client:
+        yield client
+
+
+@pytest.fixture
+def other(pair: tuple[Canuse, Canuse]) -> Iterator[Client]:
+    with Client(pair[1].address) as client:
+        yield client
+
+
+def test_what_is_created_through_one_is_usable_through_the_other_at_once(one: Client, other: Client) -> None:
+    for _ in range(20):
+        user_id, feature_id = subscriber(one, 5)
+        assert other.use_feature(user_id, feature_id).access
+        assert one.can_use(user_id, feature_id).consumption.used == 1
+
+
+def test_a_feature_created_through_one_is_at_once_subscribed_to_and_used_through_the_other(
+    one: Client, other: Client
+) -> None:
+    feature_id, user_id = consumable(one), unique("user")
+    package_id = plan(other, feature_id, 5)
+    one.create_user(user_id)
+    other.subscribe(user_id, [package_id])
+    assert one.create_usage_event(user_id, feature_id, 2).consumption.remaining == 3
+    assert other.can_use(user_id, feature_id, 3).access
+    assert not other.can_use(user_id, feature_id, 4).access
+
+
+def test_what_is_changed_of_a_user_through_one_holds_at_the_other_at_once(one: Client, other: Client) -> None:
+    user_id, feature_id = subscriber(one, 5)
+    assert other.can_use(user_id, feature_id).access
+    one.update_user(user_id, disabled=True)
+    assert other.can_use(user_id, feature_id).reason == v1.REASON_USER_DISABLED
+    one.update_user(user_id, disabled=False)
+    (subscription,) = other.list_subscriptions(user_id)
+    one.cancel_subscription(subscription.id)
+    assert other.can_use(user_id, feature_id).reason == v1.REASON_SUBSCRIPTION_INACTIVE
+
+
+def test_a_user_subscribed_through_one_is_subscribed_to_more_through_the_other(one: Client, other: Client) -> None:
+    """The other server once did not know the package of the first subscription, and failed."""
+    user_id, feature_id = subscriber(one, 5)
+    add_on = plan(one, feature_id, 7, v1.PACKAGE_TYPE_ADD_ON)
+    other.subscribe(user_id, [add_on])
+    assert one.can_use(user_id, feature_id).consumption.budget == 7
+
+
+async def archive_and_wait(one: Client, other: Client) -> None:
+    user_id, feature_id = subscriber(one, 5)
+    assert other.use_feature(user_id, feature_id).access
+    one.archive_feature(feature_id)
+    assert one.can_use(user_id, feature_id).reason == v1.REASON_FEATURE_ARCHIVED
+    async with asyncio.timeout(SEEN_WITHIN_SECONDS):
+        await wait_until(lambda: other.can_use(user_id, feature_id).reason == v1.REASON_FEATURE_ARCHIVED)
+    assert other.use_feature(user_id, feature_id).reason == v1.REASON_FEATURE_ARCHIVED
+
+
+async def test_a_feature_archived_through_one_is_soon_archived_for_the_other(one: Client, other: Client) -> None:
+    await archive_and_wait(one, other)
+
+
+async def test_a_feature_is_soon_archived_for_a_server_whose_connection_for_news_broke(
+    one: Client, other: Client, redis: RedisServer
+) -> None:
+    assert redis.command("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
+    await archive_and_wait(one, other)
+
+
+async def use_until_refused(client: AsyncClient, user_id: str, feature_id: str, granted: list[int]) -> None:
+    while (answer := await client.use_feature(user_id, feature_id)).access:
+        granted.append(answer.consumption.used)
+
+
+async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses_the_other(
+    pair: tuple[Canuse, Canuse], one: Client
+) -> None:
+    feature_id, user_id = await asyncio.to_thread(consumable, one), unique("user")
+    # The first lasts until the last is there: each raises the budget while it is being used.
+    limits = (4_000, 4_100, 4_200, 4_300, 4_400, 500)
+    kinds = (v1.PACKAGE_TYPE_BASE, *[v1.PACKAGE_TYPE_ADD_ON] * 5)
+    plans = [await asyncio.to_thread(plan, one, feature_id, *each) for each in zip(limits, kinds, strict=True)]
+    one.create_user(user_id)
+    one.subscribe(user_id, plans[:1])
+    granted: list[int] = []
+    async with callers(pair[0].address, 1) as (subscribing,), callers(pair[1].address, 4) as clients:
+        using = [
+            asyncio.create_task(use_until_refused(clients[n % 4], user_id, feature_id, granted)) for n in range(40)
+        ]
+        for number, plan_id in enumerate(plans[1:], 1):
+            await wait_until(lambda number=number: len(granted) >= 300 * number)  # type: ignore[misc]
+            await subscribing.subscribe(user_id, [plan_id])
+        await asyncio.gather(*using)
+    # Nobody was given a unit twice, none was lost, and what was given is what the largest limit allows.
+    assert sorted(granted) == list(range(1, 4_401))
+    assert used(one, user_id, feature_id) == 4_400
+
+
+async def test_subscriptions_made_through_both_at_once_are_all_there(
+    pair: tuple[Canuse, Canuse], one: Client, other: Client
+) -> None:
+    add_ons = [await asyncio.to_thread(package, one, [], v1.PACKAGE_TYPE_ADD_ON) for _ in range(10)]
+    user_id = unique("user")
+    one.create_user(user_id)
+    async with callers(pair[0].address, 1) as (first,), callers(pair[1].address, 1) as (second,):
+        await asyncio.gather(
+            *((first, second)[number % 2].subscribe(user_id, [add_on]) for number, add_on in enumerate(add_ons))
+        )
+    assert {item.package_id for item in other.list_subscriptions(user_id)} == set(add_ons)
+
+
+async def test_a_budget_is_given_out_once_when_both_give_it_out(pair: tuple[Canuse, Canuse], one: Client) -> None:
+    user_id, feature_id = await asyncio.to_thread(subscriber, one, 50)
+    async with callers(pair[0].address, 2) as first, callers(pair[1].address, 2) as second:
+        clients = first + second
+        calls = (clients[number % 4].use_feature(user_id, feature_id) for number in range(200))
+        answers = await in_groups(100, calls)
+    assert sorted(answer.consumption.used for answer in answers if answer.access) == list(range(1, 51))
+    assert used(one, user_id, feature_id) == 50

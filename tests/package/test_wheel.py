@@ -1,0 +1,117 @@
+"""The wheel, installed by itself as a caller would: the client and no more; the service asks for its extra in words."""
+
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from support.processes import Canuse
+from support.tools import ROOT
+
+NEEDED = {"grpcio", "protobuf", "googleapis-common-protos"}
+THEIR_NEEDS = {"typing-extensions"}
+PYTHON_CALLS = """
+import sys
+import canuse
+from canuse import v1
+
+assert "site-packages" in canuse.__file__, canuse.__file__
+with canuse.Client(sys.argv[1]) as client:
+    client.create_user(sys.argv[2])
+    client.create_feature(sys.argv[2], type=v1.FEATURE_TYPE_BINARY)
+    answer = client.can_use(sys.argv[2], sys.argv[2])
+    try:
+        client.can_use("nobody at all", sys.argv[2])
+    except canuse.NotFound as error:
+        print(answer.access, v1.Reason.Name(answer.reason), error.reason)
+"""
+STUB_CALLS = """
+import sys
+import grpc
+from canuse.v1 import CanUseRequest, EntitlementServiceStub, Reason
+from canuse.v1.entitlement_service_pb2_grpc import EntitlementServiceStub as Generated
+
+assert Generated is EntitlementServiceStub
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    answer = EntitlementServiceStub(channel).CanUse(CanUseRequest(user_id=sys.argv[2], feature_id=sys.argv[2]))
+    print(answer.access, Reason.Name(answer.reason))
+"""
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from what is here."""
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    [path] = folder.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="session")
+def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and what it pulls in: no extras, not even pip."""
+    folder = tmp_path_factory.mktemp("bare")
+    venv.create(folder)
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", str(wheel)]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return folder
+
+
+def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program of the fresh environment, away from the sources."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANUSE"))}
+    return subprocess.run(
+        [program, *arguments], capture_output=True, text=True, cwd=cwd, env=env, timeout=60, check=False
+    )
+
+
+def test_the_wheel_has_types_stubs_and_scripts_and_nothing_that_does_not_belong(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert {"canuse/py.typed", "canuse_server/py.typed"} <= names
+    for kind, source in (("*.lua", "server"), ("*.pyi", "client"), ("*.py", "client"), ("*.py", "server")):
+        files = {str(path.relative_to(ROOT / source)) for path in (ROOT / source).rglob(kind)}
+        assert files
+        assert files <= names
+    information = f"{wheel.name.removesuffix('-py3-none-any.whl')}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {"canuse", "canuse_server", information}
+    assert f"{information}/licenses/LICENSE" in names
+    assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".proto"))]
+
+
+def test_the_wheel_alone_brings_grpc_and_protobuf_and_no_more(bare: Path) -> None:
+    command = [sys.executable, "-m", "pip", "--python", str(bare / "bin" / "python"), "list", "--format", "json"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    names = {package["name"].lower().replace("_", "-") for package in listed} - {"pip", "setuptools"}
+    assert names == {"canuse", *NEEDED, *THEIR_NEEDS}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {package["name"]: package["version"] for package in listed}["canuse"] == project["version"]
+
+
+@pytest.mark.parametrize("server", ["native-valkey"], indirect=True)
+def test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs(
+    server: Canuse, bare: Path, tmp_path: Path
+) -> None:
+    python = bare / "bin" / "python"
+    called = run(python, "-c", PYTHON_CALLS, server.address, "wheel", cwd=tmp_path)
+    assert called.stdout == "False REASON_NOT_ENTITLED USER_NOT_FOUND\n", called.stderr
+    called = run(python, "-c", STUB_CALLS, server.address, "wheel", cwd=tmp_path)
+    assert called.stdout == "False REASON_NOT_ENTITLED\n", called.stderr
+
+
+@pytest.mark.parametrize("command", [["canuse", "serve"], ["canuse"], ["python", "-m", "canuse_server", "serve"]])
+def test_the_command_without_its_extra_says_how_to_get_it(bare: Path, tmp_path: Path, command: list[str]) -> None:
+    program, *arguments = command
+    ran = run(bare / "bin" / program, *arguments, cwd=tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "pip install 'canuse[server]'" in ran.stderr
+    assert len(ran.stderr.splitlines()) == 1

@@ -1,0 +1,77 @@
+"""Real stores without a server before them: an embedded Valkey, and the system's Redis where there is one."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from canuse_server.api.world import World
+from canuse_server.store.client import Store
+from canuse_server.store.embedded import EmbeddedValkey
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.usage import Retention
+from canuse_server.store.users import Users
+from support.database import KEYS, Database
+from support.processes import RedisServer
+from support.tools import REDIS_SERVER
+
+STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+
+
+@pytest_asyncio.fixture(scope="session", params=STORES)
+async def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Where a store is that all tests share."""
+    folder = tmp_path_factory.mktemp(request.param)
+    if request.param == "redis":
+        assert REDIS_SERVER is not None
+        server = RedisServer(REDIS_SERVER, folder).start()
+        yield server.url
+        server.stop()
+    else:
+        valkey = EmbeddedValkey(folder)
+        await valkey.start()
+        yield f"unix://{valkey.socket_path}"
+        await valkey.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_database(store_url: str) -> Iterator[Database]:
+    """The store, for tests that clean up after themselves."""
+    database = Database(store_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Database:
+    """The store, with nothing in it."""
+    shared_database.empty()
+    return shared_database
+
+
+@pytest_asyncio.fixture(scope="session")
+async def shared_store(shared_database: Database) -> AsyncIterator[Store]:
+    """The same store as the service calls it, for tests that clean up after themselves."""
+    store = Store(Endpoint.from_url(shared_database.url), 5.0)
+    await store.load_scripts()
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def store(database: Database, shared_store: Store) -> Store:
+    """The same store as the service calls it, with nothing in it, on its own clock."""
+    shared_store.manual_now_ms = None
+    return shared_store
+
+
+@pytest.fixture
+def users(store: Store) -> Users:
+    """The users in it."""
+    return Users(store, KEYS, past_periods_kept=3)
+
+
+@pytest.fixture
+def world(store: Store) -> World:
+    """An environment in it."""
+    return World.of(store, "live", Retention(3_600_000, 3_600_000_000, 3), default_package="")

@@ -1,0 +1,133 @@
+"""The ledger: what the script appends is a canuse.v1.LedgerEntry with all that is known of the event."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canuse import v1
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
+from canuse_server.domain.periods import Period
+from canuse_server.store import usage
+from canuse_server.store.client import Store
+from canuse_server.store.keys import bucket_of
+from canuse_server.store.ledger import CHUNK, Ledger
+from canuse_server.store.usage import Retention
+from support.database import HOUR_MS, KEYS, RETENTION, Database
+from support.strategies import ms
+
+NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
+UNLIMITED: Final = Entitlement(
+    consumable=True,
+    active=True,
+    limit=None,
+    overage_enabled=False,
+    reset_period=ResetPeriod.NEVER,
+    period=Period(0, None),
+    valid_until_ms=None,
+)
+
+
+def entry_of(database: Database) -> v1.LedgerEntry:
+    """Return the latest entry."""
+    _, (name, value) = database.entries()[-1]
+    assert name == b"e"
+    return v1.LedgerEntry.FromString(value)
+
+
+def test_an_entry_has_all_that_was_sent_and_all_that_came_of_it(database: Database) -> None:
+    database.put_user(UNLIMITED)
+    sent = v1.LedgerEntry(
+        user_id="124",
+        feature_id="calls",
+        delta=-5,
+        action=v1.USAGE_ACTION_ADD,
+        event_id="order-1",
+        metadata={"where": "é", "": ""},
+    )
+    database.record(NOW, delta=3)
+    outcome, _ = database.record(NOW, delta=-5, entry=sent.SerializeToString())
+    expected = v1.LedgerEntry()
+    expected.CopyFrom(sent)
+    expected.applied_delta, expected.used, expected.reason = -3, 0, v1.REASON_UNLIMITED
+    assert entry_of(database) == expected
+    assert database.entries()[-1][0].decode() == outcome.ledger_id == f"{NOW}-1"
+
+
+@given(st.integers(0, MAX_AMOUNT), st.data())
+@settings(max_examples=200, deadline=None)
+def test_amounts_in_the_ledger_are_exact(shared_database: Database, before: int, data: st.DataObject) -> None:
+    after = data.draw(st.integers(0, MAX_AMOUNT) | st.integers(max(0, before - 3), min(MAX_AMOUNT, before + 3)))
+    shared_database.redis.delete(KEYS.ledger(bucket_of("124")))
+    shared_database.put_user(UNLIMITED)
+    shared_database.put_counter(before, 0)
+    shared_database.record(NOW, mode=usage.SET, delta=after)
+    entry = entry_of(shared_database)
+    assert (entry.applied_delta, entry.used, entry.reason) == (after - before, after, v1.REASON_UNLIMITED)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, MAX_AMOUNT), (MAX_AMOUNT, 0), (MAX_AMOUNT, MAX_AMOUNT), (0, 0)])
+def test_the_largest_amounts_are_exact_in_both_directions(database: Database, before: int, after: int) -> None:
+    database.put_user(UNLIMITED)
+    database.put_counter(before, 0)
+    database.record(NOW, mode=usage.SET, delta=after)
+    assert (entry_of(database).applied_delta, entry_of(database).used) == (after - before, after)
+
+
+@pytest.mark.parametrize("reason", [Reason.USER_DISABLED, Reason.FEATURE_ARCHIVED, Reason.UNLIMITED])
+def test_an_entry_says_how_the_user_stood(database: Database, reason: Reason) -> None:
+    database.put_user(UNLIMITED, disabled=reason == Reason.USER_DISABLED)
+    database.record(NOW, archived=reason == Reason.FEATURE_ARCHIVED)
+    assert entry_of(database).reason == reason.value
+
+
+def test_what_is_not_recorded_is_not_in_the_ledger(database: Database) -> None:
+    database.put_user()
+    database.record(NOW)
+    database.put_user(UNLIMITED, disabled=True)
+    database.record(NOW, mode=usage.USE)
+    assert database.entries() == []
+
+
+def test_an_entry_s_id_is_the_time_of_the_event(database: Database) -> None:
+    database.put_user(UNLIMITED)
+    for now_ms in (NOW, NOW, NOW + 1):
+        database.record(now_ms)
+    assert [entry_id for entry_id, _ in database.entries()] == [
+        f"{NOW}-0".encode(),
+        f"{NOW}-1".encode(),
+        f"{NOW + 1}-0".encode(),
+    ]
+
+
+def test_entries_older_than_their_age_go_and_the_others_stay(database: Database) -> None:
+    # Redis lets whole nodes of a stream go, of 100 entries each.
+    database.put_user(UNLIMITED)
+    short = Retention(RETENTION.dedupe_ttl_ms, ledger_max_age_ms=HOUR_MS, past_periods_kept=0)
+    for _ in range(150):
+        database.record(NOW, retention=short)
+    for _ in range(150):
+        database.record(NOW + HOUR_MS, retention=short)
+    assert len(database.entries()) == 300
+    database.record(NOW + HOUR_MS + 1, retention=short)
+    left = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
+    assert left.count(NOW) < 100
+    assert left.count(NOW + HOUR_MS) == 150
+
+
+async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: Database) -> None:
+    other = next(f"u{number}" for number in range(10**6) if bucket_of(f"u{number}") == bucket_of("124"))
+    for user_id in ("124", other):
+        database.put_user(UNLIMITED, user_id)
+    for number in range(CHUNK + 200):
+        user_id = other if number % 3 else "124"
+        entry = v1.LedgerEntry(user_id=user_id, feature_id="calls", delta=1)
+        database.record(NOW, user_id=user_id, entry=entry.SerializeToString())
+    ledger = Ledger(store, KEYS)
+    assert await ledger.erase("124") == 400
+    assert await ledger.erase("124") == 0
+    left = [v1.LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
+    assert left == [other] * 800

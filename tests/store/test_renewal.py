@@ -1,0 +1,179 @@
+"""What happens at the dates of subscriptions, with no job running: the same whoever looks when."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canuse import v1
+from canuse_server.api.usage import UsageServicer
+from canuse_server.api.user_changes import Edit, change_user, create_user
+from canuse_server.api.world import World
+from canuse_server.domain.model import (
+    Feature,
+    FeatureType,
+    Package,
+    PackageFeature,
+    PackageStatus,
+    PackageType,
+    Profile,
+    ResetPeriod,
+    Subscription,
+    SubscriptionStatus,
+)
+from canuse_server.store.client import Store
+from canuse_server.store.usage import StaleError
+from canuse_server.store.users import UserState
+from support.database import RETENTION, Database
+from support.strategies import ms
+
+START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+TEN: Final = PackageFeature("calls", 10, ResetPeriod.MONTH)
+TWENTY: Final = PackageFeature("calls", 20, ResetPeriod.MONTH)
+DAILY: Final = PackageFeature("messages", 100, ResetPeriod.DAY)
+Span = tuple[PackageFeature, float, float | None]
+"""What a package gives, from when on, and until when."""
+Use = tuple[float, str, int]
+"""When, what and how much is used."""
+Standing = tuple[int, int | None, int, list[tuple[int, int | None, int]]]
+
+
+def day(number: float) -> int:
+    """Return a day of the year 2026, the first is 1, in milliseconds."""
+    return ms(START + timedelta(days=number - 1))
+
+
+async def subscribed(world: World, *spans: Span) -> None:
+    """Have a user, since 1 January, with a subscription for each span; and with one to `messages` without end."""
+    world.store.manual_now_ms = day(1)
+    for feature_id in ("calls", "messages"):
+        await world.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
+    made = []
+    for number, (entry, start, end) in enumerate((*spans, (DAILY, 1, None))):
+        package = Package(f"p{number}", 1, type=PackageType.ADD_ON, features=(entry,), status=PackageStatus.PUBLISHED)
+        await world.catalog.put_package(None, package)
+        cancel_at_ms = None if end is None else day(end)
+        made.append(
+            Subscription(package.id, package.id, 1, SubscriptionStatus.ACTIVE, day(start), cancel_at_ms=cancel_at_ms)
+        )
+    await create_user(world, "124", Profile(), disabled=False)
+
+    async def edit(_: UserState) -> Edit:
+        return Edit(tuple(made))
+
+    await change_user(world, "124", edit)
+
+
+async def stands(world: World, at_ms: int, feature_id: str = "calls") -> Standing:
+    """Return at a moment: what was used, of how much, since when; and uses, budgets and ends of past periods."""
+    world.store.manual_now_ms = at_ms
+    shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), world)
+    current = shown.current
+    past = [(item.used, _budget(item), item.period_end.ToMilliseconds()) for item in shown.past]
+    return current.used, _budget(current), current.period_start.ToMilliseconds(), past
+
+
+def _budget(counts: v1.Consumption | v1.PastPeriod) -> int | None:
+    return counts.budget if counts.HasField("budget") else None
+
+
+@pytest.mark.parametrize("looks", [[], [25], [20, 21, 25, 31.5, 32, 33]])
+async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_looks_in_between_or_not(
+    world: World, database: Database, looks: list[float]
+) -> None:
+    """The old period was open when the new entitlement started; its count was lost if nobody looked until it ended."""
+    await subscribed(world, (TEN, 1, None), (TWENTY, 20, None))
+    database.record(day(10), delta=5)
+    for look in looks:
+        await stands(world, day(look))
+    assert await stands(world, day(34)) == (5, 20, day(20), [])
+
+
+@pytest.mark.parametrize("looks", [[], [16], [15, 16, 31.9, 32]])
+async def test_a_new_period_starts_at_zero_whether_somebody_looks_in_between_or_not(
+    world: World, database: Database, looks: list[float]
+) -> None:
+    """An addition ended in January: its count, not looked at before February, was taken off February's budget."""
+    await subscribed(world, (TEN, 1, None), (TWENTY, 10, 15))
+    await stands(world, day(10))
+    database.record(day(12), delta=7)
+    for look in looks:
+        await stands(world, day(look))
+    assert await stands(world, day(33)) == (0, 10, day(32), [(7, 10, day(32))])
+
+
+@pytest.mark.parametrize("looks", [[], [40], [32, 60, 61, 100]])
+async def test_months_that_pass_unseen_are_over_as_if_they_had_been_seen(
+    world: World, database: Database, looks: list[float]
+) -> None:
+    await subscribed(world, (TEN, 1, None))
+    database.record(day(10), delta=5)
+    for look in looks:
+        await stands(world, day(look))
+    assert await stands(world, day(125)) == (0, 10, day(121), [(5, 10, day(32))])
+
+
+days = st.integers(1, 60) | st.integers(10, 600).map(lambda number: number / 10)
+entries = st.builds(
+    PackageFeature,
+    st.just("calls"),
+    st.none() | st.integers(0, 30),
+    st.sampled_from((ResetPeriod.MONTH, ResetPeriod.WEEK, ResetPeriod.DAY, ResetPeriod.NEVER)),
+    st.booleans(),
+)
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> list[Span]:
+    """Up to four subscriptions that start and end within two months."""
+    found: list[Span] = []
+    for _ in range(draw(st.integers(2, 4))):
+        start = draw(days)
+        lasts = draw(st.none() | days)
+        found.append((draw(entries), start, None if lasts is None else start + lasts))
+    return found
+
+
+@given(
+    spans(),
+    st.lists(st.tuples(days, st.sampled_from(("calls", "messages")), st.integers(1, 5)), min_size=1, max_size=3),
+    st.lists(st.integers(1, 120), max_size=6),
+    st.integers(0, 60),
+)
+@settings(max_examples=150, deadline=None)
+async def test_who_looks_when_makes_no_difference_to_what_is_counted(
+    shared_store: Store,
+    shared_database: Database,
+    spans: list[Span],
+    uses: list[Use],
+    looks: list[int],
+    rest: int,
+) -> None:
+    end = max(at for at, _, _ in uses) + rest
+    outcomes = []
+    for moments in ([], looks):
+        shared_database.empty()
+        world = World.of(shared_store, "live", RETENTION, "")
+        await subscribed(world, *spans)
+        outcomes.append(await _told(world, shared_database, uses, moments, end))
+    assert outcomes[0] == outcomes[1]
+
+
+async def _told(
+    world: World, database: Database, uses: Iterable[Use], looks: Iterable[int], end: float
+) -> list[Standing]:
+    """Record uses and look, each at its time, and return how the user stands with both features at the end."""
+    for at, feature_id, delta in sorted([*uses, *((at, "", 0) for at in looks if at <= end)]):
+        world.store.manual_now_ms = day(at)
+        if not delta:
+            await stands(world, day(at))
+            continue
+        try:
+            database.record(day(at), feature_id=feature_id, delta=delta)
+        except StaleError:
+            await stands(world, day(at))
+            database.record(day(at), feature_id=feature_id, delta=delta)
+    return [await stands(world, day(end), feature_id) for feature_id in ("calls", "messages")]

@@ -1,0 +1,533 @@
+"""The scripts: they check everything, then they write; what they keep is found again and what is over goes."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final, cast
+
+import pytest
+from redis.exceptions import ResponseError
+
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
+from canuse_server.domain.periods import Period
+from canuse_server.store import usage
+from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.keys import CLOCK, bucket_of
+from canuse_server.store.layout import PastPeriod
+from canuse_server.store.lua import ADVANCE_CLOCK, ALL, APPLY_USER, DELETE_USER, PUT_CATALOG, RECORD_USAGE, Script
+from canuse_server.store.usage import (
+    EventIdReusedError,
+    RecordOutOfRangeError,
+    StaleError,
+    UserMissingError,
+)
+from support.database import HOUR_MS, KEYS, RETENTION, Database
+from support.strategies import ms
+
+NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
+DAY: Final = 24 * HOUR_MS
+FIVE_A_DAY: Final = Entitlement(
+    consumable=True,
+    active=True,
+    limit=5,
+    overage_enabled=False,
+    reset_period=ResetPeriod.DAY,
+    period=Period(NOW, NOW + DAY),
+    valid_until_ms=None,
+)
+FIVE_A_MONTH: Final = replace(
+    FIVE_A_DAY, reset_period=ResetPeriod.MONTH, period=Period(NOW, NOW + 31 * DAY), valid_until_ms=NOW + 31 * DAY
+)
+ARITY: Final = {
+    RECORD_USAGE: (5, 11),
+    APPLY_USER: (4, 8),
+    DELETE_USER: (6, 1),
+    PUT_CATALOG: (4, 6),
+    ADVANCE_CLOCK: (1, 3),
+}
+"""Numbers of keys and arguments that each script takes, or takes at least."""
+
+
+def keys(count: int) -> list[str]:
+    """Return keys of one bucket that are there, so that a script could do harm."""
+    return [f"canuse:live:{{b0000}}:{number}" for number in range(count)]
+
+
+def wrong_counts(script: Script) -> list[tuple[int, int]]:
+    """Return numbers of keys and arguments that are one too few or too many for a script."""
+    key_count, argument_count = ARITY[script]
+    wrong = [(key_count, argument_count - 1), (1 if script is DELETE_USER else key_count - 1, argument_count)]
+    if script is not DELETE_USER:
+        wrong.append((key_count + 1, argument_count))
+    if script is not APPLY_USER:
+        wrong.append((key_count, argument_count + 1))
+    return wrong
+
+
+@pytest.mark.parametrize(("script", "counts"), [(script, counts) for script in ALL for counts in wrong_counts(script)])
+def test_a_script_refuses_more_or_fewer_keys_or_arguments_than_it_takes(
+    database: Database, script: Script, counts: tuple[int, int]
+) -> None:
+    database.redis.hset(keys(1)[0], "m", "x")
+    before = database.contents()
+    with pytest.raises(ResponseError, match=f"{script.name} takes"):
+        database.run(script, keys(counts[0]), *["0"] * counts[1])
+    assert database.contents() == before
+
+
+def test_every_script_has_its_counts_checked() -> None:
+    assert set(ARITY) == set(ALL)
+
+
+# record_usage: what is refused has written nothing.
+
+
+def missing(database: Database) -> None:
+    """Use a feature as a user that there is not."""
+    database.record(NOW, user_id="nobody")
+
+
+def reused(database: Database) -> None:
+    """Use another amount under an event id that is taken."""
+    database.record(NOW + 1, delta=2, event_id="e", fingerprint=b"another!")
+
+
+def too_much(database: Database) -> None:
+    """Use more than can be counted."""
+    database.record(NOW + 1, delta=MAX_AMOUNT)
+
+
+@pytest.mark.parametrize(
+    ("attempt", "error"),
+    [(missing, UserMissingError), (reused, EventIdReusedError), (too_much, RecordOutOfRangeError)],
+)
+def test_a_use_that_is_refused_writes_nothing(
+    database: Database, attempt: Callable[[Database], None], error: type[Exception]
+) -> None:
+    database.put_user(FIVE_A_DAY)
+    database.record(NOW, event_id="e", fingerprint=b"12345678")
+    before = database.contents()
+    assert len(before) == 3
+    with pytest.raises(error):
+        attempt(database)
+    assert database.contents() == before
+
+
+def test_a_stale_entitlement_is_refused_from_its_very_moment_on_and_nothing_is_written(database: Database) -> None:
+    database.put_user(replace(FIVE_A_DAY, valid_until_ms=NOW + 1))
+    database.record(NOW)
+    before = database.contents()
+    for mode in (usage.ADD, usage.SET, usage.USE):
+        with pytest.raises(StaleError):
+            database.record(NOW + 1, mode=mode, event_id="e", fingerprint=b"12345678")
+    assert database.contents() == before
+
+
+def test_a_known_event_id_is_answered_also_when_the_entitlement_is_stale_by_then(database: Database) -> None:
+    database.put_user(replace(FIVE_A_DAY, valid_until_ms=NOW + 1))
+    first, _ = database.record(NOW, event_id="e", fingerprint=b"12345678")
+    assert database.record(NOW + 1, event_id="e", fingerprint=b"12345678") == (first, True)
+
+
+def test_a_no_is_kept_under_its_event_id_and_nothing_else_is_written(database: Database) -> None:
+    database.put_user(replace(FIVE_A_DAY, limit=0))
+    before = database.contents()
+    refused, _ = database.record(NOW, mode=usage.USE, event_id="e", fingerprint=b"12345678")
+    assert (refused.reason, refused.ledger_id) == (Reason.BUDGET_EXCEEDED, "")
+    database.put_user(FIVE_A_DAY)
+    again = database.record(NOW, mode=usage.USE, event_id="e", fingerprint=b"12345678")
+    assert again == (refused, True)
+    after = database.contents()
+    dedupe = {key.encode() for key in KEYS.dedupe("124")}
+    assert after.keys() - before.keys() <= dedupe
+    assert after.keys() - dedupe == before.keys()
+
+
+def test_a_script_reads_the_store_s_own_clock_unless_it_is_told_the_time(database: Database) -> None:
+    seconds, microseconds = database.redis.time()
+    before_ms = seconds * 1000 + microseconds // 1000
+    database.put_user(replace(FIVE_A_DAY, period=Period(before_ms, before_ms + DAY)))
+    outcome, _ = database.record(None)
+    assert before_ms <= outcome.now_ms < before_ms + 5000
+    assert int(outcome.ledger_id.partition("-")[0]) - outcome.now_ms in range(-5, 1000)
+    told, _ = database.record(before_ms + DAY)
+    assert told.now_ms == before_ms + DAY
+    assert told.ledger_id == f"{before_ms + DAY}-0"
+
+
+def test_numbers_are_exact_up_to_the_largest(database: Database) -> None:
+    database.put_user(replace(FIVE_A_DAY, limit=MAX_AMOUNT))
+    outcome, _ = database.record(NOW, delta=MAX_AMOUNT)
+    assert (outcome.used, outcome.applied_delta, outcome.reason) == (MAX_AMOUNT, MAX_AMOUNT, Reason.WITHIN_BUDGET)
+    outcome, _ = database.record(NOW, delta=-1)
+    assert (outcome.used, outcome.applied_delta) == (MAX_AMOUNT - 1, -1)
+    assert database.counter() == (MAX_AMOUNT - 1, NOW)
+    outcome, _ = database.record(NOW, delta=-MAX_AMOUNT)
+    assert (outcome.used, outcome.applied_delta) == (0, -(MAX_AMOUNT - 1))
+
+
+@pytest.mark.parametrize("used", [10**14, 10**15, 10**15 + 1, MAX_AMOUNT])
+def test_large_counts_are_put_away_exactly(database: Database, used: int) -> None:
+    """Lua's `tostring` makes 1e+15 of 10^15."""
+    database.put_user(replace(FIVE_A_DAY, limit=MAX_AMOUNT))
+    database.record(NOW, delta=used)
+    database.record(NOW + DAY)
+    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), used, MAX_AMOUNT)]
+
+
+# Past periods.
+
+
+def test_a_period_that_is_left_is_put_away_newest_first_and_the_oldest_go(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    for day in range(6):
+        database.record(NOW + day * DAY, delta=day + 1)
+    assert database.past() == [
+        PastPeriod(Period(NOW + day * DAY, NOW + (day + 1) * DAY), day + 1, 5) for day in (4, 3, 2)
+    ]
+    assert database.counter() == (6, NOW + 5 * DAY)
+
+
+def test_a_period_in_which_nothing_was_used_is_not_kept(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    database.record(NOW)
+    database.record(NOW, delta=-1)
+    database.record(NOW + 4 * DAY)
+    assert database.past() == []
+    database.record(NOW + 9 * DAY)
+    assert [past.period.start_ms for past in database.past()] == [NOW + 4 * DAY]
+
+
+def test_no_past_periods_are_kept_where_none_are_wanted(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    for day in range(3):
+        database.record(NOW + day * DAY, retention=replace(RETENTION, past_periods_kept=0))
+    assert not database.redis.exists(KEYS.history("124"))
+
+
+def test_an_unlimited_budget_is_kept_as_such(database: Database) -> None:
+    database.put_user(replace(FIVE_A_DAY, limit=None))
+    database.record(NOW, delta=7)
+    database.record(NOW + DAY)
+    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 7, None)]
+
+
+def test_a_no_leaves_the_count_of_the_period_before_where_it_is(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    database.record(NOW, delta=5)
+    outcome, _ = database.record(NOW + DAY, mode=usage.USE, delta=6)
+    assert (outcome.used, outcome.period_start_ms) == (0, NOW + DAY)
+    assert (database.counter(), database.past()) == ((5, NOW), [])
+
+
+def test_a_clock_that_steps_back_over_a_reset_does_not_give_the_budget_twice(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    database.record(NOW, delta=5)
+    database.record(NOW + DAY, delta=5)
+    database.redis.delete(KEYS.ledger(bucket_of("124")))
+    outcome, _ = database.record(NOW + DAY - 1, mode=usage.USE)
+    assert (outcome.reason, outcome.used, outcome.period_start_ms) == (Reason.BUDGET_EXCEEDED, 5, NOW + DAY)
+    assert len(database.past()) == 1
+
+
+# Idempotency keys, in two hashes that take turns.
+
+
+def hashes(database: Database) -> list[set[bytes]]:
+    """Return the event ids in each of the two hashes."""
+    return [{field[1:] for field in database.call("HKEYS", key) if field} for key in KEYS.dedupe("124")]
+
+
+def use(database: Database, event_id: str, now_ms: int) -> bool:
+    """Use nothing that counts under an event id; return whether that is a repetition."""
+    return database.record(now_ms, delta=-1, event_id=event_id, fingerprint=b"12345678")[1]
+
+
+def test_an_event_id_is_known_for_at_least_the_ttl_and_not_for_ever(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    step = HOUR_MS // 4
+    for number in range(40):
+        now_ms = NOW + number * step
+        assert not use(database, f"e{number}", now_ms)
+        # Four steps are the ttl: whatever came since then is known still.
+        for recent in range(max(0, number - 4), number + 1):
+            assert use(database, f"e{recent}", now_ms), (recent, number)
+        assert sum(map(len, hashes(database))) <= 9
+
+
+def test_an_event_id_stored_just_before_the_turn_outlives_it(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    use(database, "opens", NOW)
+    use(database, "last", NOW + HOUR_MS - 1)
+    use(database, "turns", NOW + HOUR_MS)
+    assert use(database, "last", NOW + 2 * HOUR_MS - 1)
+    assert sorted(map(len, hashes(database))) == [1, 2]
+
+
+def test_the_hashes_take_turns(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    turns = []
+    for hour in range(5):
+        use(database, f"e{hour}", NOW + hour * HOUR_MS)
+        turns.append([f"e{hour}".encode() in ids for ids in hashes(database)])
+    assert turns == [turns[0], turns[0][::-1]] * 2 + [turns[0]]
+    assert sorted(map(len, hashes(database))) == [1, 1]
+
+
+def test_a_clock_that_steps_back_forgets_no_event_id(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    moments = [NOW, NOW + 2 * HOUR_MS, NOW + HOUR_MS // 2, NOW + 3 * HOUR_MS - 1, NOW - 5 * DAY]
+    for number, now_ms in enumerate(moments):
+        database.redis.delete(KEYS.ledger(bucket_of("124")))
+        assert not use(database, f"e{number}", now_ms)
+        assert all(use(database, f"e{earlier}", now_ms) for earlier in range(1, number + 1))
+
+
+def test_the_hashes_expire_by_themselves_once_all_their_ids_are_older_than_the_ttl(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    use(database, "e", NOW)
+    open_key = next(key for key, ids in zip(KEYS.dedupe("124"), hashes(database), strict=True) if ids)
+    assert HOUR_MS < int(database.redis.pttl(open_key)) <= 2 * HOUR_MS
+
+
+def test_an_event_id_can_look_like_anything_that_is_kept_beside_it(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    for event_id in ("i", "ie", "e", "m", " ", "日本"):
+        assert not use(database, event_id, NOW)
+        assert use(database, event_id, NOW)
+
+
+# apply_user.
+
+
+def apply(
+    database: Database,
+    expected: bytes = b"",
+    *,
+    meta: bytes = b"new",
+    profile: bytes = b"",
+    sets: tuple[str | bytes, ...] = (),
+    removals: tuple[str, ...] = (),
+    settlements: tuple[tuple[str, ...], ...] = (),
+) -> int:
+    """Run apply_user on the user 124 and return its reply."""
+    names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
+    reply: int = database.run(
+        APPLY_USER,
+        names,
+        *(expected, meta, "124", profile, "3", str(len(sets) // 2), *sets),
+        *(str(len(removals)), *removals),
+        *(str(len(settlements)), *(argument for settlement in settlements for argument in settlement)),
+    )
+    return reply
+
+
+def settle(start_ms: int, length_ms: int, budget: int, new_start_ms: int | str) -> tuple[str, ...]:
+    """Return the arguments of one settlement of `calls`."""
+    return "calls", str(start_ms), str(length_ms), str(budget), str(new_start_ms)
+
+
+def fields(database: Database) -> dict[bytes, bytes]:
+    """Return the user's hash."""
+    return cast("dict[bytes, bytes]", database.redis.hgetall(KEYS.user("124")))
+
+
+def test_a_user_is_created_once(database: Database) -> None:
+    assert apply(database, profile=b"S{}") == 1
+    assert database.redis.smembers(KEYS.users(bucket_of("124"))) == {b"124"}
+    before = database.contents()
+    assert apply(database, meta=b"other", profile=b"D", sets=("x", "y"), removals=("m",)) == 0
+    assert database.contents() == before
+
+
+@pytest.mark.parametrize("expected", [b"", b"old", b"new "])
+def test_a_user_who_has_changed_since_is_left_as_they_are(database: Database, expected: bytes) -> None:
+    apply(database, profile=b"S{}", sets=("e:calls", "x"))
+    database.put_counter(5, NOW)
+    before = database.contents()
+    changes = settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW + 1)
+    assert apply(database, expected, profile=b"D", sets=("e:f", "x"), removals=("e:calls",), settlements=changes) == 0
+    assert database.contents() == before
+
+
+def test_fields_are_set_and_removed_in_one_step(database: Database) -> None:
+    apply(database, sets=("e:a", "1", "e:b", "2", "s:t", "\x00\xff"))
+    assert apply(database, b"new", meta=b"newer", sets=("e:a", "3"), removals=("e:b", "e:none")) == 1
+    assert fields(database) == {b"m": b"newer", b"e:a": b"3", b"s:t": "\x00\xff".encode()}
+
+
+def test_a_profile_is_left_or_replaced_or_removed(database: Database) -> None:
+    key = KEYS.profile("124")
+    apply(database, profile=b"SDone")
+    assert database.redis.get(key) == b"Done"
+    apply(database, b"new", meta=b"2")
+    assert database.redis.get(key) == b"Done"
+    apply(database, b"2", meta=b"3", profile=b"D")
+    assert database.redis.get(key) is None
+
+
+def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
+    apply(database)
+    before = database.contents()
+    names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124")]
+    start = ("new", "newer", "124", "", "3")
+    for rest in (("1", "e:a", "x", "0", "1", "calls"), ("0", "0", "0", "more"), ("5", "e:a", "x", "0", "0")):
+        with pytest.raises(ResponseError):
+            database.run(APPLY_USER, names, *start, *rest)
+        assert database.contents() == before
+
+
+def test_a_count_moves_with_its_period(database: Database) -> None:
+    apply(database)
+    database.put_counter(4, NOW)
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW - HOUR_MS),))
+    assert (database.counter(), database.past()) == ((4, NOW - HOUR_MS), [])
+
+
+def test_a_count_whose_period_is_over_is_put_away(database: Database) -> None:
+    apply(database)
+    database.put_counter(4, NOW)
+    apply(database, b"new", settlements=(settle(NOW, 31 * DAY, 5, ""),))
+    assert database.counter() is None
+    assert database.past() == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, 5)]
+
+
+def test_a_count_of_an_older_period_is_put_away_and_not_moved(database: Database) -> None:
+    apply(database)
+    database.put_counter(4, NOW - 3 * DAY)
+    apply(database, b"new", settlements=(settle(NOW, DAY, -1, NOW - HOUR_MS),))
+    assert database.counter() is None
+    assert database.past() == [PastPeriod(Period(NOW - 3 * DAY, NOW - 2 * DAY), 4, None)]
+
+
+def test_a_count_ahead_of_the_clock_keeps_its_period_through_a_change_of_entitlements(database: Database) -> None:
+    """The clock had stepped back over a reset. The count went back with it, and the budget could be had twice."""
+    apply(database)
+    database.put_counter(5, NOW + DAY)
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW),))
+    assert (database.counter(), database.past()) == ((5, NOW + DAY), [])
+
+
+def test_a_feature_without_a_count_has_nothing_to_settle(database: Database) -> None:
+    apply(database)
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW)))
+    assert (database.counter(), database.past()) == (None, [])
+
+
+def test_past_periods_are_trimmed_when_a_count_is_settled_too(database: Database) -> None:
+    apply(database)
+    for day in range(5):
+        database.put_counter(day + 1, NOW + day * DAY)
+        apply(database, b"new", settlements=(settle(NOW + day * DAY, DAY, 9, ""),))
+    assert [past.used for past in database.past()] == [5, 4, 3]
+
+
+def test_a_count_of_nothing_is_forgotten_and_not_put_away(database: Database) -> None:
+    apply(database)
+    database.put_counter(0, NOW)
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
+    assert (database.counter(), database.past()) == (None, [])
+
+
+def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> None:
+    apply(database)
+    database.put_counter(MAX_AMOUNT, LATEST_MS - DAY)
+    apply(database, b"new", settlements=(settle(LATEST_MS - DAY, DAY, MAX_AMOUNT, LATEST_MS - 5),))
+    assert database.counter() == (MAX_AMOUNT, LATEST_MS - 5)
+    apply(database, b"new", settlements=(settle(LATEST_MS - 5, DAY, MAX_AMOUNT, ""),))
+    assert database.past() == [PastPeriod(Period(LATEST_MS - 5, LATEST_MS - 5 + DAY), MAX_AMOUNT, MAX_AMOUNT)]
+
+
+# delete_user, put_catalog, advance_clock.
+
+
+def delete(database: Database, user_id: str) -> int:
+    """Run delete_user and return its reply."""
+    beside = [KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+    reply: int = database.run(DELETE_USER, [KEYS.user(user_id), KEYS.users(bucket_of(user_id)), *beside], user_id)
+    return reply
+
+
+def test_a_user_who_is_erased_leaves_nothing_but_the_events(database: Database) -> None:
+    apply(database, profile=b"S{}")
+    database.put_user(FIVE_A_DAY)
+    for day in range(3):
+        database.record(NOW + day * DAY, event_id=f"e{day}", fingerprint=b"12345678")
+    assert len(database.contents()) == 7
+    assert delete(database, "124") == 1
+    assert set(database.contents()) == {KEYS.ledger(bucket_of("124")).encode()}
+
+
+def test_others_in_the_bucket_stay_and_nobody_is_erased_twice(database: Database) -> None:
+    apply(database)
+    database.redis.sadd(KEYS.users(bucket_of("124")), "another")
+    assert delete(database, "124") == 1
+    before = database.contents()
+    assert database.redis.smembers(KEYS.users(bucket_of("124"))) == {b"another"}
+    assert delete(database, "124") == 0
+    assert database.contents() == before
+
+
+def put(database: Database, before: str, after: str, version: str = "", item: str = "f") -> int:
+    """Run put_catalog on a feature and return its reply."""
+    names = [KEYS.features, KEYS.feature_ids, KEYS.catalog_version, KEYS.package_versions]
+    reply: int = database.run(PUT_CATALOG, names, item, before, after, version, KEYS.catalog_channel, item)
+    return reply
+
+
+def test_an_item_of_the_catalogue_is_created_once_and_replaced_as_it_was_read(database: Database) -> None:
+    assert put(database, "", "one") == 1
+    assert put(database, "one", "two") == 1
+    before = database.contents()
+    for expected in ("", "one", "tw"):
+        assert put(database, expected, "three", "1:f") == 0
+    assert database.contents() == before
+    assert database.redis.hget(KEYS.features, "f") == b"two"
+    assert database.redis.get(KEYS.catalog_version) == b"2"
+    assert not database.redis.exists(KEYS.package_versions)
+
+
+def test_items_are_found_in_the_order_of_their_ids_byte_by_byte(database: Database) -> None:
+    for item in ("b", "é", "a", "B", "a:"):
+        put(database, "", "x", item=item)
+    assert database.redis.zrange(KEYS.feature_ids, 0, -1) == [item.encode() for item in ("B", "a", "a:", "b", "é")]
+
+
+def test_what_is_published_is_kept_by_its_version(database: Database) -> None:
+    put(database, "", "draft")
+    put(database, "draft", "published", "1:f")
+    assert database.redis.hgetall(KEYS.package_versions) == {b"1:f": b"published"}
+
+
+def test_every_server_is_told_of_a_change_and_of_nothing_else(database: Database) -> None:
+    with database.redis.pubsub(ignore_subscribe_messages=True) as messages:  # type: ignore[no-untyped-call]
+        messages.subscribe(KEYS.catalog_channel)
+        messages.get_message(timeout=5)
+        put(database, "other", "one")
+        put(database, "", "one", item="g")
+        told = next(found for _ in range(100) if (found := messages.get_message(timeout=0.1)))
+        assert (told["channel"], told["data"]) == (KEYS.catalog_channel.encode(), b"g")
+        assert messages.get_message(timeout=0.1) is None
+
+
+def move(database: Database, how: str, amount: int, latest: int = LATEST_MS) -> bytes:
+    """Run advance_clock and return its reply."""
+    reply: bytes = database.run(ADVANCE_CLOCK, [CLOCK], how, str(amount), str(latest))
+    return reply
+
+
+def test_the_clock_moves_to_a_time_or_by_a_duration_and_says_what_it_shows(database: Database) -> None:
+    database.redis.set(CLOCK, "1000")
+    assert move(database, "T", 5000) == b"5000"
+    assert move(database, "D", 250) == b"5250"
+    assert move(database, "D", 0) == b"5250"
+    assert move(database, "T", 5250) == b"5250"
+    assert move(database, "T", LATEST_MS) == str(LATEST_MS).encode() == database.redis.get(CLOCK)
+
+
+@pytest.mark.parametrize(("how", "amount"), [("T", 4999), ("T", 0), ("D", -1), ("T", 10001), ("D", 5001), ("D", 2**60)])
+def test_the_clock_goes_neither_back_nor_past_the_latest_time(database: Database, how: str, amount: int) -> None:
+    database.redis.set(CLOCK, "5000")
+    assert move(database, how, amount, latest=10_000) == b""
+    assert database.redis.get(CLOCK) == b"5000"

@@ -1,0 +1,56 @@
+"""What a server's store holds, for promises about what is kept and what is not."""
+
+from collections.abc import Callable
+from typing import Any, Final, cast
+
+from redis import Redis
+
+from canuse import v1
+from canuse_server.store.keys import Keys, bucket_of
+
+KEYS: Final = Keys("live")
+
+
+class Inside:
+    """A view into the store of a running server."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+
+    def user(self, user_id: str) -> dict[bytes, bytes]:
+        """Return the hash of a user."""
+        return cast("dict[bytes, bytes]", self._redis.hgetall(KEYS.user(user_id)))
+
+    def everything(self) -> bytes:
+        """Return the names of all keys and all that is under them, run together."""
+        read: dict[bytes, Callable[[bytes], object]] = {
+            b"hash": self._redis.hgetall,
+            b"set": self._redis.smembers,
+            b"zset": lambda key: self._redis.zrange(key, 0, -1),
+            b"stream": self._redis.xrange,
+            b"string": self._redis.get,
+        }
+        return b"\n".join(key + repr(read[self._redis.type(key)](key)).encode() for key in self._redis.scan_iter())
+
+    def dump(self, *users: str) -> list[bytes | None]:
+        """Return, byte by byte, what is kept of some users and of the catalogue."""
+        keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
+        for user_id in users:
+            keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+            keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
+        return [cast("bytes | None", self._redis.dump(key)) for key in keys]
+
+    def ledger(self, user_id: str) -> dict[str, v1.LedgerEntry]:
+        """Return the ledger that a user's events are in, by the ids of the entries, oldest first."""
+        entries = self._redis.xrange(KEYS.ledger(bucket_of(user_id)))
+        return {entry_id.decode(): v1.LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
+
+    def connections(self) -> int:
+        """Return how many connections the store has taken since it started."""
+        return int(self._redis.info("stats")["total_connections_received"])
+
+
+def neighbour(user_id: str) -> str:
+    """Return the id of another user whose events are in the same ledger."""
+    others = (f"{user_id}-{number}" for number in range(1_000_000))
+    return next(other for other in others if bucket_of(other) == bucket_of(user_id))

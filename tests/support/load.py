@@ -1,0 +1,122 @@
+"""Many callers at once: connections, users in bulk, and what a call came to."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from canuse import AsyncClient, Client, Unavailable, v1
+from support.processes import Canuse
+from support.world import unique
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS: Final = 30
+# Channels to one address share a connection unless they are told not to.
+OWN_CONNECTION: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
+
+
+@contextmanager
+def running(canuse: Canuse) -> Iterator[Canuse]:
+    """Run a server, stopped afterwards if the test has not ended it."""
+    canuse.start()
+    try:
+        yield canuse
+    finally:
+        canuse.stop()
+
+
+@asynccontextmanager
+async def callers(address: str, connections: int) -> AsyncIterator[list[AsyncClient]]:
+    """Open clients that each have a connection of their own."""
+    async with AsyncExitStack() as stack:
+        opened = (
+            AsyncClient(address, timeout_seconds=PATIENCE_SECONDS, options=OWN_CONNECTION) for _ in range(connections)
+        )
+        yield [await stack.enter_async_context(client) for client in opened]
+
+
+async def in_groups(size: int, calls: Iterable[Awaitable[T]]) -> list[T]:
+    """Await many calls, so many of them at a time; return what they come to, in their order."""
+    gate = asyncio.Semaphore(size)
+
+    async def one(call: Awaitable[T]) -> T:
+        async with gate:
+            return await call
+
+    return await asyncio.gather(*map(one, calls))
+
+
+async def subscribers(client: AsyncClient, package_ids: Sequence[str]) -> list[str]:
+    """Create a user for each package, subscribed to it; return the ids of the users in that order."""
+
+    async def one(package_id: str) -> str:
+        user_id = unique("user")
+        await client.create_user(user_id)
+        await client.subscribe(user_id, [package_id])
+        return user_id
+
+    return await in_groups(20, (one(package_id) for package_id in package_ids))
+
+
+def plan(client: Client, feature_id: str, limit: int, kind: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE) -> str:
+    """Publish a package that lists one feature with a limit that never resets; return its id."""
+    package_id = unique("package")
+    entry = v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_NEVER)
+    client.create_package(package_id, [entry], type=kind)
+    client.publish_package(package_id)
+    return package_id
+
+
+def used(client: Client, user_id: str, feature_id: str) -> int:
+    """Return what the counter of a user reads."""
+    return client.show_usage(user_id, feature_id).current.used
+
+
+@dataclass
+class Events:
+    """Usage events of one user, each sent once or several times under an id of its own."""
+
+    user_id: str
+    feature_id: str
+    acknowledged: dict[str, v1.CreateUsageEventResponse] = field(default_factory=dict)
+    unacknowledged: set[str] = field(default_factory=set)
+
+    async def send(self, client: AsyncClient, event_id: str) -> bool:
+        """Send one, which is acknowledged or not; any failure but that of a store or server that is away is raised."""
+        self.unacknowledged.add(event_id)
+        try:
+            answer = await client.create_usage_event(self.user_id, self.feature_id, event_id=event_id)
+        except Unavailable:
+            return False
+        assert answer.recorded
+        self.acknowledged[event_id] = answer
+        self.unacknowledged.discard(event_id)
+        return True
+
+    async def send_until_acknowledged(self, client: AsyncClient, event_id: str) -> None:
+        """Send one again and again until it is acknowledged."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await self.send(client, event_id):
+            assert time.monotonic() < deadline, f"{event_id} was never acknowledged"
+            await asyncio.sleep(0.02)
+
+    async def storm(self, clients: Sequence[AsyncClient], workers: int, until: asyncio.Event) -> None:
+        """Send new ones from many workers until told to stop; what fails is not sent again."""
+
+        async def work(client: AsyncClient) -> None:
+            while not until.is_set():
+                if not await self.send(client, unique("event")):
+                    await asyncio.sleep(0.02)
+
+        await asyncio.gather(*(work(clients[number % len(clients)]) for number in range(workers)))
+
+
+async def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what has to become true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        await asyncio.sleep(0.01)

@@ -1,0 +1,112 @@
+"""A TCP relay in front of a server, for faults on the way: replies that do not come, connections that break."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+READ_BYTES = 1 << 16
+
+
+class Relay:
+    """Passes bytes between clients and a port of the loopback, on the event loop it was opened in."""
+
+    def __init__(self, upstream_port: int) -> None:
+        self._upstream_port = upstream_port
+        self._server: asyncio.Server | None = None
+        self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
+        self._requests = _gate()
+        self._replies = _gate()
+        self.request_bytes = 0
+
+    @classmethod
+    @asynccontextmanager
+    async def to(cls, upstream_port: int) -> AsyncIterator["Relay"]:
+        """Open a relay to a port; it is closed afterwards."""
+        relay = cls(upstream_port)
+        relay._server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
+        try:
+            yield relay
+        finally:
+            relay._server.close()
+            relay.release()
+            relay.cut()
+            while relay._pairs:
+                await asyncio.sleep(0.01)
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
+    def url(self) -> str:
+        """Where clients of Redis connect."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._pairs)
+
+    def hold_replies(self) -> None:
+        """Let requests through and keep what comes back."""
+        self._replies.clear()
+
+    def hold_requests(self) -> None:
+        """Keep what clients send."""
+        self._requests.clear()
+
+    def release(self) -> None:
+        """Let everything through, first of all what was held."""
+        self._requests.set()
+        self._replies.set()
+
+    def cut(self) -> None:
+        """Break off every connection on both sides; what was held on them is lost."""
+        for pair in self._pairs.items():
+            for writer in pair:
+                writer.transport.abort()
+
+    def say(self, data: bytes) -> None:
+        """Send clients what the server has not said."""
+        for client in self._pairs:
+            client.write(data)
+
+    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
+            answers, server = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+        except OSError:
+            client.transport.abort()
+            return
+        self._pairs[client] = server
+        ways = (self._pump(reader, server, self._requests), self._pump(answers, client, self._replies))
+        tasks = [asyncio.create_task(way) for way in ways]
+        try:
+            # When one side closes, so does the other, also where something is held on its way there.
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            del self._pairs[client]
+            client.close()
+            server.close()
+
+    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+        try:
+            while data := await source.read(READ_BYTES):
+                if gate is self._requests:
+                    self.request_bytes += len(data)
+                await gate.wait()
+                target.write(data)
+                await target.drain()
+        except OSError:
+            return
+
+
+def _gate() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event

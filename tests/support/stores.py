@@ -1,0 +1,30 @@
+"""The store of a running server, from behind its back."""
+
+from pathlib import Path
+
+from redis import Redis
+
+from support.processes import Canuse
+
+
+def _valkey(canuse: Canuse) -> tuple[str, str]:
+    """Return the process id and the socket of the embedded Valkey that was started last, by what is in its lock."""
+    pid, socket_path = (Path(canuse.env["CANUSE_DATA_DIR"]) / "valkey.lock").read_text().splitlines()[:2]
+    return pid, socket_path
+
+
+def valkey_pid(canuse: Canuse) -> int:
+    """Return the process id of the embedded Valkey; another one after canuse has started it again."""
+    return int(_valkey(canuse)[0])
+
+
+def valkey_socket(canuse: Canuse) -> str:
+    """Return the path of the socket of the embedded Valkey."""
+    return _valkey(canuse)[1]
+
+
+def store_of(canuse: Canuse) -> Redis:
+    """Return a client of the store, embedded or not; it has to be closed."""
+    if "--redis-url" in canuse.options:
+        return Redis.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
+    return Redis(unix_socket_path=valkey_socket(canuse))

@@ -1,0 +1,121 @@
+"""One fact, one number: enums and constants are the same in the API, in Python and in Lua."""
+
+import re
+from enum import IntEnum
+from typing import Any
+
+import pytest
+
+from canuse import v1
+from canuse_server.domain import model
+from canuse_server.domain.periods import FIXED_LENGTH_MS
+from canuse_server.store import layout, usage
+from canuse_server.store.lua import ALL, APPLY_USER, RECORD_USAGE, Script
+
+COUNTERPARTS: list[tuple[type[IntEnum], Any]] = [
+    (model.FeatureType, v1.FeatureType),
+    (model.ResetPeriod, v1.ResetPeriod),
+    (model.PackageType, v1.PackageType),
+    (model.PackageStatus, v1.PackageStatus),
+    (model.SubscriptionStatus, v1.SubscriptionStatus),
+    (model.Reason, v1.Reason),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), COUNTERPARTS, ids=lambda kind: getattr(kind, "__name__", ""))
+def test_an_enum_of_the_domain_has_the_names_and_numbers_of_the_api(ours: type[IntEnum], theirs: Any) -> None:
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", ours.__name__).upper()
+    wanted = {f"{prefix}_{member.name}": member.value for member in ours}
+    assert {f"{prefix}_UNSPECIFIED": 0, **wanted} == dict(theirs.items())
+
+
+def test_every_enum_of_the_domain_is_compared() -> None:
+    enums = {value for value in vars(model).values() if isinstance(value, type) and issubclass(value, IntEnum)}
+    assert enums - {IntEnum} == {ours for ours, _ in COUNTERPARTS}
+
+
+def number(name: str, script: Script = RECORD_USAGE) -> str:
+    """Return what a script's local of that name is set to, as it is written there."""
+    for names, values in re.findall(r"^local ([A-Z_, ]+) = ([^-\n]+|-1)", script.source, re.MULTILINE):
+        split: dict[str, str] = dict(zip(names.split(", "), values.split(", "), strict=False))
+        if name in split:
+            return split[name].strip()
+    raise AssertionError(f"{script.name} has no {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("UNLIMITED", model.Reason.UNLIMITED),
+        ("WITHIN_BUDGET", model.Reason.WITHIN_BUDGET),
+        ("WITH_OVERAGE", model.Reason.OVERAGE),
+        ("NOT_ENTITLED", model.Reason.NOT_ENTITLED),
+        ("BUDGET_EXCEEDED", model.Reason.BUDGET_EXCEEDED),
+        ("INACTIVE", model.Reason.SUBSCRIPTION_INACTIVE),
+        ("ARCHIVED", model.Reason.FEATURE_ARCHIVED),
+        ("USER_DISABLED", model.Reason.USER_DISABLED),
+    ],
+)
+def test_the_script_s_reasons_are_the_domain_s(name: str, reason: model.Reason) -> None:
+    assert number(name) == str(int(reason))
+
+
+def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
+    table = re.search(r"local FIXED_LENGTH = \{(.*?)\}", RECORD_USAGE.source)
+    assert table
+    pairs = re.findall(r"\[(\d+)\] = (\d+)", table[1])
+    assert {int(period): int(length) for period, length in pairs} == dict(FIXED_LENGTH_MS)
+
+
+@pytest.mark.parametrize(
+    ("name", "flag"),
+    [
+        ("DISABLED", layout._DISABLED),
+        ("CONSUMABLE", layout._CONSUMABLE),
+        ("ACTIVE", layout._ACTIVE),
+        ("OVERAGE", layout._OVERAGE),
+        ("NONE", layout._NONE),
+        ("MAX_AMOUNT", model.MAX_AMOUNT),
+        ("PAST_PERIOD_BYTES", layout._PAST_PERIOD.size),
+    ],
+)
+def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: int) -> None:
+    assert number(name) == str(flag)
+    assert number(name, APPLY_USER) == str(flag)
+
+
+@pytest.mark.parametrize(
+    ("name", "struct"),
+    [
+        ("META", layout._META),
+        ("ENTITLEMENT", layout._ENTITLEMENT),
+        ("COUNTER", layout._COUNTER),
+        ("PAST_PERIOD", layout._PAST_PERIOD),
+    ],
+)
+def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Any) -> None:
+    # `B` is a byte in both; Lua's `i8` and `I8` are Python's `q` and `Q`.
+    python = struct.format.replace("q", "i8").replace("Q", "I8")
+    assert number(name) == f"'{python}'"
+
+
+def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
+    written = re.search(r"local outcome = struct.pack\('([^']+)'", RECORD_USAGE.source)
+    assert written
+    assert written[1] == layout._OUTCOME.format.replace("q", "i8")
+
+
+def test_the_modes_are_those_that_the_script_knows() -> None:
+    described = re.search(r"2 mode: (.*)", RECORD_USAGE.source)
+    assert described
+    assert re.findall(r"'(\w)'", described[1]) == [usage.ADD, usage.SET, usage.USE]
+
+
+@pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)
+def test_a_script_says_what_it_does_and_takes_and_returns(script: Script) -> None:
+    header = script.source.partition("\nassert(")[0]
+    assert header.startswith("-- ")
+    assert re.search(r"^-- KEYS  1 ", header, re.MULTILINE)
+    assert re.search(r"^-- ARGV  1 ", header, re.MULTILINE)
+    assert re.search(r"^-- Returns ", header, re.MULTILINE)
+    assert "include:" not in script.source

@@ -1,0 +1,156 @@
+"""Settings: the command line goes before the environment, that before the file, and what is wrong is named."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from canuse_server.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No settings but those of the test."""
+    for name in os.environ:
+        if name.startswith("CANUSE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    """Write a settings file."""
+    path = folder / "canuse.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refused(*options: str, **env: str) -> str:
+    """Start `canuse serve`, which must not start: return the one line that it says."""
+    command = [sys.executable, "-m", "canuse_server", "serve", *options]
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=10, check=False)
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert len(said) == 1, ran.stderr
+    assert said[0].startswith("canuse: ")
+    return said[0]
+
+
+def test_without_any_settings_everything_has_a_default() -> None:
+    settings = Settings.load(None, {})
+    assert (settings.listen, settings.transport, settings.clock) == ("127.0.0.1:50051", "auto", "system")
+    assert (settings.data_dir, settings.redis_url) == (Path("canuse-data"), None)
+    for field in Settings.model_fields.values():
+        assert not field.is_required()
+        assert field.description
+
+
+def test_the_file_goes_before_the_defaults(tmp_path: Path) -> None:
+    file = written(tmp_path, 'listen = "0.0.0.0:1"\nlanes = 4\nstore_timeout_seconds = 2.5\n')
+    settings = Settings.load(file, {})
+    assert (settings.listen, settings.lanes, settings.store_timeout_seconds) == ("0.0.0.0:1", 4, 2.5)
+    assert settings.transport == "auto"
+
+
+def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CANUSE_LANES", "5")
+    settings = Settings.load(written(tmp_path, 'lanes = 4\nlisten = "0.0.0.0:1"\n'), {})
+    assert (settings.lanes, settings.listen) == (5, "0.0.0.0:1")
+
+
+def test_the_command_line_goes_before_the_environment_and_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CANUSE_LISTEN", "0.0.0.0:2")
+    settings = Settings.load(written(tmp_path, 'listen = "0.0.0.0:1"\n'), {"listen": "0.0.0.0:3"})
+    assert settings.listen == "0.0.0.0:3"
+
+
+def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
+    """Whatever goes before something wrong keeps it from being looked at; what is wrong itself is told."""
+    file = written(tmp_path, 'transport = "file"\nclock = "file"\nlanes = 99\n')
+    said = refused("--config", str(file), "--transport", "option", CANUSE_TRANSPORT="env", CANUSE_CLOCK="system")
+    assert "transport: " in said
+    assert "lanes: " in said
+    assert "clock" not in said
+    # Nothing is wrong any more but the address, once each source has put right what comes after it.
+    settings = {"CANUSE_CONFIG": str(file), "CANUSE_LANES": "2", "CANUSE_CLOCK": "system", "CANUSE_TRANSPORT": "env"}
+    assert "127.0.0.1:1" in refused("--transport", "grpcio", "--redis-url", "redis://127.0.0.1:1", **settings)
+
+
+@pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is not str])
+def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accepted = {"data_dir": "x", "redis_url": "redis://x"}.get(name)
+    monkeypatch.setenv(f"CANUSE_{name.upper()}", accepted or "nonsense")
+    if accepted:
+        assert str(getattr(Settings.load(None, {}), name)) == accepted
+        return
+    with pytest.raises(ValidationError) as raised:
+        Settings.load(None, {})
+    assert [error["loc"] for error in raised.value.errors()] == [(name,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("lanes = 0", "lanes"),
+        ("lanes = 17", "lanes"),
+        ("store_timeout_seconds = 0", "store_timeout_seconds"),
+        ("grace_seconds = -1", "grace_seconds"),
+        ("dedupe_ttl_seconds = 0", "dedupe_ttl_seconds"),
+        ("ledger_max_age_seconds = 0", "ledger_max_age_seconds"),
+        ("past_periods_kept = 1001", "past_periods_kept"),
+        ('fsync = "never"', "fsync"),
+        ('log_level = "loud"', "log_level"),
+        ("lane = 2", "lane"),
+    ],
+)
+def test_a_wrong_value_and_an_unknown_name_in_the_file_are_named(tmp_path: Path, text: str, name: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings.load(written(tmp_path, text), {})
+    assert [error["loc"] for error in raised.value.errors()] == [(name,)]
+
+
+def test_a_wrong_value_is_one_line_that_names_the_setting() -> None:
+    assert refused(CANUSE_LANES="many").startswith("canuse: lanes: ")
+    assert refused("--clock", "sundial").startswith("canuse: clock: ")
+
+
+def test_a_file_that_is_not_there_or_no_toml_is_one_line_that_names_it(tmp_path: Path) -> None:
+    assert "nowhere.toml" in refused("--config", "nowhere.toml")
+    file = written(tmp_path, "lanes = ")
+    assert str(file) in refused("--config", str(file))
+
+
+def test_a_file_that_is_no_text_is_one_line_that_names_it(tmp_path: Path) -> None:
+    file = written(tmp_path, b"\xff\xfe = 1")
+    assert str(file) in refused("--config", str(file))
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1", "redis://:s3cret@127.0.0.1:port", "127.0.0.1:6379"])
+def test_a_url_that_is_none_of_a_redis_is_one_line_that_names_the_setting_and_tells_no_password(url: str) -> None:
+    said = refused("--redis-url", url)
+    assert "redis_url" in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_an_address_that_is_taken_is_one_line_that_names_it(transport: str) -> None:
+    """The server that had been built for the native transport complained on its way out."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert listen in refused("--listen", listen, "--transport", transport, GRPC_VERBOSITY="NONE")
+
+
+def test_a_port_that_is_none_is_one_line_and_not_another_port() -> None:
+    """With the transport grpcio port 99999 was taken for 34463."""
+    assert "listen" in refused("--listen", "127.0.0.1:99999", "--transport", "grpcio", GRPC_VERBOSITY="NONE")
+
+
+def test_settings_do_not_show_the_password_of_the_store() -> None:
+    assert "s3cret" not in repr(Settings.load(None, {"redis_url": "redis://:s3cret@127.0.0.1"}))

@@ -1,0 +1,109 @@
+"""What becomes of the counts when a user's entitlements change: none is lost, none is doubled."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import ResetPeriod
+from canuse_server.domain.periods import Period
+from canuse_server.domain.settlement import Settlement, settle, settle_one
+from support.strategies import entitlements, ms, recent_moments
+
+NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
+DAY: Final = 86_400_000
+MONTH: Final = Period(ms(datetime(2026, 2, 28, tzinfo=UTC)), ms(datetime(2026, 3, 28, tzinfo=UTC)))
+MONTHLY: Final = Entitlement(
+    consumable=True,
+    active=True,
+    limit=5,
+    overage_enabled=False,
+    reset_period=ResetPeriod.MONTH,
+    period=MONTH,
+    valid_until_ms=MONTH.end_ms,
+)
+DAILY: Final = replace(
+    MONTHLY, reset_period=ResetPeriod.DAY, period=Period(NOW - 10 * DAY, NOW - 9 * DAY), valid_until_ms=None
+)
+
+
+def settled(before: Entitlement, after: Entitlement | None, now_ms: int = NOW) -> list[Settlement]:
+    """Return the settlements of a feature `f`."""
+    return settle_one("f", before, after, now_ms)
+
+
+def test_what_does_not_change_is_left_alone() -> None:
+    assert settled(MONTHLY, MONTHLY) == []
+    assert settled(DAILY, DAILY, NOW + 100 * DAY) == []
+
+
+def test_a_binary_feature_has_no_count_to_settle() -> None:
+    binary = replace(MONTHLY, consumable=False)
+    assert settled(binary, None) == []
+    assert settled(binary, replace(binary, active=False)) == []
+
+
+def test_a_new_feature_has_nothing_to_settle() -> None:
+    assert settle({}, lambda _: {}, {"f": MONTHLY}, ["f"], NOW) == []
+
+
+def test_a_count_goes_on_under_the_new_rule_while_its_period_is_open() -> None:
+    upgraded = replace(MONTHLY, limit=50)
+    assert settled(MONTHLY, upgraded) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, MONTH.start_ms)]
+    assert settled(MONTHLY, upgraded, MONTH.start_ms) == settled(MONTHLY, upgraded)
+
+
+def test_an_open_count_moves_to_the_period_of_another_anchor() -> None:
+    other = replace(DAILY, period=Period(NOW - 3 * DAY + 5, NOW - 2 * DAY + 5))
+    # Both roll: the old one has come to the day that started at NOW, the new one to the day before NOW + 5.
+    assert settled(DAILY, other) == [Settlement("f", NOW, DAY, 5, NOW - DAY + 5)]
+    assert settled(DAILY, MONTHLY) == [Settlement("f", NOW, DAY, 5, MONTH.start_ms)]
+
+
+def test_a_count_is_over_from_the_very_moment_its_period_ends() -> None:
+    assert MONTH.end_ms is not None
+    next_month = replace(MONTHLY, period=Period(MONTH.end_ms, MONTH.end_ms + 31 * DAY))
+    assert settled(MONTHLY, next_month, MONTH.end_ms)[0].new_start_ms is None
+    assert settled(MONTHLY, next_month, MONTH.end_ms - 1)[0].new_start_ms == MONTH.end_ms
+
+
+def test_a_count_is_over_with_its_entitlement() -> None:
+    assert settled(MONTHLY, None) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, None)]
+
+
+def test_what_never_resets_goes_on_until_the_entitlement_is_gone() -> None:
+    lasting = replace(MONTHLY, reset_period=ResetPeriod.NEVER, period=Period(MONTH.start_ms, None), valid_until_ms=None)
+    paused = replace(lasting, active=False)
+    assert settled(lasting, paused, NOW + 4000 * DAY) == [Settlement("f", MONTH.start_ms, 0, 5, MONTH.start_ms)]
+    assert settled(lasting, None) == [Settlement("f", MONTH.start_ms, 0, 5, None)]
+
+
+def test_an_unlimited_budget_is_kept_as_none() -> None:
+    assert settled(replace(MONTHLY, limit=None), None)[0].budget is None
+    assert settled(replace(MONTHLY, limit=0), None)[0].budget == 0
+
+
+@given(recent_moments, st.data())
+@settings(max_examples=500, deadline=None)
+def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go_on_in(
+    now_ms: int, data: st.DataObject
+) -> None:
+    before = data.draw(entitlements(now_ms), label="before")
+    after = data.draw(st.none() | entitlements(now_ms), label="after")
+    found = settled(before, after, now_ms)
+    if before == after:
+        assert found == []
+        return
+    (settlement,) = found
+    period = before.period_at(now_ms)
+    is_open = period.end_ms is None or now_ms < period.end_ms
+    if after is None or not is_open:
+        assert settlement.new_start_ms is None
+    else:
+        assert settlement.new_start_ms == after.period_at(now_ms).start_ms
+    assert settlement.period_start_ms == period.start_ms
+    assert settlement.length_ms == (0 if period.end_ms is None else period.end_ms - period.start_ms)
+    assert settlement.budget == before.limit

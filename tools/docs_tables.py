@@ -1,0 +1,125 @@
+"""Write the tables of the docs anew from the code: settings, errors, reasons.
+
+    python tools/docs_tables.py [--check]
+
+Each table stands between two markers, `<!-- name:begin -->` and `<!-- name:end -->`. With `--check` nothing is
+written: it fails if a table is not what the code says.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from canuse import v1
+from canuse_server.api.errors import ErrorReason
+from canuse_server.cli import app
+from canuse_server.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def settings_table() -> str:
+    """Return every setting with its names, its default, what it does and what is accepted."""
+    schema = Settings.model_json_schema()["properties"]
+    prefix = Settings.model_config["env_prefix"]
+    options = _options()
+    rows = [
+        (
+            f"`{name}`",
+            f"`{options[name]}`" if name in options else "",
+            f"`{prefix}{name.upper()}`",
+            "none" if schema[name]["default"] is None else f"`{_text(schema[name]['default'])}`",
+            " ".join(filter(None, (schema[name]["description"], _accepted(schema[name])))),
+        )
+        for name in Settings.model_fields
+    ]
+    return table(("setting", "option", "environment", "default", "what it does"), rows)
+
+
+def errors_table() -> str:
+    """Return every reason with which a call fails, with its status and what to do."""
+    rows = [(f"`{reason.name}`", f"`{reason.status.name}`", reason.value.advice) for reason in ErrorReason]
+    return table(("reason", "status", "what to do"), rows)
+
+
+def reasons_table() -> str:
+    """Return every reason for a yes or a no, as its comment in the definitions has it."""
+    source = (ROOT / "protos/canuse/v1/reason.proto").read_text()
+    body = re.search(r"^enum Reason \{\n(.*?)^\}", source, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"((?:^  //.*\n)+)  (REASON_\w+) = (\d+);", body[1] if body else "", re.MULTILINE)
+    assert {name: int(number) for _, name, number in found} == dict(v1.Reason.items())
+    meanings = ((name, number, " ".join(re.findall(r"// (.*)", comment))) for comment, name, number in found)
+    rows = [(f"`{name}`", number, meaning) for name, number, meaning in meanings if number != "0"]
+    return table(("reason", "number", "what it means, and what to do"), rows)
+
+
+TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("README.md", settings_table),
+    "errors": ("docs/errors.md", errors_table),
+    "reasons": ("docs/api.md", reasons_table),
+}
+"""The tables by the names in their markers, each with the page it stands on."""
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ("---",) * len(head), *(tuple(cell.replace("|", r"\|") for cell in row) for row in rows)]
+    return "".join("|" + "|".join(f" {cell} " if cell else " " for cell in line) + "|\n" for line in lines)
+
+
+def replaced(page: str, name: str, content: str) -> str:
+    """Return a page with the text between the markers of a name replaced; exit if they are not there once."""
+    markers = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
+    new, count = markers.subn(lambda found: found[1] + content + found[2], page)
+    if count != 1:
+        sys.exit(f"the markers <!-- {name}:begin --> and <!-- {name}:end --> stand there {count} times, not once")
+    return new
+
+
+def _options() -> dict[str, str]:
+    """Return the options of `canuse serve` by the settings that they give."""
+    command: Any = typer.main.get_command(app)
+    return {option.name: option.opts[0] for option in command.commands["serve"].params}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value)
+
+
+def _accepted(schema: Mapping[str, Any]) -> str:
+    """Say what values are accepted, where not all of the type are."""
+    if choices := schema.get("enum"):
+        return "One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
+    least, above, most = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+    if most is None:
+        return "" if least is None else f"{least} or more."
+    return f"{least} to {most}." if least is not None else f"More than {above}, at most {most}."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Write or compare; `arguments` are those of the command line unless given."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    parser.add_argument("--root", type=Path, default=ROOT, help="the folder that the pages are in")
+    options = parser.parse_args(arguments)
+    stale = []
+    for name, (page, content) in TABLES.items():
+        path: Path = options.root / page
+        old = path.read_text(encoding="utf-8")
+        new = replaced(old, name, content())
+        if new != old:
+            stale.append(f"{page}: {name}")
+            if not options.check:
+                path.write_text(new, encoding="utf-8")
+    if options.check and stale:
+        sys.exit("not what the code says; run `make docs`:\n" + "\n".join(stale))
+
+
+if __name__ == "__main__":
+    main()
