@@ -76,6 +76,16 @@ def test_a_draft_that_is_archived_can_be_neither_published_nor_subscribed_to(cli
     assert failure(stubs.subscriptions.Subscribe, subscribe(user_id, package_id)).reason == "PACKAGE_NOT_PUBLISHED"
 
 
+def test_a_package_that_is_archived_and_published_at_once_ends_archived(client: Client, stubs: Stubs) -> None:
+    for _ in range(20):
+        package_id = client.create_package(unique("package")).id
+        publishing = stubs.catalog.PublishPackage.future(v1.PublishPackageRequest(package_id=package_id))
+        archiving = stubs.catalog.ArchivePackage.future(v1.ArchivePackageRequest(package_id=package_id))
+        assert archiving.code() == grpc.StatusCode.OK
+        assert publishing.code() in (grpc.StatusCode.OK, grpc.StatusCode.FAILED_PRECONDITION)
+        assert client.get_package(package_id).status == v1.PACKAGE_STATUS_ARCHIVED
+
+
 def test_subscribers_get_the_draft_as_it_was_published(client: Client) -> None:
     feature_id, other_id, package_id = consumable(client), consumable(client), unique("package")
     client.create_package(package_id, of(feature_id, 1))

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from grpc import StatusCode
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
@@ -98,6 +99,7 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     known = {reason.name for reason in ErrorReason} | {name for name, _ in v1.Reason.items()}
     known |= {name.removeprefix("REASON_") for name, _ in v1.Reason.items()}
+    known |= {status.name for status in StatusCode}
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
     for page in pages:

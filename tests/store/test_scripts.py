@@ -310,6 +310,7 @@ def apply(
     sets: tuple[str | bytes, ...] = (),
     removals: tuple[str, ...] = (),
     settlements: tuple[tuple[str, ...], ...] = (),
+    counted_from: str | None = None,
 ) -> int:
     """Run apply_user on the user 124 and return its reply."""
     names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
@@ -318,9 +319,28 @@ def apply(
         names,
         *(expected, meta, "124", profile, "3", str(len(sets) // 2), *sets),
         *(str(len(removals)), *removals),
+        *(("1", "calls", _start(database) if counted_from is None else counted_from) if settlements else ("0",)),
         *(str(len(settlements)), *(argument for settlement in settlements for argument in settlement)),
     )
     return reply
+
+
+def _start(database: Database) -> str:
+    counter = database.counter()
+    return "" if counter is None else str(counter[1])
+
+
+@pytest.mark.parametrize("counted_from", ["", str(NOW - DAY), str(NOW + DAY)])
+def test_a_count_that_has_gone_on_to_another_period_since_is_left_as_it_is(
+    database: Database, counted_from: str
+) -> None:
+    """A use recorded just after a reset was thrown back into the day before by a change read just before it."""
+    apply(database)
+    database.put_counter(7, NOW)
+    before = database.contents()
+    changes = (settle(NOW - DAY, DAY, 5, NOW - DAY),)
+    assert apply(database, b"new", meta=b"newer", settlements=changes, counted_from=counted_from) == 0
+    assert database.contents() == before
 
 
 def settle(start_ms: int, length_ms: int, budget: int, new_start_ms: int | str) -> tuple[str, ...]:
@@ -372,7 +392,11 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     before = database.contents()
     names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124")]
     start = ("new", "newer", "124", "", "3")
-    for rest in (("1", "e:a", "x", "0", "1", "calls"), ("0", "0", "0", "more"), ("5", "e:a", "x", "0", "0")):
+    for rest in (
+        ("1", "e:a", "x", "0", "0", "1", "calls"),
+        ("0", "0", "0", "0", "more"),
+        ("5", "e:a", "x", "0", "0", "0"),
+    ):
         with pytest.raises(ResponseError):
             database.run(APPLY_USER, names, *start, *rest)
         assert database.contents() == before

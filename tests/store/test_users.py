@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Profile, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
@@ -81,6 +82,7 @@ async def test_counts_are_settled_in_the_step_that_changes_the_entitlements(user
         META._replace(revision=2),
         entitlements={"calls": other},
         removed_entitlements=["gone"],
+        counters={"calls": Counter(3, NOW), "gone": Counter(4, NOW)},
         settlements=[
             Settlement("calls", NOW, 31 * DAY, MAX_AMOUNT, NOW - DAY),
             Settlement("gone", NOW, 31 * DAY, None, None),

@@ -6,6 +6,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 import grpc
+from google.protobuf import descriptor_pool, text_format
+from google.protobuf.descriptor import FileDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import aio
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -63,9 +66,39 @@ def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHand
     }
 
 
+def _file(descriptor: FileDescriptor) -> FileDescriptorProto:
+    file = FileDescriptorProto()
+    descriptor.CopyToProto(file)
+    return file
+
+
+class _Symbols:
+    """A descriptor pool that finds the file of a method, too; protobuf's own knows those of services and messages."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.Default()
+        # v1 of the reflection service differs from v1alpha by its name only, and grpcio brings only v1alpha.
+        text = text_format.MessageToString(_file(reflection_pb2.DESCRIPTOR)).replace("v1alpha", "v1")
+        self._pool.AddSerializedFile(text_format.Parse(text, FileDescriptorProto()).SerializeToString())
+
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the name that is asked for
+        """Return the file that defines a symbol; raise KeyError where there is none."""
+        try:
+            return self._pool.FindFileContainingSymbol(symbol)
+        except KeyError:
+            service, _, method = symbol.rpartition(".")
+            found = self._pool.FindServiceByName(service)
+            return found.methods_by_name[method].containing_service.file
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._pool, name)
+
+
 def _reflection(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    servicer = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, *REFLECTION_SERVICES])
-    # v1 differs from v1alpha by its name only, so one servicer answers both.
+    servicer = reflection.aio.ReflectionServicer(
+        [*services, health.SERVICE_NAME, *REFLECTION_SERVICES], pool=_Symbols()
+    )
+    # One servicer answers both: their messages are the same.
     handler = grpc.stream_stream_rpc_method_handler(
         servicer.ServerReflectionInfo,
         request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,

@@ -56,7 +56,10 @@ for _ = 1, settlements do
   local counter = redis.call('HGET', KEYS[1], field)
   if counter then
     local used, used_from = struct.unpack(COUNTER, counter)
-    if new_start == '' or used_from < tonumber(start) then
+    local length_ms = tonumber(length)
+    if length_ms > 0 and used_from >= start + length_ms then
+      -- A counter ahead of the clock keeps its period, as it does when it is recorded to.
+    elseif new_start == '' or used_from < tonumber(start) then
       archive(KEYS[4], feature, tonumber(ARGV[5]), used_from, used_from + length, used, tonumber(budget))
       redis.call('HDEL', KEYS[1], field)
     else

@@ -85,9 +85,14 @@ if recorded then
   applied = total - used
   -- The tail of a canuse.v1.LedgerEntry: applied_delta and used as sfixed64, reason as a varint.
   local entry = ARGV[8] .. struct.pack('<Bi8Bi8BB', 57, applied, 65, total, 72, reason)
-  local id = ARGV[1] == '' and '*' or ARGV[1] .. '-*'
   local oldest = string.format('%.0f', math.max(0, now - ARGV[10]))
-  ledger_id = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, id, 'e', entry)
+  if ARGV[1] ~= '' then
+    -- Refused where a later event is there already: the manual clock was moved while this use was on its way.
+    ledger_id = redis.pcall('XADD', KEYS[2], 'MINID', '~', oldest, ARGV[1] .. '-*', 'e', entry)
+  end
+  if type(ledger_id) ~= 'string' or ledger_id == '' then
+    ledger_id = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'e', entry)
+  end
   if rolled_used > 0 then
     local rolled_end = length and rolled_start + length or period_start
     archive(KEYS[3], feature, tonumber(ARGV[11]), rolled_start, rolled_end, rolled_used, limit)
