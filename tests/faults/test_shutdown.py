@@ -57,7 +57,7 @@ async def calls_under_way(
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("number", [2, 12])
+@pytest.mark.parametrize("number", [2, 300])
 async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
     transport: str, tmp_path: Path, redis: RedisServer, number: int
 ) -> None:

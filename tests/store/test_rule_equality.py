@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, reason_of
 from canuse_server.domain.entitlements import Entitlement
-from canuse_server.domain.model import MAX_AMOUNT, Reason
-from canuse_server.domain.periods import FIXED_LENGTH_MS
+from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
+from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store import usage
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.layout import Outcome
@@ -164,6 +164,34 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
     assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, start_ms)
     assert shared_database.counter() == (total, start_ms)
     assert len(shared_database.entries()) == 1
+
+
+@pytest.mark.parametrize("overage_enabled", [False, True])
+@pytest.mark.parametrize("limit", [None, 5, MAX_AMOUNT])
+@pytest.mark.parametrize(("used", "delta"), [(0, MAX_AMOUNT), (MAX_AMOUNT - 1, 1), (MAX_AMOUNT, 1), (1, MAX_AMOUNT)])
+def test_both_stop_at_the_very_same_total(
+    shared_database: Database, limit: int | None, overage_enabled: bool, used: int, delta: int
+) -> None:
+    entitlement = Entitlement(
+        consumable=True,
+        active=True,
+        limit=limit,
+        overage_enabled=overage_enabled,
+        reset_period=ResetPeriod.NEVER,
+        period=Period(0, None),
+        valid_until_ms=None,
+    )
+    state = State(exists=True, disabled=False, archived=False, entitlement=entitlement, counter=(used, 0))
+    state.put(shared_database)
+    try:
+        reason = decide(looked_at(shared_database, state), delta)
+    except TotalOutOfRangeError:
+        assert used + delta > MAX_AMOUNT
+        with pytest.raises(RecordOutOfRangeError):
+            shared_database.record(NOW, mode=usage.USE, delta=delta)
+    else:
+        assert not reason.access or used + delta <= MAX_AMOUNT
+        assert shared_database.record(NOW, mode=usage.USE, delta=delta)[0].reason == reason
 
 
 def _stands(state: State, total: int) -> Reason:

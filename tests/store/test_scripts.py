@@ -41,7 +41,7 @@ FIVE_A_MONTH: Final = replace(
 )
 ARITY: Final = {
     RECORD_USAGE: (5, 11),
-    APPLY_USER: (4, 8),
+    APPLY_USER: (4, 9),
     DELETE_USER: (6, 1),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
@@ -196,7 +196,8 @@ def test_a_period_in_which_nothing_was_used_is_not_kept(database: Database) -> N
     database.record(NOW + 4 * DAY)
     assert database.past() == []
     database.record(NOW + 9 * DAY)
-    assert [past.period.start_ms for past in database.past()] == [NOW + 4 * DAY]
+    # The period ended a day after its start, not where the next one in which something was used began.
+    assert [past.period for past in database.past()] == [Period(NOW + 4 * DAY, NOW + 5 * DAY)]
 
 
 def test_no_past_periods_are_kept_where_none_are_wanted(database: Database) -> None:
@@ -400,6 +401,15 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
         with pytest.raises(ResponseError):
             database.run(APPLY_USER, names, *start, *rest)
         assert database.contents() == before
+
+
+def test_several_settlements_of_one_count_are_made_one_after_the_other(database: Database) -> None:
+    apply(database)
+    database.put_counter(4, NOW)
+    steps = settle(NOW, 31 * DAY, 5, NOW + 9 * DAY), settle(NOW + 9 * DAY, 28 * DAY, 20, ""), settle(NOW, DAY, 7, NOW)
+    apply(database, b"new", settlements=steps)
+    assert database.counter() is None
+    assert database.past() == [PastPeriod(Period(NOW + 9 * DAY, NOW + 37 * DAY), 4, 20)]
 
 
 def test_a_count_moves_with_its_period(database: Database) -> None:

@@ -17,10 +17,10 @@ def unique(prefix: str = "x") -> str:
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
-def consumable(client: Client, **settings: str) -> str:
+def consumable(client: Client) -> str:
     """Create a consumable feature and return its id."""
     feature_id = unique("feature")
-    client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE, **settings)
+    client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
     return feature_id
 
 

@@ -151,6 +151,15 @@ def test_among_equal_limits_overage_wins_and_then_the_oldest_subscription() -> N
     assert entitlement(entry(5), entry(5), entry(5)).period.start_ms == START
 
 
+def test_between_two_that_are_alike_the_choice_is_always_the_same() -> None:
+    packages = {
+        ("p", 1): Package("p", 0, features=(entry(5),)),
+        ("q", 1): Package("q", 0, features=(entry(5, ResetPeriod.DAY),)),
+    }
+    pair = [Subscription("a", "p", 1, Status.ACTIVE, START), Subscription("b", "q", 1, Status.ACTIVE, START)]
+    assert resolve(pair, packages, CONSUMABLE, NOW) == resolve(pair[::-1], packages, CONSUMABLE, NOW)
+
+
 @pytest.mark.parametrize("status", [status for status in Status if status not in (Status.ACTIVE, Status.TRIALING)])
 def test_a_feature_that_only_subscriptions_that_do_not_count_list_is_inactive(status: Status) -> None:
     found = entitlement(entry(5, ResetPeriod.DAY), status=status)

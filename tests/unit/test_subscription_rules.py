@@ -106,7 +106,13 @@ def test_nothing_changes_before_the_next_change(item: Subscription, now_ms: int)
     change_ms = next_change_ms(item, now_ms)
     assert change_ms is None or change_ms > now_ms
     until_ms = FOREVER.stop if change_ms is None else change_ms
-    assert {counts_at(item, moment) for moment in range(now_ms, until_ms)} <= {counts_at(item, now_ms)}
+    stood = {(counts_at(item, moment), status_at(item, moment)) for moment in range(now_ms, until_ms)}
+    assert stood <= {(counts_at(item, now_ms), status_at(item, now_ms))}
+
+
+@pytest.mark.parametrize("status", OVER)
+def test_what_is_over_does_not_end_once_more(status: SubscriptionStatus) -> None:
+    assert next_change_ms(subscription(status, TRIAL_END, CANCEL), START) is None
 
 
 @given(

@@ -174,13 +174,13 @@ class Feature(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes."""
+    """A name for people to read, at most 256 bytes without control characters."""
     type: Global___FeatureType.ValueType
     """On or off, or counted. Fixed once created."""
     unit_label: _builtins.str
-    """What one unit is called ("message"), at most 256 bytes."""
+    """What one unit is called ("message"), at most 256 bytes without control characters."""
     unit_label_plural: _builtins.str
-    """What several units are called ("messages"), at most 256 bytes."""
+    """What several units are called ("messages"), at most 256 bytes without control characters."""
     archived: _builtins.bool
     """Whether the feature has been archived. Set by ArchiveFeature."""
     @_builtins.property
@@ -284,7 +284,7 @@ class Package(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes."""
+    """A name for people to read, at most 256 bytes without control characters."""
     type: Global___PackageType.ValueType
     """A plan or an addition. Default BASE."""
     status: Global___PackageStatus.ValueType

@@ -56,11 +56,11 @@ class User(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes."""
+    """A name for people to read, at most 256 bytes without control characters."""
     email: _builtins.str
-    """An e-mail address, at most 256 bytes. Not checked."""
+    """An e-mail address, at most 256 bytes without control characters. Not checked."""
     billing_id: _builtins.str
-    """The user's id in the billing system, at most 256 bytes."""
+    """The user's id in the billing system, at most 256 bytes without control characters."""
     disabled: _builtins.bool
     """A disabled user may use nothing. Default false."""
     @_builtins.property

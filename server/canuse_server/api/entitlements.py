@@ -78,31 +78,36 @@ class EntitlementServicer:
         state = await read_current(world, require_id("user_id", request.user_id))
         versions = [(item.package_id, item.package_version) for item in state.subscriptions]
         await world.cache.load_packages(versions)
+        sources = _sources(world, state)
         ids = sorted(feature_id for feature_id in state.entitlements if feature_id > last)
         return pb.ListEntitlementsResponse(
-            entitlements=[await self._entitlement(world, state, feature_id) for feature_id in ids[:size]],
+            entitlements=[await self._entitlement(world, state, feature_id, sources) for feature_id in ids[:size]],
             next_page_token=pages.encode(ids[size - 1]) if len(ids) > size else "",
         )
 
-    async def _entitlement(self, world: World, state: UserState, feature_id: str) -> pb.Entitlement:
+    async def _entitlement(
+        self, world: World, state: UserState, feature_id: str, sources: Mapping[str, list[str]]
+    ) -> pb.Entitlement:
         feature = await world.cache.find_feature(feature_id)
         standing = standing_of(state, feature_id, archived=feature is not None and feature.archived)
         try:
             reason = decide(standing, 1)
         except TotalOutOfRangeError:
             reason = Reason.BUDGET_EXCEEDED  # Every unit that can be counted has been used.
-        sources = [
-            subscription_ids.encode(state.user_id, item.token)
-            for item in state.subscriptions
-            if any(
-                entry.feature_id == feature_id
-                for entry in world.cache.packages[item.package_id, item.package_version].features
-            )
-        ]
         return pb.Entitlement(
             feature_id=feature_id,
             access=reason.access,
             reason=cast("ReasonMessage.ValueType", int(reason)),
             consumption=counts(standing),
-            subscription_ids=sources,
+            subscription_ids=sources.get(feature_id, []),
         )
+
+
+def _sources(world: World, state: UserState) -> dict[str, list[str]]:
+    """Return the ids of the subscriptions that list a feature, by feature."""
+    sources: dict[str, list[str]] = {}
+    for item in state.subscriptions:
+        subscription_id = subscription_ids.encode(state.user_id, item.token)
+        for entry in world.cache.packages[item.package_id, item.package_version].features:
+            sources.setdefault(entry.feature_id, []).append(subscription_id)
+    return sources
