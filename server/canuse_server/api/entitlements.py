@@ -1,5 +1,6 @@
 """EntitlementService: checks, records, and what a user may use."""
 
+from collections.abc import Mapping
 from typing import Final, cast
 
 from canuse.v1 import entitlement_service_pb2 as pb
