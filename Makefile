@@ -10,6 +10,7 @@ help: ## Show this.
 
 # Each virtual environment is set up once, and again when what it is made from changes.
 $(VENV)/.server: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "canuse needs Python 3.11 or later: make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .

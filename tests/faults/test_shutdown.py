@@ -2,10 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -13,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from canuse import AsyncClient, Client
-from support.load import callers, running, used, wait_until
+from support.load import callers, running, used
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.stores import valkey_pid
@@ -41,23 +42,29 @@ async def is_serving(address: str) -> bool:
 
 
 async def calls_under_way(
-    relay: Relay, client: AsyncClient, user_id: str, feature_id: str, number: int
+    redis: RedisServer, client: AsyncClient, user_id: str, feature_id: str, number: int
 ) -> list["asyncio.Task[object]"]:
-    """Make calls that wait for the store, and return when what they ask of it is on its way."""
-    relay.hold_replies()
-    calls: list[asyncio.Task[object]] = []
-    for _ in range(number):
-        before = relay.request_bytes
-        kind = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)[len(calls) % 4]
-        calls.append(asyncio.create_task(kind(user_id, feature_id)))  # type: ignore[operator]
-        if len(calls) <= 2:  # More may have to wait for these inside the server.
-            await wait_until(lambda before=before: relay.request_bytes > before)  # type: ignore[misc]
-    await asyncio.sleep(0.3)
+    """Make calls that wait for the store, over one connection, and return when all have reached the server."""
+
+    def reads() -> int:
+        found = re.search(rb"cmdstat_hgetall:calls=(\d+)", redis.command("INFO", "commandstats"))
+        return int(found[1]) if found else 0
+
+    async def call(kind: Callable[[str, str], Awaitable[object]]) -> object:
+        return await kind(user_id, feature_id)
+
+    expected = reads() + number // 4
+    kinds = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)
+    calls = [asyncio.create_task(call(kinds[index % 4])) for index in range(number)]
+    # The last of them is a ShowUsage, and has asked the store what nothing else asks it.
+    while await asyncio.to_thread(reads) < expected:
+        await asyncio.sleep(0.01)
+    assert not any(call.done() for call in calls)
     return calls
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("number", [2, 300])
+@pytest.mark.parametrize("number", [4, 300])
 async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
     transport: str, tmp_path: Path, redis: RedisServer, number: int
 ) -> None:
@@ -69,7 +76,8 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
             user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
             async with callers(canuse.address, 1) as (client,):
                 assert await is_serving(canuse.address)
-                calls = await calls_under_way(relay, client, user_id, feature_id, number)
+                relay.hold_replies()
+                calls = await calls_under_way(redis, client, user_id, feature_id, number)
                 os.kill(canuse.pid, signal.SIGTERM)
                 while await is_serving(canuse.address):
                     await asyncio.sleep(0.01)
