@@ -186,3 +186,11 @@ def test_erasing_a_user_leaves_the_events_of_others_in_the_same_ledger(
     users = [entry.user_id for entry in store.ledger(other_id).values()]
     assert (users.count(user_id), users.count(other_id)) == (0, 600)
     assert client.show_usage(other_id, feature_id).current.used == 600
+
+
+def test_very_many_changes_of_one_user_at_once_are_all_made(client: Client, stubs: Stubs) -> None:
+    """They raced each other, and some gave up with STORE_UNAVAILABLE although the store was well."""
+    user_id = client.create_user(unique("user")).id
+    request = v1.UpdateUserRequest(user=v1.User(id=user_id, name="a"))
+    calls = [stubs.users.UpdateUser.future(request) for _ in range(100)]
+    assert {call.code() for call in calls} == {grpc.StatusCode.OK}

@@ -14,7 +14,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from canuse import AsyncClient, Client
-from support.load import callers, running, used
+from support.load import callers, running, until, used
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.stores import valkey_pid
@@ -41,6 +41,12 @@ async def is_serving(address: str) -> bool:
         return serving
 
 
+async def status(canuse: Canuse) -> int:
+    """Wait for a server that was asked to end, and return its exit status."""
+    assert canuse.process is not None
+    return await asyncio.to_thread(canuse.process.wait, PATIENCE_SECONDS)
+
+
 async def calls_under_way(
     redis: RedisServer, client: AsyncClient, user_id: str, feature_id: str, number: int
 ) -> list["asyncio.Task[object]"]:
@@ -57,8 +63,7 @@ async def calls_under_way(
     kinds = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)
     calls = [asyncio.create_task(call(kinds[index % 4])) for index in range(number)]
     # The last of them is a ShowUsage, and has asked the store what nothing else asks it.
-    while await asyncio.to_thread(reads) < expected:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(until, lambda: reads() >= expected)
     assert not any(call.done() for call in calls)
     return calls
 
@@ -79,12 +84,13 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
                 relay.hold_replies()
                 calls = await calls_under_way(redis, client, user_id, feature_id, number)
                 os.kill(canuse.pid, signal.SIGTERM)
-                while await is_serving(canuse.address):
-                    await asyncio.sleep(0.01)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    while await is_serving(canuse.address):
+                        await asyncio.sleep(0.01)
                 relay.release()
                 results = await asyncio.gather(*calls, return_exceptions=True)
             assert [result for result in results if isinstance(result, BaseException)] == []
-            assert await asyncio.to_thread(canuse.stop) == 0
+            assert await status(canuse) == 0
             assert not await is_serving(canuse.address)
         finally:
             await asyncio.to_thread(canuse.stop)
@@ -104,7 +110,7 @@ async def test_a_server_that_nobody_calls_ends_at_once_with_callers_still_connec
             for client in clients:
                 assert [feature async for feature in client.list_features()] == []
             os.kill(embedded.pid, number)
-            assert await asyncio.to_thread(embedded.stop) == 0
+            assert await status(embedded) == 0
         assert "Traceback" not in embedded.log
 
 

@@ -1,7 +1,6 @@
 """A store that refuses to work: callers are told that it is unavailable and that nothing was written, and no more."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pytest
 from redis import Redis
 
 from canuse import Client, StoreUnavailable, v1
-from support.load import running, used
+from support.load import running, until, used
 from support.processes import Canuse, RedisServer, free_port
 from support.tools import REDIS_SERVER
 from support.world import package, subscriber, unique
@@ -64,7 +63,7 @@ class Stage:
 
     def do(self, *words: str) -> object:
         """Tell Redis to do something, as one who may."""
-        return self.admin.execute_command(*words)
+        return self.admin.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def set(self, name: str, value: str) -> None:
         """Change a setting of Redis."""
@@ -129,8 +128,7 @@ def busy(stage: Stage) -> Iterator[None]:
     stage.set("busy-reply-threshold", "10")
     endless = threading.Thread(target=stage.redis.command, args=("EVAL", "while true do end", "0"))
     endless.start()
-    while stage.refusal_of("GET", "x") != "BUSY":
-        time.sleep(0.01)
+    until(lambda: stage.refusal_of("GET", "x") == "BUSY")
     try:
         yield
     finally:
@@ -156,8 +154,7 @@ def unable_to_save(stage: Stage) -> Iterator[None]:
 
 def save(stage: Stage, result: str) -> None:
     stage.do("BGSAVE")
-    while stage.admin.info("persistence")["rdb_bgsave_in_progress"]:
-        time.sleep(0.01)
+    until(lambda: not stage.admin.info("persistence")["rdb_bgsave_in_progress"])
     assert stage.admin.info("persistence")["rdb_last_bgsave_status"] == result
 
 
@@ -252,7 +249,7 @@ def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_wr
     with Client(stage.servers[transport].address, timeout_seconds=20) as client:
         on = subject(client)
         before = stage.do("DEBUG", "DIGEST")
-        most = stage.admin.config_get("maxclients")["maxclients"]
+        most = str(stage.admin.config_get("maxclients")["maxclients"])
         try:
             stage.set("maxclients", "1")
             stage.do("CLIENT", "KILL", "TYPE", "normal")
@@ -271,8 +268,7 @@ def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: S
     stage.do("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", "0")
     # Data in the form of an RDB file is loaded with more breaks in which Redis answers.
     stage.do("BGREWRITEAOF")
-    while stage.admin.info("persistence")["aof_rewrite_in_progress"]:
-        time.sleep(0.01)
+    until(lambda: not stage.admin.info("persistence")["aof_rewrite_in_progress"])
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server.address, timeout_seconds=20)) for server in stage.servers.values()]
         on = subject(clients[0])
@@ -282,8 +278,7 @@ def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: S
         starting = threading.Thread(target=redis.start)
         starting.start()
         try:
-            while not loading(redis):
-                time.sleep(0.01)
+            until(lambda: loading(redis))
             for client in clients:
                 for name, call in (WRITES | READS).items():
                     assert_refused(name, call, client, on, redis.port)

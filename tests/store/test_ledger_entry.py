@@ -58,7 +58,7 @@ def test_an_entry_has_all_that_was_sent_and_all_that_came_of_it(database: Databa
 
 
 @given(st.integers(0, MAX_AMOUNT), st.data())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_amounts_in_the_ledger_are_exact(shared_database: Database, before: int, data: st.DataObject) -> None:
     after = data.draw(st.integers(0, MAX_AMOUNT) | st.integers(max(0, before - 3), min(MAX_AMOUNT, before + 3)))
     shared_database.redis.delete(KEYS.ledger(bucket_of("124")))

@@ -143,7 +143,7 @@ def spans(draw: st.DrawFn) -> list[Span]:
     st.lists(st.integers(1, 120), max_size=6),
     st.integers(0, 60),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     shared_store: Store,
     shared_database: Database,

@@ -21,7 +21,7 @@ from support.strategies import amounts, entitlements, length_ms, ms
 
 USER: Final = "124"
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
-hundreds = settings(max_examples=400, deadline=None)
+hundreds = settings(max_examples=250, deadline=None)
 
 
 @dataclass(frozen=True)

@@ -292,6 +292,15 @@ def test_the_hashes_expire_by_themselves_once_all_their_ids_are_older_than_the_t
     assert HOUR_MS < int(database.redis.pttl(open_key)) <= 2 * HOUR_MS
 
 
+def test_an_event_id_is_kept_for_a_ttl_that_was_raised_since_its_hash_was_opened(database: Database) -> None:
+    database.put_user(FIVE_A_DAY)
+    use(database, "e", NOW)
+    longer = replace(RETENTION, dedupe_ttl_ms=10 * HOUR_MS)
+    database.record(NOW, retention=longer, event_id="later", fingerprint=b"12345678")
+    ttls = [int(database.redis.pttl(key)) for key in KEYS.dedupe("124")]
+    assert 9 * HOUR_MS < max(ttls) <= 10 * HOUR_MS
+
+
 def test_an_event_id_can_look_like_anything_that_is_kept_beside_it(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     for event_id in ("i", "ie", "e", "m", " ", "日本"):
@@ -373,8 +382,8 @@ def test_a_user_who_has_changed_since_is_left_as_they_are(database: Database, ex
 
 
 def test_fields_are_set_and_removed_in_one_step(database: Database) -> None:
-    apply(database, sets=("e:a", "1", "e:b", "2", "s:t", "\x00\xff"))
-    assert apply(database, b"new", meta=b"newer", sets=("e:a", "3"), removals=("e:b", "e:none")) == 1
+    apply(database, sets=("e:a", "1", "e:b", "2", "s:t", "\x00\xff", "e:c", "4"))
+    assert apply(database, b"new", meta=b"newer", sets=("e:a", "3"), removals=("e:b", "e:none", "e:c")) == 1
     assert fields(database) == {b"m": b"newer", b"e:a": b"3", b"s:t": "\x00\xff".encode()}
 
 

@@ -99,6 +99,28 @@ async def test_counts_are_settled_in_the_step_that_changes_the_entitlements(user
     assert await users.past_periods("124", "calls") == []
 
 
+async def test_a_use_that_starts_a_new_period_between_reading_a_user_and_changing_them_is_a_conflict(
+    users: Users, database: Database
+) -> None:
+    daily = replace(MONTHLY, reset_period=ResetPeriod.DAY, period=Period(NOW, NOW + DAY), valid_until_ms=None)
+    await users.apply(UserChange("124", b"", META, entitlements={"calls": daily}))
+    database.record(NOW, feature_id="calls", delta=3)
+    read = await users.read("124")
+    assert read is not None
+    database.record(NOW + DAY, feature_id="calls", delta=4)
+    change = UserChange(
+        "124",
+        read.raw_meta,
+        META._replace(revision=2),
+        entitlements={"calls": replace(daily, limit=5)},
+        counters=read.counters,
+        settlements=[Settlement("calls", NOW, DAY, MAX_AMOUNT, NOW)],
+    )
+    with pytest.raises(ConflictError):
+        await users.apply(change)
+    assert database.counter() == (4, NOW + DAY)
+
+
 async def test_a_user_with_three_features_stays_small(users: Users, database: Database) -> None:
     await users.apply(
         UserChange("124", b"", META, subscriptions=(SUBSCRIPTION,), entitlements=dict.fromkeys(FEATURES, MONTHLY))
@@ -140,3 +162,20 @@ async def test_whoever_is_erased_is_gone_from_the_list(users: Users) -> None:
     assert await users.read("124") is None
     assert await users.page((0, ""), 10) == []
     await users.apply(UserChange("124", b"", META))
+
+
+async def test_a_first_use_recorded_while_the_entitlement_changes_is_not_left_behind(
+    users: Users, database: Database
+) -> None:
+    """The count that came in between belonged to no period that was known; it was lost, and the budget given twice."""
+    await users.apply(UserChange("124", b"", META, entitlements={"calls": MONTHLY}))
+    state = await users.read("124")
+    assert state is not None
+    database.record(NOW, feature_id="calls", delta=3)
+    later = replace(MONTHLY, period=Period(NOW + DAY, NOW + 31 * DAY))
+    change = UserChange("124", META.pack(), META._replace(revision=2), entitlements={"calls": later})
+    with pytest.raises(ConflictError):
+        await users.apply(replace(change, counters=state.counters))
+    again = await users.read("124")
+    assert again is not None
+    await users.apply(replace(change, counters=again.counters))

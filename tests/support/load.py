@@ -114,8 +114,16 @@ class Events:
         await asyncio.gather(*(work(clients[number % len(clients)]) for number in range(workers)))
 
 
-async def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what has to become true."""
+def until(condition: Callable[[], object]) -> None:
+    """Wait in a thread for what has to become true."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+async def wait_until(condition: Callable[[], object]) -> None:
+    """Wait on the event loop for what has to become true."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

@@ -84,6 +84,6 @@ def test_environments_share_no_key() -> None:
 
 
 def test_versions_of_packages_share_no_field() -> None:
-    packages = [("p", 1), ("p", 11), ("1:p", 1), ("1:p", 11), (":p", 1), ("1", 1), ("", 1)]
+    packages = [("p", 1), ("p", 11), ("1p", 1), ("1:p", 1), ("1:p", 11), (":p", 1), ("1", 1), ("", 1)]
     for one, other in combinations(packages, 2):
         assert KEYS.package_version(*one) != KEYS.package_version(*other)

@@ -107,3 +107,40 @@ def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go
     assert settlement.period_start_ms == period.start_ms
     assert settlement.length_ms == (0 if period.end_ms is None else period.end_ms - period.start_ms)
     assert settlement.budget == before.limit
+
+
+def step_by_step(changes: dict[int, Entitlement], now_ms: int) -> list[Settlement]:
+    """Return the settlements of `f`, which was MONTHLY and has been changed at some moments since."""
+
+    def at(moment_ms: int) -> dict[str, Entitlement]:
+        return {"f": changes[moment_ms]}
+
+    new = {"f": changes[max(changes)]}
+    return settle({"f": replace(MONTHLY, valid_until_ms=min(changes))}, at, new, ["f"], now_ms)
+
+
+def test_what_took_effect_in_between_moves_a_count_at_its_moment_though_nobody_looked() -> None:
+    higher = replace(DAILY, limit=9, period=Period(NOW - DAY, NOW), valid_until_ms=NOW)
+    later = replace(MONTHLY, limit=20, period=Period(NOW - DAY, NOW + 27 * DAY), valid_until_ms=NOW + 27 * DAY)
+    assert step_by_step({NOW - DAY // 2: higher, NOW: later}, NOW + 20 * DAY) == [
+        Settlement("f", MONTH.start_ms, 28 * DAY, 5, NOW - DAY),
+        # At NOW the day in which it went on is over.
+        Settlement("f", NOW, DAY, 9, NOW - DAY),
+    ]
+
+
+def test_a_count_that_is_over_is_not_followed_any_further() -> None:
+    assert MONTH.end_ms is not None
+    months = {
+        MONTH.end_ms + 31 * DAY * number: replace(
+            MONTHLY,
+            period=Period(MONTH.end_ms + 31 * DAY * number, MONTH.end_ms + 31 * DAY * (number + 1)),
+            valid_until_ms=MONTH.end_ms + 31 * DAY * (number + 1),
+        )
+        for number in range(9)
+    }
+    assert step_by_step(months, MONTH.end_ms + 270 * DAY) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, None)]
+
+
+def test_what_is_not_counted_is_not_settled() -> None:
+    assert settle({"f": MONTHLY}, lambda _: {}, {}, [], NOW + 400 * DAY) == []

@@ -5,6 +5,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
@@ -17,7 +18,7 @@ from canuse_server.store.layout import Meta
 from canuse_server.store.users import UserChange, UserState
 
 ATTEMPTS: Final = 50
-"""How often a change is tried while others change the same user."""
+"""How often a change is tried while other servers change the same user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,11 @@ async def change_user(world: World, user_id: str, edit: Callable[[UserState], Aw
     Raises:
         ApiError: there is no such user, or what `edit` raises.
     """
+    async with world.user_locks.setdefault(user_id, asyncio.Lock()):
+        return await _change_user(world, user_id, edit)
+
+
+async def _change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
     for attempt in range(ATTEMPTS):
         state = await world.users.read(user_id)
         if state is None:
@@ -118,6 +124,7 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
     listed = {entry.feature_id for package in packages for entry in package.features}
     types = {feature_id: world.cache.features[feature_id].type for feature_id in listed}
 
+    @cache
     def at(moment_ms: int) -> Mapping[str, Entitlement]:
         return resolve(state.subscriptions, world.cache.packages, types, moment_ms)
 

@@ -1,6 +1,8 @@
 """One environment as the servicers see it: its part of the store and what is set for it."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from weakref import WeakValueDictionary
 
 from canuse_server.store.catalog import CatalogStore
 from canuse_server.store.catalog_cache import CatalogCache
@@ -23,6 +25,8 @@ class World:
     ledger: Ledger
     retention: Retention
     default_package: str
+    user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
+    """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
 
     @classmethod
     def of(cls, store: Store, environment: str, retention: Retention, default_package: str) -> "World":

@@ -31,8 +31,9 @@ class Entitlement:
         return self.period
 
     def past_period(self, start_ms: int) -> Period:
-        """Return the period of fixed length that started at a moment; it may be before the entitlement was made."""
-        return Period(start_ms, start_ms + FIXED_LENGTH_MS[self.reset_period])
+        """Return the past period that started at a moment; that may be before the entitlement was made."""
+        length_ms = FIXED_LENGTH_MS.get(self.reset_period)
+        return Period(start_ms, self.period.start_ms if length_ms is None else start_ms + length_ms)
 
 
 @dataclass(frozen=True, slots=True)

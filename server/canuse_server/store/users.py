@@ -35,8 +35,8 @@ class UserState:
 class UserChange:
     """What to replace of a user.
 
-    `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read; of the
-    features that `settlements` are about each has to be in the same period still.
+    `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read: of
+    each feature that the change is about the count has to be in the same period still, or still not be there.
     """
 
     user_id: str
@@ -95,9 +95,10 @@ class Users:
             sets += (f"s:{subscription.token}", layout.pack_subscription(subscription))
         removals = [f"e:{feature_id}" for feature_id in change.removed_entitlements]
         settlements = list(change.settlements)
+        touched = (*(item.feature_id for item in settlements), *change.entitlements, *change.removed_entitlements)
         counters = [
             argument
-            for feature_id in dict.fromkeys(settlement.feature_id for settlement in settlements)
+            for feature_id in dict.fromkeys(touched)
             for argument in (feature_id, _start(change.counters.get(feature_id)))
         ]
         applied = await self._store.run(

@@ -5,6 +5,7 @@ answers it: rare things have one implementation.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, cast
@@ -24,6 +25,8 @@ BATCH: Final = 64
 """How many calls are taken at a time at most."""
 WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
+PAUSE_SECONDS: Final = 0.5
+"""How long a lane does not ask a store that did not answer in time."""
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 
 
@@ -56,6 +59,7 @@ class Lane(threading.Thread):
         self._hand_over = hand_over
         self._serving = threading.Lock()
         self._draining = False
+        self._paused_until = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
@@ -103,10 +107,13 @@ class Lane(threading.Thread):
         """Send the commands of all calls in one write and answer each call by its reply."""
         connection = self._connection
         try:
+            if time.monotonic() < self._paused_until:
+                raise StoreUnavailableError("the store did not answer in time a moment ago")
             if connection.is_stale():
                 connection.close()
             connection.connect()
         except StoreUnavailableError as error:
+            self._pause_after(error.__cause__)
             for call in calls:
                 self._fail(call.id, faulty(call.method.path, error))
             return
@@ -120,7 +127,13 @@ class Lane(threading.Thread):
                 self._conclude(call, reply, now)
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
             connection.close()
+            self._pause_after(error)
             self._lose(calls[answered:], error)
+
+    def _pause_after(self, error: BaseException | None) -> None:
+        """After a time-out answer at once for a while: else calls that wait here would wait one after the other."""
+        if isinstance(error, TimeoutError):
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
 
     def _send(self, calls: list[_Call]) -> object:
         """Send the commands; return the time for the checks among them, or the store's error instead of it."""

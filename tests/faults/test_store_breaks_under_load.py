@@ -1,0 +1,116 @@
+"""While the way to the store breaks again and again every answer is right, and every error is the truth."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import grpc
+import pytest
+
+from canuse import v1
+from canuse.errors import from_rpc_error
+from support.load import PATIENCE_SECONDS
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.storm import Storm, people, stubs
+from support.world import unique
+
+WORKERS = 60
+FAULTS = ("cut", "replies", "requests", "cut", "forget", "replies", "forget", "cut") * 2
+
+
+class BrokenStorm(Storm):
+    """Calls that may fail because the store is away, and for no other reason."""
+
+    async def call_until_it_counts(self) -> None:
+        """Record an event until it is acknowledged: with its event id it counts once."""
+        person, event_id = self.pick()[0], unique("event")
+        request = v1.CreateUsageEventRequest(user_id=person.user_id, feature_id=person.feature_id, event_id=event_id)
+        for _ in range(1000):
+            try:
+                answer = await self.pick()[1].CreateUsageEvent(request, timeout=PATIENCE_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                await self._failed(error)
+            else:
+                person.check(answer.consumption)
+                assert answer.event_id == event_id
+                person.counted += 1
+                return
+        raise AssertionError(f"{event_id} was never acknowledged")
+
+    async def call_once(self) -> None:
+        """Make a call: if it fails it has not counted, unless the error says that nobody knows."""
+        person, stub = self.pick()
+        request = v1.UseFeatureRequest(user_id=person.user_id, feature_id=person.feature_id)
+        try:
+            answer = await stub.UseFeature(request, timeout=PATIENCE_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            person.maybe_counted += await self._failed(error) == "OUTCOME_UNKNOWN"
+        else:
+            person.check(answer.consumption)
+            person.counted += 1
+
+    async def check_once(self) -> None:
+        """Make a check: it does not write, so that nothing about it is unknown."""
+        person, stub = self.pick()
+        request = v1.CanUseRequest(user_id=person.user_id, feature_id=person.feature_id)
+        try:
+            person.check((await stub.CanUse(request, timeout=PATIENCE_SECONDS)).consumption)
+        except grpc.aio.AioRpcError as error:
+            if await self._failed(error) != "STORE_UNAVAILABLE":
+                raise
+
+    async def _failed(self, error: grpc.aio.AioRpcError) -> str:
+        """Note a failure, wait a little, and return its reason; raise it if it is not about the store."""
+        reason = from_rpc_error(error).reason
+        if error.code() != grpc.StatusCode.UNAVAILABLE or reason not in ("STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"):
+            raise error
+        self.outcomes[reason] += 1
+        await asyncio.sleep(0.01)
+        return reason
+
+    async def run(self, until: asyncio.Event) -> None:
+        """Keep calling from one worker."""
+        while not until.is_set():
+            await self.chance.choice((self.call_until_it_counts, self.call_once, self.check_once))()
+
+
+async def break_it(fault: str, relay: Relay, redis: RedisServer) -> None:
+    """Do one thing to the way to the store: break it, hold it up for longer than a call waits, or lose the scripts."""
+    if fault == "forget":
+        await asyncio.to_thread(redis.command, "SCRIPT", "FLUSH")
+        return
+    if fault != "cut":
+        if fault == "replies":
+            relay.hold_replies()
+        else:
+            relay.hold_requests()
+        await asyncio.sleep(0.7)
+        relay.release()
+    relay.cut()
+
+
+@pytest.mark.redis
+async def test_every_answer_is_right_and_every_count_exact_while_connections_to_the_store_break(
+    transport: str, tmp_path: Path, redis: RedisServer
+) -> None:
+    chance = random.Random(5)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "0.5"}
+    async with Relay.to(redis.port) as relay:
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
+        await asyncio.to_thread(canuse.start)
+        try:
+            async with stubs(canuse.address) as opened:
+                storm = BrokenStorm(chance, opened, await people(canuse.address))
+                done = asyncio.Event()
+                workers = [asyncio.create_task(storm.run(done)) for _ in range(WORKERS)]
+                for fault in FAULTS:
+                    await asyncio.sleep(chance.uniform(0.05, 0.15))
+                    await break_it(fault, relay, redis)
+                done.set()
+                await asyncio.gather(*workers)
+            assert storm.outcomes["OUTCOME_UNKNOWN"]
+            await asyncio.to_thread(storm.check_counts, canuse.address)
+        finally:
+            await asyncio.to_thread(canuse.stop)
+    assert "no known reason" not in canuse.log

@@ -1,0 +1,84 @@
+"""Calls of all kinds from many callers, each for one of many users whose answers can be told apart."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import grpc
+
+from canuse import AsyncClient, Client, v1
+from support.load import OWN_CONNECTION, PATIENCE_SECONDS, plan, subscribers, used
+from support.world import consumable
+
+if TYPE_CHECKING:
+    from canuse.v1.entitlement_service_pb2_grpc import EntitlementServiceAsyncStub
+
+USERS: Final = 40
+FIRST_LIMIT: Final = 1000
+CONNECTIONS: Final = 4
+
+
+@dataclass
+class Person:
+    """A user whose limit nobody else has, and what their calls came to."""
+
+    user_id: str
+    feature_id: str
+    limit: int
+    counted: int = 0
+    maybe_counted: int = 0
+
+    def check(self, consumption: v1.Consumption) -> None:
+        """Make sure that an answer is about this user."""
+        assert consumption.budget == self.limit
+
+
+async def people(address: str) -> list[Person]:
+    """Create users who differ by their limits."""
+    limits = range(FIRST_LIMIT, FIRST_LIMIT + USERS)
+    feature_id, package_ids = await asyncio.to_thread(_plans, address, limits)
+    async with AsyncClient(address, timeout_seconds=PATIENCE_SECONDS) as client:
+        user_ids = await subscribers(client, package_ids)
+    return [Person(user_id, feature_id, limit) for user_id, limit in zip(user_ids, limits, strict=True)]
+
+
+def _plans(address: str, limits: Iterable[int]) -> tuple[str, list[str]]:
+    with Client(address) as client:
+        feature_id = consumable(client)
+        return feature_id, [plan(client, feature_id, limit) for limit in limits]
+
+
+@asynccontextmanager
+async def stubs(address: str) -> AsyncIterator[list["EntitlementServiceAsyncStub"]]:
+    """Open stubs that each have a connection of their own."""
+    channels = [grpc.aio.insecure_channel(address, OWN_CONNECTION) for _ in range(CONNECTIONS)]
+    try:
+        yield [v1.EntitlementServiceStub(channel) for channel in channels]
+    finally:
+        for channel in channels:
+            await channel.close()
+
+
+@dataclass
+class Storm:
+    """Who calls whom for whom, by chance, and how often what came of it."""
+
+    chance: random.Random
+    stubs: Sequence["EntitlementServiceAsyncStub"]
+    people: Sequence[Person]
+    outcomes: Counter[str] = field(default_factory=Counter)
+
+    def pick(self) -> "tuple[Person, EntitlementServiceAsyncStub]":
+        """Choose a user and a connection."""
+        return self.chance.choice(self.people), self.chance.choice(self.stubs)
+
+    def check_counts(self, address: str) -> None:
+        """Make sure that all that was acknowledged was counted, and nothing that is known not to have happened."""
+        with Client(address) as client:
+            for person in self.people:
+                count = used(client, person.user_id, person.feature_id)
+                assert person.counted <= count <= person.counted + person.maybe_counted
