@@ -69,10 +69,12 @@ async def calls_under_way(
 
 
 @pytest.mark.redis
-@pytest.mark.parametrize("number", [4, 300])
+@pytest.mark.parametrize("many", [False, True])
 async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
-    transport: str, tmp_path: Path, redis: RedisServer, number: int
+    transport: str, tmp_path: Path, redis: RedisServer, many: bool
 ) -> None:
+    # With hundreds under way on one channel grpcio itself now and then ends one as CANCELLED, also with a bare server.
+    number = (300 if transport == "native" else 60) if many else 4
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "20"}
     async with Relay.to(redis.port) as relay:
         canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)

@@ -45,7 +45,8 @@ class BrokenStorm(Storm):
         try:
             answer = await stub.UseFeature(request, timeout=PATIENCE_SECONDS)
         except grpc.aio.AioRpcError as error:
-            person.maybe_counted += await self._failed(error) == "OUTCOME_UNKNOWN"
+            reason = await self._failed(error)
+            person.maybe_counted += reason == "OUTCOME_UNKNOWN"
         else:
             person.check(answer.consumption)
             person.counted += 1

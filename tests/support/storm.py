@@ -81,4 +81,4 @@ class Storm:
         with Client(address) as client:
             for person in self.people:
                 count = used(client, person.user_id, person.feature_id)
-                assert person.counted <= count <= person.counted + person.maybe_counted
+                assert person.counted <= count <= person.counted + person.maybe_counted, person

@@ -32,7 +32,6 @@ class SubscriptionServicer:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
         packages = [await published_package(world, package_id) for package_id in request.package_ids]
-        await world.cache.load_packages((package.id, package.version) for package in packages)
         made: list[Subscription] = []
 
         async def edit(state: UserState) -> Edit:
@@ -43,7 +42,7 @@ class SubscriptionServicer:
                 token = new_token((*state.subscriptions, *made))
                 source = {"token": token, "package_id": package.id, "package_version": package.version}
                 made.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
-            _refuse_two_bases(world, state, made)
+            await _refuse_two_bases(world, state, made)
             return Edit(tuple(made))
 
         state = await change_user(world, request.user_id, edit)
@@ -128,18 +127,17 @@ async def _change(
     world: World, field: str, subscription_id: str, change: Callable[[Subscription, int], Subscription]
 ) -> pb.Subscription:
     user_id, token = _parse_id(field, subscription_id)
-    state = await world.users.read(user_id)
-    if state is None:
+    if await world.users.read(user_id) is None:
         raise subscription_not_found(subscription_id)
-    await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
     made: list[Subscription] = []
 
     async def edit(state: UserState) -> Edit:
         old = _find(state, token)
         if old is None:
             raise subscription_not_found(subscription_id)
+        await world.cache.load_packages([(old.package_id, old.package_version)])
         made[:] = [change(old, state.now_ms)]
-        _refuse_two_bases(world, state, made)
+        await _refuse_two_bases(world, state, made)
         return Edit(tuple(made))
 
     state = await change_user(world, user_id, edit)
@@ -160,8 +158,10 @@ def _with_status(subscription: Subscription, status: SubscriptionStatus, now_ms:
     return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
 
 
-def _refuse_two_bases(world: World, state: UserState, changed: list[Subscription]) -> None:
+async def _refuse_two_bases(world: World, state: UserState, changed: list[Subscription]) -> None:
     merged = {item.token: item for item in (*state.subscriptions, *changed)}
+    # Another server may have made some of them.
+    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
     if has_two_bases(merged.values(), world.cache.packages, state.now_ms):
         text = "the user would have two base packages at a time; end the other subscription first"
         raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})

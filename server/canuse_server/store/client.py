@@ -6,11 +6,14 @@ from redis.asyncio import Redis
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.lua import ALL, Script
 from canuse_server.store.replies import NoScriptError, check, pack
 from canuse_server.store.usage import Trip
 
 TIME: Final = pack(("TIME",))
+ATTEMPTS: Final = 5
+"""How often a script that the store has forgotten is loaded for one call."""
 
 
 def time_ms(reply: object) -> int:
@@ -82,13 +85,15 @@ class Store:
         return (await self.call())[1]
 
     async def _write(self, command: tuple[str | bytes, ...], script: Script) -> object:
-        packed = pack(command)
-        try:
-            return check((await self._connection.execute(packed, 1, writes=True))[0])
-        except NoScriptError:
-            # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
-            await self._load(script)
-            return check((await self._connection.execute(packed, 1, writes=True))[0])
+        packed, load = pack(command), b""
+        for _ in range(ATTEMPTS):
+            replies = await self._connection.execute(load + packed, 2 if load else 1, writes=True)
+            try:
+                return check(replies[-1])
+            except NoScriptError:
+                # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
+                load = pack(("SCRIPT", "LOAD", script.source))
+        raise StoreUnavailableError("the store forgot the script again and again")
 
     async def _load(self, script: Script) -> None:
         packed = pack(("SCRIPT", "LOAD", script.source))

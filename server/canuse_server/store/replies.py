@@ -26,6 +26,14 @@ REFUSALS: Final = frozenset(
 """First words of errors with which a server refuses before it has written anything."""
 
 
+REFUSAL_PHRASES: Final = (
+    # What a full server says to a new connection,
+    "max number of clients",
+    # and one that wants a password to a command of more than ten words.
+    "unauthenticated",
+)
+
+
 class NoScriptError(StoreError):
     """The server does not know the script: load it and repeat, since nothing was run."""
 
@@ -50,7 +58,6 @@ def check(reply: object) -> object:
     word = text.partition(" ")[0]
     if word == "NOSCRIPT":
         raise NoScriptError(text)
-    # A full server answers a new connection with "ERR max number of clients reached".
-    if word in REFUSALS or "max number of clients" in text:
+    if word in REFUSALS or any(phrase in text for phrase in REFUSAL_PHRASES):
         raise StoreUnavailableError(text)
     raise StoreError(text)

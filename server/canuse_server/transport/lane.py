@@ -57,33 +57,37 @@ class Lane(threading.Thread):
         self._world = world
         self._connection = connection
         self._hand_over = hand_over
-        self._serving = threading.Lock()
+        self.drained = threading.Event()
         self._draining = False
         self._paused_until = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
-        while (events := self._front.recv_batch_details(BATCH, WAKE_MS)) is not None:
-            with self._serving:
-                self._serve(
-                    [
-                        (call_id, self._methods[method_id], payload, details[2] if details else None)
-                        for kind, call_id, method_id, payload, _, details in events
-                        if kind == EVENT_CALL and payload is not None
-                    ]
-                )
+        while True:
+            draining = self._draining
+            events = self._front.recv_batch_details(BATCH, WAKE_MS)
+            if events is None:
+                break
+            self._serve(
+                [
+                    (call_id, self._methods[method_id], payload, details[2] if details else None)
+                    for kind, call_id, method_id, payload, _, details in events
+                    if kind == EVENT_CALL and payload is not None
+                ]
+            )
+            # Less than a full batch: all that had come before the lane was asked to end has been taken and answered.
+            if draining and len(events) < BATCH:
+                self.drained.set()
         self._connection.close()
 
     def drain(self) -> None:
-        """Take no more calls, and return when those that were taken are answered."""
+        """Answer the calls that have come by now, then refuse all others. `drained` is set in between."""
         self._draining = True
-        with self._serving:
-            return
 
     def _serve(self, events: list[tuple[int, HotMethod, bytes, float | None]]) -> None:
         calls: list[_Call] = []
         for call_id, method, payload, seconds_left in events:
-            if self._draining:
+            if self.drained.is_set():
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())

@@ -74,7 +74,9 @@ class NativeTransport:
     async def drain(self, grace_seconds: float) -> None:
         """Take no more hot calls, and answer those that are here."""
         for lane in self._lanes:
-            await asyncio.to_thread(lane.drain)
+            lane.drain()
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.drained.wait, grace_seconds)
         if waiting := [asyncio.wrap_future(future) for future in self._handed_over]:
             await asyncio.wait(waiting, timeout=grace_seconds)
 
