@@ -10,7 +10,7 @@ import pytest
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.replies import pack
 from support.load import wait_until
 from support.processes import RedisServer, free_port
@@ -105,10 +105,10 @@ async def test_a_connection_that_breaks_fails_everyone_on_it_and_the_next_call_c
         await sent(relay, *reads, *writes)
         relay.cut()
         for read in reads:
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(StoreUnavailableError, match="broke"):
                 await read
         for write in writes:
-            with pytest.raises(OutcomeUnknownError):
+            with pytest.raises(OutcomeUnknownError, match="broke"):
                 await write
         relay.release()
         assert await echo(connection, "again", writes=True) == "again"
@@ -224,4 +224,5 @@ async def test_nobody_waits_for_ever_when_canuse_stops(relay: Relay) -> None:
         await sent(relay, *calls)
         connection.close()
         results = await asyncio.gather(*calls, return_exceptions=True)
-        assert all(isinstance(result, StoreError) for result in results)
+        assert [str(result) for result in results] == ["canuse is stopping"] * 3
+        assert all(isinstance(result, StoreUnavailableError) for result in results)

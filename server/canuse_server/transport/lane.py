@@ -25,6 +25,8 @@ BATCH: Final = 64
 """How many calls are taken at a time at most."""
 WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
+DRAIN_SECONDS: Final = 1.0
+"""How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
 PAUSE_SECONDS: Final = 0.5
 """How long a lane does not ask a store that did not answer in time."""
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
@@ -59,12 +61,13 @@ class Lane(threading.Thread):
         self._hand_over = hand_over
         self.drained = threading.Event()
         self._draining = False
+        self._drain_until = 0.0
         self._paused_until = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
         while True:
-            draining = self._draining
+            draining, drain_until = self._draining, self._drain_until
             events = self._front.recv_batch_details(BATCH, WAKE_MS)
             if events is None:
                 break
@@ -75,13 +78,15 @@ class Lane(threading.Thread):
                     if kind == EVENT_CALL and payload is not None
                 ]
             )
-            # Less than a full batch: all that had come before the lane was asked to end has been taken and answered.
-            if draining and len(events) < BATCH:
+            # All that had come before the lane was asked to end has been answered when no more comes for a while; under
+            # a steady load, when it has had time enough.
+            if draining and (not events or time.monotonic() > drain_until):
                 self.drained.set()
         self._connection.close()
 
     def drain(self) -> None:
         """Answer the calls that have come by now, then refuse all others. `drained` is set in between."""
+        self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
     def _serve(self, events: list[tuple[int, HotMethod, bytes, float | None]]) -> None:
