@@ -7,8 +7,10 @@ With `--check` nothing is written: it fails if what is committed is not what the
 
 import argparse
 import filecmp
+import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -22,6 +24,8 @@ OUTPUT = ROOT / "client"
 def generate(destination: Path) -> None:
     """Write the generated modules below `destination`."""
     sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+    # protoc looks for the plugins of mypy-protobuf on the path, where they are not unless the environment is active.
+    os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     outputs = [f"--{kind}_out={destination}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     if protoc.main(["protoc", f"-I{PROTOS}", f"-I{Path(protoc.__file__).parent / '_proto'}", *outputs, *sources]):
         sys.exit("protoc failed")

@@ -108,13 +108,12 @@ async def test_a_killed_valkey_is_brought_back_under_load_and_nothing_is_lost_or
 ) -> None:
     with running(Canuse(tmp_path, "--transport", transport, env={"CANUSE_FSYNC": "always"})) as canuse:
         events = events_of_somebody(canuse)
-        for _ in range(2):
-            killed = valkey_pid(canuse)
-            async with load(canuse, events):
-                os.kill(killed, signal.SIGKILL)
-                before = len(events.acknowledged)
-                await wait_until(lambda before=before: len(events.acknowledged) >= before + ENOUGH)  # type: ignore[misc]
-            assert valkey_pid(canuse) != killed
+        killed = valkey_pid(canuse)
+        async with load(canuse, events):
+            os.kill(killed, signal.SIGKILL)
+            before = len(events.acknowledged)
+            await wait_until(lambda: len(events.acknowledged) >= before + ENOUGH)
+        assert valkey_pid(canuse) != killed
         await send_the_rest(canuse, events)
         assert count(canuse, events) == len(events.acknowledged)
     assert "no known reason" not in canuse.log
@@ -137,12 +136,11 @@ async def test_the_valkey_of_a_killed_server_ends_and_a_new_start_has_every_ackn
 async def test_a_server_that_is_killed_and_started_again_at_once_has_every_acknowledged_event(tmp_path: Path) -> None:
     with running(Canuse(tmp_path)) as canuse:
         events = events_of_somebody(canuse)
-        for _ in range(2):
-            async with callers(canuse.address, 1) as (client,):
-                assert await events.send(client, unique("event"))
-            canuse.kill()
-            await asyncio.to_thread(canuse.start)
-        assert count(canuse, events) == 2
+        async with callers(canuse.address, 1) as (client,):
+            assert await events.send(client, unique("event"))
+        canuse.kill()
+        await asyncio.to_thread(canuse.start)
+        assert count(canuse, events) == 1
 
 
 def listens(path: str) -> bool:

@@ -103,17 +103,17 @@ def somebody(address: str) -> tuple[str, str]:
         return subscriber(client, None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_server_that_nobody_calls_ends_at_once_with_callers_still_connected(
-    embedded: Canuse, number: signal.Signals
+@pytest.mark.parametrize(("transport", "number"), [("native", signal.SIGTERM), ("grpcio", signal.SIGINT)])
+async def test_a_server_that_nobody_calls_ends_while_callers_are_still_connected(
+    transport: str, number: signal.Signals, tmp_path: Path
 ) -> None:
-    with running(embedded):
-        async with callers(embedded.address, 2) as clients:
+    with running(Canuse(tmp_path, "--transport", transport)) as canuse:
+        async with callers(canuse.address, 2) as clients:
             for client in clients:
                 assert [feature async for feature in client.list_features()] == []
-            os.kill(embedded.pid, number)
-            assert await status(embedded) == 0
-        assert "Traceback" not in embedded.log
+            os.kill(canuse.pid, number)
+            assert await status(canuse) == 0
+        assert "Traceback" not in canuse.log
 
 
 def refused(folder: Path, *options: str, env: dict[str, str]) -> str:

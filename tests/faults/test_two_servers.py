@@ -9,7 +9,7 @@ import pytest
 from canuse import AsyncClient, Client, v1
 from support.load import callers, in_groups, plan, running, used, wait_until
 from support.processes import Canuse, RedisServer
-from support.world import consumable, package, subscriber, unique
+from support.world import consumable, subscriber, unique
 
 pytestmark = pytest.mark.redis
 
@@ -53,6 +53,18 @@ def test_what_is_created_through_one_is_usable_through_the_other_at_once(one: Cl
         user_id, feature_id = subscriber(one, 5)
         assert other.use_feature(user_id, feature_id).access
         assert one.can_use(user_id, feature_id).consumption.used == 1
+
+
+def test_a_feature_created_through_one_is_known_to_the_other_before_any_news_of_it(
+    one: Client, other: Client, redis: RedisServer
+) -> None:
+    user_id = unique("user")
+    one.create_user(user_id)
+    for _ in range(10):
+        assert redis.command("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
+        feature_id = consumable(one)
+        assert other.can_use(user_id, feature_id).reason == v1.REASON_NOT_ENTITLED
+        assert not other.create_usage_event(user_id, feature_id).recorded
 
 
 def test_a_feature_created_through_one_is_at_once_subscribed_to_and_used_through_the_other(
@@ -136,17 +148,19 @@ async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses
     assert used(one, user_id, feature_id) == 4_400
 
 
-async def test_subscriptions_made_through_both_at_once_are_all_there(
+async def test_subscriptions_made_through_both_at_once_both_hold(
     pair: tuple[Canuse, Canuse], one: Client, other: Client
 ) -> None:
-    add_ons = [await asyncio.to_thread(package, one, [], v1.PACKAGE_TYPE_ADD_ON) for _ in range(10)]
-    user_id = unique("user")
-    one.create_user(user_id)
+    feature_id = await asyncio.to_thread(consumable, one)
+    less, more = [await asyncio.to_thread(plan, one, feature_id, limit, v1.PACKAGE_TYPE_ADD_ON) for limit in (60, 80)]
     async with callers(pair[0].address, 1) as (first,), callers(pair[1].address, 1) as (second,):
-        await asyncio.gather(
-            *((first, second)[number % 2].subscribe(user_id, [add_on]) for number, add_on in enumerate(add_ons))
-        )
-    assert {item.package_id for item in other.list_subscriptions(user_id)} == set(add_ons)
+        for _ in range(60):
+            user_id = unique("user")
+            one.create_user(user_id)
+            await asyncio.gather(first.subscribe(user_id, [more]), second.subscribe(user_id, [less]))
+            assert {item.package_id for item in other.list_subscriptions(user_id)} == {less, more}
+            # Neither was worked out from what the user had before the other.
+            assert one.can_use(user_id, feature_id).consumption.budget == 80
 
 
 async def test_a_budget_is_given_out_once_when_both_give_it_out(pair: tuple[Canuse, Canuse], one: Client) -> None:
