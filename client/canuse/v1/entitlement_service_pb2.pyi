@@ -335,6 +335,136 @@ class UseFeatureResponse(_message.Message):
 Global___UseFeatureResponse: _TypeAlias = UseFeatureResponse  # noqa: Y015
 
 @_typing.final
+class Charge(_message.Message):
+    """An amount of one feature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    feature_id: _builtins.str
+    """The feature; it must be consumable."""
+    delta: _builtins.int
+    """The amount, in the feature's units: 1 to 2^53 - 1. Default 1."""
+    def __init__(
+        self,
+        *,
+        feature_id: _builtins.str = ...,
+        delta: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "feature_id", b"feature_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
+    _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delta) -> _WhichOneofReturnType__delta | None: ...
+
+Global___Charge: _TypeAlias = Charge  # noqa: Y015
+
+@_typing.final
+class UseFeaturesRequest(_message.Message):
+    """Asks to use amounts of several features."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    CHARGES_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user who is about to use the features."""
+    event_id: _builtins.str
+    """Idempotency key, as in UseFeatureRequest."""
+    @_builtins.property
+    def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Charge]:
+        """What is about to be used: 1 to 32 charges, each of another feature."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller wants kept with each event: at most 16 pairs, 2 KiB in all."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        charges: _abc.Iterable[Global___Charge] | None = ...,
+        event_id: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "event_id", b"event_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseFeaturesRequest: _TypeAlias = UseFeaturesRequest  # noqa: Y015
+
+@_typing.final
+class UseFeaturesResponse(_message.Message):
+    """Whether all the amounts were given, and recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BLOCKING_FEATURE_ID_FIELD_NUMBER: _builtins.int
+    CONSUMPTIONS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    access: _builtins.bool
+    """Whether the user may go ahead: true exactly when all charges were recorded."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why: of the first charge that was refused, or else of the first charge."""
+    blocking_feature_id: _builtins.str
+    """The feature of the first charge that was refused. Empty: none was."""
+    event_id: _builtins.str
+    """The idempotency key that was sent, or the ledger's id of the first event where none was. Empty for a no without a key."""
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id."""
+    @_builtins.property
+    def consumptions(self) -> _containers.RepeatedCompositeFieldContainer[_consumption_pb2.Consumption]:
+        """The counts after the call, in the order of `charges`; empty ones where there is no entitlement."""
+
+    def __init__(
+        self,
+        *,
+        access: _builtins.bool = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        blocking_feature_id: _builtins.str = ...,
+        consumptions: _abc.Iterable[_consumption_pb2.Consumption] | None = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "blocking_feature_id", b"blocking_feature_id", "consumptions", b"consumptions", "event_id", b"event_id", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UseFeaturesResponse: _TypeAlias = UseFeaturesResponse  # noqa: Y015
+
+@_typing.final
 class ListEntitlementsRequest(_message.Message):
     """Asks for a page of a user's entitlements."""
 
@@ -403,6 +533,7 @@ class Entitlement(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_IDS_FIELD_NUMBER: _builtins.int
+    GRANT_IDS_FIELD_NUMBER: _builtins.int
     feature_id: _builtins.str
     """The feature."""
     access: _builtins.bool
@@ -417,6 +548,10 @@ class Entitlement(_message.Message):
     def subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The subscriptions that list the feature, whether or not they count now."""
 
+    @_builtins.property
+    def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The grants of the feature, in the order in which they are drawn from, whether or not they count now."""
+
     def __init__(
         self,
         *,
@@ -425,10 +560,11 @@ class Entitlement(_message.Message):
         reason: _reason_pb2.Reason.ValueType = ...,
         consumption: _consumption_pb2.Consumption | None = ...,
         subscription_ids: _abc.Iterable[_builtins.str] | None = ...,
+        grant_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "feature_id", b"feature_id", "reason", b"reason", "subscription_ids", b"subscription_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "feature_id", b"feature_id", "grant_ids", b"grant_ids", "reason", b"reason", "subscription_ids", b"subscription_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

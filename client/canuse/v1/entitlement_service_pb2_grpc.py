@@ -52,6 +52,11 @@ class EntitlementServiceStub:
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureResponse.FromString,
                 _registered_method=True)
+        self.UseFeatures = channel.unary_unary(
+                '/canuse.v1.EntitlementService/UseFeatures',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.FromString,
+                _registered_method=True)
         self.ListEntitlements = channel.unary_unary(
                 '/canuse.v1.EntitlementService/ListEntitlements',
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
@@ -88,6 +93,14 @@ class EntitlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UseFeatures(self, request, context):
+        """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
+        recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntitlements(self, request, context):
         """Lists what a user may use, one entry per feature, ordered by feature id.
         """
@@ -112,6 +125,11 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.UseFeature,
                     request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureResponse.SerializeToString,
+            ),
+            'UseFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.UseFeatures,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.SerializeToString,
             ),
             'ListEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntitlements,
@@ -203,6 +221,33 @@ class EntitlementService:
             '/canuse.v1.EntitlementService/UseFeature',
             canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureRequest.SerializeToString,
             canuse_dot_v1_dot_entitlement__service__pb2.UseFeatureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UseFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/UseFeatures',
+            canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,10 @@ class EntitlementServiceStub:
     """Records that a use happened, past the budget too: it states a fact."""
     UseFeature: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeatureRequest, _entitlement_service_pb2.UseFeatureResponse]
     """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+    UseFeatures: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeaturesRequest, _entitlement_service_pb2.UseFeaturesResponse]
+    """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
+    recorded.
+    """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
 
@@ -65,6 +69,10 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     """Records that a use happened, past the budget too: it states a fact."""
     UseFeature: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeatureRequest, _entitlement_service_pb2.UseFeatureResponse]  # type: ignore[assignment]
     """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+    UseFeatures: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeaturesRequest, _entitlement_service_pb2.UseFeaturesResponse]  # type: ignore[assignment]
+    """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
+    recorded.
+    """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
 
@@ -100,6 +108,16 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.UseFeatureResponse, _abc.Awaitable[_entitlement_service_pb2.UseFeatureResponse]]:
         """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+
+    @_abc_1.abstractmethod
+    def UseFeatures(
+        self,
+        request: _entitlement_service_pb2.UseFeaturesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.UseFeaturesResponse, _abc.Awaitable[_entitlement_service_pb2.UseFeaturesResponse]]:
+        """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
+        recorded.
+        """
 
     @_abc_1.abstractmethod
     def ListEntitlements(

@@ -26,7 +26,7 @@ from canuse.v1 import entitlement_service_pb2 as canuse_dot_v1_dot_entitlement__
 from canuse.v1 import reason_pb2 as canuse_dot_v1_dot_reason__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61nuse/v1/ledger.proto\x12\tcanuse.v1\x1a#canuse/v1/entitlement_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\"\xac\x02\n\x0bLedgerEntry\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x03\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x36\n\x08metadata\x18\x06 \x03(\x0b\x32$.canuse.v1.LedgerEntry.MetadataEntry\x12\x15\n\rapplied_delta\x18\x07 \x01(\x10\x12\x0c\n\x04used\x18\x08 \x01(\x10\x12!\n\x06reason\x18\t \x01(\x0e\x32\x11.canuse.v1.Reason\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61nuse/v1/ledger.proto\x12\tcanuse.v1\x1a#canuse/v1/entitlement_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\"\xbc\x02\n\x0bLedgerEntry\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x03 \x01(\x03\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x36\n\x08metadata\x18\x06 \x03(\x0b\x32$.canuse.v1.LedgerEntry.MetadataEntry\x12\x15\n\rapplied_delta\x18\x07 \x01(\x10\x12\x0c\n\x04used\x18\x08 \x01(\x10\x12!\n\x06reason\x18\t \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x0e\n\x06\x62udget\x18\n \x01(\x10\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,7 +36,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEDGERENTRY_METADATAENTRY']._loaded_options = None
   _globals['_LEDGERENTRY_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_LEDGERENTRY']._serialized_start=99
-  _globals['_LEDGERENTRY']._serialized_end=399
-  _globals['_LEDGERENTRY_METADATAENTRY']._serialized_start=352
-  _globals['_LEDGERENTRY_METADATAENTRY']._serialized_end=399
+  _globals['_LEDGERENTRY']._serialized_end=415
+  _globals['_LEDGERENTRY_METADATAENTRY']._serialized_start=368
+  _globals['_LEDGERENTRY_METADATAENTRY']._serialized_end=415
 # @@protoc_insertion_point(module_scope)

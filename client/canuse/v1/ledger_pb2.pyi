@@ -57,6 +57,7 @@ class LedgerEntry(_message.Message):
     APPLIED_DELTA_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user who used the feature."""
     feature_id: _builtins.str
@@ -73,6 +74,8 @@ class LedgerEntry(_message.Message):
     """The total of the period after the event."""
     reason: _reason_pb2.Reason.ValueType
     """How the user stood after the event."""
+    budget: _builtins.int
+    """What could be used in the period after the event, -1 for unlimited."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the caller wanted kept with the event."""
@@ -89,10 +92,11 @@ class LedgerEntry(_message.Message):
         applied_delta: _builtins.int = ...,
         used: _builtins.int = ...,
         reason: _reason_pb2.Reason.ValueType = ...,
+        budget: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "applied_delta", b"applied_delta", "delta", b"delta", "event_id", b"event_id", "feature_id", b"feature_id", "metadata", b"metadata", "reason", b"reason", "used", b"used", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "applied_delta", b"applied_delta", "budget", b"budget", "delta", b"delta", "event_id", b"event_id", "feature_id", b"feature_id", "metadata", b"metadata", "reason", b"reason", "used", b"used", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

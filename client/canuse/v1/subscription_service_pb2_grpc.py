@@ -60,6 +60,21 @@ class SubscriptionServiceStub:
                 request_serializer=canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.CreateGrant = channel.unary_unary(
+                '/canuse.v1.SubscriptionService/CreateGrant',
+                request_serializer=canuse_dot_v1_dot_subscription__service__pb2.CreateGrantRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.CreateGrantResponse.FromString,
+                _registered_method=True)
+        self.ListGrants = channel.unary_unary(
+                '/canuse.v1.SubscriptionService/ListGrants',
+                request_serializer=canuse_dot_v1_dot_subscription__service__pb2.ListGrantsRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.ListGrantsResponse.FromString,
+                _registered_method=True)
+        self.RevokeGrant = channel.unary_unary(
+                '/canuse.v1.SubscriptionService/RevokeGrant',
+                request_serializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -102,6 +117,28 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateGrant(self, request, context):
+        """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
+        with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGrants(self, request, context):
+        """Lists a user's grants by id, ended ones too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeGrant(self, request, context):
+        """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -129,6 +166,21 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.CancelSubscription,
                     request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionResponse.SerializeToString,
+            ),
+            'CreateGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateGrant,
+                    request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.CreateGrantRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_subscription__service__pb2.CreateGrantResponse.SerializeToString,
+            ),
+            'ListGrants': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGrants,
+                    request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.ListGrantsRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_subscription__service__pb2.ListGrantsResponse.SerializeToString,
+            ),
+            'RevokeGrant': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeGrant,
+                    request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -267,6 +319,87 @@ class SubscriptionService:
             '/canuse.v1.SubscriptionService/CancelSubscription',
             canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionRequest.SerializeToString,
             canuse_dot_v1_dot_subscription__service__pb2.CancelSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.SubscriptionService/CreateGrant',
+            canuse_dot_v1_dot_subscription__service__pb2.CreateGrantRequest.SerializeToString,
+            canuse_dot_v1_dot_subscription__service__pb2.CreateGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGrants(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.SubscriptionService/ListGrants',
+            canuse_dot_v1_dot_subscription__service__pb2.ListGrantsRequest.SerializeToString,
+            canuse_dot_v1_dot_subscription__service__pb2.ListGrantsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeGrant(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.SubscriptionService/RevokeGrant',
+            canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.SerializeToString,
+            canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.FromString,
             options,
             channel_credentials,
             insecure,

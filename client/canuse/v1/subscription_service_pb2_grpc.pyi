@@ -45,6 +45,14 @@ class SubscriptionServiceStub:
     """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]
     """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+    CreateGrant: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]
+    """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
+    with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+    """
+    ListGrants: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListGrantsRequest, _subscription_service_pb2.ListGrantsResponse]
+    """Lists a user's grants by id, ended ones too."""
+    RevokeGrant: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.RevokeGrantRequest, _subscription_service_pb2.RevokeGrantResponse]
+    """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -63,6 +71,14 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
     """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+    CreateGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]  # type: ignore[assignment]
+    """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
+    with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+    """
+    ListGrants: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListGrantsRequest, _subscription_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
+    """Lists a user's grants by id, ended ones too."""
+    RevokeGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.RevokeGrantRequest, _subscription_service_pb2.RevokeGrantResponse]  # type: ignore[assignment]
+    """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Which users have which packages."""
@@ -108,5 +124,31 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.CancelSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.CancelSubscriptionResponse]]:
         """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+
+    @_abc_1.abstractmethod
+    def CreateGrant(
+        self,
+        request: _subscription_service_pb2.CreateGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.CreateGrantResponse, _abc.Awaitable[_subscription_service_pb2.CreateGrantResponse]]:
+        """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
+        with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+        """
+
+    @_abc_1.abstractmethod
+    def ListGrants(
+        self,
+        request: _subscription_service_pb2.ListGrantsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.ListGrantsResponse, _abc.Awaitable[_subscription_service_pb2.ListGrantsResponse]]:
+        """Lists a user's grants by id, ended ones too."""
+
+    @_abc_1.abstractmethod
+    def RevokeGrant(
+        self,
+        request: _subscription_service_pb2.RevokeGrantRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.RevokeGrantResponse, _abc.Awaitable[_subscription_service_pb2.RevokeGrantResponse]]:
+        """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from canuse.v1 import consumption_pb2 as canuse_dot_v1_dot_consumption__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61nuse/v1/usage_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x10ShowUsageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\"a\n\x11ShowUsageResponse\x12\'\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12#\n\x04past\x18\x02 \x03(\x0b\x32\x15.canuse.v1.PastPeriod\"\x9c\x01\n\nPastPeriod\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x13\n\x06\x62udget\x18\x04 \x01(\x03H\x00\x88\x01\x01\x42\t\n\x07_budget2V\n\x0cUsageService\x12\x46\n\tShowUsage\x12\x1b.canuse.v1.ShowUsageRequest\x1a\x1c.canuse.v1.ShowUsageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61nuse/v1/usage_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x10ShowUsageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\"\x8c\x01\n\x11ShowUsageResponse\x12\'\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12#\n\x04past\x18\x02 \x03(\x0b\x32\x15.canuse.v1.PastPeriod\x12)\n\x07sources\x18\x03 \x03(\x0b\x32\x18.canuse.v1.SourceBalance\"v\n\rSourceBalance\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x13\n\x06\x61mount\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04left\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_amountB\x07\n\x05_left\"\xb7\x01\n\nPastPeriod\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x13\n\x06\x62udget\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x64rawn_from_grants\x18\x05 \x01(\x03\x42\t\n\x07_budget2V\n\x0cUsageService\x12\x46\n\tShowUsage\x12\x1b.canuse.v1.ShowUsageRequest\x1a\x1c.canuse.v1.ShowUsageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,10 +35,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_SHOWUSAGEREQUEST']._serialized_start=106
   _globals['_SHOWUSAGEREQUEST']._serialized_end=161
-  _globals['_SHOWUSAGERESPONSE']._serialized_start=163
-  _globals['_SHOWUSAGERESPONSE']._serialized_end=260
-  _globals['_PASTPERIOD']._serialized_start=263
-  _globals['_PASTPERIOD']._serialized_end=419
-  _globals['_USAGESERVICE']._serialized_start=421
-  _globals['_USAGESERVICE']._serialized_end=507
+  _globals['_SHOWUSAGERESPONSE']._serialized_start=164
+  _globals['_SHOWUSAGERESPONSE']._serialized_end=304
+  _globals['_SOURCEBALANCE']._serialized_start=306
+  _globals['_SOURCEBALANCE']._serialized_end=424
+  _globals['_PASTPERIOD']._serialized_start=427
+  _globals['_PASTPERIOD']._serialized_end=610
+  _globals['_USAGESERVICE']._serialized_start=612
+  _globals['_USAGESERVICE']._serialized_end=698
 # @@protoc_insertion_point(module_scope)

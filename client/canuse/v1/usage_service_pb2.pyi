@@ -54,6 +54,7 @@ class ShowUsageResponse(_message.Message):
 
     CURRENT_FIELD_NUMBER: _builtins.int
     PAST_FIELD_NUMBER: _builtins.int
+    SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def current(self) -> _consumption_pb2.Consumption:
         """The current period. Absent where the user has no entitlement to the feature."""
@@ -62,19 +63,67 @@ class ShowUsageResponse(_message.Message):
     def past(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastPeriod]:
         """Past periods in which something was used, newest first."""
 
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceBalance]:
+        """Where the budget comes from: the package that counts, if any, then the grants in the order in which they are drawn from,
+        ended ones too.
+        """
+
     def __init__(
         self,
         *,
         current: _consumption_pb2.Consumption | None = ...,
         past: _abc.Iterable[Global___PastPeriod] | None = ...,
+        sources: _abc.Iterable[Global___SourceBalance] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["current", b"current"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "past", b"past"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["current", b"current", "past", b"past", "sources", b"sources"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShowUsageResponse: _TypeAlias = ShowUsageResponse  # noqa: Y015
+
+@_typing.final
+class SourceBalance(_message.Message):
+    """One source of a budget and what is left of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    GRANT_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """The subscription, or empty for a grant."""
+    grant_id: _builtins.str
+    """The grant, or empty for a subscription."""
+    amount: _builtins.int
+    """Units it gave: in this period for a subscription, in all for a grant. Absent: unlimited."""
+    left: _builtins.int
+    """Units it still gives now. Absent: unlimited."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        grant_id: _builtins.str = ...,
+        amount: _builtins.int | None = ...,
+        left: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_left", b"_left", "amount", b"amount", "left", b"left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "_left", b"_left", "amount", b"amount", "grant_id", b"grant_id", "left", b"left", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    _WhichOneofReturnType__left: _TypeAlias = _typing.Literal["left"]  # noqa: Y015
+    _WhichOneofArgType__left: _TypeAlias = _typing.Literal["_left", b"_left"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__left) -> _WhichOneofReturnType__left | None: ...
+
+Global___SourceBalance: _TypeAlias = SourceBalance  # noqa: Y015
 
 @_typing.final
 class PastPeriod(_message.Message):
@@ -86,10 +135,13 @@ class PastPeriod(_message.Message):
     PERIOD_END_FIELD_NUMBER: _builtins.int
     USED_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    DRAWN_FROM_GRANTS_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     """Units used in it."""
     budget: _builtins.int
-    """Units that could be used in it. Absent: unlimited."""
+    """Units that the package gave in it. Absent: unlimited."""
+    drawn_from_grants: _builtins.int
+    """Units of `used` that were drawn from grants."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
         """Its first moment, inclusive."""
@@ -105,10 +157,11 @@ class PastPeriod(_message.Message):
         period_end: _timestamp_pb2.Timestamp | None = ...,
         used: _builtins.int = ...,
         budget: _builtins.int | None = ...,
+        drawn_from_grants: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "period_end", b"period_end", "period_start", b"period_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "period_end", b"period_end", "period_start", b"period_start", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "drawn_from_grants", b"drawn_from_grants", "period_end", b"period_end", "period_start", b"period_start", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

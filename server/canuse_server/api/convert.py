@@ -10,7 +10,7 @@ from canuse.v1 import user_service_pb2 as user
 from canuse.v1.consumption_pb2 import Consumption
 from canuse_server.api import subscription_ids
 from canuse_server.domain.entitlements import Entitlement
-from canuse_server.domain.model import Feature, Package, Profile, Subscription
+from canuse_server.domain.model import Feature, Grant, Package, Profile, Subscription
 from canuse_server.domain.periods import Period
 from canuse_server.domain.subscriptions import status_at
 from canuse_server.store.layout import Meta
@@ -27,9 +27,8 @@ def optional_timestamp(time_ms: int | None) -> Timestamp | None:
     return None if time_ms is None else timestamp(time_ms)
 
 
-def consumption(entitlement: Entitlement, period: Period, used: int) -> Consumption:
-    """Return the counts of a period."""
-    budget = entitlement.limit
+def consumption(entitlement: Entitlement, period: Period, used: int, budget: int | None) -> Consumption:
+    """Return the counts of a period; `budget` None is unlimited."""
     return Consumption(
         used=used,
         budget=budget,
@@ -86,6 +85,22 @@ def user_message(user_id: str, meta: Meta, profile: Profile) -> user.User:
         metadata=profile.metadata,
         disabled=meta.disabled,
         created_at=timestamp(meta.created_at_ms),
+    )
+
+
+def grant_message(user_id: str, grant: Grant) -> subscription.Grant:
+    """Return a grant as a message."""
+    return subscription.Grant(
+        id=grant.id,
+        user_id=user_id,
+        feature_id=grant.feature_id,
+        amount=grant.amount,
+        effective_at=timestamp(grant.effective_at_ms),
+        expires_at=optional_timestamp(grant.expires_at_ms),
+        priority=grant.priority,
+        note=grant.note,
+        revoked_at=optional_timestamp(grant.revoked_at_ms),
+        created_at=timestamp(grant.created_at_ms),
     )
 
 

@@ -15,7 +15,8 @@ from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.entitlements import answer
 from canuse_server.api.errors import ApiError, internal, store_error
-from canuse_server.api.hot import HOT_METHODS, HotMethod, parse
+from canuse_server.api.hot import HotMethod, parse
+from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
 from canuse_server.observe.throttle import Throttle
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError

@@ -33,9 +33,11 @@ class ErrorReason(Enum):
     FEATURE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the feature.")
     PACKAGE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the package.")
     SUBSCRIPTION_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: use one that the server gave.")
+    GRANT_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the grant.")
     USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the user.")
     FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the feature.")
     PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the package.")
+    GRANT_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Give another grant an id of its own.")
     EVENT_ID_REUSED = ErrorSpec(StatusCode.ALREADY_EXISTS, "Send other content with an event id of its own.")
     FEATURE_NOT_CONSUMABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Only ask CanUse about a binary feature.")
     TOTAL_OUT_OF_RANGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use less: totals end at 2^53 - 1.")
@@ -157,13 +159,11 @@ def event_id_reused(user_id: str, event_id: str) -> ApiError:
     )
 
 
-def total_out_of_range(user_id: str, feature_id: str) -> ApiError:
-    """Return the error for a total that would pass the largest amount."""
-    return ApiError(
-        ErrorReason.TOTAL_OUT_OF_RANGE,
-        f"the total used of {feature_id!r} would pass 2^53 - 1",
-        {"user_id": user_id, "feature_id": feature_id},
-    )
+def total_out_of_range(user_id: str, feature_ids: Sequence[str]) -> ApiError:
+    """Return the error for a total, of one of these features, that would pass the largest amount."""
+    names = " or ".join(repr(feature_id) for feature_id in feature_ids)
+    ids = {"user_id": user_id, "feature_id": ",".join(feature_ids)}
+    return ApiError(ErrorReason.TOTAL_OUT_OF_RANGE, f"the total used of {names} would pass 2^53 - 1", ids)
 
 
 def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:

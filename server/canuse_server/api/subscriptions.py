@@ -14,6 +14,7 @@ from canuse_server.api.errors import (
     subscription_not_found,
     user_not_found,
 )
+from canuse_server.api.grants import GrantMethods
 from canuse_server.api.user_changes import Edit, change_user, new_token, published_package
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.api.world import World
@@ -25,8 +26,8 @@ PACKAGES_AT_MOST: Final = 32
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 
 
-class SubscriptionServicer:
-    """SubscriptionService."""
+class SubscriptionServicer(GrantMethods):
+    """SubscriptionService; the methods about grants are in `grants.py`."""
 
     async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""

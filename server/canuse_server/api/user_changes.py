@@ -11,11 +11,20 @@ from typing import Final
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import Entitlement, resolve
-from canuse_server.domain.model import Package, PackageStatus, Profile, Subscription, SubscriptionStatus
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import (
+    FeatureType,
+    Grant,
+    Package,
+    PackageStatus,
+    Profile,
+    Subscription,
+    SubscriptionStatus,
+)
 from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
-from canuse_server.store.users import UserChange, UserState
+from canuse_server.store.users import PlacedGrant, UserChange, UserState
 
 ATTEMPTS: Final = 50
 """How often a change is tried while other servers change the same user."""
@@ -23,11 +32,17 @@ ATTEMPTS: Final = 50
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What to change of a user; None leaves it. `subscriptions` are those that are new or changed."""
+    """What to change of a user; None leaves it.
+
+    `subscriptions` are those that are new or changed. With `grant` comes `grant_order`, the new order of all grants of
+    its feature.
+    """
 
     subscriptions: tuple[Subscription, ...] = ()
     disabled: bool | None = None
     profile: Profile | None = None
+    grant: Grant | None = None
+    grant_order: tuple[PlacedGrant, ...] = ()
 
 
 async def change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
@@ -121,14 +136,16 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
     merged = {subscription.token: subscription for subscription in (*state.subscriptions, *edit.subscriptions)}
     await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
     packages = [world.cache.packages[item.package_id, item.package_version] for item in merged.values()]
-    listed = {entry.feature_id for package in packages for entry in package.features}
-    types = {feature_id: world.cache.features[feature_id].type for feature_id in listed}
+    orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
+    grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
+    listed = {entry.feature_id for package in packages for entry in package.features} | grants.keys()
+    types = {feature_id: await _type(world, feature_id) for feature_id in listed}
 
     @cache
     def at(moment_ms: int) -> Mapping[str, Entitlement]:
-        return resolve(state.subscriptions, world.cache.packages, types, moment_ms)
+        return resolve(state.subscriptions, world.cache.packages, types, state.grants, moment_ms)
 
-    entitlements = resolve(merged.values(), world.cache.packages, types, state.now_ms)
+    entitlements = resolve(merged.values(), world.cache.packages, types, grants, state.now_ms)
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     return UserChange(
         user_id=state.user_id,
@@ -140,4 +157,26 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
         removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
         counters=state.counters,
         settlements=settle(state.entitlements, at, entitlements, state.counters, state.now_ms),
+        grants=(edit.grant,) if edit.grant else (),
+        grant_orders=orders,
+    )
+
+
+async def _type(world: World, feature_id: str) -> FeatureType:
+    """Return the type of a feature that a package or a grant is about: features are never deleted."""
+    feature = await world.cache.find_feature(feature_id)
+    assert feature is not None, feature_id
+    return feature.type
+
+
+def _balances(old: tuple[GrantBalance, ...], placed: tuple[PlacedGrant, ...]) -> tuple[GrantBalance, ...]:
+    """Return the balances of a new order: of a grant that was there what is left of it, else its amount."""
+    return tuple(
+        GrantBalance(
+            effective_at_ms=grant.effective_at_ms,
+            end_ms=grant.end_ms,
+            left=old[place - 1].left if place else grant.amount,
+            drawn=old[place - 1].drawn if place else 0,
+        )
+        for place, grant in placed
     )

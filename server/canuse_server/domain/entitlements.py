@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from canuse_server.domain.grants import GrantBalance, granted_since_ms
 from canuse_server.domain.model import FeatureType, PackageFeature, ResetPeriod, Subscription
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
 from canuse_server.domain.subscriptions import ENDED, Packages, counts_at, next_change_ms, status_at
@@ -13,7 +14,8 @@ class Entitlement:
     """What a user may use of one feature, good until `valid_until_ms` (None: until it is replaced).
 
     `period` is the one that the entitlement was made in. Fixed-length periods roll on from it by themselves; a calendar
-    period ends the entitlement's validity with its own end. `limit` None is unlimited.
+    period ends the entitlement's validity with its own end. `limit` None is unlimited. `granted` is whether grants
+    alone give access: then the limit, of a package that gives nothing now, only tells what it bore of the count.
     """
 
     consumable: bool
@@ -23,6 +25,7 @@ class Entitlement:
     reset_period: ResetPeriod
     period: Period
     valid_until_ms: int | None
+    granted: bool = False
 
     def period_at(self, now_ms: int) -> Period:
         """Return the period of a moment within the entitlement's validity."""
@@ -53,48 +56,86 @@ class _Candidate:
         )
 
 
+Grants = Mapping[str, tuple[GrantBalance, ...]]
+"""A user's grants by feature id, in the order in which they are drawn from."""
+
+
 def resolve(
-    subscriptions: Iterable[Subscription], packages: Packages, types: Mapping[str, FeatureType], now_ms: int
+    subscriptions: Iterable[Subscription],
+    packages: Packages,
+    types: Mapping[str, FeatureType],
+    grants: Grants,
+    now_ms: int,
 ) -> dict[str, Entitlement]:
     """Work out a user's entitlements as of now, by feature id.
 
     A feature that only subscriptions that do not count list is there too, inactive: what is recorded then still has a
     period to count in.
     """
-    by_feature: dict[str, list[_Candidate]] = {}
+    by_feature: dict[str, list[_Candidate]] = {
+        feature_id: [] for feature_id, given in grants.items() if not all(grant.has_ended(now_ms) for grant in given)
+    }
     for subscription in subscriptions:
         for entry in packages[subscription.package_id, subscription.package_version].features:
             by_feature.setdefault(entry.feature_id, []).append(_Candidate(subscription, entry))
     return {
-        feature_id: _entitlement(candidates, types[feature_id] == FeatureType.CONSUMABLE, now_ms)
+        feature_id: _entitlement(
+            candidates, grants.get(feature_id, ()), types[feature_id] == FeatureType.CONSUMABLE, now_ms
+        )
         for feature_id, candidates in by_feature.items()
     }
 
 
-def _entitlement(candidates: list[_Candidate], consumable: bool, now_ms: int) -> Entitlement:
+def winning_subscription(
+    subscriptions: Iterable[Subscription], packages: Packages, feature_id: str, now_ms: int
+) -> Subscription | None:
+    """Return the subscription whose entry of a feature holds now, or None where none counts."""
+    candidates = [
+        _Candidate(subscription, entry)
+        for subscription in subscriptions
+        if counts_at(subscription, now_ms)
+        for entry in packages[subscription.package_id, subscription.package_version].features
+        if entry.feature_id == feature_id
+    ]
+    return max(candidates, key=_Candidate.rank).subscription if candidates else None
+
+
+def _entitlement(
+    candidates: list[_Candidate], grants: tuple[GrantBalance, ...], consumable: bool, now_ms: int
+) -> Entitlement:
     counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
     best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
-    started_at_ms, reset_period = best.subscription.started_at_ms, best.entry.reset_period
+    if best is None:
+        # Grants alone: there is nothing to reset.
+        reset_period, started_at_ms = ResetPeriod.NEVER, granted_since_ms(grants, now_ms)
+    else:
+        reset_period, started_at_ms = best.entry.reset_period, best.subscription.started_at_ms
     if started_at_ms > now_ms:
         # What is used before the start counts to no period of the subscription.
         reset_period, period = ResetPeriod.NEVER, Period(0, started_at_ms)
     else:
         period = period_at(started_at_ms, reset_period, now_ms)
+    granted = not counting and any(grant.is_open(now_ms) for grant in grants)
     changes = [next_change_ms(candidate.subscription, now_ms) for candidate in candidates]
+    if not counting or not consumable:
+        # Here a grant that opens or ends decides about access. Else it only adds to the budget, which is looked at anew
+        # each time.
+        changes += [grant.next_change_ms(now_ms) for grant in grants]
     if consumable and reset_period not in FIXED_LENGTH_MS:
         changes.append(period.end_ms)
     return Entitlement(
         consumable=consumable,
-        active=bool(counting),
-        limit=best.entry.limit,
-        overage_enabled=best.entry.overage_enabled,
+        active=bool(counting) or granted,
+        granted=granted,
+        limit=0 if best is None else best.entry.limit,
+        overage_enabled=best is not None and not granted and best.entry.overage_enabled,
         reset_period=reset_period,
         period=period,
         valid_until_ms=min((change for change in changes if change is not None), default=None),
     )
 
 
-def _best_of_inactive(candidates: list[_Candidate], now_ms: int) -> _Candidate:
+def _best_of_inactive(candidates: list[_Candidate], now_ms: int) -> _Candidate | None:
     """Return the candidate whose limit and period hold while none counts.
 
     That is one that may count again, like one that is past due, before one that has ended, and that before one that has
@@ -106,4 +147,4 @@ def _best_of_inactive(candidates: list[_Candidate], now_ms: int) -> _Candidate:
             return 0
         return 1 if status_at(candidate.subscription, now_ms) in ENDED else 2
 
-    return max(candidates, key=lambda candidate: (standing(candidate), candidate.rank()))
+    return max(candidates, key=lambda candidate: (standing(candidate), candidate.rank()), default=None)

@@ -128,6 +128,33 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class Grant:
+    """A one-off amount of a feature for one user, on top of packages. `amount` None is unlimited.
+
+    Grants are drawn from in the order of priority (the lower first), expiry and id.
+    """
+
+    id: str
+    feature_id: str
+    amount: int | None
+    effective_at_ms: int
+    created_at_ms: int
+    expires_at_ms: int | None = None
+    priority: int = 0
+    note: str = ""
+    revoked_at_ms: int | None = None
+
+    @property
+    def end_ms(self) -> int | None:
+        """When it ends, by its expiry or because it was revoked."""
+        return min((end for end in (self.expires_at_ms, self.revoked_at_ms) if end is not None), default=None)
+
+    def order(self) -> tuple[int, float, str]:
+        """Where it stands among the grants of its feature."""
+        return (self.priority, float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.id)
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """What people want to know about a user; nothing is decided by it."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from canuse_server.domain.model import (
     Feature,
     FeatureType,
+    Grant,
     Package,
     PackageFeature,
     PackageStatus,
@@ -17,7 +18,7 @@ from canuse_server.domain.model import (
 )
 
 
-def encode(item: Feature | Package | Profile) -> bytes:
+def encode(item: Feature | Package | Profile | Grant) -> bytes:
     """Return an item as it is kept: fields that hold nothing are left out."""
     fields = {name: value for name, value in asdict(item).items() if not _is_empty(value)}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
@@ -37,6 +38,11 @@ def decode_package(value: bytes) -> Package:
     )
     enums = {"type": PackageType(fields["type"]), "status": PackageStatus(fields["status"])}
     return Package(**{**fields, "features": features, **enums})
+
+
+def decode_grant(value: bytes) -> Grant:
+    """Read a grant."""
+    return Grant(**{"amount": None, **_fields(value)})
 
 
 def decode_profile(value: bytes) -> Profile:

@@ -42,6 +42,10 @@ class Keys:
         """Return the string that holds a user's name and the like; there is none where all of it is empty."""
         return f"{self._buckets[bucket_of(user_id)]}p:{user_id}"
 
+    def grants(self, user_id: str) -> str:
+        """Return the hash of a user's grants by id; what is left of them stands in the user's own hash."""
+        return f"{self._buckets[bucket_of(user_id)]}g:{user_id}"
+
     def history(self, user_id: str) -> str:
         """Return the hash of a user's past periods, a field a feature."""
         return f"{self._buckets[bucket_of(user_id)]}h:{user_id}"

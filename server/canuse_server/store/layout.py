@@ -1,7 +1,7 @@
 """How the values of a user's hash are packed. `scripts/lib/layout.lua` reads and writes the same bytes.
 
 All numbers are little-endian. Values are short, so that Redis keeps the hash in its small form: that ends at 64 bytes,
-which only a subscription to a package with an id of more than 35 bytes, or a long feature id, exceeds.
+which only a long id or more than two grants of one feature exceed.
 """
 
 from struct import Struct
@@ -9,29 +9,37 @@ from typing import Final, NamedTuple
 
 from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
 
 META_FIELD: Final = b"m"
-ENTITLEMENT_PREFIX: Final = b"e:"
-COUNTER_PREFIX: Final = b"c:"
+FEATURE_PREFIX: Final = b"f:"
 SUBSCRIPTION_PREFIX: Final = b"s:"
+GRANTS_PREFIX: Final = b"g:"
 
 _NONE: Final = -1
-_CONSUMABLE, _ACTIVE, _OVERAGE = 1, 2, 4
+_CONSUMABLE, _ACTIVE, _OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
 _DISABLED: Final = 1
-# flags, revision, created_at_ms
-_META: Final = Struct("<BQq")
-# flags, reset period, limit, period start, period end, valid until
-_ENTITLEMENT: Final = Struct("<BBqqqq")
-# used, period start
-_COUNTER: Final = Struct("<qq")
-# status, package version, started at, trial end, cancel at; then the package id
-_SUBSCRIPTION: Final = Struct("<BIqqq")
-# period start, period end, used, budget
-_PAST_PERIOD: Final = Struct("<qqqq")
-# reason, length of the entitlement, now, used, applied delta, counter's period start; then entitlement and ledger id
-_OUTCOME: Final = Struct("<BBqqqq")
+_TRIAL, _CANCEL = 64, 128
+# Times have 48 bits and amounts 56. `struct` knows no such numbers, so that their low 32 bits and the rest stand apart.
+# flags, revision, created at
+_META: Final = Struct("<BIIH")
+# flags, reset period, limit, period start; then period end if it ends, then valid until if it runs out
+_ENTITLEMENT: Final = Struct("<BBIHBIH")
+_MOMENT: Final = Struct("<IH")
+# used, period start; after the entitlement, if anything was counted
+_COUNTER: Final = Struct("<IHBIH")
+# effective at, ends at, left, drawn in the counter's period
+_GRANT: Final = Struct("<qqqq")
+# status and flags, package version, started at; then trial end and cancel at if there are any; then the package id
+_SUBSCRIPTION: Final = Struct("<BIIH")
+# period start, period end, used, budget, of used drawn from grants
+_PAST_PERIOD: Final = Struct("<qqqqq")
+# the number of the charge that was refused, now
+_OUTCOME: Final = Struct("<Bq")
+# reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget; then both
+_CHARGE: Final = Struct("<BBBqqqq")
 
 
 class Meta(NamedTuple):
@@ -43,112 +51,169 @@ class Meta(NamedTuple):
 
     def pack(self) -> bytes:
         """Return the value of the field."""
-        return _META.pack(_DISABLED if self.disabled else 0, self.revision, self.created_at_ms)
+        return _META.pack(_DISABLED if self.disabled else 0, self.revision, *_halves(self.created_at_ms))
 
     @classmethod
     def unpack(cls, value: bytes) -> "Meta":
         """Read the value of the field."""
-        flags, revision, created_at_ms = _META.unpack(value)
-        return cls(bool(flags & _DISABLED), revision, created_at_ms)
+        flags, revision, created, created_high = _META.unpack(value)
+        return cls(bool(flags & _DISABLED), revision, created | created_high << 32)
 
 
 class PastPeriod(NamedTuple):
-    """A period that is over. `budget` None is unlimited."""
+    """A period that is over. `budget` None is unlimited; `drawn` is what of `used` was drawn from grants."""
 
     period: Period
     used: int
     budget: int | None
+    drawn: int
 
     @classmethod
     def unpack_all(cls, value: bytes) -> list["PastPeriod"]:
         """Read a feature's past periods, newest first."""
         return [
-            cls(Period(start_ms, end_ms), used, _some(budget))
-            for start_ms, end_ms, used, budget in _PAST_PERIOD.iter_unpack(value)
+            cls(Period(start_ms, end_ms), used, _some(budget), drawn)
+            for start_ms, end_ms, used, budget, drawn in _PAST_PERIOD.iter_unpack(value)
         ]
 
 
-class Outcome(NamedTuple):
-    """What the recording script did; it is also what is kept under an idempotency key."""
+class ChargeOutcome(NamedTuple):
+    """What became of one charge. `budget` None is unlimited; `ledger_id` is empty where nothing was recorded."""
 
     reason: Reason
-    now_ms: int
     used: int
     applied_delta: int
     period_start_ms: int
+    budget: int | None
     entitlement: Entitlement | None
     ledger_id: str
+
+
+class Outcome(NamedTuple):
+    """What the recording script did; it is also what is kept under an idempotency key.
+
+    `refused` is the number, from 1, of the charge for which all were refused; 0: none was.
+    """
+
+    refused: int
+    now_ms: int
+    charges: tuple[ChargeOutcome, ...]
 
     @classmethod
     def unpack(cls, value: bytes, offset: int) -> "Outcome":
         """Read a script's reply from an offset on."""
-        reason, length, now_ms, used, applied_delta, period_start_ms = _OUTCOME.unpack_from(value, offset)
-        start = offset + _OUTCOME.size
-        packed = value[start : start + length]
-        entitlement = unpack_entitlement(packed) if packed else None
-        ledger_id = value[start + length :].decode()
-        return cls(Reason(reason), now_ms, used, applied_delta, period_start_ms, entitlement, ledger_id)
+        refused, now_ms = _OUTCOME.unpack_from(value, offset)
+        at = offset + _OUTCOME.size
+        charges = []
+        while at < len(value):
+            reason, entitlement_bytes, id_bytes, used, applied, start_ms, budget = _CHARGE.unpack_from(value, at)
+            middle = at + _CHARGE.size + entitlement_bytes
+            packed = value[at + _CHARGE.size : middle]
+            at = middle + id_bytes
+            entitlement = unpack_feature(packed)[0] if packed else None
+            charges.append(
+                ChargeOutcome(
+                    Reason(reason), used, applied, start_ms, _some(budget), entitlement, value[middle:at].decode()
+                )
+            )
+        return cls(refused, now_ms, tuple(charges))
 
 
 def pack_entitlement(entitlement: Entitlement) -> bytes:
-    """Return the value of the field `e:<feature>`."""
-    return _ENTITLEMENT.pack(
-        _CONSUMABLE * entitlement.consumable | _ACTIVE * entitlement.active | _OVERAGE * entitlement.overage_enabled,
-        entitlement.reset_period,
-        _number(entitlement.limit),
-        entitlement.period.start_ms,
-        _number(entitlement.period.end_ms),
-        _number(entitlement.valid_until_ms),
+    """Return the value of the field `f:<feature>` as far as the entitlement goes; the count follows it."""
+    limit, (start_ms, end_ms), valid_until_ms = entitlement.limit, entitlement.period, entitlement.valid_until_ms
+    flags = (
+        _CONSUMABLE * entitlement.consumable
+        | _ACTIVE * entitlement.active
+        | _OVERAGE * entitlement.overage_enabled
+        | _GRANTED * entitlement.granted
+        | _NO_LIMIT * (limit is None)
+        | _ENDS * (end_ms is not None)
+        | _RUNS_OUT * (valid_until_ms is not None)
     )
+    low, high = _halves(limit or 0)
+    packed = _ENTITLEMENT.pack(flags, entitlement.reset_period, low, high & 0xFFFF, high >> 16, *_halves(start_ms))
+    if end_ms is not None:
+        packed += _MOMENT.pack(*_halves(end_ms))
+    if valid_until_ms is not None:
+        packed += _MOMENT.pack(*_halves(valid_until_ms))
+    return packed
 
 
-def unpack_entitlement(value: bytes) -> Entitlement:
-    """Read the field `e:<feature>`."""
-    flags, reset_period, limit, start_ms, end_ms, valid_until_ms = _ENTITLEMENT.unpack(value)
-    return Entitlement(
+def unpack_feature(value: bytes) -> tuple[Entitlement, Counter | None]:
+    """Read the field `f:<feature>`: the entitlement, and what was counted."""
+    flags, reset_period, limit, limit_middle, limit_high, start, start_high = _ENTITLEMENT.unpack_from(value)
+    at = _ENTITLEMENT.size
+    end_ms = valid_until_ms = counter = None
+    if flags & _ENDS:
+        low, high = _MOMENT.unpack_from(value, at)
+        end_ms, at = low | high << 32, at + _MOMENT.size
+    if flags & _RUNS_OUT:
+        low, high = _MOMENT.unpack_from(value, at)
+        valid_until_ms, at = low | high << 32, at + _MOMENT.size
+    if at < len(value):
+        used, middle, high, since, since_high = _COUNTER.unpack_from(value, at)
+        counter = Counter(used | middle << 32 | high << 48, since | since_high << 32)
+    entitlement = Entitlement(
         consumable=bool(flags & _CONSUMABLE),
         active=bool(flags & _ACTIVE),
-        limit=_some(limit),
+        limit=None if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48,
         overage_enabled=bool(flags & _OVERAGE),
         reset_period=ResetPeriod(reset_period),
-        period=Period(start_ms, _some(end_ms)),
-        valid_until_ms=_some(valid_until_ms),
+        period=Period(start | start_high << 32, end_ms),
+        valid_until_ms=valid_until_ms,
+        granted=bool(flags & _GRANTED),
     )
+    return entitlement, counter
 
 
-def unpack_counter(value: bytes) -> Counter:
-    """Read the field `c:<feature>`."""
-    return Counter(*_COUNTER.unpack(value))
+def unpack_grants(value: bytes) -> tuple[GrantBalance, ...]:
+    """Read the field `g:<feature>`."""
+    return tuple(
+        GrantBalance(effective_at_ms, _some(end_ms), _some(left), drawn)
+        for effective_at_ms, end_ms, left, drawn in _GRANT.iter_unpack(value)
+    )
 
 
 def pack_subscription(subscription: Subscription) -> bytes:
     """Return the value of the field `s:<token>`."""
-    dates = (
-        subscription.started_at_ms,
-        _number(subscription.trial_end_ms),
-        _number(subscription.cancel_at_ms),
+    trial_end_ms, cancel_at_ms = subscription.trial_end_ms, subscription.cancel_at_ms
+    flags = _TRIAL * (trial_end_ms is not None) | _CANCEL * (cancel_at_ms is not None)
+    packed = _SUBSCRIPTION.pack(
+        subscription.status | flags, subscription.package_version, *_halves(subscription.started_at_ms)
     )
-    return (
-        _SUBSCRIPTION.pack(subscription.status, subscription.package_version, *dates) + subscription.package_id.encode()
-    )
+    for moment_ms in (trial_end_ms, cancel_at_ms):
+        if moment_ms is not None:
+            packed += _MOMENT.pack(*_halves(moment_ms))
+    return packed + subscription.package_id.encode()
 
 
 def unpack_subscription(token: str, value: bytes) -> Subscription:
     """Read the field `s:<token>`."""
-    status, version, started_at_ms, trial_end_ms, cancel_at_ms = _SUBSCRIPTION.unpack_from(value)
+    status, version, started, started_high = _SUBSCRIPTION.unpack_from(value)
+    at = _SUBSCRIPTION.size
+    dates: list[int | None] = []
+    for flag in (_TRIAL, _CANCEL):
+        if not status & flag:
+            dates.append(None)
+            continue
+        low, high = _MOMENT.unpack_from(value, at)
+        dates.append(low | high << 32)
+        at += _MOMENT.size
     return Subscription(
         token=token,
-        package_id=value[_SUBSCRIPTION.size :].decode(),
+        package_id=value[at:].decode(),
         package_version=version,
-        status=SubscriptionStatus(status),
-        started_at_ms=started_at_ms,
-        trial_end_ms=_some(trial_end_ms),
-        cancel_at_ms=_some(cancel_at_ms),
+        status=SubscriptionStatus(status & ~(_TRIAL | _CANCEL)),
+        started_at_ms=started | started_high << 32,
+        trial_end_ms=dates[0],
+        cancel_at_ms=dates[1],
     )
 
 
-def _number(value: int | None) -> int:
-    return _NONE if value is None else value
+def _halves(number: int) -> tuple[int, int]:
+    """Return the low 32 bits of a number and the rest."""
+    return number & 0xFFFFFFFF, number >> 32
 
 
 def _some(value: int) -> int | None:

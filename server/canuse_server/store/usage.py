@@ -1,11 +1,11 @@
 """The hot path's commands and what their replies say. No I/O here: whoever has a connection makes the trip."""
 
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Standing
 from canuse_server.store.keys import Keys, bucket_of
-from canuse_server.store.layout import Outcome, unpack_counter, unpack_entitlement
+from canuse_server.store.layout import Outcome, unpack_feature, unpack_grants
 from canuse_server.store.lua import RECORD_USAGE, Script
 
 ADD: Final = "A"
@@ -46,23 +46,28 @@ class Retention:
     past_periods_kept: int
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
-    """A use to record. `entry` is the ledger entry as far as the caller knows it."""
+class Charge(NamedTuple):
+    """One use to record. `entry` is the ledger entry as far as the caller knows it."""
 
-    mode: str
-    user_id: str
     feature_id: str
     delta: int
     archived: bool
+    entry: bytes
+
+
+class Use(NamedTuple):
+    """What to record for a user, all of it or none."""
+
+    mode: str
+    user_id: str
+    charges: tuple[Charge, ...]
     event_id: str
     fingerprint: bytes
-    entry: bytes
 
 
 def check_trip(keys: Keys, user_id: str, feature_id: str) -> Trip:
     """Return the command that reads all a check depends on. It only reads, so it needs no script."""
-    return Trip(("HMGET", keys.user(user_id), "m", f"e:{feature_id}", f"c:{feature_id}"))
+    return Trip(("HMGET", keys.user(user_id), "m", f"f:{feature_id}", f"g:{feature_id}"))
 
 
 def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
@@ -72,34 +77,36 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
         UserMissingError: there is no such user.
         StaleError: the entitlement has to be renewed first.
     """
-    meta, packed, counter = cast("list[bytes | None]", reply)
+    meta, feature, grants = cast("list[bytes | None]", reply)
     if meta is None:
         raise UserMissingError
-    entitlement = None if packed is None else unpack_entitlement(packed)
+    entitlement, counter = (None, None) if feature is None else unpack_feature(feature)
     if entitlement and entitlement.valid_until_ms is not None and entitlement.valid_until_ms <= now_ms:
         raise StaleError
     return Standing(
         disabled=bool(meta[0] & 1),
         archived=archived,
         entitlement=entitlement,
-        counter=None if counter is None else unpack_counter(counter),
+        counter=counter,
         now_ms=now_ms,
+        grants=() if grants is None else unpack_grants(grants),
     )
 
 
 def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
     user_id = use.user_id
-    command = (
+    command: list[str | bytes] = [
         *("EVALSHA", RECORD_USAGE.sha, "5"),
         *(keys.user(user_id), keys.ledger(bucket_of(user_id)), keys.history(user_id), *keys.dedupe(user_id)),
-        *(manual_now, use.mode, use.feature_id, str(use.delta), "1" if use.archived else ""),
-        *(use.event_id, use.fingerprint, use.entry),
+        *(manual_now, use.mode, use.event_id, use.fingerprint),
         str(retention.dedupe_ttl_ms),
         str(retention.ledger_max_age_ms),
         str(retention.past_periods_kept),
-    )
-    return Trip(command, RECORD_USAGE)
+    ]
+    for charge in use.charges:
+        command += (charge.feature_id, str(charge.delta), "1" if charge.archived else "", charge.entry)
+    return Trip(tuple(command), RECORD_USAGE)
 
 
 def outcome(reply: object) -> tuple[Outcome, bool]:

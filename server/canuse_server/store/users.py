@@ -1,17 +1,18 @@
 """Users: one hash each with all that a decision needs, and a few keys beside it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import cast
+from typing import NamedTuple, cast
 
 from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
-from canuse_server.domain.model import Profile, Subscription
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import Grant, Profile, Subscription
 from canuse_server.domain.settlement import Settlement
 from canuse_server.store import layout
 from canuse_server.store.client import Store
-from canuse_server.store.codec import decode_profile, encode
+from canuse_server.store.codec import decode_grant, decode_profile, encode
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
@@ -29,6 +30,14 @@ class UserState:
     subscriptions: tuple[Subscription, ...]
     entitlements: Mapping[str, Entitlement]
     counters: Mapping[str, Counter]
+    grants: Mapping[str, tuple[GrantBalance, ...]] = field(default_factory=dict)
+
+
+class PlacedGrant(NamedTuple):
+    """A grant in the order of its feature's grants; `old_place` is where it stood before, from 1, or 0 if it is new."""
+
+    old_place: int
+    grant: Grant
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,8 @@ class UserChange:
     removed_entitlements: Iterable[str] = ()
     counters: Mapping[str, Counter] = field(default_factory=dict)
     settlements: Iterable[Settlement] = ()
+    grants: Iterable[Grant] = ()
+    grant_orders: Mapping[str, Sequence[PlacedGrant]] = field(default_factory=dict)
 
 
 class Users:
@@ -69,17 +80,20 @@ class Users:
         subscriptions: list[Subscription] = []
         entitlements: dict[str, Entitlement] = {}
         counters: dict[str, Counter] = {}
+        grants: dict[str, tuple[GrantBalance, ...]] = {}
         for name, value in fields.items():
             prefix, key = name[:2], name[2:].decode()
-            if prefix == layout.ENTITLEMENT_PREFIX:
-                entitlements[key] = layout.unpack_entitlement(value)
-            elif prefix == layout.COUNTER_PREFIX:
-                counters[key] = layout.unpack_counter(value)
+            if prefix == layout.FEATURE_PREFIX:
+                entitlements[key], counter = layout.unpack_feature(value)
+                if counter is not None:
+                    counters[key] = counter
+            elif prefix == layout.GRANTS_PREFIX:
+                grants[key] = layout.unpack_grants(value)
             elif prefix == layout.SUBSCRIPTION_PREFIX:
                 subscriptions.append(layout.unpack_subscription(key, value))
         subscriptions.sort(key=lambda subscription: (subscription.started_at_ms, subscription.token))
         meta = Meta.unpack(raw_meta)
-        return UserState(user_id, now_ms, raw_meta, meta, tuple(subscriptions), entitlements, counters)
+        return UserState(user_id, now_ms, raw_meta, meta, tuple(subscriptions), entitlements, counters, grants)
 
     async def apply(self, change: UserChange) -> None:
         """Make a change in one step.
@@ -88,27 +102,35 @@ class Users:
             ConflictError: the user has changed since it was read; nothing was written.
         """
         keys, user_id = self._keys, change.user_id
-        sets: list[str | bytes] = []
-        for feature_id, entitlement in change.entitlements.items():
-            sets += (f"e:{feature_id}", layout.pack_entitlement(entitlement))
+        subscriptions: list[str | bytes] = []
         for subscription in change.subscriptions:
-            sets += (f"s:{subscription.token}", layout.pack_subscription(subscription))
-        removals = [f"e:{feature_id}" for feature_id in change.removed_entitlements]
+            subscriptions += (subscription.token, layout.pack_subscription(subscription))
+        entitlements: list[str | bytes] = []
+        for feature_id, entitlement in change.entitlements.items():
+            entitlements += (feature_id, layout.pack_entitlement(entitlement))
+        removals = list(change.removed_entitlements)
         settlements = list(change.settlements)
-        touched = (*(item.feature_id for item in settlements), *change.entitlements, *change.removed_entitlements)
+        touched = (*(item.feature_id for item in settlements), *change.entitlements, *removals)
         counters = [
             argument
             for feature_id in dict.fromkeys(touched)
             for argument in (feature_id, _start(change.counters.get(feature_id)))
         ]
+        grants = [argument for grant in change.grants for argument in (grant.id, encode(grant))]
+        orders = [_order_arguments(feature_id, placed) for feature_id, placed in change.grant_orders.items()]
+        names = (keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id))
         applied = await self._store.run(
             APPLY_USER,
-            [keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id), keys.history(user_id)],
+            [*names, keys.history(user_id), keys.grants(user_id)],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
-            *(str(self._past_periods_kept), str(len(sets) // 2), *sets),
+            str(self._past_periods_kept),
+            *(str(len(subscriptions) // 2), *subscriptions),
+            *(str(len(entitlements) // 2), *entitlements),
             *(str(len(removals)), *removals),
             *(str(len(counters) // 2), *counters),
             *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
+            *(str(len(grants) // 2), *grants),
+            *(str(len(orders)), *chain.from_iterable(orders)),
         )
         if not applied:
             raise ConflictError
@@ -145,10 +167,15 @@ class Users:
         (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
         return PastPeriod.unpack_all(cast("bytes", value)) if value else []
 
+    async def grants(self, user_id: str) -> list[Grant]:
+        """Return all grants of a user, in the order in which they are drawn from."""
+        (values,), _ = await self._store.call(("HVALS", self._keys.grants(user_id)))
+        return sorted((decode_grant(value) for value in cast("list[bytes]", values)), key=Grant.order)
+
     async def delete(self, user_id: str) -> bool:
         """Erase a user, but for the events in the ledger; return whether there was one."""
         keys = self._keys
-        beside = [keys.profile(user_id), keys.history(user_id), *keys.dedupe(user_id)]
+        beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
         names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside]
         return bool(await self._store.run(DELETE_USER, names, user_id))
 
@@ -172,3 +199,12 @@ def _settlement_arguments(settlement: Settlement) -> tuple[str, ...]:
         "-1" if budget is None else str(budget),
         "" if new_start_ms is None else str(new_start_ms),
     )
+
+
+def _order_arguments(feature_id: str, placed: Sequence[PlacedGrant]) -> list[str]:
+    arguments = [feature_id, str(len(placed))]
+    for old_place, grant in placed:
+        end_ms, amount = grant.end_ms, grant.amount
+        arguments += [str(old_place), str(grant.effective_at_ms), str(-1 if end_ms is None else end_ms)]
+        arguments.append(str(-1 if amount is None else amount))
+    return arguments

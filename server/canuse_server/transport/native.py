@@ -12,7 +12,7 @@ from pygrpc_native import NativeGrpcFront
 
 from canuse_server.api.endpoints import Endpoint
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hot import HOT_METHODS
+from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.transport.lane import Lane

@@ -1,70 +1,116 @@
 -- Replaces parts of a user, if the user is still as the caller read it.
 --
--- A change of entitlements never loses or doubles a count: what was used moves with its period in this same step.
+-- A change of entitlements never loses or doubles a count: what was used moves with its period in this same step, and what was
+-- drawn from a grant stays drawn.
 --
--- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods
+-- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 past periods kept
---       6 how many fields to set, then pairs of name and value
---       then how many fields to remove, then their names
---       then how many counters were read, then for each: feature id, start of the period it was in ('' : none was there)
---       then how many settlements, then for each: feature id, start of the period that was current, its length in
+--       then how many subscriptions to set, and pairs of token and value
+--       then how many entitlements to set, and pairs of feature id and value
+--       then how many entitlements to remove, and their feature ids
+--       then how many counters were read, and for each: feature id, start of the period it was in ('' : none was there)
+--       then how many settlements, and for each: feature id, start of the period that was current, its length in
 --       ms, its budget (-1 unlimited), start of the period the count goes on in ('' : that period is over)
+--       then how many grants to set in KEYS[5], and pairs of id and value
+--       then how many features whose grants change, and for each: feature id, number of grants, and for each of these in
+--       the order of drawing: its place in the old order (0: it is new), effective at, expires at, amount (-1 unlimited)
 -- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written.
 -- include: layout
+-- include: grants
 -- include: history
-assert(#KEYS == 4 and #ARGV >= 9, 'apply_user takes 4 keys and at least 9 arguments')
+assert(#KEYS == 5 and #ARGV >= 12, 'apply_user takes 5 keys and at least 12 arguments')
 
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
 
-local at = 6
+local at = 5
 local function next_argument()
   at = at + 1
   return ARGV[at]
 end
+local function next_number() return tonumber(next_argument()) end
 local function next_values(count)
   local values = {}
   for i = 1, count do values[i] = next_argument() end
   return values
 end
 
-local sets = next_values(2 * tonumber(ARGV[6]))
-local removals = next_values(tonumber(next_argument()))
-local counters = next_values(2 * tonumber(next_argument()))
-local settlements = tonumber(next_argument())
-assert(at + 5 * settlements == #ARGV, 'apply_user: the counts do not add up')
+local subscriptions = next_values(2 * next_number())
+local entitlements = next_values(2 * next_number())
+local removals = next_values(next_number())
+local counters = next_values(2 * next_number())
+local settlements = {}
+for i = 1, next_number() do settlements[i] = next_values(5) end
+local grant_sets = next_values(2 * next_number())
+local orders = {}
+for i = 1, next_number() do
+  orders[i] = { feature = next_argument(), grants = {} }
+  for j = 1, next_number() do orders[i].grants[j] = next_values(4) end
+end
+assert(at == #ARGV, 'apply_user: the counts do not add up')
+
+local function count_of(feature)
+  local value = redis.call('HGET', KEYS[1], 'f:' .. feature)
+  if not value then return '', '' end
+  return split_feature(value)
+end
 
 -- Recording does not change `m`, and what becomes of a count was worked out for the period it was in.
 for i = 1, #counters, 2 do
-  local counter = redis.call('HGET', KEYS[1], 'c:' .. counters[i])
+  local _, counter = count_of(counters[i])
   local start = ''
-  if counter then start = string.format('%.0f', select(2, struct.unpack(COUNTER, counter))) end
+  if counter ~= '' then start = string.format('%.0f', select(2, struct.unpack(COUNTER, counter))) end
   if start ~= counters[i + 1] then return 0 end
 end
+local removed = {}
+for _, feature in ipairs(removals) do removed[feature] = true end
 
 -- From here on it writes.
 redis.call('HSET', KEYS[1], 'm', ARGV[2])
-for i = 1, #sets, 2 do redis.call('HSET', KEYS[1], sets[i], sets[i + 1]) end
-for i = 1, #removals do redis.call('HDEL', KEYS[1], removals[i]) end
 if ARGV[1] == '' then redis.call('SADD', KEYS[2], ARGV[3]) end
 local profile = string.sub(ARGV[4], 1, 1)
 if profile == 'S' then redis.call('SET', KEYS[3], string.sub(ARGV[4], 2)) end
 if profile == 'D' then redis.call('DEL', KEYS[3]) end
-for _ = 1, settlements do
-  local feature, start, length, budget, new_start = unpack(next_values(5))
-  local field = 'c:' .. feature
-  local counter = redis.call('HGET', KEYS[1], field)
-  if counter then
+
+for _, settlement in ipairs(settlements) do
+  local feature, start, length, budget, new_start = unpack(settlement)
+  local entitlement, counter = count_of(feature)
+  if counter ~= '' then
     local used, used_from = struct.unpack(COUNTER, counter)
     local length_ms = tonumber(length)
-    if length_ms > 0 and used_from >= start + length_ms then
+    if length_ms > 0 and used_from >= start + length_ms and not removed[feature] then
       -- A counter ahead of the clock keeps its period, as it does when it is recorded to.
     elseif new_start == '' or used_from < tonumber(start) then
-      archive(KEYS[4], feature, tonumber(ARGV[5]), used_from, used_from + length, used, tonumber(budget))
-      redis.call('HDEL', KEYS[1], field)
+      local grants = read_grants(redis.call('HGET', KEYS[1], 'g:' .. feature))
+      local drawn = drawn_from_all(grants)
+      archive(KEYS[4], feature, tonumber(ARGV[5]), used_from, used_from + length, used, tonumber(budget), drawn)
+      redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement)
+      close_period(grants)
+      if #grants > 0 then redis.call('HSET', KEYS[1], 'g:' .. feature, pack_grants(grants)) end
     else
-      redis.call('HSET', KEYS[1], field, struct.pack(COUNTER, used, tonumber(new_start)))
+      redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement .. struct.pack(COUNTER, used, tonumber(new_start)))
     end
   end
+end
+
+for i = 1, #subscriptions, 2 do redis.call('HSET', KEYS[1], 's:' .. subscriptions[i], subscriptions[i + 1]) end
+for i = 1, #entitlements, 2 do
+  local feature = entitlements[i]
+  local _, counter = count_of(feature)
+  redis.call('HSET', KEYS[1], 'f:' .. feature, entitlements[i + 1] .. counter)
+end
+for _, feature in ipairs(removals) do redis.call('HDEL', KEYS[1], 'f:' .. feature) end
+for i = 1, #grant_sets, 2 do redis.call('HSET', KEYS[5], grant_sets[i], grant_sets[i + 1]) end
+for _, order in ipairs(orders) do
+  local field = 'g:' .. order.feature
+  local old, new = read_grants(redis.call('HGET', KEYS[1], field)), {}
+  for i, values in ipairs(order.grants) do
+    local place, effective, expires, amount = unpack(values)
+    local before = old[tonumber(place)] or { left = tonumber(amount), drawn = 0 }
+    new[i] = {
+      effective = tonumber(effective), expires = tonumber(expires), left = before.left, drawn = before.drawn,
+    }
+  end
+  redis.call('HSET', KEYS[1], field, pack_grants(new))
 end
 return 1

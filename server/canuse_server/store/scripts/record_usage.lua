@@ -1,108 +1,188 @@
--- Records a use of a feature, or checks and records it, in one step.
+-- Records uses of features, or checks and records them, in one step: all of them or none.
 --
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
 -- ARGV  1 now in ms, or '' for Redis's clock
 --       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes
---       3 feature id   4 delta   5 '1' if the feature is archived, else ''
---       6 event id, or ''   7 fingerprint of the content (8 bytes)
---       8 the ledger entry up to what is only known here (a serialised canuse.v1.LedgerEntry)
---       9 ttl of event ids in ms   10 age in ms up to which the ledger is kept   11 past periods kept
+--       3 event id, or ''   4 fingerprint of the content (8 bytes)
+--       5 ttl of event ids in ms   6 age in ms up to which the ledger is kept   7 past periods kept
+--       then for each charge: feature id, delta, '1' if the feature is archived or else '', and the ledger entry up to what is
+--       only known here (a serialised canuse.v1.LedgerEntry). No feature is charged twice.
 -- Returns one string. Its first byte says what happened:
---       'K' done: an outcome follows (reason, length of the entitlement, now, used, applied delta, period start; then
---           the entitlement and the ledger id)
+--       'K' done: an outcome follows
 --       'R' the event id is known, with this content: the outcome of the first time follows
 --       'X' the event id is known, with other content
---       'U' there is no such user   'S' the entitlement is stale: renew it, then repeat
---       'O' the total would pass 2^53 - 1
--- All but 'K' have written nothing.
+--       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
+--       'O' a total would pass 2^53 - 1
+-- All but 'K' have written nothing. An outcome is: the number of the charge that was refused (0: none), now; then for each charge
+-- reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget (-1 unlimited), the
+-- entitlement, the ledger id.
 -- include: layout
 -- include: clock
+-- include: grants
 -- include: history
 -- include: dedupe
-assert(#KEYS == 5 and #ARGV == 11, 'record_usage takes 5 keys and 11 arguments')
+local FIRST, WIDTH = 8, 4 -- where the charges start, and how many arguments each has
+local count = (#ARGV - FIRST + 1) / WIDTH
+assert(#KEYS == 5 and count >= 1 and count % 1 == 0, 'record_usage takes 5 keys, 7 arguments and 4 for each charge')
 
 local UNLIMITED, WITHIN_BUDGET, WITH_OVERAGE = 3, 2, 4
 local NOT_ENTITLED, BUDGET_EXCEEDED, INACTIVE, ARCHIVED, USER_DISABLED = 10, 11, 12, 13, 14
 local FIXED_LENGTH = { [2] = 3600000, [3] = 86400000, [4] = 604800000 } -- hour, day, week in ms
 
-local mode, feature, delta, event_id = ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[6]
+local mode, event_id = ARGV[2], ARGV[3]
 local now = clock(ARGV[1])
 
 -- What there is.
-local fields = redis.call('HMGET', KEYS[1], 'm', 'e:' .. feature, 'c:' .. feature)
-local meta, packed, counter = fields[1], fields[2], fields[3]
+local names = { 'm' }
+for i = 1, count do
+  local feature = ARGV[FIRST + (i - 1) * WIDTH]
+  names[#names + 1] = 'f:' .. feature
+  names[#names + 1] = 'g:' .. feature
+end
+local fields = redis.call('HMGET', KEYS[1], unpack(names))
+local meta = fields[1]
 if not meta then return 'U' end
 if event_id ~= '' then
   local known = dedupe_find(KEYS[4], KEYS[5], event_id)
   if known then
-    if string.sub(known, 1, 8) ~= ARGV[7] then return 'X' end
+    if string.sub(known, 1, 8) ~= ARGV[4] then return 'X' end
     return 'R' .. string.sub(known, 9)
   end
 end
+local disabled = has(string.byte(meta), DISABLED)
 
--- The current period and what was used in it.
-local flags, reset_period, limit, period_start, period_end, valid_until = 0, 1, 0, 0, NONE, NONE
-local used, rolled_used, rolled_start = 0, 0, 0
-local length
-if packed then
-  flags, reset_period, limit, period_start, period_end, valid_until = struct.unpack(ENTITLEMENT, packed)
-  if valid_until ~= NONE and now >= valid_until then return 'S' end
-  length = FIXED_LENGTH[reset_period]
-  if length and now > period_start then
-    period_start = period_start + math.floor((now - period_start) / length) * length
-  end
-  if counter then
-    local counted, counted_from = struct.unpack(COUNTER, counter)
-    if counted_from >= period_start then
-      -- A counter ahead of the clock keeps its period: a clock that steps back never resets a count twice.
-      used, period_start = counted, counted_from
-    else
-      rolled_used, rolled_start = counted, counted_from
-    end
-  end
+-- What of a count the package bears: up to its limit, or only what it bore already where grants alone give access.
+local function package_part(charge)
+  if not charge.granted then return charge.limit end
+  local borne = math.max(0, charge.used - drawn_from_all(charge.grants))
+  return charge.limit == NONE and borne or math.min(charge.limit, borne)
 end
 
--- The decision. It is the rule of domain/decision.py.
-local total = mode == 'S' and delta or used + delta
-if total < 0 then total = 0 end
-local reason
-if has(string.byte(meta), DISABLED) then reason = USER_DISABLED
-elseif ARGV[5] == '1' then reason = ARCHIVED
-elseif not packed then reason = NOT_ENTITLED
-elseif not has(flags, ACTIVE) then reason = INACTIVE
-elseif limit == NONE then reason = UNLIMITED
-elseif total <= limit then reason = WITHIN_BUDGET
-elseif has(flags, OVERAGE) then reason = WITH_OVERAGE
-else reason = BUDGET_EXCEEDED end
+local function budget_of(charge)
+  local part, left = package_part(charge), left_in_all(charge.grants, now)
+  if part == NONE or left == NONE then return NONE end
+  return math.min(part + drawn_from_all(charge.grants) + left, MAX_AMOUNT)
+end
 
-local recorded = packed and (mode ~= 'U' or reason < NOT_ENTITLED)
-if not packed and mode ~= 'U' then reason = NOT_ENTITLED end
-if recorded and total > MAX_AMOUNT then return 'O' end
+-- Works out what one charge would do. It writes nothing; nil: the entitlement is stale.
+local function weigh(number)
+  local at = FIRST + (number - 1) * WIDTH
+  local value, granted = fields[2 * number], fields[2 * number + 1]
+  local charge = {
+    feature = ARGV[at], entry = ARGV[at + 3], packed = '', counted = false,
+    used = 0, start = 0, limit = 0, budget = 0, applied = 0, ledger_id = '',
+  }
+  local flags = 0
+  if value then
+    -- The current period and what was used in it.
+    local counter, reset_period
+    charge.packed, counter = split_feature(value)
+    flags, reset_period, charge.limit, charge.start = struct.unpack(ENTITLEMENT, charge.packed)
+    if has(flags, RUNS_OUT) and now >= struct.unpack(MOMENT, charge.packed, #charge.packed - MOMENT_BYTES + 1) then
+      return nil
+    end
+    if has(flags, NO_LIMIT) then charge.limit = NONE end
+    charge.length = FIXED_LENGTH[reset_period]
+    if charge.length and now > charge.start then
+      charge.start = charge.start + math.floor((now - charge.start) / charge.length) * charge.length
+    end
+    charge.granted, charge.grants = has(flags, GRANTED), read_grants(granted)
+    if counter ~= '' then
+      local used, used_from = struct.unpack(COUNTER, counter)
+      if used_from >= charge.start then
+        -- A counter ahead of the clock keeps its period: a clock that steps back never resets a count twice.
+        charge.used, charge.start = used, used_from
+      else
+        charge.rolled = { used = used, start = used_from, drawn = drawn_from_all(charge.grants) }
+        close_period(charge.grants)
+      end
+    end
+    charge.budget = budget_of(charge)
+  end
+
+  -- The decision. It is the rule of domain/decision.py.
+  local delta = tonumber(ARGV[at + 1])
+  charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
+  if disabled then charge.reason = USER_DISABLED
+  elseif ARGV[at + 2] == '1' then charge.reason = ARCHIVED
+  elseif not value then charge.reason = NOT_ENTITLED
+  elseif not has(flags, ACTIVE) then charge.reason = INACTIVE
+  elseif charge.budget == NONE then charge.reason = UNLIMITED
+  elseif charge.total <= charge.budget then charge.reason = WITHIN_BUDGET
+  elseif has(flags, OVERAGE) then charge.reason = WITH_OVERAGE
+  else charge.reason = BUDGET_EXCEEDED end
+  if not value and mode ~= 'U' then charge.reason = NOT_ENTITLED end
+  charge.counted = value and (mode ~= 'U' or charge.reason < NOT_ENTITLED)
+  return charge
+end
+
+local charges, refused = {}, 0
+for i = 1, count do
+  charges[i] = weigh(i)
+  if not charges[i] then return 'S' end
+  if mode == 'U' and refused == 0 and not charges[i].counted then refused = i end
+end
+if refused == 0 then
+  for i = 1, count do
+    if charges[i].counted and charges[i].total > MAX_AMOUNT then return 'O' end
+  end
+end
 
 -- From here on it writes.
-local applied, ledger_id = 0, ''
-if recorded then
-  applied = total - used
-  -- The tail of a canuse.v1.LedgerEntry: applied_delta and used as sfixed64, reason as a varint.
-  local entry = ARGV[8] .. struct.pack('<Bi8Bi8BB', 57, applied, 65, total, 72, reason)
-  local oldest = string.format('%.0f', math.max(0, now - ARGV[10]))
+local function draw_or_give_back(charge)
+  local package = package_part(charge)
+  if charge.total > charge.used and package ~= NONE then
+    draw(charge.grants, charge.total - package - drawn_from_all(charge.grants), now)
+  elseif charge.total < charge.used then
+    -- The last used is taken back first: what went past the budget, then what was drawn, then the package's own.
+    local beyond = package == NONE and 0 or math.max(0, charge.used - package - drawn_from_all(charge.grants))
+    give_back(charge.grants, math.max(0, charge.used - charge.total - beyond))
+  end
+end
+
+local function append(entry)
+  local oldest = string.format('%.0f', math.max(0, now - ARGV[6]))
   if ARGV[1] ~= '' then
     -- Refused where a later event is there already: the manual clock was moved while this use was on its way.
-    ledger_id = redis.pcall('XADD', KEYS[2], 'MINID', '~', oldest, ARGV[1] .. '-*', 'e', entry)
+    local id = redis.pcall('XADD', KEYS[2], 'MINID', '~', oldest, ARGV[1] .. '-*', 'e', entry)
+    if type(id) == 'string' then return id end
   end
-  if type(ledger_id) ~= 'string' or ledger_id == '' then
-    ledger_id = redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'e', entry)
-  end
-  if rolled_used > 0 then
-    local rolled_end = length and rolled_start + length or period_start
-    archive(KEYS[3], feature, tonumber(ARGV[11]), rolled_start, rolled_end, rolled_used, limit)
-  end
-  redis.call('HSET', KEYS[1], 'c:' .. feature, struct.pack(COUNTER, total, period_start))
-  used = total
+  return redis.call('XADD', KEYS[2], 'MINID', '~', oldest, '*', 'e', entry)
 end
-local outcome = struct.pack('<BBi8i8i8i8', reason, packed and #packed or 0, now, used, applied, period_start)
-  .. (packed or '') .. ledger_id
+
+local function record(charge)
+  charge.applied = charge.total - charge.used
+  if #charge.grants > 0 then
+    draw_or_give_back(charge)
+    redis.call('HSET', KEYS[1], 'g:' .. charge.feature, pack_grants(charge.grants))
+  end
+  charge.used = charge.total
+  charge.budget = budget_of(charge)
+  -- The tail of a canuse.v1.LedgerEntry: applied_delta, used and budget as sfixed64, reason as a varint.
+  local entry = charge.entry
+    .. struct.pack('<Bi8Bi8BBBi8', 57, charge.applied, 65, charge.total, 72, charge.reason, 81, charge.budget)
+  charge.ledger_id = append(entry)
+  local rolled = charge.rolled
+  if rolled then
+    local rolled_end = charge.length and rolled.start + charge.length or charge.start
+    archive(KEYS[3], charge.feature, tonumber(ARGV[7]), rolled.start, rolled_end, rolled.used, charge.limit, rolled.drawn)
+  end
+  local counter = struct.pack(COUNTER, charge.total, charge.start)
+  redis.call('HSET', KEYS[1], 'f:' .. charge.feature, charge.packed .. counter)
+end
+
+local outcome = { struct.pack('<Bi8', refused, now) }
+for i = 1, count do
+  local charge = charges[i]
+  if charge.counted and refused == 0 then record(charge) end
+  local packed, id = charge.packed, charge.ledger_id
+  local numbers = struct.pack(
+    '<BBBi8i8i8i8', charge.reason, #packed, #id, charge.used, charge.applied, charge.start, charge.budget
+  )
+  outcome[i + 1] = numbers .. packed .. id
+end
+outcome = table.concat(outcome)
 if event_id ~= '' then
-  dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[7] .. outcome, now, tonumber(ARGV[9]))
+  dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[4] .. outcome, now, tonumber(ARGV[5]))
 end
 return 'K' .. outcome

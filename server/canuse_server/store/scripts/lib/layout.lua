@@ -1,16 +1,31 @@
 -- How the values of a user's hash are packed; store/layout.py reads and writes the same bytes. -1 stands for "none".
-local META = '<BI8i8'          -- flags, revision, created_at_ms
-local ENTITLEMENT = '<BBi8i8i8i8' -- flags, reset period, limit, period start, period end, valid until
-local COUNTER = '<i8i8'        -- used, period start
-local PAST_PERIOD = '<i8i8i8i8' -- period start, period end, used, budget
-local PAST_PERIOD_BYTES = 32
+-- Times have 48 bits, amounts 56.
+local META = '<BI4I6'             -- flags, revision, created at
+local ENTITLEMENT = '<BBI7I6'     -- flags, reset period, limit, period start
+local ENTITLEMENT_BYTES = 15
+local MOMENT = '<I6'              -- period end if it ENDS, then valid until if it RUNS_OUT
+local MOMENT_BYTES = 6
+local COUNTER = '<I7I6'           -- used, period start; follows the entitlement if anything was counted
+local GRANT = '<i8i8i8i8'         -- effective at, ends at, left (-1 unlimited), drawn in the counter's period
+local GRANT_BYTES = 32
+local PAST_PERIOD = '<i8i8i8i8i8' -- period start, period end, used, budget, of used drawn from grants
+local PAST_PERIOD_BYTES = 40
 local NONE = -1
 local MAX_AMOUNT = 9007199254740991 -- 2^53 - 1, up to which numbers here are exact
 
-local DISABLED = 1                          -- flag of META
-local CONSUMABLE, ACTIVE, OVERAGE = 1, 2, 4 -- flags of ENTITLEMENT
+local DISABLED = 1 -- flag of META
+-- flags of ENTITLEMENT
+local CONSUMABLE, ACTIVE, OVERAGE, GRANTED, NO_LIMIT, ENDS, RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
 
 -- Whether a flag, a power of two, is set.
 local function has(flags, flag)
   return flags % (flag * 2) >= flag
+end
+
+-- Splits the field of a feature into the entitlement and the count, '' if nothing was counted.
+local function split_feature(value)
+  local flags, size = string.byte(value), ENTITLEMENT_BYTES
+  if has(flags, ENDS) then size = size + MOMENT_BYTES end
+  if has(flags, RUNS_OUT) then size = size + MOMENT_BYTES end
+  return string.sub(value, 1, size), string.sub(value, size + 1)
 end

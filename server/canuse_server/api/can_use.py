@@ -1,0 +1,57 @@
+"""CanUse: a check that reads, decides, and writes nothing."""
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.reason_pb2 import SOURCE_STORE
+from canuse_server.api.convert import consumption
+from canuse_server.api.errors import total_out_of_range
+from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.validation import Violations, is_plain_id
+from canuse_server.api.world import World
+from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.model import MAX_AMOUNT, FeatureType
+from canuse_server.store import usage
+
+
+class CanUse:
+    """See HotMethod."""
+
+    path = PREFIX + "CanUse"
+    writes = False
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.CanUseRequest, payload)
+        delta = request.delta if request.HasField("delta") else 1
+        user_id, feature_id = request.user_id, request.feature_id
+        if not (is_plain_id(user_id) and is_plain_id(feature_id) and 0 < delta <= MAX_AMOUNT):
+            violations = Violations()
+            violations.id("user_id", user_id)
+            violations.id("feature_id", feature_id)
+            known = world.cache.features.get(feature_id)
+            if known is None or known.type != FeatureType.BINARY:
+                violations.amount("delta", delta, 1)
+            violations.check()
+        feature = known_feature(world, feature_id)
+        return Plan(usage.check_trip(world.keys, user_id, feature_id), user_id, (feature,), delta)
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        feature = plan.features[0]
+        standing = usage.standing(reply, now_ms, archived=feature.archived)
+        try:
+            reason = decide(standing, plan.delta)
+        except TotalOutOfRangeError:
+            raise total_out_of_range(plan.user_id, [feature.id]) from None
+        return pb.CanUseResponse(
+            access=reason.access, reason=reason_message(reason), consumption=counts(standing), source=SOURCE_STORE
+        ).SerializeToString()
+
+
+def counts(standing: Standing) -> Consumption | None:
+    """Return the counts that a check was based on, or None where there is nothing to count."""
+    entitlement = standing.entitlement
+    if entitlement is None or not entitlement.consumable:
+        return None
+    period, used, _ = standing.current()
+    return consumption(entitlement, period, used, standing.budget())

@@ -1,0 +1,142 @@
+"""Grants: one-off amounts of a feature for one user."""
+
+from dataclasses import replace
+from typing import Final
+
+from canuse.v1 import subscription_service_pb2 as pb
+from canuse_server.api import pages
+from canuse_server.api.convert import grant_message
+from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
+from canuse_server.api.user_changes import Edit, change_user
+from canuse_server.api.validation import Violations, page_size, require_id
+from canuse_server.api.world import World
+from canuse_server.domain.model import Feature, FeatureType, Grant
+from canuse_server.store.users import PlacedGrant, UserState
+
+PRIORITY_MAX: Final = 1_000_000
+GRANTS_AT_MOST: Final = 1000
+"""How many grants one user may have of one feature: each costs 32 bytes that every check of the feature reads."""
+
+
+class GrantMethods:
+    """The methods of SubscriptionService that are about grants."""
+
+    async def create_grant(self, request: pb.CreateGrantRequest, world: World) -> pb.CreateGrantResponse:
+        """Create a grant; the same id with the same content again changes nothing."""
+        wanted = request.grant
+        violations = Violations()
+        draft = _check(violations, wanted)
+        feature = await world.cache.find_feature(wanted.feature_id)
+        if feature is None:
+            raise feature_not_found(wanted.feature_id)
+        _check_feature(feature, draft)
+        made: list[Grant] = []
+
+        async def edit(state: UserState) -> Edit:
+            start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
+            grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
+            known = await world.users.grants(wanted.user_id)
+            if existing := next((other for other in known if other.id == grant.id), None):
+                made[:] = [_same_or_refuse(existing, grant, given_start=wanted.HasField("effective_at"))]
+                return Edit()
+            if grant.expires_at_ms is not None and grant.expires_at_ms <= start_ms:
+                raise invalid([("grant.expires_at", "must be after effective_at, which is now unless it is given")])
+            made[:] = [grant]
+            return Edit(grant=grant, grant_order=_order(known, grant))
+
+        await change_user(world, wanted.user_id, edit)
+        return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
+
+    async def list_grants(self, request: pb.ListGrantsRequest, world: World) -> pb.ListGrantsResponse:
+        """List a user's grants by id."""
+        size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
+        user_id = require_id("user_id", request.user_id)
+        if await world.users.read(user_id) is None:
+            raise user_not_found(user_id)
+        rest = sorted((grant for grant in await world.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
+        return pb.ListGrantsResponse(
+            grants=[grant_message(user_id, grant) for grant in rest[:size]],
+            next_page_token=pages.encode(rest[size - 1].id) if len(rest) > size else "",
+        )
+
+    async def revoke_grant(self, request: pb.RevokeGrantRequest, world: World) -> pb.RevokeGrantResponse:
+        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
+        violations = Violations()
+        violations.id("user_id", request.user_id)
+        violations.id("grant_id", request.grant_id)
+        violations.check()
+        made: list[Grant] = []
+
+        async def edit(state: UserState) -> Edit:
+            known = await world.users.grants(request.user_id)
+            grant = next((other for other in known if other.id == request.grant_id), None)
+            if grant is None:
+                text = f"user {request.user_id!r} has no grant {request.grant_id!r}"
+                ids = {"user_id": request.user_id, "grant_id": request.grant_id}
+                raise ApiError(ErrorReason.GRANT_NOT_FOUND, text, ids)
+            if grant.revoked_at_ms is not None:
+                made[:] = [grant]
+                return Edit()
+            made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
+            return Edit(grant=made[0], grant_order=_order(known, made[0]))
+
+        await change_user(world, request.user_id, edit)
+        return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
+
+
+def _check(violations: Violations, wanted: pb.Grant) -> Grant:
+    """Raise what is wrong with a grant, and return it; where no start was given it is 0."""
+    violations.id("grant.id", wanted.id)
+    violations.id("grant.user_id", wanted.user_id)
+    violations.id("grant.feature_id", wanted.feature_id)
+    violations.text("grant.note", wanted.note)
+    if wanted.HasField("amount"):
+        violations.amount("grant.amount", wanted.amount, 1)
+    if not 0 <= wanted.priority <= PRIORITY_MAX:
+        violations.add("grant.priority", f"must be 0 to {PRIORITY_MAX}; {wanted.priority} was sent")
+    start_ms = violations.time_ms("grant.effective_at", wanted.effective_at)
+    end_ms = violations.time_ms("grant.expires_at", wanted.expires_at) if wanted.HasField("expires_at") else None
+    violations.check()
+    return Grant(
+        id=wanted.id,
+        feature_id=wanted.feature_id,
+        amount=wanted.amount if wanted.HasField("amount") else None,
+        effective_at_ms=start_ms,
+        created_at_ms=0,
+        expires_at_ms=end_ms,
+        priority=wanted.priority,
+        note=wanted.note,
+    )
+
+
+def _check_feature(feature: Feature, grant: Grant) -> None:
+    if feature.archived:
+        text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
+        raise ApiError(ErrorReason.FEATURE_ARCHIVED, text, ids)
+    if feature.type == FeatureType.BINARY and grant.amount is not None:
+        text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+        raise invalid([("grant.amount", text)])
+
+
+def _same_or_refuse(existing: Grant, grant: Grant, *, given_start: bool) -> Grant:
+    start_ms = grant.effective_at_ms if given_start else existing.effective_at_ms
+    changed = replace(
+        grant,
+        effective_at_ms=start_ms,
+        created_at_ms=existing.created_at_ms,
+        revoked_at_ms=existing.revoked_at_ms,
+    )
+    if changed != existing:
+        text, ids = f"there is a grant {grant.id!r} already, with other content", {"grant_id": grant.id}
+        raise ApiError(ErrorReason.GRANT_EXISTS, text, ids)
+    return existing
+
+
+def _order(known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
+    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds."""
+    before = [grant for grant in known if grant.feature_id == changed.feature_id]
+    places = {grant.id: place for place, grant in enumerate(before, start=1)}
+    after = sorted([*(grant for grant in before if grant.id != changed.id), changed], key=Grant.order)
+    if len(after) > GRANTS_AT_MOST:
+        raise invalid([("grant", f"a user may have at most {GRANTS_AT_MOST} grants of one feature")])
+    return tuple(PlacedGrant(places.get(grant.id, 0), grant) for grant in after)

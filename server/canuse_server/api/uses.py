@@ -1,0 +1,194 @@
+"""CreateUsageEvent, UseFeature and UseFeatures: what counts."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Final
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.ledger_pb2 import LedgerEntry
+from canuse_server.api.convert import consumption
+from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
+from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.validation import Violations, is_plain_id
+from canuse_server.api.world import World
+from canuse_server.domain.model import MAX_AMOUNT, FeatureType
+from canuse_server.store import usage
+from canuse_server.store.layout import ChargeOutcome, Outcome
+from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRangeError, Use
+
+CHARGES_AT_MOST: Final = 32
+
+
+class CreateUsageEvent:
+    """A fact: recorded past the budget too. See HotMethod."""
+
+    path = PREFIX + "CreateUsageEvent"
+    writes = True
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.CreateUsageEventRequest, payload)
+        action = request.action or pb.USAGE_ACTION_ADD
+        setting = action == pb.USAGE_ACTION_SET
+        given = request.HasField("delta")
+        delta = request.delta if given else 1
+        if action != pb.USAGE_ACTION_ADD or delta == 0 or not _is_plain(request, delta, -MAX_AMOUNT):
+            violations = _violations(request)
+            violations.amount("delta", delta, 0 if setting else -MAX_AMOUNT)
+            if action not in (pb.USAGE_ACTION_ADD, pb.USAGE_ACTION_SET):
+                violations.add("action", f"must be USAGE_ACTION_ADD or USAGE_ACTION_SET; {action} was sent")
+            if setting and not given:
+                violations.add("delta", "must be given with USAGE_ACTION_SET, 0 to 2^53 - 1; nothing was sent")
+            if not setting and delta == 0:
+                violations.add("delta", "must be -(2^53 - 1) to 2^53 - 1 but not 0; 0 was sent")
+            violations.check()
+        mode = usage.SET if setting else usage.ADD
+        return _plan(world, mode, request, action, ((request.feature_id, delta),))
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        outcome, replayed = _outcome(plan, reply)
+        charge = outcome.charges[0]
+        return pb.CreateUsageEventResponse(
+            recorded=charge.ledger_id != "",
+            reason=reason_message(charge.reason),
+            consumption=_counts_after(charge),
+            applied_delta=charge.applied_delta,
+            event_id=plan.event_id or charge.ledger_id,
+            replayed=replayed,
+        ).SerializeToString()
+
+
+class UseFeature:
+    """A check and a record in one step. See HotMethod."""
+
+    path = PREFIX + "UseFeature"
+    writes = True
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.UseFeatureRequest, payload)
+        delta = request.delta if request.HasField("delta") else 1
+        if not _is_plain(request, delta, 1):
+            violations = _violations(request)
+            violations.amount("delta", delta, 1)
+            violations.check()
+        return _plan(world, usage.USE, request, pb.USAGE_ACTION_ADD, ((request.feature_id, delta),))
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        outcome, replayed = _outcome(plan, reply)
+        charge = outcome.charges[0]
+        return pb.UseFeatureResponse(
+            access=charge.reason.access,
+            reason=reason_message(charge.reason),
+            consumption=_counts_after(charge),
+            event_id=plan.event_id or charge.ledger_id,
+            replayed=replayed,
+        ).SerializeToString()
+
+
+class UseFeatures:
+    """A check and a record of several features in one step, all or nothing. See HotMethod."""
+
+    path = PREFIX + "UseFeatures"
+    writes = True
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.UseFeaturesRequest, payload)
+        charges = tuple(
+            (charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in request.charges
+        )
+        violations = Violations()
+        violations.id("user_id", request.user_id)
+        violations.event_id("event_id", request.event_id)
+        violations.metadata("metadata", request.metadata)
+        if not 1 <= len(charges) <= CHARGES_AT_MOST or len({feature_id for feature_id, _ in charges}) != len(charges):
+            accepted = f"must be 1 to {CHARGES_AT_MOST} charges, each of another feature"
+            violations.add("charges", f"{accepted}; {len(charges)} were sent")
+        for index, (feature_id, delta) in enumerate(charges):
+            violations.id(f"charges[{index}].feature_id", feature_id)
+            violations.amount(f"charges[{index}].delta", delta, 1)
+        violations.check()
+        return _plan(world, usage.USE, request, pb.USAGE_ACTION_ADD, charges)
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        outcome, replayed = _outcome(plan, reply)
+        refused = outcome.refused
+        telling = outcome.charges[max(0, refused - 1)]
+        return pb.UseFeaturesResponse(
+            access=refused == 0,
+            reason=reason_message(telling.reason),
+            blocking_feature_id=plan.features[refused - 1].id if refused else "",
+            consumptions=[_counts_after(charge) or Consumption() for charge in outcome.charges],
+            event_id=plan.event_id or outcome.charges[0].ledger_id,
+            replayed=replayed,
+        ).SerializeToString()
+
+
+def fingerprint(mode: str, charges: tuple[tuple[str, int], ...], metadata: Mapping[str, str]) -> bytes:
+    """Return 8 bytes that tell the content of a mutating call apart from other content under the same event id."""
+    content = repr((mode, charges, sorted(metadata.items())))
+    return blake2b(content.encode(), digest_size=8).digest()
+
+
+def _is_plain(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest, delta: int, least: int) -> bool:
+    """Whether a request is surely good: a quick look that nearly all pass."""
+    plain = is_plain_id(request.user_id) and is_plain_id(request.feature_id) and least <= delta <= MAX_AMOUNT
+    return plain and not request.event_id and not request.metadata
+
+
+def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> Violations:
+    violations = Violations()
+    violations.id("user_id", request.user_id)
+    violations.id("feature_id", request.feature_id)
+    violations.event_id("event_id", request.event_id)
+    violations.metadata("metadata", request.metadata)
+    return violations
+
+
+def _plan(
+    world: World,
+    mode: str,
+    request: pb.CreateUsageEventRequest | pb.UseFeatureRequest | pb.UseFeaturesRequest,
+    action: pb.UsageAction.ValueType,
+    charges: tuple[tuple[str, int], ...],
+) -> Plan:
+    user_id, event_id, metadata = request.user_id, request.event_id, request.metadata
+    features = tuple([known_feature(world, feature_id) for feature_id, _ in charges])
+    parts = []
+    for feature, (_, delta) in zip(features, charges, strict=True):
+        if feature.type != FeatureType.CONSUMABLE:
+            raise not_consumable(feature.id)
+        entry = LedgerEntry(
+            user_id=user_id, feature_id=feature.id, delta=delta, action=action, event_id=event_id, metadata=metadata
+        ).SerializeToString()
+        parts.append(Charge(feature.id, delta, feature.archived, entry))
+    use = Use(
+        mode=mode,
+        user_id=user_id,
+        charges=tuple(parts),
+        event_id=event_id,
+        fingerprint=fingerprint(mode, charges, metadata) if event_id else b"",
+    )
+    trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
+    return Plan(trip, user_id, features, charges[0][1], event_id)
+
+
+def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
+    try:
+        return usage.outcome(reply)
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+
+
+def _counts_after(charge: ChargeOutcome) -> Consumption | None:
+    entitlement = charge.entitlement
+    if entitlement is None:
+        return None
+    return consumption(entitlement, entitlement.period_at(charge.period_start_ms), charge.used, charge.budget)
