@@ -31,8 +31,9 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python tools/generate_protos.py --check
-	$(BIN)/buf lint protos
-	$(BIN)/buf breaking protos --against protos/released.binpb
+	$(BIN)/python tools/generate_protos.py --image $(VENV)/protos.binpb
+	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
+	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
 
 protos: $(VENV)/.dev ## Generate the Python code of protos/ into client/.
 	$(BIN)/buf format --write protos

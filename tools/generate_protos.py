@@ -1,8 +1,10 @@
 """Generate the Python code of protos/ into client/canuse: messages, stubs and their types.
 
-    python tools/generate_protos.py [--check]
+    python tools/generate_protos.py [--check | --image PATH]
 
-With `--check` nothing is written: it fails if what is committed is not what the definitions give.
+With `--check` nothing is written: it fails if what is committed is not what the definitions give. With `--image` only
+an image of the definitions and of all that they import is written, for buf: the imports come from Python packages,
+where buf does not look.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from google.rpc import status_pb2
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,14 +24,19 @@ PROTOS = ROOT / "protos"
 OUTPUT = ROOT / "client"
 
 
+def run_protoc(*options: str) -> None:
+    """Run protoc on all definitions."""
+    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
+    well_known, googleapis = Path(protoc.__file__).parent / "_proto", Path(status_pb2.__file__).parents[2]
+    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", f"-I{googleapis}", *options, *sources]):
+        sys.exit("protoc failed")
+
+
 def generate(destination: Path) -> None:
     """Write the generated modules below `destination`."""
-    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
     # protoc looks for the plugins of mypy-protobuf on the path, where they are not unless the environment is active.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
-    outputs = [f"--{kind}_out={destination}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{Path(protoc.__file__).parent / '_proto'}", *outputs, *sources]):
-        sys.exit("protoc failed")
+    run_protoc(*(f"--{kind}_out={destination}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")))
     for path in destination.rglob("*_pb2_grpc.py*"):
         if not path.with_name(path.name.replace("_pb2_grpc.py", "_pb2.py")).exists() or "Stub" not in path.read_text():
             path.unlink()
@@ -53,7 +61,12 @@ def main() -> None:
     """Generate, and write or compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    check = parser.parse_args().check
+    parser.add_argument("--image", metavar="PATH", help="write an image of the definitions instead")
+    arguments = parser.parse_args()
+    if arguments.image:
+        run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={arguments.image}")
+        return
+    check = arguments.check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh, committed = generated(Path(folder)), generated(OUTPUT)

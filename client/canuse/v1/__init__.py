@@ -39,6 +39,8 @@ from canuse.v1.catalog_service_pb2 import (
     ListFeaturesResponse,
     ListPackagesRequest,
     ListPackagesResponse,
+    MigrateSubscriptionsRequest,
+    MigrateSubscriptionsResponse,
     Package,
     PackageFeature,
     PackageStatus,
@@ -51,14 +53,25 @@ from canuse.v1.catalog_service_pb2 import (
     UpdatePackageRequest,
     UpdatePackageResponse,
 )
-from canuse.v1.catalog_service_pb2_grpc import CatalogServiceStub
-from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.catalog_service_pb2_grpc import (
+    CatalogServiceStub,
+)
+from canuse.v1.consumption_pb2 import (
+    Consumption,
+)
 from canuse.v1.entitlement_service_pb2 import (
     USAGE_ACTION_ADD,
     USAGE_ACTION_SET,
     USAGE_ACTION_UNSPECIFIED,
+    BatchCanUseRequest,
+    BatchCanUseResponse,
+    BatchCanUseResult,
+    BatchCreateUsageEventsRequest,
+    BatchCreateUsageEventsResponse,
+    BatchCreateUsageEventsResult,
     CanUseRequest,
     CanUseResponse,
+    Charge,
     CreateUsageEventRequest,
     CreateUsageEventResponse,
     Entitlement,
@@ -67,9 +80,26 @@ from canuse.v1.entitlement_service_pb2 import (
     UsageAction,
     UseFeatureRequest,
     UseFeatureResponse,
+    UseFeaturesRequest,
+    UseFeaturesResponse,
 )
-from canuse.v1.entitlement_service_pb2_grpc import EntitlementServiceStub
-from canuse.v1.ledger_pb2 import LedgerEntry
+from canuse.v1.entitlement_service_pb2_grpc import (
+    EntitlementServiceStub,
+)
+from canuse.v1.explanation_pb2 import (
+    CounterStep,
+    DecisionStep,
+    Explanation,
+    ExplanationStep,
+    FeatureStep,
+    GrantStep,
+    PackageEntryStep,
+    SubscriptionStep,
+    UserStep,
+)
+from canuse.v1.ledger_pb2 import (
+    LedgerEntry,
+)
 from canuse.v1.reason_pb2 import (
     REASON_BUDGET_EXCEEDED,
     REASON_FEATURE_ARCHIVED,
@@ -97,10 +127,17 @@ from canuse.v1.subscription_service_pb2 import (
     SUBSCRIPTION_STATUS_UNSPECIFIED,
     CancelSubscriptionRequest,
     CancelSubscriptionResponse,
+    CreateGrantRequest,
+    CreateGrantResponse,
     GetSubscriptionRequest,
     GetSubscriptionResponse,
+    Grant,
+    ListGrantsRequest,
+    ListGrantsResponse,
     ListSubscriptionsRequest,
     ListSubscriptionsResponse,
+    RevokeGrantRequest,
+    RevokeGrantResponse,
     SubscribeRequest,
     SubscribeResponse,
     Subscription,
@@ -108,13 +145,21 @@ from canuse.v1.subscription_service_pb2 import (
     UpdateSubscriptionRequest,
     UpdateSubscriptionResponse,
 )
-from canuse.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
+from canuse.v1.subscription_service_pb2_grpc import (
+    SubscriptionServiceStub,
+)
 from canuse.v1.usage_service_pb2 import (
+    ListUsageEventsRequest,
+    ListUsageEventsResponse,
     PastPeriod,
     ShowUsageRequest,
     ShowUsageResponse,
+    SourceBalance,
+    UsageEvent,
 )
-from canuse.v1.usage_service_pb2_grpc import UsageServiceStub
+from canuse.v1.usage_service_pb2_grpc import (
+    UsageServiceStub,
+)
 from canuse.v1.user_service_pb2 import (
     CreateUserRequest,
     CreateUserResponse,
@@ -128,7 +173,9 @@ from canuse.v1.user_service_pb2 import (
     UpdateUserResponse,
     User,
 )
-from canuse.v1.user_service_pb2_grpc import UserServiceStub
+from canuse.v1.user_service_pb2_grpc import (
+    UserServiceStub,
+)
 
 __all__ = [
     "FEATURE_TYPE_BINARY",
@@ -175,25 +222,39 @@ __all__ = [
     "ArchiveFeatureResponse",
     "ArchivePackageRequest",
     "ArchivePackageResponse",
+    "BatchCanUseRequest",
+    "BatchCanUseResponse",
+    "BatchCanUseResult",
+    "BatchCreateUsageEventsRequest",
+    "BatchCreateUsageEventsResponse",
+    "BatchCreateUsageEventsResult",
     "CanUseRequest",
     "CanUseResponse",
     "CancelSubscriptionRequest",
     "CancelSubscriptionResponse",
     "CatalogServiceStub",
+    "Charge",
     "Consumption",
+    "CounterStep",
     "CreateFeatureRequest",
     "CreateFeatureResponse",
+    "CreateGrantRequest",
+    "CreateGrantResponse",
     "CreatePackageRequest",
     "CreatePackageResponse",
     "CreateUsageEventRequest",
     "CreateUsageEventResponse",
     "CreateUserRequest",
     "CreateUserResponse",
+    "DecisionStep",
     "DeleteUserRequest",
     "DeleteUserResponse",
     "Entitlement",
     "EntitlementServiceStub",
+    "Explanation",
+    "ExplanationStep",
     "Feature",
+    "FeatureStep",
     "FeatureType",
     "GetFeatureRequest",
     "GetFeatureResponse",
@@ -203,18 +264,27 @@ __all__ = [
     "GetSubscriptionResponse",
     "GetUserRequest",
     "GetUserResponse",
+    "Grant",
+    "GrantStep",
     "LedgerEntry",
     "ListEntitlementsRequest",
     "ListEntitlementsResponse",
     "ListFeaturesRequest",
     "ListFeaturesResponse",
+    "ListGrantsRequest",
+    "ListGrantsResponse",
     "ListPackagesRequest",
     "ListPackagesResponse",
     "ListSubscriptionsRequest",
     "ListSubscriptionsResponse",
+    "ListUsageEventsRequest",
+    "ListUsageEventsResponse",
     "ListUsersRequest",
     "ListUsersResponse",
+    "MigrateSubscriptionsRequest",
+    "MigrateSubscriptionsResponse",
     "Package",
+    "PackageEntryStep",
     "PackageFeature",
     "PackageStatus",
     "PackageType",
@@ -223,14 +293,18 @@ __all__ = [
     "PublishPackageResponse",
     "Reason",
     "ResetPeriod",
+    "RevokeGrantRequest",
+    "RevokeGrantResponse",
     "ShowUsageRequest",
     "ShowUsageResponse",
     "Source",
+    "SourceBalance",
     "SubscribeRequest",
     "SubscribeResponse",
     "Subscription",
     "SubscriptionServiceStub",
     "SubscriptionStatus",
+    "SubscriptionStep",
     "UpdateFeatureRequest",
     "UpdateFeatureResponse",
     "UpdatePackageRequest",
@@ -240,9 +314,13 @@ __all__ = [
     "UpdateUserRequest",
     "UpdateUserResponse",
     "UsageAction",
+    "UsageEvent",
     "UsageServiceStub",
     "UseFeatureRequest",
     "UseFeatureResponse",
+    "UseFeaturesRequest",
+    "UseFeaturesResponse",
     "User",
     "UserServiceStub",
+    "UserStep",
 ]

@@ -281,6 +281,7 @@ class Package(_message.Message):
     STATUS_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    PUBLISHED_VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
@@ -288,9 +289,11 @@ class Package(_message.Message):
     type: Global___PackageType.ValueType
     """A plan or an addition. Default BASE."""
     status: Global___PackageStatus.ValueType
-    """Draft, published or archived. Set by the server."""
+    """Draft, published or archived: how this version stands. Set by the server."""
     version: _builtins.int
     """The version, from 1. Set by the server."""
+    published_version: _builtins.int
+    """The version that new subscriptions get, 0 if none was published yet. Set by the server."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackageFeature]:
         """What subscribers get: at most 1000 features, each once."""
@@ -314,10 +317,11 @@ class Package(_message.Message):
         status: Global___PackageStatus.ValueType = ...,
         version: _builtins.int = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        published_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "features", b"features", "id", b"id", "metadata", b"metadata", "name", b"name", "status", b"status", "type", b"type", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "features", b"features", "id", b"id", "metadata", b"metadata", "name", b"name", "published_version", b"published_version", "status", b"status", "type", b"type", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,16 +630,20 @@ class GetPackageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     package_id: _builtins.str
     """The package's id."""
+    version: _builtins.int
+    """A version that was published. Default 0: the package as it was last edited, a draft or not."""
     def __init__(
         self,
         *,
         package_id: _builtins.str = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_id", b"package_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_id", b"package_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -864,3 +872,87 @@ class ArchivePackageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArchivePackageResponse: _TypeAlias = ArchivePackageResponse  # noqa: Y015
+
+@_typing.final
+class MigrateSubscriptionsRequest(_message.Message):
+    """Moves subscriptions to another version of their package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    TO_VERSION_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    package_id: _builtins.str
+    """The package whose subscriptions move."""
+    from_version: _builtins.int
+    """Move only those that are on this version. Default 0: those on any other version than `to_version`."""
+    to_version: _builtins.int
+    """The published version to move them to. Default 0: the one that new subscriptions get."""
+    dry_run: _builtins.bool
+    """Whether only to count what would change. Default false."""
+    resume_token: _builtins.str
+    """`resume_token` of the last message of an earlier call with the same package, versions and `dry_run`: it goes on where
+    that one was, and its counts go on, too. Empty: from the start.
+    """
+    def __init__(
+        self,
+        *,
+        package_id: _builtins.str = ...,
+        from_version: _builtins.int = ...,
+        to_version: _builtins.int = ...,
+        dry_run: _builtins.bool = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "from_version", b"from_version", "package_id", b"package_id", "resume_token", b"resume_token", "to_version", b"to_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateSubscriptionsRequest: _TypeAlias = MigrateSubscriptionsRequest  # noqa: Y015
+
+@_typing.final
+class MigrateSubscriptionsResponse(_message.Message):
+    """How far a migration is. There is at least one, and the last one has `done` set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    MIGRATED_FIELD_NUMBER: _builtins.int
+    SHRINKING_USERS_FIELD_NUMBER: _builtins.int
+    SHRINKING_USER_IDS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    users: _builtins.int
+    """Users looked at so far."""
+    migrated: _builtins.int
+    """Subscriptions moved so far, or that would be moved."""
+    shrinking_users: _builtins.int
+    """Users so far for whom some feature gives less than before: no access any more, or a lower limit."""
+    resume_token: _builtins.str
+    """Pass it to go on from here."""
+    done: _builtins.bool
+    """Whether all users have been looked at."""
+    @_builtins.property
+    def shrinking_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of those among them who came up since the message before."""
+
+    def __init__(
+        self,
+        *,
+        users: _builtins.int = ...,
+        migrated: _builtins.int = ...,
+        shrinking_users: _builtins.int = ...,
+        shrinking_user_ids: _abc.Iterable[_builtins.str] | None = ...,
+        resume_token: _builtins.str = ...,
+        done: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "migrated", b"migrated", "resume_token", b"resume_token", "shrinking_user_ids", b"shrinking_user_ids", "shrinking_users", b"shrinking_users", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MigrateSubscriptionsResponse: _TypeAlias = MigrateSubscriptionsResponse  # noqa: Y015

@@ -90,6 +90,11 @@ class CatalogServiceStub:
                 request_serializer=canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageResponse.FromString,
                 _registered_method=True)
+        self.MigrateSubscriptions = channel.unary_stream(
+                '/canuse.v1.CatalogService/MigrateSubscriptions',
+                request_serializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -139,14 +144,16 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPackage(self, request, context):
-        """Gets a package.
+        """Gets a package, as it was last edited or in one of its published versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePackage(self, request, context):
-        """Changes fields of a draft. FAILED_PRECONDITION, PACKAGE_IMMUTABLE once it is published.
+        """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
+        and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
+        `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,7 +167,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishPackage(self, request, context):
-        """Publishes a draft: users can subscribe to it, and it never changes again. Publishing twice changes nothing.
+        """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
+        earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -168,6 +176,15 @@ class CatalogServiceServicer:
 
     def ArchivePackage(self, request, context):
         """Archives a package: nobody can subscribe to it any more, and those who have keep what they have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateSubscriptions(self, request, context):
+        """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
+        current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
+        `resume_token`; a user is never moved twice.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -230,6 +247,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ArchivePackage,
                     request_deserializer=canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageResponse.SerializeToString,
+            ),
+            'MigrateSubscriptions': grpc.unary_stream_rpc_method_handler(
+                    servicer.MigrateSubscriptions,
+                    request_deserializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -530,6 +552,33 @@ class CatalogService:
             '/canuse.v1.CatalogService/ArchivePackage',
             canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageRequest.SerializeToString,
             canuse_dot_v1_dot_catalog__service__pb2.ArchivePackageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateSubscriptions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/canuse.v1.CatalogService/MigrateSubscriptions',
+            canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.SerializeToString,
+            canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

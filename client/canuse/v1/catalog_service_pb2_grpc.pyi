@@ -46,15 +46,25 @@ class CatalogServiceStub:
     CreatePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePackageRequest, _catalog_service_pb2.CreatePackageResponse]
     """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken."""
     GetPackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPackageRequest, _catalog_service_pb2.GetPackageResponse]
-    """Gets a package."""
+    """Gets a package, as it was last edited or in one of its published versions."""
     UpdatePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePackageRequest, _catalog_service_pb2.UpdatePackageResponse]
-    """Changes fields of a draft. FAILED_PRECONDITION, PACKAGE_IMMUTABLE once it is published."""
+    """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
+    and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
+    `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+    """
     ListPackages: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPackagesRequest, _catalog_service_pb2.ListPackagesResponse]
     """Lists packages by id."""
     PublishPackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPackageRequest, _catalog_service_pb2.PublishPackageResponse]
-    """Publishes a draft: users can subscribe to it, and it never changes again. Publishing twice changes nothing."""
+    """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
+    earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+    """
     ArchivePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]
     """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+    MigrateSubscriptions: _grpc.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]
+    """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
+    current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
+    `resume_token`; a user is never moved twice.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -74,15 +84,25 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     CreatePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePackageRequest, _catalog_service_pb2.CreatePackageResponse]  # type: ignore[assignment]
     """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken."""
     GetPackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPackageRequest, _catalog_service_pb2.GetPackageResponse]  # type: ignore[assignment]
-    """Gets a package."""
+    """Gets a package, as it was last edited or in one of its published versions."""
     UpdatePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePackageRequest, _catalog_service_pb2.UpdatePackageResponse]  # type: ignore[assignment]
-    """Changes fields of a draft. FAILED_PRECONDITION, PACKAGE_IMMUTABLE once it is published."""
+    """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
+    and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
+    `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+    """
     ListPackages: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPackagesRequest, _catalog_service_pb2.ListPackagesResponse]  # type: ignore[assignment]
     """Lists packages by id."""
     PublishPackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPackageRequest, _catalog_service_pb2.PublishPackageResponse]  # type: ignore[assignment]
-    """Publishes a draft: users can subscribe to it, and it never changes again. Publishing twice changes nothing."""
+    """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
+    earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+    """
     ArchivePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]  # type: ignore[assignment]
     """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+    MigrateSubscriptions: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]  # type: ignore[assignment]
+    """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
+    current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
+    `resume_token`; a user is never moved twice.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The features there are, and the packages that give them to users."""
@@ -141,7 +161,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetPackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetPackageResponse, _abc.Awaitable[_catalog_service_pb2.GetPackageResponse]]:
-        """Gets a package."""
+        """Gets a package, as it was last edited or in one of its published versions."""
 
     @_abc_1.abstractmethod
     def UpdatePackage(
@@ -149,7 +169,10 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpdatePackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpdatePackageResponse, _abc.Awaitable[_catalog_service_pb2.UpdatePackageResponse]]:
-        """Changes fields of a draft. FAILED_PRECONDITION, PACKAGE_IMMUTABLE once it is published."""
+        """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
+        and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
+        `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+        """
 
     @_abc_1.abstractmethod
     def ListPackages(
@@ -165,7 +188,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.PublishPackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.PublishPackageResponse, _abc.Awaitable[_catalog_service_pb2.PublishPackageResponse]]:
-        """Publishes a draft: users can subscribe to it, and it never changes again. Publishing twice changes nothing."""
+        """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
+        earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def ArchivePackage(
@@ -174,5 +199,16 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ArchivePackageResponse, _abc.Awaitable[_catalog_service_pb2.ArchivePackageResponse]]:
         """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+
+    @_abc_1.abstractmethod
+    def MigrateSubscriptions(
+        self,
+        request: _catalog_service_pb2.MigrateSubscriptionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_catalog_service_pb2.MigrateSubscriptionsResponse], _abc.AsyncIterator[_catalog_service_pb2.MigrateSubscriptionsResponse]]:
+        """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
+        current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
+        `resume_token`; a user is never moved twice.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,12 +4,14 @@ isort:skip_file
 """
 
 from canuse.v1 import consumption_pb2 as _consumption_pb2
+from canuse.v1 import explanation_pb2 as _explanation_pb2
 from canuse.v1 import reason_pb2 as _reason_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -54,22 +56,26 @@ class CanUseRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     FEATURE_ID_FIELD_NUMBER: _builtins.int
     DELTA_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user asked about."""
     feature_id: _builtins.str
     """The feature asked about."""
     delta: _builtins.int
     """The amount about to be used, in the feature's units: 1 to 2^53 - 1. Default 1. A binary feature ignores it."""
+    explain: _builtins.bool
+    """Whether to say how the answer came about. It takes longer: for people and tests, not for each call. Default false."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         feature_id: _builtins.str = ...,
         delta: _builtins.int | None = ...,
+        explain: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "feature_id", b"feature_id", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "explain", b"explain", "feature_id", b"feature_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -87,6 +93,7 @@ class CanUseResponse(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
     """Whether the user may use the amount now."""
     reason: _reason_pb2.Reason.ValueType
@@ -97,6 +104,10 @@ class CanUseResponse(_message.Message):
     def consumption(self) -> _consumption_pb2.Consumption:
         """The counts the answer was based on. Absent for a binary feature and where there is no entitlement."""
 
+    @_builtins.property
+    def explanation(self) -> _explanation_pb2.Explanation:
+        """How the answer came about. Absent unless `explain` was set."""
+
     def __init__(
         self,
         *,
@@ -104,10 +115,11 @@ class CanUseResponse(_message.Message):
         reason: _reason_pb2.Reason.ValueType = ...,
         consumption: _consumption_pb2.Consumption | None = ...,
         source: _reason_pb2.Source.ValueType = ...,
+        explanation: _explanation_pb2.Explanation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "explanation", b"explanation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "reason", b"reason", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "explanation", b"explanation", "reason", b"reason", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -463,6 +475,166 @@ class UseFeaturesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UseFeaturesResponse: _TypeAlias = UseFeaturesResponse  # noqa: Y015
+
+@_typing.final
+class BatchCanUseRequest(_message.Message):
+    """Asks many checks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanUseRequest]:
+        """The checks: 1 to 1000. `explain` is not accepted in them."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CanUseRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCanUseRequest: _TypeAlias = BatchCanUseRequest  # noqa: Y015
+
+@_typing.final
+class BatchCanUseResponse(_message.Message):
+    """The answers to many checks."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCanUseResult]:
+        """One for each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchCanUseResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCanUseResponse: _TypeAlias = BatchCanUseResponse  # noqa: Y015
+
+@_typing.final
+class BatchCanUseResult(_message.Message):
+    """What came of one check of many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___CanUseResponse:
+        """The answer."""
+
+    @_builtins.property
+    def status(self) -> _status_pb2.Status:
+        """The status that CanUse alone would have ended with."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___CanUseResponse | None = ...,
+        status: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "result", b"result", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "result", b"result", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "status"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchCanUseResult: _TypeAlias = BatchCanUseResult  # noqa: Y015
+
+@_typing.final
+class BatchCreateUsageEventsRequest(_message.Message):
+    """Records many uses."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreateUsageEventRequest]:
+        """The uses: 1 to 1000."""
+
+    def __init__(
+        self,
+        *,
+        requests: _abc.Iterable[Global___CreateUsageEventRequest] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["requests", b"requests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateUsageEventsRequest: _TypeAlias = BatchCreateUsageEventsRequest  # noqa: Y015
+
+@_typing.final
+class BatchCreateUsageEventsResponse(_message.Message):
+    """What was recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCreateUsageEventsResult]:
+        """One for each request, in their order."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___BatchCreateUsageEventsResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCreateUsageEventsResponse: _TypeAlias = BatchCreateUsageEventsResponse  # noqa: Y015
+
+@_typing.final
+class BatchCreateUsageEventsResult(_message.Message):
+    """What came of one use of many."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def response(self) -> Global___CreateUsageEventResponse:
+        """The answer."""
+
+    @_builtins.property
+    def status(self) -> _status_pb2.Status:
+        """The status that CreateUsageEvent alone would have ended with."""
+
+    def __init__(
+        self,
+        *,
+        response: Global___CreateUsageEventResponse | None = ...,
+        status: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "result", b"result", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "result", b"result", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["response", "status"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___BatchCreateUsageEventsResult: _TypeAlias = BatchCreateUsageEventsResult  # noqa: Y015
 
 @_typing.final
 class ListEntitlementsRequest(_message.Message):

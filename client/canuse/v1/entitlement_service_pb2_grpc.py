@@ -57,6 +57,16 @@ class EntitlementServiceStub:
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.FromString,
                 _registered_method=True)
+        self.BatchCanUse = channel.unary_unary(
+                '/canuse.v1.EntitlementService/BatchCanUse',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseResponse.FromString,
+                _registered_method=True)
+        self.BatchCreateUsageEvents = channel.unary_unary(
+                '/canuse.v1.EntitlementService/BatchCreateUsageEvents',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.FromString,
+                _registered_method=True)
         self.ListEntitlements = channel.unary_unary(
                 '/canuse.v1.EntitlementService/ListEntitlements',
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
@@ -101,6 +111,22 @@ class EntitlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchCanUse(self, request, context):
+        """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
+        in its place.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchCreateUsageEvents(self, request, context):
+        """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
+        place, and the others are recorded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntitlements(self, request, context):
         """Lists what a user may use, one entry per feature, ordered by feature id.
         """
@@ -130,6 +156,16 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.UseFeatures,
                     request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.SerializeToString,
+            ),
+            'BatchCanUse': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCanUse,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseResponse.SerializeToString,
+            ),
+            'BatchCreateUsageEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchCreateUsageEvents,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.SerializeToString,
             ),
             'ListEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntitlements,
@@ -248,6 +284,60 @@ class EntitlementService:
             '/canuse.v1.EntitlementService/UseFeatures',
             canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesRequest.SerializeToString,
             canuse_dot_v1_dot_entitlement__service__pb2.UseFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCanUse(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/BatchCanUse',
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchCanUseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchCreateUsageEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/BatchCreateUsageEvents',
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,14 @@ class EntitlementServiceStub:
     """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
     recorded.
     """
+    BatchCanUse: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]
+    """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
+    in its place.
+    """
+    BatchCreateUsageEvents: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]
+    """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
+    place, and the others are recorded.
+    """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
 
@@ -72,6 +80,14 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     UseFeatures: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeaturesRequest, _entitlement_service_pb2.UseFeaturesResponse]  # type: ignore[assignment]
     """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
     recorded.
+    """
+    BatchCanUse: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]  # type: ignore[assignment]
+    """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
+    in its place.
+    """
+    BatchCreateUsageEvents: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]  # type: ignore[assignment]
+    """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
+    place, and the others are recorded.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
@@ -117,6 +133,26 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_entitlement_service_pb2.UseFeaturesResponse, _abc.Awaitable[_entitlement_service_pb2.UseFeaturesResponse]]:
         """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
         recorded.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCanUse(
+        self,
+        request: _entitlement_service_pb2.BatchCanUseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.BatchCanUseResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCanUseResponse]]:
+        """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
+        in its place.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchCreateUsageEvents(
+        self,
+        request: _entitlement_service_pb2.BatchCreateUsageEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.BatchCreateUsageEventsResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCreateUsageEventsResponse]]:
+        """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
+        place, and the others are recorded.
         """
 
     @_abc_1.abstractmethod

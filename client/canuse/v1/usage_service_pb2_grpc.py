@@ -40,6 +40,11 @@ class UsageServiceStub:
                 request_serializer=canuse_dot_v1_dot_usage__service__pb2.ShowUsageRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ShowUsageResponse.FromString,
                 _registered_method=True)
+        self.ListUsageEvents = channel.unary_unary(
+                '/canuse.v1.UsageService/ListUsageEvents',
+                request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
@@ -53,6 +58,14 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsageEvents(self, request, context):
+        """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
+        the last one: a page looks at a bounded part of the ledger.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ShowUsage,
                     request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ShowUsageRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_usage__service__pb2.ShowUsageResponse.SerializeToString,
+            ),
+            'ListUsageEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsageEvents,
+                    request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class UsageService:
             '/canuse.v1.UsageService/ShowUsage',
             canuse_dot_v1_dot_usage__service__pb2.ShowUsageRequest.SerializeToString,
             canuse_dot_v1_dot_usage__service__pb2.ShowUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsageEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UsageService/ListUsageEvents',
+            canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
+            canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class UsageServiceStub:
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     ShowUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ShowUsageRequest, _usage_service_pb2.ShowUsageResponse]
     """Shows what a user has used of a feature, in the current period and in past ones."""
+    ListUsageEvents: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]
+    """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
+    the last one: a page looks at a bounded part of the ledger.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -43,6 +47,10 @@ class UsageServiceAsyncStub(UsageServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ShowUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ShowUsageRequest, _usage_service_pb2.ShowUsageResponse]  # type: ignore[assignment]
     """Shows what a user has used of a feature, in the current period and in past ones."""
+    ListUsageEvents: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
+    """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
+    the last one: a page looks at a bounded part of the ledger.
+    """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     """What users have used."""
@@ -54,5 +62,15 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ShowUsageResponse, _abc.Awaitable[_usage_service_pb2.ShowUsageResponse]]:
         """Shows what a user has used of a feature, in the current period and in past ones."""
+
+    @_abc_1.abstractmethod
+    def ListUsageEvents(
+        self,
+        request: _usage_service_pb2.ListUsageEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.ListUsageEventsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageEventsResponse]]:
+        """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
+        the last one: a page looks at a bounded part of the ledger.
+        """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

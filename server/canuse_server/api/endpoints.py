@@ -37,6 +37,8 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> dict[str, Endpoin
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         hot = _HOT.get(path)
+        if not hot and not hasattr(servicer, _snake(method.name)):
+            continue
         found[path] = _guard(path, _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name)))
     return found
 
@@ -58,10 +60,12 @@ def _plain(input_type: Any, handler: Callable[[Message, World], Awaitable[Messag
 
 
 def _handler(servicer: object, name: str) -> Callable[[Message, World], Awaitable[Message]]:
-    handler: Callable[[Message, World], Awaitable[Message]] = getattr(
-        servicer, re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    )
+    handler: Callable[[Message, World], Awaitable[Message]] = getattr(servicer, _snake(name))
     return handler
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
 def _guard(path: str, endpoint: Endpoint) -> Endpoint:
