@@ -38,6 +38,7 @@ SETTINGS = {
     "lazyfree-lazy-expire": "yes",
     "lazyfree-lazy-server-del": "yes",
     "hash-max-listpack-value": "64",
+    "set-max-listpack-entries": "2048",  # the index of users is a set for each 1,024th of them
 }
 
 log = structlog.get_logger(__name__)

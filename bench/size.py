@@ -1,0 +1,189 @@
+"""Measure canuse at size: `python -m bench.size`, with a million users unless told otherwise.
+
+It fills an embedded Valkey through canuse's own store layer, starts a real server on it, and prints what a user costs
+in memory and where the bytes go, how long the server takes to start, and how long pages of lists take.
+"""
+
+import argparse
+import asyncio
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote
+
+from redis import Redis
+
+from canuse import Client, v1
+from canuse_server.api import user_changes
+from canuse_server.api.entitlements import answer
+from canuse_server.api.uses import CreateUsageEvent
+from canuse_server.api.world import World
+from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus, ResetPeriod
+from canuse_server.store.client import Store
+from canuse_server.store.embedded import EmbeddedValkey
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.schema import check_schema
+from canuse_server.store.usage import Retention
+
+USED = ("api-calls", "messages", "exports")
+RESETS = (ResetPeriod.MONTH, ResetPeriod.DAY, ResetPeriod.MONTH)
+RETENTION = Retention(dedupe_ttl_ms=86_400_000, ledger_max_age_ms=30 * 86_400_000, past_periods_kept=12)
+AT_ONCE = 500
+
+
+async def fill(world: World, users: int, features: int, packages: int) -> dict[str, float]:
+    """Make a catalogue and users with three counted features each; return bytes by what they are for."""
+    start_bytes = await _used_bytes(world)
+    names = [*USED, *(f"feature-{number:04d}" for number in range(features - len(USED)))]
+    for name in names:
+        await world.catalog.put_feature(None, Feature(name, FeatureType.CONSUMABLE, 0, name=name))
+    entries = tuple(PackageFeature(name, 1000, period) for name, period in zip(USED, RESETS, strict=True))
+    for number in range(packages):
+        package = Package(f"package-{number:03d}", 0, features=entries, status=PackageStatus.PUBLISHED)
+        await world.catalog.put_package(None, package)
+    await world.cache.refresh()
+    catalogue_bytes = await _used_bytes(world)
+    for first in range(0, users, AT_ONCE):
+        ids = [f"user-{number:07d}" for number in range(first, min(first + AT_ONCE, users))]
+        await asyncio.gather(*(_make(world, user_id) for user_id in ids))
+    all_bytes = await _used_bytes(world)
+    ledger_bytes = await _remove(world, "ledger")
+    index_bytes = await _memory_of(world, "users")
+    user_bytes = all_bytes - catalogue_bytes - ledger_bytes
+    return {
+        "catalogue, in all": catalogue_bytes - start_bytes,
+        "a user, in all": user_bytes / users,
+        "of it in the index of users": index_bytes / users,
+        "an event in the ledger": ledger_bytes / (users * len(USED)),
+    }
+
+
+async def _make(world: World, user_id: str) -> None:
+    await user_changes.create_default_user(world, user_id)
+    for name in USED:
+        request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=name)
+        await answer(CreateUsageEvent(), request.SerializeToString(), world)
+
+
+async def _used_bytes(world: World) -> int:
+    info: dict[str, Any] = await world.store.admin.info("memory")
+    return int(info["used_memory"])
+
+
+async def _memory_of(world: World, name: str) -> int:
+    keys = [key async for key in world.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
+    sizes = [await world.store.admin.memory_usage(key, samples=0) for key in keys]
+    return sum(size or 0 for size in sizes)
+
+
+async def _remove(world: World, name: str) -> int:
+    before = await _used_bytes(world)
+    keys = [key async for key in world.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
+    for key in keys:
+        await world.store.admin.delete(key)
+    return before - await _used_bytes(world)
+
+
+def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
+    """Start a server on what there is; return it, its address and how long that took."""
+    began = time.perf_counter()
+    env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(data_dir), "CANUSE_LOG_LEVEL": "error"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "canuse_server", "serve"], stdout=subprocess.PIPE, text=True, env=env
+    )
+    assert process.stdout is not None
+    found = re.match(r"canuse ready on (\S+) ", process.stdout.readline())
+    assert found, "the server did not start"
+    return process, found[1], time.perf_counter() - began
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def pages(address: str) -> Iterable[tuple[str, float]]:
+    """Return how long pages of 50 take, in ms: the median of each list's first ones, and of some far into it."""
+    with Client(address) as client:
+        for name, items in (
+            ("features", client.list_features(page_size=50)),
+            ("packages", client.list_packages(page_size=50)),
+            ("users", client.list_users(page_size=50)),
+        ):
+            times = []
+            for number, _ in enumerate(items):
+                if number % 50 == 0:
+                    times.append(time.perf_counter())
+                if number >= 50 * 200:
+                    break
+            lasted = [1000 * (after - before) for before, after in pairwise(times)]
+            yield f"a page of {name}, first ones", statistics.median(lasted[: len(lasted) // 2])
+            yield f"a page of {name}, later ones", statistics.median(lasted[len(lasted) // 2 :])
+
+
+async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, float]:
+    """Fill a store and return what it holds."""
+    valkey = EmbeddedValkey(data_dir, fsync="everysec")
+    await valkey.start()
+    store = Store(Endpoint.from_url(f"unix://{quote(str(valkey.socket_path))}"), timeout_seconds=60)
+    try:
+        await check_schema(store)
+        await store.load_scripts()
+        world = World.of(store, "live", RETENTION, "package-000")
+        return await fill(world, options.users, options.features, options.packages)
+    finally:
+        await store.close()
+        await valkey.stop()
+
+
+def main() -> None:
+    """Read the options, measure, print."""
+    parser = argparse.ArgumentParser(prog="bench.size", description="Measure canuse at size.")
+    parser.add_argument("--users", type=int, default=1_000_000)
+    parser.add_argument("--features", type=int, default=1000)
+    parser.add_argument("--packages", type=int, default=200)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="canuse-size-"))
+    try:
+        for name, size in asyncio.run(measure(options, folder)).items():
+            print(f"{name:36} {size:12,.1f} bytes")
+        process, address, seconds = start(folder)
+        try:
+            print(f"{'start-up, loading the data included':36} {seconds:12,.1f} s")
+            print(f"{'memory of the server process':36} {resident_bytes(process.pid) / 2**20:12,.1f} MiB")
+            for name, milliseconds in pages(address):
+                print(f"{name:36} {milliseconds:12,.2f} ms")
+            with Redis(unix_socket_path=str(folder / "valkey.sock")) as redis:
+                for key, share in sorted(sample(redis).items()):
+                    print(f"{key:36} {share:12,.1f} bytes")
+        finally:
+            process.terminate()
+            process.wait()
+    finally:
+        shutil.rmtree(folder)
+
+
+def sample(redis: Redis) -> dict[str, float]:
+    """Return what the hash of one user holds, in bytes by kind of field, and what Valkey needs for it."""
+    key = next(iter(redis.scan_iter(match="canuse:live:*:u:*", count=1000)))
+    parts: dict[str, float] = {"a user's hash, as Valkey counts it": float(cast("int", redis.memory_usage(key)) or 0)}
+    for name, value in cast("dict[bytes, bytes]", redis.hgetall(key)).items():
+        kind = f"  fields {name[:2].decode()}…, names and values"
+        parts[kind] = parts.get(kind, 0) + len(name) + len(value)
+    parts["  the key's name"] = float(len(key))
+    return parts
+
+
+if __name__ == "__main__":
+    main()
