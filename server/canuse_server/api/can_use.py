@@ -3,7 +3,7 @@
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.reason_pb2 import SOURCE_STORE
-from canuse_server.api.convert import consumption
+from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
@@ -43,9 +43,12 @@ class CanUse:
             reason = decide(standing, plan.delta)
         except TotalOutOfRangeError:
             raise total_out_of_range(plan.user_id, [feature.id]) from None
-        return pb.CanUseResponse(
-            access=reason.access, reason=reason_message(reason), consumption=counts(standing), source=SOURCE_STORE
-        ).SerializeToString()
+        response = pb.CanUseResponse(access=reason.access, reason=reason_message(reason), source=SOURCE_STORE)
+        entitlement = standing.entitlement
+        if entitlement is not None and entitlement.consumable:
+            period, used, _ = standing.current()
+            fill_consumption(response.consumption, entitlement, period, used, standing.budget())
+        return response.SerializeToString()
 
 
 def counts(standing: Standing) -> Consumption | None:

@@ -29,14 +29,31 @@ def optional_timestamp(time_ms: int | None) -> Timestamp | None:
 
 def consumption(entitlement: Entitlement, period: Period, used: int, budget: int | None) -> Consumption:
     """Return the counts of a period; `budget` None is unlimited."""
-    return Consumption(
-        used=used,
-        budget=budget,
-        remaining=None if budget is None else max(0, budget - used),
-        overage_enabled=entitlement.overage_enabled,
-        period_start=timestamp(period.start_ms),
-        resets_at=optional_timestamp(period.end_ms),
-    )
+    message = Consumption()
+    fill_consumption(message, entitlement, period, used, budget)
+    return message
+
+
+def fill_consumption(
+    message: Consumption, entitlement: Entitlement, period: Period, used: int, budget: int | None
+) -> None:
+    """Write the counts of a period into a message. In the place where it belongs that takes half as long as to copy it."""
+    start_ms, end_ms = period
+    message.used = used
+    if budget is not None:
+        message.budget = budget
+        message.remaining = budget - used if budget > used else 0
+    if entitlement.overage_enabled:
+        message.overage_enabled = True
+    _fill_timestamp(message.period_start, start_ms)
+    if end_ms is not None:
+        _fill_timestamp(message.resets_at, end_ms)
+
+
+def _fill_timestamp(message: Timestamp, time_ms: int) -> None:
+    # The nanoseconds first, and always: an assignment makes a message present that is still empty.
+    message.nanos = time_ms % 1000 * 1_000_000
+    message.seconds = time_ms // 1000
 
 
 def feature_message(feature: Feature) -> catalog.Feature:

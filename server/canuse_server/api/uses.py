@@ -7,7 +7,7 @@ from typing import Final
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.ledger_pb2 import LedgerEntry
-from canuse_server.api.convert import consumption
+from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
@@ -50,14 +50,15 @@ class CreateUsageEvent:
         """See HotMethod."""
         outcome, replayed = _outcome(plan, reply)
         charge = outcome.charges[0]
-        return pb.CreateUsageEventResponse(
+        response = pb.CreateUsageEventResponse(
             recorded=charge.ledger_id != "",
             reason=reason_message(charge.reason),
-            consumption=_counts_after(charge),
             applied_delta=charge.applied_delta,
             event_id=plan.event_id or charge.ledger_id,
             replayed=replayed,
-        ).SerializeToString()
+        )
+        _fill_counts(response, charge)
+        return response.SerializeToString()
 
 
 class UseFeature:
@@ -80,13 +81,14 @@ class UseFeature:
         """See HotMethod."""
         outcome, replayed = _outcome(plan, reply)
         charge = outcome.charges[0]
-        return pb.UseFeatureResponse(
+        response = pb.UseFeatureResponse(
             access=charge.reason.access,
             reason=reason_message(charge.reason),
-            consumption=_counts_after(charge),
             event_id=plan.event_id or charge.ledger_id,
             replayed=replayed,
-        ).SerializeToString()
+        )
+        _fill_counts(response, charge)
+        return response.SerializeToString()
 
 
 class UseFeatures:
@@ -158,24 +160,23 @@ def _plan(
     charges: tuple[tuple[str, int], ...],
 ) -> Plan:
     user_id, event_id, metadata = request.user_id, request.event_id, request.metadata
-    features = tuple([known_feature(world, feature_id) for feature_id, _ in charges])
+    features = []
     parts = []
-    for feature, (_, delta) in zip(features, charges, strict=True):
+    for feature_id, delta in charges:
+        feature = known_feature(world, feature_id)
         if feature.type != FeatureType.CONSUMABLE:
-            raise not_consumable(feature.id)
-        entry = LedgerEntry(
-            user_id=user_id, feature_id=feature.id, delta=delta, action=action, event_id=event_id, metadata=metadata
-        ).SerializeToString()
-        parts.append(Charge(feature.id, delta, feature.archived, entry))
-    use = Use(
-        mode=mode,
-        user_id=user_id,
-        charges=tuple(parts),
-        event_id=event_id,
-        fingerprint=fingerprint(mode, charges, metadata) if event_id else b"",
-    )
+            raise not_consumable(feature_id)
+        entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action)
+        if event_id:
+            entry.event_id = event_id
+        if metadata:
+            entry.metadata.update(metadata)
+        features.append(feature)
+        parts.append(Charge(feature_id, delta, feature.archived, entry.SerializeToString()))
+    mark = fingerprint(mode, charges, metadata) if event_id else b""
+    use = Use(mode, user_id, tuple(parts), event_id, mark)
     trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
-    return Plan(trip, user_id, features, charges[0][1], event_id)
+    return Plan(trip, user_id, tuple(features), charges[0][1], event_id)
 
 
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
@@ -185,6 +186,13 @@ def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
         raise event_id_reused(plan.user_id, plan.event_id) from None
     except RecordOutOfRangeError:
         raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+
+
+def _fill_counts(response: pb.CreateUsageEventResponse | pb.UseFeatureResponse, charge: ChargeOutcome) -> None:
+    entitlement = charge.entitlement
+    if entitlement is not None:
+        period = entitlement.period_at(charge.period_start_ms)
+        fill_consumption(response.consumption, entitlement, period, charge.used, charge.budget)
 
 
 def _counts_after(charge: ChargeOutcome) -> Consumption | None:

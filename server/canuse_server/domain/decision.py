@@ -3,7 +3,8 @@
 `store/scripts/record_usage.lua` follows the same one; a property test holds the two equal.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance, left_in_all
@@ -15,15 +16,15 @@ class TotalOutOfRangeError(Exception):
     """What was used, with this amount on top, would pass `MAX_AMOUNT`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Counter:
+class Counter(NamedTuple):
     """What was used since the start of a period."""
 
     used: int
     period_start_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, for speed: see Entitlement.
+@dataclass(slots=True)
 class Standing:
     """How a user stands with a feature at a moment. `entitlement` None: there is none."""
 
@@ -33,6 +34,7 @@ class Standing:
     counter: Counter | None
     now_ms: int
     grants: tuple[GrantBalance, ...] = ()
+    _current: tuple[Period, int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def current(self) -> tuple[Period, int, int]:
         """Return the current period, what was used in it, and how much of that was drawn from grants.
@@ -40,18 +42,25 @@ class Standing:
         A counter that is ahead of the clock keeps its period: a clock that steps back (a failover to a machine whose
         clock is behind) never resets a count twice.
         """
-        assert self.entitlement is not None
-        period = self.entitlement.period_at(self.now_ms)
-        if self.counter is None or self.counter.period_start_ms < period.start_ms:
-            return period, 0, 0
-        if self.counter.period_start_ms > period.start_ms:
-            period = self.entitlement.period_at(self.counter.period_start_ms)
-        return period, self.counter.used, sum(grant.drawn for grant in self.grants)
+        if self._current is None:
+            assert self.entitlement is not None
+            period, used, drawn = self.entitlement.period_at(self.now_ms), 0, 0
+            if self.counter is not None and self.counter.period_start_ms >= period.start_ms:
+                used, since_ms = self.counter
+                if since_ms > period.start_ms:
+                    period = self.entitlement.period_at(since_ms)
+                if self.grants:
+                    drawn = sum(grant.drawn for grant in self.grants)
+            self._current = period, used, drawn
+        return self._current
 
     def budget(self) -> int | None:
         """Return what may be used in this period: the limit, what grants gave in it and what they still give."""
         assert self.entitlement is not None
-        limit, left = self.entitlement.limit, left_in_all(self.grants, self.now_ms)
+        limit = self.entitlement.limit
+        if not self.grants:
+            return limit
+        left = left_in_all(self.grants, self.now_ms)
         _, used, drawn = self.current()
         if self.entitlement.granted:
             # The package gives nothing more, but what it bore already does not weigh on the grants.

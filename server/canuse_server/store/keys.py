@@ -55,6 +55,17 @@ class Keys:
         prefix = self._buckets[bucket_of(user_id)]
         return f"{prefix}d0:{user_id}", f"{prefix}d1:{user_id}"
 
+    def of_use(self, user_id: str) -> tuple[str, str, str, str, str]:
+        """Return all keys that recording a use touches: hash, ledger, history and both hashes of idempotency keys."""
+        prefix = self._buckets[bucket_of(user_id)]
+        return (
+            f"{prefix}u:{user_id}",
+            f"{prefix}ledger",
+            f"{prefix}h:{user_id}",
+            f"{prefix}d0:{user_id}",
+            f"{prefix}d1:{user_id}",
+        )
+
     def users(self, bucket: int) -> str:
         """Return the set of the ids of a bucket's users."""
         return f"{self._buckets[bucket]}users"

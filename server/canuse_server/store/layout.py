@@ -40,6 +40,9 @@ _PAST_PERIOD: Final = Struct("<qqqqq")
 _OUTCOME: Final = Struct("<Bq")
 # reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget; then both
 _CHARGE: Final = Struct("<BBBqqqq")
+# Looking a member up by its number takes several times as long as this.
+_RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
+_REASONS: Final = {member.value: member for member in Reason}
 
 
 class Meta(NamedTuple):
@@ -111,10 +114,9 @@ class Outcome(NamedTuple):
             packed = value[at + _CHARGE.size : middle]
             at = middle + id_bytes
             entitlement = unpack_feature(packed)[0] if packed else None
+            ledger_id = value[middle:at].decode()
             charges.append(
-                ChargeOutcome(
-                    Reason(reason), used, applied, start_ms, _some(budget), entitlement, value[middle:at].decode()
-                )
+                ChargeOutcome(_REASONS[reason], used, applied, start_ms, _some(budget), entitlement, ledger_id)
             )
         return cls(refused, now_ms, tuple(charges))
 
@@ -155,14 +157,14 @@ def unpack_feature(value: bytes) -> tuple[Entitlement, Counter | None]:
         used, middle, high, since, since_high = _COUNTER.unpack_from(value, at)
         counter = Counter(used | middle << 32 | high << 48, since | since_high << 32)
     entitlement = Entitlement(
-        consumable=bool(flags & _CONSUMABLE),
-        active=bool(flags & _ACTIVE),
-        limit=None if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48,
-        overage_enabled=bool(flags & _OVERAGE),
-        reset_period=ResetPeriod(reset_period),
-        period=Period(start | start_high << 32, end_ms),
-        valid_until_ms=valid_until_ms,
-        granted=bool(flags & _GRANTED),
+        flags & _CONSUMABLE != 0,
+        flags & _ACTIVE != 0,
+        None if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48,
+        flags & _OVERAGE != 0,
+        _RESET_PERIODS[reset_period],
+        Period(start | start_high << 32, end_ms),
+        valid_until_ms,
+        flags & _GRANTED != 0,
     )
     return entitlement, counter
 

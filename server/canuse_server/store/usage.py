@@ -1,10 +1,11 @@
 """The hot path's commands and what their replies say. No I/O here: whoever has a connection makes the trip."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Standing
-from canuse_server.store.keys import Keys, bucket_of
+from canuse_server.store.keys import Keys
 from canuse_server.store.layout import Outcome, unpack_feature, unpack_grants
 from canuse_server.store.lua import RECORD_USAGE, Script
 
@@ -29,21 +30,25 @@ class RecordOutOfRangeError(Exception):
     """The total would pass the largest amount."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
+class Trip(NamedTuple):
     """One command to the store. `script` is what it runs, if any: the only commands that write are scripts."""
 
     command: tuple[str | bytes, ...]
     script: Script | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Retention:
     """How long things are kept. Times in milliseconds."""
 
     dedupe_ttl_ms: int
     ledger_max_age_ms: int
     past_periods_kept: int
+
+    @cached_property
+    def arguments(self) -> tuple[str, str, str]:
+        """The three as the script takes them."""
+        return str(self.dedupe_ttl_ms), str(self.ledger_max_age_ms), str(self.past_periods_kept)
 
 
 class Charge(NamedTuple):
@@ -95,18 +100,17 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
 
 def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
-    user_id = use.user_id
-    command: list[str | bytes] = [
+    mode, user_id, charges, event_id, fingerprint = use
+    names = keys.of_use(user_id)
+    command: tuple[str | bytes, ...] = (
         *("EVALSHA", RECORD_USAGE.sha, "5"),
-        *(keys.user(user_id), keys.ledger(bucket_of(user_id)), keys.history(user_id), *keys.dedupe(user_id)),
-        *(manual_now, use.mode, use.event_id, use.fingerprint),
-        str(retention.dedupe_ttl_ms),
-        str(retention.ledger_max_age_ms),
-        str(retention.past_periods_kept),
-    ]
-    for charge in use.charges:
-        command += (charge.feature_id, str(charge.delta), "1" if charge.archived else "", charge.entry)
-    return Trip(tuple(command), RECORD_USAGE)
+        *names,
+        *(manual_now, mode, event_id, fingerprint),
+        *retention.arguments,
+    )
+    for feature_id, delta, archived, entry in charges:
+        command += (feature_id, str(delta), "1" if archived else "", entry)
+    return Trip(command, RECORD_USAGE)
 
 
 def outcome(reply: object) -> tuple[Outcome, bool]:
