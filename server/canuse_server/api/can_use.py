@@ -33,7 +33,8 @@ class CanUse:
                 violations.amount("delta", delta, 1)
             violations.check()
         feature = known_feature(world, feature_id)
-        return Plan(usage.check_trip(world.keys, user_id, feature_id), user_id, (feature,), delta)
+        trip = usage.check_trip(world.keys, user_id, feature_id)
+        return Plan(trip, user_id, (feature,), delta, repeatable=True)
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
@@ -49,6 +50,10 @@ class CanUse:
             period, used, _ = standing.current()
             fill_consumption(response.consumption, entitlement, period, used, standing.budget())
         return response.SerializeToString()
+
+    def holds_until_ms(self, reply: object, now_ms: int) -> int:
+        """See HotMethod."""
+        return usage.holds_until_ms(reply, now_ms)
 
 
 def counts(standing: Standing) -> Consumption | None:

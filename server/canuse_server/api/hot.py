@@ -39,6 +39,8 @@ class Plan(NamedTuple):
     features: tuple[Feature, ...]
     delta: int
     event_id: str = ""
+    repeatable: bool = False
+    """Whether the same bytes would give the same plan again."""
 
 
 class HotMethod(Protocol):
@@ -52,6 +54,9 @@ class HotMethod(Protocol):
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """Make the answer; raise ApiError, or UserMissingError or StaleError where the trip did not bring it."""
+
+    def holds_until_ms(self, reply: object, now_ms: int) -> int:
+        """Return up to when, exclusive, the same reply gives the same answer as now; 0: only now."""
 
 
 def parse(kind: type[Request], payload: bytes) -> Request:

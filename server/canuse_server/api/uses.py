@@ -20,11 +20,20 @@ from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRan
 CHARGES_AT_MOST: Final = 32
 
 
-class CreateUsageEvent:
+class _Use:
+    """What all of these share. See HotMethod."""
+
+    writes = True
+
+    def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
+        """See HotMethod: each use is recorded anew."""
+        return 0
+
+
+class CreateUsageEvent(_Use):
     """A fact: recorded past the budget too. See HotMethod."""
 
     path = PREFIX + "CreateUsageEvent"
-    writes = True
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -61,11 +70,10 @@ class CreateUsageEvent:
         return response.SerializeToString()
 
 
-class UseFeature:
+class UseFeature(_Use):
     """A check and a record in one step. See HotMethod."""
 
     path = PREFIX + "UseFeature"
-    writes = True
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -91,11 +99,10 @@ class UseFeature:
         return response.SerializeToString()
 
 
-class UseFeatures:
+class UseFeatures(_Use):
     """A check and a record of several features in one step, all or nothing. See HotMethod."""
 
     path = PREFIX + "UseFeatures"
-    writes = True
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -176,7 +183,9 @@ def _plan(
     mark = fingerprint(mode, charges, metadata) if event_id else b""
     use = Use(mode, user_id, tuple(parts), event_id, mark)
     trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
-    return Plan(trip, user_id, tuple(features), charges[0][1], event_id)
+    # The manual clock's time is part of the command.
+    repeatable = not event_id and not world.store.manual_now
+    return Plan(trip, user_id, tuple(features), charges[0][1], event_id, repeatable and len(charges) == 1)
 
 
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:

@@ -14,6 +14,9 @@ SET: Final = "S"
 USE: Final = "U"
 
 
+FOREVER_MS: Final = 1 << 48
+
+
 class StaleError(Exception):
     """The entitlement has run out: a period or a date has passed. Renew it and repeat."""
 
@@ -96,6 +99,19 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
         now_ms=now_ms,
         grants=() if grants is None else unpack_grants(grants),
     )
+
+
+def holds_until_ms(reply: object, now_ms: int) -> int:
+    """Return up to when, exclusive, the same reply to `check_trip` says the same; 0: only now."""
+    _, feature, grants = cast("list[bytes | None]", reply)
+    if grants is not None:
+        return 0
+    if feature is None:
+        return FOREVER_MS
+    entitlement, counter = unpack_feature(feature)
+    period = entitlement.period_at(max(now_ms, counter.period_start_ms if counter else 0))
+    ends = (entitlement.valid_until_ms, period.end_ms)
+    return min((end for end in ends if end is not None), default=FOREVER_MS)
 
 
 def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:

@@ -7,19 +7,22 @@ answers it: rare things have one implementation.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
+
 from canuse_server.api.endpoints import faulty
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
-from canuse_server.api.hot import DETOURS, HotMethod, Plan
+from canuse_server.api.hot import DETOURS, HotMethod
 from canuse_server.api.world import World
 from canuse_server.store.client import TIME, time_ms
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
-from canuse_server.store.replies import NoScriptError, check, pack
+from canuse_server.store.replies import NoScriptError, check
+from canuse_server.transport.memo import Memo, Request
 
 BATCH: Final = 64
 """How many calls are taken at a time at most."""
@@ -32,14 +35,12 @@ PAUSE_SECONDS: Final = 0.5
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
+class _Call(NamedTuple):
     """A call on its way."""
 
     id: int
-    method: HotMethod
     payload: bytes
-    plan: Plan
+    request: Request
 
 
 class Lane(threading.Thread):
@@ -57,6 +58,7 @@ class Lane(threading.Thread):
         self._front = front
         self._methods = methods
         self._world = world
+        self._memo = Memo(world)
         self._connection = connection
         self._hand_over = hand_over
         self.drained = threading.Event()
@@ -71,13 +73,7 @@ class Lane(threading.Thread):
             events = self._front.recv_batch_details(BATCH, WAKE_MS)
             if events is None:
                 break
-            self._serve(
-                [
-                    (call_id, self._methods[method_id], payload, details[2] if details else None)
-                    for kind, call_id, method_id, payload, _, details in events
-                    if kind == EVENT_CALL and payload is not None
-                ]
-            )
+            self._serve(events)
             # All that had come before the lane was asked to end has been answered when no more comes for a while; under
             # a steady load, when it has had time enough.
             if draining and (not events or time.monotonic() > drain_until):
@@ -89,21 +85,25 @@ class Lane(threading.Thread):
         self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
-    def _serve(self, events: list[tuple[int, HotMethod, bytes, float | None]]) -> None:
+    def _serve(self, events: "list[DetailedEvent]") -> None:
         calls: list[_Call] = []
-        for call_id, method, payload, seconds_left in events:
+        for kind, call_id, method_id, payload, _, details in events:
+            if kind != EVENT_CALL or payload is None:
+                continue
+            seconds_left = details[2] if details else None
             if self.drained.is_set():
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
-            elif plan := self._plan(call_id, method, payload):
-                calls.append(_Call(call_id, method, payload, plan))
+            elif request := self._request(call_id, method_id, payload):
+                calls.append(_Call(call_id, payload, request))
         if calls:
             self._travel(calls)
 
-    def _plan(self, call_id: int, method: HotMethod, payload: bytes) -> Plan | None:
+    def _request(self, call_id: int, method_id: int, payload: bytes) -> Request | None:
+        method = self._methods[method_id]
         try:
-            return method.plan(payload, self._world)
+            return self._memo.request(method_id, method, payload)
         except ApiError as error:
             self._fail(call_id, error)
         except DETOUR_ERRORS:
@@ -124,7 +124,7 @@ class Lane(threading.Thread):
         except StoreUnavailableError as error:
             self._pause_after(error.__cause__)
             for call in calls:
-                self._fail(call.id, faulty(call.method.path, error))
+                self._fail(call.id, faulty(call.request.method.path, error))
             return
         answered = 0
         try:
@@ -146,10 +146,10 @@ class Lane(threading.Thread):
 
     def _send(self, calls: list[_Call]) -> object:
         """Send the commands; return the time for the checks among them, or the store's error instead of it."""
-        packed = [pack(call.plan.trip.command) for call in calls]
+        packed = [call.request.packed for call in calls]
         manual_now_ms = self._world.store.manual_now_ms
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
-        timed = manual_now_ms is None and not all(call.method.writes for call in calls)
+        timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
         self._connection.send(b"".join([TIME, *packed] if timed else packed))
         if not timed:
             return manual_now_ms
@@ -159,21 +159,23 @@ class Lane(threading.Thread):
     def _lose(self, calls: list[_Call], error: Exception) -> None:
         """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
         for call in calls:
-            if call.method.writes:
-                self._fail(call.id, faulty(call.method.path, OutcomeUnknownError(str(error))))
+            method = call.request.method
+            if method.writes:
+                self._fail(call.id, faulty(method.path, OutcomeUnknownError(str(error))))
             else:
-                self._hand_over(call.id, call.method.path, call.payload)
+                self._hand_over(call.id, method.path, call.payload)
 
     def _conclude(self, call: _Call, reply: object, now: object) -> None:
+        method = call.request.method
         try:
-            now_ms = 0 if call.method.writes else cast("int", check(now))
-            self._front.respond(call.id, call.method.conclude(call.plan, check(reply), now_ms))
+            now_ms = 0 if method.writes else cast("int", check(now))
+            self._front.respond(call.id, self._memo.conclude(call.request, check(reply), now_ms))
         except ApiError as error:
             self._fail(call.id, error)
         except DETOUR_ERRORS:
-            self._hand_over(call.id, call.method.path, call.payload)
+            self._hand_over(call.id, method.path, call.payload)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
-            self._fail(call.id, faulty(call.method.path, error))
+            self._fail(call.id, faulty(method.path, error))
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

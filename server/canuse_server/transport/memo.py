@@ -1,0 +1,68 @@
+"""What a lane remembers of requests that come again and again.
+
+The same check is asked many times between two uses, and the same use is recorded many times. Nothing is answered from
+here without the store: what is saved is to read the same request again, and to work out the same answer from the same
+reply.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from canuse_server.api.hot import HotMethod, Plan
+from canuse_server.api.world import World
+from canuse_server.store.replies import pack
+
+REQUESTS_AT_MOST: Final = 8192
+"""How many requests a lane remembers, at about 1 KiB each. When it is full it starts afresh."""
+
+
+@dataclass(slots=True)
+class Request:
+    """A request on its way, or one that may come again.
+
+    `response` answers `reply` from `from_ms` to before `until_ms`, on the store's clock.
+    """
+
+    method: HotMethod
+    plan: Plan
+    packed: bytes
+    reply: object = None
+    response: bytes = b""
+    from_ms: int = 0
+    until_ms: int = 0
+
+
+class Memo:
+    """The requests of one lane by method and bytes."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._requests: dict[tuple[int, bytes], Request] = {}
+
+    def request(self, method_id: int, method: HotMethod, payload: bytes) -> Request:
+        """Plan a request, or find it planned; raises what `plan` raises."""
+        key = (method_id, payload)
+        known = self._requests.get(key)
+        if known is not None:
+            feature = known.plan.features[0]
+            # A feature that has changed is another object.
+            if self._world.cache.features.get(feature.id) is feature:
+                return known
+        plan = method.plan(payload, self._world)
+        request = Request(method, plan, pack(plan.trip.command))
+        if plan.repeatable:
+            if len(self._requests) >= REQUESTS_AT_MOST:
+                self._requests.clear()
+            self._requests[key] = request
+        return request
+
+    def conclude(self, request: Request, reply: object, now_ms: int) -> bytes:
+        """Answer a request by the store's reply; raises what the method's `conclude` raises."""
+        if request.from_ms <= now_ms < request.until_ms and reply == request.reply:
+            return request.response
+        method, plan = request.method, request.plan
+        response = method.conclude(plan, reply, now_ms)
+        if not method.writes and plan.repeatable:
+            request.reply, request.response = reply, response
+            request.from_ms, request.until_ms = now_ms, method.holds_until_ms(reply, now_ms)
+        return response
