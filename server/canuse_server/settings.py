@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
     demo: bool = Field(False, description="Load the example catalogue and users.")
     fsync: Fsync = Field("everysec", description="When the embedded Valkey brings writes to disk.")
-    lanes: Annotated[int, Field(ge=1, le=16)] = Field(2, description="Threads of the native transport's batch lane.")
+    lanes: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Threads of the native transport's batch lane.")
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1.0, description="How long a call waits for the store, and for a connection to it."
     )

@@ -4,6 +4,7 @@ All numbers are little-endian. Values are short, so that Redis keeps the hash in
 which only a long id or more than two grants of one feature exceed.
 """
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
@@ -113,7 +114,7 @@ class Outcome(NamedTuple):
             middle = at + _CHARGE.size + entitlement_bytes
             packed = value[at + _CHARGE.size : middle]
             at = middle + id_bytes
-            entitlement = unpack_feature(packed)[0] if packed else None
+            entitlement = _unpack_entitlement(packed) if packed else None
             ledger_id = value[middle:at].decode()
             charges.append(
                 ChargeOutcome(_REASONS[reason], used, applied, start_ms, _some(budget), entitlement, ledger_id)
@@ -144,19 +145,32 @@ def pack_entitlement(entitlement: Entitlement) -> bytes:
 
 def unpack_feature(value: bytes) -> tuple[Entitlement, Counter | None]:
     """Read the field `f:<feature>`: the entitlement, and what was counted."""
-    flags, reset_period, limit, limit_middle, limit_high, start, start_high = _ENTITLEMENT.unpack_from(value)
-    at = _ENTITLEMENT.size
-    end_ms = valid_until_ms = counter = None
+    flags = value[0]
+    size = _ENTITLEMENT.size
     if flags & _ENDS:
-        low, high = _MOMENT.unpack_from(value, at)
+        size += _MOMENT.size
+    if flags & _RUNS_OUT:
+        size += _MOMENT.size
+    if size == len(value):
+        return _unpack_entitlement(value), None
+    used, middle, high, since, since_high = _COUNTER.unpack_from(value, size)
+    counter = Counter(used | middle << 32 | high << 48, since | since_high << 32)
+    return _unpack_entitlement(value[:size]), counter
+
+
+@lru_cache(maxsize=4096)
+def _unpack_entitlement(packed: bytes) -> Entitlement:
+    # Of a user who is asked about again and again it is the same each time, while the count changes.
+    flags, reset_period, limit, limit_middle, limit_high, start, start_high = _ENTITLEMENT.unpack_from(packed)
+    at = _ENTITLEMENT.size
+    end_ms = valid_until_ms = None
+    if flags & _ENDS:
+        low, high = _MOMENT.unpack_from(packed, at)
         end_ms, at = low | high << 32, at + _MOMENT.size
     if flags & _RUNS_OUT:
-        low, high = _MOMENT.unpack_from(value, at)
-        valid_until_ms, at = low | high << 32, at + _MOMENT.size
-    if at < len(value):
-        used, middle, high, since, since_high = _COUNTER.unpack_from(value, at)
-        counter = Counter(used | middle << 32 | high << 48, since | since_high << 32)
-    entitlement = Entitlement(
+        low, high = _MOMENT.unpack_from(packed, at)
+        valid_until_ms = low | high << 32
+    return Entitlement(
         flags & _CONSUMABLE != 0,
         flags & _ACTIVE != 0,
         None if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48,
@@ -166,7 +180,6 @@ def unpack_feature(value: bytes) -> tuple[Entitlement, Counter | None]:
         valid_until_ms,
         flags & _GRANTED != 0,
     )
-    return entitlement, counter
 
 
 def unpack_grants(value: bytes) -> tuple[GrantBalance, ...]:

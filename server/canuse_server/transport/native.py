@@ -33,6 +33,8 @@ class NativeTransport:
             listen,
             [(method.path, False) for method in HOT_METHODS],
             call_details=True,
+            # One thread in Rust is faster than Python can be in one process; more would only take turns with it.
+            io_threads=1,
             # As grpcio does: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
         )
