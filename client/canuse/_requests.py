@@ -73,6 +73,18 @@ def use_feature(
     )
 
 
+def use_features(
+    user_id: str, charges: Mapping[str, int], *, event_id: str | None, metadata: Mapping[str, str] | None
+) -> v1.UseFeaturesRequest:
+    """Build the request that checks and records uses of several features; `charges` are amounts by feature id."""
+    return v1.UseFeaturesRequest(
+        user_id=user_id,
+        charges=[v1.Charge(feature_id=feature_id, delta=delta) for feature_id, delta in charges.items()],
+        event_id=event_id or "",
+        metadata=metadata,
+    )
+
+
 def update_feature(
     feature_id: str,
     *,
@@ -147,3 +159,28 @@ def update_subscription(
     return v1.UpdateSubscriptionRequest(
         subscription=v1.Subscription(id=subscription_id, **given), update_mask=FieldMask(paths=given)
     )
+
+
+def create_grant(
+    user_id: str,
+    grant_id: str,
+    feature_id: str,
+    *,
+    amount: int | None,
+    effective_at: datetime | None,
+    expires_at: datetime | None,
+    priority: int,
+    note: str,
+) -> v1.CreateGrantRequest:
+    """Build the request that gives a user an amount of a feature. An amount of None is unlimited."""
+    grant = v1.Grant(
+        id=grant_id,
+        user_id=user_id,
+        feature_id=feature_id,
+        amount=amount,
+        effective_at=timestamp("effective_at", effective_at),
+        expires_at=timestamp("expires_at", expires_at),
+        priority=priority,
+        note=note,
+    )
+    return v1.CreateGrantRequest(grant=grant)

@@ -124,6 +124,18 @@ class AsyncClient:
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
         return await self._call(self._entitlements.UseFeature, request)
 
+    async def use_features(
+        self,
+        user_id: str,
+        charges: Mapping[str, int],
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.UseFeaturesResponse:
+        """Check and record uses of several features in one atomic step: all of them or none."""
+        request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
+        return await self._call(self._entitlements.UseFeatures, request)
+
     def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
         request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
@@ -317,6 +329,43 @@ class AsyncClient:
         """Cancel a subscription, now or at the end of its period or trial."""
         request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
         return (await self._call(self._subscriptions.CancelSubscription, request)).subscription
+
+    # Grants
+
+    async def create_grant(
+        self,
+        user_id: str,
+        grant_id: str,
+        feature_id: str,
+        *,
+        amount: int | None,
+        effective_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: int = 0,
+        note: str = "",
+    ) -> v1.Grant:
+        """Give a user an amount of a feature on top of packages."""
+        request = _requests.create_grant(
+            user_id,
+            grant_id,
+            feature_id,
+            amount=amount,
+            effective_at=effective_at,
+            expires_at=expires_at,
+            priority=priority,
+            note=note,
+        )
+        return (await self._call(self._subscriptions.CreateGrant, request)).grant
+
+    def list_grants(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Grant]:
+        """Iterate over a user's grants by id, ended ones too."""
+        request = v1.ListGrantsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
+
+    async def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
+        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
+        request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
+        return (await self._call(self._subscriptions.RevokeGrant, request)).grant
 
     # What every method goes through
 

@@ -180,6 +180,34 @@ class Client:
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
         return self._call(self._entitlements.UseFeature, request)
 
+    def use_features(
+        self,
+        user_id: str,
+        charges: Mapping[str, int],
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.UseFeaturesResponse:
+        """Check and record uses of several features in one atomic step: all of them or none.
+
+        Args:
+            user_id: The user.
+            charges: Amounts by feature id, in each feature's units: 1 to 32 features, consumable ones.
+            event_id: Idempotency key, at most 128 bytes. A no is kept too: to try again after one, send a new key.
+            metadata: Kept with each event: at most 16 pairs, 2 KiB in all.
+
+        Returns:
+            `access`, true exactly when all were recorded, the `reason`, the `blocking_feature_id` that all were refused
+            for, and the `consumptions` after it, in the order of `charges`.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: A feature is binary.
+            AlreadyExists: The `event_id` was sent before with other content.
+        """
+        request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
+        return self._call(self._entitlements.UseFeatures, request)
+
     def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
         request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
@@ -472,6 +500,69 @@ class Client:
         """
         request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
         return self._call(self._subscriptions.CancelSubscription, request).subscription
+
+    # Grants
+
+    def create_grant(
+        self,
+        user_id: str,
+        grant_id: str,
+        feature_id: str,
+        *,
+        amount: int | None,
+        effective_at: datetime | None = None,
+        expires_at: datetime | None = None,
+        priority: int = 0,
+        note: str = "",
+    ) -> v1.Grant:
+        """Give a user an amount of a feature on top of packages.
+
+        The same call again changes nothing, so that it can be repeated when no answer came.
+
+        Args:
+            user_id: The user.
+            grant_id: Your id for it, one of its own for each grant of the user.
+            feature_id: The feature.
+            amount: Units, 1 to 2^53 - 1, or None for unlimited; None for a binary feature, which the grant switches on.
+            effective_at: From when on it can be used, with a time zone. Default: now.
+            expires_at: From when on it gives nothing, with a time zone. Default: never.
+            priority: The grant with the lower number is drawn from first, 0 to 1,000,000.
+            note: What it was given for, at most 256 bytes.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            AlreadyExists: The user has a grant with this id and other content.
+            FailedPrecondition: The feature is archived, or the user has too many grants of it.
+            ValueError: A time without a time zone.
+        """
+        request = _requests.create_grant(
+            user_id,
+            grant_id,
+            feature_id,
+            amount=amount,
+            effective_at=effective_at,
+            expires_at=expires_at,
+            priority=priority,
+            note=note,
+        )
+        return self._call(self._subscriptions.CreateGrant, request).grant
+
+    def list_grants(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Grant]:
+        """Iterate over a user's grants by id, ended ones too."""
+        request = v1.ListGrantsRequest(user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
+
+    def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
+        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used.
+
+        Returns:
+            The grant after it; revoking twice changes nothing.
+
+        Raises:
+            NotFound: There is no such user, or they have no such grant.
+        """
+        request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
+        return self._call(self._subscriptions.RevokeGrant, request).grant
 
     # What every method goes through
 

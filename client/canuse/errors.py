@@ -88,13 +88,16 @@ class InvalidArgument(CanuseError):
 
 
 class NotFound(CanuseError):
-    """There is no such user, feature, package or subscription: `reason` says which kind, `metadata` which id."""
+    """There is no such user, feature, package, subscription or grant: `reason` says which kind, `metadata` which id."""
 
     code = grpc.StatusCode.NOT_FOUND
 
 
 class AlreadyExists(CanuseError):
-    """The id is taken, or (EVENT_ID_REUSED) the idempotency key was sent before with other content."""
+    """The id is taken, or (EVENT_ID_REUSED) the idempotency key was sent before with other content.
+
+    GRANT_EXISTS: the user has a grant with this id and other content; the same one again is no error.
+    """
 
     code = grpc.StatusCode.ALREADY_EXISTS
 

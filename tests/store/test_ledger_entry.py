@@ -1,5 +1,6 @@
 """The ledger: what the script appends is a canuse.v1.LedgerEntry with all that is known of the event."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store import usage
@@ -52,7 +54,7 @@ def test_an_entry_has_all_that_was_sent_and_all_that_came_of_it(database: Databa
     outcome, _ = database.record(NOW, delta=-5, entry=sent.SerializeToString())
     expected = v1.LedgerEntry()
     expected.CopyFrom(sent)
-    expected.applied_delta, expected.used, expected.reason = -3, 0, v1.REASON_UNLIMITED
+    expected.applied_delta, expected.used, expected.reason, expected.budget = -3, 0, v1.REASON_UNLIMITED, -1
     assert entry_of(database) == expected
     assert database.entries()[-1][0].decode() == outcome.ledger_id == f"{NOW}-1"
 
@@ -82,6 +84,14 @@ def test_an_entry_says_how_the_user_stood(database: Database, reason: Reason) ->
     database.put_user(UNLIMITED, disabled=reason == Reason.USER_DISABLED)
     database.record(NOW, archived=reason == Reason.FEATURE_ARCHIVED)
     assert entry_of(database).reason == reason.value
+
+
+def test_an_entry_says_what_package_and_grants_give_together_in_the_period(database: Database) -> None:
+    grants = GrantBalance(0, None, 7, 0), GrantBalance(0, NOW, 100, 0)
+    database.put_user(replace(UNLIMITED, limit=5), grants=grants)
+    for delta in (1, 6, 20):
+        database.record(NOW, delta=delta)
+        assert entry_of(database).budget == 12
 
 
 def test_what_is_not_recorded_is_not_in_the_ledger(database: Database) -> None:

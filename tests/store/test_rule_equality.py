@@ -8,15 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, reason_of
+from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store import usage
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.layout import Outcome
 from canuse_server.store.usage import RecordOutOfRangeError, StaleError, UserMissingError
-from support.database import KEYS, Database
+from support.database import KEYS, Database, Recorded
 from support.strategies import amounts, entitlements, length_ms, ms
 
 USER: Final = "124"
@@ -82,7 +81,7 @@ def looked_at(database: Database, state: State) -> Standing:
 def used_before(state: State, standing: Standing) -> tuple[int, int]:
     """Return by the domain what was used in the current period, and when that started."""
     assert state.entitlement is not None
-    period, used = standing.current()
+    period, used, _ = standing.current()
     return used, period.start_ms
 
 
@@ -138,7 +137,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
     state.put(shared_database)
     before = shared_database.contents()
 
-    def record() -> Outcome:
+    def record() -> Recorded:
         return shared_database.record(NOW, mode=mode, delta=delta, archived=state.archived)[0]
 
     try:
@@ -160,7 +159,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         assert shared_database.contents() == before
         return
     outcome = record()
-    assert outcome.reason == _stands(state, total)
+    assert outcome.reason == _stands(standing, total)
     assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, start_ms)
     assert shared_database.counter() == (total, start_ms)
     assert len(shared_database.entries()) == 1
@@ -194,10 +193,17 @@ def test_both_stop_at_the_very_same_total(
         assert shared_database.record(NOW, mode=usage.USE, delta=delta)[0].reason == reason
 
 
-def _stands(state: State, total: int) -> Reason:
-    assert state.entitlement is not None
-    if state.disabled:
+def _stands(standing: Standing, total: int) -> Reason:
+    assert standing.entitlement is not None
+    if standing.disabled:
         return Reason.USER_DISABLED
-    if state.archived:
+    if standing.archived:
         return Reason.FEATURE_ARCHIVED
-    return reason_of(state.entitlement, total) if state.entitlement.active else Reason.SUBSCRIPTION_INACTIVE
+    if not standing.entitlement.active:
+        return Reason.SUBSCRIPTION_INACTIVE
+    budget = standing.budget()
+    if budget is None:
+        return Reason.UNLIMITED
+    if total <= budget:
+        return Reason.WITHIN_BUDGET
+    return Reason.OVERAGE if standing.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED

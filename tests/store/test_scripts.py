@@ -1,20 +1,21 @@
 """The scripts: they check everything, then they write; what they keep is found again and what is over goes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import pytest
 from redis.exceptions import ResponseError
 
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store import usage
 from canuse_server.store.clock import LATEST_MS
 from canuse_server.store.keys import CLOCK, bucket_of
-from canuse_server.store.layout import PastPeriod
+from canuse_server.store.layout import PastPeriod, pack_entitlement
 from canuse_server.store.lua import ADVANCE_CLOCK, ALL, APPLY_USER, DELETE_USER, PUT_CATALOG, RECORD_USAGE, Script
 from canuse_server.store.usage import (
     EventIdReusedError,
@@ -22,7 +23,7 @@ from canuse_server.store.usage import (
     StaleError,
     UserMissingError,
 )
-from support.database import HOUR_MS, KEYS, RETENTION, Database
+from support.database import HOUR_MS, KEYS, RETENTION, Database, pack_counter, pack_grants
 from support.strategies import ms
 
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -39,14 +40,19 @@ FIVE_A_DAY: Final = Entitlement(
 FIVE_A_MONTH: Final = replace(
     FIVE_A_DAY, reset_period=ResetPeriod.MONTH, period=Period(NOW, NOW + 31 * DAY), valid_until_ms=NOW + 31 * DAY
 )
+PACKED: Final = pack_entitlement(FIVE_A_DAY)
+GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
     RECORD_USAGE: (5, 11),
-    APPLY_USER: (4, 9),
-    DELETE_USER: (6, 1),
+    APPLY_USER: (5, 12),
+    DELETE_USER: (7, 1),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
 }
 """Numbers of keys and arguments that each script takes, or takes at least."""
+NOTHING: Final[Mapping[str, Any]] = {}
+PlacedBalance = tuple[int, int, int, int]
+"""A grant in the new order of its feature's: its old place, effective at, expires at, amount."""
 
 
 def keys(count: int) -> list[str]:
@@ -173,7 +179,7 @@ def test_large_counts_are_put_away_exactly(database: Database, used: int) -> Non
     database.put_user(replace(FIVE_A_DAY, limit=MAX_AMOUNT))
     database.record(NOW, delta=used)
     database.record(NOW + DAY)
-    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), used, MAX_AMOUNT)]
+    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), used, MAX_AMOUNT, 0)]
 
 
 # Past periods.
@@ -184,7 +190,7 @@ def test_a_period_that_is_left_is_put_away_newest_first_and_the_oldest_go(databa
     for day in range(6):
         database.record(NOW + day * DAY, delta=day + 1)
     assert database.past() == [
-        PastPeriod(Period(NOW + day * DAY, NOW + (day + 1) * DAY), day + 1, 5) for day in (4, 3, 2)
+        PastPeriod(Period(NOW + day * DAY, NOW + (day + 1) * DAY), day + 1, 5, 0) for day in (4, 3, 2)
     ]
     assert database.counter() == (6, NOW + 5 * DAY)
 
@@ -211,7 +217,7 @@ def test_an_unlimited_budget_is_kept_as_such(database: Database) -> None:
     database.put_user(replace(FIVE_A_DAY, limit=None))
     database.record(NOW, delta=7)
     database.record(NOW + DAY)
-    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 7, None)]
+    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 7, None, 0)]
 
 
 def test_a_no_leaves_the_count_of_the_period_before_where_it_is(database: Database) -> None:
@@ -317,22 +323,36 @@ def apply(
     *,
     meta: bytes = b"new",
     profile: bytes = b"",
-    sets: tuple[str | bytes, ...] = (),
+    subscriptions: Mapping[str, bytes] = NOTHING,
+    entitlements: Mapping[str, bytes] = NOTHING,
     removals: tuple[str, ...] = (),
     settlements: tuple[tuple[str, ...], ...] = (),
     counted_from: str | None = None,
+    grants: Mapping[str, bytes] = NOTHING,
+    orders: Mapping[str, tuple[PlacedBalance, ...]] = NOTHING,
 ) -> int:
     """Run apply_user on the user 124 and return its reply."""
     names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
     reply: int = database.run(
         APPLY_USER,
-        names,
-        *(expected, meta, "124", profile, "3", str(len(sets) // 2), *sets),
-        *(str(len(removals)), *removals),
+        [*names, KEYS.grants("124")],
+        *(expected, meta, "124", profile, "3"),
+        *_counted(subscriptions.items()),
+        *_counted(entitlements.items()),
+        *_counted((feature_id,) for feature_id in removals),
         *(("1", "calls", _start(database) if counted_from is None else counted_from) if settlements else ("0",)),
-        *(str(len(settlements)), *(argument for settlement in settlements for argument in settlement)),
+        *_counted(settlements),
+        *_counted(grants.items()),
+        str(len(orders)),
+        *(argument for feature_id, placed in orders.items() for argument in (feature_id, *_counted(placed))),
     )
     return reply
+
+
+def _counted(rows: Iterable[tuple[str | bytes | int, ...]]) -> list[str | bytes]:
+    """Return how many rows there are, and all that is in them."""
+    found = list(rows)
+    return [str(len(found)), *(part if isinstance(part, bytes) else str(part) for row in found for part in row)]
 
 
 def _start(database: Database) -> str:
@@ -340,13 +360,25 @@ def _start(database: Database) -> str:
     return "" if counter is None else str(counter[1])
 
 
+def have(database: Database, used: int, period_start_ms: int, grants: tuple[GrantBalance, ...] = ()) -> None:
+    """Have a user as `apply` made them, who has used `calls`."""
+    assert apply(database, entitlements={"calls": pack_entitlement(FIVE_A_DAY)})
+    count(database, used, period_start_ms, grants)
+
+
+def count(database: Database, used: int, period_start_ms: int, grants: tuple[GrantBalance, ...] = ()) -> None:
+    """Have a count of `calls` in place of the one that is there."""
+    database.put_counter(used, period_start_ms)
+    if grants:
+        database.redis.hset(KEYS.user("124"), "g:calls", cast("Any", pack_grants(grants)))
+
+
 @pytest.mark.parametrize("counted_from", ["", str(NOW - DAY), str(NOW + DAY)])
 def test_a_count_that_has_gone_on_to_another_period_since_is_left_as_it_is(
     database: Database, counted_from: str
 ) -> None:
     """A use recorded just after a reset was thrown back into the day before by a change read just before it."""
-    apply(database)
-    database.put_counter(7, NOW)
+    have(database, 7, NOW)
     before = database.contents()
     changes = (settle(NOW - DAY, DAY, 5, NOW - DAY),)
     assert apply(database, b"new", meta=b"newer", settlements=changes, counted_from=counted_from) == 0
@@ -367,24 +399,53 @@ def test_a_user_is_created_once(database: Database) -> None:
     assert apply(database, profile=b"S{}") == 1
     assert database.redis.smembers(KEYS.users(bucket_of("124"))) == {b"124"}
     before = database.contents()
-    assert apply(database, meta=b"other", profile=b"D", sets=("x", "y"), removals=("m",)) == 0
+    assert apply(database, meta=b"other", profile=b"D", subscriptions={"x": b"y"}, removals=("calls",)) == 0
     assert database.contents() == before
 
 
 @pytest.mark.parametrize("expected", [b"", b"old", b"new "])
 def test_a_user_who_has_changed_since_is_left_as_they_are(database: Database, expected: bytes) -> None:
-    apply(database, profile=b"S{}", sets=("e:calls", "x"))
-    database.put_counter(5, NOW)
+    apply(database, profile=b"S{}", entitlements={"calls": PACKED})
+    count(database, 5, NOW, grants=(GRANT,))
     before = database.contents()
-    changes = settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW + 1)
-    assert apply(database, expected, profile=b"D", sets=("e:f", "x"), removals=("e:calls",), settlements=changes) == 0
+    changed = apply(
+        database,
+        expected,
+        profile=b"D",
+        subscriptions={"t": b"x"},
+        entitlements={"f": PACKED},
+        removals=("calls",),
+        settlements=(settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW + 1)),
+        grants={"g1": b"{}"},
+        orders={"calls": ((1, NOW, -1, 9), (0, NOW, -1, 9))},
+    )
+    assert changed == 0
     assert database.contents() == before
 
 
 def test_fields_are_set_and_removed_in_one_step(database: Database) -> None:
-    apply(database, sets=("e:a", "1", "e:b", "2", "s:t", "\x00\xff", "e:c", "4"))
-    assert apply(database, b"new", meta=b"newer", sets=("e:a", "3"), removals=("e:b", "e:none", "e:c")) == 1
-    assert fields(database) == {b"m": b"newer", b"e:a": b"3", b"s:t": "\x00\xff".encode()}
+    other = pack_entitlement(replace(FIVE_A_MONTH, limit=None))
+    apply(database, subscriptions={"t": b"\x00\xff"}, entitlements={"a": PACKED, "b": PACKED, "c": PACKED})
+    changed = apply(
+        database,
+        b"new",
+        meta=b"newer",
+        entitlements={"a": other},
+        removals=("b", "none", "c"),
+        grants={"g1": b"\x00\xff"},
+        orders={"b": ((0, 5, -1, 7),)},
+    )
+    assert changed == 1
+    grant = pack_grants([GrantBalance(5, None, 7, 0)])
+    assert fields(database) == {b"m": b"newer", b"f:a": other, b"s:t": b"\x00\xff", b"g:b": grant}
+    assert database.redis.hgetall(KEYS.grants("124")) == {b"g1": b"\x00\xff"}
+
+
+def test_a_new_entitlement_takes_the_place_of_the_old_one_and_the_count_after_it_stays(database: Database) -> None:
+    have(database, 4, NOW)
+    for other in (FIVE_A_MONTH, replace(FIVE_A_DAY, limit=None, active=False), replace(FIVE_A_DAY, valid_until_ms=1)):
+        assert apply(database, b"new", entitlements={"calls": pack_entitlement(other)})
+        assert fields(database)[b"f:calls"] == pack_entitlement(other) + pack_counter(4, NOW)
 
 
 def test_a_profile_is_left_or_replaced_or_removed(database: Database) -> None:
@@ -400,12 +461,13 @@ def test_a_profile_is_left_or_replaced_or_removed(database: Database) -> None:
 def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     apply(database)
     before = database.contents()
-    names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124")]
+    names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
     start = ("new", "newer", "124", "", "3")
     for rest in (
-        ("1", "e:a", "x", "0", "0", "1", "calls"),
-        ("0", "0", "0", "0", "more"),
-        ("5", "e:a", "x", "0", "0", "0"),
+        ("0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
+        ("0", "0", "0", "0", "0", "0", "0", "more"),
+        ("0", "5", "a", "x", "0", "0", "0"),
+        ("0", "0", "0", "0", "0", "0", "1", "calls", "2", "0", "5", "-1", "7"),
     ):
         with pytest.raises(ResponseError):
             database.run(APPLY_USER, names, *start, *rest)
@@ -413,41 +475,36 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
 
 
 def test_several_settlements_of_one_count_are_made_one_after_the_other(database: Database) -> None:
-    apply(database)
-    database.put_counter(4, NOW)
+    have(database, 4, NOW)
     steps = settle(NOW, 31 * DAY, 5, NOW + 9 * DAY), settle(NOW + 9 * DAY, 28 * DAY, 20, ""), settle(NOW, DAY, 7, NOW)
     apply(database, b"new", settlements=steps)
     assert database.counter() is None
-    assert database.past() == [PastPeriod(Period(NOW + 9 * DAY, NOW + 37 * DAY), 4, 20)]
+    assert database.past() == [PastPeriod(Period(NOW + 9 * DAY, NOW + 37 * DAY), 4, 20, 0)]
 
 
 def test_a_count_moves_with_its_period(database: Database) -> None:
-    apply(database)
-    database.put_counter(4, NOW)
+    have(database, 4, NOW)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW - HOUR_MS),))
     assert (database.counter(), database.past()) == ((4, NOW - HOUR_MS), [])
 
 
 def test_a_count_whose_period_is_over_is_put_away(database: Database) -> None:
-    apply(database)
-    database.put_counter(4, NOW)
+    have(database, 4, NOW)
     apply(database, b"new", settlements=(settle(NOW, 31 * DAY, 5, ""),))
     assert database.counter() is None
-    assert database.past() == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, 5)]
+    assert database.past() == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, 5, 0)]
 
 
 def test_a_count_of_an_older_period_is_put_away_and_not_moved(database: Database) -> None:
-    apply(database)
-    database.put_counter(4, NOW - 3 * DAY)
+    have(database, 4, NOW - 3 * DAY)
     apply(database, b"new", settlements=(settle(NOW, DAY, -1, NOW - HOUR_MS),))
     assert database.counter() is None
-    assert database.past() == [PastPeriod(Period(NOW - 3 * DAY, NOW - 2 * DAY), 4, None)]
+    assert database.past() == [PastPeriod(Period(NOW - 3 * DAY, NOW - 2 * DAY), 4, None, 0)]
 
 
 def test_a_count_ahead_of_the_clock_keeps_its_period_through_a_change_of_entitlements(database: Database) -> None:
     """The clock had stepped back over a reset. The count went back with it, and the budget could be had twice."""
-    apply(database)
-    database.put_counter(5, NOW + DAY)
+    have(database, 5, NOW + DAY)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW),))
     assert (database.counter(), database.past()) == ((5, NOW + DAY), [])
 
@@ -459,27 +516,25 @@ def test_a_feature_without_a_count_has_nothing_to_settle(database: Database) -> 
 
 
 def test_past_periods_are_trimmed_when_a_count_is_settled_too(database: Database) -> None:
-    apply(database)
+    have(database, 0, NOW)
     for day in range(5):
-        database.put_counter(day + 1, NOW + day * DAY)
+        count(database, day + 1, NOW + day * DAY)
         apply(database, b"new", settlements=(settle(NOW + day * DAY, DAY, 9, ""),))
     assert [past.used for past in database.past()] == [5, 4, 3]
 
 
 def test_a_count_of_nothing_is_forgotten_and_not_put_away(database: Database) -> None:
-    apply(database)
-    database.put_counter(0, NOW)
+    have(database, 0, NOW)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
     assert (database.counter(), database.past()) == (None, [])
 
 
 def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> None:
-    apply(database)
-    database.put_counter(MAX_AMOUNT, LATEST_MS - DAY)
+    have(database, MAX_AMOUNT, LATEST_MS - DAY)
     apply(database, b"new", settlements=(settle(LATEST_MS - DAY, DAY, MAX_AMOUNT, LATEST_MS - 5),))
     assert database.counter() == (MAX_AMOUNT, LATEST_MS - 5)
     apply(database, b"new", settlements=(settle(LATEST_MS - 5, DAY, MAX_AMOUNT, ""),))
-    assert database.past() == [PastPeriod(Period(LATEST_MS - 5, LATEST_MS - 5 + DAY), MAX_AMOUNT, MAX_AMOUNT)]
+    assert database.past() == [PastPeriod(Period(LATEST_MS - 5, LATEST_MS - 5 + DAY), MAX_AMOUNT, MAX_AMOUNT, 0)]
 
 
 # delete_user, put_catalog, advance_clock.
@@ -487,17 +542,17 @@ def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> 
 
 def delete(database: Database, user_id: str) -> int:
     """Run delete_user and return its reply."""
-    beside = [KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+    beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.dedupe(user_id)]
     reply: int = database.run(DELETE_USER, [KEYS.user(user_id), KEYS.users(bucket_of(user_id)), *beside], user_id)
     return reply
 
 
 def test_a_user_who_is_erased_leaves_nothing_but_the_events(database: Database) -> None:
-    apply(database, profile=b"S{}")
+    apply(database, profile=b"S{}", grants={"g1": b"{}"})
     database.put_user(FIVE_A_DAY)
     for day in range(3):
         database.record(NOW + day * DAY, event_id=f"e{day}", fingerprint=b"12345678")
-    assert len(database.contents()) == 7
+    assert len(database.contents()) == 8
     assert delete(database, "124") == 1
     assert set(database.contents()) == {KEYS.ledger(bucket_of("124")).encode()}
 

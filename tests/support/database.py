@@ -1,31 +1,49 @@
 """A store without a server before it: what runs scripts on it and looks into it."""
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import Any, Final, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from redis import Redis
 
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import Reason
 from canuse_server.store import usage
 from canuse_server.store.keys import Keys, bucket_of
-from canuse_server.store.layout import Meta, Outcome, PastPeriod, pack_entitlement, unpack_counter
+from canuse_server.store.layout import Meta, Outcome, PastPeriod, pack_entitlement, unpack_feature, unpack_grants
 from canuse_server.store.lua import ALL, Script
-from canuse_server.store.usage import Retention, Use
+from canuse_server.store.usage import Charge, Retention, Use
 
 KEYS: Final = Keys("live")
 HOUR_MS: Final = 3_600_000
 RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * HOUR_MS, past_periods_kept=3)
-USE: Final = Use(
-    mode=usage.ADD,
-    user_id="124",
-    feature_id="calls",
-    delta=1,
-    archived=False,
-    event_id="",
-    fingerprint=b"",
-    entry=b"",
-)
+FINGERPRINT: Final = b"12345678"
+"""Stands for the content of a call where a test has only one."""
+
+
+class Recorded(NamedTuple):
+    """What became of a single charge, and when."""
+
+    reason: Reason
+    used: int
+    applied_delta: int
+    period_start_ms: int
+    budget: int | None
+    entitlement: Entitlement | None
+    ledger_id: str
+    now_ms: int
+
+
+def pack_counter(used: int, period_start_ms: int) -> bytes:
+    """Return a count as it follows the entitlement of its feature."""
+    return used.to_bytes(7, "little") + period_start_ms.to_bytes(6, "little")
+
+
+def pack_grants(grants: Iterable[GrantBalance]) -> bytes:
+    """Return the value of the field `g:<feature>`."""
+    return b"".join(
+        (-1 if number is None else number).to_bytes(8, "little", signed=True) for grant in grants for number in grant
+    )
 
 
 class Database:
@@ -58,25 +76,40 @@ class Database:
         """Run a script and return its reply as it comes."""
         return self.call("EVALSHA", script.sha, str(len(keys)), *keys, *arguments)
 
-    def put_user(self, entitlement: Entitlement | None = None, user_id: str = "124", *, disabled: bool = False) -> None:
-        """Have a user with at most one entitlement, to `calls`."""
+    def put_user(
+        self,
+        entitlement: Entitlement | None = None,
+        user_id: str = "124",
+        *,
+        disabled: bool = False,
+        grants: Sequence[GrantBalance] = (),
+        feature_id: str = "calls",
+    ) -> None:
+        """Have a user, or give one that there is at most one entitlement more, in which nothing is counted."""
         fields: dict[str, bytes] = {"m": Meta(disabled, 1, 0).pack()}
         if entitlement is not None:
-            fields["e:calls"] = pack_entitlement(entitlement)
+            fields[f"f:{feature_id}"] = pack_entitlement(entitlement)
+        if grants:
+            fields[f"g:{feature_id}"] = pack_grants(grants)
         self.redis.hset(KEYS.user(user_id), mapping=cast("Any", fields))
 
-    def put_counter(self, used: int, period_start_ms: int, user_id: str = "124") -> None:
-        """Have a count of `calls`."""
-        packed = used.to_bytes(8, "little") + period_start_ms.to_bytes(8, "little")
-        self.redis.hset(KEYS.user(user_id), "c:calls", packed)
+    def put_counter(self, used: int, period_start_ms: int, user_id: str = "124", *, feature_id: str = "calls") -> None:
+        """Have a count of a feature to which the user has an entitlement."""
+        field = f"f:{feature_id}"
+        entitlement, _ = unpack_feature(cast("bytes", self.redis.hget(KEYS.user(user_id), field)))
+        packed = pack_entitlement(entitlement) + pack_counter(used, period_start_ms)
+        self.redis.hset(KEYS.user(user_id), field, cast("Any", packed))
 
-    def counter(self, user_id: str = "124") -> tuple[int, int] | None:
-        """Return the count of `calls` and the start of its period."""
-        value = cast("bytes | None", self.redis.hget(KEYS.user(user_id), "c:calls"))
-        if value is None:
-            return None
-        counter = unpack_counter(value)
-        return counter.used, counter.period_start_ms
+    def counter(self, user_id: str = "124", *, feature_id: str = "calls") -> tuple[int, int] | None:
+        """Return the count of a feature and the start of its period."""
+        value = cast("bytes | None", self.redis.hget(KEYS.user(user_id), f"f:{feature_id}"))
+        counter = None if value is None else unpack_feature(value)[1]
+        return None if counter is None else (counter.used, counter.period_start_ms)
+
+    def grants(self, user_id: str = "124", *, feature_id: str = "calls") -> tuple[GrantBalance, ...]:
+        """Return the grants of a feature as decisions see them."""
+        value = cast("bytes | None", self.redis.hget(KEYS.user(user_id), f"g:{feature_id}"))
+        return unpack_grants(value or b"")
 
     def past(self, user_id: str = "124") -> list[PastPeriod]:
         """Return the past periods of `calls`."""
@@ -84,12 +117,31 @@ class Database:
         return PastPeriod.unpack_all(value or b"")
 
     def record(
-        self, now_ms: int | None, use: Use = USE, retention: Retention = RETENTION, **changes: Any
-    ) -> tuple[Outcome, bool]:
-        """Record a use, on the store's own clock where no time is given; raise what `usage.outcome` does."""
+        self,
+        now_ms: int | None,
+        *,
+        mode: str = usage.ADD,
+        user_id: str = "124",
+        feature_id: str = "calls",
+        delta: int = 1,
+        archived: bool = False,
+        entry: bytes = b"",
+        event_id: str = "",
+        fingerprint: bytes = b"",
+        retention: Retention = RETENTION,
+    ) -> tuple[Recorded, bool]:
+        """Record a single use; return what became of it, and whether that was on an earlier call."""
+        charge = Charge(feature_id, delta, archived, entry)
+        use = Use(mode, user_id, (charge,), event_id, fingerprint)
+        outcome, replayed = self.record_all(now_ms, use, retention)
+        (recorded,) = outcome.charges
+        assert outcome.refused == (mode == usage.USE and not recorded.reason.access)
+        return Recorded(*recorded, outcome.now_ms), replayed
+
+    def record_all(self, now_ms: int | None, use: Use, retention: Retention = RETENTION) -> tuple[Outcome, bool]:
+        """Record uses, on the store's own clock where no time is given; raise what `usage.outcome` does."""
         manual_now = "" if now_ms is None else str(now_ms)
-        trip = usage.record_trip(KEYS, replace(use, **changes), retention, manual_now)
-        return usage.outcome(self.call(*trip.command))
+        return usage.outcome(self.call(*usage.record_trip(KEYS, use, retention, manual_now).command))
 
     def entries(self, user_id: str = "124") -> list[tuple[bytes, list[bytes]]]:
         """Return the bucket's ledger as it is kept, oldest first: ids with their fields and values."""

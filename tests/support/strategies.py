@@ -1,4 +1,4 @@
-"""What Hypothesis draws from: moments, periods, subscriptions, packages, entitlements."""
+"""What Hypothesis draws from: moments, periods, subscriptions, packages, grants, entitlements."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -6,6 +6,7 @@ from typing import Final
 from hypothesis import strategies as st
 
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
     MAX_AMOUNT,
     Package,
@@ -90,6 +91,16 @@ def users(draw: st.DrawFn) -> tuple[list[Subscription], Packages]:
 
 
 @st.composite
+def balances(draw: st.DrawFn, now_ms: int) -> GrantBalance:
+    """A grant that is open at a moment, or opens or has ended about then; some of it may be drawn."""
+    effective_at_ms = now_ms + draw(st.integers(-3, 3) | st.integers(-DAY_MS, DAY_MS))
+    lasts_ms = draw(st.none() | st.integers(-3, 6) | st.integers(1, 2 * DAY_MS))
+    left = draw(st.none() | amounts | st.just(0))
+    drawn = draw(st.just(0) | st.integers(0, 9))
+    return GrantBalance(effective_at_ms, None if lasts_ms is None else effective_at_ms + lasts_ms, left, drawn)
+
+
+@st.composite
 def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     """A consumable entitlement that was made before a moment; it may be stale by then."""
     reset_period = draw(reset_periods)
@@ -98,11 +109,13 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     period = period_at(anchor_ms, reset_period, made_ms)
     ends = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
     ends.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
+    active, granted = draw(st.sampled_from(((False, False), (True, True), (True, False), (True, False))))
     return Entitlement(
         consumable=True,
-        active=draw(st.booleans() | st.just(value=True)),
+        active=active,
+        granted=granted,
         limit=draw(limits),
-        overage_enabled=draw(st.booleans()),
+        overage_enabled=not granted and draw(st.booleans()),
         reset_period=reset_period,
         period=period,
         valid_until_ms=min((end for end in ends if end is not None), default=None),

@@ -41,7 +41,7 @@ def entitlement(
         for number in range(len(entries))
     ]
     changed = [replace(item, **dates) for item in made]  # type: ignore[arg-type]
-    return resolve(changed, packages, {"f": kind}, now_ms)["f"]
+    return resolve(changed, packages, {"f": kind}, {}, now_ms)["f"]
 
 
 def seen_at(entitlement: Entitlement, now_ms: int) -> tuple[object, ...]:
@@ -60,12 +60,12 @@ def seen_at(entitlement: Entitlement, now_ms: int) -> tuple[object, ...]:
 @many
 def test_an_entitlement_holds_unchanged_until_the_moment_it_says(user: User, now_ms: int, data: st.DataObject) -> None:
     subscriptions, packages = user
-    for feature_id, found in resolve(subscriptions, packages, CONSUMABLE, now_ms).items():
+    for feature_id, found in resolve(subscriptions, packages, CONSUMABLE, {}, now_ms).items():
         until_ms = LATEST_MS if found.valid_until_ms is None else found.valid_until_ms
         assert until_ms > now_ms
         last = st.just(until_ms - 1) | st.integers(now_ms, until_ms - 1)
         later_ms = data.draw(last | st.sampled_from(_dates(subscriptions, now_ms, until_ms)), label="later")
-        later = resolve(subscriptions, packages, CONSUMABLE, later_ms)[feature_id]
+        later = resolve(subscriptions, packages, CONSUMABLE, {}, later_ms)[feature_id]
         assert seen_at(later, later_ms) == seen_at(found, later_ms)
 
 
@@ -80,7 +80,7 @@ def _dates(subscriptions: Iterable[Subscription], first_ms: int, end_ms: int) ->
 @many
 def test_the_best_of_those_that_count_is_given(user: User, now_ms: int) -> None:
     subscriptions, packages = user
-    found = resolve(subscriptions, packages, CONSUMABLE, now_ms)
+    found = resolve(subscriptions, packages, CONSUMABLE, {}, now_ms)
     listing = {
         feature_id: [
             (item, listed)
@@ -116,7 +116,7 @@ def test_while_none_counts_one_that_may_count_again_comes_before_an_ended_one_an
     packages = {(name, 1): Package(name, 0, features=(entry(limit),)) for name, limit in limits.items()}
 
     def limit(*items: Subscription) -> int | None:
-        return resolve(items, packages, {"f": FeatureType.CONSUMABLE}, NOW)["f"].limit
+        return resolve(items, packages, {"f": FeatureType.CONSUMABLE}, {}, NOW)["f"].limit
 
     assert limit(late, ended, future) == 5
     assert limit(ended, future) == 1000
@@ -126,7 +126,7 @@ def test_while_none_counts_one_that_may_count_again_comes_before_an_ended_one_an
 @settings(max_examples=200, deadline=None)
 def test_the_order_of_subscriptions_does_not_matter(user: User, now_ms: int) -> None:
     subscriptions, packages = user
-    outcomes = [resolve(order, packages, CONSUMABLE, now_ms) for order in permutations(subscriptions)]
+    outcomes = [resolve(order, packages, CONSUMABLE, {}, now_ms) for order in permutations(subscriptions)]
     assert all(outcome == outcomes[0] for outcome in outcomes)
 
 
@@ -157,7 +157,7 @@ def test_between_two_that_are_alike_the_choice_is_always_the_same() -> None:
         ("q", 1): Package("q", 0, features=(entry(5, ResetPeriod.DAY),)),
     }
     pair = [Subscription("a", "p", 1, Status.ACTIVE, START), Subscription("b", "q", 1, Status.ACTIVE, START)]
-    assert resolve(pair, packages, CONSUMABLE, NOW) == resolve(pair[::-1], packages, CONSUMABLE, NOW)
+    assert resolve(pair, packages, CONSUMABLE, {}, NOW) == resolve(pair[::-1], packages, CONSUMABLE, {}, NOW)
 
 
 @pytest.mark.parametrize("status", [status for status in Status if status not in (Status.ACTIVE, Status.TRIALING)])
@@ -173,12 +173,12 @@ def test_a_lower_limit_that_counts_goes_before_a_higher_one_that_does_not() -> N
     }
     low = Subscription("a", "low", 1, Status.ACTIVE, START)
     high = Subscription("b", "high", 1, Status.UNPAID, START)
-    found = resolve([low, high], packages, CONSUMABLE, NOW)["f"]
+    found = resolve([low, high], packages, CONSUMABLE, {}, NOW)["f"]
     assert (found.active, found.limit) == (True, 1)
 
 
 def test_a_feature_in_no_package_of_the_user_is_not_there() -> None:
-    assert resolve([], {}, CONSUMABLE, NOW) == {}
+    assert resolve([], {}, CONSUMABLE, {}, NOW) == {}
 
 
 def test_a_subscription_that_starts_later_gives_nothing_yet_and_says_from_when_on_it_will() -> None:

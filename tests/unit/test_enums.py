@@ -2,6 +2,7 @@
 
 import re
 from enum import IntEnum
+from struct import Struct
 from typing import Any
 
 import pytest
@@ -74,8 +75,15 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
         ("CONSUMABLE", layout._CONSUMABLE),
         ("ACTIVE", layout._ACTIVE),
         ("OVERAGE", layout._OVERAGE),
+        ("GRANTED", layout._GRANTED),
+        ("NO_LIMIT", layout._NO_LIMIT),
+        ("ENDS", layout._ENDS),
+        ("RUNS_OUT", layout._RUNS_OUT),
         ("NONE", layout._NONE),
         ("MAX_AMOUNT", model.MAX_AMOUNT),
+        ("ENTITLEMENT_BYTES", layout._ENTITLEMENT.size),
+        ("MOMENT_BYTES", layout._MOMENT.size),
+        ("GRANT_BYTES", layout._GRANT.size),
         ("PAST_PERIOD_BYTES", layout._PAST_PERIOD.size),
     ],
 )
@@ -89,20 +97,36 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
     [
         ("META", layout._META),
         ("ENTITLEMENT", layout._ENTITLEMENT),
+        ("MOMENT", layout._MOMENT),
         ("COUNTER", layout._COUNTER),
+        ("GRANT", layout._GRANT),
         ("PAST_PERIOD", layout._PAST_PERIOD),
     ],
 )
-def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Any) -> None:
-    # `B` is a byte in both; Lua's `i8` and `I8` are Python's `q` and `Q`.
-    python = struct.format.replace("q", "i8").replace("Q", "I8")
-    assert number(name) == f"'{python}'"
+def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Struct) -> None:
+    """Python has no numbers of 48 or 56 bits; tests/store/test_layout_in_lua.py compares the bytes."""
+    assert lua_size(number(name).strip("'")) == struct.size
+
+
+@pytest.mark.parametrize(("name", "struct"), [("GRANT", layout._GRANT), ("PAST_PERIOD", layout._PAST_PERIOD)])
+def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> None:
+    # Lua's `i8` is Python's `q`.
+    assert number(name) == "'" + struct.format.replace("q", "i8") + "'"
+
+
+def lua_size(pattern: str) -> int:
+    """Return how many bytes Lua's struct.pack makes by a pattern of ours."""
+    assert re.fullmatch(r"<(B|[iI]\d)+", pattern), pattern
+    return sum(1 if part == "B" else int(part[1]) for part in re.findall(r"B|[iI]\d", pattern))
 
 
 def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
-    written = re.search(r"local outcome = struct.pack\('([^']+)'", RECORD_USAGE.source)
-    assert written
-    assert written[1] == layout._OUTCOME.format.replace("q", "i8")
+    outcome = re.search(r"local outcome = \{ struct.pack\('([^']+)'", RECORD_USAGE.source)
+    charge = re.search(r"local numbers = struct.pack\(\s*'([^']+)'", RECORD_USAGE.source)
+    assert outcome
+    assert charge
+    assert outcome[1] == layout._OUTCOME.format.replace("q", "i8")
+    assert charge[1] == layout._CHARGE.format.replace("q", "i8")
 
 
 def test_the_modes_are_those_that_the_script_knows() -> None:

@@ -3,12 +3,15 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
 from canuse_server.store import layout
-from canuse_server.store.layout import Meta, Outcome, PastPeriod
-from support.strategies import amounts, entitlements, limits, moments, recent_moments, subscriptions
+from canuse_server.store.layout import ChargeOutcome, Meta, Outcome, PastPeriod
+from support.database import pack_counter, pack_grants
+from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments, subscriptions
 
 LISTPACK_BYTES = 64
 """Up to this length of values Redis keeps a hash in its small form."""
@@ -16,27 +19,33 @@ ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_si
 hundreds = settings(max_examples=300, deadline=None)
 
 
-@given(st.booleans(), st.integers(0, 2**63 - 1), moments)
+@given(st.booleans(), st.integers(0, 2**32 - 1), moments)
 @hundreds
 def test_meta_is_read_as_it_was_written(disabled: bool, revision: int, created_at_ms: int) -> None:
     meta = Meta(disabled, revision, created_at_ms)
     assert Meta.unpack(meta.pack()) == meta
+    assert len(meta.pack()) == 11
     # A check looks at the first byte alone.
     assert meta.pack()[0] & 1 == disabled
 
 
-@given(recent_moments.flatmap(entitlements))
+@given(recent_moments.flatmap(entitlements), st.none() | st.tuples(amounts, moments))
 @hundreds
-def test_an_entitlement_is_read_as_it_was_written(entitlement: Entitlement) -> None:
+def test_an_entitlement_and_the_count_after_it_are_read_as_they_were_written(
+    entitlement: Entitlement, counted: tuple[int, int] | None
+) -> None:
     packed = layout.pack_entitlement(entitlement)
-    assert layout.unpack_entitlement(packed) == entitlement
-    assert len(packed) == 34 < LISTPACK_BYTES
+    ends, runs_out = entitlement.period.end_ms is not None, entitlement.valid_until_ms is not None
+    assert len(packed) == 15 + 6 * ends + 6 * runs_out
+    value = packed if counted is None else packed + pack_counter(*counted)
+    assert layout.unpack_feature(value) == (entitlement, None if counted is None else Counter(*counted))
+    assert len(value) <= 40 < LISTPACK_BYTES
 
 
 def test_every_bound_of_an_entitlement_fits() -> None:
     for reset_period in ResetPeriod:
         for limit in (None, 0, MAX_AMOUNT):
-            for flags in range(8):
+            for flags in range(32):
                 entitlement = Entitlement(
                     consumable=bool(flags & 1),
                     active=bool(flags & 2),
@@ -44,9 +53,14 @@ def test_every_bound_of_an_entitlement_fits() -> None:
                     overage_enabled=bool(flags & 4),
                     reset_period=reset_period,
                     period=Period(0, None if flags & 1 else 253_402_300_799_999),
-                    valid_until_ms=None if flags & 2 else 0,
+                    valid_until_ms=None if flags & 2 else 253_402_300_799_999 * (flags >> 4),
+                    granted=bool(flags & 8),
                 )
-                assert layout.unpack_entitlement(layout.pack_entitlement(entitlement)) == entitlement
+                packed = layout.pack_entitlement(entitlement)
+                assert layout.unpack_feature(packed) == (entitlement, None)
+                most = Counter(MAX_AMOUNT, 253_402_300_799_999)
+                counted = packed + pack_counter(most.used, most.period_start_ms)
+                assert layout.unpack_feature(counted) == (entitlement, most)
 
 
 @given(subscriptions("t0", ("p",), moments), ids, st.integers(1, 2**31 - 1))
@@ -57,52 +71,63 @@ def test_a_subscription_is_read_as_it_was_written(item: Subscription, package_id
     )
     packed = layout.pack_subscription(subscription)
     assert layout.unpack_subscription("t0", packed) == subscription
-    assert len(packed) == 29 + len(package_id.encode())
+    dates = (item.trial_end_ms, item.cancel_at_ms)
+    assert len(packed) == 11 + 6 * sum(date is not None for date in dates) + len(package_id.encode())
 
 
-def test_a_package_id_of_35_bytes_keeps_the_hash_small_and_the_longest_still_fits() -> None:
-    for size in (35, 128):
-        subscription = Subscription("t", "p" * size, 1, SubscriptionStatus.ACTIVE, 0)
+def test_a_package_id_of_41_bytes_keeps_the_hash_small_and_the_longest_still_fits() -> None:
+    for size in (41, 42, 128):
+        subscription = Subscription("t", "p" * size, 2**32 - 1, SubscriptionStatus.TRIALING, 0, 5, 253_402_300_799_999)
         packed = layout.pack_subscription(subscription)
-        assert (len(packed) <= LISTPACK_BYTES) == (size <= 35)
+        assert (len(packed) <= LISTPACK_BYTES) == (size <= 41)
         assert layout.unpack_subscription("t", packed) == subscription
 
 
-@given(amounts, moments)
+@given(st.lists(recent_moments.flatmap(balances), max_size=4))
 @hundreds
-def test_a_counter_is_16_little_endian_bytes(used: int, period_start_ms: int) -> None:
-    packed = used.to_bytes(8, "little") + period_start_ms.to_bytes(8, "little")
-    counter = layout.unpack_counter(packed)
-    assert (counter.used, counter.period_start_ms) == (used, period_start_ms)
+def test_grants_are_read_in_the_order_they_are_kept(grants: list[GrantBalance]) -> None:
+    assert layout.unpack_grants(pack_grants(grants)) == tuple(grants)
+    assert len(pack_grants(grants)) == 32 * len(grants)
 
 
-@given(st.lists(st.tuples(moments, moments, amounts, limits), max_size=4))
+@given(st.lists(st.tuples(moments, moments, amounts, limits, amounts), max_size=4))
 @hundreds
-def test_past_periods_are_read_in_the_order_they_are_kept(past: list[tuple[int, int, int, int | None]]) -> None:
+def test_past_periods_are_read_in_the_order_they_are_kept(past: list[tuple[int, int, int, int | None, int]]) -> None:
     packed = b"".join(
         number.to_bytes(8, "little", signed=True)
-        for start, end, used, budget in past
-        for number in (start, end, used, -1 if budget is None else budget)
+        for start, end, used, budget, drawn in past
+        for number in (start, end, used, -1 if budget is None else budget, drawn)
     )
-    assert PastPeriod.unpack_all(packed) == [PastPeriod(Period(a, b), used, budget) for a, b, used, budget in past]
+    assert PastPeriod.unpack_all(packed) == [
+        PastPeriod(Period(start, end), used, budget, drawn) for start, end, used, budget, drawn in past
+    ]
 
 
-@given(
-    st.sampled_from(Reason),
-    recent_moments,
-    amounts,
-    st.integers(-MAX_AMOUNT, MAX_AMOUNT),
-    moments,
-    st.none() | recent_moments.flatmap(entitlements),
-    st.sampled_from(("", "1700000000000-0")),
+charge_outcomes = st.builds(
+    ChargeOutcome,
+    reason=st.sampled_from(Reason),
+    used=amounts,
+    applied_delta=st.integers(-MAX_AMOUNT, MAX_AMOUNT),
+    period_start_ms=moments,
+    budget=limits,
+    entitlement=st.none() | recent_moments.flatmap(entitlements),
+    ledger_id=st.sampled_from(("", "1700000000000-0")),
 )
+
+
+@given(st.integers(0, 32), recent_moments, st.lists(charge_outcomes, min_size=1, max_size=32))
 @hundreds
-def test_an_outcome_is_read_from_any_offset(
-    reason: Reason, now: int, used: int, applied: int, start: int, entitlement: Entitlement | None, ledger_id: str
-) -> None:
-    packed = b"" if entitlement is None else layout.pack_entitlement(entitlement)
-    numbers = (number.to_bytes(8, "little", signed=True) for number in (now, used, applied, start))
-    value = bytes((reason, len(packed))) + b"".join(numbers) + packed + ledger_id.encode()
-    expected = Outcome(reason, now, used, applied, start, entitlement, ledger_id)
+def test_an_outcome_is_read_from_any_offset(refused: int, now_ms: int, charges: list[ChargeOutcome]) -> None:
+    value = bytes([refused]) + _eight(now_ms)
+    for charge in charges:
+        packed = b"" if charge.entitlement is None else layout.pack_entitlement(charge.entitlement)
+        value += bytes((charge.reason, len(packed), len(charge.ledger_id)))
+        value += _eight(charge.used) + _eight(charge.applied_delta) + _eight(charge.period_start_ms)
+        value += _eight(-1 if charge.budget is None else charge.budget) + packed + charge.ledger_id.encode()
+    expected = Outcome(refused, now_ms, tuple(charges))
     assert Outcome.unpack(value, 0) == expected
     assert Outcome.unpack(b"12345678" + value, 8) == expected
+
+
+def _eight(number: int) -> bytes:
+    return number.to_bytes(8, "little", signed=True)
