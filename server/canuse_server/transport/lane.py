@@ -12,8 +12,8 @@ from typing import Final, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
-from canuse_server.api.endpoints import faulty
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
+from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod, Plan
 from canuse_server.api.world import World
 from canuse_server.store.client import TIME, time_ms
