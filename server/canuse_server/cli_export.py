@@ -34,8 +34,10 @@ def _document(client: canuse.Client, user: str) -> dict[str, Any]:
 
 
 def _usage(client: canuse.Client, user: str) -> Iterator[tuple[str, v1.ShowUsageResponse]]:
-    """Yield what was used, by feature id. A user can have past periods of a feature that nothing gives them any more, so
-    that all features are looked at."""
+    """Yield what was used, by feature id.
+
+    A user can have past periods of a feature that nothing gives them any more, so that all features are looked at.
+    """
     for feature in client.list_features(page_size=PAGE):
         if feature.type == v1.FEATURE_TYPE_CONSUMABLE:
             shown = client.show_usage(user, feature.id)
