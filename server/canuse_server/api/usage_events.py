@@ -6,7 +6,8 @@ from canuse.v1 import usage_service_pb2 as pb
 from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api import pages
 from canuse_server.api.convert import timestamp
-from canuse_server.api.errors import feature_not_found, user_not_found
+from canuse_server.api.errors import feature_not_found
+from canuse_server.api.user_changes import create_default_user
 from canuse_server.api.validation import Violations, page_size
 from canuse_server.api.world import World
 from canuse_server.store.ledger import Place
@@ -21,7 +22,7 @@ class UsageEventMethods:
         user_id, feature_id = request.user_id, request.feature_id
         since_ms, until = _span(request)
         if (await world.users.describe([user_id]))[0] is None:
-            raise user_not_found(user_id)
+            await create_default_user(world, user_id)
         if feature_id and await world.cache.find_feature(feature_id) is None:
             raise feature_not_found(feature_id)
         before = min((place for place in (before, until) if place is not None), default=None)
