@@ -24,7 +24,7 @@ from redis import Redis
 
 from canuse import Client, v1
 from canuse_server.api import user_changes
-from canuse_server.api.entitlements import answer
+from canuse_server.api.answers import answer
 from canuse_server.api.uses import CreateUsageEvent
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus, ResetPeriod

@@ -85,6 +85,24 @@ def use_features(
     )
 
 
+def list_usage_events(
+    user_id: str,
+    *,
+    feature_id: str | None,
+    start_time: datetime | None,
+    end_time: datetime | None,
+    page_size: int,
+) -> v1.ListUsageEventsRequest:
+    """Build the request for the first page of usage events."""
+    return v1.ListUsageEventsRequest(
+        user_id=user_id,
+        feature_id=feature_id or "",
+        start_time=timestamp("start_time", start_time),
+        end_time=timestamp("end_time", end_time),
+        page_size=page_size,
+    )
+
+
 def update_feature(
     feature_id: str,
     *,

@@ -23,7 +23,7 @@ from canuse._channel import (
     positive,
 )
 from canuse._requests import UNSET, Unset
-from canuse.errors import from_rpc_error
+from canuse.errors import CanuseError, from_rpc_error, from_status
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -90,9 +90,11 @@ class AsyncClient:
 
     # Entitlements and usage
 
-    async def can_use(self, user_id: str, feature_id: str, delta: int = 1) -> v1.CanUseResponse:
+    async def can_use(
+        self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False
+    ) -> v1.CanUseResponse:
         """Ask whether a user may use an amount of a feature now, without recording anything."""
-        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta)
+        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
         return await self._call(self._entitlements.CanUse, request)
 
     async def create_usage_event(
@@ -136,6 +138,19 @@ class AsyncClient:
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
         return await self._call(self._entitlements.UseFeatures, request)
 
+    async def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[v1.CanUseResponse | CanuseError]:
+        """Ask many checks at once."""
+        answer = await self._call(self._entitlements.BatchCanUse, v1.BatchCanUseRequest(requests=requests))
+        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+
+    async def batch_create_usage_events(
+        self, requests: Iterable[v1.CreateUsageEventRequest]
+    ) -> list[v1.CreateUsageEventResponse | CanuseError]:
+        """Record many uses at once, those of one user in their order."""
+        request = v1.BatchCreateUsageEventsRequest(requests=requests)
+        answer = await self._call(self._entitlements.BatchCreateUsageEvents, request)
+        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+
     def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
         request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
@@ -144,6 +159,21 @@ class AsyncClient:
     async def show_usage(self, user_id: str, feature_id: str) -> v1.ShowUsageResponse:
         """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first."""
         return await self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+
+    def list_usage_events(
+        self,
+        user_id: str,
+        *,
+        feature_id: str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        page_size: int = 50,
+    ) -> AsyncIterator[v1.UsageEvent]:
+        """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept."""
+        request = _requests.list_usage_events(
+            user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
+        )
+        return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
 
     # Features
 

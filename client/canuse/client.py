@@ -21,7 +21,7 @@ from canuse._channel import (
     positive,
 )
 from canuse._requests import UNSET, Unset
-from canuse.errors import from_rpc_error
+from canuse.errors import CanuseError, from_rpc_error, from_status
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -100,21 +100,22 @@ class Client:
 
     # Entitlements and usage
 
-    def can_use(self, user_id: str, feature_id: str, delta: int = 1) -> v1.CanUseResponse:
+    def can_use(self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False) -> v1.CanUseResponse:
         """Ask whether a user may use an amount of a feature now, without recording anything.
 
         Args:
             user_id: The user.
             feature_id: The feature.
             delta: The amount about to be used, in the feature's units, 1 to 2^53 - 1. A binary feature ignores it.
+            explain: Whether to say how the answer came about. It takes longer: for people and tests.
 
         Returns:
-            `access`, the `reason`, and the `consumption` it was based on.
+            `access`, the `reason`, the `consumption` it was based on, and with `explain` the `explanation`.
 
         Raises:
             NotFound: There is no such user or feature.
         """
-        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta)
+        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
         return self._call(self._entitlements.CanUse, request)
 
     def create_usage_event(
@@ -208,6 +209,34 @@ class Client:
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
         return self._call(self._entitlements.UseFeatures, request)
 
+    def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[v1.CanUseResponse | CanuseError]:
+        """Ask many checks at once.
+
+        Args:
+            requests: 1 to 1000 checks: `v1.CanUseRequest(user_id="user-124", feature_id="api-calls")`.
+
+        Returns:
+            One item for each request, in their order: the answer, or the error that `can_use` alone would have raised.
+        """
+        answer = self._call(self._entitlements.BatchCanUse, v1.BatchCanUseRequest(requests=requests))
+        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+
+    def batch_create_usage_events(
+        self, requests: Iterable[v1.CreateUsageEventRequest]
+    ) -> list[v1.CreateUsageEventResponse | CanuseError]:
+        """Record many uses at once, those of one user in their order.
+
+        Args:
+            requests: 1 to 1000 uses: `v1.CreateUsageEventRequest(user_id="user-124", feature_id="api-calls", delta=3)`.
+
+        Returns:
+            One item for each request, in their order: what was recorded, or the error that `create_usage_event` alone
+            would have raised.
+        """
+        request = v1.BatchCreateUsageEventsRequest(requests=requests)
+        answer = self._call(self._entitlements.BatchCreateUsageEvents, request)
+        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+
     def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
         request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
@@ -221,6 +250,33 @@ class Client:
             FailedPrecondition: The feature is binary.
         """
         return self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+
+    def list_usage_events(
+        self,
+        user_id: str,
+        *,
+        feature_id: str | None = None,
+        start_time: datetime | None = None,
+        end_time: datetime | None = None,
+        page_size: int = 50,
+    ) -> Iterator[v1.UsageEvent]:
+        """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept.
+
+        Args:
+            user_id: The user.
+            feature_id: Only events of this feature. Default: of all.
+            start_time: Only events from this moment on, with a time zone.
+            end_time: Only events before this moment, with a time zone.
+            page_size: How many are fetched at a time, at most.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            ValueError: A time without a time zone.
+        """
+        request = _requests.list_usage_events(
+            user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
+        )
+        return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
 
     # Features
 

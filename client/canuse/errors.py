@@ -174,6 +174,7 @@ _UNAVAILABLE_BY_REASON: Final[Mapping[str, type[Unavailable]]] = {
     "OUTCOME_UNKNOWN": OutcomeUnknown,
     "STORE_UNAVAILABLE": StoreUnavailable,
 }
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def from_rpc_error(error: grpc.RpcError) -> CanuseError:
@@ -181,16 +182,24 @@ def from_rpc_error(error: grpc.RpcError) -> CanuseError:
     # `RpcError` itself is an empty base class at run time; whatever a call raises has these methods.
     if not hasattr(error, "code"):
         return CanuseError(str(error))
-    status = _status(error)
+    return _described(error.code(), error.details(), _status(error))
+
+
+def from_status(status: Status) -> CanuseError:
+    """Return the typed error for the status of one call among many."""
+    return _described(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+
+
+def _described(code: grpc.StatusCode, message: str | None, status: Status) -> CanuseError:
+    """Return the typed error for a code and a message, with the details of a status."""
     info = next((info for info in _details(status, ErrorInfo) if info.domain == DOMAIN), ErrorInfo())
     violations = (violation for request in _details(status, BadRequest) for violation in request.field_violations)
     delay = next((retry.retry_delay for retry in _details(status, RetryInfo)), None)
-    code = error.code()
     kind = _BY_CODE.get(code, CanuseError)
     if kind is Unavailable:
         kind = _UNAVAILABLE_BY_REASON.get(info.reason, Unavailable)
     return kind(
-        error.details() or "no message was sent",
+        message or "no message was sent",
         code=code,
         reason=info.reason,
         metadata=info.metadata,

@@ -9,6 +9,8 @@ import typer
 
 from canuse import v1
 from canuse_server import cli_output as out
+from canuse_server.cli_events import events
+from canuse_server.cli_export import export_user
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
 
@@ -18,6 +20,8 @@ def register(app: typer.Typer) -> None:
     app.command("can-use")(can_use)
     app.command("record")(record)
     app.command("usage")(usage)
+    app.command("events")(events)
+    app.command("export-user")(export_user)
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")
@@ -28,18 +32,21 @@ def can_use(
     feature: Feature,
     *,
     delta: Annotated[int, typer.Option(help="The amount about to be used, in the feature's units.")] = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
     server: Server = DEFAULT_SERVER,
     api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Ask whether a user may use a feature now. Exit status 0: yes, 1: no, 2: an error."""
     with connected(server, api_key) as client:
-        answer = client.can_use(user, feature, delta)
+        answer = client.can_use(user, feature, delta, explain=explain)
     if as_json:
         out.print_json(out.as_json(answer))
     else:
         counts = f", {out.consumption_words(answer.consumption)}" if answer.HasField("consumption") else ""
         typer.echo(f"{out.yes_or_no(answer.access)}: {out.reason(answer.reason)}{counts}")
+        for number, step in enumerate(answer.explanation.steps, start=1):
+            typer.echo(f"{number:3}. {out.printable(step.text)}")
     if not answer.access:
         raise typer.Exit(EXIT_NO)
 

@@ -18,7 +18,7 @@ from canuse import v1
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 # Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
 _WIDTH: Final = 10_000
-_NUMBER_COLUMNS: Final = frozenset({"used", "budget", "remaining", "limit", "version"})
+_NUMBER_COLUMNS: Final = frozenset({"change", "used", "budget", "remaining", "limit", "version"})
 
 
 class EnumType(Protocol):
@@ -52,10 +52,12 @@ def _with_number(value: Any, field: Any) -> Any:
         return [_with_number(item, field) for item in value]
     if field.cpp_type in _INT64_TYPES:
         return int(value)
-    # A time is a message whose JSON is a string, and the entries of our maps hold strings only.
-    if isinstance(value, dict) and field.message_type is not None and not field.message_type.GetOptions().map_entry:
-        return _with_numbers(value, field.message_type.fields_by_name)
-    return value
+    # A time is a message whose JSON is a string.
+    if not isinstance(value, dict) or field.message_type is None:
+        return value
+    if field.message_type.GetOptions().map_entry:
+        return dict(sorted(value.items()))  # Our maps hold strings only; protobuf gives them in any order.
+    return _with_numbers(value, field.message_type.fields_by_name)
 
 
 def print_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:

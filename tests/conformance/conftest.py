@@ -32,3 +32,11 @@ def store(server: Canuse) -> Iterator[Inside]:
     redis = store_of(server)
     yield Inside(redis)
     redis.close()
+
+
+@pytest.fixture(scope="session")
+def clocked_store(clocked_server: Canuse) -> Iterator[Inside]:
+    """The store of the server on the manual clock, to look into."""
+    redis = store_of(clocked_server)
+    yield Inside(redis)
+    redis.close()

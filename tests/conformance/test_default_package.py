@@ -73,11 +73,30 @@ def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: World
     assert client.show_usage(user_id, world.feature_id).current.used == 5
 
 
+def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order(world: World) -> None:
+    client, user_ids = world.client, [unique("user") for _ in range(3)]
+    requests = [
+        v1.CreateUsageEventRequest(user_id=user_id, feature_id=world.feature_id, delta=delta)
+        for delta in (1, 2, 3, 4)
+        for user_id in user_ids
+    ]
+    results = client.batch_create_usage_events(requests)
+    used = [result.consumption.used for result in results if isinstance(result, v1.CreateUsageEventResponse)]
+    assert used == [1, 1, 1, 3, 3, 3, 6, 6, 6, 10, 10, 10]
+    assert [len(list(client.list_subscriptions(user_id))) for user_id in user_ids] == [1, 1, 1]
+    unseen = unique("user")
+    checks = [v1.CanUseRequest(user_id=unseen, feature_id=world.feature_id, delta=delta) for delta in (5, 6)]
+    answers = client.batch_can_use(checks)
+    assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
+
+
 def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: World) -> None:
     [entitlement] = world.client.list_entitlements(unique("user"))
     assert (entitlement.feature_id, entitlement.access) == (world.feature_id, True)
     usage = world.client.show_usage(unique("user"), world.feature_id)
     assert (usage.current.used, usage.current.budget) == (0, 5)
+    assert list(world.client.list_usage_events(unique("user"))) == []
+    assert world.client.can_use(unique("user"), world.feature_id, explain=True).explanation.steps[-1].decision.access
 
 
 def test_an_unknown_user_is_made_once_by_callers_at_once(world: World) -> None:

@@ -34,6 +34,10 @@ SERVICES = [
 ]
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
 UNNEEDING = ("ListFeatures", "ListPackages", "ListUsers")
+BATCHES: dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]] = {
+    "BatchCanUse": v1.BatchCanUseResponse,
+    "BatchCreateUsageEvents": v1.BatchCreateUsageEventsResponse,
+}
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 GARBAGE = {
     "no field": b"\xff\xff\xff\xff",
@@ -65,7 +69,8 @@ def in_place_of_text(method: MethodDescriptor, wire_form: Callable[[int], bytes]
     """Return a request with something of one's own in the place of its first text: its id, or a list's page token."""
     field = next(each for each in method.input_type.fields if each.type in (each.TYPE_STRING, each.TYPE_MESSAGE))
     if field.message_type:
-        return tagged(field.number, wire_form(field.message_type.fields_by_name["id"].number))
+        inner = field.message_type
+        return tagged(field.number, wire_form(inner.fields_by_name.get("id", inner.fields[0]).number))
     return wire_form(field.number)
 
 
@@ -115,6 +120,9 @@ def test_a_number_in_the_place_of_a_text_is_not_taken_for_one(stubs: Stubs, meth
     payload = in_place_of_text(method, lambda number: bytes([number << 3, 124]))
     if method.name in UNNEEDING:
         assert stubs.call_raw(path(method), payload) == stubs.call_raw(path(method), b"")
+    elif method.name in BATCHES:
+        [result] = BATCHES[method.name].FromString(stubs.call_raw(path(method), payload)).results
+        assert result.status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
     else:
         assert failure(stubs.call_raw, path(method), payload).code == grpc.StatusCode.INVALID_ARGUMENT
 
@@ -130,7 +138,9 @@ def test_no_bytes_make_the_server_fail(stubs: Stubs, method: MethodDescriptor) -
     chance = random.Random(method.name)
     message = GetMessageClass(method.input_type)()
     field = method.input_type.fields[0]
-    if field.message_type:
+    if method.name in BATCHES:
+        getattr(message, field.name).add(user_id=unique("fuzzed"))
+    elif field.message_type:
         getattr(message, field.name).id = unique("fuzzed")
     elif field.type == field.TYPE_STRING:
         setattr(message, field.name, unique("fuzzed"))

@@ -114,6 +114,18 @@ async def test_a_connection_that_breaks_fails_everyone_on_it_and_the_next_call_c
         assert await echo(connection, "again", writes=True) == "again"
 
 
+async def test_the_replies_that_came_before_a_connection_broke_are_not_lost(relay: Relay) -> None:
+    async with connected(relay.url) as connection:
+        relay.hold_replies()
+        packed = b"".join(pack(("ECHO", word)) for word in "abc")
+        call = asyncio.create_task(connection.collect(packed, 3, writes=True))
+        await wait_until(lambda: relay.request_bytes >= len(packed))
+        relay.say(b"$1\r\na\r\n$1\r\nb\r\nwhat is this?\r\n")
+        replies, fault = await call
+        assert replies == [b"a", b"b"]
+        assert isinstance(fault, OutcomeUnknownError)
+
+
 async def test_a_write_that_was_not_sent_yet_is_known_not_to_have_happened(redis: RedisServer) -> None:
     async with connected(redis.url) as connection:
         write = asyncio.create_task(echo(connection, "unsent", writes=True))

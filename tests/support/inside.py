@@ -45,6 +45,11 @@ class Inside:
         entries = self._redis.xrange(KEYS.ledger(bucket_of(user_id)))
         return {entry_id.decode(): v1.LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
 
+    def broken_chains(self, user_id: str) -> list[int]:
+        """Return how many milliseconds each mark of a broken chain of uses in a user's bucket has left."""
+        marks = self._redis.scan_iter(match=KEYS.chain(user_id, "*"))
+        return [int(self._redis.pttl(mark)) for mark in marks]
+
     def connections(self) -> int:
         """Return how many connections the store has taken since it started."""
         return int(self._redis.info("stats")["total_connections_received"])

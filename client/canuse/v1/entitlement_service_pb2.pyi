@@ -106,7 +106,7 @@ class CanUseResponse(_message.Message):
 
     @_builtins.property
     def explanation(self) -> _explanation_pb2.Explanation:
-        """How the answer came about. Absent unless `explain` was set."""
+        """How the answer came about, worked out of the same reading as the answer. Absent unless `explain` was set."""
 
     def __init__(
         self,
@@ -485,7 +485,7 @@ class BatchCanUseRequest(_message.Message):
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanUseRequest]:
-        """The checks: 1 to 1000. `explain` is not accepted in them."""
+        """The checks: 1 to 1000. One with `explain` set gets INVALID_ARGUMENT, INVALID_FIELD on the field `explain`, as its result."""
 
     def __init__(
         self,
@@ -538,7 +538,9 @@ class BatchCanUseResult(_message.Message):
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The status that CanUse alone would have ended with."""
+        """The status that CanUse alone would have ended with: code, message and details. Fields in it are those of the one
+        request.
+        """
 
     def __init__(
         self,
@@ -618,7 +620,9 @@ class BatchCreateUsageEventsResult(_message.Message):
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The status that CreateUsageEvent alone would have ended with."""
+        """The status that CreateUsageEvent alone would have ended with: code, message and details. Fields in it are those of
+        the one request.
+        """
 
     def __init__(
         self,

@@ -113,15 +113,18 @@ class EntitlementServiceServicer:
 
     def BatchCanUse(self, request, context):
         """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-        in its place.
+        in its place. INVALID_ARGUMENT only where there are no requests or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateUsageEvents(self, request, context):
-        """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
-        place, and the others are recorded.
+        """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
+        recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
+        failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
+        are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
+        INVALID_ARGUMENT only where there are no requests or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

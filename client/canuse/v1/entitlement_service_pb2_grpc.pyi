@@ -51,11 +51,14 @@ class EntitlementServiceStub:
     """
     BatchCanUse: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]
     """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-    in its place.
+    in its place. INVALID_ARGUMENT only where there are no requests or too many.
     """
     BatchCreateUsageEvents: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]
-    """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
-    place, and the others are recorded.
+    """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
+    recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
+    failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
+    are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
+    INVALID_ARGUMENT only where there are no requests or too many.
     """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
@@ -83,11 +86,14 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     """
     BatchCanUse: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]  # type: ignore[assignment]
     """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-    in its place.
+    in its place. INVALID_ARGUMENT only where there are no requests or too many.
     """
     BatchCreateUsageEvents: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]  # type: ignore[assignment]
-    """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
-    place, and the others are recorded.
+    """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
+    recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
+    failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
+    are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
+    INVALID_ARGUMENT only where there are no requests or too many.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
@@ -142,7 +148,7 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.BatchCanUseResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCanUseResponse]]:
         """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-        in its place.
+        in its place. INVALID_ARGUMENT only where there are no requests or too many.
         """
 
     @_abc_1.abstractmethod
@@ -151,8 +157,11 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.BatchCreateUsageEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.BatchCreateUsageEventsResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCreateUsageEventsResponse]]:
-        """Records many uses at once, in the order they were sent. Each stands alone: one that can't be recorded has a status in its
-        place, and the others are recorded.
+        """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
+        recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
+        failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
+        are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
+        INVALID_ARGUMENT only where there are no requests or too many.
         """
 
     @_abc_1.abstractmethod

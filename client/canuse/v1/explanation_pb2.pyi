@@ -24,14 +24,17 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Explanation(_message.Message):
-    """How the answer to a check came about: what was looked at, in order. The last step is the decision."""
+    """How the answer to a check came about: what was looked at, in order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STEPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStep]:
-        """The steps."""
+        """The steps: the user, the feature, each subscription of the user, oldest first, followed by what its package gives of the
+        feature if it lists it, each grant of the feature in the order in which they are drawn from, the counts where there are
+        any, and the decision.
+        """
 
     def __init__(
         self,

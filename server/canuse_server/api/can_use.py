@@ -5,7 +5,7 @@ from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.reason_pb2 import SOURCE_STORE
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import total_out_of_range
-from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.hot import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
@@ -34,26 +34,32 @@ class CanUse:
             violations.check()
         feature = known_feature(world, feature_id)
         trip = usage.check_trip(world.keys, user_id, feature_id)
-        return Plan(trip, user_id, (feature,), delta, repeatable=True)
+        plan = Plan(trip, user_id, (feature,), delta, repeatable=True)
+        if request.explain:
+            raise ExplanationWantedError(plan)
+        return plan
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        feature = plan.features[0]
-        standing = usage.standing(reply, now_ms, archived=feature.archived)
-        try:
-            reason = decide(standing, plan.delta)
-        except TotalOutOfRangeError:
-            raise total_out_of_range(plan.user_id, [feature.id]) from None
-        response = pb.CanUseResponse(access=reason.access, reason=reason_message(reason), source=SOURCE_STORE)
-        entitlement = standing.entitlement
-        if entitlement is not None and entitlement.consumable:
-            period, used, _ = standing.current()
-            fill_consumption(response.consumption, entitlement, period, used, standing.budget())
-        return response.SerializeToString()
+        return respond(plan, usage.standing(reply, now_ms, archived=plan.features[0].archived)).SerializeToString()
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """See HotMethod."""
         return usage.holds_until_ms(reply, now_ms)
+
+
+def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:
+    """Return the answer to a check, by how the user stands; raise ApiError where the total would be out of range."""
+    try:
+        reason = decide(standing, plan.delta)
+    except TotalOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
+    response = pb.CanUseResponse(access=reason.access, reason=reason_message(reason), source=SOURCE_STORE)
+    entitlement = standing.entitlement
+    if entitlement is not None and entitlement.consumable:
+        period, used, _ = standing.current()
+        fill_consumption(response.consumption, entitlement, period, used, standing.budget())
+    return response
 
 
 def counts(standing: Standing) -> Consumption | None:

@@ -8,23 +8,16 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse_server.api.entitlements import answer
-from canuse_server.api.errors import ApiError, internal, store_error
+from canuse_server.api.answers import answer
+from canuse_server.api.errors import ApiError
+from canuse_server.api.faults import faulty
 from canuse_server.api.hot import HotMethod, parse
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
-from canuse_server.observe.throttle import Throttle
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
-
-log = structlog.get_logger(__name__)
-
-# An outage fails every call; a line a second tells as much.
-_STORE_FAULTS: Final = Throttle(1.0)
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
@@ -78,14 +71,3 @@ def _guard(path: str, endpoint: Endpoint) -> Endpoint:
             raise faulty(path, error) from error
 
     return call
-
-
-def faulty(path: str, error: Exception) -> ApiError:
-    """Return what a caller is told of a fault that is not theirs, and log the rest."""
-    if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
-        held_back = _STORE_FAULTS.let_through()
-        if held_back is not None:
-            log.warning("the store failed a call", method=path, cause=str(error), and_before=held_back)
-        return store_error(error)
-    log.error("a call failed for no known reason", method=path, exc_info=error)
-    return internal()

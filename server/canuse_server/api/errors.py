@@ -81,14 +81,18 @@ class ApiError(Exception):
         number: int = self.reason.status.value[0]
         return number
 
-    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the details as they go over the wire."""
+    def status(self) -> Status:
+        """Return the status with its details, as the result of one call among many."""
         info = ErrorInfo(reason=self.reason.name, domain=DOMAIN, metadata=self.metadata)
         status = Status(code=self.code, message=self.message, details=[_any(info)])
         if self.violations:
             violations = [BadRequest.FieldViolation(field=field, description=text) for field, text in self.violations]
             status.details.append(_any(BadRequest(field_violations=violations)))
-        return ((DETAILS_KEY, status.SerializeToString()),)
+        return status
+
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the status as it goes over the wire at the end of a call."""
+        return ((DETAILS_KEY, self.status().SerializeToString()),)
 
 
 def _clip(text: str, size: int) -> str:

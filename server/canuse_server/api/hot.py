@@ -27,10 +27,6 @@ class FeatureUnknownError(Exception):
         self.feature_id = feature_id
 
 
-DETOURS: Final = (FeatureUnknownError, UserMissingError, StaleError)
-"""What one trip can't answer: see what the servicer does about each."""
-
-
 class Plan(NamedTuple):
     """A call on its way to the store and back."""
 
@@ -43,6 +39,18 @@ class Plan(NamedTuple):
     """Whether the same bytes would give the same plan again."""
 
 
+class ExplanationWantedError(Exception):
+    """The answer is to be explained, for which everything about the user has to be read."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+
+
+DETOURS: Final = (FeatureUnknownError, UserMissingError, StaleError, ExplanationWantedError)
+"""What one trip can't answer: see what `answers.py` does about each."""
+
+
 class HotMethod(Protocol):
     """A method that the batch lane can serve."""
 
@@ -50,7 +58,13 @@ class HotMethod(Protocol):
     writes: bool
 
     def plan(self, payload: bytes, world: World) -> Plan:
-        """Read a request; raise ApiError where it is bad and FeatureUnknownError where the feature is not in memory."""
+        """Read a request.
+
+        Raises:
+            ApiError: it is bad.
+            FeatureUnknownError: the feature is not in memory.
+            ExplanationWantedError: the answer is to be explained.
+        """
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """Make the answer; raise ApiError, or UserMissingError or StaleError where the trip did not bring it."""

@@ -22,16 +22,17 @@ def decode(token: str) -> tuple[int, str]:
         return 0, ""
     try:
         if len(token) > LENGTH:
-            raise _unknown(token)
+            raise unknown(token)
         group, last = json.loads(urlsafe_b64decode(token + _PADDING))
         if not (isinstance(group, int) and isinstance(last, str) and group >= 0):
-            raise _unknown(token)
+            raise unknown(token)
         last.encode()  # Half of a surrogate pair is no text.
     except (ValueError, TypeError, RecursionError):
-        raise _unknown(token) from None
+        raise unknown(token) from None
     return group, last
 
 
-def _unknown(token: str) -> ApiError:
+def unknown(token: str) -> ApiError:
+    """Return the error for a token that no answer held."""
     text = f"must be the next_page_token of an earlier answer, or empty; {token[:40]!r} was sent"
     return invalid([("page_token", text)])

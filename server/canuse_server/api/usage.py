@@ -4,8 +4,9 @@ from canuse.v1 import usage_service_pb2 as pb
 from canuse_server.api import subscription_ids
 from canuse_server.api.can_use import counts
 from canuse_server.api.convert import timestamp
-from canuse_server.api.entitlements import read_with_grants, standing_of
 from canuse_server.api.errors import feature_not_found, not_consumable
+from canuse_server.api.usage_events import UsageEventMethods
+from canuse_server.api.user_states import read_with_grants, standing_of
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing
@@ -15,8 +16,8 @@ from canuse_server.store.layout import PastPeriod
 from canuse_server.store.users import UserState
 
 
-class UsageServicer:
-    """UsageService."""
+class UsageServicer(UsageEventMethods):
+    """UsageService; ListUsageEvents is in `usage_events.py`."""
 
     async def show_usage(self, request: pb.ShowUsageRequest, world: World) -> pb.ShowUsageResponse:
         """Show the current period of one feature and past ones."""

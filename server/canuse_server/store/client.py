@@ -1,12 +1,13 @@
 """The store as the rest of canuse sees it: trips on the shared connection, scripts, time, and redis-py for the rest."""
 
+from collections.abc import Sequence
 from typing import Final, cast
 
 from redis.asyncio import Redis
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.errors import StoreError, StoreUnavailableError
 from canuse_server.store.lua import ALL, Script
 from canuse_server.store.replies import NoScriptError, check, pack
 from canuse_server.store.usage import Trip
@@ -69,6 +70,29 @@ class Store:
             return reply, now_ms
         return await self._write(trip.command, trip.script), 0
 
+    async def travel_all(self, trips: Sequence[Trip]) -> tuple[list[object], int]:
+        """Make trips of the hot path, all of them reading or all recording, in one write and in their order.
+
+        Returns:
+            For each trip its reply, or the StoreError that it ended with (NoScriptError: make it again); and the time
+            just before the reading ones (else 0).
+        """
+        if not trips:
+            return [], 0
+        scripts = {trip.script for trip in trips if trip.script is not None}
+        # Each time, for a script that is loaded while they are on their way would let later ones overtake earlier ones.
+        head = [pack(("SCRIPT", "LOAD", script.source)) for script in scripts]
+        now_ms = 0 if scripts else self.manual_now_ms
+        if now_ms is None:
+            head.append(TIME)
+        packed = b"".join([*head, *(pack(trip.command) for trip in trips)])
+        replies, fault = await self._connection.collect(packed, len(head) + len(trips), writes=bool(scripts))
+        missing = len(head) + len(trips) - len(replies)
+        checked = [_checked(reply) for reply in replies] + [fault] * missing
+        if now_ms is None and isinstance(checked[0], Exception):
+            return [checked[0]] * len(trips), 0
+        return checked[len(head) :], time_ms(checked[0]) if now_ms is None else now_ms
+
     async def run(self, script: Script, keys: list[str], *arguments: str | bytes) -> object:
         """Run a script that writes and return its reply.
 
@@ -103,3 +127,11 @@ class Store:
         """Close all connections."""
         self._connection.close()
         await self.admin.aclose()
+
+
+def _checked(reply: object) -> object:
+    """Return a reply, or what it means where it is an error."""
+    try:
+        return check(reply)
+    except StoreError as error:
+        return error

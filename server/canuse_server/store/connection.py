@@ -49,8 +49,8 @@ class _Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def send(self, packed: bytes, count: int, *, writes: bool) -> "asyncio.Future[list[object]]":
-        """Queue packed commands that will have `count` replies."""
+    def send(self, packed: bytes, count: int, *, writes: bool) -> _Waiter:
+        """Queue packed commands that will have `count` replies; return who waits for them."""
         assert count > 0, "a waiter without replies would take those of the next"
         if not self.open:
             raise StoreUnavailableError("the connection to the store broke before anything was sent")
@@ -60,7 +60,7 @@ class _Wire(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         self._buffer.append(packed)
         self._unsent.append(waiter)
-        return waiter.future
+        return waiter
 
     def _flush(self) -> None:
         if not self.open or self._transport is None:
@@ -116,22 +116,34 @@ class PipelinedConnection:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
-        wire = self._wire
-        if wire is None or not wire.open:
-            wire = await self._connect()
-        future = wire.send(packed, count, writes=writes)
+        replies, fault = await self.collect(packed, count, writes=writes)
+        if fault is not None:
+            raise fault
+        return replies
+
+    async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
+        """Send packed commands as `execute` does; return the replies that came, and why the rest of them did not."""
+        try:
+            wire = self._wire
+            if wire is None or not wire.open:
+                wire = await self._connect()
+            waiter = wire.send(packed, count, writes=writes)
+        except StoreError as error:
+            return [], error
+        future = waiter.future
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await future
+                return await future, None
+        except StoreError as error:
+            return waiter.replies, error
         except TimeoutError:
             if future.done() and not future.cancelled():
-                return future.result()  # The event loop was late, not the store.
+                # The event loop was late, not the store.
+                return waiter.replies, cast("StoreError | None", future.exception())
             # Replies come in order, so whoever waits on this connection waits in vain as well.
             cause = f"the store did not answer in {self._timeout_seconds} s"
             wire.close(cause)
-            if writes:
-                raise OutcomeUnknownError(cause) from None
-            raise StoreUnavailableError(cause) from None
+            return waiter.replies, OutcomeUnknownError(cause) if writes else StoreUnavailableError(cause)
 
     async def _connect(self) -> _Wire:
         if self._connecting is None:
@@ -156,7 +168,7 @@ class PipelinedConnection:
                     await loop.create_connection(lambda: wire, endpoint.host, endpoint.port, ssl=endpoint.tls)
                 if endpoint.greeting_replies:
                     greeted = wire.send(endpoint.greeting, endpoint.greeting_replies, writes=False)
-                    for reply in await greeted:
+                    for reply in await greeted.future:
                         check(reply)
         except (OSError, TimeoutError, StoreError) as error:
             wire.close("it was not let in")

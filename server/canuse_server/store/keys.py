@@ -66,6 +66,10 @@ class Keys:
             f"{prefix}d1:{user_id}",
         )
 
+    def chain(self, user_id: str, mark: str) -> str:
+        """Return the key that is there once a batch's uses of one user may not go on; `mark` is the batch's own."""
+        return f"{self._buckets[bucket_of(user_id)]}x:{mark}"
+
     def users(self, bucket: int) -> str:
         """Return the set of the ids of a bucket's users."""
         return f"{self._buckets[bucket]}users"

@@ -25,6 +25,10 @@ class UserMissingError(Exception):
     """There is no such user."""
 
 
+class ChainBrokenError(Exception):
+    """A use of the same user that comes before this one has to be repeated first."""
+
+
 class EventIdReusedError(Exception):
     """The idempotency key was used before, with other content."""
 
@@ -129,10 +133,21 @@ def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> 
     return Trip(command, RECORD_USAGE)
 
 
+def chained(trip: Trip, chain_key: str) -> Trip:
+    """Return a trip of `record_trip` as one of a chain, which share a key of their own.
+
+    They are made in the order they are sent: after one that has to be repeated none writes anything.
+    """
+    evalsha, sha, count, *rest = trip.command
+    keys = int(count)
+    return Trip((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:]), trip.script)
+
+
 def outcome(reply: object) -> tuple[Outcome, bool]:
     """Read what `record_trip` brought: what was done, and whether that was on an earlier call.
 
     Raises:
+        ChainBrokenError: one before it in its chain has to be repeated first.
         UserMissingError: there is no such user.
         StaleError: the entitlement has to be renewed first.
         EventIdReusedError: the idempotency key was used with other content.
@@ -146,6 +161,7 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
 
 
 _REFUSALS: Final[dict[bytes, type[Exception]]] = {
+    b"B": ChainBrokenError,
     b"U": UserMissingError,
     b"S": StaleError,
     b"X": EventIdReusedError,

@@ -14,8 +14,8 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
-from canuse_server.api.endpoints import faulty
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
+from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
 from canuse_server.api.world import World
 from canuse_server.store.client import TIME, time_ms

@@ -1,6 +1,7 @@
 -- Records uses of features, or checks and records them, in one step: all of them or none.
 --
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
+--       6, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
 -- ARGV  1 now in ms, or '' for Redis's clock
 --       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes
 --       3 event id, or ''   4 fingerprint of the content (8 bytes)
@@ -12,8 +13,9 @@
 --       'R' the event id is known, with this content: the outcome of the first time follows
 --       'X' the event id is known, with other content
 --       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
+--       'B' one before it in its chain has to be repeated first
 --       'O' a total would pass 2^53 - 1
--- All but 'K' have written nothing. An outcome is: the number of the charge that was refused (0: none), now; then for each charge
+-- All but 'K' have written nothing, but that 'U' and 'S' break the chain. An outcome is: the number of the charge that was refused (0: none), now; then for each charge
 -- reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget (-1 unlimited), the
 -- entitlement, the ledger id.
 -- include: layout
@@ -23,10 +25,22 @@
 -- include: ledger
 local FIRST, WIDTH = 8, 4 -- where the charges start, and how many arguments each has
 local count = (#ARGV - FIRST + 1) / WIDTH
-assert(#KEYS == 5 and count >= 1 and count % 1 == 0, 'record_usage takes 5 keys, 7 arguments and 4 for each charge')
+assert(
+  (#KEYS == 5 or #KEYS == 6) and count >= 1 and count % 1 == 0,
+  'record_usage takes 5 or 6 keys, 7 arguments and 4 for each charge'
+)
 
 local mode, event_id = ARGV[2], ARGV[3]
 local now = clock(ARGV[1])
+
+-- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
+local CHAIN_MS = 60000 -- more than it takes until the last one has come
+local chain = KEYS[6]
+if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
+local function repeat_first(answer)
+  if chain then redis.call('SET', chain, '', 'PX', CHAIN_MS) end
+  return answer
+end
 
 -- What there is.
 local fields
@@ -41,7 +55,7 @@ else
   fields = redis.call('HMGET', KEYS[1], unpack(names))
 end
 local meta = fields[1]
-if not meta then return 'U' end
+if not meta then return repeat_first('U') end
 local disabled = has(string.byte(meta), DISABLED)
 
 -- The short way, at half the time, for nearly all uses: of one feature, without an event id and without grants, in a
@@ -53,7 +67,7 @@ if count == 1 and event_id == '' and value and not fields[3] then
   if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
   if flags % (2 * RUNS_OUT) >= RUNS_OUT then
     size = size + MOMENT_BYTES
-    if now >= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1) then return 'S' end
+    if now >= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1) then return repeat_first('S') end
   end
   if reset_period <= WEEK then start = current_start(reset_period, start, now) end
   local packed, used, used_from = value, 0, start
@@ -147,7 +161,7 @@ end
 local charges, refused = {}, 0
 for i = 1, count do
   charges[i] = weigh(i)
-  if not charges[i] then return 'S' end
+  if not charges[i] then return repeat_first('S') end
   if mode == 'U' and refused == 0 and not charges[i].counted then refused = i end
 end
 if refused == 0 then

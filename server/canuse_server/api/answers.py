@@ -1,0 +1,52 @@
+"""The hot methods as the event loop answers them: a trip to the store, with detours where one trip is not enough."""
+
+from canuse_server.api.errors import feature_not_found
+from canuse_server.api.explain import explain
+from canuse_server.api.hot import DETOURS, ExplanationWantedError, FeatureUnknownError, HotMethod
+from canuse_server.api.user_changes import create_default_user, renew
+from canuse_server.api.user_states import DETOURS_AT_MOST
+from canuse_server.api.world import World
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.usage import StaleError, UserMissingError
+
+
+async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
+    """Answer a call of a hot method, detours and all. The batch lane leaves to this what it can't answer itself.
+
+    Raises:
+        ApiError: the call is no good, or the user or feature unknown.
+        StoreError: the store is away.
+    """
+    user_id = ""
+    for _ in range(DETOURS_AT_MOST):
+        try:
+            plan = method.plan(payload, world)
+            user_id = plan.user_id
+            reply, now_ms = await world.store.travel(plan.trip)
+            return method.conclude(plan, reply, now_ms)
+        except ExplanationWantedError as wanted:
+            return await explain(wanted.plan, world)
+        except DETOURS as detour:
+            await take(detour, user_id, world)
+    raise gone_stale()
+
+
+async def take(detour: Exception, user_id: str, world: World) -> None:
+    """Do what has to be done before a call that took a detour is made again.
+
+    Raises:
+        ApiError: it can't be: the user or the feature is unknown.
+        StoreError: the store is away.
+    """
+    if isinstance(detour, FeatureUnknownError):
+        if await world.cache.find_feature(detour.feature_id) is None:
+            raise feature_not_found(detour.feature_id)
+    elif isinstance(detour, UserMissingError):
+        await create_default_user(world, user_id)
+    elif isinstance(detour, StaleError):
+        await renew(world, user_id)
+
+
+def gone_stale() -> StoreUnavailableError:
+    """Return the error for a call that took one detour after the other."""
+    return StoreUnavailableError("what a call needs went stale again and again")

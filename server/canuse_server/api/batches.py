@@ -1,0 +1,147 @@
+"""Batches: many calls of one hot method, with one write to the store for all of them.
+
+Each call ends as it would have ended alone. What one trip can't answer takes its detour and is sent again, together
+with the calls of the same user that wait behind it, so that the calls of a user are made in their order in any case.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse_server.api.answers import gone_stale, take
+from canuse_server.api.can_use import CanUse
+from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.faults import faulty
+from canuse_server.api.hot import DETOURS, ExplanationWantedError, FeatureUnknownError, HotMethod, Plan
+from canuse_server.api.user_states import DETOURS_AT_MOST
+from canuse_server.api.uses import CreateUsageEvent
+from canuse_server.api.world import World
+from canuse_server.store.replies import NoScriptError
+from canuse_server.store.usage import ChainBrokenError, Trip, chained
+
+REQUESTS_AT_MOST: Final = 1000
+_CAN_USE: Final = CanUse()
+_CREATE_USAGE_EVENT: Final = CreateUsageEvent()
+_REPEATED: Final = (*DETOURS, ChainBrokenError, NoScriptError)
+"""What sends a call again. None of them has written anything."""
+
+
+class BatchMethods:
+    """The methods of EntitlementService that answer many calls at once."""
+
+    async def batch_can_use(self, request: pb.BatchCanUseRequest, world: World) -> pb.BatchCanUseResponse:
+        """Answer many checks."""
+        answers = await _answers(_CAN_USE, request.requests, world)
+        return pb.BatchCanUseResponse(
+            results=[
+                pb.BatchCanUseResult(status=answer.status())
+                if isinstance(answer, ApiError)
+                else pb.BatchCanUseResult(response=pb.CanUseResponse.FromString(answer))
+                for answer in answers
+            ]
+        )
+
+    async def batch_create_usage_events(
+        self, request: pb.BatchCreateUsageEventsRequest, world: World
+    ) -> pb.BatchCreateUsageEventsResponse:
+        """Record many uses."""
+        answers = await _answers(_CREATE_USAGE_EVENT, request.requests, world)
+        return pb.BatchCreateUsageEventsResponse(
+            results=[
+                pb.BatchCreateUsageEventsResult(status=answer.status())
+                if isinstance(answer, ApiError)
+                else pb.BatchCreateUsageEventsResult(response=pb.CreateUsageEventResponse.FromString(answer))
+                for answer in answers
+            ]
+        )
+
+
+async def _answers(
+    method: HotMethod, requests: Sequence[pb.CanUseRequest] | Sequence[pb.CreateUsageEventRequest], world: World
+) -> list[bytes | ApiError]:
+    if not 1 <= len(requests) <= REQUESTS_AT_MOST:
+        text = f"must be 1 to {REQUESTS_AT_MOST} requests; {len(requests)} were sent"
+        raise invalid([("requests", text)])
+    return await _Batch(method, [request.SerializeToString() for request in requests], world).run()
+
+
+class _Batch:
+    """The calls of a batch on their way. They are known by their place in it."""
+
+    def __init__(self, method: HotMethod, payloads: Sequence[bytes], world: World) -> None:
+        self._method = method
+        self._payloads = payloads
+        self._world = world
+        self._answers: dict[int, bytes | ApiError] = {}
+
+    async def run(self) -> list[bytes | ApiError]:
+        """Return what each call came to."""
+        for _ in range(DETOURS_AT_MOST):
+            detours = await self._travel(await self._plans())
+            await asyncio.gather(*(self._take(*detour) for detour in detours))
+            if len(self._answers) == len(self._payloads):
+                break
+        else:
+            self._fail(self._waiting(), gone_stale())
+        return [self._answers[place] for place in range(len(self._payloads))]
+
+    def _waiting(self) -> list[int]:
+        return [place for place in range(len(self._payloads)) if place not in self._answers]
+
+    async def _plans(self) -> dict[int, Plan]:
+        """Plan the calls that wait, in order. Features that are not in memory are looked up, all at once."""
+        plans: dict[int, Plan] = {}
+        for _ in range(DETOURS_AT_MOST):
+            unknown: dict[str, list[int]] = {}
+            for place in self._waiting():
+                try:
+                    if place not in plans:
+                        plans[place] = self._method.plan(self._payloads[place], self._world)
+                except FeatureUnknownError as detour:
+                    unknown.setdefault(detour.feature_id, []).append(place)
+                except ExplanationWantedError:
+                    self._fail([place], invalid([("explain", "must not be set in a batch; true was sent")]))
+                except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
+                    self._fail([place], error)
+            if not unknown:
+                break
+            await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
+        else:
+            self._fail([place for place in self._waiting() if place not in plans], gone_stale())
+        return dict(sorted(plans.items()))
+
+    async def _travel(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
+        """Make the trips of all calls in one write; return the detours to take, each with its user and its calls."""
+        replies, now_ms = await self._world.store.travel_all(self._trips(plans.values()))
+        detours: dict[str, tuple[Exception, str, list[int]]] = {}
+        for (place, plan), reply in zip(plans.items(), replies, strict=True):
+            try:
+                if isinstance(reply, Exception):
+                    raise reply
+                self._answers[place] = self._method.conclude(plan, reply, now_ms)
+            except _REPEATED as detour:
+                # The first one says what the user's calls wait for.
+                detours.setdefault(plan.user_id, (detour, plan.user_id, []))[2].append(place)
+            except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
+                self._fail([place], error)
+        return list(detours.values())
+
+    def _trips(self, plans: Iterable[Plan]) -> list[Trip]:
+        """Return the trips; the uses of one user hang together, each made only if those before it need no detour."""
+        plans = list(plans)
+        uses = Counter(plan.user_id for plan in plans if self._method.writes)
+        marks = {user_id: self._world.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
+        return [chained(plan.trip, marks[plan.user_id]) if plan.user_id in marks else plan.trip for plan in plans]
+
+    async def _take(self, detour: Exception, user_id: str, places: list[int]) -> None:
+        try:
+            await take(detour, user_id, self._world)
+        except Exception as error:  # noqa: BLE001 - the calls of one user fail alone; `faulty` logs a defect
+            self._fail(places, error)
+
+    def _fail(self, places: Iterable[int], error: Exception) -> None:
+        told = error if isinstance(error, ApiError) else faulty(self._method.path, error)
+        self._answers |= dict.fromkeys(places, told)

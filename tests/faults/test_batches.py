@@ -1,0 +1,154 @@
+"""Batches: one trip to the store for all calls, and the truth about each of them when that trip goes wrong."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from canuse import AsyncClient, Client, InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
+from support.load import running, used, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.tools import REDIS_SERVER
+from support.world import subscriber
+
+pytestmark = pytest.mark.redis
+
+PATIENCE_SECONDS = 30
+
+
+class Way:
+    """A server with a relay between it and its store."""
+
+    def __init__(self, canuse: Canuse, relay: Relay, redis: RedisServer) -> None:
+        self.canuse = canuse
+        self.relay = relay
+        self.redis = redis
+
+    def calls(self, command: str) -> int:
+        """Return how often the store has run a command, asked past the relay."""
+        with Redis(port=self.redis.port) as redis:
+            statistics = redis.info("commandstats")
+        return int(statistics.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+
+    async def subscriber(self) -> tuple[str, str]:
+        """Create a user who has one feature without a limit; return the ids of both."""
+        return await asyncio.to_thread(self._subscriber)
+
+    def _subscriber(self) -> tuple[str, str]:
+        with Client(self.canuse.address) as client:
+            return subscriber(client, None)
+
+    async def used(self, user_id: str, feature_id: str) -> int:
+        """Return what a user has used."""
+
+        def read() -> int:
+            with Client(self.canuse.address) as client:
+                return used(client, user_id, feature_id)
+
+        return await asyncio.to_thread(read)
+
+
+@pytest.fixture
+async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
+    async with Relay.to(redis.port) as relay:
+        patience = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=patience)
+        await asyncio.to_thread(canuse.start)
+        try:
+            yield Way(canuse, relay, redis)
+        finally:
+            relay.release()
+            await asyncio.to_thread(canuse.stop)
+
+
+@pytest.fixture
+async def client(way: Way) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(way.canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        yield client
+
+
+async def test_the_store_has_run_1000_checks_before_it_has_answered_one(way: Way, client: AsyncClient) -> None:
+    user_id, feature_id = await way.subscriber()
+    requests = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 1000
+    before = way.calls("hmget")
+    way.relay.hold_replies()
+    batch = asyncio.create_task(client.batch_can_use(requests))
+    await wait_until(lambda: way.calls("hmget") == before + 1000)
+    way.relay.release()
+    assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in await batch)
+    assert way.calls("hmget") == before + 1000
+
+
+async def test_the_store_has_recorded_1000_uses_before_it_has_answered_one(way: Way, client: AsyncClient) -> None:
+    users = [await way.subscriber() for _ in range(3)]
+    requests = [
+        v1.CreateUsageEventRequest(user_id=users[number % 3][0], feature_id=users[number % 3][1])
+        for number in range(1000)
+    ]
+    before = way.calls("evalsha")
+    way.relay.hold_replies()
+    batch = asyncio.create_task(client.batch_create_usage_events(requests))
+    await wait_until(lambda: way.calls("evalsha") == before + 1000)
+    way.relay.release()
+    assert all(isinstance(answer, v1.CreateUsageEventResponse) and answer.recorded for answer in await batch)
+    assert [await way.used(*user) for user in users] == [334, 333, 333]
+
+
+async def test_calls_whose_replies_do_not_come_are_each_told_the_truth_and_can_be_repeated(
+    way: Way, client: AsyncClient
+) -> None:
+    user_id, feature_id = await way.subscriber()
+    uses = [
+        v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, event_id=f"event-{number}")
+        for number in range(100)
+    ]
+    checks = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 100
+    before = way.calls("hmget")
+    way.relay.hold_replies()
+    calls = asyncio.gather(client.batch_create_usage_events(uses), client.batch_can_use(checks))
+    # The script reads what a check reads.
+    await wait_until(lambda: way.calls("hmget") == before + 200)
+    way.relay.cut()
+    way.relay.release()
+    recorded, answers = await calls
+    assert {type(result) for result in recorded} == {OutcomeUnknown}
+    assert {type(result) for result in answers} == {StoreUnavailable}
+    again = await client.batch_create_usage_events(uses)
+    assert all(isinstance(result, v1.CreateUsageEventResponse) and result.replayed for result in again)
+    assert await way.used(user_id, feature_id) == 100
+
+
+async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_use(
+    way: Way, client: AsyncClient
+) -> None:
+    # Loaded by somebody else in the middle of a batch it would let later uses overtake earlier ones.
+    user_id, feature_id = await way.subscriber()
+    uses = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta) for delta in (1, 2, 3)]
+    assert way.redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
+    before = way.calls("evalsha")
+    results = await client.batch_create_usage_events(uses)
+    totals = [result.consumption.used for result in results if isinstance(result, v1.CreateUsageEventResponse)]
+    assert totals == [1, 3, 6]
+    assert way.calls("evalsha") == before + 3
+
+
+def test_while_the_store_is_away_every_call_of_a_batch_says_so(transport: str, tmp_path: Path) -> None:
+    assert REDIS_SERVER is not None
+    redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+    server = Canuse(tmp_path, "--transport", transport, "--redis-url", redis.url)
+    try:
+        with running(server), Client(server.address) as client:
+            user_id, feature_id = subscriber(client, None)
+            redis.kill()
+            checks = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id), v1.CanUseRequest()]
+            assert [type(result) for result in client.batch_can_use(checks)] == [StoreUnavailable, InvalidArgument]
+            uses = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)] * 3
+            assert [type(result) for result in client.batch_create_usage_events(uses)] == [StoreUnavailable] * 3
+            redis.start()
+            assert used(client, user_id, feature_id) == 0
+    finally:
+        redis.stop()
+    assert "no known reason" not in server.log
