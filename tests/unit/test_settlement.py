@@ -71,14 +71,20 @@ def test_a_count_is_over_from_the_very_moment_its_period_ends() -> None:
 
 
 def test_a_count_is_over_with_its_entitlement() -> None:
-    assert settled(MONTHLY, None) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, None)]
+    assert settled(MONTHLY, None) == [Settlement("f", MONTH.start_ms, NOW - MONTH.start_ms, 5, None)]
+    assert MONTH.end_ms is not None
+    assert settled(MONTHLY, None, MONTH.end_ms) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, None)]
+
+
+def test_a_count_of_an_earlier_day_keeps_that_day_when_its_entitlement_is_gone() -> None:
+    assert settled(DAILY, None, NOW + 7) == [Settlement("f", NOW, DAY, 5, NOW), Settlement("f", NOW, 7, 5, None)]
 
 
 def test_what_never_resets_goes_on_until_the_entitlement_is_gone() -> None:
     lasting = replace(MONTHLY, reset_period=ResetPeriod.NEVER, period=Period(MONTH.start_ms, None), valid_until_ms=None)
     paused = replace(lasting, active=False)
     assert settled(lasting, paused, NOW + 4000 * DAY) == [Settlement("f", MONTH.start_ms, 0, 5, MONTH.start_ms)]
-    assert settled(lasting, None) == [Settlement("f", MONTH.start_ms, 0, 5, None)]
+    assert settled(lasting, None) == [Settlement("f", MONTH.start_ms, NOW - MONTH.start_ms, 5, None)]
 
 
 def test_an_unlimited_budget_is_kept_as_none() -> None:
@@ -97,15 +103,15 @@ def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go
     if before == after:
         assert found == []
         return
-    (settlement,) = found
-    period = before.period_at(now_ms)
+    settlement, period = found[-1], before.period_at(now_ms)
     is_open = period.end_ms is None or now_ms < period.end_ms
     if after is None or not is_open:
         assert settlement.new_start_ms is None
     else:
         assert settlement.new_start_ms == after.period_at(now_ms).start_ms
     assert settlement.period_start_ms == period.start_ms
-    assert settlement.length_ms == (0 if period.end_ms is None else period.end_ms - period.start_ms)
+    end_ms = now_ms if after is None and is_open else period.end_ms
+    assert settlement.length_ms == (0 if end_ms is None else end_ms - period.start_ms)
     assert settlement.budget == before.limit
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.periods import FIXED_LENGTH_MS
 
 
 class Settlement(NamedTuple):
@@ -59,12 +60,15 @@ def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, 
     if not before.consumable or before == after:
         return []
     period = before.period_at(now_ms)
-    over = after is None or (period.end_ms is not None and period.end_ms <= now_ms)
-    settlement = Settlement(
-        feature_id=feature_id,
-        period_start_ms=period.start_ms,
-        length_ms=0 if period.end_ms is None else period.end_ms - period.start_ms,
-        budget=before.limit,
-        new_start_ms=None if over or after is None else after.period_at(now_ms).start_ms,
-    )
-    return [settlement]
+    length_ms = 0 if period.end_ms is None else period.end_ms - period.start_ms
+    over = period.end_ms is not None and period.end_ms <= now_ms
+    goes_on_ms = None if over or after is None else after.period_at(now_ms).start_ms
+    settlement = Settlement(feature_id, period.start_ms, length_ms, before.limit, goes_on_ms)
+    if over or after is not None:
+        return [settlement]
+    # The entitlement is gone, and the period that is open ends with it.
+    cut_short = settlement._replace(length_ms=now_ms - period.start_ms)
+    if before.reset_period not in FIXED_LENGTH_MS:
+        return [cut_short]
+    # The count may be of an earlier period still, which had its whole length.
+    return [settlement._replace(new_start_ms=period.start_ms), cut_short]

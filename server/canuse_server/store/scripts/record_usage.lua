@@ -80,15 +80,15 @@ if count == 1 and event_id == '' and value and not fields[3] then
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
     local reason = decide(disabled, ARGV[FIRST + 2] == '1', flags, budget, total)
-    local applied, id = 0, ''
+    local applied, id, refused = 0, '', 1
     if mode ~= 'U' or reason < NOT_ENTITLED then
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
-      applied, used = total - used, total
+      applied, used, refused = total - used, total, 0
       id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
-    return 'K' .. struct.pack('<Bi8BBBi8i8i8i8', 0, now, reason, #packed, #id, used, applied, used_from, budget)
+    return 'K' .. struct.pack('<Bi8BBBi8i8i8i8', refused, now, reason, #packed, #id, used, applied, used_from, budget)
       .. packed .. id
   end
 end

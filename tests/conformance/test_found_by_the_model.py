@@ -1,0 +1,36 @@
+"""What the state machine of tests/model has found, each as a test of its own."""
+
+from datetime import timedelta
+
+from canuse import Client, v1
+from support.wire import Stubs, moment
+from support.world import Clock, consumable, subscriber, unique
+
+
+def test_use_features_of_one_feature_says_no(client: Client, stubs: Stubs) -> None:
+    """It once said yes, with reason BUDGET_EXCEEDED, and counted nothing."""
+    user_id, feature_id = subscriber(client, 1)
+    request = v1.UseFeaturesRequest(user_id=user_id, charges=[v1.Charge(feature_id=feature_id, delta=2)])
+    answer = stubs.entitlements.UseFeatures(request)
+    assert (answer.access, answer.reason) == (False, v1.REASON_BUDGET_EXCEEDED)
+    assert answer.blocking_feature_id == feature_id
+    assert not answer.event_id
+
+
+def test_a_count_that_only_a_grant_gave_is_over_when_the_grant_ends(
+    clocked: Client, clocked_stubs: Stubs, clock: Clock
+) -> None:
+    """The past period once ended at its own start."""
+    user_id, feature_id, start = unique("user"), consumable(clocked), clock.now()
+    clocked.create_user(user_id)
+    grant = v1.Grant(
+        id="g", user_id=user_id, feature_id=feature_id, amount=5, expires_at=moment(start + timedelta(hours=1))
+    )
+    clocked_stubs.subscriptions.CreateGrant(v1.CreateGrantRequest(grant=grant))
+    assert clocked.use_feature(user_id, feature_id, 2).access
+    clock.advance(hours=2)
+    usage = clocked.show_usage(user_id, feature_id)
+    assert not usage.HasField("current")
+    (past,) = usage.past
+    assert (past.period_start, past.period_end) == (moment(start), moment(start + timedelta(hours=1)))
+    assert (past.used, past.drawn_from_grants) == (2, 2)

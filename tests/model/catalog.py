@@ -1,0 +1,117 @@
+"""What there is to give: features, and packages in their versions."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from canuse import v1
+from model.words import Entry, PackageView, Refused
+
+DRAFT: Final = v1.PACKAGE_STATUS_DRAFT
+PUBLISHED: Final = v1.PACKAGE_STATUS_PUBLISHED
+ARCHIVED: Final = v1.PACKAGE_STATUS_ARCHIVED
+
+
+@dataclass
+class Feature:
+    """Something to use."""
+
+    id: str
+    binary: bool
+    archived: bool = False
+
+
+@dataclass
+class Package:
+    """A package as it was last edited, and every version of it that was published."""
+
+    id: str
+    type: int
+    entries: tuple[Entry, ...]
+    status: int = DRAFT
+    version: int = 1
+    published: dict[int, tuple[Entry, ...]] = field(default_factory=dict)
+
+    def view(self) -> PackageView:
+        """Return it as it is shown."""
+        return PackageView(self.id, self.type, self.entries, self.status, self.version)
+
+
+class Catalog:
+    """Features and packages."""
+
+    def __init__(self) -> None:
+        self.features: dict[str, Feature] = {}
+        self.packages: dict[str, Package] = {}
+
+    def feature(self, feature_id: str) -> Feature:
+        """Return a feature that there has to be."""
+        if feature_id not in self.features:
+            raise Refused("FEATURE_NOT_FOUND")
+        return self.features[feature_id]
+
+    def consumable(self, feature_id: str) -> Feature:
+        """Return a feature that has to be one that is counted."""
+        feature = self.feature(feature_id)
+        if feature.binary:
+            raise Refused("FEATURE_NOT_CONSUMABLE")
+        return feature
+
+    def package(self, package_id: str) -> Package:
+        """Return a package that there has to be."""
+        if package_id not in self.packages:
+            raise Refused("PACKAGE_NOT_FOUND")
+        return self.packages[package_id]
+
+    def to_subscribe(self, package_id: str) -> Package:
+        """Return a package that has to be open to subscribers."""
+        package = self.package(package_id)
+        if package.status != PUBLISHED:
+            raise Refused("PACKAGE_NOT_PUBLISHED")
+        return package
+
+    def create_feature(self, feature_id: str, binary: bool) -> None:
+        """Create a feature."""
+        if feature_id in self.features:
+            raise Refused("FEATURE_EXISTS")
+        self.features[feature_id] = Feature(feature_id, binary)
+
+    def archive_feature(self, feature_id: str) -> None:
+        """Archive a feature."""
+        self.feature(feature_id).archived = True
+
+    def create_package(self, package_id: str, kind: int, entries: tuple[Entry, ...]) -> PackageView:
+        """Create a draft."""
+        self._check(entries)
+        if package_id in self.packages:
+            raise Refused("PACKAGE_EXISTS")
+        self.packages[package_id] = Package(package_id, kind, entries)
+        return self.packages[package_id].view()
+
+    def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
+        """Change what a draft gives."""
+        self._check(entries)
+        package = self.package(package_id)
+        if package.status != DRAFT:
+            raise Refused("PACKAGE_IMMUTABLE")
+        package.entries = entries
+        return package.view()
+
+    def publish_package(self, package_id: str) -> PackageView:
+        """Publish a draft."""
+        package = self.package(package_id)
+        if package.status == ARCHIVED:
+            raise Refused("PACKAGE_ARCHIVED")
+        package.status = PUBLISHED
+        package.published[package.version] = package.entries
+        return package.view()
+
+    def archive_package(self, package_id: str) -> PackageView:
+        """Close a package to new subscribers."""
+        package = self.package(package_id)
+        package.status = ARCHIVED
+        return package.view()
+
+    def _check(self, entries: tuple[Entry, ...]) -> None:
+        for entry in entries:
+            if self.feature(entry.feature).archived:
+                raise Refused("FEATURE_ARCHIVED")

@@ -1,0 +1,98 @@
+"""What the state machine chooses from: few things, so that they meet; amounts near limits, moments near boundaries."""
+
+from typing import Final, NamedTuple
+
+from hypothesis import strategies as st
+
+from canuse import v1
+from model.account import Account
+from model.periods import DAY, HOUR, WEEK
+from model.words import MAX, Entry
+
+CONSUMABLES: Final = 3
+"""How many features are counted; one more is on or off."""
+EVENT_IDS: Final = 4
+
+users = st.sampled_from([0, 0, 0, 1])
+features = st.sampled_from([0, 0, 1, 2])
+any_features = st.sampled_from([0, 1, 2, 3])
+numbers = st.integers(0, 7)
+"""Which one of those that there are."""
+event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
+rarely = st.sampled_from([False] * 5 + [True])
+grant_numbers = st.none() | st.none() | st.none() | numbers
+"""Mostly a new one."""
+metadata = st.sampled_from([(), (), (("by", "x"),)])
+resets = st.sampled_from(
+    [
+        v1.RESET_PERIOD_NEVER,
+        v1.RESET_PERIOD_HOUR,
+        v1.RESET_PERIOD_DAY,
+        v1.RESET_PERIOD_WEEK,
+        v1.RESET_PERIOD_MONTH,
+        v1.RESET_PERIOD_MONTH,
+        v1.RESET_PERIOD_YEAR,
+    ]
+)
+limits = st.sampled_from([0, 1, 3, 3, 5, 10, 10, None, MAX])
+kinds = st.sampled_from([v1.PACKAGE_TYPE_BASE, v1.PACKAGE_TYPE_ADD_ON])
+statuses = st.sampled_from(list(v1.SubscriptionStatus.values())[1:])
+starts = st.sampled_from([0, 31, 59, 60, 90, 180, 365, 425, 789, 1096, 1400]).flatmap(
+    lambda days: st.sampled_from([0, 1, 43_200_000, DAY - 1]).map(lambda part: days * DAY - part if days else part)
+)
+"""Moments of four years, most of them at the end of a month, from the start of a leap year."""
+
+
+class Amount(NamedTuple):
+    """An amount by where it stands to an account."""
+
+    basis: str
+    more: int
+
+    def of(self, account: Account, now: int) -> int:
+        """Return the amount, 1 or more."""
+        counts = account.counts(now)
+        bases = {"none": 0, "most": MAX, "used": account.used, "left": 0, "budget": 0}
+        if counts is not None:
+            bases |= {"left": counts.remaining or 0, "budget": counts.budget or 0}
+        return min(MAX, max(1, bases[self.basis] + self.more))
+
+
+amounts = st.builds(Amount, st.just("none"), st.integers(1, 4)) | st.builds(
+    Amount, st.sampled_from(["left", "left", "used", "budget"]), st.integers(-1, 1)
+)
+any_amounts = st.one_of(amounts, amounts, amounts, st.builds(Amount, st.just("most"), st.integers(-1, 0)))
+entries = st.builds(Entry, st.just(""), limits, resets, st.sampled_from([False, False, True]))
+
+
+@st.composite
+def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
+    """What a package gives: entries whose features are numbers."""
+    listed = draw(st.lists(any_features, unique=True, min_size=2, max_size=4))
+    binary = Entry("", None, v1.RESET_PERIOD_NEVER, overage=False)
+    return tuple(
+        (draw(entries) if number < CONSUMABLES else binary)._replace(feature=str(number)) for number in sorted(listed)
+    )
+
+
+plans = st.tuples(entry_lists(), entry_lists(), entry_lists())
+
+distances = st.sampled_from([0, 1, HOUR, DAY, WEEK, 31 * DAY, -1, -HOUR, -DAY, -31 * DAY, -400 * DAY])
+"""How far from now something is to be, in milliseconds."""
+ahead = st.sampled_from([1, HOUR, DAY, WEEK, 31 * DAY])
+waits = st.sampled_from([1, HOUR - 1, HOUR, DAY, WEEK, 31 * DAY, 365 * DAY])
+none = st.none()
+chances = st.booleans()
+priorities = st.integers(0, 1)
+offsets = st.sampled_from([-1, 0, 0, 1])
+shaken = st.sampled_from(["feature", "package", "user"])
+some_statuses = st.none() | st.none() | statuses
+trials = st.none() | st.none() | distances
+package_numbers = st.lists(st.integers(0, 2), unique=True, min_size=1, max_size=2)
+grant_amounts = st.sampled_from([None, 1, 2, 5, 5, MAX])
+charges = st.lists(st.tuples(any_features, amounts), unique_by=lambda charge: charge[0], min_size=1, max_size=3).map(
+    tuple
+)
+changes = st.fixed_dictionaries(
+    {}, optional={"status": statuses, "trial_end": st.none() | distances, "cancel_at": st.none() | distances}
+).filter(bool)

@@ -1,0 +1,143 @@
+"""What the state machine stands on: the server and the model side by side, and the things of one example."""
+
+from typing import Any, ClassVar, Final
+
+from hypothesis import note
+from hypothesis.stateful import RuleBasedStateMachine, initialize
+
+from canuse import v1
+from model import choices
+from model.model import Model
+from model.periods import DAY, EPOCH, time_of
+from model.real import Real
+from model.words import Entry, Refusal, SubscriptionView, outcome
+from support.inside import neighbour
+from support.world import unique
+
+DEDUPE_TTL: Final = DAY
+"""For how long an event id is remembered at least."""
+Plans = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
+
+
+class Ground(RuleBasedStateMachine):
+    """Each example has users and packages of its own. The features stay, unless one was archived."""
+
+    real: ClassVar[Real]
+    unspoilt: ClassVar[list[str]] = []
+    """Features that are not archived, for the examples to come."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.differs = False
+        self.model = Model(0)
+        self.features: list[str] = []
+        self.users: list[str] = []
+        self.packages: list[str] = []
+        self.keyed: list[tuple[str, tuple[Any, ...]]] = []
+
+    @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds)
+    def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType) -> None:
+        """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
+        self.model = Model(next_place(self.real.clock(), start))
+        self.real.set_clock(self.model.now)
+        self._have_features()
+        kinds = (v1.PACKAGE_TYPE_BASE, v1.PACKAGE_TYPE_ADD_ON, kind)
+        for type_, entries in zip(kinds, plans, strict=True):
+            self.packages.append(unique("package"))
+            self.both("create_package", self.packages[-1], type_, self.named(entries))
+            self.both("publish_package", self.packages[-1])
+        first = unique("user")
+        # Both are in one bucket, so that they share a ledger.
+        self.users = [first, neighbour(first)]
+        for user in self.users:
+            self.both("create_user", user)
+        for user, package in zip(self.users, self.packages, strict=False):
+            self.subscribe(user, [package])
+
+    def _have_features(self) -> None:
+        kind = type(self)
+        switches = [number >= choices.CONSUMABLES for number in range(choices.CONSUMABLES + 1)]
+        if not kind.unspoilt:
+            name = unique("feature")
+            kind.unspoilt = [f"{name}-{number}" for number in range(len(switches))]
+            for feature, binary in zip(kind.unspoilt, switches, strict=True):
+                self.real.create_feature(feature, binary)
+        self.features = kind.unspoilt
+        for feature, binary in zip(self.features, switches, strict=True):
+            self.model.create_feature(feature, binary)
+
+    def both(self, name: str, *arguments: Any) -> Any:
+        """Make a call to the server and to the model; the answers have to be the same."""
+        answer = outcome(getattr(self.real, name), *arguments)
+        self.agree(answer, name, *arguments)
+        return answer
+
+    def agree(self, answer: Any, name: str, *arguments: Any) -> None:
+        """Make the model agree with an answer of the server."""
+        expected = outcome(getattr(self.model, name), *arguments)
+        note(f"{name}{arguments} at {self.model.now}\n    -> {answer}")
+        self.differs = self.differs or answer != expected
+        assert answer == expected, f"{name}{arguments}: the server says\n  {answer}\nthe model says\n  {expected}"
+
+    def subscribe(
+        self,
+        user: str,
+        packages: list[str],
+        started: int | None = None,
+        trial_end: int | None = None,
+        status: v1.SubscriptionStatus.ValueType | None = None,
+    ) -> None:
+        """Subscribe; only the server knows which ids come of it."""
+        wanted = (user, tuple(packages), started, trial_end, status)
+        answer: list[SubscriptionView] | Refusal = outcome(self.real.subscribe, *wanted)
+        ids = tuple(packages) if isinstance(answer, Refusal) else tuple(held.id for held in answer)
+        self.agree(answer, "subscribe", *wanted, ids)
+
+    def named(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        """Return entries with the ids of features in place of their numbers."""
+        return tuple(entry._replace(feature=self.features[int(entry.feature)]) for entry in entries)
+
+    def event_id(self, user: str, number: int | None) -> str:
+        """Return one of a few event ids; those that may have been forgotten by now are not used again."""
+        if number is None or user not in self.model.people:
+            return ""
+        remembered = self.model.people[user].remembered
+        for age in range(1000):
+            name = f"e{number}-{age}"
+            if name not in remembered or self.model.now - remembered[name].time <= DEDUPE_TTL:
+                return name
+        raise AssertionError("time passes too fast")
+
+    def record_both(self, name: str, user: str, *arguments: Any) -> Any:
+        """Make a call that records; one with an event id can be made again later."""
+        if arguments[-2]:
+            self.keyed.append((name, (user, *arguments)))
+        return self.both(name, user, *arguments)
+
+    def compare(self, user: str) -> None:
+        """Compare all that there is to see of a user."""
+        self.both("list_subscriptions", user)
+        self.both("list_grants", user)
+        for feature in self.features:
+            self.both("show_usage", user, feature)
+            self.both("can_use", user, feature, 1)
+        self.both("list_entitlements", user)
+
+    def teardown(self) -> None:
+        """Compare everything."""
+        if not self.differs:
+            for user in self.users:
+                self.compare(user)
+
+
+def next_place(now: int, offset: int) -> int:
+    """Return the next moment that is so far from the start of a leap year, in years that are all like each other.
+
+    So an example does the same whatever the clock has shown before.
+    """
+    year = 1972
+    while time_of(EPOCH.replace(year=year)) + offset <= now or any(
+        other % 100 == 0 and other % 400 for other in range(year, year + 8)
+    ):
+        year += 4
+    return time_of(EPOCH.replace(year=year)) + offset

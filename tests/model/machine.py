@@ -1,0 +1,231 @@
+"""A machine that does anything, in any order, to a real server and to the model."""
+
+from hypothesis.stateful import precondition, rule
+
+from canuse import v1
+from model import choices
+from model.account import Account
+from model.choices import Amount
+from model.ground import DEDUPE_TTL, Ground
+from model.words import Refusal, Wanted
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class Machine(Ground):
+    """Uses, checks, retries, changes of all kinds, and time."""
+
+    def account(self, user: str, feature: str) -> Account:
+        """Return an account of the model; one that holds nothing where there is no such user."""
+        person = self.model.people.get(user)
+        return Account(feature) if person is None else person.account(feature)
+
+    def later(self, distance: int | None) -> int | None:
+        """Return the moment at a distance from now."""
+        return None if distance is None else self.model.now + distance
+
+    # Using
+
+    @rule(
+        who=choices.users,
+        feature=choices.features,
+        amount=choices.any_amounts,
+        back=choices.rarely,
+        key=choices.event_numbers,
+        metadata=choices.metadata,
+    )
+    def record(self, who: int, feature: int, amount: Amount, back: bool, key: int | None, metadata: Metadata) -> None:
+        """Record a use, or take one back."""
+        user, name = self.users[who], self.features[feature]
+        delta = amount.of(self.account(user, name), self.model.now) * (-1 if back else 1)
+        event_id = self.event_id(user, key)
+        self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, metadata)
+
+    @rule(who=choices.users, feature=choices.features, amount=choices.any_amounts, key=choices.event_numbers)
+    def set_total(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
+        """Set what was used; amounts of 1 stand for 0."""
+        user, name = self.users[who], self.features[feature]
+        total = amount.of(self.account(user, name), self.model.now)
+        total = 0 if total == 1 else total
+        self.record_both("create_usage_event", user, name, total, v1.USAGE_ACTION_SET, self.event_id(user, key), ())
+
+    @rule(
+        who=choices.users,
+        feature=choices.any_features,
+        amount=choices.any_amounts,
+        key=choices.event_numbers,
+        metadata=choices.metadata,
+    )
+    def check_then_use(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
+        """Ask for an amount, then use it: a check says yes exactly when the use is given."""
+        user, name = self.users[who], self.features[feature]
+        delta, event_id = amount.of(self.account(user, name), self.model.now), self.event_id(user, key)
+        checked = self.both("can_use", user, name, delta)
+        used = self.record_both("use_feature", user, name, delta, event_id, metadata)
+        if name == self.features[choices.CONSUMABLES] or (not isinstance(used, Refusal) and used.replayed):
+            return
+        if used != Refusal("EVENT_ID_REUSED"):
+            both_refused = isinstance(checked, Refusal) and checked == used
+            assert both_refused or (checked.access, checked.reason) == (used.access, used.reason)
+
+    @rule(
+        who=choices.users,
+        feature=choices.features,
+        amount=choices.any_amounts,
+        key=choices.event_numbers,
+    )
+    def use(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
+        """Use without asking."""
+        user, name = self.users[who], self.features[feature]
+        delta = amount.of(self.account(user, name), self.model.now)
+        self.record_both("use_feature", user, name, delta, self.event_id(user, key), ())
+
+    @rule(who=choices.users, charges=choices.charges, key=choices.event_numbers, metadata=choices.metadata)
+    def use_several(
+        self, who: int, charges: tuple[tuple[int, Amount], ...], key: int | None, metadata: Metadata
+    ) -> None:
+        """Use several features, all or none."""
+        user = self.users[who]
+        wanted = tuple(
+            (self.features[feature], amount.of(self.account(user, self.features[feature]), self.model.now))
+            for feature, amount in charges
+        )
+        self.record_both("use_features", user, wanted, self.event_id(user, key), metadata)
+
+    @precondition(lambda self: self.keyed)
+    @rule(which=choices.numbers)
+    def again(self, which: int) -> None:
+        """Make one of the last calls with an event id again, as after a lost answer, if it is remembered for sure."""
+        name, arguments = self.keyed[-1 - which % len(self.keyed)]
+        user, event_id = arguments[0], arguments[-2]
+        remembered = self.model.people[user].remembered.get(event_id)
+        if remembered is None or self.model.now - remembered.time <= DEDUPE_TTL:
+            self.both(name, *arguments)
+
+    # Having
+
+    @rule(
+        who=choices.users,
+        packages=choices.package_numbers,
+        started=choices.none | choices.distances,
+        trial=choices.trials,
+        status=choices.some_statuses,
+    )
+    def have(
+        self,
+        who: int,
+        packages: list[int],
+        started: int | None,
+        trial: int | None,
+        status: v1.SubscriptionStatus.ValueType | None,
+    ) -> None:
+        """Subscribe."""
+        names = [self.packages[number] for number in packages]
+        self.subscribe(self.users[who], names, self.later(started), self.later(trial), status)
+
+    def has_subscriptions(self) -> bool:
+        """Whether there is any."""
+        return any(person.subscriptions for person in self.model.people.values())
+
+    def held(self, number: int) -> str:
+        """Return the id of one subscription."""
+        ids = [held.id for person in self.model.people.values() for held in person.subscriptions]
+        return ids[number % len(ids)]
+
+    @precondition(has_subscriptions)
+    @rule(number=choices.numbers, changes=choices.changes)
+    def change_subscription(self, number: int, changes: dict[str, int | None]) -> None:
+        """Give a subscription another status or another end."""
+        at = {name: value if name == "status" else self.later(value) for name, value in changes.items()}
+        self.both("update_subscription", self.held(number), at)
+
+    @precondition(has_subscriptions)
+    @rule(number=choices.numbers, at_period_end=choices.chances)
+    def cancel(self, number: int, at_period_end: bool) -> None:
+        """Cancel a subscription."""
+        self.both("cancel_subscription", self.held(number), at_period_end)
+
+    @rule(
+        who=choices.users,
+        number=choices.grant_numbers,
+        feature=choices.any_features,
+        amount=choices.grant_amounts,
+        effective=choices.none | choices.distances,
+        expires=choices.none | choices.ahead,
+        priority=choices.priorities,
+    )
+    def give(
+        self,
+        who: int,
+        number: int | None,
+        feature: int,
+        amount: int | None,
+        effective: int | None,
+        expires: int | None,
+        priority: int,
+    ) -> None:
+        """Create a grant, or the same one again, or another one of the same id."""
+        start = self.later(effective)
+        end = None if expires is None else (self.model.now if start is None else start) + expires
+        if number is None:
+            number = len(self.model.people[self.users[who]].grants())
+        wanted = Wanted(f"g{number}", self.features[feature], amount, start, end, priority, "")
+        self.both("create_grant", self.users[who], wanted)
+
+    @rule(who=choices.users, number=choices.numbers)
+    def take_away(self, who: int, number: int) -> None:
+        """Revoke a grant."""
+        self.both("revoke_grant", self.users[who], f"g{number}")
+
+    # The world
+
+    @rule(which=choices.numbers, off=choices.offsets)
+    def wait_for_a_boundary(self, which: int, off: int) -> None:
+        """Let time pass until just before, at or just after a moment at which something changes."""
+        dates = sorted(
+            {date for person in self.model.people.values() for date in person.dates() if date + off > self.model.now}
+        )
+        if dates:
+            self.move(dates[min(which, len(dates) - 1)] + off)
+
+    @rule(wait=choices.waits)
+    def wait(self, wait: int) -> None:
+        """Let time pass."""
+        self.move(self.model.now + wait)
+
+    def move(self, now: int) -> None:
+        """Move the clock."""
+        self.real.set_clock(now)
+        self.model.set_clock(now)
+
+    @rule(who=choices.users, feature=choices.any_features, delta=choices.any_amounts)
+    def look(self, who: int, feature: int, delta: Amount) -> None:
+        """Look at one feature of a user."""
+        user, name = self.users[who], self.features[feature]
+        self.both("can_use", user, name, delta.of(self.account(user, name), self.model.now))
+        self.both("show_usage", user, name)
+
+    @rule(who=choices.users)
+    def look_around(self, who: int) -> None:
+        """Look at what a user may use."""
+        self.both("list_entitlements", self.users[who])
+
+    @rule(who=choices.users, disabled=choices.rarely)
+    def disable(self, who: int, disabled: bool) -> None:
+        """Disable a user, or more often enable them."""
+        self.both("disable_user", self.users[who], disabled)
+
+    @rule(really=choices.rarely, what=choices.shaken, number=choices.numbers)
+    def shake(self, really: bool, what: str, number: int) -> None:
+        """Archive a feature or a package for good, or erase a user and start anew."""
+        if not really:
+            return
+        if what == "feature":
+            self.both("archive_feature", self.features[number % len(self.features)])
+            type(self).unspoilt = []
+        elif what == "package":
+            self.both("archive_package", self.packages[number % len(self.packages)])
+        else:
+            user = self.users[number % 2]
+            self.both("delete_user", user)
+            self.both("create_user", user)

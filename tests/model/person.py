@@ -1,0 +1,149 @@
+"""One user: what they have, what they used, and what they were answered."""
+
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from canuse import v1
+from model.account import Account
+from model.sources import Grant, Subscription, best
+from model.words import MAX, Balance, Counts, Entitled, Event, Refused, Usage
+
+PAST_KEPT: Final = 12
+"""How many past periods are shown."""
+
+
+class Line(NamedTuple):
+    """What came of one charge."""
+
+    reason: int
+    counts: Counts | None
+    applied: int
+    recorded: bool
+
+
+class Booking(NamedTuple):
+    """What came of a call that records. `blocking` is the feature that was refused, or empty."""
+
+    blocking: str
+    lines: tuple[Line, ...]
+    event_id: str
+
+
+class Remembered(NamedTuple):
+    """A call with an event id: what it was about, what came of it, and when that was."""
+
+    content: object
+    booking: Booking
+    time: int
+
+
+@dataclass
+class Person:
+    """A user. `accounts` holds a feature once there is anything to say about it."""
+
+    id: str
+    created: int
+    disabled: bool = False
+    subscriptions: list[Subscription] = field(default_factory=list)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)
+    remembered: dict[str, Remembered] = field(default_factory=dict)
+
+    def account(self, feature: str) -> Account:
+        """Return the account of a feature."""
+        return self.accounts.setdefault(feature, Account(feature))
+
+    def grants(self) -> list[Grant]:
+        """Return all grants, by id."""
+        found = [grant for account in self.accounts.values() for grant in account.grants]
+        return sorted(found, key=lambda grant: grant.id)
+
+    def dates(self) -> list[int]:
+        """Return all moments at which something changes, and the ends of the periods that are open now."""
+        found = [date for held in self.subscriptions for date in held.dates()]
+        found += [date for grant in self.grants() for date in grant.dates()]
+        found += [account.terms.end for account in self.accounts.values() if account.terms]
+        return [date for date in found if date is not None]
+
+    def look(self, now: int) -> None:
+        """Take note, of each feature, of what has come to hold at this moment."""
+        for held in self.subscriptions:
+            for entry in held.entries:
+                self.account(entry.feature)
+        for account in self.accounts.values():
+            account.look(self.subscriptions, now)
+
+    def pass_time(self, now: int, until: int) -> None:
+        """Live through each moment in between at which something changes."""
+        while True:
+            dates = [date for held in self.subscriptions for date in held.dates() if date is not None and date > now]
+            dates += [date for account in self.accounts.values() if (date := account.next_date(now)) is not None]
+            now = min(dates, default=until)
+            if now >= until:
+                break
+            self.look(now)
+        self.look(until)
+
+    def refusal(self, account: Account, archived: bool) -> int | None:
+        """Say why nothing of a feature may be used, whatever the amount."""
+        if self.disabled:
+            return v1.REASON_USER_DISABLED
+        if archived:
+            return v1.REASON_FEATURE_ARCHIVED
+        if account.terms is None:
+            return v1.REASON_NOT_ENTITLED
+        return None if account.terms.active else v1.REASON_SUBSCRIPTION_INACTIVE
+
+    def recall(self, event_id: str, content: object) -> Booking | None:
+        """Return what came of an earlier call with this event id."""
+        known = self.remembered.get(event_id) if event_id else None
+        if known is None:
+            return None
+        if known.content != content:
+            raise Refused("EVENT_ID_REUSED")
+        return known.booking
+
+    def usage(self, feature: str, now: int) -> Usage:
+        """Return what `ShowUsage` answers."""
+        account = self.account(feature)
+        sources: list[Balance] = []
+        pairs = [(held, entry) for held in self.subscriptions for entry in held.entries if entry.feature == feature]
+        holding = best(pairs, now)
+        if holding is not None:
+            limit, borne = holding[1].limit, max(0, account.used - account.drawn())
+            sources.append(Balance(holding[0].id, limit, None if limit is None else max(0, limit - borne)))
+        sources += [
+            Balance(grant.id, grant.amount, grant.left if grant.is_open(now) else 0) for grant in account.grants
+        ]
+        return Usage(account.counts(now), tuple(account.past[:PAST_KEPT]), tuple(sources))
+
+    def entitled(self, feature: str, now: int, binary: bool, archived: bool) -> Entitled | None:
+        """Return the entry of `ListEntitlements`, or None where there is no entitlement."""
+        account = self.account(feature)
+        if account.terms is None:
+            return None
+        reason, counts = self.refusal(account, archived), None
+        if binary:
+            reason = reason or v1.REASON_INCLUDED
+        else:
+            reason, counts = reason or account.weigh(account.used + 1, now), account.counts(now)
+            if gives(reason) and account.used == MAX:
+                reason = v1.REASON_BUDGET_EXCEEDED  # Every unit that can be counted has been used.
+        listing = sorted((held.started, held.id) for held in self.subscriptions if lists(held, feature))
+        ids = tuple(held_id for _, held_id in listing)
+        return Entitled(feature, gives(reason), reason, counts, ids, tuple(grant.id for grant in account.grants))
+
+
+def gives(reason: int) -> bool:
+    """Whether a reason is a yes."""
+    return reason in (
+        v1.REASON_INCLUDED,
+        v1.REASON_WITHIN_BUDGET,
+        v1.REASON_UNLIMITED,
+        v1.REASON_OVERAGE,
+    )
+
+
+def lists(held: Subscription, feature: str) -> bool:
+    """Whether the package of a subscription lists a feature."""
+    return any(entry.feature == feature for entry in held.entries)

@@ -1,0 +1,202 @@
+"""The messages of the API in the words of the model."""
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse import v1
+from model.words import (
+    Balance,
+    Check,
+    Counts,
+    Entitled,
+    Entry,
+    Event,
+    GrantView,
+    PackageView,
+    Past,
+    Recorded,
+    SubscriptionView,
+    Usage,
+    Used,
+)
+
+
+def time_of(message: Timestamp) -> int:
+    """Return a time; none is finer than a millisecond."""
+    assert message.nanos % 1_000_000 == 0
+    return message.seconds * 1000 + message.nanos // 1_000_000
+
+
+def moment(time: int) -> Timestamp:
+    """Return a time as a message."""
+    return Timestamp(seconds=time // 1000, nanos=time % 1000 * 1_000_000)
+
+
+def optional_moment(time: int | None) -> Timestamp | None:
+    """Return a time as a message, or None where there is none."""
+    return None if time is None else moment(time)
+
+
+def some_time(message: Message, field: str) -> int | None:
+    """Return a time that may be absent."""
+    return time_of(getattr(message, field)) if message.HasField(field) else None
+
+
+def some_amount(message: Message, field: str) -> int | None:
+    """Return an amount that may be absent."""
+    return int(getattr(message, field)) if message.HasField(field) else None
+
+
+def counts(message: v1.Consumption) -> Counts | None:
+    """Return the counts, or None for an empty message."""
+    if not message.HasField("period_start"):
+        assert message == v1.Consumption()
+        return None
+    assert message.reserved == 0
+    return Counts(
+        message.used,
+        some_amount(message, "budget"),
+        some_amount(message, "remaining"),
+        message.overage_enabled,
+        time_of(message.period_start),
+        some_time(message, "resets_at"),
+    )
+
+
+def event_name(sent: str, given: str) -> str:
+    """Return an event id: the one that was sent, or where the server made it, the time in it with an @ before it."""
+    return given if sent or not given else f"@{given.partition('-')[0]}"
+
+
+def check(message: v1.CanUseResponse) -> Check:
+    """Return a check."""
+    assert message.source == v1.SOURCE_STORE
+    return Check(message.access, message.reason, counts(message.consumption))
+
+
+def recorded(sent: str, message: v1.CreateUsageEventResponse) -> Recorded:
+    """Return what was recorded; `sent` is the event id of the request."""
+    return Recorded(
+        message.recorded,
+        message.reason,
+        counts(message.consumption),
+        message.applied_delta,
+        event_name(sent, message.event_id),
+        message.replayed,
+    )
+
+
+def used(sent: str, message: v1.UseFeatureResponse) -> Used:
+    """Return what came of a use; `sent` is the event id of the request."""
+    name = event_name(sent, message.event_id)
+    return Used(message.access, message.reason, "", (counts(message.consumption),), name, message.replayed)
+
+
+def all_used(sent: str, message: v1.UseFeaturesResponse) -> Used:
+    """Return what came of several uses; `sent` is the event id of the request."""
+    each = tuple(counts(consumption) for consumption in message.consumptions)
+    name = event_name(sent, message.event_id)
+    return Used(message.access, message.reason, message.blocking_feature_id, each, name, message.replayed)
+
+
+def entitled(message: v1.Entitlement) -> Entitled:
+    """Return an entitlement."""
+    return Entitled(
+        message.feature_id,
+        message.access,
+        message.reason,
+        counts(message.consumption),
+        tuple(message.subscription_ids),
+        tuple(message.grant_ids),
+    )
+
+
+def usage(message: v1.ShowUsageResponse) -> Usage:
+    """Return what was used of a feature."""
+    past = tuple(
+        Past(
+            time_of(period.period_start),
+            time_of(period.period_end),
+            period.used,
+            some_amount(period, "budget"),
+            period.drawn_from_grants,
+        )
+        for period in message.past
+    )
+    sources = tuple(
+        Balance(
+            source.subscription_id or source.grant_id,
+            some_amount(source, "amount"),
+            some_amount(source, "left"),
+        )
+        for source in message.sources
+    )
+    return Usage(counts(message.current), past, sources)
+
+
+def event(message: v1.UsageEvent) -> Event:
+    """Return a recorded use."""
+    budget, remaining = some_amount(message, "budget"), some_amount(message, "remaining")
+    assert remaining == (None if budget is None else max(0, budget - message.used))
+    assert message.id.partition("-")[0] == str(time_of(message.time))
+    return Event(
+        time_of(message.time),
+        message.feature_id,
+        message.delta,
+        message.applied_delta,
+        message.action,
+        message.event_id,
+        tuple(sorted(message.metadata.items())),
+        message.reason,
+        message.used,
+        budget,
+    )
+
+
+def subscription(message: v1.Subscription) -> SubscriptionView:
+    """Return a subscription."""
+    return SubscriptionView(
+        message.id,
+        message.user_id,
+        message.package_id,
+        message.package_version,
+        message.status,
+        time_of(message.started_at),
+        some_time(message, "trial_end"),
+        some_time(message, "cancel_at"),
+    )
+
+
+def grant(message: v1.Grant) -> GrantView:
+    """Return a grant."""
+    return GrantView(
+        message.id,
+        message.user_id,
+        message.feature_id,
+        some_amount(message, "amount"),
+        time_of(message.effective_at),
+        some_time(message, "expires_at"),
+        message.priority,
+        message.note,
+        some_time(message, "revoked_at"),
+        time_of(message.created_at),
+    )
+
+
+def package(message: v1.Package) -> PackageView:
+    """Return a package."""
+    entries = tuple(
+        Entry(entry.feature_id, some_amount(entry, "limit"), entry.reset_period, entry.overage_enabled)
+        for entry in message.features
+    )
+    return PackageView(message.id, message.type, entries, message.status, message.version)
+
+
+def package_entry(entry: Entry) -> v1.PackageFeature:
+    """Return what a package gives of a feature as a message."""
+    return v1.PackageFeature(
+        feature_id=entry.feature,
+        limit=entry.limit,
+        reset_period=entry.reset,  # type: ignore[arg-type]
+        overage_enabled=entry.overage,
+    )

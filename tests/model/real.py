@@ -1,0 +1,254 @@
+"""A real server, with the same calls as the model, that answers in the same words."""
+
+from typing import Final, TypeVar
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from canuse import v1
+from canuse.errors import from_rpc_error
+from canuse.testing import v1 as testing
+from model import plain
+from model.words import (
+    Check,
+    Entitled,
+    Entry,
+    Event,
+    GrantView,
+    PackageView,
+    Recorded,
+    Refused,
+    SubscriptionView,
+    Usage,
+    Used,
+    Wanted,
+)
+from support.wire import TIMEOUT_SECONDS, Stubs
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+PAGE: Final = 1000
+
+
+class Real:
+    """The calls of the model, made to a server."""
+
+    def __init__(self, address: str) -> None:
+        self.stubs = Stubs(address)
+        self._clock = testing.ClockServiceStub(self.stubs.channel)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.stubs.channel.close()
+
+    def _call(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
+        try:
+            return method(request, timeout=TIMEOUT_SECONDS)
+        except grpc.RpcError as error:
+            raise Refused(from_rpc_error(error).reason or repr(error)) from error
+
+    # The clock
+
+    def clock(self) -> int:
+        """Return what the clock shows."""
+        return plain.time_of(self._call(self._clock.GetTime, testing.GetTimeRequest()).time)
+
+    def set_clock(self, now: int) -> None:
+        """Move the clock."""
+        self._call(self._clock.SetTime, testing.SetTimeRequest(time=plain.moment(now)))
+
+    # The catalogue
+
+    def create_feature(self, feature_id: str, binary: bool) -> None:
+        """CreateFeature."""
+        kind = v1.FEATURE_TYPE_BINARY if binary else v1.FEATURE_TYPE_CONSUMABLE
+        request = v1.CreateFeatureRequest(feature=v1.Feature(id=feature_id, type=kind))
+        self._call(self.stubs.catalog.CreateFeature, request)
+
+    def archive_feature(self, feature_id: str) -> None:
+        """ArchiveFeature."""
+        self._call(self.stubs.catalog.ArchiveFeature, v1.ArchiveFeatureRequest(feature_id=feature_id))
+
+    def create_package(
+        self, package_id: str, kind: v1.PackageType.ValueType, entries: tuple[Entry, ...]
+    ) -> PackageView:
+        """CreatePackage."""
+        package = v1.Package(id=package_id, type=kind, features=map(plain.package_entry, entries))
+        answer = self._call(self.stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=package))
+        return plain.package(answer.package)
+
+    def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
+        """UpdatePackage, of the features."""
+        package = v1.Package(id=package_id, features=map(plain.package_entry, entries))
+        request = v1.UpdatePackageRequest(package=package, update_mask=FieldMask(paths=["features"]))
+        return plain.package(self._call(self.stubs.catalog.UpdatePackage, request).package)
+
+    def publish_package(self, package_id: str) -> PackageView:
+        """PublishPackage."""
+        request = v1.PublishPackageRequest(package_id=package_id)
+        return plain.package(self._call(self.stubs.catalog.PublishPackage, request).package)
+
+    def archive_package(self, package_id: str) -> PackageView:
+        """ArchivePackage."""
+        request = v1.ArchivePackageRequest(package_id=package_id)
+        return plain.package(self._call(self.stubs.catalog.ArchivePackage, request).package)
+
+    # Users and what they have
+
+    def create_user(self, user: str) -> None:
+        """CreateUser."""
+        self._call(self.stubs.users.CreateUser, v1.CreateUserRequest(user=v1.User(id=user)))
+
+    def disable_user(self, user: str, disabled: bool) -> None:
+        """UpdateUser, of the field `disabled`."""
+        mask = FieldMask(paths=["disabled"])
+        request = v1.UpdateUserRequest(user=v1.User(id=user, disabled=disabled), update_mask=mask)
+        self._call(self.stubs.users.UpdateUser, request)
+
+    def delete_user(self, user: str) -> None:
+        """DeleteUser."""
+        self._call(self.stubs.users.DeleteUser, v1.DeleteUserRequest(user_id=user))
+
+    def subscribe(
+        self,
+        user: str,
+        packages: tuple[str, ...],
+        started: int | None,
+        trial_end: int | None,
+        status: v1.SubscriptionStatus.ValueType | None,
+    ) -> list[SubscriptionView]:
+        """Subscribe."""
+        request = v1.SubscribeRequest(
+            user_id=user,
+            package_ids=packages,
+            started_at=plain.optional_moment(started),
+            trial_end=plain.optional_moment(trial_end),
+            status=status or v1.SUBSCRIPTION_STATUS_UNSPECIFIED,
+        )
+        answer = self._call(self.stubs.subscriptions.Subscribe, request)
+        return [plain.subscription(held) for held in answer.subscriptions]
+
+    def update_subscription(self, held_id: str, changes: dict[str, int | None]) -> SubscriptionView:
+        """UpdateSubscription, of the fields that are given."""
+        held = v1.Subscription(
+            id=held_id,
+            status=changes.get("status"),  # type: ignore[arg-type]
+            trial_end=plain.optional_moment(changes.get("trial_end")),
+            cancel_at=plain.optional_moment(changes.get("cancel_at")),
+        )
+        request = v1.UpdateSubscriptionRequest(subscription=held, update_mask=FieldMask(paths=list(changes)))
+        return plain.subscription(self._call(self.stubs.subscriptions.UpdateSubscription, request).subscription)
+
+    def cancel_subscription(self, held_id: str, at_period_end: bool) -> SubscriptionView:
+        """CancelSubscription."""
+        request = v1.CancelSubscriptionRequest(subscription_id=held_id, at_period_end=at_period_end)
+        return plain.subscription(self._call(self.stubs.subscriptions.CancelSubscription, request).subscription)
+
+    def list_subscriptions(self, user: str) -> list[SubscriptionView]:
+        """ListSubscriptions."""
+        request = v1.ListSubscriptionsRequest(user_id=user, page_size=PAGE)
+        answer = self._call(self.stubs.subscriptions.ListSubscriptions, request)
+        return [plain.subscription(held) for held in answer.subscriptions]
+
+    def create_grant(self, user: str, wanted: Wanted) -> GrantView:
+        """CreateGrant."""
+        grant = v1.Grant(
+            id=wanted.id,
+            user_id=user,
+            feature_id=wanted.feature,
+            amount=wanted.amount,
+            effective_at=plain.optional_moment(wanted.effective),
+            expires_at=plain.optional_moment(wanted.expires),
+            priority=wanted.priority,
+            note=wanted.note,
+        )
+        return plain.grant(self._call(self.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant)).grant)
+
+    def revoke_grant(self, user: str, grant_id: str) -> GrantView:
+        """RevokeGrant."""
+        request = v1.RevokeGrantRequest(user_id=user, grant_id=grant_id)
+        return plain.grant(self._call(self.stubs.subscriptions.RevokeGrant, request).grant)
+
+    def list_grants(self, user: str) -> list[GrantView]:
+        """ListGrants."""
+        request = v1.ListGrantsRequest(user_id=user, page_size=PAGE)
+        return [plain.grant(grant) for grant in self._call(self.stubs.subscriptions.ListGrants, request).grants]
+
+    # Checks and uses
+
+    def can_use(self, user: str, feature: str, delta: int) -> Check:
+        """CanUse."""
+        request = v1.CanUseRequest(user_id=user, feature_id=feature, delta=delta)
+        return plain.check(self._call(self.stubs.entitlements.CanUse, request))
+
+    def create_usage_event(
+        self,
+        user: str,
+        feature: str,
+        delta: int,
+        action: v1.UsageAction.ValueType,
+        event_id: str,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> Recorded:
+        """CreateUsageEvent."""
+        request = v1.CreateUsageEventRequest(
+            user_id=user, feature_id=feature, delta=delta, action=action, event_id=event_id, metadata=dict(metadata)
+        )
+        return plain.recorded(event_id, self._call(self.stubs.entitlements.CreateUsageEvent, request))
+
+    def use_feature(
+        self, user: str, feature: str, delta: int, event_id: str, metadata: tuple[tuple[str, str], ...]
+    ) -> Used:
+        """UseFeature."""
+        request = v1.UseFeatureRequest(
+            user_id=user, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
+        )
+        return plain.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
+
+    def use_features(
+        self,
+        user: str,
+        charges: tuple[tuple[str, int], ...],
+        event_id: str,
+        metadata: tuple[tuple[str, str], ...],
+    ) -> Used:
+        """UseFeatures."""
+        request = v1.UseFeaturesRequest(
+            user_id=user,
+            charges=[v1.Charge(feature_id=feature, delta=delta) for feature, delta in charges],
+            event_id=event_id,
+            metadata=dict(metadata),
+        )
+        return plain.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
+
+    # What there is to see
+
+    def list_entitlements(self, user: str) -> list[Entitled]:
+        """ListEntitlements."""
+        request = v1.ListEntitlementsRequest(user_id=user, page_size=PAGE)
+        answer = self._call(self.stubs.entitlements.ListEntitlements, request)
+        return [plain.entitled(entitlement) for entitlement in answer.entitlements]
+
+    def show_usage(self, user: str, feature: str) -> Usage:
+        """ShowUsage."""
+        request = v1.ShowUsageRequest(user_id=user, feature_id=feature)
+        return plain.usage(self._call(self.stubs.usage.ShowUsage, request))
+
+    def list_usage_events(self, user: str, feature: str, start: int | None, end: int | None) -> list[Event]:
+        """ListUsageEvents, all pages of it."""
+        request = v1.ListUsageEventsRequest(
+            user_id=user,
+            feature_id=feature,
+            start_time=plain.optional_moment(start),
+            end_time=plain.optional_moment(end),
+            page_size=PAGE,
+        )
+        events: list[v1.UsageEvent] = []
+        while True:
+            answer = self._call(self.stubs.usage.ListUsageEvents, request)
+            events += answer.events
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                break
+        assert len({event.id for event in events}) == len(events)
+        return [plain.event(event) for event in events]

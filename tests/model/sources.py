@@ -1,0 +1,147 @@
+"""Where a user's entitlements come from: subscriptions and grants, and what they come to at a moment."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from canuse import v1
+from model.periods import period_at
+from model.words import Entry
+
+COUNTING = (v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING)
+ENDED = (v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED)
+
+
+@dataclass
+class Subscription:
+    """A user on one version of a package, with what that version gives."""
+
+    id: str
+    package: str
+    version: int
+    base: bool
+    entries: tuple[Entry, ...]
+    status: int
+    started: int
+    trial_end: int | None = None
+    cancel_at: int | None = None
+
+    def end(self) -> int | None:
+        """When it ends by itself."""
+        ends = [self.cancel_at]
+        if self.status == v1.SUBSCRIPTION_STATUS_TRIALING:
+            ends.append(self.trial_end)
+        return min((end for end in ends if end is not None), default=None)
+
+    def status_at(self, now: int) -> int:
+        """How it stands: over, once its end has come."""
+        end = self.end()
+        if self.status not in ENDED and end is not None and end <= now:
+            return v1.SUBSCRIPTION_STATUS_CANCELLED
+        return self.status
+
+    def counts(self, now: int) -> bool:
+        """Whether it gives access."""
+        return self.started <= now and self.status_at(now) in COUNTING
+
+    def dates(self) -> list[int | None]:
+        """When it may come to stand otherwise."""
+        return [self.started, self.trial_end, self.cancel_at]
+
+
+@dataclass
+class Grant:
+    """An amount for one user. `left` is what it still gives; `drawn` is what the current count has drawn from it."""
+
+    id: str
+    feature: str
+    amount: int | None
+    effective: int
+    expires: int | None
+    priority: int
+    note: str
+    created: int
+    left: int | None
+    drawn: int = 0
+    revoked: int | None = None
+
+    def end(self) -> int | None:
+        """When it ends, of old age or because it was revoked."""
+        return min((end for end in (self.expires, self.revoked) if end is not None), default=None)
+
+    def is_over(self, now: int) -> bool:
+        """Whether it gives nothing any more."""
+        end = self.end()
+        return end is not None and end <= now
+
+    def is_open(self, now: int) -> bool:
+        """Whether it can be drawn from."""
+        return self.effective <= now and not self.is_over(now)
+
+    def dates(self) -> list[int | None]:
+        """When it opens and ends."""
+        return [self.effective, self.expires, self.revoked]
+
+
+class Terms(NamedTuple):
+    """What a user may use of a feature at a moment, and in which period that counts.
+
+    `granted`: nothing but grants gives access; then the limit is of a package that gives nothing now.
+    """
+
+    active: bool
+    granted: bool
+    limit: int | None
+    overage: bool
+    start: int
+    end: int | None
+
+
+def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, now: int) -> Terms | None:
+    """Return the terms of a feature, `grants` being those of it. None: there is no entitlement."""
+    listed = [(held, entry) for held in subscriptions for entry in held.entries if entry.feature == feature]
+    holding = best(listed, now)
+    granted = holding is None and any(grant.is_open(now) for grant in grants)
+    if holding is None and listed:
+        # None counts. One that may count again comes before one that has ended, that before one that has not begun.
+        holding = max(listed, key=lambda pair: (hope(pair[0], now), rank(pair)))
+    if holding is None:
+        since = granted_since(grants, now)
+        if since is None:
+            return None
+        return Terms(granted, granted, 0, False, *((since, None) if granted else (0, since)))
+    held, entry = holding
+    start, end = (0, held.started) if held.started > now else period_at(held.started, entry.reset, now)
+    return Terms(held.counts(now) or granted, granted, entry.limit, entry.overage and not granted, start, end)
+
+
+def best(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
+    """Return the subscription that counts and gives most, with its entry."""
+    return max((pair for pair in pairs if pair[0].counts(now)), key=rank, default=None)
+
+
+def rank(pair: tuple[Subscription, Entry]) -> tuple[bool, int, bool, int, str]:
+    """Order entries: no limit, the higher limit, overage; among equal ones the oldest subscription, then by its id."""
+    held, entry = pair
+    return entry.limit is None, entry.limit or 0, entry.overage, -held.started, held.id
+
+
+def hope(held: Subscription, now: int) -> int:
+    """Order subscriptions that do not count."""
+    if held.started > now:
+        return 0
+    return 1 if held.status_at(now) in ENDED else 2
+
+
+def granted_since(grants: list[Grant], now: int) -> int | None:
+    """Return since when grants have given something without a gap; in a gap, when the next one opens.
+
+    None: all have ended.
+    """
+    spans = [(grant.effective, grant.end()) for grant in grants]
+    spans = [(start, end) for start, end in spans if end is None or start < end]
+    if not any(grant.is_open(now) for grant in grants):
+        return min((start for start, _ in spans if start > now), default=None)
+    since = min(grant.effective for grant in grants if grant.is_open(now))
+    while earlier := [start for start, end in spans if start < since and (end is None or end >= since)]:
+        since = min(earlier)
+    return since
