@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from grpc import aio
@@ -38,6 +38,7 @@ from canuse_server.store.endpoint import Endpoint as StoreEndpoint
 from canuse_server.store.schema import check_schema, check_version
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio
+from canuse_server.workers import Port, Workers
 
 if TYPE_CHECKING:
     from canuse_server.transport.native import NativeTransport
@@ -47,24 +48,62 @@ class ListenError(RuntimeError):
     """The address can't be listened on."""
 
 
-async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain. `ready` gets the line that says where and how, once calls are answered.
+class Ready(NamedTuple):
+    """Where and how calls are answered."""
+
+    address: str
+    transport: str
+    store: str
+    clock: str
+    workers: int
+
+    def __str__(self) -> str:
+        workers = f", workers {self.workers}" if self.workers > 1 else ""
+        how = f"transport {self.transport}, store {self.store}, clock {self.clock}{workers}"
+        return f"canuse ready on {self.address} ({how})"
+
+
+async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain; in processes of its own where there is to be more than one.
+
+    Raises:
+        ListenError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+    """
+    if settings.workers == 1:
+        await serve_here(settings, ready, stop)
+        return
+    async with AsyncExitStack() as stack:
+        endpoint, name = await _open_store(settings, stack)
+        world = await _open_world(settings, endpoint, stack)
+        if settings.demo:
+            await load_demo(world)
+        try:
+            port = Port(settings.listen)
+        except OSError as error:
+            raise ListenError(f"can't listen on {settings.listen}: {error}") from error
+        stack.callback(port.close)
+        update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
+        workers = Workers(settings.model_copy(update=update), settings.workers)
+        stack.push_async_callback(workers.stop)
+        transport = await workers.start()
+        ready(Ready(port.address, transport, name, settings.clock, settings.workers))
+        await stop.wait()
+
+
+async def serve_here(
+    settings: Settings, ready: Callable[[Ready], None], stop: asyncio.Event, *, share_port: bool = False
+) -> None:
+    """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
 
     Raises:
         ListenError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
     """
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        store = Store(endpoint, settings.store_timeout_seconds)
-        stack.push_async_callback(store.close)
-        await check_version(store)
-        await check_schema(store)
-        await store.load_scripts()
-        clock = ManualClock(store) if settings.clock == "manual" else None
+        world = await _open_world(settings, endpoint, stack)
+        clock = ManualClock(world.store) if settings.clock == "manual" else None
         if clock is not None:
             await clock.start()
-        world = World.of(store, "live", _retention(settings), settings.default_package)
-        await world.cache.refresh()
         _in_background(world, stack)
         if settings.demo:
             await load_demo(world)
@@ -72,13 +111,25 @@ async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(clock)
         services = ["", *sorted({path.split("/")[1] for path in served})]
-        server = grpcio.build(served, world, health_servicer)
-        address, transport = await _listen(settings, server, served, world, stack)
+        server = grpcio.build(served, world, health_servicer, share_port=share_port)
+        address, transport = await _listen(settings, server, served, world, stack, share_port)
         for service in services:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
-        ready(f"canuse ready on {address} (transport {transport}, store {name}, clock {settings.clock})")
+        ready(Ready(address, transport, name, settings.clock, 1))
         await stop.wait()
         await health_servicer.enter_graceful_shutdown()
+
+
+async def _open_world(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> World:
+    """Look whether the store is one that canuse can work with, and return what is in it."""
+    store = Store(endpoint, settings.store_timeout_seconds)
+    stack.push_async_callback(store.close)
+    await check_version(store)
+    await check_schema(store)
+    await store.load_scripts()
+    world = World.of(store, "live", _retention(settings), settings.default_package)
+    await world.cache.refresh()
+    return world
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
@@ -140,7 +191,12 @@ def _native(wanted: Transport) -> "type[NativeTransport] | None":
 
 
 async def _listen(
-    settings: Settings, server: aio.Server, served: dict[str, Endpoint], world: World, stack: AsyncExitStack
+    settings: Settings,
+    server: aio.Server,
+    served: dict[str, Endpoint],
+    world: World,
+    stack: AsyncExitStack,
+    share_port: bool,
 ) -> tuple[str, str]:
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
@@ -155,7 +211,7 @@ async def _listen(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
         server.add_insecure_port(f"unix:{fallback}")
-        front = native(settings.listen, fallback, served, world, settings.lanes)
+        front = native(settings.listen, fallback, served, world, settings.lanes, share_port=share_port)
         port = front.listen()
         # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
         stack.push_async_callback(front.close)

@@ -23,6 +23,7 @@ def serve(
     data_dir: Annotated[Path | None, typer.Option(help="Where the embedded Valkey keeps its data.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="A Redis 7+ or Valkey 8+ to use instead.")] = None,
     transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve on the one port.")] = None,
     clock: Annotated[str | None, typer.Option(help="system, or manual for tests.")] = None,
     demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
@@ -33,6 +34,7 @@ def serve(
         "data_dir": data_dir,
         "redis_url": redis_url,
         "transport": transport,
+        "workers": workers,
         "clock": clock,
         "demo": demo,
     }

@@ -3,18 +3,21 @@
 import asyncio
 import signal
 import tomllib
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from canuse_server.app import ListenError, serve
+from canuse_server.app import ListenError, Ready, serve
 from canuse_server.observe import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded import DataDirInUse, EmbeddedStartError
 from canuse_server.store.errors import StoreError
+from canuse_server.workers import WorkerStartError
 
-START_ERRORS = (ListenError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
+START_ERRORS = (ListenError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
 
 
 def run(config: Path | None, given: dict[str, object]) -> str | None:
@@ -37,22 +40,33 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
 
 
 async def _serve(settings: Settings) -> None:
+    def ready(how: Ready) -> None:
+        print(how, flush=True)  # noqa: T201 - the line that says where it is
+
+    await until_ended(partial(serve, settings), ready)
+
+
+async def until_ended(
+    serving: Callable[[Callable[[Ready], None], asyncio.Event], Coroutine[None, None, None]],
+    ready: Callable[[Ready], None],
+) -> None:
+    """Serve until SIGTERM or Ctrl-C; `ready` is told where and how."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     started = False
 
-    def ready(line: str) -> None:
+    def is_ready(how: Ready) -> None:
         nonlocal started
         started = True
-        print(line, flush=True)  # noqa: T201 - the line that says where it is
+        ready(how)
 
-    serving = asyncio.create_task(serve(settings, ready, stop))
+    task = asyncio.create_task(serving(is_ready, stop))
 
     def end() -> None:
         stop.set()
         if not started:
-            serving.cancel()  # It may wait for the store, for as long as that takes to load its data.
+            task.cancel()  # It may wait for the store, for as long as that takes to load its data.
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     with suppress(asyncio.CancelledError):
-        await serving
+        await task

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     demo: bool = Field(False, description="Load the example catalogue and users.")
     fsync: Fsync = Field("everysec", description="When the embedded Valkey brings writes to disk.")
     lanes: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Threads of the native transport's batch lane.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve on the one port.")
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1.0, description="How long a call waits for the store, and for a connection to it."
     )
@@ -91,6 +92,12 @@ class Settings(BaseSettings):
         if value is not None:
             _parse_redis_url(value)
         return value
+
+    @model_validator(mode="after")
+    def _check_workers(self) -> "Settings":
+        if self.workers > 1 and self.clock == "manual":
+            raise ValueError("workers must be 1 with the manual clock: each process would have its own")
+        return self
 
     @classmethod
     def settings_customise_sources(

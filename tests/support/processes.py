@@ -29,7 +29,7 @@ class Canuse:
         self.folder = folder
         self.options = options
         self.env = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **(env or {})}
-        self.address = ""
+        self.address = self.ready_line = ""
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "Canuse":
@@ -45,7 +45,7 @@ class Canuse:
         line = self.process.stdout.readline()
         found = re.match(r"canuse ready on (\S+) ", line)
         assert found, f"{command} did not start: {line}\n{self.log}"
-        self.address = found[1]
+        self.address, self.ready_line = found[1], line
         return self
 
     @property

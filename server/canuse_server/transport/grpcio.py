@@ -17,10 +17,6 @@ from canuse_server.api.endpoints import Endpoint
 from canuse_server.api.errors import ApiError
 from canuse_server.api.world import World
 
-OPTIONS: Final = (
-    # A second server on a port that is taken has to fail, not to share its calls.
-    ("grpc.so_reuseport", 0),
-)
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
 
@@ -34,9 +30,12 @@ class _Handlers(grpc.GenericRpcHandler):
         return self._handlers.get(handler_call_details.method)
 
 
-def build(endpoints: Mapping[str, Endpoint], world: World, health_servicer: health.aio.HealthServicer) -> aio.Server:
+def build(
+    endpoints: Mapping[str, Endpoint], world: World, health_servicer: health.aio.HealthServicer, *, share_port: bool
+) -> aio.Server:
     """Return a server of all methods; it has no port yet."""
-    server = aio.server(options=OPTIONS)
+    # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
+    server = aio.server(options=(("grpc.so_reuseport", int(share_port)),))
     services = sorted({path.split("/")[1] for path in endpoints})
     handlers = {path: _handler(endpoint, world) for path, endpoint in endpoints.items()}
     server.add_generic_rpc_handlers((_Handlers({**handlers, **_health(health_servicer), **_reflection(services)}),))

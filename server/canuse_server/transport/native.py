@@ -22,9 +22,17 @@ class NativeTransport:
     """The front and its lanes. Making one takes the port: it raises OSError where that can't be had."""
 
     def __init__(
-        self, listen: str, fallback: Path, endpoints: Mapping[str, Endpoint], world: World, lanes: int
+        self,
+        listen: str,
+        fallback: Path,
+        endpoints: Mapping[str, Endpoint],
+        world: World,
+        lanes: int,
+        *,
+        share_port: bool,
     ) -> None:
-        _ask_for(listen)
+        if not share_port:
+            _ask_for(listen)
         self._endpoints = endpoints
         self._world = world
         self._loop = asyncio.get_running_loop()
@@ -37,6 +45,7 @@ class NativeTransport:
             io_threads=1,
             # As grpcio does: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
+            reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
         store = world.store
