@@ -121,7 +121,7 @@ def test_whoever_may_use_an_amount_may_use_a_smaller_one_and_may_have_used_less(
     except TotalOutOfRangeError:
         return
     if access:
-        smaller = replace(found, counter=replace(counter, used=min(used, less)))
+        smaller = replace(found, counter=counter._replace(used=min(used, less)))
         assert decide(smaller, min(delta, less + 1)).access
 
 

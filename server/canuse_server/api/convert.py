@@ -37,7 +37,7 @@ def consumption(entitlement: Entitlement, period: Period, used: int, budget: int
 def fill_consumption(
     message: Consumption, entitlement: Entitlement, period: Period, used: int, budget: int | None
 ) -> None:
-    """Write the counts of a period into a message. In the place where it belongs that takes half as long as to copy it."""
+    """Write the counts of a period into a message. Done in place, that takes half as long as copying it there."""
     start_ms, end_ms = period
     message.used = used
     if budget is not None:

@@ -66,15 +66,15 @@ if count == 1 and event_id == '' and value and not fields[3] then
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
     local reason = decide(disabled, ARGV[FIRST + 2] == '1', flags, budget, total)
-    local applied, id = 0, ''
+    local refused, applied, id = 1, 0, ''
     if mode ~= 'U' or reason < NOT_ENTITLED then
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
-      applied, used = total - used, total
+      refused, applied, used = 0, total - used, total
       id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
-    return 'K' .. struct.pack('<Bi8BBBi8i8i8i8', 0, now, reason, #packed, #id, used, applied, used_from, budget)
+    return 'K' .. struct.pack('<Bi8BBBi8i8i8i8', refused, now, reason, #packed, #id, used, applied, used_from, budget)
       .. packed .. id
   end
 end
