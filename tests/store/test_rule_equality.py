@@ -1,5 +1,9 @@
-"""The rule stands twice, in Python for checks and in Lua for what records: they agree on any state."""
+"""The rule stands twice, in Python for checks and in Lua for what records: they agree on any state.
 
+What a use draws from grants is compared with the rule once more, in plain words: `support.drawing`.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -8,43 +12,64 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from canuse import v1
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store import usage
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.usage import RecordOutOfRangeError, StaleError, UserMissingError
+from canuse_server.store.layout import ChargeOutcome, PastPeriod
+from canuse_server.store.usage import Charge, RecordOutOfRangeError, StaleError, Use, UserMissingError
+from support import drawing
 from support.database import KEYS, Database, Recorded
-from support.strategies import amounts, entitlements, length_ms, ms
+from support.strategies import amounts, balances, entitlements, granted, length_ms, ms
 
 USER: Final = "124"
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
+CALLS: Final = "calls"
 hundreds = settings(max_examples=250, deadline=None)
 
 
 @dataclass(frozen=True)
-class State:
-    """All that a decision depends on. `counter` is what was used, and since when."""
+class Part:
+    """All that a decision about one feature depends on. `counter` is what was used, and since when."""
 
-    exists: bool
-    disabled: bool
     archived: bool
     entitlement: Entitlement | None
     counter: tuple[int, int] | None
+    grants: tuple[GrantBalance, ...]
+
+
+@dataclass(frozen=True)
+class State:
+    """A user as decisions see them."""
+
+    exists: bool
+    disabled: bool
+    parts: dict[str, Part]
 
     def put(self, database: Database) -> None:
         """Have the store hold nothing of the user but this."""
         database.redis.delete(KEYS.user(USER), KEYS.history(USER), KEYS.ledger(bucket_of(USER)), *KEYS.dedupe(USER))
-        if self.exists:
-            database.put_user(self.entitlement, disabled=self.disabled)
-            if self.counter is not None:
-                database.put_counter(*self.counter)
+        if not self.exists:
+            return
+        database.put_user(disabled=self.disabled)
+        for feature_id, part in self.parts.items():
+            database.put_user(part.entitlement, disabled=self.disabled, grants=part.grants, feature_id=feature_id)
+            if part.counter is not None:
+                database.put_counter(*part.counter, feature_id=feature_id)
+
+    def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> Standing:
+        """Read the user as a check does."""
+        reply = database.call(*usage.check_trip(KEYS, USER, feature_id).command)
+        return usage.standing(reply, now_ms, archived=self.parts[feature_id].archived)
 
 
 @st.composite
-def states(draw: st.DrawFn) -> State:
-    """Any state that canuse can leave in a store, also by a clock that steps back, and of users who are gone."""
+def parts(draw: st.DrawFn) -> Part:
+    """Any state of a feature that canuse can leave in a store, also by a clock that steps back."""
     entitlement = draw(st.none() | entitlements(NOW))
     counter = None
     if entitlement is not None:
@@ -54,35 +79,86 @@ def states(draw: st.DrawFn) -> State:
         else:
             start_ms -= draw(st.just(0) | st.integers(0, 40 * 86_400_000))
         limit = entitlement.limit or 0
-        used = amounts | st.integers(max(0, limit - 3), min(MAX_AMOUNT, limit + 3))
+        used = amounts | st.integers(max(0, limit - 3), min(MAX_AMOUNT, limit + 9))
         counter = draw(st.none() | st.tuples(used, st.just(max(0, start_ms))))
-    return State(
-        exists=draw(st.integers(0, 19)) > 0,
-        disabled=draw(st.integers(0, 9)) == 0,
+    grants = draw(st.just(()) | st.lists(balances(NOW), max_size=4).map(tuple))
+    if entitlement is not None and any(grant.is_open(NOW) for grant in grants) and draw(st.booleans()):
+        entitlement = granted(entitlement)
+    return Part(
         archived=draw(st.integers(0, 9)) == 0,
         entitlement=entitlement,
         counter=counter,
+        grants=_at_most(grants, counter[0] if counter else 0),
     )
 
 
-def deltas(state: State) -> st.SearchStrategy[int]:
+def _at_most(grants: Sequence[GrantBalance], used: int) -> tuple[GrantBalance, ...]:
+    """Return grants from which no more was drawn than was used."""
+    found = []
+    for grant in grants:
+        drawn = min(grant.drawn, used)
+        used -= drawn
+        found.append(grant._replace(drawn=drawn))
+    return tuple(found)
+
+
+@st.composite
+def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
+    """Any user, also one who is gone."""
+    return State(
+        exists=draw(st.integers(0, 19)) > 0,
+        disabled=draw(st.integers(0, 9)) == 0,
+        parts={feature_id: draw(parts()) for feature_id in features},
+    )
+
+
+def deltas(part: Part) -> st.SearchStrategy[int]:
     """Amounts, often such that they just fit or just do not."""
-    limit = state.entitlement.limit if state.entitlement else None
-    left = max(1, (MAX_AMOUNT if limit is None else limit) - (state.counter[0] if state.counter else 0))
-    return amounts.filter(bool) | st.integers(max(1, left - 2), min(MAX_AMOUNT, left + 2))
+    limit = part.entitlement.limit if part.entitlement else None
+    open_now = [grant.left or 0 for grant in part.grants if grant.is_open(NOW)]
+    of_package = (MAX_AMOUNT if limit is None else limit) - (part.counter[0] if part.counter else 0)
+    left = [of_package + sum(open_now[:count]) for count in range(len(open_now) + 1)]
+    near = [min(MAX_AMOUNT, max(1, amount)) for amount in (*left, sum(open_now))]
+    return st.one_of(
+        amounts.filter(bool), *(st.integers(max(1, amount - 2), min(MAX_AMOUNT, amount + 2)) for amount in near)
+    )
 
 
-def looked_at(database: Database, state: State) -> Standing:
-    """Read the user as a check does."""
-    reply = database.call(*usage.check_trip(KEYS, USER, "calls").command)
-    return usage.standing(reply, NOW, archived=state.archived)
+def compare(database: Database, state: State, before: Standing, outcome: ChargeOutcome | Recorded, total: int) -> None:
+    """Compare what was recorded of a feature, and what is kept of it now, with the rule in plain words."""
+    feature_id = v1.LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
+    period, used, _ = before.current()
+    expected = drawing.after(before, total)
+    budget = drawing.budget(before, expected)
+    assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, period.start_ms)
+    assert (outcome.entitlement, outcome.budget) == (before.entitlement, budget)
+    assert database.counter(feature_id=feature_id) == (total, period.start_ms)
+    assert database.grants(feature_id=feature_id) == expected.grants
+    after = state.look(database, feature_id, before.now_ms)
+    assert after.current() == (period, total, sum(grant.drawn for grant in expected.grants))
+    assert after.budget() == budget
 
 
-def used_before(state: State, standing: Standing) -> tuple[int, int]:
-    """Return by the domain what was used in the current period, and when that started."""
-    assert state.entitlement is not None
-    period, used, _ = standing.current()
-    return used, period.start_ms
+def stands(before: Standing, total: int) -> Reason:
+    """Say in plain words how a total stands that was recorded without a check."""
+    assert before.entitlement is not None
+    if before.disabled:
+        return Reason.USER_DISABLED
+    if before.archived:
+        return Reason.FEATURE_ARCHIVED
+    if not before.entitlement.active:
+        return Reason.SUBSCRIPTION_INACTIVE
+    budget = drawing.budget(before, drawing.current(before))
+    if budget is None:
+        return Reason.UNLIMITED
+    if total <= budget:
+        return Reason.WITHIN_BUDGET
+    return Reason.OVERAGE if before.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
+
+
+def entry(feature_id: str) -> bytes:
+    """Return an entry of the ledger that says no more than the feature."""
+    return v1.LedgerEntry(feature_id=feature_id).SerializeToString()
 
 
 @given(st.data())
@@ -91,38 +167,40 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
     shared_database: Database, data: st.DataObject
 ) -> None:
     state = data.draw(states(), label="state")
-    delta = data.draw(deltas(state), label="delta")
+    part = state.parts[CALLS]
+    delta = data.draw(deltas(part), label="delta")
     state.put(shared_database)
     before = shared_database.contents()
 
+    def use() -> tuple[Recorded, bool]:
+        return shared_database.record(NOW, mode=usage.USE, delta=delta, archived=part.archived, entry=entry(CALLS))
+
     try:
-        standing = looked_at(shared_database, state)
+        standing = state.look(shared_database)
         reason: Reason | type[Exception] = decide(standing, delta)
     except (UserMissingError, StaleError) as error:
         with pytest.raises(type(error)):
-            shared_database.record(NOW, mode=usage.USE, delta=delta, archived=state.archived)
+            use()
         assert shared_database.contents() == before
         return
     except TotalOutOfRangeError:
         with pytest.raises(RecordOutOfRangeError):
-            shared_database.record(NOW, mode=usage.USE, delta=delta, archived=state.archived)
+            use()
         assert shared_database.contents() == before
         return
 
-    outcome, replayed = shared_database.record(NOW, mode=usage.USE, delta=delta, archived=state.archived)
+    outcome, replayed = use()
     assert outcome.reason == reason
-    assert (outcome.now_ms, outcome.entitlement, replayed) == (NOW, state.entitlement, False)
+    assert (outcome.now_ms, outcome.entitlement, replayed) == (NOW, part.entitlement, False)
     assert (outcome.ledger_id != "") == outcome.reason.access
     if outcome.reason.access:
-        used, start_ms = used_before(state, standing)
-        assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (used + delta, delta, start_ms)
-        assert shared_database.counter() == (used + delta, start_ms)
-        assert looked_at(shared_database, state).current()[1] == used + delta
-    else:
-        assert outcome.applied_delta == 0
-        if state.entitlement is not None:
-            assert (outcome.used, outcome.period_start_ms) == used_before(state, standing)
-        assert shared_database.contents() == before
+        compare(shared_database, state, standing, outcome, standing.current()[1] + delta)
+        return
+    assert outcome.applied_delta == 0
+    if part.entitlement is not None:
+        period, used, _ = standing.current()
+        assert (outcome.used, outcome.period_start_ms, outcome.budget) == (used, period.start_ms, standing.budget())
+    assert shared_database.contents() == before
 
 
 @given(st.data())
@@ -131,45 +209,161 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
     shared_database: Database, data: st.DataObject
 ) -> None:
     state = data.draw(states().filter(lambda state: state.exists), label="state")
+    part = state.parts[CALLS]
     mode = data.draw(st.sampled_from((usage.ADD, usage.SET)), label="mode")
-    positive = deltas(state)
+    positive = deltas(part)
     delta = data.draw(positive | st.just(0) if mode == usage.SET else positive | positive.map(int.__neg__), "delta")
     state.put(shared_database)
     before = shared_database.contents()
 
     def record() -> Recorded:
-        return shared_database.record(NOW, mode=mode, delta=delta, archived=state.archived)[0]
+        return shared_database.record(NOW, mode=mode, delta=delta, archived=part.archived, entry=entry(CALLS))[0]
 
     try:
-        standing = looked_at(shared_database, state)
+        standing = state.look(shared_database)
     except StaleError:
         with pytest.raises(StaleError):
             record()
         return
-    if state.entitlement is None:
+    if part.entitlement is None:
         outcome = record()
         assert (outcome.reason, outcome.applied_delta, outcome.ledger_id) == (Reason.NOT_ENTITLED, 0, "")
         assert shared_database.contents() == before
         return
-    used, start_ms = used_before(state, standing)
-    total = max(0, delta if mode == usage.SET else used + delta)
+    total = max(0, delta if mode == usage.SET else standing.current()[1] + delta)
     if total > MAX_AMOUNT:
         with pytest.raises(RecordOutOfRangeError):
             record()
         assert shared_database.contents() == before
         return
     outcome = record()
-    assert outcome.reason == _stands(standing, total)
-    assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, start_ms)
-    assert shared_database.counter() == (total, start_ms)
+    assert outcome.reason == stands(standing, total)
+    compare(shared_database, state, standing, outcome, total)
     assert len(shared_database.entries()) == 1
+
+
+@given(st.data())
+@hundreds
+def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
+    shared_database: Database, data: st.DataObject
+) -> None:
+    state = data.draw(states((CALLS, "messages", "exports")), label="state")
+    wanted = {
+        feature_id: data.draw(deltas(part), label=feature_id)
+        for feature_id, part in state.parts.items()
+        if data.draw(st.booleans() | st.just(value=True))
+    } or {CALLS: 1}
+    state.put(shared_database)
+    before = shared_database.contents()
+    charges = tuple(
+        Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id))
+        for feature_id, delta in wanted.items()
+    )
+    use = Use(usage.USE, USER, charges, "", b"")
+
+    found: dict[str, Standing] = {}
+    reasons: list[Reason | None] = []
+    try:
+        for feature_id in wanted:
+            found[feature_id] = state.look(shared_database, feature_id)
+    except (UserMissingError, StaleError) as error:
+        with pytest.raises(type(error)):
+            shared_database.record_all(NOW, use)
+        assert shared_database.contents() == before
+        return
+    for feature_id, delta in wanted.items():
+        try:
+            reasons.append(decide(found[feature_id], delta))
+        except TotalOutOfRangeError:
+            reasons.append(None)
+    refused = next((at for at, reason in enumerate(reasons, 1) if reason is not None and not reason.access), 0)
+    if None in reasons and not refused:
+        with pytest.raises(RecordOutOfRangeError):
+            shared_database.record_all(NOW, use)
+        assert shared_database.contents() == before
+        return
+
+    outcome, _ = shared_database.record_all(NOW, use)
+    assert outcome.refused == refused
+    for charge, reason, (feature_id, delta) in zip(outcome.charges, reasons, wanted.items(), strict=True):
+        assert reason is None or charge.reason == reason
+        if not refused:
+            compare(shared_database, state, found[feature_id], charge, found[feature_id].current()[1] + delta)
+        elif state.parts[feature_id].entitlement is not None:
+            period, used, _ = found[feature_id].current()
+            told = (charge.used, charge.applied_delta, charge.period_start_ms, charge.budget, charge.ledger_id)
+            assert told == (used, 0, period.start_ms, found[feature_id].budget(), "")
+    if refused:
+        assert shared_database.contents() == before
+    else:
+        assert len(shared_database.entries()) == len(wanted)
+
+
+steps = st.lists(
+    st.tuples(
+        st.sampled_from((usage.ADD, usage.SET, usage.USE)),
+        st.integers(1, 12) | st.integers(-12, -1),
+        st.integers(0, 2) | st.sampled_from((3_600_000, 86_400_000)),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@given(st.data(), steps)
+@hundreds
+def test_use_after_use_the_same_is_drawn_and_given_back(
+    shared_database: Database, data: st.DataObject, steps: list[tuple[str, int, int]]
+) -> None:
+    state = data.draw(
+        states().filter(lambda state: state.exists and state.parts[CALLS].entitlement is not None), label="state"
+    )
+    state.put(shared_database)
+    now_ms = NOW
+    for mode, delta, pause_ms in steps:
+        now_ms += pause_ms
+        try:
+            standing = state.look(shared_database, now_ms=now_ms)
+        except StaleError:
+            return
+        period, used, drawn = standing.current()
+        total = max(0, delta if mode == usage.SET else used + delta)
+        if total > MAX_AMOUNT or (mode == usage.USE and delta < 0):
+            continue
+        past = shared_database.past()
+        outcome, _ = shared_database.record(
+            now_ms, mode=mode, delta=delta, archived=standing.archived, entry=entry(CALLS)
+        )
+        if outcome.ledger_id:
+            compare(shared_database, state, standing, outcome, total)
+        elif standing.entitlement is not None:
+            assert (outcome.used, outcome.period_start_ms, outcome.budget) == (used, period.start_ms, standing.budget())
+            assert shared_database.grants() == standing.grants
+        assert drawn <= used
+        assert shared_database.past() == (_left_behind(standing) + past if outcome.ledger_id else past)[:3]
+
+
+def _left_behind(standing: Standing) -> list[PastPeriod]:
+    """Return the period that is over by now, if anything was used in it."""
+    entitlement, counter = standing.entitlement, standing.counter
+    assert entitlement is not None
+    if counter is None or not counter.used or counter.period_start_ms >= standing.current()[0].start_ms:
+        return []
+    drawn = sum(grant.drawn for grant in standing.grants)
+    return [PastPeriod(entitlement.past_period(counter.period_start_ms), counter.used, entitlement.limit, drawn)]
 
 
 @pytest.mark.parametrize("overage_enabled", [False, True])
 @pytest.mark.parametrize("limit", [None, 5, MAX_AMOUNT])
 @pytest.mark.parametrize(("used", "delta"), [(0, MAX_AMOUNT), (MAX_AMOUNT - 1, 1), (MAX_AMOUNT, 1), (1, MAX_AMOUNT)])
+@pytest.mark.parametrize("left", [(), (MAX_AMOUNT,), (MAX_AMOUNT, MAX_AMOUNT, 1), (None,)])
 def test_both_stop_at_the_very_same_total(
-    shared_database: Database, limit: int | None, overage_enabled: bool, used: int, delta: int
+    shared_database: Database,
+    limit: int | None,
+    overage_enabled: bool,
+    used: int,
+    delta: int,
+    left: tuple[int | None, ...],
 ) -> None:
     entitlement = Entitlement(
         consumable=True,
@@ -180,30 +374,20 @@ def test_both_stop_at_the_very_same_total(
         period=Period(0, None),
         valid_until_ms=None,
     )
-    state = State(exists=True, disabled=False, archived=False, entitlement=entitlement, counter=(used, 0))
+    grants = tuple(GrantBalance(0, None, amount, 0) for amount in left)
+    part = Part(archived=False, entitlement=entitlement, counter=(used, 0), grants=grants)
+    state = State(exists=True, disabled=False, parts={CALLS: part})
     state.put(shared_database)
+    standing = state.look(shared_database)
     try:
-        reason = decide(looked_at(shared_database, state), delta)
+        reason = decide(standing, delta)
     except TotalOutOfRangeError:
         assert used + delta > MAX_AMOUNT
         with pytest.raises(RecordOutOfRangeError):
             shared_database.record(NOW, mode=usage.USE, delta=delta)
-    else:
-        assert not reason.access or used + delta <= MAX_AMOUNT
-        assert shared_database.record(NOW, mode=usage.USE, delta=delta)[0].reason == reason
-
-
-def _stands(standing: Standing, total: int) -> Reason:
-    assert standing.entitlement is not None
-    if standing.disabled:
-        return Reason.USER_DISABLED
-    if standing.archived:
-        return Reason.FEATURE_ARCHIVED
-    if not standing.entitlement.active:
-        return Reason.SUBSCRIPTION_INACTIVE
-    budget = standing.budget()
-    if budget is None:
-        return Reason.UNLIMITED
-    if total <= budget:
-        return Reason.WITHIN_BUDGET
-    return Reason.OVERAGE if standing.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
+        return
+    assert not reason.access or used + delta <= MAX_AMOUNT
+    outcome, _ = shared_database.record(NOW, mode=usage.USE, delta=delta, entry=entry(CALLS))
+    assert outcome.reason == reason
+    if reason.access:
+        compare(shared_database, state, standing, outcome, used + delta)

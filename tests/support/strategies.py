@@ -1,5 +1,6 @@
 """What Hypothesis draws from: moments, periods, subscriptions, packages, grants, entitlements."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -95,8 +96,8 @@ def balances(draw: st.DrawFn, now_ms: int) -> GrantBalance:
     """A grant that is open at a moment, or opens or has ended about then; some of it may be drawn."""
     effective_at_ms = now_ms + draw(st.integers(-3, 3) | st.integers(-DAY_MS, DAY_MS))
     lasts_ms = draw(st.none() | st.integers(-3, 6) | st.integers(1, 2 * DAY_MS))
-    left = draw(st.none() | amounts | st.just(0))
     drawn = draw(st.just(0) | st.integers(0, 9))
+    left = draw(st.none() | st.just(0) | amounts.map(lambda amount: min(amount, MAX_AMOUNT - drawn)))
     return GrantBalance(effective_at_ms, None if lasts_ms is None else effective_at_ms + lasts_ms, left, drawn)
 
 
@@ -109,17 +110,20 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     period = period_at(anchor_ms, reset_period, made_ms)
     ends = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
     ends.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
-    active, granted = draw(st.sampled_from(((False, False), (True, True), (True, False), (True, False))))
     return Entitlement(
         consumable=True,
-        active=active,
-        granted=granted,
+        active=draw(st.booleans() | st.just(value=True)),
         limit=draw(limits),
-        overage_enabled=not granted and draw(st.booleans()),
+        overage_enabled=draw(st.booleans()),
         reset_period=reset_period,
         period=period,
         valid_until_ms=min((end for end in ends if end is not None), default=None),
     )
+
+
+def granted(entitlement: Entitlement) -> Entitlement:
+    """Return what becomes of an entitlement while no package gives it any more, but a grant does."""
+    return replace(entitlement, active=True, granted=True, overage_enabled=False)
 
 
 def length_ms(reset_period: ResetPeriod) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from canuse_server.domain.grants import GrantBalance, granted_since_ms
+from canuse_server.domain.grants import GrantBalance, stretch_at
 from canuse_server.domain.model import FeatureType, PackageFeature, ResetPeriod, Subscription
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
 from canuse_server.domain.subscriptions import ENDED, Packages, counts_at, next_change_ms, status_at
@@ -107,22 +107,20 @@ def _entitlement(
 ) -> Entitlement:
     counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
     best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
-    if best is None:
-        # Grants alone: there is nothing to reset.
-        reset_period, started_at_ms = ResetPeriod.NEVER, granted_since_ms(grants, now_ms)
+    if best is None or best.subscription.started_at_ms > now_ms:
+        # What is used now counts to no period of a subscription that is to start, and grants have nothing to reset.
+        start_ms, end_ms = stretch_at(grants, now_ms)
+        ends = [end_ms, *(candidate.subscription.started_at_ms for candidate in candidates)]
+        period = Period(start_ms, min((end for end in ends if end is not None), default=None))
+        reset_period = ResetPeriod.NEVER
     else:
-        reset_period, started_at_ms = best.entry.reset_period, best.subscription.started_at_ms
-    if started_at_ms > now_ms:
-        # What is used before the start counts to no period of the subscription.
-        reset_period, period = ResetPeriod.NEVER, Period(0, started_at_ms)
-    else:
-        period = period_at(started_at_ms, reset_period, now_ms)
+        reset_period = best.entry.reset_period
+        period = period_at(best.subscription.started_at_ms, reset_period, now_ms)
     granted = not counting and any(grant.is_open(now_ms) for grant in grants)
     changes = [next_change_ms(candidate.subscription, now_ms) for candidate in candidates]
-    if not counting or not consumable:
-        # Here a grant that opens or ends decides about access. Else it only adds to the budget, which is looked at anew
-        # each time.
-        changes += [grant.next_change_ms(now_ms) for grant in grants]
+    if not counting:
+        # Here grants decide about access. Else they only add to the budget, which is worked out anew each time.
+        changes.append(stretch_at(grants, now_ms).end_ms)
     if consumable and reset_period not in FIXED_LENGTH_MS:
         changes.append(period.end_ms)
     return Entitlement(

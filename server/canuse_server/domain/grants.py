@@ -1,8 +1,9 @@
 """What grants still give."""
 
 from collections.abc import Iterable
-from math import inf
 from typing import NamedTuple
+
+from canuse_server.domain.periods import Period
 
 
 class GrantBalance(NamedTuple):
@@ -21,25 +22,30 @@ class GrantBalance(NamedTuple):
         """Whether it can be drawn from at a moment."""
         return self.effective_at_ms <= now_ms and not self.has_ended(now_ms)
 
-    def next_change_ms(self, now_ms: int) -> int | None:
-        """Return the next moment at which it opens or ends."""
-        dates = (self.effective_at_ms, self.end_ms)
-        return min((moment for moment in dates if moment is not None and moment > now_ms), default=None)
+    def never_opens(self) -> bool:
+        """Whether it was revoked before it could be used."""
+        return self.has_ended(self.effective_at_ms)
 
 
-def granted_since_ms(grants: Iterable[GrantBalance], now_ms: int) -> int:
-    """Return since when there has been a grant that has not ended; where there is none now, when the next one opens.
+def stretch_at(grants: Iterable[GrantBalance], now_ms: int) -> Period:
+    """Return the stretch of time around a moment in which one grant or another is open throughout, or none ever is.
 
-    There must be one that has not ended.
+    What is used of a feature that grants alone give is counted from the start of a stretch to its end.
     """
-    since_ms, until_ms = -1, -1.0
+    start_ms = end_ms = 0
     for grant in sorted(grants, key=lambda grant: grant.effective_at_ms):
-        if grant.effective_at_ms > until_ms:
-            if until_ms > now_ms:
+        if grant.never_opens():
+            continue
+        if grant.effective_at_ms > end_ms:
+            if now_ms < end_ms:
                 break
-            since_ms = until_ms = grant.effective_at_ms
-        until_ms = max(until_ms, inf if grant.end_ms is None else grant.end_ms)
-    return since_ms
+            if now_ms < grant.effective_at_ms:
+                return Period(end_ms, grant.effective_at_ms)
+            start_ms = grant.effective_at_ms
+        if grant.end_ms is None:
+            return Period(start_ms, None)
+        end_ms = max(end_ms, grant.end_ms)
+    return Period(start_ms, end_ms) if now_ms < end_ms else Period(end_ms, None)
 
 
 def left_in_all(grants: Iterable[GrantBalance], now_ms: int) -> int | None:

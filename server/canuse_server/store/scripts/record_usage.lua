@@ -80,11 +80,11 @@ if count == 1 and event_id == '' and value and not fields[3] then
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
     local reason = decide(disabled, ARGV[FIRST + 2] == '1', flags, budget, total)
-    local applied, id, refused = 0, '', 1
+    local refused, applied, id = 1, 0, ''
     if mode ~= 'U' or reason < NOT_ENTITLED then
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
-      applied, used, refused = total - used, total, 0
+      refused, applied, used = 0, total - used, total
       id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
