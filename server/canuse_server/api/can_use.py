@@ -48,7 +48,7 @@ class CanUse:
         entitlement = standing.entitlement
         if entitlement is not None and entitlement.consumable:
             period, used, _ = standing.current()
-            fill_consumption(response.consumption, entitlement, period, used, standing.budget())
+            fill_consumption(response.consumption, entitlement, period, used, standing.budget(), standing.reserved())
         return response.SerializeToString()
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
@@ -62,4 +62,4 @@ def counts(standing: Standing) -> Consumption | None:
     if entitlement is None or not entitlement.consumable:
         return None
     period, used, _ = standing.current()
-    return consumption(entitlement, period, used, standing.budget())
+    return consumption(entitlement, period, used, standing.budget(), standing.reserved())

@@ -66,6 +66,14 @@ class Keys:
             f"{prefix}d1:{user_id}",
         )
 
+    def leases(self, user_id: str) -> str:
+        """Return the hash of a user's leases by token."""
+        return f"{self._buckets[bucket_of(user_id)]}l:{user_id}"
+
+    def leases_due(self, user_id: str) -> str:
+        """Return the sorted set of the tokens of a user's leases, by when something is to be done about them."""
+        return f"{self._buckets[bucket_of(user_id)]}t:{user_id}"
+
     def users(self, bucket: int) -> str:
         """Return the set of the ids of a bucket's users."""
         return f"{self._buckets[bucket]}users"
