@@ -6,10 +6,11 @@ A request that only carries ids is built where it is sent; here are those with s
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -101,6 +102,33 @@ def list_usage_events(
         end_time=timestamp("end_time", end_time),
         page_size=page_size,
     )
+
+
+def reserve(
+    user_id: str, feature_id: str, amount: int, *, min_amount: int, ttl: timedelta | None, event_id: str | None
+) -> v1.ReserveRequest:
+    """Build the request that sets an amount aside. A ttl of None leaves it to the server."""
+    return v1.ReserveRequest(
+        user_id=user_id,
+        feature_id=feature_id,
+        amount=amount,
+        min_amount=min_amount,
+        ttl=_duration(ttl),
+        event_id=event_id or "",
+    )
+
+
+def _duration(length: timedelta | None) -> Duration | None:
+    if length is None:
+        return None
+    result = Duration()
+    result.FromTimedelta(length)
+    return result
+
+
+def settle(lease_id: str, used: int, *, event_id: str | None, metadata: Mapping[str, str] | None) -> v1.SettleRequest:
+    """Build the request that says what was used of a lease."""
+    return v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id or "", metadata=metadata)
 
 
 def update_feature(

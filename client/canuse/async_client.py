@@ -4,7 +4,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -174,6 +174,34 @@ class AsyncClient:
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
         )
         return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
+
+    # Leases
+
+    async def reserve(
+        self,
+        user_id: str,
+        feature_id: str,
+        amount: int,
+        *,
+        min_amount: int = 1,
+        ttl: timedelta | None = None,
+        event_id: str | None = None,
+    ) -> v1.ReserveResponse:
+        """Set an amount aside ahead of use, or what there is of it: a lease, to be settled."""
+        request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
+        return await self._call(self._entitlements.Reserve, request)
+
+    async def settle(
+        self,
+        lease_id: str,
+        used: int,
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.SettleResponse:
+        """End a lease: record what was used, and give the rest back."""
+        request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
+        return await self._call(self._entitlements.Settle, request)
 
     # Features
 

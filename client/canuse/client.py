@@ -3,7 +3,7 @@
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -277,6 +277,66 @@ class Client:
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
         )
         return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
+
+    # Leases
+
+    def reserve(
+        self,
+        user_id: str,
+        feature_id: str,
+        amount: int,
+        *,
+        min_amount: int = 1,
+        ttl: timedelta | None = None,
+        event_id: str | None = None,
+    ) -> v1.ReserveResponse:
+        """Set an amount aside ahead of use, or what there is of it: a lease, to be settled.
+
+        Args:
+            user_id: The user.
+            feature_id: The feature, a consumable one.
+            amount: The amount wanted, in the feature's units, 1 to 2^53 - 1.
+            min_amount: The least that is of use: with less than that nothing is granted.
+            ttl: How long it is set aside, 1 second to 7 days. None: 1 minute. What is not settled by then goes back.
+            event_id: Idempotency key, at most 128 bytes. A repeat gets the same lease; a no is kept, too.
+
+        Returns:
+            `granted`, 0 where the answer is no, the `lease_id` and when it `expires_at`, the `reason`, and the
+            `consumption` after it.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: The feature is binary.
+            AlreadyExists: The `event_id` was sent before with other content.
+        """
+        request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
+        return self._call(self._entitlements.Reserve, request)
+
+    def settle(
+        self,
+        lease_id: str,
+        used: int,
+        *,
+        event_id: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> v1.SettleResponse:
+        """End a lease: record what was used, and give the rest back.
+
+        Args:
+            lease_id: The lease, as `reserve` named it.
+            used: What was used, in the feature's units, 0 to 2^53 - 1. It may be more than was granted.
+            event_id: Idempotency key, at most 128 bytes. Without one a repeat is NotFound.
+            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+
+        Returns:
+            The `consumption` after it, and `late`: whether the lease had expired. The use is recorded all the same.
+
+        Raises:
+            NotFound: There is no such lease, or it was settled, or it expired so long ago that it was forgotten.
+            AlreadyExists: The `event_id` was sent before with other content.
+        """
+        request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
+        return self._call(self._entitlements.Settle, request)
 
     # Features
 

@@ -88,7 +88,7 @@ class InvalidArgument(CanuseError):
 
 
 class NotFound(CanuseError):
-    """There is no such user, feature, package, subscription or grant: `reason` says which kind, `metadata` which id."""
+    """What is named does not exist: a user, feature, package, …; `reason` says which kind, `metadata` which id."""
 
     code = grpc.StatusCode.NOT_FOUND
 

@@ -11,6 +11,7 @@ from canuse import v1
 from canuse_server import cli_output as out
 from canuse_server.cli_events import events
 from canuse_server.cli_export import export_user
+from canuse_server.cli_leases import reserve, settle
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
 
@@ -19,6 +20,8 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the main one."""
     app.command("can-use")(can_use)
     app.command("record")(record)
+    app.command("reserve")(reserve)
+    app.command("settle")(settle)
     app.command("usage")(usage)
     app.command("events")(events)
     app.command("export-user")(export_user)
@@ -112,7 +115,7 @@ def _usage_of_all(user: str, server: str, api_key: str | None, as_json: bool) ->
         ]
         for entitlement in entitlements
     )
-    columns = ("feature", "access", "reason", "used", "budget", "remaining", "resets at")
+    columns = ("feature", "access", "reason", "used", "reserved", "budget", "remaining", "resets at")
     out.print_table(columns, rows, empty=f"{user} has no entitlements")
 
 
@@ -125,18 +128,19 @@ def _usage_of_one(user: str, feature: str, server: str, api_key: str | None, as_
         return
     rows = []
     if answer.HasField("current"):
-        used, budget, remaining, resets_at = out.consumption_cells(answer.current)
-        rows.append(["current", out.moment(answer.current, "period_start", ""), resets_at, used, budget, remaining])
+        *amounts, resets_at = out.consumption_cells(answer.current)
+        rows.append(["current", out.moment(answer.current, "period_start", ""), resets_at, *amounts])
     rows.extend(
         [
             "past",
             out.moment(past, "period_start", ""),
             out.moment(past, "period_end", ""),
             str(past.used),
+            "",
             out.amount(past, "budget"),
             "",
         ]
         for past in answer.past
     )
-    columns = ("period", "start", "end", "used", "budget", "remaining")
+    columns = ("period", "start", "end", "used", "reserved", "budget", "remaining")
     out.print_table(columns, rows, empty=f"{user} has no entitlement to {feature}, and used none of it before")

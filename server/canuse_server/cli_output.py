@@ -18,7 +18,7 @@ from canuse import v1
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 # Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
 _WIDTH: Final = 10_000
-_NUMBER_COLUMNS: Final = frozenset({"change", "used", "budget", "remaining", "limit", "version"})
+_NUMBER_COLUMNS: Final = frozenset({"change", "used", "reserved", "budget", "remaining", "limit", "version"})
 
 
 class EnumType(Protocol):
@@ -129,11 +129,12 @@ def amount(message: Message, field: str) -> str:
 
 
 def consumption_cells(consumption: v1.Consumption | None) -> list[str]:
-    """Return used, budget, remaining and the reset of a consumption as cells; empty ones where nothing is counted."""
+    """Return used, reserved, budget, remaining and the reset of a consumption; empty cells where nothing is counted."""
     if consumption is None:
-        return ["", "", "", ""]
+        return [""] * 5
     return [
         str(consumption.used),
+        str(consumption.reserved),
         amount(consumption, "budget"),
         amount(consumption, "remaining"),
         moment(consumption, "resets_at", "never"),
@@ -142,8 +143,9 @@ def consumption_cells(consumption: v1.Consumption | None) -> list[str]:
 
 def consumption_words(consumption: v1.Consumption) -> str:
     """Return the counts of a consumption as a part of a sentence."""
-    counts = f"{consumption.used} used, unlimited"
+    reserved = f", {consumption.reserved} reserved" if consumption.reserved else ""
+    counts = f"{consumption.used} used{reserved}, unlimited"
     if consumption.HasField("budget"):
-        counts = f"{consumption.used} of {consumption.budget} used, {consumption.remaining} remaining"
+        counts = f"{consumption.used} of {consumption.budget} used{reserved}, {consumption.remaining} remaining"
     resets_at = moment(consumption, "resets_at", "")
     return f"{counts}, resets at {resets_at}" if resets_at else f"{counts}, never resets"

@@ -16,7 +16,18 @@ from canuse_server.store import usage
 from canuse_server.store.clock import LATEST_MS
 from canuse_server.store.keys import CLOCK, bucket_of
 from canuse_server.store.layout import PastPeriod, pack_entitlement
-from canuse_server.store.lua import ADVANCE_CLOCK, ALL, APPLY_USER, DELETE_USER, PUT_CATALOG, RECORD_USAGE, Script
+from canuse_server.store.lua import (
+    ADVANCE_CLOCK,
+    ALL,
+    APPLY_USER,
+    DELETE_USER,
+    PUT_CATALOG,
+    RECORD_USAGE,
+    RESERVE,
+    SETTLE,
+    SWEEP_LEASES,
+    Script,
+)
 from canuse_server.store.usage import (
     EventIdReusedError,
     RecordOutOfRangeError,
@@ -48,6 +59,9 @@ ARITY: Final = {
     DELETE_USER: (7, 1),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
+    RESERVE: (6, 11),
+    SETTLE: (7, 11),
+    SWEEP_LEASES: (3, 3),
 }
 """Numbers of keys and arguments that each script takes, or takes at least."""
 NOTHING: Final[Mapping[str, Any]] = {}
@@ -65,7 +79,8 @@ def wrong_counts(script: Script) -> list[tuple[int, int]]:
     key_count, argument_count = ARITY[script]
     wrong = [(key_count, argument_count - 1), (1 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
-        wrong.append((key_count + 1, argument_count))
+        # A use may belong to a chain, which is one more key.
+        wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
     if script is not APPLY_USER:
         wrong.append((key_count, argument_count + 1))
     return wrong

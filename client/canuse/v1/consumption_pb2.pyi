@@ -39,7 +39,7 @@ class Consumption(_message.Message):
     remaining: _builtins.int
     """Units left: budget - used - reserved, never below zero. Absent: unlimited."""
     reserved: _builtins.int
-    """Units set aside ahead of use. 0 where nothing is reserved."""
+    """Units set aside ahead of use, by leases that are open. 0 where nothing is reserved."""
     overage_enabled: _builtins.bool
     """Whether use beyond the budget is allowed (and expected to be charged)."""
     @_builtins.property

@@ -25,10 +25,12 @@ _sym_db = _symbol_database.Default()
 from canuse.v1 import consumption_pb2 as canuse_dot_v1_dot_consumption__pb2
 from canuse.v1 import explanation_pb2 as canuse_dot_v1_dot_explanation__pb2
 from canuse.v1 import reason_pb2 as canuse_dot_v1_dot_reason__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#canuse/v1/entitlement_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1b\x63\x61nuse/v1/explanation.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x17google/rpc/status.proto\"c\n\rCanUseRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x42\x08\n\x06_delta\"\xc0\x01\n\x0e\x43\x61nUseResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12!\n\x06source\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Source\x12+\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Explanation\"\x8b\x02\n\x17\x43reateUsageEventRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.canuse.v1.CreateUsageEventRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\xb7\x01\n\x18\x43reateUsageEventResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x15\n\rapplied_delta\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"\xd7\x01\n\x11UseFeatureRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.canuse.v1.UseFeatureRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\x98\x01\n\x12UseFeatureResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\":\n\x06\x43harge\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_delta\"\xcb\x01\n\x12UseFeaturesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x11.canuse.v1.Charge\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.canuse.v1.UseFeaturesRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x13UseFeaturesResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x1b\n\x13\x62locking_feature_id\x18\x03 \x01(\t\x12,\n\x0c\x63onsumptions\x18\x04 \x03(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"@\n\x12\x42\x61tchCanUseRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.canuse.v1.CanUseRequest\"D\n\x13\x42\x61tchCanUseResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.canuse.v1.BatchCanUseResult\"r\n\x11\x42\x61tchCanUseResult\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x19.canuse.v1.CanUseResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"U\n\x1d\x42\x61tchCreateUsageEventsRequest\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".canuse.v1.CreateUsageEventRequest\"Z\n\x1e\x42\x61tchCreateUsageEventsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.canuse.v1.BatchCreateUsageEventsResult\"\x87\x01\n\x1c\x42\x61tchCreateUsageEventsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.canuse.v1.CreateUsageEventResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"Q\n\x17ListEntitlementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x18ListEntitlementsResponse\x12,\n\x0c\x65ntitlements\x18\x01 \x03(\x0b\x32\x16.canuse.v1.Entitlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x0b\x45ntitlement\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x04 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x18\n\x10subscription_ids\x18\x05 \x03(\t\x12\x11\n\tgrant_ids\x18\x06 \x03(\t*W\n\x0bUsageAction\x12\x1c\n\x18USAGE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_ACTION_ADD\x10\x01\x12\x14\n\x10USAGE_ACTION_SET\x10\x02\x32\xe3\x04\n\x12\x45ntitlementService\x12=\n\x06\x43\x61nUse\x12\x18.canuse.v1.CanUseRequest\x1a\x19.canuse.v1.CanUseResponse\x12[\n\x10\x43reateUsageEvent\x12\".canuse.v1.CreateUsageEventRequest\x1a#.canuse.v1.CreateUsageEventResponse\x12I\n\nUseFeature\x12\x1c.canuse.v1.UseFeatureRequest\x1a\x1d.canuse.v1.UseFeatureResponse\x12L\n\x0bUseFeatures\x12\x1d.canuse.v1.UseFeaturesRequest\x1a\x1e.canuse.v1.UseFeaturesResponse\x12L\n\x0b\x42\x61tchCanUse\x12\x1d.canuse.v1.BatchCanUseRequest\x1a\x1e.canuse.v1.BatchCanUseResponse\x12m\n\x16\x42\x61tchCreateUsageEvents\x12(.canuse.v1.BatchCreateUsageEventsRequest\x1a).canuse.v1.BatchCreateUsageEventsResponse\x12[\n\x10ListEntitlements\x12\".canuse.v1.ListEntitlementsRequest\x1a#.canuse.v1.ListEntitlementsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#canuse/v1/entitlement_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1b\x63\x61nuse/v1/explanation.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"c\n\rCanUseRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x42\x08\n\x06_delta\"\xc0\x01\n\x0e\x43\x61nUseResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12!\n\x06source\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Source\x12+\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Explanation\"\x8b\x02\n\x17\x43reateUsageEventRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.canuse.v1.CreateUsageEventRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\xb7\x01\n\x18\x43reateUsageEventResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x15\n\rapplied_delta\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"\xd7\x01\n\x11UseFeatureRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.canuse.v1.UseFeatureRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\x98\x01\n\x12UseFeatureResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\":\n\x06\x43harge\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_delta\"\xcb\x01\n\x12UseFeaturesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x11.canuse.v1.Charge\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.canuse.v1.UseFeaturesRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x13UseFeaturesResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x1b\n\x13\x62locking_feature_id\x18\x03 \x01(\t\x12,\n\x0c\x63onsumptions\x18\x04 \x03(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"@\n\x12\x42\x61tchCanUseRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.canuse.v1.CanUseRequest\"D\n\x13\x42\x61tchCanUseResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.canuse.v1.BatchCanUseResult\"r\n\x11\x42\x61tchCanUseResult\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x19.canuse.v1.CanUseResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"U\n\x1d\x42\x61tchCreateUsageEventsRequest\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".canuse.v1.CreateUsageEventRequest\"Z\n\x1e\x42\x61tchCreateUsageEventsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.canuse.v1.BatchCreateUsageEventsResult\"\x87\x01\n\x1c\x42\x61tchCreateUsageEventsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.canuse.v1.CreateUsageEventResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xa7\x01\n\x0eReserveRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x17\n\nmin_amount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\tB\r\n\x0b_min_amount\"\xd8\x01\n\x0fReserveResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06reason\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12\x10\n\x08replayed\x18\x07 \x01(\x08\"\xba\x01\n\rSettleRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\x04used\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.canuse.v1.SettleRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_used\"\xa4\x01\n\x0eSettleResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x0c\n\x04late\x18\x04 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"Q\n\x17ListEntitlementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x18ListEntitlementsResponse\x12,\n\x0c\x65ntitlements\x18\x01 \x03(\x0b\x32\x16.canuse.v1.Entitlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x0b\x45ntitlement\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x04 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x18\n\x10subscription_ids\x18\x05 \x03(\t\x12\x11\n\tgrant_ids\x18\x06 \x03(\t*W\n\x0bUsageAction\x12\x1c\n\x18USAGE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_ACTION_ADD\x10\x01\x12\x14\n\x10USAGE_ACTION_SET\x10\x02\x32\xe4\x05\n\x12\x45ntitlementService\x12=\n\x06\x43\x61nUse\x12\x18.canuse.v1.CanUseRequest\x1a\x19.canuse.v1.CanUseResponse\x12[\n\x10\x43reateUsageEvent\x12\".canuse.v1.CreateUsageEventRequest\x1a#.canuse.v1.CreateUsageEventResponse\x12I\n\nUseFeature\x12\x1c.canuse.v1.UseFeatureRequest\x1a\x1d.canuse.v1.UseFeatureResponse\x12L\n\x0bUseFeatures\x12\x1d.canuse.v1.UseFeaturesRequest\x1a\x1e.canuse.v1.UseFeaturesResponse\x12L\n\x0b\x42\x61tchCanUse\x12\x1d.canuse.v1.BatchCanUseRequest\x1a\x1e.canuse.v1.BatchCanUseResponse\x12m\n\x16\x42\x61tchCreateUsageEvents\x12(.canuse.v1.BatchCreateUsageEventsRequest\x1a).canuse.v1.BatchCreateUsageEventsResponse\x12@\n\x07Reserve\x12\x19.canuse.v1.ReserveRequest\x1a\x1a.canuse.v1.ReserveResponse\x12=\n\x06Settle\x12\x18.canuse.v1.SettleRequest\x1a\x19.canuse.v1.SettleResponse\x12[\n\x10ListEntitlements\x12\".canuse.v1.ListEntitlementsRequest\x1a#.canuse.v1.ListEntitlementsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,50 +43,62 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_options = b'8\001'
   _globals['_USEFEATURESREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_USAGEACTION']._serialized_start=2662
-  _globals['_USAGEACTION']._serialized_end=2749
-  _globals['_CANUSEREQUEST']._serialized_start=157
-  _globals['_CANUSEREQUEST']._serialized_end=256
-  _globals['_CANUSERESPONSE']._serialized_start=259
-  _globals['_CANUSERESPONSE']._serialized_end=451
-  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_start=454
-  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_end=721
-  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_start=664
-  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_end=711
-  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_start=724
-  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_end=907
-  _globals['_USEFEATUREREQUEST']._serialized_start=910
-  _globals['_USEFEATUREREQUEST']._serialized_end=1125
-  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_start=664
-  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_end=711
-  _globals['_USEFEATURERESPONSE']._serialized_start=1128
-  _globals['_USEFEATURERESPONSE']._serialized_end=1280
-  _globals['_CHARGE']._serialized_start=1282
-  _globals['_CHARGE']._serialized_end=1340
-  _globals['_USEFEATURESREQUEST']._serialized_start=1343
-  _globals['_USEFEATURESREQUEST']._serialized_end=1546
-  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_start=664
-  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_end=711
-  _globals['_USEFEATURESRESPONSE']._serialized_start=1549
-  _globals['_USEFEATURESRESPONSE']._serialized_end=1732
-  _globals['_BATCHCANUSEREQUEST']._serialized_start=1734
-  _globals['_BATCHCANUSEREQUEST']._serialized_end=1798
-  _globals['_BATCHCANUSERESPONSE']._serialized_start=1800
-  _globals['_BATCHCANUSERESPONSE']._serialized_end=1868
-  _globals['_BATCHCANUSERESULT']._serialized_start=1870
-  _globals['_BATCHCANUSERESULT']._serialized_end=1984
-  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_start=1986
-  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_end=2071
-  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_start=2073
-  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_end=2163
-  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_start=2166
-  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_end=2301
-  _globals['_LISTENTITLEMENTSREQUEST']._serialized_start=2303
-  _globals['_LISTENTITLEMENTSREQUEST']._serialized_end=2384
-  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_start=2386
-  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_end=2483
-  _globals['_ENTITLEMENT']._serialized_start=2486
-  _globals['_ENTITLEMENT']._serialized_end=2660
-  _globals['_ENTITLEMENTSERVICE']._serialized_start=2752
-  _globals['_ENTITLEMENTSERVICE']._serialized_end=3363
+  _globals['_SETTLEREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_USAGEACTION']._serialized_start=3472
+  _globals['_USAGEACTION']._serialized_end=3559
+  _globals['_CANUSEREQUEST']._serialized_start=222
+  _globals['_CANUSEREQUEST']._serialized_end=321
+  _globals['_CANUSERESPONSE']._serialized_start=324
+  _globals['_CANUSERESPONSE']._serialized_end=516
+  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_start=519
+  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_end=786
+  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_start=729
+  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_end=776
+  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_start=789
+  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_end=972
+  _globals['_USEFEATUREREQUEST']._serialized_start=975
+  _globals['_USEFEATUREREQUEST']._serialized_end=1190
+  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_start=729
+  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_end=776
+  _globals['_USEFEATURERESPONSE']._serialized_start=1193
+  _globals['_USEFEATURERESPONSE']._serialized_end=1345
+  _globals['_CHARGE']._serialized_start=1347
+  _globals['_CHARGE']._serialized_end=1405
+  _globals['_USEFEATURESREQUEST']._serialized_start=1408
+  _globals['_USEFEATURESREQUEST']._serialized_end=1611
+  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_start=729
+  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_end=776
+  _globals['_USEFEATURESRESPONSE']._serialized_start=1614
+  _globals['_USEFEATURESRESPONSE']._serialized_end=1797
+  _globals['_BATCHCANUSEREQUEST']._serialized_start=1799
+  _globals['_BATCHCANUSEREQUEST']._serialized_end=1863
+  _globals['_BATCHCANUSERESPONSE']._serialized_start=1865
+  _globals['_BATCHCANUSERESPONSE']._serialized_end=1933
+  _globals['_BATCHCANUSERESULT']._serialized_start=1935
+  _globals['_BATCHCANUSERESULT']._serialized_end=2049
+  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_start=2051
+  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_end=2136
+  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_start=2138
+  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_end=2228
+  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_start=2231
+  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_end=2366
+  _globals['_RESERVEREQUEST']._serialized_start=2369
+  _globals['_RESERVEREQUEST']._serialized_end=2536
+  _globals['_RESERVERESPONSE']._serialized_start=2539
+  _globals['_RESERVERESPONSE']._serialized_end=2755
+  _globals['_SETTLEREQUEST']._serialized_start=2758
+  _globals['_SETTLEREQUEST']._serialized_end=2944
+  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_start=729
+  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_end=776
+  _globals['_SETTLERESPONSE']._serialized_start=2947
+  _globals['_SETTLERESPONSE']._serialized_end=3111
+  _globals['_LISTENTITLEMENTSREQUEST']._serialized_start=3113
+  _globals['_LISTENTITLEMENTSREQUEST']._serialized_end=3194
+  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_start=3196
+  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_end=3293
+  _globals['_ENTITLEMENT']._serialized_start=3296
+  _globals['_ENTITLEMENT']._serialized_end=3470
+  _globals['_ENTITLEMENTSERVICE']._serialized_start=3562
+  _globals['_ENTITLEMENTSERVICE']._serialized_end=4302
 # @@protoc_insertion_point(module_scope)

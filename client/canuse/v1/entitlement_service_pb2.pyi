@@ -8,7 +8,9 @@ from canuse.v1 import explanation_pb2 as _explanation_pb2
 from canuse.v1 import reason_pb2 as _reason_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
@@ -639,6 +641,210 @@ class BatchCreateUsageEventsResult(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
 
 Global___BatchCreateUsageEventsResult: _TypeAlias = BatchCreateUsageEventsResult  # noqa: Y015
+
+@_typing.final
+class ReserveRequest(_message.Message):
+    """Asks to set an amount aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    MIN_AMOUNT_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user who is about to use the feature."""
+    feature_id: _builtins.str
+    """The feature; it must be consumable."""
+    amount: _builtins.int
+    """The amount wanted, in the feature's units: 1 to 2^53 - 1."""
+    min_amount: _builtins.int
+    """The least that is of use: with less than that nothing is granted. 1 to `amount`. Default 1."""
+    event_id: _builtins.str
+    """Idempotency key, as in UseFeatureRequest. A repeat gets the same lease again."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """How long it is set aside, 1 second to 7 days, to the millisecond. Default 1 minute."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        feature_id: _builtins.str = ...,
+        amount: _builtins.int = ...,
+        min_amount: _builtins.int | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        event_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "min_amount", b"min_amount", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "amount", b"amount", "event_id", b"event_id", "feature_id", b"feature_id", "min_amount", b"min_amount", "ttl", b"ttl", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__min_amount: _TypeAlias = _typing.Literal["min_amount"]  # noqa: Y015
+    _WhichOneofArgType__min_amount: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_amount) -> _WhichOneofReturnType__min_amount | None: ...
+
+Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
+
+@_typing.final
+class ReserveResponse(_message.Message):
+    """What was set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GRANTED_FIELD_NUMBER: _builtins.int
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CONSUMPTION_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    granted: _builtins.int
+    """Units granted: `amount`, or what was left of the budget where that was less, or 0: nothing was set aside."""
+    lease_id: _builtins.str
+    """The lease, for Settle. Empty where nothing was granted."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why."""
+    event_id: _builtins.str
+    """The idempotency key that was sent. Empty: none was."""
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """The moment at which what is not settled goes back by itself. Absent where nothing was granted."""
+
+    @_builtins.property
+    def consumption(self) -> _consumption_pb2.Consumption:
+        """The counts after the call. Absent where there is no entitlement."""
+
+    def __init__(
+        self,
+        *,
+        granted: _builtins.int = ...,
+        lease_id: _builtins.str = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        consumption: _consumption_pb2.Consumption | None = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "event_id", b"event_id", "expires_at", b"expires_at", "granted", b"granted", "lease_id", b"lease_id", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class SettleRequest(_message.Message):
+    """Says what was used of a lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease."""
+    used: _builtins.int
+    """What was used, in the feature's units: 0 to 2^53 - 1. It must be given. It may be more than was granted: that is recorded,
+    too.
+    """
+    event_id: _builtins.str
+    """Idempotency key, as in CreateUsageEventRequest. Without one a repeat is LEASE_NOT_FOUND."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller wants kept with the event: at most 16 pairs, 2 KiB in all."""
+
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        used: _builtins.int | None = ...,
+        event_id: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "used", b"used"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id", b"event_id", "lease_id", b"lease_id", "metadata", b"metadata", "used", b"used"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__used: _TypeAlias = _typing.Literal["used"]  # noqa: Y015
+    _WhichOneofArgType__used: _TypeAlias = _typing.Literal["_used", b"_used"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__used) -> _WhichOneofReturnType__used | None: ...
+
+Global___SettleRequest: _TypeAlias = SettleRequest  # noqa: Y015
+
+@_typing.final
+class SettleResponse(_message.Message):
+    """What was recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CONSUMPTION_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    recorded: _builtins.bool
+    """Whether a use was recorded: false only where `used` is 0."""
+    reason: _reason_pb2.Reason.ValueType
+    """How the user stands after it."""
+    late: _builtins.bool
+    """Whether the lease had expired: what was used is recorded all the same, and may have gone past the budget."""
+    event_id: _builtins.str
+    """The idempotency key that was sent, or the ledger's id of the event where none was. Empty where nothing was recorded and
+    none was sent.
+    """
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id."""
+    @_builtins.property
+    def consumption(self) -> _consumption_pb2.Consumption:
+        """The counts of the current period after it, which is not the period of the lease where that has ended. Absent where there
+        is no entitlement any more.
+        """
+
+    def __init__(
+        self,
+        *,
+        recorded: _builtins.bool = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        consumption: _consumption_pb2.Consumption | None = ...,
+        late: _builtins.bool = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "event_id", b"event_id", "late", b"late", "reason", b"reason", "recorded", b"recorded", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleResponse: _TypeAlias = SettleResponse  # noqa: Y015
 
 @_typing.final
 class ListEntitlementsRequest(_message.Message):

@@ -67,6 +67,16 @@ class EntitlementServiceStub:
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/canuse.v1.EntitlementService/Reserve',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.Settle = channel.unary_unary(
+                '/canuse.v1.EntitlementService/Settle',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.SettleRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.SettleResponse.FromString,
+                _registered_method=True)
         self.ListEntitlements = channel.unary_unary(
                 '/canuse.v1.EntitlementService/ListEntitlements',
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
@@ -130,6 +140,23 @@ class EntitlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
+        `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
+        was granted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Settle(self, request, context):
+        """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
+        lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEntitlements(self, request, context):
         """Lists what a user may use, one entry per feature, ordered by feature id.
         """
@@ -169,6 +196,16 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.BatchCreateUsageEvents,
                     request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ReserveRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ReserveResponse.SerializeToString,
+            ),
+            'Settle': grpc.unary_unary_rpc_method_handler(
+                    servicer.Settle,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.SettleRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.SettleResponse.SerializeToString,
             ),
             'ListEntitlements': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEntitlements,
@@ -341,6 +378,60 @@ class EntitlementService:
             '/canuse.v1.EntitlementService/BatchCreateUsageEvents',
             canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsRequest.SerializeToString,
             canuse_dot_v1_dot_entitlement__service__pb2.BatchCreateUsageEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/Reserve',
+            canuse_dot_v1_dot_entitlement__service__pb2.ReserveRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Settle(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/Settle',
+            canuse_dot_v1_dot_entitlement__service__pb2.SettleRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.SettleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,15 @@ class EntitlementServiceStub:
     are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
     INVALID_ARGUMENT only where there are no requests or too many.
     """
+    Reserve: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ReserveRequest, _entitlement_service_pb2.ReserveResponse]
+    """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
+    `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
+    was granted.
+    """
+    Settle: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]
+    """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
+    lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+    """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
 
@@ -94,6 +103,15 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
     are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
     INVALID_ARGUMENT only where there are no requests or too many.
+    """
+    Reserve: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ReserveRequest, _entitlement_service_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
+    `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
+    was granted.
+    """
+    Settle: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]  # type: ignore[assignment]
+    """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
+    lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists what a user may use, one entry per feature, ordered by feature id."""
@@ -162,6 +180,27 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
         are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
         INVALID_ARGUMENT only where there are no requests or too many.
+        """
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _entitlement_service_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.ReserveResponse, _abc.Awaitable[_entitlement_service_pb2.ReserveResponse]]:
+        """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
+        `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
+        was granted.
+        """
+
+    @_abc_1.abstractmethod
+    def Settle(
+        self,
+        request: _entitlement_service_pb2.SettleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.SettleResponse, _abc.Awaitable[_entitlement_service_pb2.SettleResponse]]:
+        """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
+        lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod

@@ -7,7 +7,7 @@ from canuse_server.api.user_changes import create_default_user, renew
 from canuse_server.api.user_states import DETOURS_AT_MOST
 from canuse_server.api.world import World
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.usage import StaleError, UserMissingError
+from canuse_server.store.usage import LeasesDueError, StaleError, UserMissingError
 
 
 async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
@@ -40,9 +40,11 @@ async def take(detour: Exception, user_id: str, world: World) -> None:
     """
     if isinstance(detour, FeatureUnknownError):
         if await world.cache.find_feature(detour.feature_id) is None:
-            raise feature_not_found(detour.feature_id)
+            raise detour.refusal or feature_not_found(detour.feature_id)
     elif isinstance(detour, UserMissingError):
         await create_default_user(world, user_id)
+    elif isinstance(detour, LeasesDueError):
+        await world.leases.sweep(user_id)
     elif isinstance(detour, StaleError):
         await renew(world, user_id)
 

@@ -58,7 +58,7 @@ def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:
     entitlement = standing.entitlement
     if entitlement is not None and entitlement.consumable:
         period, used, _ = standing.current()
-        fill_consumption(response.consumption, entitlement, period, used, standing.budget())
+        fill_consumption(response.consumption, entitlement, period, used, standing.budget(), standing.reserved())
     return response
 
 
@@ -68,4 +68,4 @@ def counts(standing: Standing) -> Consumption | None:
     if entitlement is None or not entitlement.consumable:
         return None
     period, used, _ = standing.current()
-    return consumption(entitlement, period, used, standing.budget())
+    return consumption(entitlement, period, used, standing.budget(), standing.reserved())

@@ -27,22 +27,25 @@ def optional_timestamp(time_ms: int | None) -> Timestamp | None:
     return None if time_ms is None else timestamp(time_ms)
 
 
-def consumption(entitlement: Entitlement, period: Period, used: int, budget: int | None) -> Consumption:
+def consumption(entitlement: Entitlement, period: Period, used: int, budget: int | None, reserved: int) -> Consumption:
     """Return the counts of a period; `budget` None is unlimited."""
     message = Consumption()
-    fill_consumption(message, entitlement, period, used, budget)
+    fill_consumption(message, entitlement, period, used, budget, reserved)
     return message
 
 
 def fill_consumption(
-    message: Consumption, entitlement: Entitlement, period: Period, used: int, budget: int | None
+    message: Consumption, entitlement: Entitlement, period: Period, used: int, budget: int | None, reserved: int
 ) -> None:
     """Write the counts of a period into a message, in the place where it belongs: a copy takes twice as long."""
     start_ms, end_ms = period
     message.used = used
     if budget is not None:
         message.budget = budget
-        message.remaining = budget - used if budget > used else 0
+        left = budget - used - reserved
+        message.remaining = max(0, left)
+    if reserved:
+        message.reserved = reserved
     if entitlement.overage_enabled:
         message.overage_enabled = True
     _fill_timestamp(message.period_start, start_ms)

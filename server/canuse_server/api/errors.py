@@ -34,6 +34,9 @@ class ErrorReason(Enum):
     PACKAGE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the package.")
     SUBSCRIPTION_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: use one that the server gave.")
     GRANT_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the grant.")
+    LEASE_NOT_FOUND = ErrorSpec(
+        StatusCode.NOT_FOUND, "Check the id, or leave it: the lease has been settled, or expired long ago."
+    )
     USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the user.")
     FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the feature.")
     PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the package.")
@@ -143,6 +146,12 @@ def subscription_not_found(subscription_id: str) -> ApiError:
         f"there is no subscription {subscription_id!r}",
         {"subscription_id": subscription_id},
     )
+
+
+def lease_not_found(lease_id: str) -> ApiError:
+    """Return the error for a lease that there is not, or not any more."""
+    text = f"there is no lease {lease_id!r}, or not any more"
+    return ApiError(ErrorReason.LEASE_NOT_FOUND, text, {"lease_id": lease_id})
 
 
 def not_consumable(feature_id: str) -> ApiError:

@@ -10,21 +10,23 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from canuse.v1.reason_pb2 import Reason as ReasonMessage
+from canuse_server.api.errors import ApiError
 from canuse_server.api.validation import malformed
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, Reason
-from canuse_server.store.usage import StaleError, Trip, UserMissingError
+from canuse_server.store.usage import LeasesDueError, StaleError, Trip, UserMissingError
 
 Request = TypeVar("Request", bound=Message)
 PREFIX: Final = "/canuse.v1.EntitlementService/"
 
 
 class FeatureUnknownError(Exception):
-    """The feature is not in memory; the store may know it."""
+    """The feature is not in memory; the store may know it. Where it does not, `refusal`, if given, is the answer."""
 
-    def __init__(self, feature_id: str) -> None:
+    def __init__(self, feature_id: str, refusal: ApiError | None = None) -> None:
         super().__init__(feature_id)
         self.feature_id = feature_id
+        self.refusal = refusal
 
 
 class Plan(NamedTuple):
@@ -37,6 +39,7 @@ class Plan(NamedTuple):
     event_id: str = ""
     repeatable: bool = False
     """Whether the same bytes would give the same plan again."""
+    lease_id: str = ""
 
 
 class ExplanationWantedError(Exception):
@@ -47,7 +50,7 @@ class ExplanationWantedError(Exception):
         self.plan = plan
 
 
-DETOURS: Final = (FeatureUnknownError, UserMissingError, StaleError, ExplanationWantedError)
+DETOURS: Final = (FeatureUnknownError, UserMissingError, LeasesDueError, StaleError, ExplanationWantedError)
 """What one trip can't answer: see what `answers.py` does about each."""
 
 
@@ -67,7 +70,7 @@ class HotMethod(Protocol):
         """
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
-        """Make the answer; raise ApiError, or UserMissingError or StaleError where the trip did not bring it."""
+        """Make the answer; raise ApiError, or one of DETOURS where the trip did not bring it."""
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """Return up to when, exclusive, the same reply gives the same answer as now; 0: only now."""

@@ -10,15 +10,18 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.users import UserState
 
 DETOURS_AT_MOST: Final = 10
-"""How many detours one call takes. Two are usual at most: an unknown feature, then a stale entitlement."""
+"""How many detours one call takes. Three are usual at most: an unknown feature, due leases, a stale entitlement."""
 
 
 async def read_current(world: World, user_id: str) -> UserState:
-    """Return a user whose entitlements are up to date; raise ApiError if there is no such user."""
+    """Return a user whose entitlements and leases are up to date; raise ApiError if there is no such user."""
     for _ in range(DETOURS_AT_MOST):
         state = await world.users.read(user_id)
         if state is None:
             await create_default_user(world, user_id)
+            continue
+        if state.leases_due_ms is not None and state.leases_due_ms <= state.now_ms:
+            await world.leases.sweep(user_id)
             continue
         ends = (entitlement.valid_until_ms for entitlement in state.entitlements.values())
         if all(end is None or end > state.now_ms for end in ends):
@@ -50,4 +53,5 @@ def standing_of(state: UserState, feature_id: str, *, archived: bool) -> Standin
         counter=state.counters.get(feature_id),
         now_ms=state.now_ms,
         grants=state.grants.get(feature_id, ()),
+        reservation=state.reservations.get(feature_id),
     )

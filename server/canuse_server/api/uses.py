@@ -12,7 +12,7 @@ from canuse_server.api.errors import event_id_reused, not_consumable, total_out_
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import MAX_AMOUNT, FeatureType
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store import usage
 from canuse_server.store.layout import ChargeOutcome, Outcome
 from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRangeError, Use
@@ -20,17 +20,17 @@ from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRan
 CHARGES_AT_MOST: Final = 32
 
 
-class _Use:
-    """What all of these share. See HotMethod."""
+class Writing:
+    """What all methods share that write. See HotMethod."""
 
     writes = True
 
     def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
-        """See HotMethod: each use is recorded anew."""
+        """See HotMethod: each call writes anew."""
         return 0
 
 
-class CreateUsageEvent(_Use):
+class CreateUsageEvent(Writing):
     """A fact: recorded past the budget too. See HotMethod."""
 
     path = PREFIX + "CreateUsageEvent"
@@ -66,11 +66,11 @@ class CreateUsageEvent(_Use):
             event_id=plan.event_id or charge.ledger_id,
             replayed=replayed,
         )
-        _fill_counts(response, charge)
+        fill_counts(response, charge)
         return response.SerializeToString()
 
 
-class UseFeature(_Use):
+class UseFeature(Writing):
     """A check and a record in one step. See HotMethod."""
 
     path = PREFIX + "UseFeature"
@@ -95,11 +95,11 @@ class UseFeature(_Use):
             event_id=plan.event_id or charge.ledger_id,
             replayed=replayed,
         )
-        _fill_counts(response, charge)
+        fill_counts(response, charge)
         return response.SerializeToString()
 
 
-class UseFeatures(_Use):
+class UseFeatures(Writing):
     """A check and a record of several features in one step, all or nothing. See HotMethod."""
 
     path = PREFIX + "UseFeatures"
@@ -138,10 +138,35 @@ class UseFeatures(_Use):
         ).SerializeToString()
 
 
-def fingerprint(mode: str, charges: tuple[tuple[str, int], ...], metadata: Mapping[str, str]) -> bytes:
+def fingerprint(mode: str, content: tuple[object, ...], metadata: Mapping[str, str]) -> bytes:
     """Return 8 bytes that tell the content of a mutating call apart from other content under the same event id."""
-    content = repr((mode, charges, sorted(metadata.items())))
-    return blake2b(content.encode(), digest_size=8).digest()
+    text = repr((mode, content, sorted(metadata.items())))
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+def ledger_entry(
+    user_id: str,
+    feature_id: str,
+    delta: int,
+    action: pb.UsageAction.ValueType,
+    event_id: str,
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Return an event as it goes into the ledger, but for what only the script knows."""
+    entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action)
+    if event_id:
+        entry.event_id = event_id
+    if metadata:
+        entry.metadata.update(metadata)
+    return entry.SerializeToString()
+
+
+def consumable_feature(world: World, feature_id: str) -> Feature:
+    """Return a feature that can be counted; raise ApiError or FeatureUnknownError where there is none in memory."""
+    feature = known_feature(world, feature_id)
+    if feature.type != FeatureType.CONSUMABLE:
+        raise not_consumable(feature_id)
+    return feature
 
 
 def _is_plain(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest, delta: int, least: int) -> bool:
@@ -170,16 +195,10 @@ def _plan(
     features = []
     parts = []
     for feature_id, delta in charges:
-        feature = known_feature(world, feature_id)
-        if feature.type != FeatureType.CONSUMABLE:
-            raise not_consumable(feature_id)
-        entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action)
-        if event_id:
-            entry.event_id = event_id
-        if metadata:
-            entry.metadata.update(metadata)
+        feature = consumable_feature(world, feature_id)
+        entry = ledger_entry(user_id, feature_id, delta, action, event_id, metadata)
         features.append(feature)
-        parts.append(Charge(feature_id, delta, feature.archived, entry.SerializeToString()))
+        parts.append(Charge(feature_id, delta, feature.archived, entry))
     mark = fingerprint(mode, charges, metadata) if event_id else b""
     use = Use(mode, user_id, tuple(parts), event_id, mark)
     trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
@@ -197,15 +216,20 @@ def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
         raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
 
 
-def _fill_counts(response: pb.CreateUsageEventResponse | pb.UseFeatureResponse, charge: ChargeOutcome) -> None:
+def fill_counts(
+    response: pb.CreateUsageEventResponse | pb.UseFeatureResponse | pb.ReserveResponse | pb.SettleResponse,
+    charge: ChargeOutcome,
+) -> None:
+    """Write the counts after a call into its answer, where there is something to count."""
     entitlement = charge.entitlement
     if entitlement is not None:
         period = entitlement.period_at(charge.period_start_ms)
-        fill_consumption(response.consumption, entitlement, period, charge.used, charge.budget)
+        fill_consumption(response.consumption, entitlement, period, charge.used, charge.budget, charge.reserved)
 
 
 def _counts_after(charge: ChargeOutcome) -> Consumption | None:
     entitlement = charge.entitlement
     if entitlement is None:
         return None
-    return consumption(entitlement, entitlement.period_at(charge.period_start_ms), charge.used, charge.budget)
+    period = entitlement.period_at(charge.period_start_ms)
+    return consumption(entitlement, period, charge.used, charge.budget, charge.reserved)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -94,6 +95,14 @@ class Violations:
             self.add(field, f"must be a time from 1970-01-01 to 9000-01-01; {sent} was sent")
             return 0
         return time_ms
+
+    def duration_ms(self, field: str, value: Duration, least_ms: int, most_ms: int) -> int:
+        """Check a duration and return it in milliseconds."""
+        duration_ms = value.seconds * 1000 + value.nanos // 1_000_000
+        if not (least_ms <= duration_ms <= most_ms and 0 <= value.nanos < 1_000_000_000):
+            accepted = f"must be {least_ms // 1000} to {most_ms // 1000} seconds"
+            self.add(field, f"{accepted}; {value.seconds} s and {value.nanos} ns was sent")
+        return duration_ms
 
     def check(self) -> None:
         """Raise the error if anything was found."""

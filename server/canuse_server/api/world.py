@@ -8,6 +8,7 @@ from canuse_server.store.catalog import CatalogStore
 from canuse_server.store.catalog_cache import CatalogCache
 from canuse_server.store.client import Store
 from canuse_server.store.keys import Keys
+from canuse_server.store.leases import Leases
 from canuse_server.store.ledger import Ledger
 from canuse_server.store.usage import Retention
 from canuse_server.store.users import Users
@@ -20,6 +21,7 @@ class World:
     store: Store
     keys: Keys
     users: Users
+    leases: Leases
     catalog: CatalogStore
     cache: CatalogCache
     ledger: Ledger
@@ -37,6 +39,7 @@ class World:
             store=store,
             keys=keys,
             users=Users(store, keys, retention.past_periods_kept),
+            leases=Leases(store, keys, retention.dedupe_ttl_ms),
             catalog=catalog,
             cache=CatalogCache(catalog, store.admin, keys),
             ledger=Ledger(store, keys),

@@ -1,6 +1,6 @@
 """The rule that every check follows.
 
-`store/scripts/record_usage.lua` follows the same one; a property test holds the two equal.
+The scripts follow the same one, in `lib/account.lua` and `lib/decision.lua`; a property test holds the two equal.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from canuse_server.domain.periods import Period
 
 
 class TotalOutOfRangeError(Exception):
-    """What was used, with this amount on top, would pass `MAX_AMOUNT`."""
+    """What was used and is set aside, with this amount on top, would pass `MAX_AMOUNT`."""
 
 
 class Counter(NamedTuple):
@@ -21,6 +21,14 @@ class Counter(NamedTuple):
 
     used: int
     period_start_ms: int
+
+
+class Reservation(NamedTuple):
+    """What leases set aside of a period. Each period in which there are leases is an epoch, which they know it by."""
+
+    epoch: int
+    period_start_ms: int
+    units: int
 
 
 # Not frozen, for speed: see Entitlement.
@@ -34,6 +42,7 @@ class Standing:
     counter: Counter | None
     now_ms: int
     grants: tuple[GrantBalance, ...] = ()
+    reservation: Reservation | None = None
     _current: tuple[Period, int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def current(self) -> tuple[Period, int, int]:
@@ -53,6 +62,15 @@ class Standing:
                     drawn = sum(grant.drawn for grant in self.grants)
             self._current = period, used, drawn
         return self._current
+
+    def reserved(self) -> int:
+        """Return what leases set aside of the current period; those of a period that is over do not any more."""
+        if self.reservation is None or self.entitlement is None:
+            return 0
+        start_ms = self.entitlement.period_at(self.now_ms).start_ms
+        if self.counter is not None:
+            start_ms = max(start_ms, self.counter.period_start_ms)
+        return self.reservation.units if self.reservation.period_start_ms == start_ms else 0
 
     def budget(self) -> int | None:
         """Return what may be used in this period: the limit, what grants gave in it and what they still give."""
@@ -88,7 +106,7 @@ def decide(standing: Standing, delta: int) -> Reason:
         return Reason.SUBSCRIPTION_INACTIVE
     if not entitlement.consumable:
         return Reason.INCLUDED
-    total = standing.current()[1] + delta
+    total = standing.current()[1] + standing.reserved() + delta
     budget = standing.budget()
     if budget is None:
         reason = Reason.UNLIMITED

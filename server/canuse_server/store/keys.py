@@ -70,6 +70,14 @@ class Keys:
         """Return the key that is there once a batch's uses of one user may not go on; `mark` is the batch's own."""
         return f"{self._buckets[bucket_of(user_id)]}x:{mark}"
 
+    def leases(self, user_id: str) -> str:
+        """Return the hash of a user's leases by token."""
+        return f"{self._buckets[bucket_of(user_id)]}l:{user_id}"
+
+    def leases_due(self, user_id: str) -> str:
+        """Return the sorted set of the tokens of a user's leases, by when something is to be done about them."""
+        return f"{self._buckets[bucket_of(user_id)]}t:{user_id}"
+
     def users(self, bucket: int) -> str:
         """Return the set of the ids of a bucket's users."""
         return f"{self._buckets[bucket]}users"

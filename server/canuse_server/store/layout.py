@@ -8,7 +8,7 @@ from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
 
-from canuse_server.domain.decision import Counter
+from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason, ResetPeriod, Subscription, SubscriptionStatus
@@ -18,6 +18,8 @@ META_FIELD: Final = b"m"
 FEATURE_PREFIX: Final = b"f:"
 SUBSCRIPTION_PREFIX: Final = b"s:"
 GRANTS_PREFIX: Final = b"g:"
+RESERVATION_PREFIX: Final = b"r:"
+LEASES_DUE_FIELD: Final = b"x"
 
 _NONE: Final = -1
 _CONSUMABLE, _ACTIVE, _OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
@@ -35,12 +37,15 @@ _COUNTER: Final = Struct("<IHBIH")
 _GRANT: Final = Struct("<qqqq")
 # status and flags, package version, started at; then trial end and cancel at if there are any; then the package id
 _SUBSCRIPTION: Final = Struct("<BIIH")
-# period start, period end, used, budget, of used drawn from grants
-_PAST_PERIOD: Final = Struct("<qqqqq")
+# period start, period end, used, budget, of used drawn from grants, epoch of its leases (0: it had none)
+_PAST_PERIOD: Final = Struct("<qqqqqI")
+# epoch, start of its period, units
+_RESERVATION: Final = Struct("<IIHIHB")
 # the number of the charge that was refused, now
 _OUTCOME: Final = Struct("<Bq")
-# reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget; then both
-_CHARGE: Final = Struct("<BBBqqqq")
+# reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget, reserved; then
+# the entitlement and the ledger id
+_CHARGE: Final = Struct("<BBBqqqqq")
 # Looking a member up by its number takes several times as long as this.
 _RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
 _REASONS: Final = {member.value: member for member in Reason}
@@ -77,7 +82,7 @@ class PastPeriod(NamedTuple):
         """Read a feature's past periods, newest first."""
         return [
             cls(Period(start_ms, end_ms), used, _some(budget), drawn)
-            for start_ms, end_ms, used, budget, drawn in _PAST_PERIOD.iter_unpack(value)
+            for start_ms, end_ms, used, budget, drawn, _ in _PAST_PERIOD.iter_unpack(value)
         ]
 
 
@@ -89,6 +94,7 @@ class ChargeOutcome(NamedTuple):
     applied_delta: int
     period_start_ms: int
     budget: int | None
+    reserved: int
     entitlement: Entitlement | None
     ledger_id: str
 
@@ -110,14 +116,16 @@ class Outcome(NamedTuple):
         at = offset + _OUTCOME.size
         charges = []
         while at < len(value):
-            reason, entitlement_bytes, id_bytes, used, applied, start_ms, budget = _CHARGE.unpack_from(value, at)
-            middle = at + _CHARGE.size + entitlement_bytes
+            reason, packed_bytes, id_bytes, used, applied, start_ms, budget, reserved = _CHARGE.unpack_from(value, at)
+            middle = at + _CHARGE.size + packed_bytes
             packed = value[at + _CHARGE.size : middle]
             at = middle + id_bytes
             entitlement = _unpack_entitlement(packed) if packed else None
             ledger_id = value[middle:at].decode()
             charges.append(
-                ChargeOutcome(_REASONS[reason], used, applied, start_ms, _some(budget), entitlement, ledger_id)
+                ChargeOutcome(
+                    _REASONS[reason], used, applied, start_ms, _some(budget), reserved, entitlement, ledger_id
+                )
             )
         return cls(refused, now_ms, tuple(charges))
 
@@ -188,6 +196,17 @@ def unpack_grants(value: bytes) -> tuple[GrantBalance, ...]:
         GrantBalance(effective_at_ms, _some(end_ms), _some(left), drawn)
         for effective_at_ms, end_ms, left, drawn in _GRANT.iter_unpack(value)
     )
+
+
+def unpack_reservation(value: bytes) -> Reservation:
+    """Read the field `r:<feature>`."""
+    epoch, start, start_high, units, middle, high = _RESERVATION.unpack(value)
+    return Reservation(epoch, start | start_high << 32, units | middle << 32 | high << 48)
+
+
+def unpack_moment(value: bytes) -> int:
+    """Read the field `x`: when something is to be done about the user's leases."""
+    return int.from_bytes(value, "little")
 
 
 def pack_subscription(subscription: Subscription) -> bytes:

@@ -33,6 +33,18 @@ def load(name: str) -> Script:
 RECORD_USAGE: Final = load("record_usage")
 APPLY_USER: Final = load("apply_user")
 DELETE_USER: Final = load("delete_user")
+RESERVE: Final = load("reserve")
+SETTLE: Final = load("settle")
+SWEEP_LEASES: Final = load("sweep_leases")
 PUT_CATALOG: Final = load("put_catalog")
 ADVANCE_CLOCK: Final = load("advance_clock")
-ALL: Final = (RECORD_USAGE, APPLY_USER, DELETE_USER, PUT_CATALOG, ADVANCE_CLOCK)
+ALL: Final = (
+    RECORD_USAGE,
+    APPLY_USER,
+    DELETE_USER,
+    RESERVE,
+    SETTLE,
+    SWEEP_LEASES,
+    PUT_CATALOG,
+    ADVANCE_CLOCK,
+)

@@ -6,7 +6,7 @@ from canuse_server.store.client import Store
 from canuse_server.store.errors import SchemaError
 from canuse_server.store.keys import SCHEMA
 
-VERSION: Final = "2"
+VERSION: Final = "3"
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
 

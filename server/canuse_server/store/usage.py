@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Standing
 from canuse_server.store.keys import Keys
-from canuse_server.store.layout import Outcome, unpack_feature, unpack_grants
+from canuse_server.store.layout import Outcome, unpack_feature, unpack_grants, unpack_moment, unpack_reservation
 from canuse_server.store.lua import RECORD_USAGE, Script
 
 ADD: Final = "A"
@@ -19,6 +19,10 @@ FOREVER_MS: Final = 1 << 48
 
 class StaleError(Exception):
     """The entitlement has run out: a period or a date has passed. Renew it and repeat."""
+
+
+class LeasesDueError(Exception):
+    """A lease of the user has expired: give back what it holds, and repeat."""
 
 
 class UserMissingError(Exception):
@@ -79,7 +83,7 @@ class Use(NamedTuple):
 
 def check_trip(keys: Keys, user_id: str, feature_id: str) -> Trip:
     """Return the command that reads all a check depends on. It only reads, so it needs no script."""
-    return Trip(("HMGET", keys.user(user_id), "m", f"f:{feature_id}", f"g:{feature_id}"))
+    return Trip(("HMGET", keys.user(user_id), "m", "x", f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
 
 
 def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
@@ -87,11 +91,14 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
 
     Raises:
         UserMissingError: there is no such user.
+        LeasesDueError: leases have expired, and have to be swept first.
         StaleError: the entitlement has to be renewed first.
     """
-    meta, feature, grants = cast("list[bytes | None]", reply)
+    meta, due, feature, grants, reservation = cast("list[bytes | None]", reply)
     if meta is None:
         raise UserMissingError
+    if reservation is not None and due is not None and unpack_moment(due) <= now_ms:
+        raise LeasesDueError
     entitlement, counter = (None, None) if feature is None else unpack_feature(feature)
     if entitlement and entitlement.valid_until_ms is not None and entitlement.valid_until_ms <= now_ms:
         raise StaleError
@@ -102,19 +109,21 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
         counter=counter,
         now_ms=now_ms,
         grants=() if grants is None else unpack_grants(grants),
+        reservation=None if reservation is None else unpack_reservation(reservation),
     )
 
 
 def holds_until_ms(reply: object, now_ms: int) -> int:
     """Return up to when, exclusive, the same reply to `check_trip` says the same; 0: only now."""
-    _, feature, grants = cast("list[bytes | None]", reply)
+    _, due, feature, grants, reservation = cast("list[bytes | None]", reply)
     if grants is not None:
         return 0
     if feature is None:
         return FOREVER_MS
     entitlement, counter = unpack_feature(feature)
     period = entitlement.period_at(max(now_ms, counter.period_start_ms if counter else 0))
-    ends = (entitlement.valid_until_ms, period.end_ms)
+    due_ms = None if reservation is None or due is None else unpack_moment(due)
+    ends = (entitlement.valid_until_ms, period.end_ms, due_ms)
     return min((end for end in ends if end is not None), default=FOREVER_MS)
 
 
@@ -149,6 +158,7 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
     Raises:
         ChainBrokenError: one before it in its chain has to be repeated first.
         UserMissingError: there is no such user.
+        LeasesDueError: leases have expired, and have to be swept first.
         StaleError: the entitlement has to be renewed first.
         EventIdReusedError: the idempotency key was used with other content.
         RecordOutOfRangeError: the total would pass the largest amount.
@@ -157,13 +167,15 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
     status = value[:1]
     if status in (b"K", b"R"):
         return Outcome.unpack(value, 1), status == b"R"
-    raise _REFUSALS[status]
+    raise REFUSALS[status]
 
 
-_REFUSALS: Final[dict[bytes, type[Exception]]] = {
+REFUSALS: Final[dict[bytes, type[Exception]]] = {
     b"B": ChainBrokenError,
     b"U": UserMissingError,
+    b"L": LeasesDueError,
     b"S": StaleError,
     b"X": EventIdReusedError,
     b"O": RecordOutOfRangeError,
 }
+"""What the scripts that count refuse, by the first byte of their reply."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple, cast
 
-from canuse_server.domain.decision import Counter
+from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Grant, Profile, Subscription
@@ -31,6 +31,9 @@ class UserState:
     entitlements: Mapping[str, Entitlement]
     counters: Mapping[str, Counter]
     grants: Mapping[str, tuple[GrantBalance, ...]] = field(default_factory=dict)
+    reservations: Mapping[str, Reservation] = field(default_factory=dict)
+    leases_due_ms: int | None = None
+    """When something is to be done about leases. None: there are none."""
 
 
 class PlacedGrant(NamedTuple):
@@ -75,12 +78,14 @@ class Users:
         items = cast("list[bytes]", reply)
         fields = dict(zip(items[::2], items[1::2], strict=True))
         raw_meta = fields.pop(layout.META_FIELD, None)
+        due = fields.pop(layout.LEASES_DUE_FIELD, None)
         if raw_meta is None:
             return None
         subscriptions: list[Subscription] = []
         entitlements: dict[str, Entitlement] = {}
         counters: dict[str, Counter] = {}
         grants: dict[str, tuple[GrantBalance, ...]] = {}
+        reservations: dict[str, Reservation] = {}
         for name, value in fields.items():
             prefix, key = name[:2], name[2:].decode()
             if prefix == layout.FEATURE_PREFIX:
@@ -89,11 +94,23 @@ class Users:
                     counters[key] = counter
             elif prefix == layout.GRANTS_PREFIX:
                 grants[key] = layout.unpack_grants(value)
+            elif prefix == layout.RESERVATION_PREFIX:
+                reservations[key] = layout.unpack_reservation(value)
             elif prefix == layout.SUBSCRIPTION_PREFIX:
                 subscriptions.append(layout.unpack_subscription(key, value))
         subscriptions.sort(key=lambda subscription: (subscription.started_at_ms, subscription.token))
-        meta = Meta.unpack(raw_meta)
-        return UserState(user_id, now_ms, raw_meta, meta, tuple(subscriptions), entitlements, counters, grants)
+        return UserState(
+            user_id=user_id,
+            now_ms=now_ms,
+            raw_meta=raw_meta,
+            meta=Meta.unpack(raw_meta),
+            subscriptions=tuple(subscriptions),
+            entitlements=entitlements,
+            counters=counters,
+            grants=grants,
+            reservations=reservations,
+            leases_due_ms=None if due is None else layout.unpack_moment(due),
+        )
 
     async def apply(self, change: UserChange) -> None:
         """Make a change in one step.
@@ -163,9 +180,9 @@ class Users:
         return found[:size]
 
     async def past_periods(self, user_id: str, feature_id: str) -> list[PastPeriod]:
-        """Return the past periods of one feature, newest first."""
+        """Return the past periods of one feature in which something was used, newest first."""
         (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
-        return PastPeriod.unpack_all(cast("bytes", value)) if value else []
+        return [past for past in PastPeriod.unpack_all(cast("bytes | None", value) or b"") if past.used]
 
     async def grants(self, user_id: str) -> list[Grant]:
         """Return all grants of a user, in the order in which they are drawn from."""
@@ -176,7 +193,8 @@ class Users:
         """Erase a user, but for the events in the ledger; return whether there was one."""
         keys = self._keys
         beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
-        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside]
+        leases = [keys.leases(user_id), keys.leases_due(user_id)]
+        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside, *leases]
         return bool(await self._store.run(DELETE_USER, names, user_id))
 
 

@@ -17,6 +17,7 @@
 --       the order of drawing: its place in the old order (0: it is new), effective at, expires at, amount (-1 unlimited)
 -- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written.
 -- include: layout
+-- include: fields
 -- include: grants
 -- include: history
 assert(#KEYS == 5 and #ARGV >= 12, 'apply_user takes 5 keys and at least 12 arguments')
@@ -55,6 +56,21 @@ local function count_of(feature)
   return split_feature(value)
 end
 
+-- Lets what leases set aside go on with the count in a period that starts at `new_start`; nil: their period is over.
+-- Returns their epoch, or 0 where none was taken in the period of the count.
+local function move_reservation(feature, used_from, new_start)
+  local value = redis.call('HGET', KEYS[1], 'r:' .. feature)
+  if not value then return 0 end
+  local epoch, start, units = struct.unpack(RESERVATION, value)
+  local is_ours = start == used_from
+  if not (is_ours and new_start) then
+    redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch + 1, new_start or start, 0))
+  else
+    redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch, new_start, units))
+  end
+  return is_ours and epoch or 0
+end
+
 -- Recording does not change `m`, and what becomes of a count was worked out for the period it was in.
 for i = 1, #counters, 2 do
   local _, counter = count_of(counters[i])
@@ -82,12 +98,15 @@ for _, settlement in ipairs(settlements) do
       -- A counter ahead of the clock keeps its period, as it does when it is recorded to.
     elseif new_start == '' or used_from < tonumber(start) then
       local grants = read_grants(redis.call('HGET', KEYS[1], 'g:' .. feature))
-      local drawn = drawn_from_all(grants)
-      archive(KEYS[4], feature, tonumber(ARGV[5]), used_from, used_from + length, used, tonumber(budget), drawn)
+      archive(KEYS[4], feature, tonumber(ARGV[5]), {
+        start = used_from, finish = used_from + length, used = used, budget = tonumber(budget),
+        drawn = drawn_from_all(grants), epoch = move_reservation(feature, used_from, nil),
+      })
       redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement)
       close_period(grants)
       if #grants > 0 then redis.call('HSET', KEYS[1], 'g:' .. feature, pack_grants(grants)) end
     else
+      move_reservation(feature, used_from, tonumber(new_start))
       redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement .. struct.pack(COUNTER, used, tonumber(new_start)))
     end
   end

@@ -14,67 +14,71 @@
 --       'X' the event id is known, with other content
 --       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
 --       'B' one before it in its chain has to be repeated first
---       'O' a total would pass 2^53 - 1
--- All but 'K' have written nothing, but that 'U' and 'S' break the chain. An outcome is: the number of the charge that was refused (0: none), now; then for each charge
--- reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget (-1 unlimited), the
--- entitlement, the ledger id.
+--       'L' a lease has expired: sweep, then repeat   'O' a total would pass 2^53 - 1
+-- All but 'K' have written nothing, but that 'U', 'L' and 'S' break the chain. An outcome is: the number of the charge that
+-- was refused (0: none), now; then for each charge reason, length of the entitlement, length of the ledger id, used, applied
+-- delta, period start, budget (-1 unlimited), units reserved, the entitlement, the ledger id.
 -- include: layout
--- include: clock
--- include: period
 -- include: decision
 -- include: ledger
 local FIRST, WIDTH = 8, 4 -- where the charges start, and how many arguments each has
+local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
 local count = (#ARGV - FIRST + 1) / WIDTH
+local chain = KEYS[6]
 assert(
   (#KEYS == 5 or #KEYS == 6) and count >= 1 and count % 1 == 0,
   'record_usage takes 5 or 6 keys, 7 arguments and 4 for each charge'
 )
+-- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
+if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
 
 local mode, event_id = ARGV[2], ARGV[3]
-local now = clock(ARGV[1])
-
--- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
-local CHAIN_MS = 60000 -- more than it takes until the last one has come
-local chain = KEYS[6]
-if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
-local function repeat_first(answer)
-  if chain then redis.call('SET', chain, '', 'PX', CHAIN_MS) end
-  return answer
+local now
+if ARGV[1] == '' then
+  local time = redis.call('TIME')
+  now = time[1] * 1000 + math.floor(time[2] / 1000)
+else
+  now = tonumber(ARGV[1])
 end
 
 -- What there is.
 local fields
 if count == 1 then
-  fields = redis.call('HMGET', KEYS[1], 'm', 'f:' .. ARGV[FIRST], 'g:' .. ARGV[FIRST])
+  local feature = ARGV[FIRST]
+  fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
 else
-  local names = { 'm' }
+  local names = { 'm', 'x' }
   for i = 1, count do
     local feature = ARGV[FIRST + (i - 1) * WIDTH]
-    names[2 * i], names[2 * i + 1] = 'f:' .. feature, 'g:' .. feature
+    names[3 * i], names[3 * i + 1], names[3 * i + 2] = 'f:' .. feature, 'g:' .. feature, 'r:' .. feature
   end
   fields = redis.call('HMGET', KEYS[1], unpack(names))
 end
-local meta = fields[1]
-if not meta then return repeat_first('U') end
-local disabled = has(string.byte(meta), DISABLED)
+local meta, value = fields[1], fields[3]
+local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 
--- The short way, at half the time, for nearly all uses: of one feature, without an event id and without grants, in a
--- period that has been counted in or the first one. It decides and writes what the long way below would.
-local value = fields[2]
-if count == 1 and event_id == '' and value and not fields[3] then
+-- The short way, at less than half the time, for nearly all uses: of one feature, without an event id, grants and leases, in
+-- a period that has been counted in or the first one. It decides and writes what the long way below would. It has few
+-- functions and calls few, since each costs as much as what it does.
+if meta and value and not (fields[4] or fields[5]) and count == 1 and event_id == '' then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
-  local size = ENTITLEMENT_BYTES
+  local size, fresh = ENTITLEMENT_BYTES, true
   if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
   if flags % (2 * RUNS_OUT) >= RUNS_OUT then
     size = size + MOMENT_BYTES
-    if now >= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1) then return repeat_first('S') end
+    fresh = now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
   end
-  if reset_period <= WEEK then start = current_start(reset_period, start, now) end
   local packed, used, used_from = value, 0, start
   if #value > size then
     packed, used, used_from = string.sub(value, 1, size), struct.unpack(COUNTER, value, size + 1)
   end
-  if used_from >= start and flags % (2 * GRANTED) < GRANTED then
+  -- A period of a fixed length rolls from its first start on; the others are over when the entitlement is.
+  if reset_period > 1 and reset_period <= WEEK then
+    local length = reset_period == 2 and 3600000 or reset_period == 3 and 86400000 or 604800000
+    if now > start then start = now - (now - start) % length end
+    if #value == size then used_from = start end
+  end
+  if fresh and used_from >= start and flags % (2 * GRANTED) < GRANTED then
     local budget = flags % (2 * NO_LIMIT) >= NO_LIMIT and NONE or limit
     local delta = tonumber(ARGV[FIRST + 1])
     local total = mode == 'S' and delta or used + delta
@@ -88,129 +92,76 @@ if count == 1 and event_id == '' and value and not fields[3] then
       id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
-    return 'K' .. struct.pack('<Bi8BBBi8i8i8i8', refused, now, reason, #packed, #id, used, applied, used_from, budget)
-      .. packed .. id
+    return 'K'
+      .. struct.pack('<Bi8BBBi8i8i8i8i8', refused, now, reason, #packed, #id, used, applied, used_from, budget, 0)
+      .. packed
+      .. id
   end
 end
 
+-- include: fields
+-- include: period
 -- include: grants
 -- include: history
 -- include: dedupe
+-- include: account
+-- include: leases
+-- include: outcome
 
-if event_id ~= '' then
-  local known = dedupe_find(KEYS[4], KEYS[5], event_id)
-  if known then
-    if string.sub(known, 1, 8) ~= ARGV[4] then return 'X' end
-    return 'R' .. string.sub(known, 9)
-  end
+local CHAIN_MS = 60000 -- more than it takes until the last use of a chain has come
+local function repeat_first(answer)
+  if chain then redis.call('SET', chain, '', 'PX', CHAIN_MS) end
+  return answer
 end
+if not meta then return repeat_first('U') end
 
--- What of a count the package bears: up to its limit, or only what it bore already where grants alone give access.
-local function package_part(charge)
-  if not charge.granted then return charge.limit end
-  local borne = math.max(0, charge.used - drawn_from_all(charge.grants))
-  return charge.limit == NONE and borne or math.min(charge.limit, borne)
-end
-
-local function budget_of(charge)
-  local part, left = package_part(charge), left_in_all(charge.grants, now)
-  if part == NONE or left == NONE then return NONE end
-  return math.min(part + drawn_from_all(charge.grants) + left, MAX_AMOUNT)
-end
+local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, ARGV[4])
+if replayed then return replayed end
 
 -- Works out what one charge would do. It writes nothing; nil: the entitlement is stale.
 local function weigh(number)
-  local at = FIRST + (number - 1) * WIDTH
-  local value, granted = fields[2 * number], fields[2 * number + 1]
-  local charge = {
-    feature = ARGV[at], entry = ARGV[at + 3], packed = '', counted = false,
-    used = 0, start = 0, limit = 0, budget = 0, applied = 0, ledger_id = '',
-  }
-  local flags
-  if value then
-    -- The current period and what was used in it.
-    local counter, reset_period
-    charge.packed, counter = split_feature(value)
-    flags, reset_period, charge.limit, charge.start = struct.unpack(ENTITLEMENT, charge.packed)
-    local last = #charge.packed - MOMENT_BYTES + 1
-    if has(flags, RUNS_OUT) and now >= struct.unpack(MOMENT, charge.packed, last) then return nil end
-    if has(flags, NO_LIMIT) then charge.limit = NONE end
-    charge.start, charge.length = current_start(reset_period, charge.start, now)
-    charge.granted, charge.grants = has(flags, GRANTED), read_grants(granted)
-    if counter ~= '' then
-      local used, used_from = struct.unpack(COUNTER, counter)
-      if used_from >= charge.start then
-        -- A counter ahead of the clock keeps its period: a clock that steps back never resets a count twice.
-        charge.used, charge.start = used, used_from
-      else
-        charge.rolled = { used = used, start = used_from, drawn = drawn_from_all(charge.grants) }
-        close_period(charge.grants)
-      end
-    end
-    charge.budget = budget_of(charge)
-  end
-
+  local at, first = FIRST + (number - 1) * WIDTH, 3 * number
+  local charge = read_account(ARGV[at], fields[first], fields[first + 1], fields[first + 2], now)
+  if not charge then return nil end
   local delta = tonumber(ARGV[at + 1])
+  charge.entry, charge.applied, charge.ledger_id = ARGV[at + 3], 0, ''
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
-  charge.reason = decide(disabled, ARGV[at + 2] == '1', flags, charge.budget, charge.total)
-  if not value and mode ~= 'U' then charge.reason = NOT_ENTITLED end
-  charge.counted = value and (mode ~= 'U' or charge.reason < NOT_ENTITLED)
+  charge.reason = decide(disabled, ARGV[at + 2] == '1', charge.flags, charge.budget, charge.total + charge.reserved)
+  if not charge.flags and mode ~= 'U' then charge.reason = NOT_ENTITLED end
+  charge.counted = charge.flags and (mode ~= 'U' or charge.reason < NOT_ENTITLED)
   return charge
 end
 
 local charges, refused = {}, 0
 for i = 1, count do
+  if fields[3 * i + 2] and is_due(fields[2], now) then return repeat_first('L') end
   charges[i] = weigh(i)
   if not charges[i] then return repeat_first('S') end
   if mode == 'U' and refused == 0 and not charges[i].counted then refused = i end
 end
 if refused == 0 then
   for i = 1, count do
-    if charges[i].counted and charges[i].total > MAX_AMOUNT then return 'O' end
+    if charges[i].counted and charges[i].total + charges[i].reserved > MAX_AMOUNT then return 'O' end
   end
 end
 
 -- From here on it writes.
-local function draw_or_give_back(charge)
-  local package = package_part(charge)
-  if charge.total > charge.used and package ~= NONE then
-    draw(charge.grants, charge.total - package - drawn_from_all(charge.grants), now)
-  elseif charge.total < charge.used then
-    -- The last used is taken back first: what went past the budget, then what was drawn, then the package's own.
-    local beyond = package == NONE and 0 or math.max(0, charge.used - package - drawn_from_all(charge.grants))
-    give_back(charge.grants, math.max(0, charge.used - charge.total - beyond))
-  end
-end
-
 local function record(charge)
   charge.applied = charge.total - charge.used
-  if #charge.grants > 0 then
-    draw_or_give_back(charge)
-    redis.call('HSET', KEYS[1], 'g:' .. charge.feature, pack_grants(charge.grants))
-  end
-  charge.used = charge.total
-  charge.budget = budget_of(charge)
+  count_up_to(charge, charge.total, now)
   charge.ledger_id = append(
-    KEYS[2], ARGV[1], now - ARGV[6], charge.entry, charge.applied, charge.total, charge.reason, charge.budget
+    KEYS[2], ARGV[1], now - ARGV[6], charge.entry, charge.applied, charge.used, charge.reason, charge.budget
   )
-  local rolled = charge.rolled
-  if rolled then
-    local rolled_end = charge.length and rolled.start + charge.length or charge.start
-    archive(KEYS[3], charge.feature, tonumber(ARGV[7]), rolled.start, rolled_end, rolled.used, charge.limit, rolled.drawn)
-  end
-  local counter = struct.pack(COUNTER, charge.total, charge.start)
-  redis.call('HSET', KEYS[1], 'f:' .. charge.feature, charge.packed .. counter)
+  save_account(KEYS[1], KEYS[3], tonumber(ARGV[7]), charge)
 end
 
-local outcome = { struct.pack('<Bi8', refused, now) }
+local outcome = { pack_outcome(refused, now) }
 for i = 1, count do
   local charge = charges[i]
   if charge.counted and refused == 0 then record(charge) end
-  local packed, id = charge.packed, charge.ledger_id
-  local numbers = struct.pack(
-    '<BBBi8i8i8i8', charge.reason, #packed, #id, charge.used, charge.applied, charge.start, charge.budget
+  outcome[i + 1] = pack_charge(
+    charge.reason, charge.packed, charge.ledger_id, charge.used, charge.applied, charge.start, charge.budget, charge.reserved
   )
-  outcome[i + 1] = numbers .. packed .. id
 end
 outcome = table.concat(outcome)
 if event_id ~= '' then

@@ -6,9 +6,9 @@ local function decide(disabled, archived, flags, budget, total)
   if disabled then return USER_DISABLED end
   if archived then return ARCHIVED end
   if not flags then return NOT_ENTITLED end
-  if not has(flags, ACTIVE) then return INACTIVE end
+  if flags % (2 * ACTIVE) < ACTIVE then return INACTIVE end
   if budget == NONE then return UNLIMITED end
   if total <= budget then return WITHIN_BUDGET end
-  if has(flags, OVERAGE) then return WITH_OVERAGE end
+  if flags % (2 * OVERAGE) >= OVERAGE then return WITH_OVERAGE end
   return BUDGET_EXCEEDED
 end

@@ -8,6 +8,14 @@ local function dedupe_find(a, b, event_id)
   return redis.call('HGET', a, field) or redis.call('HGET', b, field)
 end
 
+-- Returns what a call under a known key is answered, 'R' and the first outcome, or 'X' where the content is another; else nil.
+local function dedupe_answer(a, b, event_id, fingerprint)
+  local known = event_id ~= '' and dedupe_find(a, b, event_id)
+  if not known then return nil end
+  if string.sub(known, 1, 8) ~= fingerprint then return 'X' end
+  return 'R' .. string.sub(known, 9)
+end
+
 local function dedupe_store(a, b, event_id, value, now, ttl)
   local a_closes = tonumber(redis.call('HGET', a, '') or 0)
   local b_closes = tonumber(redis.call('HGET', b, '') or 0)

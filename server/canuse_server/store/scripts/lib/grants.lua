@@ -56,6 +56,15 @@ local function draw(grants, amount, now)
   return drawn
 end
 
+-- Draws up to an amount for a period that is over: so that can't be given back in this one.
+local function draw_for_past(grants, amount, now)
+  local before = {}
+  for i, grant in ipairs(grants) do before[i] = grant.drawn end
+  local drawn = draw(grants, amount, now)
+  for i, grant in ipairs(grants) do grant.drawn = before[i] end
+  return drawn
+end
+
 -- Gives back up to an amount of what was drawn in this period, to the last grant first; returns how much that was.
 local function give_back(grants, amount)
   local given = 0

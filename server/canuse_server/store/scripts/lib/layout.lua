@@ -8,24 +8,16 @@ local MOMENT_BYTES = 6
 local COUNTER = '<I7I6'           -- used, period start; follows the entitlement if anything was counted
 local GRANT = '<i8i8i8i8'         -- effective at, ends at, left (-1 unlimited), drawn in the counter's period
 local GRANT_BYTES = 32
-local PAST_PERIOD = '<i8i8i8i8i8' -- period start, period end, used, budget, of used drawn from grants
-local PAST_PERIOD_BYTES = 40
+-- period start, period end, used, budget, of used drawn from grants, epoch of its leases (0: it had none)
+local PAST_PERIOD = '<i8i8i8i8i8I4'
+local PAST_PERIOD_BYTES = 44
+local RESERVATION = '<I4I6I7'     -- epoch, start of its period, units set aside by the leases of the epoch that are open
+local LEASE = '<BI4I7I6'          -- state, epoch, amount, expires at; the feature id follows
+local LEASE_BYTES = 18
 local NONE = -1
 local MAX_AMOUNT = 9007199254740991 -- 2^53 - 1, up to which numbers here are exact
 
 local DISABLED = 1 -- flag of META
+local OPEN, EXPIRED = 0, 1 -- states of a LEASE
 -- flags of ENTITLEMENT
 local CONSUMABLE, ACTIVE, OVERAGE, GRANTED, NO_LIMIT, ENDS, RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
-
--- Whether a flag, a power of two, is set.
-local function has(flags, flag)
-  return flags % (flag * 2) >= flag
-end
-
--- Splits the field of a feature into the entitlement and the count, '' if nothing was counted.
-local function split_feature(value)
-  local flags, size = string.byte(value), ENTITLEMENT_BYTES
-  if has(flags, ENDS) then size = size + MOMENT_BYTES end
-  if has(flags, RUNS_OUT) then size = size + MOMENT_BYTES end
-  return string.sub(value, 1, size), string.sub(value, size + 1)
-end

@@ -1,0 +1,9 @@
+-- What became of a call, as it is returned and kept under its idempotency key; store/layout.py reads the same bytes.
+local function pack_outcome(refused, now)
+  return struct.pack('<Bi8', refused, now)
+end
+
+local function pack_charge(reason, packed, ledger_id, used, applied, start, budget, reserved)
+  return struct.pack('<BBBi8i8i8i8i8', reason, #packed, #ledger_id, used, applied, start, budget, reserved)
+    .. packed .. ledger_id
+end
