@@ -16,7 +16,18 @@ from canuse_server.store import usage
 from canuse_server.store.clock import LATEST_MS
 from canuse_server.store.keys import CLOCK, bucket_of
 from canuse_server.store.layout import PastPeriod, pack_entitlement
-from canuse_server.store.lua import ADVANCE_CLOCK, ALL, APPLY_USER, DELETE_USER, PUT_CATALOG, RECORD_USAGE, Script
+from canuse_server.store.lua import (
+    ADVANCE_CLOCK,
+    ALL,
+    APPLY_USER,
+    DELETE_USER,
+    PUT_CATALOG,
+    RECORD_USAGE,
+    RESERVE,
+    SETTLE,
+    SWEEP_LEASES,
+    Script,
+)
 from canuse_server.store.usage import (
     EventIdReusedError,
     RecordOutOfRangeError,
@@ -46,6 +57,9 @@ ARITY: Final = {
     RECORD_USAGE: (5, 11),
     APPLY_USER: (5, 12),
     DELETE_USER: (7, 1),
+    RESERVE: (6, 11),
+    SETTLE: (7, 11),
+    SWEEP_LEASES: (3, 3),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
 }

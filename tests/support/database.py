@@ -29,6 +29,7 @@ class Recorded(NamedTuple):
     applied_delta: int
     period_start_ms: int
     budget: int | None
+    reserved: int
     entitlement: Entitlement | None
     ledger_id: str
     now_ms: int
