@@ -6,7 +6,7 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse_server.domain.decision import Counter
+from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT
@@ -23,6 +23,7 @@ NUMBERS: Final = """
 local numbers = {}
 for i = 1, #values - 1 do numbers[i] = string.format('%.0f', values[i]) end
 """
+epochs = st.integers(0, 2**32 - 1)
 hundreds = settings(max_examples=200, deadline=None)
 
 
@@ -83,15 +84,31 @@ def test_grants(shared_database: Database, grants: list[GrantBalance]) -> None:
         assert read_in_lua(shared_database, "GRANT", part) == (numbers, part)
 
 
-@given(moments, moments, amounts, limits, amounts)
+@given(moments, moments, amounts, limits, amounts, epochs)
 @hundreds
 def test_a_past_period(
-    shared_database: Database, start_ms: int, end_ms: int, used: int, budget: int | None, drawn: int
+    shared_database: Database, start_ms: int, end_ms: int, used: int, budget: int | None, drawn: int, epoch: int
 ) -> None:
     numbers = [start_ms, end_ms, used, -1 if budget is None else budget, drawn]
-    value = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers)
-    assert read_in_lua(shared_database, "PAST_PERIOD", value) == (numbers, value)
+    value = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers) + epoch.to_bytes(4, "little")
+    assert read_in_lua(shared_database, "PAST_PERIOD", value) == ([*numbers, epoch], value)
     assert PastPeriod.unpack_all(value) == [PastPeriod(Period(start_ms, end_ms), used, budget, drawn)]
+
+
+@given(epochs, moments, amounts)
+@hundreds
+def test_what_leases_set_aside(shared_database: Database, epoch: int, start_ms: int, units: int) -> None:
+    value = epoch.to_bytes(4, "little") + start_ms.to_bytes(6, "little") + units.to_bytes(7, "little")
+    assert read_in_lua(shared_database, "RESERVATION", value) == ([epoch, start_ms, units], value)
+    assert layout.unpack_reservation(value) == Reservation(epoch, start_ms, units)
+
+
+@given(moments)
+@hundreds
+def test_when_leases_are_due(shared_database: Database, moment_ms: int) -> None:
+    value = moment_ms.to_bytes(6, "little")
+    assert read_in_lua(shared_database, "MOMENT", value) == ([moment_ms], value)
+    assert layout.unpack_moment(value) == moment_ms
 
 
 def test_the_largest_numbers_are_exact(shared_database: Database) -> None:
@@ -101,6 +118,8 @@ def test_the_largest_numbers_are_exact(shared_database: Database) -> None:
         ("ENTITLEMENT", [127, 6, MAX_AMOUNT, latest], (1, 1, 7, 6)),
         ("COUNTER", [MAX_AMOUNT, latest], (7, 6)),
         ("MOMENT", [latest], (6,)),
+        ("RESERVATION", [2**32 - 1, latest, MAX_AMOUNT], (4, 6, 7)),
+        ("LEASE", [255, 2**32 - 1, MAX_AMOUNT, latest], (1, 4, 7, 6)),
     ):
         value = b"".join(number.to_bytes(size, "little") for number, size in zip(numbers, sizes, strict=True))
         assert read_in_lua(shared_database, pattern, value) == (numbers, value)
