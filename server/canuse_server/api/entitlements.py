@@ -17,8 +17,9 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.usage import StaleError, UserMissingError
 from canuse_server.store.users import UserState
 
-DETOURS_AT_MOST: Final = 10
-"""How many detours one call takes. Two are usual at most: an unknown feature, then a stale entitlement."""
+DETOURS_AT_MOST: Final = 40
+"""How many detours one call takes. A few are usual: for features not in memory, of which it names 32 at most, then to
+renew a stale entitlement."""
 
 
 async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
