@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
+from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.usage import UsageServicer
 from canuse_server.api.user_changes import Edit, change_user, create_user
 from canuse_server.api.world import World
@@ -38,7 +39,10 @@ Span = tuple[PackageFeature, float, float | None]
 """What a package gives, from when on, and until when."""
 Use = tuple[float, str, int]
 """When, what and how much is used."""
-Standing = tuple[int, int | None, int, list[tuple[int, int | None, int]]]
+Gift = tuple[float, float | None, int | None]
+"""From when on a grant can be used, until when, and its amount."""
+Past = tuple[int, int | None, int, int, int]
+Standing = tuple[int, int | None, int, list[int], list[Past]]
 
 
 def day(number: float) -> int:
@@ -46,8 +50,11 @@ def day(number: float) -> int:
     return ms(START + timedelta(days=number - 1))
 
 
-async def subscribed(world: World, *spans: Span) -> None:
-    """Have a user, since 1 January, with a subscription for each span; and with one to `messages` without end."""
+async def subscribed(world: World, *spans: Span, gifts: Iterable[Gift] = ()) -> None:
+    """Have a user, since 1 January, with a subscription and a grant of `calls` for each span and gift.
+
+    And with a subscription to `messages` without end.
+    """
     world.store.manual_now_ms = day(1)
     for feature_id in ("calls", "messages"):
         await world.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
@@ -65,15 +72,34 @@ async def subscribed(world: World, *spans: Span) -> None:
         return Edit(tuple(made))
 
     await change_user(world, "124", edit)
+    for number, (start, end, amount) in enumerate(gifts):
+        grant = v1.Grant(id=f"g{number}", user_id="124", feature_id="calls", amount=amount, priority=number)
+        grant.effective_at.FromMilliseconds(day(start))
+        if end is not None:
+            grant.expires_at.FromMilliseconds(day(end))
+        await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), world)
 
 
 async def stands(world: World, at_ms: int, feature_id: str = "calls") -> Standing:
-    """Return at a moment: what was used, of how much, since when; and uses, budgets and ends of past periods."""
+    """Return at a moment: what was used, of how much, since when, and what grants have left; and how it was before.
+
+    That is of each past period what was used, the budget, how much was drawn from grants, its start and its end.
+    """
     world.store.manual_now_ms = at_ms
     shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), world)
     current = shown.current
-    past = [(item.used, _budget(item), item.period_end.ToMilliseconds()) for item in shown.past]
-    return current.used, _budget(current), current.period_start.ToMilliseconds(), past
+    past = [
+        (
+            item.used,
+            _budget(item),
+            item.drawn_from_grants,
+            item.period_start.ToMilliseconds(),
+            item.period_end.ToMilliseconds(),
+        )
+        for item in shown.past
+    ]
+    left = [source.left if source.HasField("left") else -1 for source in shown.sources if source.grant_id]
+    return current.used, _budget(current), current.period_start.ToMilliseconds(), left, past
 
 
 def _budget(counts: v1.Consumption | v1.PastPeriod) -> int | None:
@@ -89,7 +115,7 @@ async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_loo
     database.record(day(10), delta=5)
     for look in looks:
         await stands(world, day(look))
-    assert await stands(world, day(34)) == (5, 20, day(20), [])
+    assert await stands(world, day(34)) == (5, 20, day(20), [], [])
 
 
 @pytest.mark.parametrize("looks", [[], [16], [15, 16, 31.9, 32]])
@@ -102,7 +128,7 @@ async def test_a_new_period_starts_at_zero_whether_somebody_looks_in_between_or_
     database.record(day(12), delta=7)
     for look in looks:
         await stands(world, day(look))
-    assert await stands(world, day(33)) == (0, 10, day(32), [(7, 10, day(32))])
+    assert await stands(world, day(33)) == (0, 10, day(32), [], [(7, 10, 0, day(1), day(32))])
 
 
 @pytest.mark.parametrize("looks", [[], [40], [32, 60, 61, 100]])
@@ -113,7 +139,32 @@ async def test_months_that_pass_unseen_are_over_as_if_they_had_been_seen(
     database.record(day(10), delta=5)
     for look in looks:
         await stands(world, day(look))
-    assert await stands(world, day(125)) == (0, 10, day(121), [(5, 10, day(32))])
+    assert await stands(world, day(125)) == (0, 10, day(121), [], [(5, 10, 0, day(1), day(32))])
+
+
+@pytest.mark.parametrize("looks", [[], [12], [5, 10, 11, 19.9, 20, 21]])
+async def test_what_was_drawn_from_a_grant_is_of_its_time_and_not_of_the_next_one_s(
+    world: World, database: Database, looks: list[float]
+) -> None:
+    """It was kept as of a period that began in 1970 and ended when the next grant began."""
+    await subscribed(world, gifts=[(2, 10, 5), (20, None, 7)])
+    await stands(world, day(5))
+    database.record(day(5), delta=3)
+    for look in looks:
+        await stands(world, day(look))
+    past = [(3, 0, 3, day(2), day(10))]
+    assert await stands(world, day(30)) == (0, 7, day(20), [0, 7], past)
+
+
+@pytest.mark.parametrize("looks", [[], [12]])
+async def test_the_time_of_the_last_grant_ends_with_it(world: World, database: Database, looks: list[float]) -> None:
+    """It was kept as of a period that ended when it began."""
+    await subscribed(world, gifts=[(2, 10, 5), (4, 8, 1)])
+    await stands(world, day(5))
+    database.record(day(5), delta=3)
+    for look in looks:
+        await stands(world, day(look))
+    assert await stands(world, day(30)) == (0, None, 0, [0, 0], [(3, 0, 3, day(2), day(10))])
 
 
 days = st.integers(1, 60) | st.integers(10, 600).map(lambda number: number / 10)
@@ -137,17 +188,30 @@ def spans(draw: st.DrawFn) -> list[Span]:
     return found
 
 
+@st.composite
+def gifts(draw: st.DrawFn) -> list[Gift]:
+    """Up to three grants, often one after the other with a pause between them."""
+    found: list[Gift] = []
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(days)
+        lasts = draw(st.none() | st.integers(1, 30))
+        found.append((start, None if lasts is None else start + lasts, draw(st.none() | st.integers(1, 9))))
+    return found
+
+
 @given(
-    spans(),
+    st.just([]) | spans(),
+    gifts(),
     st.lists(st.tuples(days, st.sampled_from(("calls", "messages")), st.integers(1, 5)), min_size=1, max_size=3),
     st.lists(st.integers(1, 120), max_size=6),
     st.integers(0, 60),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=160, deadline=None)
 async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     shared_store: Store,
     shared_database: Database,
     spans: list[Span],
+    gifts: list[Gift],
     uses: list[Use],
     looks: list[int],
     rest: int,
@@ -157,7 +221,7 @@ async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     for moments in ([], looks):
         shared_database.empty()
         world = World.of(shared_store, "live", RETENTION, "")
-        await subscribed(world, *spans)
+        await subscribed(world, *spans, gifts=gifts)
         outcomes.append(await _told(world, shared_database, uses, moments, end))
     assert outcomes[0] == outcomes[1]
 

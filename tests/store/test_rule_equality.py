@@ -112,6 +112,29 @@ def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
     )
 
 
+@st.composite
+def busy(draw: st.DrawFn) -> State:
+    """A user who has drawn from several grants and is about to draw from others."""
+    entitlement = Entitlement(
+        consumable=True,
+        active=True,
+        limit=draw(st.none() | st.integers(0, 9)),
+        overage_enabled=draw(st.booleans()),
+        reset_period=draw(st.sampled_from((ResetPeriod.NEVER, ResetPeriod.HOUR, ResetPeriod.DAY))),
+        period=Period(NOW, None),
+        valid_until_ms=None,
+    )
+    length = FIXED_LENGTH_MS.get(entitlement.reset_period)
+    entitlement.period = Period(NOW, None if length is None else NOW + length)
+    small = balances(NOW).map(lambda grant: grant._replace(left=None if grant.left is None else grant.left % 10))
+    grants = draw(st.lists(small, min_size=1, max_size=4))
+    used = sum(grant.drawn for grant in grants) + draw(st.integers(0, 12))
+    if draw(st.booleans()):
+        entitlement, grants = granted(entitlement), [GrantBalance(NOW, None, draw(st.integers(0, 9)), 0), *grants]
+    part = Part(archived=False, entitlement=entitlement, counter=(used, NOW), grants=tuple(grants))
+    return State(exists=True, disabled=False, parts={CALLS: part})
+
+
 def deltas(part: Part) -> st.SearchStrategy[int]:
     """Amounts, often such that they just fit or just do not."""
     limit = part.entitlement.limit if part.entitlement else None
@@ -315,9 +338,8 @@ steps = st.lists(
 def test_use_after_use_the_same_is_drawn_and_given_back(
     shared_database: Database, data: st.DataObject, steps: list[tuple[str, int, int]]
 ) -> None:
-    state = data.draw(
-        states().filter(lambda state: state.exists and state.parts[CALLS].entitlement is not None), label="state"
-    )
+    any_user = states().filter(lambda state: state.exists and state.parts[CALLS].entitlement is not None)
+    state = data.draw(busy() | any_user, label="state")
     state.put(shared_database)
     now_ms = NOW
     for mode, delta, pause_ms in steps:

@@ -555,6 +555,54 @@ def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> 
     assert database.past() == [PastPeriod(Period(LATEST_MS - 5, LATEST_MS - 5 + DAY), MAX_AMOUNT, MAX_AMOUNT, 0)]
 
 
+def test_grants_are_kept_in_a_new_order_with_what_is_left_and_drawn_of_each_by_then(database: Database) -> None:
+    """What was read before may be drawn from until it is written: the script takes what is there."""
+    have(database, 10, NOW, grants=(GRANT, GrantBalance(NOW, NOW + 9, None, 2)))
+    database.record(NOW, delta=4)
+    placed = ((2, NOW, NOW + 5, -1), (0, NOW + 1, -1, 9), (1, NOW - DAY, NOW, 100), (0, NOW, NOW + 1, -1))
+    assert apply(database, b"new", grants={"g1": b"{}"}, orders={"calls": placed})
+    assert database.grants() == (
+        GrantBalance(NOW, NOW + 5, None, 2),
+        GrantBalance(NOW + 1, None, 9, 0),
+        GrantBalance(NOW - DAY, NOW, 2, 7),
+        GrantBalance(NOW, NOW + 1, None, 0),
+    )
+
+
+def test_what_was_drawn_is_put_away_with_its_period_and_stays_drawn(database: Database) -> None:
+    have(database, 9, NOW, grants=(GRANT, GrantBalance(NOW, None, None, 1)))
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
+    assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 9, 5, 4)]
+    assert database.grants() == (GRANT._replace(drawn=0), GrantBalance(NOW, None, None, 0))
+
+
+def test_what_was_drawn_goes_on_with_a_count_that_goes_on(database: Database) -> None:
+    have(database, 8, NOW - HOUR_MS, grants=(GRANT,))
+    apply(database, b"new", settlements=(settle(NOW - HOUR_MS, DAY, 5, NOW),))
+    assert (database.counter(), database.grants(), database.past()) == ((8, NOW), (GRANT,), [])
+    database.record(NOW, delta=-2)
+    assert database.grants() == (GRANT._replace(left=8, drawn=1),)
+
+
+def test_a_grant_that_is_revoked_when_its_count_is_over_gives_nothing_back(database: Database) -> None:
+    """The order changes in the step that puts the count away: what was drawn of the old period must not come back."""
+    have(database, 9, NOW, grants=(GRANT,))
+    revoked = ((1, NOW - DAY, NOW + DAY, 9),)
+    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),), orders={"calls": revoked})
+    assert database.grants() == (GrantBalance(NOW - DAY, NOW + DAY, 6, 0),)
+    database.record(NOW + DAY, delta=-5)
+    assert database.grants() == (GrantBalance(NOW - DAY, NOW + DAY, 6, 0),)
+
+
+def test_grants_of_others_and_of_other_features_are_left_alone(database: Database) -> None:
+    have(database, 8, NOW, grants=(GRANT,))
+    for feature_id, user_id in (("messages", "124"), ("calls", "other")):
+        database.put_user(FIVE_A_DAY, user_id, grants=(GRANT,), feature_id=feature_id)
+    database.record(NOW, delta=3)
+    assert database.grants() == (GRANT._replace(left=3, drawn=6),)
+    assert database.grants(feature_id="messages") == database.grants("other") == (GRANT,)
+
+
 # delete_user, put_catalog, advance_clock.
 
 

@@ -8,12 +8,13 @@ import pytest
 
 from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
-from canuse_server.domain.model import MAX_AMOUNT, Profile, ResetPeriod, Subscription, SubscriptionStatus
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import MAX_AMOUNT, Grant, Profile, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
 from canuse_server.domain.settlement import Settlement
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.layout import Meta, PastPeriod
-from canuse_server.store.users import UserChange, Users
+from canuse_server.store.users import PlacedGrant, UserChange, Users
 from support.database import KEYS, Database
 from support.strategies import ms
 
@@ -46,6 +47,37 @@ async def test_a_user_is_read_as_they_were_written(users: Users) -> None:
     assert state.subscriptions == (older, SUBSCRIPTION)
     assert state.counters == {}
     assert await users.describe(["124", "nobody"]) == [(meta, Profile(name="Zoë")), None]
+
+
+async def test_grants_are_read_as_they_were_given_and_drawn_from_in_their_order(
+    users: Users, database: Database
+) -> None:
+    daily = replace(MONTHLY, limit=2, reset_period=ResetPeriod.DAY, period=Period(NOW, NOW + DAY), valid_until_ms=None)
+    later = Grant("later", "calls", 5, NOW, NOW, expires_at_ms=NOW + 9 * DAY, note="by mistake")
+    first = Grant("first", "calls", 3, NOW - DAY, NOW, expires_at_ms=NOW + DAY)
+    other = Grant("other", "sso", None, NOW, NOW, priority=5)
+    for grant, order in ((later, (later,)), (other, (other,)), (first, (first, later))):
+        state = await users.read("124")
+        change = UserChange(
+            "124",
+            b"" if state is None else state.raw_meta,
+            META if state is None else META._replace(revision=state.meta.revision + 1),
+            entitlements={"calls": daily},
+            grants=(grant,),
+            grant_orders={grant.feature_id: [PlacedGrant(int(item is not grant), item) for item in order]},
+        )
+        await users.apply(change)
+    assert await users.grants("124") == [first, later, other]
+    database.record(NOW, delta=6)
+    read = await users.read("124")
+    assert read is not None
+    assert read.grants == {
+        "calls": (GrantBalance(NOW - DAY, NOW + DAY, 0, 3), GrantBalance(NOW, NOW + 9 * DAY, 4, 1)),
+        "sso": (GrantBalance(NOW, None, None, 0),),
+    }
+    assert await users.delete("124")
+    assert await users.grants("124") == []
+    assert database.redis.keys("*:124") == []
 
 
 async def test_two_changes_of_one_reading_never_both_happen(users: Users) -> None:

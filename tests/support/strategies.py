@@ -95,10 +95,10 @@ def users(draw: st.DrawFn) -> tuple[list[Subscription], Packages]:
 def balances(draw: st.DrawFn, now_ms: int) -> GrantBalance:
     """A grant that is open at a moment, or opens or has ended about then; some of it may be drawn."""
     effective_at_ms = now_ms + draw(st.integers(-3, 3) | st.integers(-DAY_MS, DAY_MS))
-    lasts_ms = draw(st.none() | st.integers(-3, 6) | st.integers(1, 2 * DAY_MS))
+    end_ms = draw(st.none() | st.integers(now_ms - 2, now_ms + 6) | st.integers(now_ms, now_ms + 2 * DAY_MS))
     drawn = draw(st.just(0) | st.integers(0, 9))
     left = draw(st.none() | st.just(0) | amounts.map(lambda amount: min(amount, MAX_AMOUNT - drawn)))
-    return GrantBalance(effective_at_ms, None if lasts_ms is None else effective_at_ms + lasts_ms, left, drawn)
+    return GrantBalance(effective_at_ms, end_ms, left, drawn)
 
 
 @st.composite

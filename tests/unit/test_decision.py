@@ -6,12 +6,14 @@ from typing import Final
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from canuse_server.domain.decision import Counter, Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
-from support.strategies import amounts, entitlements, ms
+from support.strategies import amounts, balances, entitlements, granted, ms
 
 NOW: Final = ms(datetime(2026, 3, 5, tzinfo=UTC))
 DAY: Final = 86_400_000
@@ -99,6 +101,64 @@ def test_a_count_ahead_of_the_clock_keeps_its_period_so_that_nothing_resets_twic
     assert decide(tomorrow, 1) == Reason.BUDGET_EXCEEDED
 
 
+def with_grants(*grants: GrantBalance, used: int = 0, **changes: bool | int | None) -> Standing:
+    """Return how a user stands who has five a day and some grants."""
+    entitlement = replace(FIVE_A_DAY, **changes)  # type: ignore[arg-type]
+    return replace(standing(entitlement, used), grants=grants)
+
+
+OPEN: Final = GrantBalance(NOW - DAY, None, 3, 0)
+UNLIMITED_GRANT: Final = OPEN._replace(left=None)
+
+
+def test_what_open_grants_still_give_comes_on_top_of_the_package() -> None:
+    closed = OPEN._replace(effective_at_ms=NOW + 1), OPEN._replace(end_ms=NOW), UNLIMITED_GRANT._replace(end_ms=NOW)
+    both = with_grants(OPEN, *closed, OPEN._replace(left=4), used=2)
+    assert both.budget() == 12
+    assert decide(both, 10) == Reason.WITHIN_BUDGET
+    assert decide(both, 11) == Reason.BUDGET_EXCEEDED
+    assert with_grants(OPEN._replace(effective_at_ms=NOW, end_ms=NOW + 1)).budget() == 8
+
+
+def test_what_was_drawn_in_the_period_stays_in_the_budget_also_of_a_grant_that_has_ended() -> None:
+    drawn = with_grants(OPEN._replace(left=1, drawn=2), OPEN._replace(end_ms=NOW, left=9, drawn=4), used=11)
+    assert drawn.budget() == 5 + 2 + 1 + 4
+    assert decide(drawn, 1) == Reason.WITHIN_BUDGET
+    assert decide(drawn, 2) == Reason.BUDGET_EXCEEDED
+
+
+def test_what_was_drawn_before_the_period_is_neither_in_the_count_nor_in_the_budget() -> None:
+    yesterday = replace(with_grants(OPEN._replace(left=1, drawn=2), used=7), counter=Counter(7, NOW - DAY))
+    assert (yesterday.current(), yesterday.budget()) == ((Period(NOW, NOW + DAY), 0, 0), 6)
+
+
+def test_an_unlimited_grant_lifts_the_limit_while_it_is_open() -> None:
+    assert decide(with_grants(OPEN, UNLIMITED_GRANT), 10**9) == Reason.UNLIMITED
+    # It ended a moment ago. What was drawn from it does not weigh on the package.
+    assert with_grants(UNLIMITED_GRANT._replace(end_ms=NOW, drawn=100), used=105).budget() == 105
+
+
+def test_where_grants_alone_give_access_the_package_gives_nothing_more_but_what_it_gave_does_not_weigh() -> None:
+    alone = with_grants(OPEN, used=4, granted=True)
+    assert (alone.budget(), decide(alone, 3), decide(alone, 4)) == (7, Reason.WITHIN_BUDGET, Reason.BUDGET_EXCEEDED)
+    lifted = with_grants(OPEN, used=4, granted=True, limit=None)
+    assert lifted.budget() == 7
+    # What went past the package's budget does weigh.
+    assert with_grants(OPEN, used=7, granted=True).budget() == 8
+
+
+def test_overage_begins_beyond_the_grants() -> None:
+    overage = with_grants(OPEN, used=6, overage_enabled=True)
+    assert (decide(overage, 2), decide(overage, 3)) == (Reason.WITHIN_BUDGET, Reason.OVERAGE)
+
+
+def test_a_budget_ends_at_the_largest_amount() -> None:
+    assert with_grants(OPEN._replace(left=MAX_AMOUNT), OPEN._replace(left=MAX_AMOUNT)).budget() == MAX_AMOUNT
+    with pytest.raises(TotalOutOfRangeError):
+        decide(with_grants(UNLIMITED_GRANT, used=1), MAX_AMOUNT)
+    assert decide(with_grants(OPEN._replace(left=MAX_AMOUNT), used=1), MAX_AMOUNT) == Reason.BUDGET_EXCEEDED
+
+
 def test_reasons_below_ten_are_a_yes_and_the_others_a_no() -> None:
     assert {reason for reason in Reason if reason.access} == {
         Reason.INCLUDED,
@@ -109,13 +169,15 @@ def test_reasons_below_ten_are_a_yes_and_the_others_a_no() -> None:
     assert all(reason.access == (reason < 10) for reason in Reason)
 
 
-@given(entitlements(NOW), amounts, amounts, amounts.filter(bool))
+@given(entitlements(NOW), amounts, amounts, amounts.filter(bool), st.lists(balances(NOW), max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_whoever_may_use_an_amount_may_use_a_smaller_one_and_may_have_used_less(
-    entitlement: Entitlement, used: int, less: int, delta: int
+    entitlement: Entitlement, used: int, less: int, delta: int, grants: list[GrantBalance]
 ) -> None:
     counter = Counter(used, entitlement.period_at(NOW).start_ms)
-    found = Standing(disabled=False, archived=False, entitlement=entitlement, counter=counter, now_ms=NOW)
+    if any(grant.is_open(NOW) for grant in grants) and delta % 2:
+        entitlement = granted(entitlement)
+    found = replace(standing(entitlement), counter=counter, grants=tuple(grants))
     try:
         access = decide(found, delta).access
     except TotalOutOfRangeError:

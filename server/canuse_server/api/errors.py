@@ -49,6 +49,7 @@ class ErrorReason(Enum):
     PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
     FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave the feature out of new packages.")
     SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
+    TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Give fewer, larger grants of one feature.")
     NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
     STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
     OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat it with the same event id, or look before repeating.")

@@ -5,12 +5,12 @@ from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api import pages
-from canuse_server.api.convert import grant_message
+from canuse_server.api.convert import grant_message, timestamp
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
 from canuse_server.api.user_changes import Edit, change_user
 from canuse_server.api.validation import Violations, page_size, require_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import Feature, FeatureType, Grant
+from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.store.users import PlacedGrant, UserState
 
 PRIORITY_MAX: Final = 1_000_000
@@ -29,7 +29,9 @@ class GrantMethods:
         feature = await world.cache.find_feature(wanted.feature_id)
         if feature is None:
             raise feature_not_found(wanted.feature_id)
-        _check_feature(feature, draft)
+        if feature.type == FeatureType.BINARY and draft.amount is not None:
+            text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+            raise invalid([("grant.amount", f"{text}; {draft.amount} was sent")])
         made: list[Grant] = []
 
         async def edit(state: UserState) -> Edit:
@@ -37,12 +39,23 @@ class GrantMethods:
             grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
             known = await world.users.grants(wanted.user_id)
             if existing := next((other for other in known if other.id == grant.id), None):
-                made[:] = [_same_or_refuse(existing, grant, given_start=wanted.HasField("effective_at"))]
+                _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
+                made[:] = [existing]
                 return Edit()
+            if feature.archived:
+                text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
+                raise ApiError(ErrorReason.FEATURE_ARCHIVED, text, ids)
             if grant.expires_at_ms is not None and grant.expires_at_ms <= start_ms:
-                raise invalid([("grant.expires_at", "must be after effective_at, which is now unless it is given")])
+                start, end = timestamp(start_ms), timestamp(grant.expires_at_ms)
+                text = f"must be after effective_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
+                raise invalid([("grant.expires_at", text)])
+            order = _order(known, grant)
+            if len(order) > GRANTS_AT_MOST:
+                text = f"user {wanted.user_id!r} has {GRANTS_AT_MOST} grants of feature {feature.id!r} already"
+                ids = {"user_id": wanted.user_id, "feature_id": feature.id}
+                raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
             made[:] = [grant]
-            return Edit(grant=grant, grant_order=_order(known, grant))
+            return Edit(grant=grant, grant_order=order)
 
         await change_user(world, wanted.user_id, edit)
         return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
@@ -109,27 +122,17 @@ def _check(violations: Violations, wanted: pb.Grant) -> Grant:
     )
 
 
-def _check_feature(feature: Feature, grant: Grant) -> None:
-    if feature.archived:
-        text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
-        raise ApiError(ErrorReason.FEATURE_ARCHIVED, text, ids)
-    if feature.type == FeatureType.BINARY and grant.amount is not None:
-        text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
-        raise invalid([("grant.amount", text)])
-
-
-def _same_or_refuse(existing: Grant, grant: Grant, *, given_start: bool) -> Grant:
-    start_ms = grant.effective_at_ms if given_start else existing.effective_at_ms
-    changed = replace(
+def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: bool) -> None:
+    """Raise GRANT_EXISTS where a grant that is asked for is not the one that there is."""
+    same = replace(
         grant,
-        effective_at_ms=start_ms,
+        effective_at_ms=grant.effective_at_ms if given_start else existing.effective_at_ms,
         created_at_ms=existing.created_at_ms,
         revoked_at_ms=existing.revoked_at_ms,
     )
-    if changed != existing:
-        text, ids = f"there is a grant {grant.id!r} already, with other content", {"grant_id": grant.id}
-        raise ApiError(ErrorReason.GRANT_EXISTS, text, ids)
-    return existing
+    if same != existing:
+        text, ids = f"user {user_id!r} has a grant {grant.id!r} already, with other content", {"grant_id": grant.id}
+        raise ApiError(ErrorReason.GRANT_EXISTS, text, {"user_id": user_id, **ids})
 
 
 def _order(known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
@@ -137,6 +140,4 @@ def _order(known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
     before = [grant for grant in known if grant.feature_id == changed.feature_id]
     places = {grant.id: place for place, grant in enumerate(before, start=1)}
     after = sorted([*(grant for grant in before if grant.id != changed.id), changed], key=Grant.order)
-    if len(after) > GRANTS_AT_MOST:
-        raise invalid([("grant", f"a user may have at most {GRANTS_AT_MOST} grants of one feature")])
     return tuple(PlacedGrant(places.get(grant.id, 0), grant) for grant in after)

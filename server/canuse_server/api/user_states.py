@@ -9,8 +9,9 @@ from canuse_server.domain.model import Grant
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.users import UserState
 
-DETOURS_AT_MOST: Final = 10
-"""How many detours one call takes. Three are usual at most: an unknown feature, due leases, a stale entitlement."""
+DETOURS_AT_MOST: Final = 40
+"""How many detours one call takes. A few are usual: for features not in memory, of which it names 32 at most, then for
+due leases and to renew a stale entitlement."""
 
 
 async def read_current(world: World, user_id: str) -> UserState:
