@@ -11,6 +11,7 @@ from canuse_server.api.user_changes import Edit, change_user
 from canuse_server.api.validation import Violations, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, Grant
+from canuse_server.store.errors import ConflictError
 from canuse_server.store.users import PlacedGrant, UserState
 
 PRIORITY_MAX: Final = 1_000_000
@@ -42,7 +43,7 @@ class GrantMethods:
             if grant.expires_at_ms is not None and grant.expires_at_ms <= start_ms:
                 raise invalid([("grant.expires_at", "must be after effective_at, which is now unless it is given")])
             made[:] = [grant]
-            return Edit(grant=grant, grant_order=_order(known, grant))
+            return Edit(grant=grant, grant_order=_order(state, known, grant))
 
         await change_user(world, wanted.user_id, edit)
         return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
@@ -78,7 +79,7 @@ class GrantMethods:
                 made[:] = [grant]
                 return Edit()
             made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
-            return Edit(grant=made[0], grant_order=_order(known, made[0]))
+            return Edit(grant=made[0], grant_order=_order(state, known, made[0]))
 
         await change_user(world, request.user_id, edit)
         return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
@@ -132,9 +133,15 @@ def _same_or_refuse(existing: Grant, grant: Grant, *, given_start: bool) -> Gran
     return existing
 
 
-def _order(known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
-    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds."""
+def _order(state: UserState, known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
+    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds.
+
+    Raises:
+        ConflictError: another server has changed them since the user was read.
+    """
     before = [grant for grant in known if grant.feature_id == changed.feature_id]
+    if len(before) != len(state.grants.get(changed.feature_id, ())):
+        raise ConflictError
     places = {grant.id: place for place, grant in enumerate(before, start=1)}
     after = sorted([*(grant for grant in before if grant.id != changed.id), changed], key=Grant.order)
     if len(after) > GRANTS_AT_MOST:

@@ -34,6 +34,8 @@ def granted_since_ms(grants: Iterable[GrantBalance], now_ms: int) -> int:
     """
     since_ms, until_ms = -1, -1.0
     for grant in sorted(grants, key=lambda grant: grant.effective_at_ms):
+        if grant.has_ended(grant.effective_at_ms):
+            continue  # It was revoked before it opened.
         if grant.effective_at_ms > until_ms:
             if until_ms > now_ms:
                 break
