@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint protos docs lock bench clean
+.PHONY: help run test soak mutants lint protos docs lock bench clean
 
 help: ## Show this.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -25,6 +25,15 @@ run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalog
 
 test: $(VENV)/.dev ## Run all tests.
 	$(BIN)/python -m pytest $(ARGS)
+
+SOAK_SECONDS ?= 600
+SOAK_SEED ?=
+
+soak: $(VENV)/.dev ## Do random things to a server for SOAK_SECONDS (600); SOAK_SEED does the same ones again.
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -q -s -m soak $(ARGS)
+
+mutants: $(VENV)/.dev ## Break canuse in many ways, one by one, and see that the tests notice.
+	$(BIN)/python tools/mutants.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generated code.
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ import pytest
 
 from canuse import Client
 from support.processes import Canuse, RedisServer
+from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import GRPCURL, REDIS_SERVER
 from support.world import Clock
 
@@ -23,13 +24,19 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a program that is not there."""
-    marks = {"redis": REDIS_SERVER, "grpcurl": GRPCURL}
+    """Leave out what needs a program that is not there, and what only a soak has time for."""
+    marks = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "soak": SOAK_SECONDS or None}
     absent = [mark for mark, path in marks.items() if path is None]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture
+def soak_seconds(request: pytest.FixtureRequest) -> float:
+    """How long one test of a soak may take: its part of the time for all."""
+    return SOAK_SECONDS / sum(1 for item in request.session.items if item.get_closest_marker("soak"))
 
 
 @pytest.fixture(scope="session")

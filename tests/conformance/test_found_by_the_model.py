@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from canuse import Client, v1
 from support.wire import Stubs, moment
-from support.world import Clock, consumable, subscriber, unique
+from support.world import Clock, consumable, package, subscriber, unique
 
 
 def test_use_features_of_one_feature_says_no(client: Client, stubs: Stubs) -> None:
@@ -34,3 +34,30 @@ def test_a_count_that_only_a_grant_gave_is_over_when_the_grant_ends(
     (past,) = usage.past
     assert (past.period_start, past.period_end) == (moment(start), moment(start + timedelta(hours=1)))
     assert (past.used, past.drawn_from_grants) == (2, 2)
+
+
+def test_a_grant_revoked_before_it_opened_does_not_hide_the_next(
+    clocked: Client, clocked_stubs: Stubs, clock: Clock
+) -> None:
+    """What was used before the next one opened was once put away when the revoked one would have opened."""
+    user_id, feature_id, now = unique("user"), consumable(clocked), clock.now()
+    clocked.create_user(user_id)
+    opens = {"revoked": now + timedelta(hours=1), "next": now + timedelta(hours=2)}
+    for grant_id, effective_at in opens.items():
+        grant = v1.Grant(id=grant_id, user_id=user_id, feature_id=feature_id, effective_at=moment(effective_at))
+        clocked_stubs.subscriptions.CreateGrant(v1.CreateGrantRequest(grant=grant))
+    clocked_stubs.subscriptions.RevokeGrant(v1.RevokeGrantRequest(user_id=user_id, grant_id="revoked"))
+    recorded = clocked.create_usage_event(user_id, feature_id)
+    assert (recorded.reason, recorded.consumption.used) == (v1.REASON_SUBSCRIPTION_INACTIVE, 1)
+    assert recorded.consumption.resets_at == moment(opens["next"])
+
+
+def test_a_base_package_that_ends_before_it_starts_is_no_second_one(clocked: Client, clock: Clock) -> None:
+    """It once was: a plan that was called off could not be followed by another."""
+    user_id, now = unique("user"), clock.now()
+    clocked.create_user(user_id)
+    plans = [package(clocked, [v1.PackageFeature(feature_id=consumable(clocked))]) for _ in range(2)]
+    (later,) = clocked.subscribe(user_id, plans[:1], started_at=now + timedelta(days=10))
+    clocked.update_subscription(later.id, cancel_at=now + timedelta(days=5))
+    clocked.subscribe(user_id, plans[1:])
+    assert {held.package_id for held in clocked.list_subscriptions(user_id)} == set(plans)

@@ -15,7 +15,7 @@ EVENT_IDS: Final = 4
 
 users = st.sampled_from([0, 0, 0, 1])
 features = st.sampled_from([0, 0, 1, 2])
-any_features = st.sampled_from([0, 1, 2, 3])
+any_features = st.sampled_from([0, 0, 1, 1, 2, 2, 3])
 numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
@@ -61,14 +61,14 @@ class Amount(NamedTuple):
 amounts = st.builds(Amount, st.just("none"), st.integers(1, 4)) | st.builds(
     Amount, st.sampled_from(["left", "left", "used", "budget"]), st.integers(-1, 1)
 )
-any_amounts = st.one_of(amounts, amounts, amounts, st.builds(Amount, st.just("most"), st.integers(-1, 0)))
+any_amounts = st.one_of(*[amounts] * 7, st.builds(Amount, st.just("most"), st.integers(-1, 0)))
 entries = st.builds(Entry, st.just(""), limits, resets, st.sampled_from([False, False, True]))
 
 
 @st.composite
 def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
     """What a package gives: entries whose features are numbers."""
-    listed = draw(st.lists(any_features, unique=True, min_size=2, max_size=4))
+    listed = draw(st.lists(st.sampled_from(range(CONSUMABLES + 1)), unique=True, min_size=3, max_size=4))
     binary = Entry("", None, v1.RESET_PERIOD_NEVER, overage=False)
     return tuple(
         (draw(entries) if number < CONSUMABLES else binary)._replace(feature=str(number)) for number in sorted(listed)
@@ -85,7 +85,7 @@ none = st.none()
 chances = st.booleans()
 priorities = st.integers(0, 1)
 offsets = st.sampled_from([-1, 0, 0, 1])
-shaken = st.sampled_from(["feature", "package", "user"])
+shaken = st.sampled_from(["feature", "package", "user", "disable", "disable", "enable", "enable"])
 some_statuses = st.none() | st.none() | statuses
 trials = st.none() | st.none() | distances
 package_numbers = st.lists(st.integers(0, 2), unique=True, min_size=1, max_size=2)
@@ -93,6 +93,10 @@ grant_amounts = st.sampled_from([None, 1, 2, 5, 5, MAX])
 charges = st.lists(st.tuples(any_features, amounts), unique_by=lambda charge: charge[0], min_size=1, max_size=3).map(
     tuple
 )
-changes = st.fixed_dictionaries(
-    {}, optional={"status": statuses, "trial_end": st.none() | distances, "cancel_at": st.none() | distances}
-).filter(bool)
+dates = st.none() | distances | distances
+changes = st.one_of(
+    st.fixed_dictionaries({"status": statuses}),
+    st.fixed_dictionaries({"status": statuses}, optional={"trial_end": dates, "cancel_at": dates}),
+    st.fixed_dictionaries({"trial_end": dates}, optional={"cancel_at": dates}),
+    st.fixed_dictionaries({"cancel_at": dates}),
+)

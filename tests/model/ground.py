@@ -25,6 +25,7 @@ class Ground(RuleBasedStateMachine):
     real: ClassVar[Real]
     unspoilt: ClassVar[list[str]] = []
     """Features that are not archived, for the examples to come."""
+    compared: ClassVar[int] = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -75,6 +76,7 @@ class Ground(RuleBasedStateMachine):
     def agree(self, answer: Any, name: str, *arguments: Any) -> None:
         """Make the model agree with an answer of the server."""
         expected = outcome(getattr(self.model, name), *arguments)
+        type(self).compared += 1
         note(f"{name}{arguments} at {self.model.now}\n    -> {answer}")
         self.differs = self.differs or answer != expected
         assert answer == expected, f"{name}{arguments}: the server says\n  {answer}\nthe model says\n  {expected}"

@@ -172,10 +172,13 @@ class Machine(Ground):
         wanted = Wanted(f"g{number}", self.features[feature], amount, start, end, priority, "")
         self.both("create_grant", self.users[who], wanted)
 
-    @rule(who=choices.users, number=choices.numbers)
-    def take_away(self, who: int, number: int) -> None:
-        """Revoke a grant."""
-        self.both("revoke_grant", self.users[who], f"g{number}")
+    @precondition(lambda self: any(person.grants() for person in self.model.people.values()))
+    @rule(number=choices.numbers, wrong=choices.rarely)
+    def take_away(self, number: int, wrong: bool) -> None:
+        """Revoke a grant; sometimes one that there is not."""
+        ids = [(person.id, grant.id) for person in self.model.people.values() for grant in person.grants()]
+        user, grant_id = ids[number % len(ids)]
+        self.both("revoke_grant", user, f"{grant_id}?" if wrong else grant_id)
 
     # The world
 
@@ -210,14 +213,9 @@ class Machine(Ground):
         """Look at what a user may use."""
         self.both("list_entitlements", self.users[who])
 
-    @rule(who=choices.users, disabled=choices.rarely)
-    def disable(self, who: int, disabled: bool) -> None:
-        """Disable a user, or more often enable them."""
-        self.both("disable_user", self.users[who], disabled)
-
     @rule(really=choices.rarely, what=choices.shaken, number=choices.numbers)
     def shake(self, really: bool, what: str, number: int) -> None:
-        """Archive a feature or a package for good, or erase a user and start anew."""
+        """Disable a user or enable them, archive a feature or a package for good, or erase a user and start anew."""
         if not really:
             return
         if what == "feature":
@@ -225,7 +223,9 @@ class Machine(Ground):
             type(self).unspoilt = []
         elif what == "package":
             self.both("archive_package", self.packages[number % len(self.packages)])
-        else:
+        elif what == "user":
             user = self.users[number % 2]
             self.both("delete_user", user)
             self.both("create_user", user)
+        else:
+            self.both("disable_user", self.users[number % 2], what == "disable")

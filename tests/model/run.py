@@ -1,5 +1,9 @@
 """Runs the state machine."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 from hypothesis import HealthCheck, Phase, seed, settings
@@ -7,16 +11,32 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from model.machine import Machine
 from model.real import Real
+from support.load import running
+from support.processes import Canuse
 
 STEPS: Final = 50
+# Nothing leaves the ledger within an example.
+SETTINGS: Final = {"CANUSE_LEDGER_MAX_AGE_SECONDS": str(3650 * 86_400)}
+# Whether a failing example is made short before it is shown. Where it only matters that there is one, that is a waste.
+SHRINK: Final = os.environ.get("MODEL_SHRINK") != "0"
 
 
-def run(address: str, number: int, examples: int, *, shrink: bool = True) -> None:
-    """Run so many examples, which ones a number says; raise what the first one that fails comes to, made short."""
-    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-    real = Real(address)
+@contextmanager
+def serving(folder: Path, transport: str) -> Iterator[Canuse]:
+    """Run a server for the state machine, which moves its clock on by thousands of years."""
+    folder.mkdir(exist_ok=True)
+    with running(Canuse(folder, "--transport", transport, "--clock", "manual", env=SETTINGS)) as canuse:
+        yield canuse
+
+
+def run(canuse: Canuse, number: int, examples: int) -> int:
+    """Run so many examples; a number says which ones. Return how many answers were compared.
+
+    Raises what the first example that fails comes to, made as short as possible.
+    """
+    real = Real(canuse.address)
     try:
-        kind = type("Machine", (Machine,), {"real": real, "unspoilt": []})
+        kind = type("Machine", (Machine,), {"real": real, "unspoilt": [], "compared": 0})
         run_state_machine_as_test(
             seed(number)(kind),
             settings=settings(
@@ -24,10 +44,12 @@ def run(address: str, number: int, examples: int, *, shrink: bool = True) -> Non
                 stateful_step_count=STEPS,
                 deadline=None,
                 database=None,
-                phases=phases,
+                phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
                 report_multiple_bugs=False,
                 suppress_health_check=list(HealthCheck),
             ),
         )
+        compared: int = kind.compared  # type: ignore[attr-defined]
+        return compared
     finally:
         real.close()

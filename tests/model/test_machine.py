@@ -1,16 +1,18 @@
-"""Whatever is done, in whatever order: the server answers as the model does."""
+"""Whatever is done, in whatever order: a server answers as the model does."""
 
+from pathlib import Path
 from typing import Final
 
 import pytest
 
-from model.run import run
+from model.run import run, serving
 
 SEED: Final = 4
-"""Which examples are made: the same ones each time, so that a change is what makes the difference."""
-EXAMPLES: Final = [("native", 250), ("grpcio", 25)]
+"""Which examples there are: the same ones each time, so that only a change of canuse makes a difference."""
+EXAMPLES: Final = {"native": 250, "grpcio": 25}
 
 
-@pytest.mark.parametrize(("address", "examples"), EXAMPLES, indirect=["address"], ids=["native", "grpcio"])
-def test_a_server_answers_as_the_model_does(address: str, examples: int) -> None:
-    run(address, SEED, examples)
+@pytest.mark.parametrize("transport", EXAMPLES)
+def test_a_server_answers_as_the_model_does(transport: str, tmp_path: Path) -> None:
+    with serving(tmp_path, transport) as canuse:
+        assert run(canuse, SEED, EXAMPLES[transport]) > 0

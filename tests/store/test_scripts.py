@@ -62,9 +62,6 @@ ARITY: Final = {
     SWEEP_LEASES: (3, 3),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
-    RESERVE: (6, 11),
-    SETTLE: (7, 11),
-    SWEEP_LEASES: (3, 3),
 }
 """Numbers of keys and arguments that each script takes, or takes at least."""
 NOTHING: Final[Mapping[str, Any]] = {}

@@ -11,6 +11,7 @@ from canuse_server.api.user_changes import Edit, change_user
 from canuse_server.api.validation import Violations, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType, Grant
+from canuse_server.store.errors import ConflictError
 from canuse_server.store.users import PlacedGrant, UserState
 
 PRIORITY_MAX: Final = 1_000_000
@@ -49,7 +50,7 @@ class GrantMethods:
                 start, end = timestamp(start_ms), timestamp(grant.expires_at_ms)
                 text = f"must be after effective_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
                 raise invalid([("grant.expires_at", text)])
-            order = _order(known, grant)
+            order = _order(state, known, grant)
             if len(order) > GRANTS_AT_MOST:
                 text = f"user {wanted.user_id!r} has {GRANTS_AT_MOST} grants of feature {feature.id!r} already"
                 ids = {"user_id": wanted.user_id, "feature_id": feature.id}
@@ -91,7 +92,7 @@ class GrantMethods:
                 made[:] = [grant]
                 return Edit()
             made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
-            return Edit(grant=made[0], grant_order=_order(known, made[0]))
+            return Edit(grant=made[0], grant_order=_order(state, known, made[0]))
 
         await change_user(world, request.user_id, edit)
         return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
@@ -135,9 +136,15 @@ def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: b
         raise ApiError(ErrorReason.GRANT_EXISTS, text, {"user_id": user_id, **ids})
 
 
-def _order(known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
-    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds."""
+def _order(state: UserState, known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
+    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds.
+
+    Raises:
+        ConflictError: another server has changed them since the user was read.
+    """
     before = [grant for grant in known if grant.feature_id == changed.feature_id]
+    if len(before) != len(state.grants.get(changed.feature_id, ())):
+        raise ConflictError
     places = {grant.id: place for place, grant in enumerate(before, start=1)}
     after = sorted([*(grant for grant in before if grant.id != changed.id), changed], key=Grant.order)
     return tuple(PlacedGrant(places.get(grant.id, 0), grant) for grant in after)

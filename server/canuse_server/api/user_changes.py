@@ -60,9 +60,8 @@ async def _change_user(world: World, user_id: str, edit: Callable[[UserState], A
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
-        changed = await edit(state)
         try:
-            await world.users.apply(await _user_change(world, state, changed))
+            await world.users.apply(await _user_change(world, state, await edit(state)))
         except ConflictError:
             await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
             continue

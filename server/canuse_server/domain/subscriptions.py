@@ -48,7 +48,8 @@ def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now
         if packages[subscription.package_id, subscription.package_version].type == PackageType.BASE
         and status_at(subscription, now_ms) not in ENDED
     )
-    return any(end > start for (_, end), (start, _) in pairwise(spans))
+    # One that ends before it starts never holds.
+    return any(end > start for (_, end), (start, _) in pairwise(span for span in spans if span[0] < span[1]))
 
 
 def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> int | None:

@@ -1,0 +1,34 @@
+"""Every state that calls made at the same time may lead to: one for each order in which they may have been made."""
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+
+from model.model import Model
+from model.words import outcome
+
+Step = Callable[[Model], object]
+
+
+def orders(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
+    """Return what a model comes to in each order; the steps of one thread keep theirs. Equal ones are there once."""
+    layer: dict[tuple[int, ...], list[Model]] = {(0,) * len(threads): [model]}
+    for _ in range(sum(map(len, threads))):
+        following: dict[tuple[int, ...], list[Model]] = {}
+        for progress, models in layer.items():
+            for number, thread in enumerate(threads):
+                done = progress[number]
+                if done == len(thread):
+                    continue
+                place = (*progress[:number], done + 1, *progress[number + 1 :])
+                found = following.setdefault(place, [])
+                for after in (_after(before, thread[done]) for before in models):
+                    if all(after.people != other.people for other in found):
+                        found.append(after)
+        layer = following
+    return next(iter(layer.values()))
+
+
+def _after(model: Model, step: Step) -> Model:
+    copy = deepcopy(model)
+    outcome(step, copy)
+    return copy

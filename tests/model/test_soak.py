@@ -1,0 +1,21 @@
+"""The state machine, for as long as there is time."""
+
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from model.run import run, serving
+from support.soak import soak
+
+EXAMPLES: Final = 50
+"""How many examples a round has: a server of its own serves each round, so that its clock does not run out."""
+
+
+@pytest.mark.soak
+def test_a_server_goes_on_answering_as_the_model_does(soak_seconds: float, tmp_path: Path) -> None:
+    def play(seed: int) -> int:
+        with serving(tmp_path / str(seed), "native") as canuse:
+            return run(canuse, seed, EXAMPLES)
+
+    soak(soak_seconds, play)
