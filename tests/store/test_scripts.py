@@ -65,7 +65,8 @@ def wrong_counts(script: Script) -> list[tuple[int, int]]:
     key_count, argument_count = ARITY[script]
     wrong = [(key_count, argument_count - 1), (1 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
-        wrong.append((key_count + 1, argument_count))
+        # A use of a chain has one key more.
+        wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
     if script is not APPLY_USER:
         wrong.append((key_count, argument_count + 1))
     return wrong
