@@ -15,9 +15,9 @@
 --       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
 --       'B' one before it in its chain has to be repeated first
 --       'O' a total would pass 2^53 - 1
--- All but 'K' have written nothing, but that 'U' and 'S' break the chain. An outcome is: the number of the charge that was refused (0: none), now; then for each charge
--- reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget (-1 unlimited), the
--- entitlement, the ledger id.
+-- All but 'K' have written nothing, except that 'U' and 'S' break the chain. An outcome is: the number of the charge that was
+-- refused (0: none), now; then for each charge reason, length of the entitlement, length of the ledger id, used, applied delta,
+-- period start, budget (-1 unlimited), the entitlement, the ledger id.
 -- include: layout
 -- include: clock
 -- include: period
