@@ -1,114 +1,19 @@
 """The commands that ask a running server, each run as a program of its own."""
 
-import json
-import os
 import socket
-import subprocess
-import sys
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
-from canuse import Client, v1
+from canuse import Client
+from support.command_line import CommandLine, Subscriber
 
 # The commands are the same whatever serves: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
-START = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
 
-
-class Server(Protocol):
-    """A running server."""
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a command did."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    def json(self) -> Any:
-        """Return what it printed as JSON."""
-        return json.loads(self.stdout)
-
-    def rows(self) -> list[list[str]]:
-        """Return the rows of the table it printed, without the heading, as words."""
-        lines = self.stdout.splitlines()
-        rule = next(number for number, line in enumerate(lines) if line.strip() and set(line.strip()) <= {"─", " "})
-        return [line.split() for line in lines[rule + 1 :] if line.strip()]
-
-
-@dataclass(frozen=True)
-class CommandLine:
-    """Runs `canuse` with the address of a server in the environment."""
-
-    address: str
-
-    def __call__(self, *arguments: str, **environment: str) -> Outcome:
-        """Run one command to its end."""
-        settings = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "canuse_server", *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-            env=settings | {"CANUSE_SERVER": self.address, "PYTHONIOENCODING": "utf-8"} | environment,
-        )
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-
-@pytest.fixture
-def run(server: Server) -> CommandLine:
-    """Return what runs commands against the server."""
-    return CommandLine(server.address)
-
-
-@dataclass(frozen=True)
-class World:
-    """A user on a package with a counted feature, an unlimited one and one that is on."""
-
-    user: str
-    package: str
-    counted: str
-    unlimited: str
-    binary: str
-    started_at: str
-
-
-@pytest.fixture
-def world(client: Client) -> World:
-    """Set up a user with a limit of 3 units that never resets."""
-    mark = uuid4().hex
-    counted, unlimited, binary = f"counted-{mark}", f"unlimited-{mark}", f"binary-{mark}"
-    client.create_feature(counted, type=v1.FEATURE_TYPE_CONSUMABLE, name="Counted things", unit_label="thing")
-    client.create_feature(unlimited, type=v1.FEATURE_TYPE_CONSUMABLE)
-    client.create_feature(binary, type=v1.FEATURE_TYPE_BINARY)
-    package = f"package-{mark}"
-    features = [
-        v1.PackageFeature(feature_id=counted, limit=3),
-        v1.PackageFeature(feature_id=unlimited, reset_period=v1.RESET_PERIOD_MONTH),
-        v1.PackageFeature(feature_id=binary),
-    ]
-    client.create_package(package, features, name="A package", metadata={"tier": "2"})
-    client.publish_package(package)
-    user = client.create_user(f"user-{mark}", name="Ada Lovelace", email="ada@example.org").id
-    [subscription] = client.subscribe(user, [package], started_at=START)
-    return World(user, package, counted, unlimited, binary, subscription.started_at.ToJsonString())
-
-
-def test_can_use_says_yes_with_status_0_and_no_with_status_1(run: CommandLine, world: World) -> None:
+def test_can_use_says_yes_with_status_0_and_no_with_status_1(run: CommandLine, world: Subscriber) -> None:
     yes = run("can-use", world.user, world.counted, "--delta", "3")
     assert (yes.status, yes.stderr) == (0, "")
     assert yes.stdout == "yes: WITHIN_BUDGET, 0 of 3 used, 3 remaining, never resets\n"
@@ -117,14 +22,14 @@ def test_can_use_says_yes_with_status_0_and_no_with_status_1(run: CommandLine, w
     assert no.stdout == "no: BUDGET_EXCEEDED, 0 of 3 used, 3 remaining, never resets\n"
 
 
-def test_can_use_of_what_is_not_counted(run: CommandLine, world: World) -> None:
+def test_can_use_of_what_is_not_counted(run: CommandLine, world: Subscriber) -> None:
     assert run("can-use", world.user, world.binary).stdout == "yes: INCLUDED\n"
     assert run("can-use", world.user, world.unlimited).stdout.startswith(
         "yes: UNLIMITED, 0 used, unlimited, resets at "
     )
 
 
-def test_can_use_as_json_has_numbers_and_the_same_status(run: CommandLine, world: World) -> None:
+def test_can_use_as_json_has_numbers_and_the_same_status(run: CommandLine, world: Subscriber) -> None:
     yes = run("can-use", world.user, world.counted, "--json")
     assert yes.status == 0
     assert yes.json()["access"] is True
@@ -135,7 +40,7 @@ def test_can_use_as_json_has_numbers_and_the_same_status(run: CommandLine, world
     assert (no.status, no.json()["access"]) == (1, False)
 
 
-def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, world: World) -> None:
+def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, world: Subscriber) -> None:
     missing = f"missing-{uuid4().hex}"
     for arguments in (
         ("can-use", missing, world.counted),
@@ -154,7 +59,7 @@ def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, 
         assert line.endswith("_NOT_FOUND)"), line
 
 
-def test_bad_input_is_an_error_that_names_the_field(run: CommandLine, world: World) -> None:
+def test_bad_input_is_an_error_that_names_the_field(run: CommandLine, world: Subscriber) -> None:
     for delta in ("0", str(2**53), str(2**80)):
         failed = run("can-use", world.user, world.counted, "--delta", delta)
         assert (failed.status, failed.stdout, len(failed.stderr.splitlines())) == (2, "", 1)
@@ -180,7 +85,7 @@ def test_an_api_key_that_cannot_be_sent_is_refused_without_showing_it(run: Comma
     assert "ck live 123" not in failed.stderr
 
 
-def test_record_adds_takes_back_and_sets(run: CommandLine, world: World) -> None:
+def test_record_adds_takes_back_and_sets(run: CommandLine, world: Subscriber) -> None:
     added = run("record", world.user, world.counted)
     assert added.status == 0
     assert added.stdout.startswith("recorded +1: WITHIN_BUDGET, 1 of 3 used, 2 remaining, never resets\n")
@@ -196,7 +101,7 @@ def test_record_adds_takes_back_and_sets(run: CommandLine, world: World) -> None
     assert "delta" in without.stderr
 
 
-def test_record_with_an_event_id_counts_once(run: CommandLine, world: World) -> None:
+def test_record_with_an_event_id_counts_once(run: CommandLine, world: Subscriber) -> None:
     arguments = ("record", world.user, world.counted, "--event-id", "evt-1")
     assert "event id evt-1" in run(*arguments).stdout
     again = run(*arguments)
@@ -205,13 +110,13 @@ def test_record_with_an_event_id_counts_once(run: CommandLine, world: World) -> 
     assert run(*arguments, "--delta", "2").status == 2
 
 
-def test_record_without_an_entitlement_has_status_1(run: CommandLine, world: World, client: Client) -> None:
+def test_record_without_an_entitlement_has_status_1(run: CommandLine, world: Subscriber, client: Client) -> None:
     user = client.create_user(f"user-{uuid4().hex}").id
     refused = run("record", user, world.counted)
     assert (refused.status, refused.stdout) == (1, "not recorded: NOT_ENTITLED\n")
 
 
-def test_usage_of_a_user_is_a_table_of_all_features(run: CommandLine, world: World, client: Client) -> None:
+def test_usage_of_a_user_is_a_table_of_all_features(run: CommandLine, world: Subscriber, client: Client) -> None:
     client.create_usage_event(world.user, world.counted, 2)
     shown = run("usage", world.user)
     assert shown.status == 0
@@ -236,7 +141,7 @@ def test_usage_of_a_user_without_entitlements_is_a_sentence(run: CommandLine, cl
     assert run("usage", user, "--json").json() == []
 
 
-def test_usage_of_one_feature_shows_its_periods(run: CommandLine, world: World, client: Client) -> None:
+def test_usage_of_one_feature_shows_its_periods(run: CommandLine, world: Subscriber, client: Client) -> None:
     client.create_usage_event(world.user, world.counted, 2)
     shown = run("usage", world.user, world.counted)
     assert shown.rows() == [["current", world.started_at, "never", "2", "3", "1"]]
@@ -245,7 +150,7 @@ def test_usage_of_one_feature_shows_its_periods(run: CommandLine, world: World, 
     assert values["past"] == []
 
 
-def test_users_are_listed_and_shown(run: CommandLine, world: World) -> None:
+def test_users_are_listed_and_shown(run: CommandLine, world: Subscriber) -> None:
     assert world.user in run("users", "list").stdout
     listed = run("users", "list", "--json").json()
     assert [user["name"] for user in listed if user["id"] == world.user] == ["Ada Lovelace"]
@@ -260,7 +165,7 @@ def test_users_are_listed_and_shown(run: CommandLine, world: World) -> None:
     assert [each["package_id"] for each in values["subscriptions"]] == [world.package]
 
 
-def test_features_are_listed_and_shown(run: CommandLine, world: World) -> None:
+def test_features_are_listed_and_shown(run: CommandLine, world: Subscriber) -> None:
     rows = {row[0]: row[1:] for row in run("features", "list").rows()}
     assert rows[world.counted] == ["Counted", "things", "CONSUMABLE", "thing", "no"]
     assert world.binary in {feature["id"] for feature in run("features", "list", "--json").json()}
@@ -268,7 +173,7 @@ def test_features_are_listed_and_shown(run: CommandLine, world: World) -> None:
     assert run("features", "show", world.counted, "--json").json()["type"] == "FEATURE_TYPE_CONSUMABLE"
 
 
-def test_packages_are_listed_and_shown(run: CommandLine, world: World) -> None:
+def test_packages_are_listed_and_shown(run: CommandLine, world: Subscriber) -> None:
     rows = {row[0]: row[1:] for row in run("packages", "list").rows()}
     assert rows[world.package][:5] == ["A", "package", "BASE", "PUBLISHED", "1"]
     assert world.package in {package["id"] for package in run("packages", "list", "--json").json()}
@@ -282,6 +187,6 @@ def test_packages_are_listed_and_shown(run: CommandLine, world: World) -> None:
     assert [feature["limit"] for feature in features if feature["feature_id"] == world.counted] == [3]
 
 
-def test_the_option_wins_over_the_environment(run: CommandLine, world: World) -> None:
+def test_the_option_wins_over_the_environment(run: CommandLine, world: Subscriber) -> None:
     asked = run("can-use", world.user, world.counted, "--server", run.address, CANUSE_SERVER="127.0.0.1:1")
     assert asked.status == 0

@@ -13,7 +13,7 @@ from canuse import Client, v1
 from support.wire import Stubs, failure
 from support.world import package, unique
 
-KINDS = ("features", "packages", "users", "subscriptions", "entitlements")
+KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events")
 
 
 class Listing(NamedTuple):
@@ -60,6 +60,12 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
     def users(count: int) -> list[str]:
         return [client.create_user(unique("user")).id for _ in range(count)]
 
+    def events(count: int) -> list[str]:
+        [feature_id] = entitlements(1)
+        use = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
+        recorded = client.batch_create_usage_events([use] * count)
+        return [each.event_id for each in recorded if isinstance(each, v1.CreateUsageEventResponse)]
+
     def of_user(kind: Callable[..., Any]) -> Callable[..., Any]:
         return lambda **page: kind(user_id=user_id, **page)
 
@@ -76,6 +82,7 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
             subscriptions,
         ),
         "entitlements": (stubs.entitlements.ListEntitlements, of_user(v1.ListEntitlementsRequest), entitlements),
+        "events": (stubs.usage.ListUsageEvents, of_user(v1.ListUsageEventsRequest), events),
     }
     call, kind, add = kinds[request.param]
     return Listing(call, kind, lambda answer: [id_of(item) for item in getattr(answer, request.param)], add)
@@ -187,3 +194,4 @@ def test_a_user_without_anything_has_one_empty_page(stubs: Stubs, client: Client
     user_id = client.create_user(unique("user")).id
     assert not stubs.subscriptions.ListSubscriptions(v1.ListSubscriptionsRequest(user_id=user_id)).ListFields()
     assert not stubs.entitlements.ListEntitlements(v1.ListEntitlementsRequest(user_id=user_id)).ListFields()
+    assert not stubs.usage.ListUsageEvents(v1.ListUsageEventsRequest(user_id=user_id)).ListFields()

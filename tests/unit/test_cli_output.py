@@ -72,3 +72,9 @@ def test_a_value_of_a_newer_server_is_shown_as_its_number() -> None:
     assert out.reason(v1.REASON_BUDGET_EXCEEDED) == "BUDGET_EXCEEDED"
     assert out.reason(999) == "999"
     json.dumps(out.as_json(v1.CanUseResponse(reason=999)))  # type: ignore[arg-type]
+
+
+def test_metadata_is_in_the_order_of_its_keys() -> None:
+    keys = [f"key-{number:02}" for number in range(16)]
+    event = v1.UsageEvent(metadata=dict.fromkeys(reversed(keys), "v"))
+    assert list(out.as_json(event)["metadata"]) == keys

@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 import canuse
-from canuse.errors import CanuseError, FieldViolation, from_rpc_error
+from canuse.errors import CanuseError, FieldViolation, from_rpc_error, from_status
 
 CLASSES = {
     grpc.StatusCode.INVALID_ARGUMENT: canuse.InvalidArgument,
@@ -96,6 +96,21 @@ def test_everything_the_server_says_becomes_an_attribute(failure: type[SyncFailu
     assert error.metadata == {"user_id": "u"}
     assert error.violations == (FieldViolation(field="user.id", description="is empty"),)
     assert error.retry_after_seconds == 1.5
+
+
+@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+def test_the_status_of_one_call_of_a_batch_is_the_error_that_the_call_alone_raises(code: grpc.StatusCode) -> None:
+    bad = BadRequest(field_violations=[BadRequest.FieldViolation(field="user.id", description="is empty")])
+    packed = pack(code, info("STORE_UNAVAILABLE", user_id="u"), bad)
+    error, alone = from_status(Status.FromString(packed)), from_rpc_error(SyncFailure(code, "as in the status", packed))
+    assert type(error) is type(alone)
+    assert vars(error) == vars(alone)
+    assert str(error) == str(alone)
+
+
+def test_a_status_with_a_code_that_nobody_knows_is_an_error_all_the_same() -> None:
+    error = from_status(Status(code=99, message="odd"))
+    assert (type(error), error.code, error.message) == (CanuseError, grpc.StatusCode.UNKNOWN, "odd")
 
 
 @pytest.mark.parametrize("failure", [SyncFailure, asyncio_failure])

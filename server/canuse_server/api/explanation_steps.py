@@ -95,7 +95,7 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
     """Say what a grant gave and what is left of it."""
     is_open = balance.is_open(now_ms)
     left = balance.left if is_open else 0
-    gave = "switches the feature on" if of.type == FeatureType.BINARY else f"gave {_amount(item.amount, of)}"
+    what = ", which switches the feature on," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
     if is_open:
         stands = "is open" if left is None else f"still gives {left}"
     elif balance.has_ended(now_ms):
@@ -104,7 +104,7 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
     else:
         stands = f"gives nothing yet, for it opens only at {_time(item.effective_at_ms)}"
     return ExplanationStep(
-        text=f"Grant {item.id!r} {gave} and {stands}.",
+        text=f"Grant {item.id!r}{what} {stands}.",
         grant=explanation.GrantStep(
             grant_id=item.id,
             amount=item.amount,

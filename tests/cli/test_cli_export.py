@@ -1,0 +1,57 @@
+"""`canuse export-user`: all that the API knows of a user, in one document."""
+
+from datetime import timedelta
+
+import pytest
+
+from canuse import Client, v1
+from support.command_line import CommandLine
+from support.processes import Canuse
+from support.world import Clock, binary, consumable, package, unique
+
+pytestmark = pytest.mark.parametrize("clocked_server", ["grpcio-valkey"], indirect=True, scope="session")
+
+
+def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
+    clocked: Client, clocked_server: Canuse, clock: Clock
+) -> None:
+    run = CommandLine(clocked_server.address)
+    monthly, granted, gone, switch, foreign = (*(consumable(clocked) for _ in range(3)), binary(clocked), unique())
+    user = clocked.create_user(unique("user"), name="Ada", metadata={"z": "1", "a": "2", "m": "3"}).id
+    stranger = clocked.create_user(foreign).id
+    entries = [
+        v1.PackageFeature(feature_id=monthly, limit=10, reset_period=v1.RESET_PERIOD_MONTH),
+        v1.PackageFeature(feature_id=switch),
+    ]
+    base = package(clocked, entries)
+    clocked.subscribe(user, [base])
+    clocked.subscribe(stranger, [base])
+    clocked.create_grant(user, "welcome", granted, amount=5, note="a present")
+    clocked.create_grant(user, "short", gone, amount=3, expires_at=clock.now() + timedelta(days=1))
+    clocked.create_usage_event(user, gone, 2)
+    clocked.create_usage_event(user, monthly, 4, metadata={"y": "1", "b": "2"})
+    clock.advance(days=32)
+    clocked.create_usage_event(user, monthly, 1, event_id="later")
+    clocked.create_usage_event(stranger, monthly, 7)
+
+    exported = run("export-user", user)
+    assert (exported.status, exported.stderr) == (0, "")
+    assert run("export-user", user).stdout == exported.stdout
+    assert foreign not in exported.stdout
+    document = exported.json()
+    assert list(document) == ["user", "subscriptions", "grants", "entitlements", "usage", "usage_events"]
+    assert (document["user"]["id"], document["user"]["name"]) == (user, "Ada")
+    assert list(document["user"]["metadata"]) == ["a", "m", "z"]
+    assert [each["package_id"] for each in document["subscriptions"]] == [base]
+    assert [(each["id"], each["note"]) for each in document["grants"]] == [("short", ""), ("welcome", "a present")]
+    assert [each["feature_id"] for each in document["entitlements"]] == sorted([monthly, granted, switch])
+    usage = {each["feature_id"]: each for each in document["usage"]}
+    assert list(usage) == sorted([monthly, granted, gone])
+    assert usage[monthly]["current"]["used"] == 1
+    assert [(past["used"], past["budget"]) for past in usage[monthly]["past"]] == [(4, 10)]
+    assert [source["grant_id"] for source in usage[granted]["sources"]] == ["welcome"]
+    # Nothing gives it any more, and what was used of it is there all the same.
+    assert "current" not in usage[gone]
+    events = [(each["feature_id"], each["delta"], each["event_id"]) for each in document["usage_events"]]
+    assert events == [(monthly, 1, "later"), (monthly, 4, ""), (gone, 2, "")]
+    assert list(document["usage_events"][1]["metadata"]) == ["b", "y"]

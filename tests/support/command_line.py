@@ -1,0 +1,60 @@
+"""The command `canuse`, run as a program of its own against a server."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        """Return what it printed as JSON."""
+        return json.loads(self.stdout)
+
+    def rows(self) -> list[list[str]]:
+        """Return the rows of the table it printed, without the heading, as words."""
+        lines = self.stdout.splitlines()
+        rule = next(number for number, line in enumerate(lines) if line.strip() and set(line.strip()) <= {"─", " "})
+        return [line.split() for line in lines[rule + 1 :] if line.strip()]
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """Runs `canuse` with the address of a server in the environment."""
+
+    address: str
+
+    def __call__(self, *arguments: str, **environment: str) -> Outcome:
+        """Run one command to its end."""
+        settings = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
+        done = subprocess.run(
+            [sys.executable, "-m", "canuse_server", *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+            env=settings | {"CANUSE_SERVER": self.address, "PYTHONIOENCODING": "utf-8"} | environment,
+        )
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """A user on a package with a counted feature, an unlimited one and one that is on."""
+
+    user: str
+    package: str
+    counted: str
+    unlimited: str
+    binary: str
+    started_at: str
