@@ -122,10 +122,11 @@ def test_what_two_writers_and_two_recorders_do_at_once_comes_to_what_one_order_w
         for _ in range(ROUNDS):
             story = Story(servers[0], feature, packages)
             first, second, third, fourth = choose.sample(story.changes(), 4)
-            threads = [[first, second], [third, fourth], [story.use] * 2, [story.use] * 2]
+            recorder: list[Step] = [story.use, story.use]
+            threads = [[first, second], [third, fourth], recorder, recorder]
             list(pool.map(work, [*servers, *servers], threads))
             # It makes no difference which of the recorders comes first.
-            possible = orders(story.model, [*threads[:2], [story.use] * 4])
+            possible = orders(story.model, [*threads[:2], recorder * 2])
             seen = story.seen(servers[0])
             assert seen == story.seen(servers[1])
             assert seen in [story.seen(model) for model in possible]
