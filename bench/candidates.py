@@ -44,7 +44,7 @@ class Running:
     candidate: Candidate
     address: str
     subject: Subject
-    methods: tuple[Method, ...]
+    methods: Sequence[Method]
     process: Process | None
     store: Store | None
     prepare_seconds: float
@@ -77,15 +77,22 @@ def sketch(path: Path, folder: Path) -> Candidate:
 
 def by_command(text: str, uncounted: Sequence[str]) -> Candidate:
     """Read NAME=COMMAND."""
-    name, _, command = text.partition("=")
+    name, command = _named(text)
     return Candidate(name, tuple(shlex.split(command)), counted=name not in uncounted)
 
 
 def by_address(text: str, uncounted: Sequence[str]) -> Candidate:
     """Read NAME=HOST:PORT or NAME=HOST:PORT,REDIS_URL."""
-    name, _, place = text.partition("=")
+    name, place = _named(text)
     address, _, redis_url = place.partition(",")
     return Candidate(name, address=address, redis_url=redis_url, counted=name not in uncounted)
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, _, rest = text.partition("=")
+    if not (name and rest):
+        raise LoadError(f"a candidate is given as NAME=…, not as {text!r}")
+    return name, rest
 
 
 @contextmanager
@@ -97,43 +104,48 @@ def started(
     Raises:
         LoadError: it did not start, or it answers a call with something else than a yes.
     """
-    with ExitStack() as stack:
-        store: Store | None = None
-        process: Process | None = None
-        address = candidate.address
+    with _serving(candidate, fsync, cores) as (address, process, store):
         try:
-            if candidate.command:
-                store = stack.enter_context(valkey(fsync, cores))
-                port = free_port()
-                address = f"127.0.0.1:{port}"
-                process = stack.enter_context(
-                    running(_filled(candidate.command, port, store.url), cores.server, candidate.env, cores.load)
-                )
-                process.wait_for_port(port)
-            elif candidate.redis_url:
-                store = stack.enter_context(elsewhere(candidate.redis_url))
+            subject = candidate.subject or spoken_at(address)
+            began = time.perf_counter()
+            if store is not None:
+                subject.prepare(address, store, users)
+            lasted = time.perf_counter() - began
+            methods = [method for method in subject.methods if method.name in wanted and _has(address, method, users)]
+        except LoadError as error:
+            raise LoadError(f"{candidate.name}: {error}") from error
+        yield Running(candidate, address, subject, methods, process, store, lasted)
+
+
+@contextmanager
+def _serving(candidate: Candidate, fsync: str, cores: Cores) -> Iterator[tuple[str, Process | None, Store | None]]:
+    """Have a candidate serve: yield its address, and its process and store where they are known."""
+    with ExitStack() as stack:
+        if not candidate.command:
+            store = stack.enter_context(elsewhere(candidate.redis_url)) if candidate.redis_url else None
+            yield candidate.address, None, store
+            return
+        port = free_port()
+        try:
+            valkey_store = stack.enter_context(valkey(fsync, cores))
+            command = _filled(candidate.command, port, valkey_store.url)
+            process = stack.enter_context(running(command, cores.server, candidate.env, cores.load))
+            process.wait_for_port(port)
         except StartError as error:
             raise LoadError(f"{candidate.name}: {error}") from error
-        subject = candidate.subject or spoken_at(address)
-        began = time.perf_counter()
-        if store is not None:
-            subject.prepare(address, store, users)
-        lasted = time.perf_counter() - began
-        methods = tuple(
-            method
-            for method in subject.methods
-            if method.name in wanted and _has(address, method, users, candidate.name)
-        )
-        yield Running(candidate, address, subject, methods, process, store, lasted)
+        yield f"127.0.0.1:{port}", process, valkey_store
 
 
 def _filled(command: Sequence[str], port: int, redis_url: str) -> list[str]:
     values = {"host": "127.0.0.1", "port": port, "address": f"127.0.0.1:{port}"}
     values |= {"redis_url": redis_url, "redis_port": redis_url.rpartition(":")[2]}
-    return [word.format_map(values) for word in command]
+    try:
+        return [word.format_map(values) for word in command]
+    except (KeyError, ValueError) as error:
+        raise StartError(f"{shlex.join(command)!r} has braces for something else than {', '.join(values)}") from error
 
 
-def _has(address: str, method: Method, users: Sequence[str], name: str) -> bool:
+def _has(address: str, method: Method, users: Sequence[str]) -> bool:
     """Make one call; return false where there is no such method."""
     try:
         with Loader(address, method.path, method.messages(users[: method.decisions])[:1], method.yes, 1) as loader:
@@ -141,7 +153,7 @@ def _has(address: str, method: Method, users: Sequence[str], name: str) -> bool:
     except RefusedError as error:
         if error.status == UNIMPLEMENTED:
             return False
-        raise LoadError(f"{name}, {method.name}: {error}") from error
+        raise LoadError(f"{method.name}: {error}") from error
     except LoadError as error:
-        raise LoadError(f"{name}, {method.name}: {error}") from error
+        raise LoadError(f"{method.name}: {error}") from error
     return True

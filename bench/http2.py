@@ -92,13 +92,17 @@ class Connection:
         self.streams_allowed = LARGEST_WINDOW
         try:
             self._socket = socket.create_connection((host.strip("[]"), int(port)), timeout_seconds)
+        except OSError as error:
+            raise LoadError(f"no connection to {address}: {error}") from error
+        try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # The kernel watches the time. Python's own time-out would cost a system call more for each read and write.
             self._socket.settimeout(None)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", timeout_seconds, 0))
             self._greet()
-        except OSError as error:
-            raise LoadError(f"no connection to {address}: {error}") from error
+        except (OSError, LoadError) as error:
+            self.close()
+            raise LoadError(f"no HTTP/2 with {address}: {error}") from error
 
     def _greet(self) -> None:
         settings = _SETTING.pack(INITIAL_WINDOW_SIZE, LARGEST_WINDOW)

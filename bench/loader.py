@@ -3,9 +3,9 @@
 import gc
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, starmap
 from typing import Final, Self
 
 from bench.http2 import Answer, Connection, LoadError, Requests
@@ -16,13 +16,18 @@ TIMEOUT_SECONDS: Final = 30
 """How long a server may be silent."""
 
 
+Meter = Callable[[], float | None]
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load came to. `latencies_ns` is in ascending order; `cpu_seconds` is the loader's own."""
+    """What a load came to. `latencies_ns` is in ascending order; `cpu_seconds` is the loader's own; `metered` is by how
+    much each meter went on meanwhile, None where it shows nothing."""
 
     seconds: float
     cpu_seconds: float
     latencies_ns: Sequence[int]
+    metered: Sequence[float | None]
 
     @property
     def answered(self) -> int:
@@ -66,23 +71,26 @@ class Loader:
         for connection in self._connections:
             connection.close()
 
-    def run(self, seconds: float) -> Load:
-        """Make calls for so long, and wait for the answers to all of them."""
+    def run(self, seconds: float, meters: Sequence[Meter] = ()) -> Load:
+        """Make calls for so long, and wait for the answers to all of them. `meters` are read just before and after."""
         for connection in self._connections:
             connection.latencies.clear()
         gc.collect()
         gc.disable()  # It would find nothing, and take its time in the middle of a measurement.
         try:
+            before = [meter() for meter in meters]
             cpu, began = time.process_time(), time.perf_counter()
             self._drive(began + seconds)
             cpu, lasted = time.process_time() - cpu, time.perf_counter() - began
+            after = [meter() for meter in reversed(meters)][::-1]  # The last one is the closest, on either side.
         except KeyError as error:
             raise LoadError(f"an answer on stream {error}, where no call was made") from error
         except OSError as error:
             raise LoadError(f"the connection broke: {error}") from error
         finally:
             gc.enable()
-        return Load(lasted, cpu, sorted(number for each in self._connections for number in each.latencies))
+        latencies = sorted(number for each in self._connections for number in each.latencies)
+        return Load(lasted, cpu, latencies, list(starmap(_gone_on, zip(before, after, strict=True))))
 
     def _drive(self, until: float) -> None:
         by_number = {connection.fileno(): number for number, connection in enumerate(self._connections)}
@@ -100,3 +108,7 @@ class Loader:
                 in_flight -= connection.receive()
                 going_on = time.perf_counter() < until
                 in_flight += connection.send(self._shares[number] - connection.open if going_on else 0)
+
+
+def _gone_on(before: float | None, after: float | None) -> float | None:
+    return None if before is None or after is None else after - before

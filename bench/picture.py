@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 330, 190
 LEFT, TOP, GAP, BOTTOM = 62, 34, 24, 34
 """Around a plot: room for its axis, its title, the next panel, its foot."""
 HEAD: Final = 46
+DASHES: Final = ' stroke-dasharray="4 3"'
 GRID: Final = "#dddddd"
 TEXT: Final = "#333333"
 
@@ -45,8 +46,9 @@ def svg(rows: Sequence[Row]) -> str:
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(candidates)}
     panel_width, panel_height = LEFT + WIDTH + GAP, TOP + HEIGHT + BOTTOM
     width, height = 2 * len(users) * panel_width, HEAD + len(methods) * panel_height
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" fill="{TEXT}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" fill="{TEXT}">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
         *_legend(colours),
     ]
@@ -68,10 +70,11 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
         yield f'<rect x="{x}" y="14" width="12" height="12" fill="{colour}"/>'
         yield _text(x + 17, 24, name, "start", 12)
         x += 40 + 7.5 * len(name)
-    yield f'<line x1="{x}" y1="20" x2="{x + 26}" y2="20" stroke="{TEXT}" stroke-width="2"/>'
-    yield _text(x + 31, 24, "p50", "start", 12)
-    yield f'<line x1="{x + 68}" y1="20" x2="{x + 94}" y2="20" stroke="{TEXT}" stroke-width="2" stroke-dasharray="4 3"/>'
-    yield _text(x + 99, 24, "p99", "start", 12)
+    for name, dashes, inside in (("p50", "", TEXT), ("p99", DASHES, "white")):
+        yield f'<line x1="{x}" y1="20" x2="{x + 30}" y2="20" stroke="{TEXT}" stroke-width="2"{dashes}/>'
+        yield _dot(x + 15, 20, TEXT, inside)
+        yield _text(x + 35, 24, name, "start", 12)
+        x += 72
 
 
 def _bars(panel: _Panel, title: str) -> Iterator[str]:
@@ -106,7 +109,8 @@ def _curves(panel: _Panel, title: str) -> Iterator[str]:
     for in_flight, x in places.items():
         yield _text(x, panel.y + HEIGHT + 15, f"{in_flight} in flight", "middle")
     for name in panel.candidates:
-        for figure, dashes in (("p50_us", ""), ("p99_us", ' stroke-dasharray="4 3"')):
+        colour = panel.colours[name]
+        for figure, dashes, inside in (("p50_us", "", colour), ("p99_us", DASHES, "white")):
             points = []
             for in_flight, x in places.items():
                 row = panel.at(in_flight, name)
@@ -114,9 +118,8 @@ def _curves(panel: _Panel, title: str) -> Iterator[str]:
                 if value:
                     points.append((x, panel.y + HEIGHT * (1 - (math.log10(value) - low) / span)))
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            colour = panel.colours[name]
             yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-            yield from (f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points)
+            yield from (_dot(x, y, colour, inside) for x, y in points)
 
 
 def _frame(panel: _Panel, title: str, ticks: Sequence[tuple[float, str]]) -> Iterator[str]:
@@ -130,6 +133,10 @@ def _frame(panel: _Panel, title: str, ticks: Sequence[tuple[float, str]]) -> Ite
 
 def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
+
+
+def _dot(x: float, y: float, colour: str, inside: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{inside}" stroke="{colour}" stroke-width="1.5"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: int = 11) -> str:
@@ -149,4 +156,6 @@ def _short(value: float) -> str:
 
 
 def _time(microseconds: float) -> str:
+    if microseconds >= 1e6:
+        return f"{microseconds / 1e6:g} s"
     return f"{microseconds / 1000:g} ms" if microseconds >= 1000 else f"{microseconds:g} µs"

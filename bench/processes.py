@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -32,6 +31,16 @@ class Cores:
         cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
         return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
 
+    def busy_seconds(self) -> float | None:
+        """Return how long these cores have been busy since the machine started, None where the system does not say."""
+        if self.server is None or self.load is None:
+            return None
+        lines = (_PROC / "stat").read_text().splitlines()
+        times = {words[0]: words[1:] for words in map(str.split, lines)}
+        # user, nice, system, then idle and waiting, which are left out, then interrupts and what other machines took.
+        busy = [times[f"cpu{core}"][index] for core in (self.server, self.load) for index in (0, 1, 2, 5, 6, 7)]
+        return sum(map(int, busy)) / os.sysconf("SC_CLK_TCK")
+
 
 def pin(core: int | None) -> None:
     """Have this process, and all that it starts from now on, run on one core."""
@@ -43,16 +52,21 @@ def pin(core: int | None) -> None:
 def running(
     command: Sequence[str], core: int | None, env: Mapping[str, str], back_to: int | None
 ) -> Iterator["Process"]:
-    """Run a program on a core, and end it in the end. This process itself goes back to `back_to`."""
-    folder = Path(tempfile.mkdtemp(prefix="canuse-bench-"))
-    log_path = folder / "log"
-    try:
+    """Run a program on a core, and end it in the end. This process itself goes back to `back_to`.
+
+    Raises:
+        StartError: there is no such program.
+    """
+    with tempfile.TemporaryDirectory(prefix="canuse-bench-") as folder:
+        log_path = Path(folder) / "log"
         pin(core)  # A child starts where its parent is: so none of its threads ever runs elsewhere.
         try:
             with log_path.open("wb") as log:
                 popen = subprocess.Popen(
                     command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **env}
                 )
+        except OSError as error:
+            raise StartError(f"{command[0]}: {error.strerror}") from error
         finally:
             pin(back_to)
         try:
@@ -64,8 +78,6 @@ def running(
             except subprocess.TimeoutExpired:
                 popen.kill()
                 popen.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class StartError(RuntimeError):
@@ -88,7 +100,7 @@ class Process:
             except OSError:
                 if self.popen.poll() is not None or time.monotonic() > until:
                     written = self.log_path.read_text(errors="replace")[-2000:]
-                    raise StartError(f"{self.popen.args!r} did not start:\n{written}") from None
+                    raise StartError(f"it did not start:\n{written}") from None
                 time.sleep(0.02)
             else:
                 return

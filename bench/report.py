@@ -12,6 +12,8 @@ from bench.measure import Round
 
 BUSY: Final = 0.9
 """From this share of its time on the loader's core, not the server, may be what limits."""
+DISTURBED: Final = 0.1
+"""From this part of a core on that other programs take, figures drift."""
 MEDIANS: Final = tuple(field.name for field in fields(Round) if field.name not in {"answered", "checked"})
 MIB: Final = 2**20
 
@@ -92,19 +94,24 @@ def ratios(rows: Sequence[Row], baseline: str) -> str:
     return _aligned(lines, left=(1, 3))
 
 
-def warnings(rows: Iterable[Row]) -> list[str]:
+def warnings(rows: Sequence[Row]) -> list[str]:
     """Say where figures are not what they seem."""
     found = []
-    for row in rows:
-        what = f"{row.what.candidate}, {row.what.method}, {row.what.users:,} users, {row.what.in_flight} in flight"
-        share = row.median("load_share") or 0
-        if share >= BUSY:
-            found.append(
-                f"{what}: loader and store took {100 * share:.0f} % of a core; the server may be faster than this"
-            )
-        if not all(each.checked for each in row.rounds):
-            found.append(f"{what}: answers were checked, the counter was not")
+    if busy := [_name(row) for row in rows if (row.median("load_share") or 0) >= BUSY]:
+        found.append(f"loader and store kept their core busy, so the server may be faster: {'; '.join(busy)}")
+    others = [share for row in rows if (share := row.median("others_share")) is not None]
+    if disturbed := [share for share in others if share >= DISTURBED]:
+        most = 100 * max(disturbed)
+        part = f"{len(disturbed)} of {len(others)} measurements"
+        found.append(f"the machine is not quiet: in {part} other programs took up to {most:.0f} % of a core")
+    if unchecked := sorted({row.what.candidate for row in rows if not all(each.checked for each in row.rounds)}):
+        found.append(f"answers were checked, but no counter in a store: {', '.join(unchecked)}")
     return found
+
+
+def _name(row: Row) -> str:
+    what = row.what
+    return f"{what.candidate} {what.method}, {what.users:,} users, {what.in_flight} in flight"
 
 
 def machine() -> dict[str, Any]:

@@ -15,7 +15,8 @@ from bench.processes import Cores, free_port, running
 from canuse_server.store._valkey_process import SETTINGS
 from canuse_server.store.replies import pack
 
-AT_ONCE: Final = 2000
+AT_ONCE: Final = 1000
+TIMEOUT_SECONDS: Final = 60
 Command = tuple[str | bytes, ...]
 
 
@@ -24,7 +25,7 @@ class Store:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.redis: Redis = Redis.from_url(url)
+        self.redis: Redis = Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS)
 
     def close(self) -> None:
         """Close the connections."""
@@ -71,6 +72,7 @@ def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="canuse-bench-") as folder:
         settings = {**SETTINGS, "port": str(port), "bind": "127.0.0.1", "appendfsync": fsync, "dir": folder}
+        settings["auto-aof-rewrite-percentage"] = "0"  # A rewrite would fall into somebody's measurement by chance.
         command = [str(get_binary_path()), *(word for name, value in settings.items() for word in (f"--{name}", value))]
         with running(command, cores.load, {}, cores.load) as process:
             process.wait_for_port(port)

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, cast
@@ -22,7 +23,7 @@ from bench.methods import (
     rate_limit_request,
 )
 from bench.store import Store
-from canuse import Client, v1
+from canuse import AlreadyExists, CanuseError, Client, v1
 from canuse_server.store import layout
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 
@@ -45,13 +46,19 @@ class Subject:
 def _prepare_canuse(address: str, store: Store, users: Sequence[str]) -> None:
     """Make one user through the API, with a budget that is never used up, and give the others what that one has: a
     user's hash does not depend on the id."""
-    with Client(address) as client:
-        client.create_feature(FEATURE, type=v1.FEATURE_TYPE_CONSUMABLE)
-        entry = v1.PackageFeature(feature_id=FEATURE, limit=LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
-        client.create_package(PACKAGE, [entry])
-        client.publish_package(PACKAGE)
-        client.create_user(TEMPLATE)
-        client.subscribe(TEMPLATE, [PACKAGE])
+    entry = v1.PackageFeature(feature_id=FEATURE, limit=LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
+    try:
+        with Client(address) as client:
+            with suppress(AlreadyExists):
+                client.create_feature(FEATURE, type=v1.FEATURE_TYPE_CONSUMABLE)
+            with suppress(AlreadyExists):
+                client.create_package(PACKAGE, [entry])
+                client.publish_package(PACKAGE)
+            with suppress(AlreadyExists):
+                client.create_user(TEMPLATE)
+                client.subscribe(TEMPLATE, [PACKAGE])
+    except CanuseError as error:
+        raise LoadError(str(error)) from error
     [fields] = store.ask([("HGETALL", KEYS.user(TEMPLATE))])
     packed = fields if isinstance(fields, list) else [part for pair in fields.items() for part in pair]
     members: list[list[str]] = [[] for _ in range(BUCKETS)]
