@@ -1,1 +1,1 @@
-"""How fast canuse is: load from h2load, candidates in turns, medians of rounds."""
+"""How fast canuse is, beside others: load of its own making, candidates in turns, medians of rounds."""

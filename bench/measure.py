@@ -1,0 +1,98 @@
+"""One measurement: a candidate, a method, so many users, so many calls in flight, for some seconds."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bench.candidates import Running
+from bench.http2 import LoadError
+from bench.loader import Load, Loader, Meter
+from bench.methods import Method
+from bench.processes import Cores
+
+WARM_SHARE: Final = 0.15
+"""What part of the time goes before, unmeasured: connections open, and caches and interpreters become warm."""
+SPREAD: Final = 50_000
+"""One measurement goes round at most so many of the users, picked at random from all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a measurement came to. Processor times are microseconds a decision, or of the loader a request;
+    `load_share` is the part of the time that loader and store kept their core busy, `others_share` what everything else
+    on the machine took of both cores, in parts of one; None: nobody can tell."""
+
+    requests_per_second: float
+    decisions_per_second: float
+    p50_us: float
+    p99_us: float
+    p999_us: float
+    server_cpu_us: float | None
+    store_cpu_us: float | None
+    loader_cpu_us: float
+    load_share: float
+    others_share: float | None
+    server_bytes: int | None
+    store_bytes: int | None
+    answered: int
+    checked: bool
+
+
+def pick(users: Sequence[str], round_number: int) -> list[str]:
+    """Return the users that a round's measurements go round, in an order that is the same for all candidates."""
+    chance = random.Random(round_number)
+    return chance.sample(users, min(len(users), SPREAD))
+
+
+def measure(
+    running: Running, method: Method, users: Sequence[str], in_flight: int, seconds: float, cores: Cores
+) -> Round:
+    """Measure.
+
+    Raises:
+        LoadError: an answer was wrong, or the counter did not advance by exactly what was answered with a yes.
+    """
+    process, store = running.process, running.store
+    meters: list[Meter] = [
+        process.cpu_seconds if process else _unknown,
+        store.cpu_seconds if store else _unknown,
+        cores.busy_seconds,
+    ]
+    try:
+        before = running.used(users)
+        with Loader(running.address, method.path, method.messages(users), method.yes, in_flight) as loader:
+            warm = loader.run(WARM_SHARE * seconds)
+            load = loader.run(seconds, meters)
+        after = running.used(users)
+        expected = method.counts * (warm.answered + load.answered)
+        if before is not None and after is not None and after - before != expected:
+            raise LoadError(f"{expected} should have been counted, and {after - before} were")
+    except LoadError as error:
+        raise LoadError(f"{running.candidate.name}, {method.name}, {in_flight} in flight: {error}") from error
+    server_cpu, store_cpu, busy = load.metered
+    ours = load.cpu_seconds + (store_cpu or 0) + (server_cpu or 0)
+    return Round(
+        requests_per_second=load.answered / load.seconds,
+        decisions_per_second=load.answered * method.decisions / load.seconds,
+        p50_us=load.latency_us(0.5),
+        p99_us=load.latency_us(0.99),
+        p999_us=load.latency_us(0.999),
+        server_cpu_us=_each(server_cpu, load, method),
+        store_cpu_us=_each(store_cpu, load, method),
+        loader_cpu_us=1e6 * load.cpu_seconds / load.answered,
+        load_share=(load.cpu_seconds + (store_cpu or 0)) / load.seconds,
+        others_share=None if busy is None or process is None else max(0, busy - ours) / load.seconds,
+        server_bytes=process.resident_bytes() if process else None,
+        store_bytes=store.resident_bytes() if store else None,
+        answered=load.answered,
+        checked=after is not None,
+    )
+
+
+def _unknown() -> None:
+    """Show nothing: where a server or a store runs that the bench did not start."""
+
+
+def _each(cpu_seconds: float | None, load: Load, method: Method) -> float | None:
+    return None if cpu_seconds is None else 1e6 * cpu_seconds / (load.answered * method.decisions)

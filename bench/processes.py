@@ -1,0 +1,146 @@
+"""Processes on cores of their own: starting them, ending them, and what they cost."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+START_SECONDS: Final = 60
+STOP_SECONDS: Final = 30
+_PROC: Final = Path("/proc")
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Where the server runs, and where the loader and the stores; None: anywhere, there is only one or nobody knows."""
+
+    server: int | None
+    load: int | None
+
+    @classmethod
+    def of_this_machine(cls) -> "Cores":
+        """Take the first two that there are."""
+        cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
+        return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
+
+    def busy_seconds(self) -> float | None:
+        """Return how long these cores have been busy since the machine started, None where the system does not say."""
+        if self.server is None or self.load is None:
+            return None
+        lines = (_PROC / "stat").read_text().splitlines()
+        times = {words[0]: words[1:] for words in map(str.split, lines)}
+        # user, nice, system, then idle and waiting, which are left out, then interrupts and what other machines took.
+        busy = [times[f"cpu{core}"][index] for core in (self.server, self.load) for index in (0, 1, 2, 5, 6, 7)]
+        return sum(map(int, busy)) / os.sysconf("SC_CLK_TCK")
+
+
+def pin(core: int | None) -> None:
+    """Have this process, and all that it starts from now on, run on one core."""
+    if core is not None and sys.platform == "linux":
+        os.sched_setaffinity(0, {core})
+
+
+@contextmanager
+def running(
+    command: Sequence[str], core: int | None, env: Mapping[str, str], back_to: int | None
+) -> Iterator["Process"]:
+    """Run a program on a core, and end it in the end. This process itself goes back to `back_to`.
+
+    Raises:
+        StartError: there is no such program.
+    """
+    with tempfile.TemporaryDirectory(prefix="canuse-bench-") as folder:
+        log_path = Path(folder) / "log"
+        pin(core)  # A child starts where its parent is: so none of its threads ever runs elsewhere.
+        try:
+            with log_path.open("wb") as log:
+                popen = subprocess.Popen(
+                    command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env={**os.environ, **env}
+                )
+        except OSError as error:
+            raise StartError(f"{command[0]}: {error.strerror}") from error
+        finally:
+            pin(back_to)
+        try:
+            yield Process(popen, log_path)
+        finally:
+            popen.terminate()
+            try:
+                popen.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait()
+
+
+class StartError(RuntimeError):
+    """A program did not start. The message ends with what it wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A program that runs."""
+
+    popen: "subprocess.Popen[bytes]"
+    log_path: Path
+
+    def wait_for_port(self, port: int) -> None:
+        """Wait until something listens; raise StartError where the program ends or takes too long."""
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                if self.popen.poll() is not None or time.monotonic() > until:
+                    written = self.log_path.read_text(errors="replace")[-2000:]
+                    raise StartError(f"it did not start:\n{written}") from None
+                time.sleep(0.02)
+            else:
+                return
+
+    def cpu_seconds(self) -> float | None:
+        """Return the processor time of the program and its children so far, None where the system does not say."""
+        times = [_fields(pid)[11:13] for pid in self._tree()]
+        ticks = sum(int(number) for pair in times for number in pair)
+        return ticks / os.sysconf("SC_CLK_TCK") if times else None
+
+    def resident_bytes(self) -> int | None:
+        """Return the resident memory of the program and its children, None where the system does not say."""
+        found = [re.search(r"VmRSS:\s+(\d+) kB", (_PROC / str(pid) / "status").read_text()) for pid in self._tree()]
+        return sum(int(match[1]) * 1024 for match in found if match) if found else None
+
+    def _tree(self) -> list[int]:
+        """Return the program's process id and those of all its descendants."""
+        if not (_PROC / str(self.popen.pid)).exists():
+            return []
+        parents: dict[int, list[int]] = {}
+        for path in _PROC.iterdir():
+            if path.name.isdecimal():
+                try:
+                    parents.setdefault(int(_fields(int(path.name))[1]), []).append(int(path.name))
+                except OSError:
+                    continue  # It has ended by now.
+        tree = [self.popen.pid]
+        for pid in tree:
+            tree += parents.get(pid, [])
+        return tree
+
+
+def _fields(pid: int) -> list[str]:
+    """Return what the system says of a process, from its state on: names may hold spaces and brackets."""
+    return (_PROC / str(pid) / "stat").read_text().rpartition(") ")[2].split()
+
+
+def free_port() -> int:
+    """Return a port on the loopback that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
