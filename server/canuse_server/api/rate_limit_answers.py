@@ -51,7 +51,7 @@ def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
         # It is not the limit that keeps the user out, and its reset would not let them in.
         statuses.add(code=OVER_LIMIT)
         return
-    remaining = min(max(0, budget - charge.used), MOST)
+    remaining = min(max(0, budget - charge.used - charge.reserved), MOST)
     status = statuses.add(code=OK if access else OVER_LIMIT, limit_remaining=remaining)
     limit = status.current_limit
     limit.requests_per_unit = min(budget, MOST)
