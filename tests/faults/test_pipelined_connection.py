@@ -118,12 +118,53 @@ async def test_the_replies_that_came_before_a_connection_broke_are_not_lost(rela
     async with connected(relay.url) as connection:
         relay.hold_replies()
         packed = b"".join(pack(("ECHO", word)) for word in "abc")
+        before = relay.request_bytes
         call = asyncio.create_task(connection.collect(packed, 3, writes=True))
-        await wait_until(lambda: relay.request_bytes >= len(packed))
+        await wait_until(lambda: relay.request_bytes > before)
         relay.say(b"$1\r\na\r\n$1\r\nb\r\nwhat is this?\r\n")
         replies, fault = await call
         assert replies == [b"a", b"b"]
         assert isinstance(fault, OutcomeUnknownError)
+
+
+async def test_many_replies_may_take_longer_than_one_as_long_as_some_come(relay: Relay) -> None:
+    async with connected(relay.url, 1.0) as connection:
+        relay.hold_replies()
+        packed = b"".join(pack(("ECHO", word)) for word in "abc")
+        call = asyncio.create_task(connection.collect(packed, 3, writes=True))
+        for word in (b"a", b"b", b"c"):
+            await asyncio.sleep(0.4)
+            relay.say(b"$1\r\n%s\r\n" % word)
+        assert await call == ([b"a", b"b", b"c"], None)
+
+
+async def test_replies_that_stop_coming_are_not_waited_for(relay: Relay) -> None:
+    async with connected(relay.url, 0.3) as connection:
+        relay.hold_replies()
+        packed = b"".join(pack(("ECHO", word)) for word in "abc")
+        before = relay.request_bytes
+        call = asyncio.create_task(connection.collect(packed, 3, writes=True))
+        await wait_until(lambda: relay.request_bytes > before)
+        relay.say(b"$1\r\na\r\n")
+        replies, fault = await call
+        assert (replies, type(fault)) == ([b"a"], OutcomeUnknownError)
+        relay.release()
+        await wait_until(lambda: relay.connections == 0)
+        assert await connection.collect(pack(("ECHO", "d")), 1, writes=True) == ([b"d"], None)
+
+
+async def test_many_replies_whose_caller_gives_up_are_taken_by_nobody_else(relay: Relay) -> None:
+    async with connected(relay.url) as connection:
+        relay.hold_replies()
+        packed = b"".join(pack(("ECHO", word)) for word in "abc")
+        before = relay.request_bytes
+        call = asyncio.create_task(connection.collect(packed, 3, writes=True))
+        await wait_until(lambda: relay.request_bytes > before)
+        call.cancel()
+        after = asyncio.create_task(echo(connection, "after"))
+        relay.release()
+        assert await after == "after"
+        assert call.cancelled()
 
 
 async def test_a_write_that_was_not_sent_yet_is_known_not_to_have_happened(redis: RedisServer) -> None:

@@ -32,6 +32,8 @@ class Store:
         self.manual_now_ms: int | None = None
         self.admin: Redis = endpoint.admin(timeout_seconds)
         self._connection = PipelinedConnection(endpoint, timeout_seconds)
+        # Replies come in order: on one connection a single call would wait for all of a batch that was sent before it.
+        self._batches = PipelinedConnection(endpoint, timeout_seconds)
 
     @property
     def manual_now(self) -> str:
@@ -86,7 +88,7 @@ class Store:
         if now_ms is None:
             head.append(TIME)
         packed = b"".join([*head, *(pack(trip.command) for trip in trips)])
-        replies, fault = await self._connection.collect(packed, len(head) + len(trips), writes=bool(scripts))
+        replies, fault = await self._batches.collect(packed, len(head) + len(trips), writes=bool(scripts))
         missing = len(head) + len(trips) - len(replies)
         checked = [_checked(reply) for reply in replies] + [fault] * missing
         if now_ms is None and isinstance(checked[0], Exception):
@@ -126,6 +128,7 @@ class Store:
     async def close(self) -> None:
         """Close all connections."""
         self._connection.close()
+        self._batches.close()
         await self.admin.aclose()
 
 

@@ -45,6 +45,8 @@ class _Wire(asyncio.Protocol):
         self._unsent: list[_Waiter] = []
         self._transport: asyncio.Transport | None = None
         self.open = True
+        self.received = 0
+        """How often something has come from the store."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -72,6 +74,7 @@ class _Wire(asyncio.Protocol):
         self._unsent.clear()
 
     def data_received(self, data: bytes) -> None:
+        self.received += 1
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _NOT_ENOUGH:
@@ -106,6 +109,7 @@ class PipelinedConnection:
     def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
         self._endpoint = endpoint
         self._timeout_seconds = timeout_seconds
+        self._silence = f"the store did not answer in {timeout_seconds} s"
         self._wire: _Wire | None = None
         self._connecting: asyncio.Task[_Wire] | None = None
 
@@ -116,34 +120,47 @@ class PipelinedConnection:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
-        replies, fault = await self.collect(packed, count, writes=writes)
-        if fault is not None:
-            raise fault
-        return replies
-
-    async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
-        """Send packed commands as `execute` does; return the replies that came, and why the rest of them did not."""
-        try:
-            wire = self._wire
-            if wire is None or not wire.open:
-                wire = await self._connect()
-            waiter = wire.send(packed, count, writes=writes)
-        except StoreError as error:
-            return [], error
-        future = waiter.future
+        wire = await self._open_wire()
+        future = wire.send(packed, count, writes=writes).future
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await future, None
-        except StoreError as error:
-            return waiter.replies, error
+                return await future
         except TimeoutError:
             if future.done() and not future.cancelled():
-                # The event loop was late, not the store.
-                return waiter.replies, cast("StoreError | None", future.exception())
+                return future.result()  # The event loop was late, not the store.
             # Replies come in order, so whoever waits on this connection waits in vain as well.
-            cause = f"the store did not answer in {self._timeout_seconds} s"
-            wire.close(cause)
-            return waiter.replies, OutcomeUnknownError(cause) if writes else StoreUnavailableError(cause)
+            wire.close(self._silence)
+            raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
+
+    async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
+        """Send many packed commands; return the replies that came, and why the rest of them did not.
+
+        As long as replies come it waits for the rest: up to the time-out after each part of them.
+        """
+        replies: list[object] = []
+        try:
+            wire = await self._open_wire()
+            waiter = wire.send(packed, count, writes=writes)
+            replies = waiter.replies
+            await self._patiently(waiter.future, wire)
+            return await waiter.future, None
+        except StoreError as error:
+            return replies, error
+
+    async def _patiently(self, future: "asyncio.Future[list[object]]", wire: _Wire) -> None:
+        """Wait until a call is done; where nothing comes for too long, break the connection off and the call with it."""
+        try:
+            while not future.done():
+                received = wire.received
+                await asyncio.wait([future], timeout=self._timeout_seconds)
+                if not future.done() and wire.received == received:
+                    wire.close(self._silence)
+        finally:
+            future.cancel()  # It is done, or the caller gives up, and nobody will ask what became of it.
+
+    async def _open_wire(self) -> _Wire:
+        wire = self._wire
+        return await self._connect() if wire is None or not wire.open else wire
 
     async def _connect(self) -> _Wire:
         if self._connecting is None:
