@@ -20,6 +20,7 @@ numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
+sometimes = st.sampled_from([False, False, True])
 grant_numbers = st.none() | st.none() | st.none() | numbers
 """Mostly a new one."""
 metadata = st.sampled_from([(), (), (("by", "x"),)])
@@ -100,3 +101,11 @@ changes = st.one_of(
     st.fixed_dictionaries({"trial_end": dates}, optional={"cancel_at": dates}),
     st.fixed_dictionaries({"cancel_at": dates}),
 )
+gifts = st.lists(
+    st.tuples(features, st.sampled_from([None, 1, 2, 5, 5]), st.none() | ahead, priorities), min_size=0, max_size=3
+)
+"""Grants that a user has from the start: of what, how much, for how long, and their priority."""
+edges = st.none() | st.none() | offsets
+batches = st.lists(st.tuples(users, any_features, amounts, event_numbers), min_size=1, max_size=5)
+others = st.sampled_from(["", "", "metadata", "amount"])
+"""What is other about a call that is made again."""

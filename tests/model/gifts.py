@@ -12,14 +12,14 @@ class Gifts(Customers):
     def create_grant(self, user: str, wanted: Wanted) -> GrantView:
         """CreateGrant."""
         feature = self.feature(wanted.feature)
-        if feature.archived:
-            raise Refused("FEATURE_ARCHIVED")
         if feature.binary and wanted.amount is not None:
             raise Refused("INVALID_FIELD")
         person = self.person(user)
         for known in person.grants():
             if known.id == wanted.id:
                 return self._again(person, known, wanted)
+        if feature.archived:
+            raise Refused("FEATURE_ARCHIVED")
         effective = self.now if wanted.effective is None else wanted.effective
         if wanted.expires is not None and wanted.expires <= effective:
             raise Refused("INVALID_FIELD")

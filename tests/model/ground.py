@@ -7,15 +7,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from canuse import v1
 from model import choices
+from model.account import Account
+from model.choices import Amount
 from model.model import Model
 from model.periods import DAY, EPOCH, time_of
 from model.real import Real
-from model.words import Entry, Refusal, SubscriptionView, outcome
+from model.words import Entry, Refusal, SubscriptionView, Wanted, outcome
 from support.inside import neighbour
 from support.world import unique
 
 DEDUPE_TTL: Final = DAY
 """For how long an event id is remembered at least."""
+Gift = tuple[int, int | None, int | None, int]
 Plans = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 
 
@@ -36,8 +39,8 @@ class Ground(RuleBasedStateMachine):
         self.packages: list[str] = []
         self.keyed: list[tuple[str, tuple[Any, ...]]] = []
 
-    @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds)
-    def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType) -> None:
+    @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds, gifts=choices.gifts)
+    def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType, gifts: list[Gift]) -> None:
         """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
         self.model = Model(next_place(self.real.clock(), start))
         self.real.set_clock(self.model.now)
@@ -54,6 +57,10 @@ class Ground(RuleBasedStateMachine):
             self.both("create_user", user)
         for user, package in zip(self.users, self.packages, strict=False):
             self.subscribe(user, [package])
+        for number, (feature, amount, ahead, priority) in enumerate(gifts):
+            expires = None if ahead is None else self.model.now + ahead
+            wanted = Wanted(f"g{number}", self.features[feature], amount, None, expires, priority, "")
+            self.both("create_grant", first, wanted)
 
     def _have_features(self) -> None:
         kind = type(self)
@@ -116,14 +123,20 @@ class Ground(RuleBasedStateMachine):
             self.keyed.append((name, (user, *arguments)))
         return self.both(name, user, *arguments)
 
+    def amount(self, user: str, feature: str, amount: Amount) -> int:
+        """Return an amount by where it stands to what a user has used."""
+        person = self.model.people.get(user)
+        account = Account(feature) if person is None else person.account(feature)
+        return amount.of(account, self.model.now)
+
     def compare(self, user: str) -> None:
         """Compare all that there is to see of a user."""
         self.both("list_subscriptions", user)
         self.both("list_grants", user)
-        for feature in self.features:
+        for feature in self.features[: choices.CONSUMABLES]:
             self.both("show_usage", user, feature)
-            self.both("can_use", user, feature, 1)
         self.both("list_entitlements", user)
+        self.both("list_usage_events", user, "", None, None)
 
     def teardown(self) -> None:
         """Compare everything."""

@@ -4,7 +4,6 @@ from hypothesis.stateful import precondition, rule
 
 from canuse import v1
 from model import choices
-from model.account import Account
 from model.choices import Amount
 from model.ground import DEDUPE_TTL, Ground
 from model.words import Refusal, Wanted
@@ -14,11 +13,6 @@ Metadata = tuple[tuple[str, str], ...]
 
 class Machine(Ground):
     """Uses, checks, retries, changes of all kinds, and time."""
-
-    def account(self, user: str, feature: str) -> Account:
-        """Return an account of the model; one that holds nothing where there is no such user."""
-        person = self.model.people.get(user)
-        return Account(feature) if person is None else person.account(feature)
 
     def later(self, distance: int | None) -> int | None:
         """Return the moment at a distance from now."""
@@ -30,14 +24,14 @@ class Machine(Ground):
         who=choices.users,
         feature=choices.features,
         amount=choices.any_amounts,
-        back=choices.rarely,
+        back=choices.sometimes,
         key=choices.event_numbers,
         metadata=choices.metadata,
     )
     def record(self, who: int, feature: int, amount: Amount, back: bool, key: int | None, metadata: Metadata) -> None:
         """Record a use, or take one back."""
         user, name = self.users[who], self.features[feature]
-        delta = amount.of(self.account(user, name), self.model.now) * (-1 if back else 1)
+        delta = self.amount(user, name, amount) * (-1 if back else 1)
         event_id = self.event_id(user, key)
         self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, metadata)
 
@@ -45,7 +39,7 @@ class Machine(Ground):
     def set_total(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
         """Set what was used; amounts of 1 stand for 0."""
         user, name = self.users[who], self.features[feature]
-        total = amount.of(self.account(user, name), self.model.now)
+        total = self.amount(user, name, amount)
         total = 0 if total == 1 else total
         self.record_both("create_usage_event", user, name, total, v1.USAGE_ACTION_SET, self.event_id(user, key), ())
 
@@ -59,7 +53,7 @@ class Machine(Ground):
     def check_then_use(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
         """Ask for an amount, then use it: a check says yes exactly when the use is given."""
         user, name = self.users[who], self.features[feature]
-        delta, event_id = amount.of(self.account(user, name), self.model.now), self.event_id(user, key)
+        delta, event_id = self.amount(user, name, amount), self.event_id(user, key)
         checked = self.both("can_use", user, name, delta)
         used = self.record_both("use_feature", user, name, delta, event_id, metadata)
         if name == self.features[choices.CONSUMABLES] or (not isinstance(used, Refusal) and used.replayed):
@@ -77,7 +71,7 @@ class Machine(Ground):
     def use(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
         """Use without asking."""
         user, name = self.users[who], self.features[feature]
-        delta = amount.of(self.account(user, name), self.model.now)
+        delta = self.amount(user, name, amount)
         self.record_both("use_feature", user, name, delta, self.event_id(user, key), ())
 
     @rule(who=choices.users, charges=choices.charges, key=choices.event_numbers, metadata=choices.metadata)
@@ -87,20 +81,42 @@ class Machine(Ground):
         """Use several features, all or none."""
         user = self.users[who]
         wanted = tuple(
-            (self.features[feature], amount.of(self.account(user, self.features[feature]), self.model.now))
-            for feature, amount in charges
+            (self.features[feature], self.amount(user, self.features[feature], amount)) for feature, amount in charges
         )
         self.record_both("use_features", user, wanted, self.event_id(user, key), metadata)
 
+    @rule(uses=choices.batches)
+    def record_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
+        """Record many uses in one call."""
+        requests = []
+        for who, feature, amount, key in uses:
+            user, name = self.users[who], self.features[feature]
+            event_id = self.event_id(user, key)
+            requests.append((user, name, self.amount(user, name, amount), v1.USAGE_ACTION_ADD, event_id, ()))
+        self.both("batch_create_usage_events", tuple(requests))
+
+    @rule(uses=choices.batches)
+    def ask_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
+        """Ask many checks in one call."""
+        asked = [(self.users[who], self.features[feature], amount) for who, feature, amount, _ in uses]
+        self.both("batch_can_use", tuple((user, name, self.amount(user, name, amount)) for user, name, amount in asked))
+
     @precondition(lambda self: self.keyed)
-    @rule(which=choices.numbers)
-    def again(self, which: int) -> None:
-        """Make one of the last calls with an event id again, as after a lost answer, if it is remembered for sure."""
-        name, arguments = self.keyed[-1 - which % len(self.keyed)]
-        user, event_id = arguments[0], arguments[-2]
+    @rule(which=choices.numbers, other=choices.others)
+    def again(self, which: int, other: str) -> None:
+        """Send one of the last event ids again, if it is remembered for sure: as after a lost answer, or otherwise."""
+        name, (user, *rest, event_id, metadata) = self.keyed[-1 - which % len(self.keyed)]
         remembered = self.model.people[user].remembered.get(event_id)
-        if remembered is None or self.model.now - remembered.time <= DEDUPE_TTL:
-            self.both(name, *arguments)
+        if remembered is not None and self.model.now - remembered.time > DEDUPE_TTL:
+            return
+        if other == "metadata":
+            metadata = () if metadata else (("by", "x"),)
+        elif other == "amount" and name == "use_features":
+            ((feature, delta), *charges) = rest[0]
+            rest = [((feature, another(delta)), *charges)]
+        elif other == "amount":
+            rest[1] = another(rest[1])
+        self.both(name, user, *rest, event_id, metadata)
 
     # Having
 
@@ -205,13 +221,22 @@ class Machine(Ground):
     def look(self, who: int, feature: int, delta: Amount) -> None:
         """Look at one feature of a user."""
         user, name = self.users[who], self.features[feature]
-        self.both("can_use", user, name, delta.of(self.account(user, name), self.model.now))
+        self.both("can_use", user, name, self.amount(user, name, delta))
         self.both("show_usage", user, name)
 
     @rule(who=choices.users)
     def look_around(self, who: int) -> None:
         """Look at what a user may use."""
         self.both("list_entitlements", self.users[who])
+
+    @precondition(lambda self: any(person.events for person in self.model.people.values()))
+    @rule(number=choices.numbers, feature=choices.none | choices.features, since=choices.edges, until=choices.edges)
+    def look_back(self, number: int, feature: int | None, since: int | None, until: int | None) -> None:
+        """Look at the events around one of them."""
+        events = [(person.id, event.time) for person in self.model.people.values() for event in person.events]
+        user, time = events[-1 - number % len(events)]
+        start, end = (None if edge is None else time + edge for edge in (since, until))
+        self.both("list_usage_events", user, "" if feature is None else self.features[feature], start, end)
 
     @rule(really=choices.rarely, what=choices.shaken, number=choices.numbers)
     def shake(self, really: bool, what: str, number: int) -> None:
@@ -229,3 +254,8 @@ class Machine(Ground):
             self.both("create_user", user)
         else:
             self.both("disable_user", self.users[number % 2], what == "disable")
+
+
+def another(amount: int) -> int:
+    """Return another amount that is accepted, too."""
+    return amount - 1 if amount > 1 else amount + 1 or 1

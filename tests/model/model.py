@@ -4,13 +4,17 @@ It was written from the rules in words, not from the server. Nothing is worked o
 lives through every moment at which something changes.
 """
 
+from typing import Any
+
 from canuse import v1
 from model.gifts import Gifts
 from model.person import Booking, Line, Person, Remembered, gives
-from model.words import MAX, Check, Entitled, Event, Recorded, Refused, Usage, Used
+from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Usage, Used, outcome
 
 Charges = tuple[tuple[str, int], ...]
 Metadata = tuple[tuple[str, str], ...]
+Batch = tuple[tuple[Any, ...], ...]
+"""The arguments of many calls of one kind."""
 USING = 0
 """What is done where it is neither added nor set: an amount is asked for, and added if it is given."""
 
@@ -52,6 +56,14 @@ class Model(Gifts):
         counts = line.counts
         return Recorded(line.recorded, line.reason, counts, line.applied, booking.event_id, replayed)
 
+    def batch_can_use(self, requests: Batch) -> list[Check | Refusal]:
+        """BatchCanUse."""
+        return [outcome(self.can_use, *request) for request in requests]
+
+    def batch_create_usage_events(self, requests: Batch) -> list[Recorded | Refusal]:
+        """BatchCreateUsageEvents."""
+        return [outcome(self.create_usage_event, *request) for request in requests]
+
     def use_feature(self, user: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
         """UseFeature: the same as UseFeatures with one charge."""
         return self.use_features(user, ((feature, delta),), event_id, metadata)._replace(blocking="")
@@ -77,9 +89,14 @@ class Model(Gifts):
 
     def list_usage_events(self, user: str, feature: str, start: int | None, end: int | None) -> list[Event]:
         """ListUsageEvents, all pages of it; an empty feature is all of them."""
+        person = self.person(user)
+        if feature:
+            self.feature(feature)
+        if start is not None and end is not None and start > end:
+            raise Refused("INVALID_FIELD")
         return [
             event
-            for event in reversed(self.person(user).events)
+            for event in reversed(person.events)
             if feature in ("", event.feature)
             if (start is None or event.time >= start) and (end is None or event.time < end)
         ]

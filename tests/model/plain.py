@@ -2,6 +2,8 @@
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.error_details_pb2 import ErrorInfo
+from google.rpc.status_pb2 import Status
 
 from canuse import v1
 from model.words import (
@@ -15,6 +17,7 @@ from model.words import (
     PackageView,
     Past,
     Recorded,
+    Refusal,
     SubscriptionView,
     Usage,
     Used,
@@ -97,6 +100,14 @@ def all_used(sent: str, message: v1.UseFeaturesResponse) -> Used:
     each = tuple(counts(consumption) for consumption in message.consumptions)
     name = event_name(sent, message.event_id)
     return Used(message.access, message.reason, message.blocking_feature_id, each, name, message.replayed)
+
+
+def refusal(message: Status) -> Refusal:
+    """Return what an item of a batch was refused for."""
+    (detail,) = (detail for detail in message.details if detail.Is(ErrorInfo.DESCRIPTOR))
+    info = ErrorInfo()
+    detail.Unpack(info)
+    return Refusal(info.reason)
 
 
 def entitled(message: v1.Entitlement) -> Entitled:

@@ -1,6 +1,6 @@
 """A real server, with the same calls as the model, that answers in the same words."""
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -9,6 +9,7 @@ from canuse import v1
 from canuse.errors import from_rpc_error
 from canuse.testing import v1 as testing
 from model import plain
+from model.model import Batch, Charges, Metadata
 from model.words import (
     Check,
     Entitled,
@@ -17,6 +18,7 @@ from model.words import (
     GrantView,
     PackageView,
     Recorded,
+    Refusal,
     Refused,
     SubscriptionView,
     Usage,
@@ -176,42 +178,43 @@ class Real:
 
     # Checks and uses
 
-    def can_use(self, user: str, feature: str, delta: int) -> Check:
+    def can_use(self, *asked: Any) -> Check:
         """CanUse."""
-        request = v1.CanUseRequest(user_id=user, feature_id=feature, delta=delta)
-        return plain.check(self._call(self.stubs.entitlements.CanUse, request))
+        return plain.check(self._call(self.stubs.entitlements.CanUse, check_request(*asked)))
 
-    def create_usage_event(
-        self,
-        user: str,
-        feature: str,
-        delta: int,
-        action: v1.UsageAction.ValueType,
-        event_id: str,
-        metadata: tuple[tuple[str, str], ...],
-    ) -> Recorded:
+    def batch_can_use(self, asked: Batch) -> list[Check | Refusal]:
+        """BatchCanUse."""
+        request = v1.BatchCanUseRequest(requests=[check_request(*one) for one in asked])
+        results = self._call(self.stubs.entitlements.BatchCanUse, request).results
+        return [
+            plain.check(result.response) if result.HasField("response") else plain.refusal(result.status)
+            for result in results
+        ]
+
+    def create_usage_event(self, *sent: Any) -> Recorded:
         """CreateUsageEvent."""
-        request = v1.CreateUsageEventRequest(
-            user_id=user, feature_id=feature, delta=delta, action=action, event_id=event_id, metadata=dict(metadata)
-        )
-        return plain.recorded(event_id, self._call(self.stubs.entitlements.CreateUsageEvent, request))
+        request = event_request(*sent)
+        return plain.recorded(request.event_id, self._call(self.stubs.entitlements.CreateUsageEvent, request))
 
-    def use_feature(
-        self, user: str, feature: str, delta: int, event_id: str, metadata: tuple[tuple[str, str], ...]
-    ) -> Used:
+    def batch_create_usage_events(self, sent: Batch) -> list[Recorded | Refusal]:
+        """BatchCreateUsageEvents."""
+        request = v1.BatchCreateUsageEventsRequest(requests=[event_request(*one) for one in sent])
+        results = self._call(self.stubs.entitlements.BatchCreateUsageEvents, request).results
+        return [
+            plain.recorded(one.event_id, result.response)
+            if result.HasField("response")
+            else plain.refusal(result.status)
+            for one, result in zip(request.requests, results, strict=True)
+        ]
+
+    def use_feature(self, user: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
         """UseFeature."""
         request = v1.UseFeatureRequest(
             user_id=user, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
         )
         return plain.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
 
-    def use_features(
-        self,
-        user: str,
-        charges: tuple[tuple[str, int], ...],
-        event_id: str,
-        metadata: tuple[tuple[str, str], ...],
-    ) -> Used:
+    def use_features(self, user: str, charges: Charges, event_id: str, metadata: Metadata) -> Used:
         """UseFeatures."""
         request = v1.UseFeaturesRequest(
             user_id=user,
@@ -252,3 +255,22 @@ class Real:
                 break
         assert len({event.id for event in events}) == len(events)
         return [plain.event(event) for event in events]
+
+
+def check_request(user: str, feature: str, delta: int) -> v1.CanUseRequest:
+    """Return the request of a check."""
+    return v1.CanUseRequest(user_id=user, feature_id=feature, delta=delta)
+
+
+def event_request(
+    user: str,
+    feature: str,
+    delta: int,
+    action: v1.UsageAction.ValueType,
+    event_id: str,
+    metadata: Metadata,
+) -> v1.CreateUsageEventRequest:
+    """Return the request that records a use."""
+    return v1.CreateUsageEventRequest(
+        user_id=user, feature_id=feature, delta=delta, action=action, event_id=event_id, metadata=dict(metadata)
+    )

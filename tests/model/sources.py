@@ -104,14 +104,17 @@ def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, 
     if holding is None and listed:
         # None counts. One that may count again comes before one that has ended, that before one that has not begun.
         holding = max(listed, key=lambda pair: (hope(pair[0], now), rank(pair)))
-    if holding is None:
-        since = granted_since(grants, now)
-        if since is None:
-            return None
-        return Terms(granted, granted, 0, False, *((since, None) if granted else (0, since)))
-    held, entry = holding
-    start, end = (0, held.started) if held.started > now else period_at(held.started, entry.reset, now)
-    return Terms(held.counts(now) or granted, granted, entry.limit, entry.overage and not granted, start, end)
+    if holding is None and all(grant.is_over(now) for grant in grants):
+        return None
+    limit, overage = (0, False) if holding is None else (holding[1].limit, holding[1].overage)
+    if holding is None or holding[0].started > now:
+        # What is used before a subscription starts counts to no period of it.
+        start, end = stretch(grants, now)
+        end = min((date for date in (end, *(held.started for held, _ in listed)) if date is not None), default=None)
+    else:
+        start, end = period_at(holding[0].started, holding[1].reset, now)
+    counts = holding is not None and holding[0].counts(now)
+    return Terms(counts or granted, granted, limit, overage and not granted, start, end)
 
 
 def best(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
@@ -132,16 +135,27 @@ def hope(held: Subscription, now: int) -> int:
     return 1 if held.status_at(now) in ENDED else 2
 
 
-def granted_since(grants: list[Grant], now: int) -> int | None:
-    """Return since when grants have given something without a gap; in a gap, when the next one opens.
-
-    None: all have ended.
-    """
+def stretch(grants: list[Grant], now: int) -> tuple[int, int | None]:
+    """Return the time around a moment in which there was and will be one grant or another throughout, or none ever."""
     spans = [(grant.effective, grant.end()) for grant in grants]
     spans = [(start, end) for start, end in spans if end is None or start < end]
-    if not any(grant.is_open(now) for grant in grants):
-        return min((start for start, _ in spans if start > now), default=None)
-    since = min(grant.effective for grant in grants if grant.is_open(now))
-    while earlier := [start for start, end in spans if start < since and (end is None or end >= since)]:
-        since = min(earlier)
-    return since
+    around = [(start, end) for start, end in spans if start <= now and (end is None or now < end)]
+    if not around:
+        ended = [end for _, end in spans if end is not None and end <= now]
+        return max(ended, default=0), min((start for start, _ in spans if start > now), default=None)
+    while True:
+        since, until = min(start for start, _ in around), latest([end for _, end in around])
+        joined = [(start, end) for start, end in spans if not before(until, start) and not before(end, since)]
+        if joined == around:
+            return since, until
+        around = joined
+
+
+def latest(ends: list[int | None]) -> int | None:
+    """Return the last of some ends."""
+    return None if None in ends else max(end for end in ends if end is not None)
+
+
+def before(end: int | None, start: int) -> bool:
+    """Whether there is a gap between an end and a start."""
+    return end is not None and end < start

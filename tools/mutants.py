@@ -1,0 +1,195 @@
+"""Breaks canuse in one place after another, in a copy of the tree, and sees that the tests of tests/model notice.
+
+A table says what became of each break. The exit status is 1 if one of them was not noticed. Words on the command line
+choose those whose names have one of them; then the unbroken tree is not tested first.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+COPIED: Final = ("client", "server", "tests", "pyproject.toml")
+MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
+ORDERS: Final = "tests/model/test_serial_orders.py"
+SCRIPTS: Final = "server/canuse_server/store/scripts"
+
+
+class Mutant(NamedTuple):
+    """One break: what is put in the place of what, and the test that is to notice."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    test: str = MACHINE
+
+
+MUTANTS: Final = (
+    Mutant(
+        "dedupe fingerprint: without features and amounts",
+        "server/canuse_server/api/uses.py",
+        "text = repr((mode, content, sorted(metadata.items())))",
+        "text = repr((mode, sorted(metadata.items())))",
+    ),
+    Mutant(
+        "dedupe fingerprint: without the metadata",
+        "server/canuse_server/api/uses.py",
+        "text = repr((mode, content, sorted(metadata.items())))",
+        "text = repr((mode, content))",
+    ),
+    Mutant(
+        "dedupe fingerprint: not compared",
+        f"{SCRIPTS}/lib/dedupe.lua",
+        "if string.sub(known, 1, 8) ~= fingerprint then return 'X' end",
+        "",
+    ),
+    Mutant(
+        "grant order: by expiry before priority",
+        "server/canuse_server/domain/model.py",
+        'return (self.priority, float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.id)',
+        'return (float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.priority, self.id)',
+    ),
+    Mutant(
+        "grant order: given back to the first one first",
+        f"{SCRIPTS}/lib/grants.lua",
+        "for i = #grants, 1, -1 do",
+        "for i = 1, #grants do",
+    ),
+    Mutant(
+        "grant order: grants before the package",
+        f"{SCRIPTS}/lib/account.lua",
+        "draw(account.grants, total - package - drawn, now)",
+        "draw(account.grants, total - account.used, now)",
+    ),
+    Mutant(
+        "reset boundary: a day that ends is still open, in the script",
+        f"{SCRIPTS}/lib/period.lua",
+        "math.floor((now - start) / length) * length end",
+        "math.floor((now - start - 1) / length) * length end",
+    ),
+    Mutant(
+        "reset boundary: a month that ends is still open, in a check",
+        "server/canuse_server/store/usage.py",
+        "entitlement.valid_until_ms <= now_ms:",
+        "entitlement.valid_until_ms < now_ms:",
+    ),
+    Mutant(
+        "reset boundary: a month that ends is still open, in the script's short way",
+        f"{SCRIPTS}/record_usage.lua",
+        "fresh = now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
+        "fresh = now <= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
+    ),
+    Mutant(
+        "reset boundary: a month that ends is still open, in the script's long way",
+        f"{SCRIPTS}/lib/account.lua",
+        "now >= struct.unpack(MOMENT, account.packed, last)",
+        "now > struct.unpack(MOMENT, account.packed, last)",
+    ),
+    Mutant(
+        "reset boundary: a count goes on past its period",
+        "server/canuse_server/domain/settlement.py",
+        "period.end_ms <= now_ms",
+        "period.end_ms < now_ms",
+    ),
+    Mutant(
+        "reset boundary: a grant gives a moment longer",
+        f"{SCRIPTS}/lib/grants.lua",
+        "now < grant.expires)",
+        "now <= grant.expires)",
+    ),
+    Mutant(
+        "clamp at zero: not in the script's short way",
+        f"{SCRIPTS}/record_usage.lua",
+        "if total < 0 then total = 0 end",
+        "",
+    ),
+    Mutant(
+        "clamp at zero: not in the script's long way",
+        f"{SCRIPTS}/record_usage.lua",
+        "charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)",
+        "charge.total = mode == 'S' and delta or charge.used + delta",
+    ),
+    Mutant(
+        "revision guard: none",
+        f"{SCRIPTS}/apply_user.lua",
+        "if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end",
+        "",
+        ORDERS,
+    ),
+)
+
+
+def main(words: list[str]) -> int:
+    """Run the check; return the exit status."""
+    for mutant in MUTANTS:
+        broken(mutant, ROOT)
+    with TemporaryDirectory() as folder:
+        tree = Path(folder) / "canuse"
+        for name in COPIED:
+            copy(name, tree)
+        chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
+        unbroken = () if words else (MACHINE, ORDERS)
+        failed = [test for test in unbroken if not passes(tree, test, "nothing is broken")]
+        if failed:
+            print(f"nothing is broken, and yet these fail: {failed}")
+            return 1
+        survivors = [mutant.name for mutant in chosen if survives(tree, mutant)]
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} breaks were noticed")
+    return 1 if survivors else 0
+
+
+def copy(name: str, tree: Path) -> None:
+    """Copy a part of the project into a tree."""
+    if (ROOT / name).is_dir():
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy2(ROOT / name, tree / name)
+
+
+def broken(mutant: Mutant, tree: Path) -> str:
+    """Return the text of the file with the break in it."""
+    text = (tree / mutant.file).read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"{mutant.name}: {mutant.file} has {text.count(mutant.old)} times, not once: {mutant.old}")
+    return text.replace(mutant.old, mutant.new)
+
+
+def survives(tree: Path, mutant: Mutant) -> bool:
+    """Break the tree, run the test that is to notice, and mend the tree; return whether the test noticed nothing."""
+    path = tree / mutant.file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(broken(mutant, tree), encoding="utf-8")
+    try:
+        return passes(tree, mutant.test, mutant.name)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+def passes(tree: Path, test: str, name: str) -> bool:
+    """Run a test on a tree, tell what came of it in a line, and return whether it passed."""
+    paths = os.pathsep.join(str(tree / part) for part in ("client", "server"))
+    env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "MODEL_SHRINK": "0"}
+    start = time.monotonic()
+    found = subprocess.run(
+        [sys.executable, "-c", "import canuse_server; print(canuse_server.__file__)"],
+        cwd=tree, env=env, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    if not found.stdout.startswith(str(tree)):
+        raise SystemExit(f"the copy would not be what is tested, but {found.stdout}")
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    result = subprocess.run(command, cwd=tree, env=env, check=False, capture_output=True, text=True)
+    if result.returncode not in (0, 1):
+        raise SystemExit(f"{name}: the test could not be run\n{result.stdout}{result.stderr}")
+    verdict = "green" if result.returncode == 0 else "red"
+    print(f"{verdict:<6} {time.monotonic() - start:5.0f} s  {name}", flush=True)
+    return result.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
