@@ -1,0 +1,270 @@
+"""Leases held against a model in plain Python, whatever is called in whatever order and whenever.
+
+The model knows no epochs, counters or sorted sets: a lease belongs to a period, and a period has what was used in it.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import ClassVar, Final
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from canuse_server.domain.decision import decide
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import Reason, ResetPeriod
+from canuse_server.domain.periods import Period, period_at
+from canuse_server.domain.settlement import settle_one
+from canuse_server.store import usage
+from canuse_server.store.client import Store
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.layout import Meta
+from canuse_server.store.leases import LeaseMissingError, Settled
+from canuse_server.store.usage import Retention
+from canuse_server.store.users import UserChange, Users
+from support.database import HOUR_MS, KEYS, Database
+from support.leases import Leasing, token
+from support.strategies import ms
+
+START: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
+DAY: Final = 24 * HOUR_MS
+RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * DAY, past_periods_kept=1000)
+REPETITIONS: Final = 60
+amounts = st.integers(1, 12)
+
+
+@dataclass(eq=False)
+class Span:
+    """A period of the model, and what was used in it."""
+
+    used: int = 0
+
+
+@dataclass(eq=False)
+class Held:
+    """A lease of the model; `settled` or not."""
+
+    span: Span
+    amount: int
+    expires_at_ms: int
+    settled: bool = False
+
+
+class Machine(RuleBasedStateMachine):
+    """One user and one feature, in the store and in the model."""
+
+    database: ClassVar[Database]
+    runner: ClassVar[asyncio.Runner]
+    users: ClassVar[Users]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.database.empty()
+        self.database.put_user()
+        self.leasing = Leasing(self.database, retention=RETENTION)
+        self.now_ms = START
+        self.entitlement: Entitlement | None = None
+        self.period: Period | None = None
+        self.span = Span()
+        self.closed: list[Span] = []
+        self.leases: list[Held] = []
+
+    # The model.
+
+    def _enter(self) -> None:
+        """Go on to the period of the present."""
+        if self.entitlement is None or self.period is None:
+            return
+        period = self.entitlement.period_at(self.now_ms)
+        if period.start_ms > self.period.start_ms:
+            self.closed.append(self.span)
+            self.span, self.period = Span(), period
+
+    def _is_open(self, lease: Held) -> bool:
+        return not lease.settled and self.now_ms < lease.expires_at_ms
+
+    def _reserved(self) -> int:
+        if self.entitlement is None:
+            return 0
+        return sum(lease.amount for lease in self.leases if lease.span is self.span and self._is_open(lease))
+
+    def _reason(self, delta: int) -> Reason:
+        if self.entitlement is None:
+            return Reason.NOT_ENTITLED
+        if self.entitlement.limit is None:
+            return Reason.UNLIMITED
+        if self.span.used + self._reserved() + delta <= self.entitlement.limit:
+            return Reason.WITHIN_BUDGET
+        return Reason.OVERAGE if self.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
+
+    # What happens.
+
+    @initialize(limit=st.none() | st.integers(0, 20))
+    def start(self, limit: int | None) -> None:
+        self.change_plan(ResetPeriod.DAY, START, limit, overage_enabled=False)
+
+    @rule(
+        reset_period=st.sampled_from((ResetPeriod.HOUR, ResetPeriod.DAY, ResetPeriod.NEVER)),
+        anchor_ms=st.sampled_from((START, START - 3 * DAY, START - HOUR_MS // 2)),
+        limit=st.none() | st.integers(0, 20),
+        overage_enabled=st.booleans(),
+    )
+    def change_plan(self, reset_period: ResetPeriod, anchor_ms: int, limit: int | None, overage_enabled: bool) -> None:
+        period = period_at(anchor_ms, reset_period, self.now_ms)
+        after = Entitlement(
+            consumable=True,
+            active=True,
+            limit=limit,
+            overage_enabled=overage_enabled,
+            reset_period=reset_period,
+            period=period,
+            valid_until_ms=None,
+        )
+        self._apply(after)
+        if self.entitlement is None:
+            self.span = Span()
+        self.entitlement, self.period = after, period
+
+    @precondition(lambda self: self.entitlement is not None)
+    @rule()
+    def lose_the_feature(self) -> None:
+        self._apply(None)
+        self.closed.append(self.span)
+        self.entitlement = self.period = None
+
+    def _apply(self, after: Entitlement | None) -> None:
+        """Replace the entitlement as the service does."""
+        state = self.runner.run(self.users.read("124"))
+        assert state is not None
+        before, counter = state.entitlements.get("calls"), state.counters.get("calls")
+        settlements = settle_one("calls", before, after, self.now_ms) if before and counter else []
+        change = UserChange(
+            user_id="124",
+            raw_meta=state.raw_meta,
+            meta=Meta(disabled=False, revision=state.meta.revision + 1, created_at_ms=0),
+            entitlements={} if after is None else {"calls": after},
+            removed_entitlements=() if after is not None or before is None else ("calls",),
+            counters=state.counters,
+            settlements=settlements,
+        )
+        self.runner.run(self.users.apply(change))
+
+    @rule(amount=amounts, least=amounts, ttl_ms=st.sampled_from((1, 1000, HOUR_MS, DAY, 3 * DAY)))
+    def reserve(self, amount: int, least: int, ttl_ms: int) -> None:
+        least = min(least, amount)
+        number = len(self.leases)
+        wanted, reason = amount, self._reason(amount)
+        if reason == Reason.BUDGET_EXCEEDED:
+            assert self.entitlement is not None
+            assert self.entitlement.limit is not None
+            wanted = self.entitlement.limit - self.span.used - self._reserved()
+            reason = Reason.WITHIN_BUDGET if wanted >= least else Reason.BUDGET_EXCEEDED
+        expected = wanted if reason.access else 0
+        result = self.leasing.swept(
+            self.now_ms,
+            lambda: self.leasing.reserve(self.now_ms, token(number), amount, min_amount=least, ttl_ms=ttl_ms),
+        )
+        assert (result.granted, result.charge.reason) == (expected, reason)
+        if expected:
+            self.leases.append(Held(self.span, expected, self.now_ms + ttl_ms))
+        assert result.charge.reserved == self._reserved()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), used=st.integers(0, 15))
+    def settle(self, data: st.DataObject, used: int) -> None:
+        number = data.draw(st.integers(0, len(self.leases) - 1))
+        lease = self.leases[number]
+
+        def settle() -> Settled:
+            return self.leasing.settle(self.now_ms, token(number), used)
+
+        if lease.settled or self.now_ms >= lease.expires_at_ms + RETENTION.dedupe_ttl_ms:
+            with pytest.raises(LeaseMissingError):
+                self.leasing.swept(self.now_ms, settle)
+            return
+        result = self.leasing.swept(self.now_ms, settle)
+        assert result.late == (self.now_ms >= lease.expires_at_ms)
+        lease.settled = True
+        lease.span.used += used
+        assert (result.charge.ledger_id != "") == (used > 0)
+        assert (result.charge.reason, result.charge.reserved) == (self._reason(0), self._reserved())
+        if self.entitlement is not None:
+            assert result.charge.used == self.span.used
+
+    @rule(mode=st.sampled_from((usage.ADD, usage.USE, usage.SET)), delta=amounts)
+    def use(self, mode: str, delta: int) -> None:
+        reason = self._reason(delta - (self.span.used if mode == usage.SET else 0))
+        outcome, _ = self.leasing.swept(
+            self.now_ms, lambda: self.database.record(self.now_ms, mode=mode, delta=delta, retention=RETENTION)
+        )
+        assert (outcome.reason, outcome.reserved) == (reason, self._reserved())
+        if self.entitlement is not None and (mode != usage.USE or reason.access):
+            self.span.used = delta if mode == usage.SET else self.span.used + delta
+            assert outcome.used == self.span.used
+
+    @rule(data=st.data())
+    def let_time_pass(self, data: st.DataObject) -> None:
+        moments = [self.now_ms + step for step in (1, 1000, HOUR_MS, DAY)]
+        for lease in self.leases:
+            moments += [lease.expires_at_ms, lease.expires_at_ms + RETENTION.dedupe_ttl_ms]
+        if self.period is not None and self.period.end_ms is not None:
+            moments.append(self.period.end_ms)
+        moments += [moment - 1 for moment in moments]
+        self.now_ms = data.draw(st.sampled_from(sorted({moment for moment in moments if moment >= self.now_ms})))
+        self._enter()
+
+    # What holds at any time.
+
+    @invariant()
+    def a_check_stands_as_the_model_does(self) -> None:
+        standing = self.leasing.swept(self.now_ms, lambda: self.leasing.standing(self.now_ms))
+        if self.entitlement is None:
+            assert standing.entitlement is None
+            return
+        assert (standing.current()[1], standing.reserved()) == (self.span.used, self._reserved())
+        for delta in (1, 5, 20):
+            assert decide(standing, delta) == self._reason(delta)
+
+    @invariant()
+    def what_is_reserved_is_what_open_leases_hold(self) -> None:
+        self.leasing.check()
+
+    @invariant()
+    def what_was_used_in_past_periods_is_there(self) -> None:
+        found = [past.used for past in self.database.past() if past.used]
+        counter = self.database.counter()
+        # The period that is over last is put away by the next use.
+        if counter and self.period and counter[1] < self.period.start_ms and counter[0]:
+            found.append(counter[0])
+        assert sorted(found) == sorted(span.used for span in self.closed if span.used)
+
+
+@pytest.fixture
+def machine(shared_database: Database) -> Iterator[type[Machine]]:
+    """The machine on a store."""
+    with asyncio.Runner() as runner:
+        store = Store(Endpoint.from_url(shared_database.url), 5.0)
+        users = Users(store, KEYS, RETENTION.past_periods_kept)
+        parts = {"database": shared_database, "runner": runner, "users": users}
+        yield type("MachineOnAStore", (Machine,), parts)
+        runner.run(store.close())
+
+
+def test_leases_stand_as_the_model_does_whatever_happens(machine: type[Machine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=REPETITIONS, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

@@ -1,0 +1,146 @@
+"""Leases in a store without a server before it: what takes, settles and sweeps them, and what always holds of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar, cast
+
+from canuse_server.domain.decision import Reservation, Standing
+from canuse_server.store import leases, usage
+from canuse_server.store.layout import unpack_moment, unpack_reservation
+from canuse_server.store.leases import SWEPT_AT_A_TIME, Reserved, Settled, Settling, Wish
+from canuse_server.store.lua import SWEEP_LEASES
+from canuse_server.store.usage import LeasesDueError, Retention
+from support.database import KEYS, RETENTION, Database
+
+T = TypeVar("T")
+MINUTE_MS: Final = 60_000
+OPEN: Final = 0
+EXPIRED: Final = 1
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease as it is kept."""
+
+    state: int
+    epoch: int
+    amount: int
+    expires_at_ms: int
+    feature_id: str
+
+
+@dataclass(frozen=True)
+class Leasing:
+    """The leases of one user of a store."""
+
+    database: Database
+    user_id: str = "124"
+    retention: Retention = RETENTION
+
+    def reserve(
+        self,
+        now_ms: int,
+        token: bytes,
+        amount: int = 1,
+        *,
+        min_amount: int = 1,
+        ttl_ms: int = MINUTE_MS,
+        archived: bool = False,
+        feature_id: str = "calls",
+        event_id: str = "",
+        fingerprint: bytes = b"",
+    ) -> Reserved:
+        """Set an amount aside; raise what `leases.reserved` does."""
+        wish = Wish(self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint)
+        trip = leases.reserve_trip(KEYS, wish, self.retention, str(now_ms))
+        return leases.reserved(self.database.call(*trip.command))
+
+    def settle(
+        self,
+        now_ms: int,
+        token: bytes,
+        used: int,
+        *,
+        archived: bool = False,
+        feature_id: str = "calls",
+        event_id: str = "",
+        fingerprint: bytes = b"",
+    ) -> Settled:
+        """Settle a lease; raise what `leases.settled` does."""
+        settling = Settling(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
+        trip = leases.settle_trip(KEYS, settling, self.retention, str(now_ms))
+        return leases.settled(self.database.call(*trip.command))
+
+    def sweep(self, now_ms: int, at_most: int = SWEPT_AT_A_TIME) -> int:
+        """Do what is due about the leases; return how many were due."""
+        user_id = self.user_id
+        names = [KEYS.user(user_id), KEYS.leases(user_id), KEYS.leases_due(user_id)]
+        late_ms = str(self.retention.dedupe_ttl_ms)
+        return cast("int", self.database.run(SWEEP_LEASES, names, str(now_ms), late_ms, str(at_most)))
+
+    def swept(self, now_ms: int, call: Callable[[], T]) -> T:
+        """Make a call as the server does: where leases are due, those first."""
+        try:
+            return call()
+        except LeasesDueError:
+            assert self.sweep(now_ms)
+            return call()
+
+    def standing(self, now_ms: int, *, feature_id: str = "calls", archived: bool = False) -> Standing:
+        """Read how the user stands as a check does."""
+        reply = self.database.call(*usage.check_trip(KEYS, self.user_id, feature_id).command)
+        return usage.standing(reply, now_ms, archived=archived)
+
+    def all(self) -> dict[bytes, Lease]:
+        """Return the leases by token."""
+        found = cast("dict[bytes, bytes]", self.database.redis.hgetall(KEYS.leases(self.user_id)))
+        return {
+            token: Lease(
+                state=value[0],
+                epoch=int.from_bytes(value[1:5], "little"),
+                amount=int.from_bytes(value[5:12], "little"),
+                expires_at_ms=int.from_bytes(value[12:18], "little"),
+                feature_id=value[18:].decode(),
+            )
+            for token, value in found.items()
+        }
+
+    def reservation(self, feature_id: str = "calls") -> Reservation | None:
+        """Return what the leases of a feature set aside."""
+        value = cast("bytes | None", self.database.redis.hget(KEYS.user(self.user_id), f"r:{feature_id}"))
+        return None if value is None else unpack_reservation(value)
+
+    def due_ms(self) -> int | None:
+        """Return when something is to be done, as the user's hash has it."""
+        value = cast("bytes | None", self.database.redis.hget(KEYS.user(self.user_id), "x"))
+        return None if value is None else unpack_moment(value)
+
+    def check(self) -> None:
+        """Make sure of what holds whatever has happened.
+
+        What is reserved is what the open leases of the latest epoch hold, each lease is due at its expiry or, after it,
+        when it is forgotten, and the user's hash knows the first of these moments.
+        """
+        found = self.all()
+        names = cast("list[bytes]", self.database.redis.hkeys(KEYS.user(self.user_id)))
+        reserved = {name[2:].decode() for name in names if name.startswith(b"r:")}
+        for feature_id in reserved | {lease.feature_id for lease in found.values()}:
+            own = [lease for lease in found.values() if lease.feature_id == feature_id]
+            reservation = self.reservation(feature_id)
+            assert reservation is not None
+            assert all(lease.epoch <= reservation.epoch for lease in own)
+            held = [lease.amount for lease in own if lease.state == OPEN and lease.epoch == reservation.epoch]
+            assert reservation.units == sum(held)
+        late_ms = self.retention.dedupe_ttl_ms
+        due = {token: lease.expires_at_ms + (lease.state == EXPIRED) * late_ms for token, lease in found.items()}
+        assert dict(self._order()) == due
+        assert self.due_ms() == min(due.values(), default=None)
+
+    def _order(self) -> list[tuple[bytes, float]]:
+        key = KEYS.leases_due(self.user_id)
+        return cast("list[tuple[bytes, float]]", self.database.redis.zrange(key, 0, -1, withscores=True))
+
+
+def token(number: int) -> bytes:
+    """Return the token of a lease."""
+    return number.to_bytes(8, "big")
