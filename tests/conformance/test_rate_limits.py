@@ -244,6 +244,15 @@ def test_what_grants_give_is_part_of_the_limit(client: Client, limits: RateLimit
     ]
 
 
+def test_what_leases_hold_is_not_left(client: Client, limits: RateLimits) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    assert client.reserve(user_id, feature_id, 3).granted == 3
+    answers = [limits.use(user_id, feature_id) for _ in range(3)]
+    assert [gist(answer) for answer in answers] == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+    assert [left(answer) for answer in answers] == [[1], [0], [0]]
+    assert used(client, user_id, feature_id) == 2
+
+
 def test_a_total_beyond_the_largest_amount_is_refused_as_for_every_use(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, None)
     client.create_usage_event(user_id, feature_id, 2**53 - 1)
