@@ -7,14 +7,15 @@ from typing import Final
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.ledger_pb2 import LedgerEntry
+from canuse_server.api import wire
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
 from canuse_server.store import usage
-from canuse_server.store.layout import ChargeOutcome, Outcome
+from canuse_server.store.layout import ChargeOutcome, Outcome, Single
 from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRangeError, Use
 
 CHARGES_AT_MOST: Final = 32
@@ -57,17 +58,18 @@ class CreateUsageEvent(Writing):
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        outcome, replayed = _outcome(plan, reply)
-        charge = outcome.charges[0]
-        response = pb.CreateUsageEventResponse(
-            recorded=charge.ledger_id != "",
-            reason=reason_message(charge.reason),
-            applied_delta=charge.applied_delta,
-            event_id=plan.event_id or charge.ledger_id,
-            replayed=replayed,
+        charge, replayed = _single(plan, reply)
+        recorded = charge.ledger_id != b""
+        return b"".join(
+            (
+                b"\x08\x01" if recorded else b"",
+                b"\x10" + wire.varint(charge.reason),
+                wire.counts(b"\x1a", charge),
+                b"\x20" + wire.int64(charge.applied_delta) if charge.applied_delta else b"",
+                wire.text(b"\x2a", plan.event_id.encode() or charge.ledger_id),
+                b"\x30\x01" if replayed else b"",
+            )
         )
-        fill_counts(response, charge)
-        return response.SerializeToString()
 
 
 class UseFeature(Writing):
@@ -87,16 +89,16 @@ class UseFeature(Writing):
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        outcome, replayed = _outcome(plan, reply)
-        charge = outcome.charges[0]
-        response = pb.UseFeatureResponse(
-            access=charge.reason.access,
-            reason=reason_message(charge.reason),
-            event_id=plan.event_id or charge.ledger_id,
-            replayed=replayed,
+        charge, replayed = _single(plan, reply)
+        return b"".join(
+            (
+                b"\x08\x01" if charge.reason < Reason.NOT_ENTITLED else b"",
+                b"\x10" + wire.varint(charge.reason),
+                wire.counts(b"\x1a", charge),
+                wire.text(b"\x22", plan.event_id.encode() or charge.ledger_id),
+                b"\x28\x01" if replayed else b"",
+            )
         )
-        fill_counts(response, charge)
-        return response.SerializeToString()
 
 
 class UseFeatures(Writing):
@@ -210,6 +212,15 @@ def _plan(
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
     try:
         return usage.outcome(reply)
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+
+
+def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
+    try:
+        return usage.single(reply)
     except EventIdReusedError:
         raise event_id_reused(plan.user_id, plan.event_id) from None
     except RecordOutOfRangeError:

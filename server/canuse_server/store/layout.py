@@ -46,6 +46,8 @@ _OUTCOME: Final = Struct("<Bq")
 # reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget, reserved; then
 # the entitlement and the ledger id
 _CHARGE: Final = Struct("<BBBqqqqq")
+# both of them, for the one charge that there usually is
+_SINGLE: Final = Struct(_OUTCOME.format + _CHARGE.format.removeprefix("<"))
 # Looking a member up by its number takes several times as long as this.
 _RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
 _REASONS: Final = {member.value: member for member in Reason}
@@ -97,6 +99,28 @@ class ChargeOutcome(NamedTuple):
     reserved: int
     entitlement: Entitlement | None
     ledger_id: str
+
+
+class Single(NamedTuple):
+    """What became of the one charge of a use, nearly as the script returns it. `budget` -1 is unlimited."""
+
+    reason: int
+    used: int
+    applied_delta: int
+    period_start_ms: int
+    budget: int
+    reserved: int
+    packed: bytes
+    """The entitlement, as `unpack_feature` reads it; empty where there is none."""
+    ledger_id: bytes
+
+    @classmethod
+    def unpack(cls, value: bytes, offset: int) -> "Single":
+        """Read a script's reply from an offset on."""
+        _, _, reason, size, _, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(value, offset)
+        at = offset + _SINGLE.size
+        middle = at + size
+        return cls(reason, used, applied, start_ms, budget, reserved, value[at:middle], value[middle:])
 
 
 class Outcome(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Standing
 from canuse_server.store.keys import Keys
-from canuse_server.store.layout import Outcome, unpack_feature, unpack_grants, unpack_moment, unpack_reservation
+from canuse_server.store.layout import Outcome, Single, unpack_feature, unpack_grants, unpack_moment, unpack_reservation
 from canuse_server.store.lua import RECORD_USAGE, Script
 
 ADD: Final = "A"
@@ -167,6 +167,15 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
     status = value[:1]
     if status in (b"K", b"R"):
         return Outcome.unpack(value, 1), status == b"R"
+    raise REFUSALS[status]
+
+
+def single(reply: object) -> tuple[Single, bool]:
+    """Read what `record_trip` brought for a use of one charge; raises what `outcome` does."""
+    value = cast("bytes", reply)
+    status = value[:1]
+    if status in (b"K", b"R"):
+        return Single.unpack(value, 1), status == b"R"
     raise REFUSALS[status]
 
 
