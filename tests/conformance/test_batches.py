@@ -1,6 +1,7 @@
 """Batches: many checks or uses in one call, each as if it had been made alone, those of one user in their order."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, cast
 
 import grpc
@@ -258,6 +259,22 @@ def test_uses_of_a_user_keep_their_order_where_a_period_has_just_ended(clocked: 
     events = [(event.feature_id, event.delta) for event in clocked.list_usage_events(user_id)]
     recorded = [(always, 1), (monthly, 2), (always, 3), (monthly, 9), (always, 4), (monthly, 1)]
     assert events == [*reversed(recorded), (monthly, 50)]
+
+
+def test_uses_of_a_user_keep_their_order_where_a_lease_has_just_expired(clocked: Client, clock: Clock) -> None:
+    user_id = clocked.create_user(unique("user")).id
+    leased, free = two_features(clocked, user_id)
+    clocked.reserve(user_id, leased, 100, ttl=timedelta(seconds=1))
+    [answer] = clocked.batch_can_use([check(user_id, leased)])
+    assert isinstance(answer, v1.CanUseResponse)
+    assert (answer.access, answer.consumption.reserved) == (False, 100)
+    clock.advance(seconds=1)
+    requests = [use(user_id, leased, 1), use(user_id, free, 2), use(user_id, leased, 3), use(user_id, free, 4)]
+    recorded = clocked.batch_create_usage_events(requests)
+    assert [gist(result) for result in recorded] == [(1, 1), (2, 2), (3, 4), (4, 6)]
+    assert [event.delta for event in clocked.list_usage_events(user_id)] == [4, 3, 2, 1]
+    answers = clocked.batch_can_use([check(user_id, leased, delta=96), check(user_id, leased, delta=97)])
+    assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
 
 
 def test_checks_where_a_period_has_just_ended_are_all_of_the_new_one(clocked: Client, clock: Clock) -> None:

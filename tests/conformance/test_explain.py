@@ -174,6 +174,16 @@ def _granted(client: Client, stubs: Stubs) -> tuple[str, str, int]:
     return user_id, feature_id, 3
 
 
+def _set_aside(delta: int) -> Case:
+    def case(client: Client, _: Stubs) -> tuple[str, str, int]:
+        user_id, feature_id = subscriber(client, 10)
+        client.create_usage_event(user_id, feature_id, 2)
+        client.reserve(user_id, feature_id, 3, ttl=timedelta(hours=1))
+        return user_id, feature_id, delta
+
+    return case
+
+
 def _switched_on_by_a_grant(client: Client, stubs: Stubs) -> tuple[str, str, int]:
     user_id, feature_id = client.create_user(unique("user")).id, binary(client)
     grant(stubs, user_id, feature_id, "g", None)
@@ -221,6 +231,14 @@ CASES: dict[str, tuple[Case, str]] = {
     "future": (_in_the_future, "The answer is no: nothing that gives the feature counts now."),
     "on": (_switched(on=True), "The answer is yes: the feature is on for the user."),
     "off": (_switched(on=False), "The answer is no: nothing that the user has gives the feature."),
+    "set aside": (
+        _set_aside(6),
+        "The answer is no: 2 used, 3 set aside and 6 more make 11, which passes the budget of 10.",
+    ),
+    "set aside, and enough": (
+        _set_aside(5),
+        "The answer is yes: 2 used, 3 set aside and 5 more make 10, which the budget of 10 covers.",
+    ),
     "granted": (_granted, "The answer is yes: 2 used and 3 more make 5, which the budget of 5 covers."),
     "on by a grant": (_switched_on_by_a_grant, "The answer is yes: the feature is on for the user."),
     "disabled": (_disabled, "The answer is no: the user is disabled."),
@@ -244,7 +262,7 @@ def test_the_answer_is_the_same_as_without_and_the_last_step_says_why(
     assert len(counted) == plain.HasField("consumption")
     for counter in counted:
         counts = plain.consumption
-        assert (counter.used, counter.budget) == (counts.used, counts.budget)
+        assert (counter.used, counter.budget, counter.reserved) == (counts.used, counts.budget, counts.reserved)
         assert counter.HasField("budget") == counts.HasField("budget")
         assert (counter.period_start, counter.period_end) == (counts.period_start, counts.resets_at)
     for text in texts(explained):
@@ -293,6 +311,16 @@ def test_right_after_a_period_has_ended_the_new_one_is_explained(clocked: Client
     [counter] = [step.counter for step in response.explanation.steps if step.HasField("counter")]
     assert (response.access, counter.used) == (True, 0)
     assert counter.period_start.ToMilliseconds() >= full.consumption.resets_at.ToMilliseconds()
+
+
+def test_what_leases_set_aside_is_told_until_they_expire(clocked: Client, clock: Clock) -> None:
+    user_id, feature_id = subscriber(clocked, 10, v1.RESET_PERIOD_NEVER)
+    clocked.reserve(user_id, feature_id, 4, ttl=timedelta(minutes=1))
+    told = texts(clocked.can_use(user_id, feature_id, explain=True))
+    assert told[-2].endswith(" on, the user has used 0 of 10 units, and leases set 4 aside.")
+    clock.advance(minutes=1)
+    told = texts(clocked.can_use(user_id, feature_id, explain=True))
+    assert told[-2].endswith(" on, the user has used 0 of 10 units.")
 
 
 def test_what_never_resets_has_a_period_without_an_end(client: Client) -> None:

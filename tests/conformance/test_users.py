@@ -1,6 +1,6 @@
 """Users: what is kept of them, which fields an update changes, and that erasing one erases everything."""
 
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -194,3 +194,23 @@ def test_very_many_changes_of_one_user_at_once_are_all_made(client: Client, stub
     request = v1.UpdateUserRequest(user=v1.User(id=user_id, name="a"))
     calls = [stubs.users.UpdateUser.future(request) for _ in range(100)]
     assert {call.code() for call in calls} == {grpc.StatusCode.OK}
+
+
+def test_a_user_who_is_erased_while_they_are_asked_about_is_there_or_not_and_nothing_in_between(
+    client: Client, stubs: Stubs
+) -> None:
+    """Grants that went between two readings made it an internal error."""
+    user_id, feature_id = unique("user"), consumable(client)
+    explained = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, explain=True)
+    shown = v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id)
+    codes = set()
+    for _ in range(60):
+        client.create_user(user_id)
+        client.create_grant(user_id, "grant", feature_id, amount=3)
+        erased = stubs.users.DeleteUser.future(v1.DeleteUserRequest(user_id=user_id))
+        calls: list[grpc.Future[Any]] = []
+        for _ in range(8):
+            calls += [stubs.entitlements.CanUse.future(explained), stubs.usage.ShowUsage.future(shown)]
+        codes |= {cast("grpc.Call", call).code() for call in calls}
+        erased.result()
+    assert codes <= {grpc.StatusCode.OK, grpc.StatusCode.NOT_FOUND}

@@ -309,12 +309,15 @@ class CounterStep(_message.Message):
     USED_FIELD_NUMBER: _builtins.int
     DRAWN_FROM_GRANTS_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     """Units used in it."""
     drawn_from_grants: _builtins.int
     """Units of `used` that were drawn from grants."""
     budget: _builtins.int
     """Units that may be used in it in all. Absent: unlimited."""
+    reserved: _builtins.int
+    """Units set aside ahead of use, by leases that are open."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
         """When the period started."""
@@ -331,10 +334,11 @@ class CounterStep(_message.Message):
         used: _builtins.int = ...,
         drawn_from_grants: _builtins.int = ...,
         budget: _builtins.int | None = ...,
+        reserved: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "period_end", b"period_end", "period_start", b"period_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "drawn_from_grants", b"drawn_from_grants", "period_end", b"period_end", "period_start", b"period_start", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "drawn_from_grants", b"drawn_from_grants", "period_end", b"period_end", "period_start", b"period_start", "reserved", b"reserved", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015

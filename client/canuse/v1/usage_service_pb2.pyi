@@ -302,7 +302,9 @@ class UsageEvent(_message.Message):
     budget: _builtins.int
     """Units that could be used in the period after the event. Absent: unlimited."""
     remaining: _builtins.int
-    """Units left in the period after the event. Absent: unlimited."""
+    """Units left in the period after the event, those that leases had set aside among them: budget - used, never below zero.
+    Absent: unlimited.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""

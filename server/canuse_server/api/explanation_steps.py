@@ -117,20 +117,23 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
 
 
 def counter(standing: Standing, of: Feature) -> ExplanationStep:
-    """Say what was used in the current period, and what may be."""
-    (period, used, drawn), budget = standing.current(), standing.budget()
+    """Say what was used and set aside in the current period, and what may be used."""
+    (period, used, drawn), budget, reserved = standing.current(), standing.budget(), standing.reserved()
     to = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
     counted = _amount(used, of) if budget is None else f"{used} of {_amount(budget, of)}"
     how = " without a limit" if budget is None else ""
     granted = f", {drawn} of them drawn from grants" if drawn else ""
+    aside = f", and leases set {reserved} aside" if reserved else ""
+    span = f"In the current period, from {_time(period.start_ms)} {to}"
     return ExplanationStep(
-        text=f"In the current period, from {_time(period.start_ms)} {to}, the user has used {counted}{how}{granted}.",
+        text=f"{span}, the user has used {counted}{how}{granted}{aside}.",
         counter=explanation.CounterStep(
             period_start=timestamp(period.start_ms),
             period_end=optional_timestamp(period.end_ms),
             used=used,
             drawn_from_grants=drawn,
             budget=budget,
+            reserved=reserved,
         ),
     )
 
@@ -138,7 +141,8 @@ def counter(standing: Standing, of: Feature) -> ExplanationStep:
 def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
     """Say the answer and why."""
     counts, asked = response.consumption, _amount(delta, of)
-    total = f"{counts.used} used and {delta} more make {counts.used + delta}"
+    aside = f", {counts.reserved} set aside" if counts.reserved else ""
+    total = f"{counts.used} used{aside} and {delta} more make {counts.used + counts.reserved + delta}"
     because = {
         Reason.INCLUDED: "the feature is on for the user",
         Reason.WITHIN_BUDGET: f"{total}, which the budget of {counts.budget} covers",

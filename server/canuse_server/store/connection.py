@@ -148,7 +148,7 @@ class PipelinedConnection:
             return replies, error
 
     async def _patiently(self, future: "asyncio.Future[list[object]]", wire: _Wire) -> None:
-        """Wait until a call is done; where nothing comes for too long, break off the connection, and the call."""
+        """Wait until a call is done; if nothing comes for too long, break off the connection and the call with it."""
         try:
             while not future.done():
                 received = wire.received
