@@ -37,6 +37,7 @@ class Inside:
         keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
         for user_id in users:
             keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+            keys.append(KEYS.grants(user_id))
             keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
         return [cast("bytes | None", self._redis.dump(key)) for key in keys]
 

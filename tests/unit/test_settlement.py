@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import ResetPeriod
-from canuse_server.domain.periods import Period
+from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.domain.settlement import Settlement, settle, settle_one
 from support.strategies import entitlements, ms, recent_moments
 
@@ -70,15 +70,19 @@ def test_a_count_is_over_from_the_very_moment_its_period_ends() -> None:
     assert settled(MONTHLY, next_month, MONTH.end_ms - 1)[0].new_start_ms == MONTH.end_ms
 
 
-def test_a_count_is_over_with_its_entitlement() -> None:
-    assert settled(MONTHLY, None) == [Settlement("f", MONTH.start_ms, 28 * DAY, 5, None)]
+def test_a_count_is_over_with_its_entitlement_and_so_is_the_period() -> None:
+    """What was used of a grant without an end was kept as of a period that ended when it began."""
+    assert settled(MONTHLY, None) == [Settlement("f", MONTH.start_ms, NOW - MONTH.start_ms, 5, None)]
+    lasting = replace(MONTHLY, reset_period=ResetPeriod.NEVER, period=Period(MONTH.start_ms, None), valid_until_ms=None)
+    assert settled(lasting, None) == [Settlement("f", MONTH.start_ms, NOW - MONTH.start_ms, 5, None)]
+    # A script takes the length of a day for that of older days, too.
+    assert settled(DAILY, None) == [Settlement("f", NOW, DAY, 5, None)]
 
 
 def test_what_never_resets_goes_on_until_the_entitlement_is_gone() -> None:
     lasting = replace(MONTHLY, reset_period=ResetPeriod.NEVER, period=Period(MONTH.start_ms, None), valid_until_ms=None)
     paused = replace(lasting, active=False)
     assert settled(lasting, paused, NOW + 4000 * DAY) == [Settlement("f", MONTH.start_ms, 0, 5, MONTH.start_ms)]
-    assert settled(lasting, None) == [Settlement("f", MONTH.start_ms, 0, 5, None)]
 
 
 def test_an_unlimited_budget_is_kept_as_none() -> None:
@@ -105,7 +109,10 @@ def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go
     else:
         assert settlement.new_start_ms == after.period_at(now_ms).start_ms
     assert settlement.period_start_ms == period.start_ms
-    assert settlement.length_ms == (0 if period.end_ms is None else period.end_ms - period.start_ms)
+    if after is None and before.reset_period not in FIXED_LENGTH_MS and is_open:
+        assert settlement.length_ms == now_ms - period.start_ms
+    else:
+        assert settlement.length_ms == (0 if period.end_ms is None else period.end_ms - period.start_ms)
     assert settlement.budget == before.limit
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.periods import FIXED_LENGTH_MS
 
 
 class Settlement(NamedTuple):
@@ -59,11 +60,15 @@ def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, 
     if not before.consumable or before == after:
         return []
     period = before.period_at(now_ms)
-    over = after is None or (period.end_ms is not None and period.end_ms <= now_ms)
+    end_ms = period.end_ms
+    over = after is None or (end_ms is not None and end_ms <= now_ms)
+    if over and before.reset_period not in FIXED_LENGTH_MS:
+        # It may be cut short: nothing gives the feature from now on.
+        end_ms = now_ms if end_ms is None else min(end_ms, now_ms)
     settlement = Settlement(
         feature_id=feature_id,
         period_start_ms=period.start_ms,
-        length_ms=0 if period.end_ms is None else period.end_ms - period.start_ms,
+        length_ms=0 if end_ms is None else end_ms - period.start_ms,
         budget=before.limit,
         new_start_ms=None if over or after is None else after.period_at(now_ms).start_ms,
     )
