@@ -118,7 +118,18 @@ def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: World) -> None:
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "FEATURE_NOT_FOUND")
     bad = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id, delta=0)
     assert failure(entitlements.UseFeature, bad).code == grpc.StatusCode.INVALID_ARGUMENT
+    grant = v1.Grant(id="g", user_id=user_id, feature_id=unique("missing"))
+    given = failure(world.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant))
+    assert given.reason == "FEATURE_NOT_FOUND"
     assert failure(world.stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
+
+
+def test_an_unknown_user_can_be_given_a_grant_on_top(world: World) -> None:
+    """It was USER_NOT_FOUND, and whoever then created the user left them without the default package."""
+    client, user_id = world.client, unique("user")
+    client.create_grant(user_id, "g", world.feature_id, amount=2)
+    assert client.can_use(user_id, world.feature_id).consumption.budget == 7
+    assert len(list(client.list_subscriptions(user_id))) == 1
 
 
 def test_a_user_that_was_created_gets_nothing_by_default(world: World) -> None:

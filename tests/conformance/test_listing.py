@@ -11,9 +11,9 @@ import pytest
 
 from canuse import Client, v1
 from support.wire import Stubs, failure
-from support.world import package, unique
+from support.world import consumable, grant, package, unique
 
-KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events")
+KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants")
 
 
 class Listing(NamedTuple):
@@ -66,6 +66,10 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
         recorded = client.batch_create_usage_events([use] * count)
         return [each.event_id for each in recorded if isinstance(each, v1.CreateUsageEventResponse)]
 
+    def grants(count: int) -> list[str]:
+        feature_id = consumable(client)
+        return [grant(client, user_id, feature_id, 5) for _ in range(count)]
+
     def of_user(kind: Callable[..., Any]) -> Callable[..., Any]:
         return lambda **page: kind(user_id=user_id, **page)
 
@@ -83,6 +87,7 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
         ),
         "entitlements": (stubs.entitlements.ListEntitlements, of_user(v1.ListEntitlementsRequest), entitlements),
         "events": (stubs.usage.ListUsageEvents, of_user(v1.ListUsageEventsRequest), events),
+        "grants": (stubs.subscriptions.ListGrants, of_user(v1.ListGrantsRequest), grants),
     }
     call, kind, add = kinds[request.param]
     return Listing(call, kind, lambda answer: [id_of(item) for item in getattr(answer, request.param)], add)

@@ -131,12 +131,19 @@ def test_an_unknown_user_is_not_found_by_any_call(client: Client, stubs: Stubs) 
 def test_erasing_a_user_erases_everything_about_them(client: Client, stubs: Stubs, store: Inside) -> None:
     user_id, feature_id = subscriber(client, None)
     [subscription] = client.list_subscriptions(user_id)
-    marks = [unique("mark") for _ in range(5)]
+    granted_id = consumable(client)
+    marks = [unique("mark") for _ in range(8)]
     client.update_user(user_id, name=marks[0], email=marks[1], billing_id=marks[2], metadata={marks[3]: ""})
     for number in range(20):
         client.create_usage_event(user_id, feature_id, metadata={"job": marks[4]}, event_id=f"{marks[4]}-{number}")
+    client.create_grant(user_id, marks[5], granted_id, amount=5, note=marks[6])
+    client.create_grant(user_id, "other", feature_id, amount=5)
+    client.use_features(user_id, {granted_id: 2, feature_id: 2}, event_id=marks[7])
+    # What was used of it becomes a past period.
+    client.revoke_grant(user_id, marks[5])
     before = store.everything()
     assert all(mark.encode() in before for mark in (user_id, *marks))
+    assert {kind[0] for kind in store.kinds_of_keys(user_id)} == set("uphgd")
 
     client.delete_user(user_id)
     after = store.everything()
@@ -159,15 +166,19 @@ def test_a_user_of_the_same_id_starts_afresh(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     [subscription] = client.list_subscriptions(user_id)
     client.update_user(user_id, name="before")
-    client.use_feature(user_id, feature_id, 5, event_id="e")
+    client.create_grant(user_id, "g", feature_id, amount=5)
+    client.use_feature(user_id, feature_id, 7, event_id="e")
     client.delete_user(user_id)
     client.create_user(user_id)
     assert client.get_user(user_id).name == ""
     assert not list(client.list_subscriptions(user_id))
     assert client.can_use(user_id, feature_id).reason == v1.REASON_NOT_ENTITLED
+    assert not list(client.list_grants(user_id))
+    assert not client.show_usage(user_id, feature_id).past
     client.subscribe(user_id, [subscription.package_id])
     answer = client.use_feature(user_id, feature_id, 2, event_id="e")
     assert (answer.access, answer.replayed, answer.consumption.used) == (True, False, 2)
+    assert answer.consumption.budget == 5
 
 
 def test_erasing_a_user_leaves_the_events_of_others_in_the_same_ledger(

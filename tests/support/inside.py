@@ -32,11 +32,17 @@ class Inside:
         }
         return b"\n".join(key + repr(read[self._redis.type(key)](key)).encode() for key in self._redis.scan_iter())
 
+    def kinds_of_keys(self, user_id: str) -> set[str]:
+        """Return what comes before the user's id in the names of the keys that are theirs alone: `u`, `d0`."""
+        names = {key.decode().split(":", 3)[3] for key in self._redis.scan_iter(match=f"canuse:live:*:*:{user_id}")}
+        return {name.partition(":")[0] for name in names}
+
     def dump(self, *users: str) -> list[bytes | None]:
         """Return, byte by byte, what is kept of some users and of the catalogue."""
         keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
         for user_id in users:
             keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+            keys.append(KEYS.grants(user_id))
             keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
         return [cast("bytes | None", self._redis.dump(key)) for key in keys]
 

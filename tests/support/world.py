@@ -59,6 +59,37 @@ def subscriber(
     return user_id, feature_id
 
 
+def grant(
+    client: Client,
+    user_id: str,
+    feature_id: str,
+    amount: int | None,
+    *,
+    effective_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    priority: int = 0,
+) -> str:
+    """Give a user an amount of a feature and return the grant's id."""
+    made = client.create_grant(
+        user_id,
+        unique("grant"),
+        feature_id,
+        amount=amount,
+        effective_at=effective_at,
+        expires_at=expires_at,
+        priority=priority,
+    )
+    return made.id
+
+
+def left(client: Client, user_id: str, feature_id: str) -> dict[str, int | None]:
+    """Return what each source of a budget has left, in the order in which they are used; None is unlimited."""
+    return {
+        source.grant_id or source.subscription_id: source.left if source.HasField("left") else None
+        for source in client.show_usage(user_id, feature_id).sources
+    }
+
+
 class Clock:
     """The manual clock of a server."""
 

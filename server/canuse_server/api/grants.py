@@ -7,7 +7,7 @@ from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api import pages
 from canuse_server.api.convert import grant_message, timestamp
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
-from canuse_server.api.user_changes import Edit, change_user
+from canuse_server.api.user_changes import Edit, change_user, create_default_user
 from canuse_server.api.validation import Violations, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType, Grant
@@ -58,6 +58,8 @@ class GrantMethods:
             made[:] = [grant]
             return Edit(grant=grant, grant_order=order)
 
+        if world.default_package and await world.users.read(wanted.user_id) is None:
+            await create_default_user(world, wanted.user_id)
         await change_user(world, wanted.user_id, edit)
         return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
 
