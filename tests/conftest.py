@@ -8,7 +8,7 @@ import pytest
 
 from canuse import Client
 from support.processes import Canuse, RedisServer
-from support.tools import GRPCURL, REDIS_SERVER
+from support.tools import ENVOY, GRPCURL, REDIS_SERVER
 from support.world import Clock
 
 TRANSPORTS = ("native", "grpcio")
@@ -18,13 +18,13 @@ TARGETS = [f"{transport}-{store}" for store in STORES for transport in TRANSPORT
 
 def pytest_report_header() -> list[str]:
     """Say which programs are missing, and so which tests are left out."""
-    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL}
+    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY}
     return [f"left out, for want of the program: {name}" for name, path in missing.items() if path is None]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a program that is not there."""
-    marks = {"redis": REDIS_SERVER, "grpcurl": GRPCURL}
+    marks = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY}
     absent = [mark for mark, path in marks.items() if path is None]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
     if left_out:

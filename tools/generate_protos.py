@@ -1,4 +1,5 @@
-"""Generate the Python code of protos/ into client/canuse: messages, stubs and their types.
+"""Generate the Python code of protos/: messages, stubs and their types. That of the API goes into client/canuse, that
+which the server alone needs into server/canuse_server.
 
     python tools/generate_protos.py [--check | --image PATH]
 
@@ -21,7 +22,8 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-OUTPUT = ROOT / "client"
+OUTPUTS = {"canuse": ROOT / "client", "canuse_server": ROOT / "server"}
+"""Where the code of the definitions in each folder of protos/ goes."""
 
 
 def run_protoc(*options: str) -> None:
@@ -42,10 +44,14 @@ def generate(destination: Path) -> None:
             path.unlink()
 
 
-def generated(folder: Path) -> dict[str, Path]:
-    """Return the generated modules below a folder by their path in it."""
-    paths = (path for path in folder.rglob("*_pb2*.py*") if path.suffix in (".py", ".pyi"))
-    return {str(path.relative_to(folder)): path for path in paths}
+def generated(*folders: Path) -> dict[str, Path]:
+    """Return the generated modules below some folders by their path in them."""
+    return {
+        str(path.relative_to(folder)): path
+        for folder in folders
+        for path in folder.rglob("*_pb2*.py*")
+        if path.suffix in (".py", ".pyi")
+    }
 
 
 def differences(fresh: dict[str, Path], committed: dict[str, Path]) -> list[str]:
@@ -69,7 +75,7 @@ def main() -> None:
     check = arguments.check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        fresh, committed = generated(Path(folder)), generated(OUTPUT)
+        fresh, committed = generated(Path(folder)), generated(*OUTPUTS.values())
         stale = differences(fresh, committed)
         if check:
             if stale:
@@ -78,8 +84,9 @@ def main() -> None:
         for path in committed.values():
             path.unlink()
         for name, path in fresh.items():
-            (OUTPUT / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, OUTPUT / name)
+            destination = OUTPUTS[name.partition(os.sep)[0]] / name
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination)
 
 
 if __name__ == "__main__":

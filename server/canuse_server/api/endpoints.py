@@ -17,6 +17,7 @@ from canuse_server.api.errors import ApiError
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import HotMethod, parse
 from canuse_server.api.hot_methods import HOT_METHODS
+from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
@@ -37,6 +38,9 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> dict[str, Endpoin
 
 
 def _hot(method: HotMethod) -> Endpoint:
+    if isinstance(method, ShouldRateLimit):
+        return should_rate_limit
+
     async def call(payload: bytes, world: World) -> bytes:
         return await answer(method, payload, world)
 

@@ -40,6 +40,8 @@ class Plan(NamedTuple):
     repeatable: bool = False
     """Whether the same bytes would give the same plan again."""
     lease_id: str = ""
+    places: tuple[int, ...] = ()
+    """Of a rate limit request: which of the features each descriptor is about."""
 
 
 class ExplanationWantedError(Exception):
@@ -50,7 +52,22 @@ class ExplanationWantedError(Exception):
         self.plan = plan
 
 
-DETOURS: Final = (FeatureUnknownError, UserMissingError, LeasesDueError, StaleError, ExplanationWantedError)
+class AnsweredError(Exception):
+    """The answer is known without a trip to the store."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+DETOURS: Final = (
+    FeatureUnknownError,
+    UserMissingError,
+    LeasesDueError,
+    StaleError,
+    ExplanationWantedError,
+    AnsweredError,
+)
 """What one trip can't answer: see what `answers.py` does about each."""
 
 
@@ -67,6 +84,7 @@ class HotMethod(Protocol):
             ApiError: it is bad.
             FeatureUnknownError: the feature is not in memory.
             ExplanationWantedError: the answer is to be explained.
+            AnsweredError: there is nothing to ask the store about.
         """
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:

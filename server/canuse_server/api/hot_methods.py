@@ -5,6 +5,7 @@ from typing import Final
 from canuse_server.api.can_use import CanUse
 from canuse_server.api.hot import HotMethod
 from canuse_server.api.leases import Reserve, Settle
+from canuse_server.api.rate_limits import ShouldRateLimit
 from canuse_server.api.uses import CreateUsageEvent, UseFeature, UseFeatures
 
 HOT_METHODS: Final[tuple[HotMethod, ...]] = (
@@ -14,4 +15,5 @@ HOT_METHODS: Final[tuple[HotMethod, ...]] = (
     UseFeatures(),
     Reserve(),
     Settle(),
+    ShouldRateLimit(),
 )

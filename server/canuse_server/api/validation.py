@@ -40,11 +40,12 @@ def _text_problem(value: str, most: int, least: int) -> str | None:
     size = len(value.encode())
     if least <= size <= most and not _CONTROL.search(value):
         return None
-    sent = "nothing" if not value else f"{_shown(value)} ({size} bytes)"
+    sent = "nothing" if not value else f"{shown(value)} ({size} bytes)"
     return f"must be {least} to {most} bytes of UTF-8 without control characters; {sent} was sent"
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """Return what was sent as an error repeats it: not all of what is long."""
     text = repr(value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
+from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.store.catalog import CatalogStore
 from canuse_server.store.catalog_cache import CatalogCache
 from canuse_server.store.client import Store
@@ -27,11 +28,19 @@ class World:
     ledger: Ledger
     retention: Retention
     default_package: str
+    rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
 
     @classmethod
-    def of(cls, store: Store, environment: str, retention: Retention, default_package: str) -> "World":
+    def of(
+        cls,
+        store: Store,
+        environment: str,
+        retention: Retention,
+        default_package: str,
+        rate_limits: RateLimitRules | None = None,
+    ) -> "World":
         """Make the world of an environment."""
         keys = Keys(environment)
         catalog = CatalogStore(store, keys)
@@ -45,4 +54,5 @@ class World:
             ledger=Ledger(store, keys),
             retention=retention,
             default_package=default_package,
+            rate_limits=rate_limits or RateLimitRules(),
         )

@@ -3,7 +3,7 @@
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
 --       6, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
 -- ARGV  1 now in ms, or '' for Redis's clock
---       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes
+--       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0
 --       3 event id, or ''   4 fingerprint of the content (8 bytes)
 --       5 ttl of event ids in ms   6 age in ms up to which the ledger is kept   7 past periods kept
 --       then for each charge: feature id, delta, '1' if the feature is archived or else '', and the ledger entry up to what is
@@ -84,11 +84,13 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and event_id =
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
     local reason = decide(disabled, ARGV[FIRST + 2] == '1', flags, budget, total)
-    local refused, applied, id = 1, 0, ''
-    if mode ~= 'U' or reason < NOT_ENTITLED then
+    local refused, applied, id = 0, 0, ''
+    if mode == 'U' and reason >= NOT_ENTITLED then
+      refused = 1
+    elseif mode ~= 'U' or delta > 0 then
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
-      refused, applied, used = 0, total - used, total
+      applied, used = total - used, total
       id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
@@ -128,7 +130,8 @@ local function weigh(number)
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
   charge.reason = decide(disabled, ARGV[at + 2] == '1', charge.flags, charge.budget, charge.total + charge.reserved)
   if not charge.flags and mode ~= 'U' then charge.reason = NOT_ENTITLED end
-  charge.counted = charge.flags and (mode ~= 'U' or charge.reason < NOT_ENTITLED)
+  charge.refused = mode == 'U' and charge.reason >= NOT_ENTITLED
+  charge.counted = charge.flags and not charge.refused and (mode ~= 'U' or delta > 0)
   return charge
 end
 
@@ -137,7 +140,7 @@ for i = 1, count do
   if fields[3 * i + 2] and is_due(fields[2], now) then return repeat_first('L') end
   charges[i] = weigh(i)
   if not charges[i] then return repeat_first('S') end
-  if mode == 'U' and refused == 0 and not charges[i].counted then refused = i end
+  if refused == 0 and charges[i].refused then refused = i end
 end
 if refused == 0 then
   for i = 1, count do

@@ -1,0 +1,89 @@
+"""The answers of Envoy's rate limit service. From them Envoy makes the `x-ratelimit-…` headers."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from canuse_server.api.rate_limit_requests import LIMITS_NOTHING, Asked
+from canuse_server.domain.model import Reason, ResetPeriod
+from canuse_server.envoy import rate_limit_service_pb2 as pb
+from canuse_server.store.layout import ChargeOutcome, Outcome
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    Code: TypeAlias = pb.RateLimitResponse.Code.ValueType
+    Statuses: TypeAlias = RepeatedCompositeFieldContainer[pb.RateLimitResponse.DescriptorStatus]
+
+OK: Final = pb.RateLimitResponse.OK
+OVER_LIMIT: Final = pb.RateLimitResponse.OVER_LIMIT
+NOT_LOOKED_AT: Final = pb.RateLimitResponse.UNKNOWN
+MOST: Final = 2**32 - 1
+"""The largest number that the answer has room for."""
+UNITS: Final = {
+    ResetPeriod.NEVER: pb.RateLimitResponse.RateLimit.UNKNOWN,
+    ResetPeriod.HOUR: pb.RateLimitResponse.RateLimit.HOUR,
+    ResetPeriod.DAY: pb.RateLimitResponse.RateLimit.DAY,
+    ResetPeriod.WEEK: pb.RateLimitResponse.RateLimit.WEEK,
+    ResetPeriod.MONTH: pb.RateLimitResponse.RateLimit.MONTH,
+    ResetPeriod.YEAR: pb.RateLimitResponse.RateLimit.YEAR,
+}
+
+
+def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
+    """Return the answer to a request whose descriptors belong to these charges."""
+    response = pb.RateLimitResponse(overall_code=OVER_LIMIT if outcome.refused else OK)
+    statuses = response.statuses
+    for place in places:
+        if place == LIMITS_NOTHING:
+            statuses.add(code=OK, limit_remaining=MOST)
+        else:
+            _add(statuses, outcome.charges[place], outcome.now_ms)
+    return response.SerializeToString()
+
+
+def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
+    reason, entitlement, budget = charge.reason, charge.entitlement, charge.budget
+    access = reason.access
+    if access and budget is None:
+        # It has no limit, or is binary.
+        statuses.add(code=OK, limit_remaining=MOST)
+        return
+    if entitlement is None or budget is None or not (access or reason is Reason.BUDGET_EXCEEDED):
+        # It is not the limit that keeps the user out, and its reset would not let them in.
+        statuses.add(code=OVER_LIMIT)
+        return
+    remaining = min(max(0, budget - charge.used - charge.reserved), MOST)
+    status = statuses.add(code=OK if access else OVER_LIMIT, limit_remaining=remaining)
+    limit = status.current_limit
+    limit.requests_per_unit = min(budget, MOST)
+    limit.unit = UNITS[entitlement.reset_period]
+    end_ms = entitlement.period_at(charge.period_start_ms).end_ms
+    if end_ms is not None:
+        seconds, milliseconds = divmod(max(0, end_ms - now_ms), 1000)
+        duration = status.duration_until_reset
+        duration.seconds = seconds
+        duration.nanos = milliseconds * 1_000_000
+
+
+def user_unknown(asked: Asked, *, deny: bool) -> bytes:
+    """Return the answer about a user that there is not."""
+    code = OVER_LIMIT if deny else OK
+    return _without_limits([OK if name is None else code for name in asked.features])
+
+
+def refused(asked: Asked, unknown: Sequence[str]) -> bytes:
+    """Return the answer that refuses a request for features that there are not."""
+    codes = {feature_id: OVER_LIMIT if feature_id in unknown else NOT_LOOKED_AT for feature_id in asked.hits}
+    return _without_limits([OK if name is None else codes[name] for name in asked.features])
+
+
+def all_ok(asked: Asked) -> bytes:
+    """Return the answer to a request that limits nothing."""
+    return _without_limits([OK] * len(asked.features))
+
+
+def _without_limits(codes: "Sequence[Code]") -> bytes:
+    response = pb.RateLimitResponse(overall_code=OVER_LIMIT if OVER_LIMIT in codes else OK)
+    for code in codes:
+        response.statuses.add(code=code, limit_remaining=MOST if code == OK else 0)
+    return response.SerializeToString()

@@ -1,0 +1,210 @@
+"""Envoy's rate limit service: which requests are understood, what is not known, and what can be set."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import grpc
+import pytest
+
+from canuse import Client, v1
+from support.load import running, used
+from support.processes import Canuse
+from support.rate_limits import MOST, Descriptor, RateLimits, descriptor, gist, left
+from support.wire import Stubs, failure
+from support.world import consumable, package, subscriber, unique
+
+PATH = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+# No user and no feature has such an id: nobody can create them.
+IMPOSSIBLE = ["", "x" * 129, "x" * 1000, "é" * 65, "a\nb"]
+
+
+@pytest.fixture
+def limits(stubs: Stubs) -> RateLimits:
+    """The service."""
+    return RateLimits(stubs.channel)
+
+
+def foreign(**entries: str) -> Descriptor:
+    """Return a descriptor that does not name a user and a feature, unless the entries do."""
+    return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
+
+
+def test_descriptors_that_name_no_use_limit_nothing(client: Client, limits: RateLimits) -> None:
+    user_id, feature_id = subscriber(client, 1)
+    others = [foreign(path="/x"), foreign(user_id=user_id), foreign(feature_id=feature_id), Descriptor()]
+    alone = limits.ask(*others)
+    assert (gist(alone), left(alone)) == ("OK: OK OK OK OK", [MOST] * 4)
+    assert gist(limits.ask()) == "OK:"
+    among = [*others[:2], descriptor(user_id, feature_id, path="/x"), *others[2:]]
+    assert [gist(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK OK"]
+    assert used(client, user_id, feature_id) == 1
+
+
+def test_fields_that_canuse_does_not_know_change_nothing(client: Client, limits: RateLimits, stubs: Stubs) -> None:
+    """Such as a limit of the caller's own, in field 2 of a descriptor: 1,000 an hour."""
+    user_id, feature_id = subscriber(client, 1)
+    override = bytes([0x12, 5, 0x08, 0xE8, 0x07, 0x10, 3])
+    own = Descriptor.FromString(descriptor(user_id, feature_id).SerializeToString() + override)
+    assert [gist(limits.ask(own)) for _ in range(2)] == ["OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+
+
+def test_a_user_who_is_not_known_is_refused(client: Client, limits: RateLimits) -> None:
+    first, second = consumable(client), consumable(client)
+    for user_id in (unique("nobody"), *IMPOSSIBLE):
+        answer = limits.ask(descriptor(user_id, first), foreign(path="/x"), descriptor(user_id, second))
+        assert (gist(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT", [0, MOST, 0])
+        assert not answer.statuses[0].HasField("current_limit")
+
+
+def test_a_feature_that_is_not_known_is_refused_and_nothing_else_is_used(client: Client, limits: RateLimits) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    for missing in (unique("missing"), *IMPOSSIBLE):
+        known, unknown = descriptor(user_id, feature_id), descriptor(user_id, missing)
+        assert gist(limits.ask(unknown)) == "OVER_LIMIT: OVER_LIMIT"
+        answer = limits.ask(known, unknown, foreign(path="/x"))
+        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MOST])
+    several = [descriptor(user_id, unique("missing")) for _ in range(20)]
+    answer = limits.ask(*several, descriptor(user_id, feature_id))
+    assert gist(answer) == f"OVER_LIMIT: OVER_LIMIT{' UNKNOWN' * 20}"
+    assert used(client, user_id, feature_id) == 0
+
+
+def test_a_feature_that_another_server_created_is_found(client: Client, limits: RateLimits) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    missing = unique("later")
+    assert gist(limits.use(user_id, missing)) == "OVER_LIMIT: OVER_LIMIT"
+    client.create_feature(missing, type=v1.FEATURE_TYPE_CONSUMABLE)
+    client.subscribe(
+        user_id, [package(client, [v1.PackageFeature(feature_id=missing, limit=1)], v1.PACKAGE_TYPE_ADD_ON)]
+    )
+    assert gist(limits.ask(descriptor(user_id, missing), descriptor(user_id, feature_id))) == "OK: OK OK"
+
+
+@pytest.mark.parametrize("domain", ["", "envoy", "canuse-test", "d" * 1000])
+def test_a_domain_that_stands_for_no_environment_is_an_error(client: Client, limits: RateLimits, domain: str) -> None:
+    """It would be a mistake of the configuration, and must not look like a limit or like none."""
+    user_id, feature_id = subscriber(client, 5)
+    refused = failure(lambda: limits.ask(descriptor(user_id, feature_id), domain=domain))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert refused.violations["domain"].startswith("must be 'canuse'; ")
+    assert len(refused.message) < 200
+
+
+def test_descriptors_of_several_users_are_an_error_and_count_nothing(client: Client, limits: RateLimits) -> None:
+    users = [subscriber(client, 5) for _ in range(2)]
+    refused = failure(limits.ask, *(descriptor(*user) for user in users))
+    assert refused.violations == {"descriptors": "must be of one user, to be used all or none; 2 users were sent"}
+    assert [used(client, *user) for user in users] == [0, 0]
+
+
+def negative(user_id: str, feature_id: str) -> list[Descriptor]:
+    """Give hits back."""
+    back = descriptor(user_id, feature_id)
+    back.is_negative_hits = True
+    return [descriptor(user_id, feature_id), back]
+
+
+def too_large(user_id: str, feature_id: str) -> list[Descriptor]:
+    """Use more than there are numbers for, in two parts that would each do."""
+    half = descriptor(user_id, feature_id)
+    half.hits_addend.value = 2**52
+    return [half, half]
+
+
+def too_many(user_id: str, feature_id: str) -> list[Descriptor]:
+    """Use 33 features."""
+    return [descriptor(user_id, f"{feature_id}-{number}") for number in range(33)]
+
+
+@pytest.mark.parametrize(
+    ("make", "violations"),
+    [
+        (negative, {"descriptors[1].is_negative_hits": "must be false; CreateUsageEvent takes uses back"}),
+        (too_large, {"hits_addend": f"must be 0 to 2^53 - 1; {2**53} was sent"}),
+        (too_many, {"descriptors": "must be of at most 32 features; 33 were sent"}),
+    ],
+)
+def test_what_can_not_be_done_is_an_error_and_counts_nothing(
+    client: Client, limits: RateLimits, make: Callable[[str, str], list[Descriptor]], violations: dict[str, str]
+) -> None:
+    user_id, feature_id = subscriber(client, None)
+    refused = failure(limits.ask, *make(user_id, feature_id))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert refused.violations == violations
+    assert used(client, user_id, feature_id) == 0
+
+
+def test_thirty_two_features_are_not_too_many(client: Client, limits: RateLimits) -> None:
+    features, user_id = [consumable(client) for _ in range(32)], unique("user")
+    client.create_user(user_id)
+    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=name, limit=1) for name in features])])
+    every = [descriptor(user_id, name) for name in features]
+    assert gist(limits.ask(*every)) == f"OK: {' '.join(['OK'] * 32)}"
+    assert gist(limits.ask(*every)) == f"OVER_LIMIT: {' '.join(['OVER_LIMIT'] * 32)}"
+
+
+@pytest.mark.parametrize("payload", [b"\xff\xff\xff\xff", b"\x0a\x05ab", b"\x0a\x02\xc3\x28"])
+def test_bytes_that_are_no_request_are_an_error(stubs: Stubs, payload: bytes) -> None:
+    refused = failure(stubs.call_raw, PATH, payload)
+    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+class Lenient(NamedTuple):
+    """A server that lets through what it does not know, with names of its own."""
+
+    client: Client
+    channel: grpc.Channel
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lenient]:
+    """A server with all settings of the service set."""
+    settings = {"LIVE_DOMAIN": "shop", "USER_KEY": "who", "FEATURE_KEY": "what", "UNKNOWN": "allow"}
+    env = {f"CANUSE_RATELIMIT_{name}": value for name, value in settings.items()}
+    canuse = Canuse(tmp_path_factory.mktemp("lenient"), "--transport", request.param, env=env)
+    with running(canuse), Client(canuse.address) as client, grpc.insecure_channel(canuse.address) as channel:
+        yield Lenient(client, channel)
+
+
+def test_the_domain_and_the_entries_can_be_set(lenient: Lenient) -> None:
+    limits, (user_id, feature_id) = RateLimits(lenient.channel), subscriber(lenient.client, 1)
+    own, usual = foreign(who=user_id, what=feature_id), descriptor(user_id, feature_id)
+    assert gist(limits.ask(own, usual, domain="shop")) == "OK: OK OK"
+    assert gist(limits.ask(own, usual, domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
+    refused = failure(limits.ask, own)
+    assert refused.violations == {"domain": "must be 'shop'; 'canuse' was sent"}
+
+
+def test_what_is_not_known_can_be_let_through(lenient: Lenient) -> None:
+    limits, (user_id, feature_id) = RateLimits(lenient.channel), subscriber(lenient.client, 1)
+    for nobody in (unique("nobody"), *IMPOSSIBLE):
+        assert gist(limits.ask(foreign(who=nobody, what=feature_id), domain="shop")) == "OK: OK"
+    known = foreign(who=user_id, what=feature_id)
+    for missing in (unique("missing"), *IMPOSSIBLE):
+        assert gist(limits.ask(foreign(who=user_id, what=missing), domain="shop")) == "OK: OK"
+    both = foreign(who=user_id, what=unique("missing")), known
+    answers = [limits.ask(*both, domain="shop") for _ in range(2)]
+    assert [gist(answer) for answer in answers] == ["OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
+    assert [left(answer) for answer in answers] == [[MOST, 0], [MOST, 0]]
+    assert used(lenient.client, user_id, feature_id) == 1
+    several = [foreign(who=user_id, what=unique("missing")) for _ in range(20)]
+    assert gist(limits.ask(*several, domain="shop")) == f"OK: {' '.join(['OK'] * 20)}"
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_with_a_default_package_a_user_is_known_from_the_first_request(
+    tmp_path_factory: pytest.TempPathFactory, transport: str
+) -> None:
+    canuse = Canuse(
+        tmp_path_factory.mktemp("first"), "--transport", transport, env={"CANUSE_DEFAULT_PACKAGE": "starter"}
+    )
+    with running(canuse), Client(canuse.address) as client, grpc.insecure_channel(canuse.address) as channel:
+        limits, feature_id, user_id = RateLimits(channel), consumable(client), unique("user")
+        client.create_package("starter", [v1.PackageFeature(feature_id=feature_id, limit=2)])
+        client.publish_package("starter")
+        assert [gist(limits.use(user_id, feature_id)) for _ in range(3)] == [
+            "OK: OK",
+            "OK: OK",
+            "OVER_LIMIT: OVER_LIMIT",
+        ]
+        assert gist(limits.use("x" * 129, feature_id)) == "OVER_LIMIT: OVER_LIMIT"

@@ -1,0 +1,156 @@
+"""The real Envoy asks canuse about each request, by the configuration that docs/envoy.md tells people to start from."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import grpc
+import pytest
+
+from canuse import Client, v1
+from support.gateway import Application, Envoy
+from support.load import running, used
+from support.processes import Canuse, RedisServer
+from support.rate_limits import RateLimits
+from support.tools import REDIS_SERVER
+from support.wire import failure
+from support.world import package, unique
+
+pytestmark = pytest.mark.envoy
+
+DAY_SECONDS = 86_400
+
+
+@pytest.fixture(params=["native", "grpcio"], scope="module")
+def canuse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A server that knows the features of the example."""
+    with running(Canuse(tmp_path_factory.mktemp("canuse"), "--transport", request.param)) as canuse:
+        with Client(canuse.address) as client:
+            create_features(client)
+        yield canuse
+
+
+@pytest.fixture(scope="module")
+def application() -> Iterator[Application]:
+    """What Envoy protects."""
+    application = Application().start()
+    yield application
+    application.stop()
+
+
+@pytest.fixture(scope="module")
+def envoy(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    """Envoy before the application."""
+    envoy = Envoy(tmp_path_factory.mktemp("envoy"), canuse.address, application).start()
+    yield envoy
+    envoy.stop()
+
+
+@pytest.fixture
+def client(canuse: Canuse) -> Iterator[Client]:
+    """A client of the server that Envoy asks."""
+    with Client(canuse.address) as client:
+        yield client
+
+
+def create_features(client: Client) -> None:
+    """Create the features that the example speaks of."""
+    for feature_id in ("api-calls", "reports"):
+        client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+
+
+def subscriber(client: Client, **limits: int) -> str:
+    """Create a user with so many of each feature a day."""
+    user_id = client.create_user(unique("user")).id
+    entries = [
+        v1.PackageFeature(feature_id=name.replace("_", "-"), limit=limit, reset_period=v1.RESET_PERIOD_DAY)
+        for name, limit in limits.items()
+    ]
+    client.subscribe(user_id, [package(client, entries)])
+    return user_id
+
+
+def test_a_route_is_let_through_five_times_and_then_gets_429(
+    client: Client, envoy: Envoy, application: Application
+) -> None:
+    user_id, path = subscriber(client, api_calls=5), unique("/path")
+    for left in (4, 3, 2, 1, 0):
+        answer = envoy.get(path, user_id)
+        assert answer.status == 200
+        assert answer.limits["limit"] == f"5, 5;w={DAY_SECONDS}"
+        assert answer.limits["remaining"] == str(left)
+        assert 0 < int(answer.limits["reset"]) <= DAY_SECONDS
+    for _ in range(2):
+        answer = envoy.get(path, user_id)
+        assert (answer.status, answer.limits["remaining"]) == (429, "0")
+        assert 0 < int(answer.limits["reset"]) <= DAY_SECONDS
+    assert used(client, user_id, "api-calls") == 5
+    assert application.asked.count(path) == 5
+
+
+def test_a_route_that_uses_two_features_uses_both_or_none(client: Client, envoy: Envoy) -> None:
+    user_id = subscriber(client, api_calls=5, reports=2)
+    assert [envoy.get("/reports", user_id).status for _ in range(3)] == [200, 200, 429]
+    assert (used(client, user_id, "reports"), used(client, user_id, "api-calls")) == (2, 2)
+    assert [envoy.get("/else", user_id).status for _ in range(4)] == [200, 200, 200, 429]
+    assert (used(client, user_id, "reports"), used(client, user_id, "api-calls")) == (2, 5)
+
+
+def test_the_headers_tell_of_the_limit_that_ends_first(client: Client, envoy: Envoy) -> None:
+    user_id = subscriber(client, api_calls=5, reports=2)
+    assert envoy.get("/reports", user_id).limits["remaining"] == "1"
+
+
+def test_who_has_no_limit_gets_no_headers_about_one(client: Client, envoy: Envoy) -> None:
+    user_id = client.create_user(unique("user")).id
+    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id="api-calls")])])
+    answer = envoy.get("/", user_id)
+    assert (answer.status, answer.limits) == (200, {})
+
+
+def test_a_user_who_is_not_known_or_not_entitled_gets_429_and_nobody_gets_401(client: Client, envoy: Envoy) -> None:
+    assert envoy.get("/", unique("nobody")).status == 429
+    assert envoy.get("/", "n" * 200).status == 429
+    assert envoy.get("/", "").status == 429
+    assert envoy.get("/", client.create_user(unique("user")).id).status == 429
+    assert envoy.get("/", None).status == 401
+
+
+def test_envoy_finds_canuse_healthy_and_every_answer_good(client: Client, envoy: Envoy) -> None:
+    before = envoy.counts("cluster.application.ratelimit.")
+    user_id = subscriber(client, api_calls=1)
+    assert [envoy.get("/", user_id).status for _ in range(3)] == [200, 429, 429]
+    after = envoy.counts("cluster.application.ratelimit.")
+    told = {name: count - before.get(name, 0) for name, count in after.items()}
+    assert (told["ok"], told["over_limit"], after.get("error", 0)) == (1, 2, 0)
+    health = envoy.counts("cluster.canuse.health_check.")
+    assert health["success"] > 0
+    assert health["failure"] == 0
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+@pytest.mark.parametrize(("deny", "status"), [(True, 500), (False, 200)])
+def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
+    application: Application, tmp_path: Path, transport: str, *, deny: bool, status: int
+) -> None:
+    assert REDIS_SERVER is not None
+    with ExitStack() as stack:
+        redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+        stack.callback(redis.stop)
+        canuse = stack.enter_context(running(Canuse(tmp_path, "--transport", transport, "--redis-url", redis.url)))
+        client = stack.enter_context(Client(canuse.address))
+        create_features(client)
+        user_id = subscriber(client, api_calls=2)
+        envoy = Envoy(tmp_path, canuse.address, application, failure_mode_deny=deny).start()
+        stack.callback(envoy.stop)
+
+        assert envoy.get("/", user_id).status == 200
+        redis.kill()
+        with grpc.insecure_channel(canuse.address) as channel:
+            refused = failure(RateLimits(channel).use, user_id, "api-calls")
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
+        assert [envoy.get("/", user_id).status for _ in range(3)] == [status] * 3
+        redis.start()
+        assert [envoy.get("/", user_id).status for _ in range(2)] == [200, 429]
+        assert used(client, user_id, "api-calls") == 2

@@ -1,0 +1,135 @@
+"""Envoy between a caller and an application, by the configuration that deploy/envoy/ratelimit.yaml shows."""
+
+import json
+import subprocess
+import threading
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from support.processes import START_SECONDS, STOP_SECONDS, free_port
+from support.tools import ENVOY, ROOT
+
+CONFIGURATION = ROOT / "deploy" / "envoy" / "ratelimit.yaml"
+
+
+class Application:
+    """What Envoy protects: an HTTP server that says yes to everything, and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        asked = self.asked
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
+                """Say nothing: stderr is for what goes wrong."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        self._thread = threading.Thread(target=self._server.serve_forever)
+
+    def start(self) -> "Application":
+        """Serve, in a thread."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a caller of Envoy gets. `limits` are the headers `x-ratelimit-…`, by what follows that."""
+
+    status: int
+    limits: dict[str, str]
+
+
+class Envoy:
+    """A running Envoy. `failure_mode_deny` is whether requests are turned away while canuse does not answer."""
+
+    def __init__(self, folder: Path, canuse: str, application: Application, *, failure_mode_deny: bool = True) -> None:
+        self._folder = folder
+        self._port, self._admin_port = free_port(), free_port()
+        changes = {
+            "port_value: 8080": f"port_value: {self._port}",
+            "port_value: 9901": f"port_value: {self._admin_port}",
+            "port_value: 50051": f"port_value: {canuse.rpartition(':')[2]}",
+            "port_value: 8000": f"port_value: {application.port}",
+            "failure_mode_deny: true": f"failure_mode_deny: {str(failure_mode_deny).lower()}",
+            # However slow the machine: the tests are about what is answered, not about how fast.
+            "timeout: 0.25s": f"timeout: {START_SECONDS}s",
+        }
+        text = CONFIGURATION.read_text(encoding="utf-8")
+        for old, new in changes.items():
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        self._configuration = folder / "envoy.yaml"
+        self._configuration.write_text(text, encoding="utf-8")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Envoy":
+        """Start it and wait until it takes requests."""
+        assert ENVOY is not None
+        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([ENVOY, "-c", self._configuration, *options], stdout=log, stderr=log)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._is_ready():
+            assert time.monotonic() < deadline, self._log.read_text()
+            assert self._process.poll() is None, self._log.read_text()
+            time.sleep(0.02)
+        return self
+
+    @property
+    def _log(self) -> Path:
+        return self._folder / "envoy.log"
+
+    def _is_ready(self) -> bool:
+        try:
+            return self._ask(self._admin_port, "/ready", {})[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str, user_id: str | None) -> Answer:
+        """Make a request, as a user or as nobody."""
+        status, headers, _ = self._ask(self._port, path, {} if user_id is None else {"x-user-id": user_id})
+        prefix = "x-ratelimit-"
+        limits = {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
+        return Answer(status, limits)
+
+    def counts(self, prefix: str) -> dict[str, int]:
+        """Return Envoy's own counters, by what follows a prefix in their names."""
+        _, _, body = self._ask(self._admin_port, "/stats?format=json", {})
+        stats = {stat["name"]: stat["value"] for stat in json.loads(body)["stats"] if "name" in stat}
+        return {name.removeprefix(prefix): value for name, value in stats.items() if name.startswith(prefix)}
+
+    @staticmethod
+    def _ask(port: int, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+        try:
+            connection.request("GET", path, headers=headers)
+            response = connection.getresponse()
+            return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        """End it."""
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(STOP_SECONDS)
