@@ -15,7 +15,7 @@ from support.world import consumable, package, subscriber, unique
 
 PATH = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 # No user and no feature has such an id: nobody can create them.
-IMPOSSIBLE = ["", "x" * 129, "é" * 65, "a\nb"]
+IMPOSSIBLE = ["", "x" * 129, "x" * 1000, "é" * 65, "a\nb"]
 
 
 @pytest.fixture

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import grpc
 import pytest
 
 from canuse import Client, v1
 from support.gateway import Application, Envoy
 from support.load import running, used
 from support.processes import Canuse, RedisServer
+from support.rate_limits import RateLimits
 from support.tools import REDIS_SERVER
+from support.wire import failure
 from support.world import package, unique
 
 pytestmark = pytest.mark.envoy
@@ -144,6 +147,9 @@ def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
 
         assert envoy.get("/", user_id).status == 200
         redis.kill()
+        with grpc.insecure_channel(canuse.address) as channel:
+            refused = failure(RateLimits(channel).use, user_id, "api-calls")
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "STORE_UNAVAILABLE")
         assert [envoy.get("/", user_id).status for _ in range(3)] == [status] * 3
         redis.start()
         assert [envoy.get("/", user_id).status for _ in range(2)] == [200, 429]

@@ -1,7 +1,7 @@
 """What one trip to the store can't answer takes detours: as many as the call may need."""
 
 from canuse import v1
-from canuse_server.api.entitlements import answer
+from canuse_server.api.answers import answer
 from canuse_server.api.user_changes import create_user
 from canuse_server.api.uses import CHARGES_AT_MOST, UseFeatures
 from canuse_server.api.world import World

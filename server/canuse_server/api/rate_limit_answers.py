@@ -44,7 +44,8 @@ def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
 def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
     reason, entitlement, budget = charge.reason, charge.entitlement, charge.budget
     access = reason.access
-    if access and (budget is None or entitlement is None or not entitlement.consumable):
+    if access and budget is None:
+        # It has no limit, or is binary.
         statuses.add(code=OK, limit_remaining=MOST)
         return
     if entitlement is None or budget is None or not (access or reason is Reason.BUDGET_EXCEEDED):
