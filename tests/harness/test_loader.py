@@ -1,0 +1,193 @@
+"""The load of the bench: every answer has to be right, and every use counted, or it fails."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bench.candidates import Running, canuse, started
+from bench.http2 import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE, LoadError, RefusedError
+from bench.loader import Loader
+from bench.measure import measure
+from bench.methods import CAN_USE, SERVICE, USE_FEATURE, yes_in_field_1
+from bench.processes import Cores
+
+from canuse import Client, v1
+from support.processes import Canuse
+from support.world import subscriber
+
+ANYWHERE = Cores(None, None)
+END = b"<end>"
+USERS = [f"bench-{number:07d}" for number in range(50)]
+NATIVE_AND_GRPCIO = pytest.mark.parametrize("server", ["native-valkey", "grpcio-valkey"], indirect=True)
+
+
+def use(user_id: str, feature_id: str) -> bytes:
+    """Return a request to use one unit."""
+    return v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
+
+
+def load(server: Canuse, method: str, message: bytes, in_flight: int = 40) -> Loader:
+    """Return the load of one call again and again."""
+    return Loader(server.address, SERVICE + method, [message], yes_in_field_1, in_flight)
+
+
+@NATIVE_AND_GRPCIO
+@pytest.mark.parametrize("in_flight", [1, 40, 100])
+def test_each_answer_is_one_use_that_was_counted(server: Canuse, client: Client, in_flight: int) -> None:
+    user_id, feature_id = subscriber(client, 10**9)
+    with load(server, "UseFeature", use(user_id, feature_id), in_flight) as loader:
+        first, second = loader.run(0.05), loader.run(0.05)
+    assert first.answered >= in_flight
+    assert client.can_use(user_id, feature_id).consumption.used == first.answered + second.answered
+    assert 0 < second.latency_us(0.5) <= second.latency_us(0.999)
+
+
+@NATIVE_AND_GRPCIO
+def test_a_no_makes_the_load_fail(server: Canuse, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    with load(server, "UseFeature", use(user_id, feature_id)) as loader, pytest.raises(LoadError, match="not a yes"):
+        loader.run(5)
+    assert client.can_use(user_id, feature_id).consumption.used == 5
+
+
+@NATIVE_AND_GRPCIO
+def test_an_error_makes_the_load_fail_with_its_words(server: Canuse, client: Client) -> None:
+    _, feature_id = subscriber(client, 5)
+    with load(server, "CanUse", use("nobody", feature_id)) as loader, pytest.raises(RefusedError) as caught:
+        loader.run(5)
+    assert caught.value.status == "5"
+    assert "nobody" in str(caught.value)
+
+
+@NATIVE_AND_GRPCIO
+def test_a_method_that_is_not_there_makes_the_load_fail(server: Canuse) -> None:
+    with load(server, "NoSuchMethod", b"") as loader, pytest.raises(RefusedError) as caught:
+        loader.run(5)
+    assert caught.value.status == "12"
+
+
+def test_a_server_that_ends_makes_the_load_fail(tmp_path: Path) -> None:
+    server = Canuse(tmp_path, "--transport", "native").start()
+    try:
+        with Client(server.address) as client:
+            user_id, feature_id = subscriber(client, 10**9)
+        with load(server, "UseFeature", use(user_id, feature_id)) as loader:
+            threading.Timer(0.2, server.kill).start()
+            with pytest.raises(LoadError):
+                loader.run(30)
+    finally:
+        server.stop()
+    with pytest.raises(LoadError, match="no connection"):
+        load(server, "UseFeature", b"")
+
+
+@contextmanager
+def peer(script: Callable[[socket.socket], None]) -> Iterator[str]:
+    """Listen as a server that says what a script says after its SETTINGS, and then no more; yield the address."""
+
+    def talk() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(frame(SETTINGS, b""))
+            script(connection)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(1 << 16):
+                continue
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=talk)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        thread.join()
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """Return a frame about the whole connection."""
+    return len(payload).to_bytes(3, "big") + bytes((kind, 0, 0, 0, 0, 0)) + payload
+
+
+def read_calls(connection: socket.socket, count: int) -> None:
+    """Read until so many calls have come that end with END."""
+    seen = b""
+    while seen.count(END) < count:
+        seen += connection.recv(1 << 16)
+
+
+def test_a_connection_that_is_closed_before_the_answer_makes_the_load_fail() -> None:
+    with (
+        peer(lambda connection: read_calls(connection, 1)) as address,
+        Loader(address, "/a/b", [END], yes_in_field_1, 1) as loader,
+        pytest.raises(LoadError, match="closed with 1 calls unanswered"),
+    ):
+        loader.run(5)
+
+
+def test_no_more_is_sent_than_the_server_has_made_room_for() -> None:
+    def make_room_for_one_more(connection: socket.socket) -> None:
+        read_calls(connection, 6)  # of 10,005 bytes each: another one would be more than 65,535
+        connection.sendall(frame(WINDOW_UPDATE, (5_000).to_bytes(4, "big")))
+        read_calls(connection, 1)
+
+    with (
+        peer(make_room_for_one_more) as address,
+        Loader(address, "/a/b", [END.rjust(10_000)], yes_in_field_1, 32) as loader,
+        pytest.raises(LoadError, match="closed with 7 calls unanswered"),
+    ):
+        loader.run(5)
+
+
+@pytest.mark.parametrize(("kind", "name"), [(GOAWAY, "GOAWAY, error 2"), (RST_STREAM, "RST_STREAM, error 2")])
+def test_a_call_that_is_broken_off_makes_the_load_fail(kind: int, name: str) -> None:
+    payload = (b"\0\0\0\0" if kind == GOAWAY else b"") + (2).to_bytes(4, "big")
+
+    def break_off(connection: socket.socket) -> None:
+        read_calls(connection, 1)
+        connection.sendall(frame(kind, payload))
+
+    with (
+        peer(break_off) as address,
+        Loader(address, "/a/b", [END], yes_in_field_1, 1) as loader,
+        pytest.raises(LoadError, match=name),
+    ):
+        loader.run(5)
+
+
+@pytest.fixture(scope="module")
+def candidate() -> Iterator[Running]:
+    """This canuse, as the bench starts it."""
+    with started(canuse("native"), USERS, ["CanUse", "UseFeature"], "everysec", ANYWHERE) as running:
+        yield running
+
+
+def test_a_measurement_counts_in_the_store(candidate: Running) -> None:
+    before = candidate.used(USERS)
+    done = measure(candidate, USE_FEATURE, USERS, 4, 0.1, ANYWHERE)
+    after = candidate.used(USERS)
+    assert before is not None
+    assert after is not None
+    assert after - before >= done.answered > 0
+    assert done.checked
+
+
+def test_answers_that_were_not_counted_make_a_measurement_fail(candidate: Running) -> None:
+    # As a server would that answers with a yes and counts nothing.
+    wrong = replace(CAN_USE, counts=1)
+    with pytest.raises(LoadError, match=r"native, CanUse, 4 in flight: \d+ should have been counted, and 0 were"):
+        measure(candidate, wrong, USERS, 4, 0.05, ANYWHERE)
+
+
+def test_uses_that_nobody_asked_for_make_a_measurement_fail(candidate: Running) -> None:
+    wrong = replace(USE_FEATURE, counts=0)
+    with pytest.raises(LoadError, match=r"0 should have been counted, and \d+ were"):
+        measure(candidate, wrong, USERS, 4, 0.05, ANYWHERE)
+
+
+def test_users_made_in_bulk_are_users_like_any_other(candidate: Running) -> None:
+    with Client(candidate.address) as client:
+        assert set(USERS) < {user.id for user in client.list_users()}
+        assert client.use_feature(USERS[7], "api-calls").access
+        assert client.show_usage(USERS[7], "api-calls").current.budget == 10**12
