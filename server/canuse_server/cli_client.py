@@ -11,6 +11,7 @@ from canuse import v1
 from canuse_server import cli_output as out
 from canuse_server.cli_events import events
 from canuse_server.cli_export import export_user
+from canuse_server.cli_grants import grants
 from canuse_server.cli_leases import reserve, settle
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")
+    app.add_typer(grants, name="grants")
 
 
 def can_use(

@@ -18,7 +18,9 @@ from canuse import v1
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 # Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
 _WIDTH: Final = 10_000
-_NUMBER_COLUMNS: Final = frozenset({"change", "used", "reserved", "budget", "remaining", "limit", "version"})
+_NUMBER_COLUMNS: Final = frozenset(
+    {"change", "used", "reserved", "budget", "remaining", "limit", "version", "amount", "priority"}
+)
 
 
 class EnumType(Protocol):

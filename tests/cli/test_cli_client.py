@@ -50,6 +50,9 @@ def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, 
         ("users", "show", missing),
         ("features", "show", missing),
         ("packages", "show", missing),
+        ("grants", "list", missing),
+        ("grants", "create", missing, "g", world.counted, "--unlimited"),
+        ("grants", "revoke", world.user, missing),
     ):
         failed = run(*arguments)
         assert (failed.status, failed.stdout) == (2, ""), arguments
