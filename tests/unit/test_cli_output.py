@@ -64,8 +64,8 @@ def test_counts_read_as_a_sentence() -> None:
         f"3 of {LARGEST} used, {LARGEST - 3} remaining, resets at 2025-01-31T12:00:00.250Z"
     )
     assert out.consumption_words(v1.Consumption(used=3)) == "3 used, unlimited, never resets"
-    assert out.consumption_cells(v1.Consumption(used=3)) == ["3", "unlimited", "unlimited", "never"]
-    assert out.consumption_cells(None) == ["", "", "", ""]
+    assert out.consumption_cells(v1.Consumption(used=3)) == ["3", "0", "unlimited", "unlimited", "never"]
+    assert out.consumption_cells(None) == ["", "", "", "", ""]
 
 
 def test_a_value_of_a_newer_server_is_shown_as_its_number() -> None:

@@ -110,8 +110,8 @@ def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Stru
 
 @pytest.mark.parametrize(("name", "struct"), [("GRANT", layout._GRANT), ("PAST_PERIOD", layout._PAST_PERIOD)])
 def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> None:
-    # Lua's `i8` is Python's `q`.
-    assert number(name) == "'" + struct.format.replace("q", "i8") + "'"
+    # Lua's `i8` is Python's `q`, and its `I4` is `I`.
+    assert number(name) == "'" + struct.format.replace("q", "i8").replace("I", "I4") + "'"
 
 
 def lua_size(pattern: str) -> int:
@@ -121,10 +121,13 @@ def lua_size(pattern: str) -> int:
 
 
 def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
-    outcome = re.search(r"local outcome = \{ struct.pack\('([^']+)'", RECORD_USAGE.source)
-    charge = re.search(r"local numbers = struct.pack\(\s*'([^']+)'", RECORD_USAGE.source)
+    single = re.search(r"return 'K'\s+\.\. struct.pack\('([^']+)', refused", RECORD_USAGE.source)
+    outcome = re.search(r"struct.pack\('([^']+)', refused, now\)", RECORD_USAGE.source)
+    charge = re.search(r"struct.pack\('([^']+)', reason, #packed", RECORD_USAGE.source)
+    assert single
     assert outcome
     assert charge
+    assert single[1] == layout._SINGLE.format.replace("q", "i8")
     assert outcome[1] == layout._OUTCOME.format.replace("q", "i8")
     assert charge[1] == layout._CHARGE.format.replace("q", "i8")
 

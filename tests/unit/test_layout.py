@@ -90,13 +90,14 @@ def test_grants_are_read_in_the_order_they_are_kept(grants: list[GrantBalance]) 
     assert len(pack_grants(grants)) == 32 * len(grants)
 
 
-@given(st.lists(st.tuples(moments, moments, amounts, limits, amounts), max_size=4))
+@given(st.lists(st.tuples(moments, moments, amounts, limits, amounts), max_size=4), st.integers(0, 2**32 - 1))
 @hundreds
-def test_past_periods_are_read_in_the_order_they_are_kept(past: list[tuple[int, int, int, int | None, int]]) -> None:
+def test_past_periods_are_read_in_the_order_they_are_kept(
+    past: list[tuple[int, int, int, int | None, int]], epoch: int
+) -> None:
     packed = b"".join(
-        number.to_bytes(8, "little", signed=True)
+        b"".join(map(_eight, (start, end, used, -1 if budget is None else budget, drawn))) + epoch.to_bytes(4, "little")
         for start, end, used, budget, drawn in past
-        for number in (start, end, used, -1 if budget is None else budget, drawn)
     )
     assert PastPeriod.unpack_all(packed) == [
         PastPeriod(Period(start, end), used, budget, drawn) for start, end, used, budget, drawn in past
@@ -110,6 +111,7 @@ charge_outcomes = st.builds(
     applied_delta=st.integers(-MAX_AMOUNT, MAX_AMOUNT),
     period_start_ms=moments,
     budget=limits,
+    reserved=amounts,
     entitlement=st.none() | recent_moments.flatmap(entitlements),
     ledger_id=st.sampled_from(("", "1700000000000-0")),
 )
@@ -123,7 +125,8 @@ def test_an_outcome_is_read_from_any_offset(refused: int, now_ms: int, charges: 
         packed = b"" if charge.entitlement is None else layout.pack_entitlement(charge.entitlement)
         value += bytes((charge.reason, len(packed), len(charge.ledger_id)))
         value += _eight(charge.used) + _eight(charge.applied_delta) + _eight(charge.period_start_ms)
-        value += _eight(-1 if charge.budget is None else charge.budget) + packed + charge.ledger_id.encode()
+        value += _eight(-1 if charge.budget is None else charge.budget) + _eight(charge.reserved)
+        value += packed + charge.ledger_id.encode()
     expected = Outcome(refused, now_ms, tuple(charges))
     assert Outcome.unpack(value, 0) == expected
     assert Outcome.unpack(b"12345678" + value, 8) == expected
