@@ -57,7 +57,7 @@ lock: $(VENV)/.dev ## Pin all dependencies anew.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server --extra dev pyproject.toml -o requirements-dev.lock
 
-bench: $(VENV)/.dev ## Measure, in some ten minutes, into bench-results/; ARGS="--help" says what can be chosen.
+bench: $(VENV)/.dev ## Measure, in some minutes, into bench-results/; ARGS="--help" says what can be chosen.
 	$(BIN)/python -m bench $(ARGS)
 
 clean: ## Remove what was set up and built; canuse-data/ stays.
