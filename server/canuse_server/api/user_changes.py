@@ -3,7 +3,7 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
@@ -45,7 +45,11 @@ class Edit:
     grant_order: tuple[PlacedGrant, ...] = ()
 
 
-async def change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
+EditUser = Callable[[UserState], Awaitable[Edit | None]]
+"""Says what to change of a user as it was read; None: nothing, and nothing is written."""
+
+
+async def change_user(world: World, user_id: str, edit: EditUser) -> UserState:
     """Change a user in one step and bring the entitlements up to date; return the user as it was read for that.
 
     Raises:
@@ -55,12 +59,14 @@ async def change_user(world: World, user_id: str, edit: Callable[[UserState], Aw
         return await _change_user(world, user_id, edit)
 
 
-async def _change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
+async def _change_user(world: World, user_id: str, edit: EditUser) -> UserState:
     for attempt in range(ATTEMPTS):
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
         changed = await edit(state)
+        if changed is None:
+            return state
         try:
             await world.users.apply(await _user_change(world, state, changed))
         except ConflictError:
@@ -114,14 +120,16 @@ async def create_default_user(world: World, user_id: str) -> None:
 
 
 async def published_package(world: World, package_id: str) -> Package:
-    """Return a package that can be subscribed to; raise ApiError where there is none or it is not published."""
+    """Return the version of a package that new subscriptions get; raise ApiError where there is none."""
     package = await world.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
-    if package.status != PackageStatus.PUBLISHED:
+    if package.status == PackageStatus.ARCHIVED or not package.published_version:
         text = f"package {package_id!r} is {package.status.name}; only a PUBLISHED one can be subscribed to"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
-    return package
+    version = (package_id, package.published_version)
+    await world.cache.load_packages([version])
+    return world.cache.packages[version]
 
 
 def new_token(taken: tuple[Subscription, ...]) -> str:
@@ -132,20 +140,25 @@ def new_token(taken: tuple[Subscription, ...]) -> str:
     return token
 
 
+async def entitlements_with(world: World, state: UserState, changed: Iterable[Subscription]) -> dict[str, Entitlement]:
+    """Work out what a user may use with some subscriptions new or changed, as of the time the user was read."""
+    merged = _merged(state, changed)
+    types = await _types(world, merged, state.grants)
+    return resolve(merged, world.cache.packages, types, state.grants, state.now_ms)
+
+
 async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange:
-    merged = {subscription.token: subscription for subscription in (*state.subscriptions, *edit.subscriptions)}
-    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
-    packages = [world.cache.packages[item.package_id, item.package_version] for item in merged.values()]
+    merged = _merged(state, edit.subscriptions)
     orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
     grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
-    listed = {entry.feature_id for package in packages for entry in package.features} | grants.keys()
-    types = {feature_id: await _type(world, feature_id) for feature_id in listed}
+    # The versions before, too: what was used is followed through them.
+    types = await _types(world, (*state.subscriptions, *merged), grants)
 
     @cache
     def at(moment_ms: int) -> Mapping[str, Entitlement]:
         return resolve(state.subscriptions, world.cache.packages, types, state.grants, moment_ms)
 
-    entitlements = resolve(merged.values(), world.cache.packages, types, grants, state.now_ms)
+    entitlements = resolve(merged, world.cache.packages, types, grants, state.now_ms)
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     return UserChange(
         user_id=state.user_id,
@@ -160,6 +173,21 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
     )
+
+
+def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:
+    """Return a user's subscriptions with some new or changed."""
+    return tuple({subscription.token: subscription for subscription in (*state.subscriptions, *changed)}.values())
+
+
+async def _types(
+    world: World, subscriptions: Iterable[Subscription], granted: Iterable[str]
+) -> Mapping[str, FeatureType]:
+    """Have the packages of some subscriptions in memory; return the types of all they list and of what is granted."""
+    versions = {(item.package_id, item.package_version) for item in subscriptions}
+    await world.cache.load_packages(versions)
+    listed = {entry.feature_id for version in versions for entry in world.cache.packages[version].features}
+    return {feature_id: await _type(world, feature_id) for feature_id in listed.union(granted)}
 
 
 async def _type(world: World, feature_id: str) -> FeatureType:

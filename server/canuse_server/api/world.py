@@ -27,6 +27,8 @@ class World:
     default_package: str
     user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server is to end: what goes on for long has to come to a good end."""
 
     @classmethod
     def of(cls, store: Store, environment: str, retention: Retention, default_package: str) -> "World":
