@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 STREAMS = 32
@@ -19,15 +19,18 @@ class LoadError(RuntimeError):
 
 @dataclass(frozen=True)
 class Load:
-    """What h2load measured. `mean_seconds` is the mean time of a request."""
+    """What h2load measured. `mean_seconds` is the mean time of a request, `microseconds` those of all if asked for."""
 
     requests_per_second: float
     mean_seconds: float
     succeeded: int
+    microseconds: tuple[int, ...] = ()
 
 
-def run(address: str, path: str, payload: bytes, requests: int, in_flight: int, core: int | None) -> Load:
-    """Send a call many times and return how fast the answers came.
+def run(
+    address: str, path: str, payload: bytes, requests: int, in_flight: int, core: int | None, *, each: bool = False
+) -> Load:
+    """Send a call many times and return how fast the answers came; with `each`, also how long each of them took.
 
     Raises:
         LoadError: h2load is not there, or a request failed.
@@ -36,16 +39,20 @@ def run(address: str, path: str, payload: bytes, requests: int, in_flight: int, 
     if program is None:
         raise LoadError("h2load is not installed; Debian's package is nghttp2-client")
     connections = max(1, in_flight // STREAMS)
-    with tempfile.NamedTemporaryFile() as body:
+    with tempfile.NamedTemporaryFile() as body, tempfile.NamedTemporaryFile("r") as log:
         body.write(b"\x00" + len(payload).to_bytes(4, "big") + payload)
         body.flush()
         command = [program, f"--requests={requests}", f"--clients={connections}"]
         command += [f"--max-concurrent-streams={in_flight // connections}", f"--data={body.name}"]
         command += ["--header=content-type: application/grpc", "--header=te: trailers", f"http://{address}{path}"]
+        if each:
+            command.insert(1, f"--log-file={log.name}")
         if core is not None and (taskset := shutil.which("taskset")):
             command = [taskset, "--cpu-list", str(core), *command]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return _read(output, Path(program).name)
+        # A line a request: its start, its HTTP status, its time.
+        microseconds = tuple(int(line.split("\t")[2]) for line in log)
+    return replace(_read(output, Path(program).name), microseconds=microseconds)
 
 
 def _read(output: str, program: str) -> Load:

@@ -25,13 +25,14 @@ COUNTED = ("CreateUsageEvent", "UseFeature")
 
 
 @contextmanager
-def canuse(transport: str, core: int | None) -> Iterator[str]:
-    """Run a canuse server and yield its address."""
+def canuse(transport: str, core: int | None, **settings: str) -> Iterator[str]:
+    """Run a canuse server, with settings by their names in the environment, and yield its address."""
     folder = Path(tempfile.mkdtemp(prefix="canuse-bench-"))
     command = [sys.executable, "-m", "canuse_server", "serve", "--transport", transport]
     if core is not None and (taskset := shutil.which("taskset")):
         command = [taskset, "--cpu-list", str(core), *command]
-    env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data")}
+    own = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data")}
+    env = {**os.environ, **own, **settings}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=env)
     try:

@@ -47,7 +47,7 @@ class SubscriptionServicer(GrantMethods):
             await _refuse_two_bases(world, state, made)
             return Edit(tuple(made))
 
-        state = await change_user(world, request.user_id, edit)
+        state = (await change_user(world, request.user_id, edit)).state
         return pb.SubscribeResponse(
             subscriptions=[subscription_message(state.user_id, item, state.now_ms) for item in made]
         )
@@ -142,7 +142,7 @@ async def _change(
         await _refuse_two_bases(world, state, made)
         return Edit(tuple(made))
 
-    state = await change_user(world, user_id, edit)
+    state = (await change_user(world, user_id, edit)).state
     return subscription_message(user_id, made[0], state.now_ms)
 
 

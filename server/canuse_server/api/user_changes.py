@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
@@ -45,12 +45,19 @@ class Edit:
     grant_order: tuple[PlacedGrant, ...] = ()
 
 
+class Changed(NamedTuple):
+    """A user as it was read for a change, and the entitlements after it."""
+
+    state: UserState
+    entitlements: Mapping[str, Entitlement]
+
+
 EditUser = Callable[[UserState], Awaitable[Edit | None]]
 """Says what to change of a user as it was read; None: nothing, and nothing is written."""
 
 
-async def change_user(world: World, user_id: str, edit: EditUser) -> UserState:
-    """Change a user in one step and bring the entitlements up to date; return the user as it was read for that.
+async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
+    """Change a user in one step and bring the entitlements up to date.
 
     Raises:
         ApiError: there is no such user, or what `edit` raises.
@@ -59,20 +66,21 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> UserState:
         return await _change_user(world, user_id, edit)
 
 
-async def _change_user(world: World, user_id: str, edit: EditUser) -> UserState:
+async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
     for attempt in range(ATTEMPTS):
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
-        changed = await edit(state)
-        if changed is None:
-            return state
+        wanted = await edit(state)
+        if wanted is None:
+            return Changed(state, state.entitlements)
+        change, entitlements = await _user_change(world, state, wanted)
         try:
-            await world.users.apply(await _user_change(world, state, changed))
+            await world.users.apply(change)
         except ConflictError:
             await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
             continue
-        return state
+        return Changed(state, entitlements)
     raise StoreUnavailableError(f"{ATTEMPTS} changes of one user by others came in between")
 
 
@@ -112,7 +120,7 @@ async def create_default_user(world: World, user_id: str) -> None:
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:
-        await world.users.apply(await _user_change(world, nobody, Edit((subscription,))))
+        await world.users.apply((await _user_change(world, nobody, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:
@@ -140,14 +148,17 @@ def new_token(taken: tuple[Subscription, ...]) -> str:
     return token
 
 
-async def entitlements_with(world: World, state: UserState, changed: Iterable[Subscription]) -> dict[str, Entitlement]:
-    """Work out what a user may use with some subscriptions new or changed, as of the time the user was read."""
+async def entitlements_with(
+    world: World, state: UserState, changed: Iterable[Subscription] = ()
+) -> Mapping[str, Entitlement]:
+    """Return what a user may use with some subscriptions new or changed, as of the time the user was read."""
     merged = _merged(state, changed)
     types = await _types(world, merged, state.grants)
     return resolve(merged, world.cache.packages, types, state.grants, state.now_ms)
 
 
-async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange:
+async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
+    """Return what to write for an edit, and the entitlements after it."""
     merged = _merged(state, edit.subscriptions)
     orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
     grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
@@ -160,7 +171,7 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
 
     entitlements = resolve(merged, world.cache.packages, types, grants, state.now_ms)
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
-    return UserChange(
+    change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
         meta=Meta(disabled, state.meta.revision + 1, state.meta.created_at_ms),
@@ -173,6 +184,7 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
     )
+    return change, entitlements
 
 
 def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:

@@ -32,6 +32,11 @@ class UserState:
     counters: Mapping[str, Counter]
     grants: Mapping[str, tuple[GrantBalance, ...]] = field(default_factory=dict)
 
+    def is_current(self) -> bool:
+        """Whether the entitlements hold still; else a period or a date has passed since they were worked out."""
+        ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
+        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends)
+
 
 class PlacedGrant(NamedTuple):
     """A grant in the order of its feature's grants; `old_place` is where it stood before, from 1, or 0 if it is new."""
@@ -74,16 +79,10 @@ class Users:
         (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
         return _state(user_id, _fields(reply), now_ms)
 
-    async def with_package(self, user_ids: Sequence[str], package_id: str) -> list[UserState]:
-        """Return those of some users who have a subscription to a package, whatever its status, all in one trip."""
+    async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[list[Subscription]], int]:
+        """Return the subscriptions of each of some users, all in one trip, and the time then; the rest is not read."""
         replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
-        found: list[UserState] = []
-        for user_id, reply in zip(user_ids, replies, strict=True):
-            fields = _fields(reply)
-            # Reading all of a hash costs much more than a look at the subscriptions.
-            if package_id in _packages(fields) and (state := _state(user_id, fields, now_ms)):
-                found.append(state)
-        return found
+        return [_subscriptions(_fields(reply)) for reply in replies], now_ms
 
     async def apply(self, change: UserChange) -> None:
         """Make a change in one step.
@@ -175,12 +174,14 @@ def _fields(reply: object) -> dict[bytes, bytes]:
     return dict(zip(items[::2], items[1::2], strict=True))
 
 
-def _packages(fields: Mapping[bytes, bytes]) -> set[str]:
-    """Return the ids of the packages that a user's hash has subscriptions to."""
-    prefix = layout.SUBSCRIPTION_PREFIX
-    return {
-        layout.unpack_subscription("", value).package_id for name, value in fields.items() if name.startswith(prefix)
-    }
+def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
+    """Read the subscriptions of a user's hash, oldest first."""
+    found = [
+        layout.unpack_subscription(name[2:].decode(), value)
+        for name, value in fields.items()
+        if name.startswith(layout.SUBSCRIPTION_PREFIX)
+    ]
+    return sorted(found, key=lambda subscription: (subscription.started_at_ms, subscription.token))
 
 
 def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
@@ -188,7 +189,6 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
     raw_meta = fields.pop(layout.META_FIELD, None)
     if raw_meta is None:
         return None
-    subscriptions: list[Subscription] = []
     entitlements: dict[str, Entitlement] = {}
     counters: dict[str, Counter] = {}
     grants: dict[str, tuple[GrantBalance, ...]] = {}
@@ -200,11 +200,8 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
                 counters[key] = counter
         elif prefix == layout.GRANTS_PREFIX:
             grants[key] = layout.unpack_grants(value)
-        elif prefix == layout.SUBSCRIPTION_PREFIX:
-            subscriptions.append(layout.unpack_subscription(key, value))
-    subscriptions.sort(key=lambda subscription: (subscription.started_at_ms, subscription.token))
-    meta = Meta.unpack(raw_meta)
-    return UserState(user_id, now_ms, raw_meta, meta, tuple(subscriptions), entitlements, counters, grants)
+    meta, subscriptions = Meta.unpack(raw_meta), tuple(_subscriptions(fields))
+    return UserState(user_id, now_ms, raw_meta, meta, subscriptions, entitlements, counters, grants)
 
 
 def _profile_argument(profile: Profile | None) -> bytes:
