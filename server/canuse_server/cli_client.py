@@ -11,6 +11,7 @@ from canuse import v1
 from canuse_server import cli_output as out
 from canuse_server.cli_events import events
 from canuse_server.cli_export import export_user
+from canuse_server.cli_migrate import migrate
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     app.command("usage")(usage)
     app.command("events")(events)
     app.command("export-user")(export_user)
+    app.command("migrate")(migrate)
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")

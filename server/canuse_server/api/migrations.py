@@ -5,8 +5,6 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Final, NamedTuple
 
-import structlog
-
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import migration_tokens
 from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
@@ -18,6 +16,7 @@ from canuse_server.api.world import World
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.migration import Move, shrinks
 from canuse_server.domain.model import Package, Subscription
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.users import UserState
 
@@ -26,11 +25,13 @@ PAGE: Final = 1000
 BATCH: Final = 100
 """How many users are read in one trip; between batches a migration can end."""
 CHANGES: Final = 8
-"""How many users are changed at a time."""
+"""How many users are changed at a time. More would be faster, but calls that come meanwhile would wait longer for their
+turn: docs/performance.md has the figures.
+"""
 MESSAGE_USERS: Final = 1000
+"""After how many users there is a message, if not earlier."""
 MESSAGE_SECONDS: Final = 1.0
-
-log = structlog.get_logger(__name__)
+"""After how long there is a message, if not earlier."""
 
 
 class _Changed(NamedTuple):
@@ -47,20 +48,19 @@ class MigrationMethods:
     async def migrate_subscriptions(
         self, request: pb.MigrateSubscriptionsRequest, world: World
     ) -> AsyncIterator[pb.MigrateSubscriptionsResponse]:
-        """Move subscriptions user by user, and tell how far it is. What takes over is the `resume_token`."""
-        move, progress = await _begin(request, world)
-        told, told_at = progress, time.monotonic()
+        """Move subscriptions user by user, and tell how far it is.
+
+        Nothing is kept of a migration between batches but what the caller was told: it can end at any moment.
+        """
+        move, start = await _begin(request, world)
+        progress, told, told_at = start, start, time.monotonic()
         shrinking: list[str] = []
-        async for user_ids in _batches(world, progress):
-            changed = await _change_all(world, move, user_ids, dry_run=request.dry_run)
-            shrinking += [user.user_id for user in changed if user.shrinks]
-            progress = _further(progress, user_ids, changed)
-            ending = world.closing.is_set()
-            now = time.monotonic()
+        async for progress, came_up in _steps(request, world, move, start):
+            shrinking += came_up
+            ending, now = world.closing.is_set(), time.monotonic()
             if ending or progress.users - told.users >= MESSAGE_USERS or now - told_at >= MESSAGE_SECONDS:
                 yield _message(request, progress, shrinking)
-                told, told_at = progress, now
-                shrinking = []
+                told, told_at, shrinking = progress, now, []
             if ending:
                 text = "the server is shutting down; go on with the last resume_token, on another server"
                 raise ApiError(ErrorReason.SHUTTING_DOWN, text)
@@ -83,7 +83,8 @@ async def _begin(request: pb.MigrateSubscriptionsRequest, world: World) -> tuple
     if from_version:
         _require_published(package, from_version)
     if from_version == to_version:
-        raise invalid([("from_version", f"must be another version than to_version, {to_version}, or 0 for any other")])
+        accepted = f"must be another version than to_version, {to_version}, or 0 for any other"
+        raise invalid([("from_version", f"{accepted}; {from_version} was sent")])
     await world.cache.load_packages([(package.id, to_version)])
     return Move(package.id, from_version, to_version), progress
 
@@ -96,6 +97,27 @@ def _require_published(package: Package, version: int) -> None:
     version = version or package.version
     text = f"version {version} of package {package.id!r} was not published"
     raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package.id, "version": str(version)})
+
+
+async def _steps(
+    request: pb.MigrateSubscriptionsRequest, world: World, move: Move, progress: Progress
+) -> AsyncIterator[tuple[Progress, list[str]]]:
+    """Move batch by batch; yield how far it is after each, and for whom in it access shrinks."""
+    try:
+        async for user_ids in _batches(world, progress):
+            changed = await _change_all(world, move, user_ids, dry_run=request.dry_run)
+            progress = progress._replace(
+                bucket=bucket_of(user_ids[-1]),
+                last=user_ids[-1],
+                users=progress.users + len(user_ids),
+                migrated=progress.migrated + sum(user.subscriptions for user in changed),
+                shrinking_users=progress.shrinking_users + sum(user.shrinks for user in changed),
+            )
+            yield progress, [user.user_id for user in changed if user.shrinks]
+    except StoreUnavailableError as error:
+        if request.dry_run:
+            raise
+        raise OutcomeUnknownError(str(error)) from error  # By then some may have been moved.
 
 
 async def _batches(world: World, progress: Progress) -> AsyncIterator[list[str]]:
@@ -163,16 +185,6 @@ async def _changed(
     # What was worked out earlier may have run out since.
     before = state.entitlements if state.is_current() else await entitlements_with(world, state)
     return _Changed(state.user_id, len(moved), shrinks(before, after))
-
-
-def _further(progress: Progress, user_ids: list[str], changed: list[_Changed]) -> Progress:
-    return progress._replace(
-        bucket=bucket_of(user_ids[-1]),
-        last=user_ids[-1],
-        users=progress.users + len(user_ids),
-        migrated=progress.migrated + sum(user.subscriptions for user in changed),
-        shrinking_users=progress.shrinking_users + sum(user.shrinks for user in changed),
-    )
 
 
 def _message(
