@@ -5,6 +5,7 @@ from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import pages
+from canuse_server.api.attempts import attempts, overtaken
 from canuse_server.api.catalog_input import check_feature
 from canuse_server.api.convert import feature_message
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
@@ -13,10 +14,8 @@ from canuse_server.api.packages import PackageMethods
 from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType
-from canuse_server.store.errors import ConflictError, StoreUnavailableError
+from canuse_server.store.errors import ConflictError
 
-ATTEMPTS: Final = 20
-"""How often a change is tried while others change the same feature."""
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata")
 
 
@@ -81,7 +80,7 @@ async def _feature(world: World, feature_id: str) -> Feature:
 
 
 async def _put_feature(world: World, feature_id: str, changes: dict[str, object]) -> Feature:
-    for _ in range(ATTEMPTS):
+    async for _ in attempts():
         old = await _feature(world, feature_id)
         new = replace(old, **changes)  # type: ignore[arg-type]
         try:
@@ -91,4 +90,4 @@ async def _put_feature(world: World, feature_id: str, changes: dict[str, object]
             continue
         world.cache.features[feature_id] = new
         return new
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one feature by others came in between")
+    raise overtaken("one feature")

@@ -6,16 +6,15 @@ from typing import Any, Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import pages
+from canuse_server.api.attempts import attempts, overtaken
 from canuse_server.api.catalog_input import check_package, package_features
 from canuse_server.api.convert import package_message
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Package, PackageStatus, PackageType
-from canuse_server.store.errors import ConflictError, StoreUnavailableError
+from canuse_server.store.errors import ConflictError
 
-ATTEMPTS: Final = 20
-"""How often a change is tried while others change the same package."""
 PAGE_BYTES: Final = 2 * 1024 * 1024
 """How large a page of packages becomes, before the last one on it: clients take answers of up to 4 MiB."""
 PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
@@ -118,7 +117,7 @@ async def _version(world: World, package_id: str, number: int) -> Package:
 
 async def _change(world: World, package_id: str, change: Callable[[Package], Package]) -> Package:
     """Replace a package in one step by what becomes of it; others may change it meanwhile, then it is done anew."""
-    for _ in range(ATTEMPTS):
+    async for _ in attempts():
         old = await current_package(world, package_id)
         new = change(old)
         try:
@@ -127,7 +126,7 @@ async def _change(world: World, package_id: str, change: Callable[[Package], Pac
         except ConflictError:
             continue
         return new
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one package by others came in between")
+    raise overtaken("one package")
 
 
 def _edited(old: Package, changes: Mapping[str, Any]) -> Package:

@@ -1,13 +1,13 @@
 """Changes of a user: read, decide, write if nothing has changed since; else again."""
 
 import asyncio
-import random
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from canuse_server.api.attempts import attempts, overtaken
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import Entitlement, resolve
@@ -25,9 +25,6 @@ from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
 from canuse_server.store.users import PlacedGrant, UserChange, UserState
-
-ATTEMPTS: Final = 50
-"""How often a change is tried while other servers change the same user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
 
 
 async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
-    for attempt in range(ATTEMPTS):
+    async for _ in attempts():
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
@@ -78,10 +75,9 @@ async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
         try:
             await world.users.apply(change)
         except ConflictError:
-            await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
             continue
         return Changed(state, entitlements)
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one user by others came in between")
+    raise overtaken("one user")
 
 
 async def renew(world: World, user_id: str) -> None:
