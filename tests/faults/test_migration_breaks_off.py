@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, cast
@@ -13,7 +15,7 @@ import canuse
 from canuse import AsyncClient, Client, v1
 from support.crowd import Crowd, crowd
 from support.inside import Inside
-from support.load import PATIENCE_SECONDS, running, wait_until
+from support.load import PATIENCE_SECONDS, running, until, wait_until
 from support.migrations import migrate
 from support.processes import Canuse
 from support.stores import store_of, valkey_pid
@@ -42,8 +44,15 @@ async def many(at_work: Canuse) -> Crowd:
 @pytest.fixture
 def before(at_work: Canuse, many: Crowd) -> list[int]:
     """How often each user has changed by the time the test begins; all are on version 1 then."""
-    with Client(at_work.address) as client:
-        migrate(client, many.package_id, to_version=1)
+
+    def begin() -> bool:
+        with Client(at_work.address) as client:
+            try:
+                return migrate(client, many.package_id, to_version=1).done
+            except canuse.Unavailable:
+                return False  # The store is still being started again after the test before.
+
+    until(begin)
     return changes(at_work, many)
 
 
@@ -167,3 +176,23 @@ async def test_a_dry_run_whose_store_is_killed_has_written_nothing(
         with pytest.raises(canuse.StoreUnavailable):
             await counting
     await wait_until(lambda: valkey_pid(at_work) != killed)
+
+
+async def test_the_command_says_how_to_go_on(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+    command = [sys.executable, "-m", "canuse_server", "migrate", many.package_id, "--server", at_work.address]
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    assert (await process.stderr.readline()).startswith(b"users looked at: ")
+    at_work.kill()
+    output, complaints = await process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    said = complaints.decode().splitlines()[-2:]
+    assert said[0].startswith(f"canuse: no answer from {at_work.address}")
+    assert said[1].startswith("canuse: go on with the same command and --resume ")
+    await asyncio.to_thread(at_work.start)
+    command += said[1].split()[-2:]
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"subscriptions that moved: " in output
+    await all_moved_once(at_work, many, before)
