@@ -157,6 +157,19 @@ def update_package(
     return v1.UpdatePackageRequest(package=v1.Package(id=package_id, **given), update_mask=FieldMask(paths=given))
 
 
+def migrate_subscriptions(
+    package_id: str, *, from_version: int | None, to_version: int | None, dry_run: bool, resume_token: str | None
+) -> v1.MigrateSubscriptionsRequest:
+    """Build the request that moves subscriptions to another version of their package."""
+    return v1.MigrateSubscriptionsRequest(
+        package_id=package_id,
+        from_version=from_version or 0,
+        to_version=to_version or 0,
+        dry_run=dry_run,
+        resume_token=resume_token or "",
+    )
+
+
 def update_user(
     user_id: str,
     *,

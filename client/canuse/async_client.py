@@ -269,9 +269,10 @@ class AsyncClient:
         package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
         return (await self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package))).package
 
-    async def get_package(self, package_id: str) -> v1.Package:
-        """Get a package. NotFound if there is none."""
-        return (await self._call(self._catalog.GetPackage, v1.GetPackageRequest(package_id=package_id))).package
+    async def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
+        """Get a package as it was last edited, or a version that was published. NotFound if there is none."""
+        request = v1.GetPackageRequest(package_id=package_id, version=version or 0)
+        return (await self._call(self._catalog.GetPackage, request)).package
 
     async def update_package(
         self,
@@ -292,12 +293,27 @@ class AsyncClient:
         return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
 
     async def publish_package(self, package_id: str) -> v1.Package:
-        """Publish a draft: from then on users can subscribe to it and it never changes. NotFound if there is none."""
+        """Publish a draft: from then on new subscribers get it, and it never changes. NotFound if there is none."""
         return (await self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id))).package
 
     async def archive_package(self, package_id: str) -> v1.Package:
         """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
         return (await self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id))).package
+
+    def migrate_subscriptions(
+        self,
+        package_id: str,
+        *,
+        from_version: int | None = None,
+        to_version: int | None = None,
+        dry_run: bool = False,
+        resume_token: str | None = None,
+    ) -> AsyncIterator[v1.MigrateSubscriptionsResponse]:
+        """Move subscriptions to another version of their package, and iterate over how far it is."""
+        request = _requests.migrate_subscriptions(
+            package_id, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume_token
+        )
+        return self._stream(self._catalog.MigrateSubscriptions, request)
 
     # Users
 
@@ -435,6 +451,19 @@ class AsyncClient:
             return await method(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
+
+    async def _stream(
+        self, method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
+    ) -> AsyncIterator[_Response]:
+        """Yield the messages of a call; it is cancelled where its caller wants no more."""
+        call = method(request, metadata=self._metadata)
+        try:
+            async for message in call:
+                yield message
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
 
     async def _pages(
         self,

@@ -437,9 +437,10 @@ class Client:
         package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
         return self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package)).package
 
-    def get_package(self, package_id: str) -> v1.Package:
-        """Get a package. NotFound if there is none."""
-        return self._call(self._catalog.GetPackage, v1.GetPackageRequest(package_id=package_id)).package
+    def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
+        """Get a package as it was last edited, or a version that was published. NotFound if there is none."""
+        request = v1.GetPackageRequest(package_id=package_id, version=version or 0)
+        return self._call(self._catalog.GetPackage, request).package
 
     def update_package(
         self,
@@ -452,12 +453,15 @@ class Client:
     ) -> v1.Package:
         """Change the given fields of a draft, and no others. `features` replaces the whole list.
 
+        On a published package it makes the next version, as a draft: `published_version` stays what it was until
+        `publish_package`.
+
         Returns:
             The package after the change.
 
         Raises:
             NotFound: There is no such package, or one of the features does not exist.
-            FailedPrecondition: The package has been published.
+            FailedPrecondition: The package is archived, or it was published and `type` is another one.
             ValueError: No field was given.
         """
         request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
@@ -469,12 +473,50 @@ class Client:
         return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
 
     def publish_package(self, package_id: str) -> v1.Package:
-        """Publish a draft: from then on users can subscribe to it and it never changes. NotFound if there is none."""
+        """Publish a draft: from then on new subscribers get it, and it never changes. NotFound if there is none."""
         return self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id)).package
 
     def archive_package(self, package_id: str) -> v1.Package:
         """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
         return self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id)).package
+
+    def migrate_subscriptions(
+        self,
+        package_id: str,
+        *,
+        from_version: int | None = None,
+        to_version: int | None = None,
+        dry_run: bool = False,
+        resume_token: str | None = None,
+    ) -> Iterator[v1.MigrateSubscriptionsResponse]:
+        """Move subscriptions to another version of their package, and iterate over how far it is.
+
+        It begins with the iteration and goes on for as long as that takes: `timeout_seconds` does not hold. Ending the
+        iteration ends the migration; what has moved has moved.
+
+            for progress in client.migrate_subscriptions("pro"):
+                print(progress.users, progress.migrated)
+
+        Args:
+            package_id: The package.
+            from_version: Move only the subscriptions that are on this version. Default: those on any other.
+            to_version: The published version to move them to. Default: the one that new subscriptions get.
+            dry_run: Only count what would change.
+            resume_token: Of the last message of an earlier call with the same arguments: go on from there.
+
+        Returns:
+            At least one message, the last one with `done`; the others come about once a second.
+
+        Raises:
+            NotFound: There is no such package or version.
+            FailedPrecondition: The version was not published.
+            InvalidArgument: The token belongs to other arguments.
+            Unavailable: The server or its store went away: go on with the last `resume_token`.
+        """
+        request = _requests.migrate_subscriptions(
+            package_id, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume_token
+        )
+        return self._stream(self._catalog.MigrateSubscriptions, request)
 
     # Users
 
@@ -688,6 +730,18 @@ class Client:
             return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
+
+    def _stream(
+        self, method: "grpc.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
+    ) -> Iterator[_Response]:
+        """Yield the messages of a call; it is cancelled where its caller wants no more."""
+        call = method(request, metadata=self._metadata)
+        try:
+            yield from call
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()
 
     def _pages(
         self,

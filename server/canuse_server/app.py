@@ -23,7 +23,7 @@ from canuse.v1 import (
 )
 from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
-from canuse_server.api.endpoints import Endpoint, endpoints
+from canuse_server.api.endpoints import Endpoints, endpoints
 from canuse_server.api.entitlements import EntitlementServicer
 from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.subscriptions import SubscriptionServicer
@@ -112,13 +112,14 @@ async def serve_here(
 
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(clock)
-        services = ["", *sorted({path.split("/")[1] for path in served})]
+        services = ["", *served.services()]
         server = grpcio.build(served, world, health_servicer, share_port=share_port)
         address, transport = await _listen(settings, server, served, world, stack, share_port)
         for service in services:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         ready(Ready(address, transport, name, settings.clock, 1))
         await stop.wait()
+        world.closing.set()
         await health_servicer.enter_graceful_shutdown()
 
 
@@ -172,7 +173,7 @@ def _in_background(world: World, stack: AsyncExitStack) -> None:
     stack.push_async_callback(end)
 
 
-def _endpoints(clock: ManualClock | None) -> dict[str, Endpoint]:
+def _endpoints(clock: ManualClock | None) -> Endpoints:
     served: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
@@ -184,9 +185,11 @@ def _endpoints(clock: ManualClock | None) -> dict[str, Endpoint]:
     ]
     if clock is not None:
         served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
-    found: dict[str, Endpoint] = {}
+    found = Endpoints({}, {})
     for module, service, servicer in served:
-        found |= endpoints(module.DESCRIPTOR.services_by_name[service], servicer)
+        methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer)
+        found.unary.update(methods.unary)
+        found.streaming.update(methods.streaming)
     return found
 
 
@@ -206,7 +209,7 @@ def _native(wanted: Transport) -> "type[NativeTransport] | None":
 async def _listen(
     settings: Settings,
     server: aio.Server,
-    served: dict[str, Endpoint],
+    served: Endpoints,
     world: World,
     stack: AsyncExitStack,
     share_port: bool,
@@ -224,7 +227,7 @@ async def _listen(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
         server.add_insecure_port(f"unix:{fallback}")
-        front = native(settings.listen, fallback, served, world, settings.lanes, share_port=share_port)
+        front = native(settings.listen, fallback, served.unary, world, settings.lanes, share_port=share_port)
         port = front.listen()
         # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
         stack.push_async_callback(front.close)

@@ -13,6 +13,7 @@ from canuse_server.cli_events import events
 from canuse_server.cli_export import export_user
 from canuse_server.cli_grants import grants
 from canuse_server.cli_leases import reserve, settle
+from canuse_server.cli_migrate import migrate
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
 
@@ -26,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command("usage")(usage)
     app.command("events")(events)
     app.command("export-user")(export_user)
+    app.command("migrate")(migrate)
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")

@@ -62,6 +62,15 @@ def test_an_unknown_user_may_use_what_the_default_package_gives(world: World) ->
     assert user_id in {user.id for user in client.list_users(page_size=1000)}
 
 
+def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draft(world: World) -> None:
+    client, entry = world.client, v1.PackageFeature(feature_id=world.feature_id, limit=9)
+    assert client.update_package(world.package_id, features=[entry]).version == 2
+    user_id = unique("user")
+    assert client.use_feature(user_id, world.feature_id).consumption.budget == 5
+    [subscription] = client.list_subscriptions(user_id)
+    assert subscription.package_version == 1
+
+
 def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: World) -> None:
     client = world.client
     recorder, user_id = unique("user"), unique("user")

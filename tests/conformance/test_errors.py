@@ -97,7 +97,10 @@ def test_a_call_that_is_refused_writes_nothing(client: Client, stubs: Stubs, sto
         (entitlements.UseFeature, v1.UseFeatureRequest(user_id=user_id, feature_id=unique("missing"))),
         (stubs.users.UpdateUser, v1.UpdateUserRequest(user=v1.User(id=user_id, name="n" * 257, disabled=True))),
         (stubs.subscriptions.Subscribe, v1.SubscribeRequest(user_id=user_id, package_ids=[package_id])),
-        (catalog.UpdatePackage, v1.UpdatePackageRequest(package=v1.Package(id=package_id, name="a"))),
+        (
+            catalog.UpdatePackage,
+            v1.UpdatePackageRequest(package=v1.Package(id=package_id, name="a", type=v1.PACKAGE_TYPE_ADD_ON)),
+        ),
         (catalog.CreateFeature, v1.CreateFeatureRequest(feature=v1.Feature(id=other_id, type=v1.FEATURE_TYPE_BINARY))),
     ):
         failure(call, request)

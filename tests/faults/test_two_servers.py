@@ -5,9 +5,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from redis import Redis
 
 from canuse import AsyncClient, Client, v1
+from support.crowd import crowd
+from support.inside import Inside
 from support.load import callers, in_groups, plan, running, used, wait_until
+from support.migrations import migrate
 from support.processes import Canuse, RedisServer
 from support.world import consumable, subscriber, unique
 
@@ -171,3 +175,38 @@ async def test_a_budget_is_given_out_once_when_both_give_it_out(pair: tuple[Canu
         answers = await in_groups(100, calls)
     assert sorted(answer.consumption.used for answer in answers if answer.access) == list(range(1, 51))
     assert used(one, user_id, feature_id) == 50
+
+
+async def test_versions_drafted_through_one_and_published_through_the_other_stay_as_they_were_published(
+    pair: tuple[Canuse, Canuse], one: Client
+) -> None:
+    package_id = one.create_package(unique("package")).id
+    async with callers(pair[0].address, 1) as (editing,), callers(pair[1].address, 1) as (publishing,):
+        edits = (editing.update_package(package_id, name=f"edit {number}") for number in range(50))
+        publications = (publishing.publish_package(package_id) for _ in range(50))
+        _, published = await asyncio.gather(in_groups(4, edits), in_groups(4, publications))
+    current = one.publish_package(package_id).published_version
+    assert {package.version for package in published} <= set(range(1, current + 1))
+    assert all(package.status == v1.PACKAGE_STATUS_PUBLISHED for package in published)
+    for package in published:
+        assert one.get_package(package_id, version=package.version).name == package.name
+
+
+async def test_subscriptions_that_both_move_at_once_move_once(
+    pair: tuple[Canuse, Canuse], one: Client, other: Client, redis: RedisServer
+) -> None:
+    many = await crowd(pair[0].address, 300)
+    done = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for client in (one, other)))
+    assert sum(last.migrated for last in done) == 300
+    with Redis.from_url(redis.url) as inside:
+        assert set(many.changes(Inside(inside))) == {1}
+        assert many.versions(Inside(inside)) == {2}
+
+
+async def test_a_migration_that_one_began_is_resumed_by_the_other(
+    pair: tuple[Canuse, Canuse], one: Client, other: Client
+) -> None:
+    many = await crowd(pair[0].address, 30)
+    last = await asyncio.to_thread(migrate, one, many.package_id, dry_run=True)
+    again = await asyncio.to_thread(migrate, other, many.package_id, dry_run=True, resume_token=last.resume_token)
+    assert (again.users, again.migrated) == (last.users, 30)

@@ -293,7 +293,9 @@ class Package(_message.Message):
     version: _builtins.int
     """The version, from 1. Set by the server."""
     published_version: _builtins.int
-    """The version that new subscriptions get, 0 if none was published yet. Set by the server."""
+    """The version that new subscriptions get, 0 if none was published yet; of an archived package the last one that was
+    published. Set by the server.
+    """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackageFeature]:
         """What subscribers get: at most 1000 features, each once."""
@@ -887,14 +889,15 @@ class MigrateSubscriptionsRequest(_message.Message):
     package_id: _builtins.str
     """The package whose subscriptions move."""
     from_version: _builtins.int
-    """Move only those that are on this version. Default 0: those on any other version than `to_version`."""
+    """Move only those that are on this published version. Default 0: those on any other version than `to_version`."""
     to_version: _builtins.int
     """The published version to move them to. Default 0: the one that new subscriptions get."""
     dry_run: _builtins.bool
     """Whether only to count what would change. Default false."""
     resume_token: _builtins.str
     """`resume_token` of the last message of an earlier call with the same package, versions and `dry_run`: it goes on where
-    that one was, and its counts go on, too. Empty: from the start.
+    that one was, and its counts go on, too. `to_version` 0 stays the version that it was at the start. Empty: from the
+    start.
     """
     def __init__(
         self,
@@ -915,7 +918,10 @@ Global___MigrateSubscriptionsRequest: _TypeAlias = MigrateSubscriptionsRequest  
 
 @_typing.final
 class MigrateSubscriptionsResponse(_message.Message):
-    """How far a migration is. There is at least one, and the last one has `done` set."""
+    """How far a migration is. There is at least one, and the last one has `done` set; the others come about once a second, or
+    after 1,000 users if that is earlier.
+    What had moved after the last message of a call that broke off has moved, and is counted in none of them.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -930,7 +936,7 @@ class MigrateSubscriptionsResponse(_message.Message):
     migrated: _builtins.int
     """Subscriptions moved so far, or that would be moved."""
     shrinking_users: _builtins.int
-    """Users so far for whom some feature gives less than before: no access any more, or a lower limit."""
+    """Users so far for whom some feature gives less than before: no access any more, a lower limit, or no overage any more."""
     resume_token: _builtins.str
     """Pass it to go on from here."""
     done: _builtins.bool

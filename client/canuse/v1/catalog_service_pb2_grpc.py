@@ -175,7 +175,8 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ArchivePackage(self, request, context):
-        """Archives a package: nobody can subscribe to it any more, and those who have keep what they have.
+        """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
+        Their subscriptions can still be moved between its versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -183,8 +184,10 @@ class CatalogServiceServicer:
 
     def MigrateSubscriptions(self, request, context):
         """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-        current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
-        `resume_token`; a user is never moved twice.
+        current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
+        what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
+        user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
+        PACKAGE_NOT_PUBLISHED for a version that is a draft.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

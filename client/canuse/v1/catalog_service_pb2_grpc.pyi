@@ -59,11 +59,15 @@ class CatalogServiceStub:
     earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
     """
     ArchivePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]
-    """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+    """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
+    Their subscriptions can still be moved between its versions.
+    """
     MigrateSubscriptions: _grpc.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]
     """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-    current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
-    `resume_token`; a user is never moved twice.
+    current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
+    what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
+    user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
+    PACKAGE_NOT_PUBLISHED for a version that is a draft.
     """
 
 @_typing.type_check_only
@@ -97,11 +101,15 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
     """
     ArchivePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]  # type: ignore[assignment]
-    """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+    """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
+    Their subscriptions can still be moved between its versions.
+    """
     MigrateSubscriptions: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]  # type: ignore[assignment]
     """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-    current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
-    `resume_token`; a user is never moved twice.
+    current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
+    what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
+    user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
+    PACKAGE_NOT_PUBLISHED for a version that is a draft.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -198,7 +206,9 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ArchivePackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ArchivePackageResponse, _abc.Awaitable[_catalog_service_pb2.ArchivePackageResponse]]:
-        """Archives a package: nobody can subscribe to it any more, and those who have keep what they have."""
+        """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
+        Their subscriptions can still be moved between its versions.
+        """
 
     @_abc_1.abstractmethod
     def MigrateSubscriptions(
@@ -207,8 +217,10 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_catalog_service_pb2.MigrateSubscriptionsResponse], _abc.AsyncIterator[_catalog_service_pb2.MigrateSubscriptionsResponse]]:
         """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-        current period stays used. It streams its progress. A call that was ended, by either side, is resumed with the last
-        `resume_token`; a user is never moved twice.
+        current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
+        what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
+        user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
+        PACKAGE_NOT_PUBLISHED for a version that is a draft.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,24 +5,22 @@ from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import pages
-from canuse_server.api.catalog_input import check_feature, check_package, package_features
-from canuse_server.api.convert import feature_message, package_message
-from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, package_not_found
+from canuse_server.api.attempts import attempts, overtaken
+from canuse_server.api.catalog_input import check_feature
+from canuse_server.api.convert import feature_message
+from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
+from canuse_server.api.migrations import MigrationMethods
+from canuse_server.api.packages import PackageMethods
 from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import Feature, FeatureType, Package, PackageStatus, PackageType
-from canuse_server.store.errors import ConflictError, StoreUnavailableError
+from canuse_server.domain.model import Feature, FeatureType
+from canuse_server.store.errors import ConflictError
 
-ATTEMPTS: Final = 20
-"""How often a change is tried while others change the same item."""
-PAGE_BYTES: Final = 2 * 1024 * 1024
-"""How large a page of packages becomes, before the last one on it: clients take answers of up to 4 MiB."""
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata")
-PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 
 
-class CatalogServicer:
-    """CatalogService."""
+class CatalogServicer(PackageMethods, MigrationMethods):
+    """CatalogService; the methods about packages are in `packages.py` and `migrations.py`."""
 
     async def create_feature(self, request: pb.CreateFeatureRequest, world: World) -> pb.CreateFeatureResponse:
         """Create a feature."""
@@ -73,70 +71,6 @@ class CatalogServicer:
         feature = await _put_feature(world, require_id("feature_id", request.feature_id), {"archived": True})
         return pb.ArchiveFeatureResponse(feature=feature_message(feature))
 
-    async def create_package(self, request: pb.CreatePackageRequest, world: World) -> pb.CreatePackageResponse:
-        """Create a draft."""
-        wanted = request.package
-        check_package(wanted)
-        package = Package(
-            id=wanted.id,
-            created_at_ms=await world.store.now_ms(),
-            name=wanted.name,
-            type=PackageType(wanted.type or PackageType.BASE),
-            features=await package_features(world, wanted.features),
-            metadata=dict(wanted.metadata),
-        )
-        try:
-            await world.catalog.put_package(None, package)
-        except ConflictError:
-            text, ids = f"there is a package {package.id!r} already", {"package_id": package.id}
-            raise ApiError(ErrorReason.PACKAGE_EXISTS, text, ids) from None
-        return pb.CreatePackageResponse(package=package_message(package))
-
-    async def get_package(self, request: pb.GetPackageRequest, world: World) -> pb.GetPackageResponse:
-        """Get a package."""
-        package = await _package(world, require_id("package_id", request.package_id))
-        return pb.GetPackageResponse(package=package_message(package))
-
-    async def update_package(self, request: pb.UpdatePackageRequest, world: World) -> pb.UpdatePackageResponse:
-        """Change a draft."""
-        wanted = request.package
-        check_package(wanted)
-        chosen = masked(request.update_mask, wanted, PACKAGE_FIELDS)
-        values = {
-            "name": wanted.name,
-            "type": PackageType(wanted.type or PackageType.BASE),
-            "features": await package_features(world, wanted.features) if "features" in chosen else (),
-            "metadata": dict(wanted.metadata),
-        }
-        changes = {name: values[name] for name in chosen}
-        package = await _put_package(world, wanted.id, changes, (PackageStatus.DRAFT,))
-        return pb.UpdatePackageResponse(package=package_message(package))
-
-    async def list_packages(self, request: pb.ListPackagesRequest, world: World) -> pb.ListPackagesResponse:
-        """List packages by id."""
-        size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
-        found = await world.catalog.package_page(last, size + 1)
-        page: list[pb.Package] = []
-        for package in found[:size]:
-            page.append(package_message(package))
-            if sum(message.ByteSize() for message in page) > PAGE_BYTES:
-                break
-        token = pages.encode(page[-1].id) if len(found) > len(page) else ""
-        return pb.ListPackagesResponse(packages=page, next_page_token=token)
-
-    async def publish_package(self, request: pb.PublishPackageRequest, world: World) -> pb.PublishPackageResponse:
-        """Publish a draft."""
-        package_id = require_id("package_id", request.package_id)
-        allowed = (PackageStatus.DRAFT, PackageStatus.PUBLISHED)
-        package = await _put_package(world, package_id, {"status": PackageStatus.PUBLISHED}, allowed)
-        return pb.PublishPackageResponse(package=package_message(package))
-
-    async def archive_package(self, request: pb.ArchivePackageRequest, world: World) -> pb.ArchivePackageResponse:
-        """Archive a package."""
-        package_id = require_id("package_id", request.package_id)
-        package = await _put_package(world, package_id, {"status": PackageStatus.ARCHIVED})
-        return pb.ArchivePackageResponse(package=package_message(package))
-
 
 async def _feature(world: World, feature_id: str) -> Feature:
     feature = await world.catalog.feature(feature_id)
@@ -145,15 +79,8 @@ async def _feature(world: World, feature_id: str) -> Feature:
     return feature
 
 
-async def _package(world: World, package_id: str) -> Package:
-    package = await world.catalog.package(package_id)
-    if package is None:
-        raise package_not_found(package_id)
-    return package
-
-
 async def _put_feature(world: World, feature_id: str, changes: dict[str, object]) -> Feature:
-    for _ in range(ATTEMPTS):
+    async for _ in attempts():
         old = await _feature(world, feature_id)
         new = replace(old, **changes)  # type: ignore[arg-type]
         try:
@@ -163,32 +90,4 @@ async def _put_feature(world: World, feature_id: str, changes: dict[str, object]
             continue
         world.cache.features[feature_id] = new
         return new
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one feature by others came in between")
-
-
-async def _put_package(
-    world: World,
-    package_id: str,
-    changes: dict[str, object],
-    allowed: tuple[PackageStatus, ...] = tuple(PackageStatus),
-) -> Package:
-    for _ in range(ATTEMPTS):
-        old = await _package(world, package_id)
-        if old.status not in allowed:
-            raise _refused(old, allowed)
-        new = replace(old, **changes)  # type: ignore[arg-type]
-        try:
-            if new != old:
-                await world.catalog.put_package(old, new)
-        except ConflictError:
-            continue
-        return new
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one package by others came in between")
-
-
-def _refused(package: Package, allowed: tuple[PackageStatus, ...]) -> ApiError:
-    ids = {"package_id": package.id}
-    if PackageStatus.PUBLISHED in allowed:
-        return ApiError(ErrorReason.PACKAGE_ARCHIVED, f"package {package.id!r} is archived, for good", ids)
-    text = f"package {package.id!r} is {package.status.name}; only a DRAFT can be changed"
-    return ApiError(ErrorReason.PACKAGE_IMMUTABLE, text, ids)
+    raise overtaken("one feature")

@@ -92,6 +92,7 @@ def package_message(package: Package) -> catalog.Package:
         status=cast("catalog.PackageStatus.ValueType", int(package.status)),
         version=package.version,
         created_at=timestamp(package.created_at_ms),
+        published_version=package.published_version,
     )
 
 

@@ -1,12 +1,13 @@
-"""Every method of every service as one function from bytes to bytes, made once when the server starts.
+"""Every method of every service as one function from bytes to bytes, or to a stream of them, made once when the server
+starts.
 
 What holds for all calls is applied here, not stacked around each of them: requests are read, faults become errors of
 the table, answers are written.
 """
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any, Final, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
@@ -22,18 +23,34 @@ from canuse_server.api.world import World
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
+StreamEndpoint = Callable[[bytes, World], AsyncGenerator[bytes, None]]
+"""Answers one call with a stream; raises ApiError and nothing else."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 
 
-def endpoints(service: ServiceDescriptor, servicer: object) -> dict[str, Endpoint]:
-    """Return the methods of a service by path (`/package.Service/Method`)."""
-    found = {}
+class Endpoints(NamedTuple):
+    """Methods by path (`/package.Service/Method`): those that answer once, and those that answer with a stream."""
+
+    unary: dict[str, Endpoint]
+    streaming: dict[str, StreamEndpoint]
+
+    def services(self) -> list[str]:
+        """Return the names of the services, in order."""
+        return sorted({path.split("/")[1] for path in (*self.unary, *self.streaming)})
+
+
+def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
+    """Return the methods of a service."""
+    found = Endpoints({}, {})
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         hot = _HOT.get(path)
-        if not hot and not hasattr(servicer, _snake(method.name)):
-            continue
-        found[path] = _guard(path, _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name)))
+        if method.server_streaming:
+            stream = _streaming(method.input_type, getattr(servicer, _snake(method.name)))
+            found.streaming[path] = _guard_stream(path, stream)
+        else:
+            plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
+            found.unary[path] = _guard(path, plain)
     return found
 
 
@@ -56,6 +73,16 @@ def _plain(input_type: Any, handler: Callable[[Message, World], Awaitable[Messag
     return call
 
 
+def _streaming(input_type: Any, handler: Callable[[Message, World], AsyncIterator[Message]]) -> StreamEndpoint:
+    request_class = GetMessageClass(input_type)
+
+    async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
+        async for message in handler(parse(request_class, payload), world):
+            yield message.SerializeToString()
+
+    return call
+
+
 def _handler(servicer: object, name: str) -> Callable[[Message, World], Awaitable[Message]]:
     handler: Callable[[Message, World], Awaitable[Message]] = getattr(servicer, _snake(name))
     return handler
@@ -72,6 +99,19 @@ def _guard(path: str, endpoint: Endpoint) -> Endpoint:
         except ApiError:
             raise
         except Exception as error:  # The last resort: callers are told of a defect, but nothing about it.
+            raise faulty(path, error) from error
+
+    return call
+
+
+def _guard_stream(path: str, endpoint: StreamEndpoint) -> StreamEndpoint:
+    async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
+        try:
+            async for message in endpoint(payload, world):
+                yield message
+        except ApiError:
+            raise
+        except Exception as error:  # As in `_guard`.
             raise faulty(path, error) from error
 
     return call

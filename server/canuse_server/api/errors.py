@@ -140,6 +140,12 @@ def package_not_found(package_id: str) -> ApiError:
     return ApiError(ErrorReason.PACKAGE_NOT_FOUND, f"there is no package {package_id!r}", {"package_id": package_id})
 
 
+def version_not_found(package_id: str, version: int) -> ApiError:
+    """Return the error for a version of a package that was never published."""
+    text = f"package {package_id!r} has no published version {version}"
+    return ApiError(ErrorReason.PACKAGE_NOT_FOUND, text, {"package_id": package_id, "version": str(version)})
+
+
 def subscription_not_found(subscription_id: str) -> ApiError:
     """Return the error for an unknown subscription."""
     return ApiError(

@@ -32,11 +32,12 @@ class SubscriptionServicer(GrantMethods):
     async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
-        packages = [await published_package(world, package_id) for package_id in request.package_ids]
         made: list[Subscription] = []
 
         async def edit(state: UserState) -> Edit:
             made.clear()
+            # Looked up each time: while others changed the user, another version may have been published.
+            packages = [await published_package(world, package_id) for package_id in request.package_ids]
             started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
             _check_trial(replace(draft, started_at_ms=started_at_ms), "")
             for package in packages:
@@ -46,7 +47,7 @@ class SubscriptionServicer(GrantMethods):
             await _refuse_two_bases(world, state, made)
             return Edit(tuple(made))
 
-        state = await change_user(world, request.user_id, edit)
+        state = (await change_user(world, request.user_id, edit)).state
         return pb.SubscribeResponse(
             subscriptions=[subscription_message(state.user_id, item, state.now_ms) for item in made]
         )
@@ -141,7 +142,7 @@ async def _change(
         await _refuse_two_bases(world, state, made)
         return Edit(tuple(made))
 
-    state = await change_user(world, user_id, edit)
+    state = (await change_user(world, user_id, edit)).state
     return subscription_message(user_id, made[0], state.now_ms)
 
 

@@ -1,13 +1,13 @@
 """Changes of a user: read, decide, write if nothing has changed since; else again."""
 
 import asyncio
-import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import NamedTuple
 
+from canuse_server.api.attempts import attempts, overtaken
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import Entitlement, resolve
@@ -26,9 +26,6 @@ from canuse_server.store.errors import ConflictError, OutcomeUnknownError, Store
 from canuse_server.store.layout import Meta
 from canuse_server.store.users import PlacedGrant, UserChange, UserState
 
-ATTEMPTS: Final = 50
-"""How often a change is tried while other servers change the same user."""
-
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -45,8 +42,19 @@ class Edit:
     grant_order: tuple[PlacedGrant, ...] = ()
 
 
-async def change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
-    """Change a user in one step and bring the entitlements up to date; return the user as it was read for that.
+class Changed(NamedTuple):
+    """A user as it was read for a change, and the entitlements after it."""
+
+    state: UserState
+    entitlements: Mapping[str, Entitlement]
+
+
+EditUser = Callable[[UserState], Awaitable[Edit | None]]
+"""Says what to change of a user as it was read; None: nothing, and nothing is written."""
+
+
+async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
+    """Change a user in one step and bring the entitlements up to date.
 
     Raises:
         ApiError: there is no such user, or what `edit` raises.
@@ -55,18 +63,21 @@ async def change_user(world: World, user_id: str, edit: Callable[[UserState], Aw
         return await _change_user(world, user_id, edit)
 
 
-async def _change_user(world: World, user_id: str, edit: Callable[[UserState], Awaitable[Edit]]) -> UserState:
-    for attempt in range(ATTEMPTS):
+async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
+    async for _ in attempts():
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
         try:
-            await world.users.apply(await _user_change(world, state, await edit(state)))
+            wanted = await edit(state)
+            if wanted is None:
+                return Changed(state, state.entitlements)
+            change, entitlements = await _user_change(world, state, wanted)
+            await world.users.apply(change)
         except ConflictError:
-            await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
             continue
-        return state
-    raise StoreUnavailableError(f"{ATTEMPTS} changes of one user by others came in between")
+        return Changed(state, entitlements)
+    raise overtaken("one user")
 
 
 async def renew(world: World, user_id: str) -> None:
@@ -105,7 +116,7 @@ async def create_default_user(world: World, user_id: str) -> None:
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:
-        await world.users.apply(await _user_change(world, nobody, Edit((subscription,))))
+        await world.users.apply((await _user_change(world, nobody, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:
@@ -113,14 +124,16 @@ async def create_default_user(world: World, user_id: str) -> None:
 
 
 async def published_package(world: World, package_id: str) -> Package:
-    """Return a package that can be subscribed to; raise ApiError where there is none or it is not published."""
+    """Return the version of a package that new subscriptions get; raise ApiError where there is none."""
     package = await world.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
-    if package.status != PackageStatus.PUBLISHED:
+    if package.status == PackageStatus.ARCHIVED or not package.published_version:
         text = f"package {package_id!r} is {package.status.name}; only a PUBLISHED one can be subscribed to"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
-    return package
+    version = (package_id, package.published_version)
+    await world.cache.load_packages([version])
+    return world.cache.packages[version]
 
 
 def new_token(taken: tuple[Subscription, ...]) -> str:
@@ -131,22 +144,30 @@ def new_token(taken: tuple[Subscription, ...]) -> str:
     return token
 
 
-async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange:
-    merged = {subscription.token: subscription for subscription in (*state.subscriptions, *edit.subscriptions)}
-    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
-    packages = [world.cache.packages[item.package_id, item.package_version] for item in merged.values()]
+async def entitlements_with(
+    world: World, state: UserState, changed: Iterable[Subscription] = ()
+) -> Mapping[str, Entitlement]:
+    """Return what a user may use with some subscriptions new or changed, as of the time the user was read."""
+    merged = _merged(state, changed)
+    types = await _types(world, merged, state.grants)
+    return resolve(merged, world.cache.packages, types, state.grants, state.now_ms)
+
+
+async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
+    """Return what to write for an edit, and the entitlements after it."""
+    merged = _merged(state, edit.subscriptions)
     orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
     grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
-    listed = {entry.feature_id for package in packages for entry in package.features} | grants.keys()
-    types = {feature_id: await _type(world, feature_id) for feature_id in listed}
+    # The versions before, too: what was used is followed through them.
+    types = await _types(world, (*state.subscriptions, *merged), grants)
 
     @cache
     def at(moment_ms: int) -> Mapping[str, Entitlement]:
         return resolve(state.subscriptions, world.cache.packages, types, state.grants, moment_ms)
 
-    entitlements = resolve(merged.values(), world.cache.packages, types, grants, state.now_ms)
+    entitlements = resolve(merged, world.cache.packages, types, grants, state.now_ms)
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
-    return UserChange(
+    change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
         meta=Meta(disabled, state.meta.revision + 1, state.meta.created_at_ms),
@@ -159,6 +180,22 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> UserChange
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
     )
+    return change, entitlements
+
+
+def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:
+    """Return a user's subscriptions with some new or changed."""
+    return tuple({subscription.token: subscription for subscription in (*state.subscriptions, *changed)}.values())
+
+
+async def _types(
+    world: World, subscriptions: Iterable[Subscription], granted: Iterable[str]
+) -> Mapping[str, FeatureType]:
+    """Have the packages of some subscriptions in memory; return the types of all they list and of what is granted."""
+    versions = {(item.package_id, item.package_version) for item in subscriptions}
+    await world.cache.load_packages(versions)
+    listed = {entry.feature_id for version in versions for entry in world.cache.packages[version].features}
+    return {feature_id: await _type(world, feature_id) for feature_id in listed.union(granted)}
 
 
 async def _type(world: World, feature_id: str) -> FeatureType:

@@ -24,8 +24,7 @@ async def read_current(world: World, user_id: str) -> UserState:
         if state.leases_due_ms is not None and state.leases_due_ms <= state.now_ms:
             await world.leases.sweep(user_id)
             continue
-        ends = (entitlement.valid_until_ms for entitlement in state.entitlements.values())
-        if all(end is None or end > state.now_ms for end in ends):
+        if state.is_current():
             return state
         await renew(world, user_id)
     raise StoreUnavailableError("a user's entitlements went stale again and again")

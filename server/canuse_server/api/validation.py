@@ -88,6 +88,11 @@ class Violations:
             low = "-(2^53 - 1)" if least == -MAX_AMOUNT else str(least)
             self.add(field, f"must be {low} to 2^53 - 1; {value} was sent")
 
+    def version(self, field: str, value: int) -> None:
+        """Check a number of a version, or 0 for none."""
+        if value < 0:
+            self.add(field, f"must be a version, from 1, or 0; {value} was sent")
+
     def time_ms(self, field: str, value: Timestamp) -> int:
         """Check a time, 1970 to 9000, and return it in milliseconds."""
         time_ms = value.seconds * 1000 + value.nanos // 1_000_000

@@ -31,6 +31,8 @@ class World:
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
+    closing: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the server is to end: what goes on for long has to come to a good end."""
 
     @classmethod
     def of(

@@ -102,7 +102,10 @@ class PackageFeature:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One version of a list of features, with what a subscriber gets of each."""
+    """One version of a list of features, with what a subscriber gets of each.
+
+    `published_version` is the one that new subscriptions get, 0 if none was published yet; a draft is the one after it.
+    """
 
     id: str
     created_at_ms: int
@@ -112,6 +115,7 @@ class Package:
     metadata: Mapping[str, str] = field(default_factory=dict)
     status: PackageStatus = PackageStatus.DRAFT
     version: int = 1
+    published_version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

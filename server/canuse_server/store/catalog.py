@@ -39,10 +39,10 @@ class CatalogStore:
         return decode_package(cast("bytes", value)) if value else None
 
     async def package_versions(self, wanted: Iterable[tuple[str, int]]) -> list[Package]:
-        """Return published versions of packages, by id and version."""
+        """Return published versions of packages by id and version, those of them that there are."""
         fields = [self._keys.package_version(package_id, version) for package_id, version in wanted]
         (values,), _ = await self._store.call(("HMGET", self._keys.package_versions, *fields))
-        return [decode_package(value) for value in cast("list[bytes]", values)]
+        return [decode_package(value) for value in cast("list[bytes | None]", values) if value]
 
     async def feature_page(self, after: str, size: int) -> list[Feature]:
         """Return the features whose ids follow one, by id."""

@@ -35,6 +35,11 @@ class UserState:
     leases_due_ms: int | None = None
     """When something is to be done about leases. None: there are none."""
 
+    def is_current(self) -> bool:
+        """Whether the entitlements hold still; else a period or a date has passed since they were worked out."""
+        ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
+        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends)
+
 
 class PlacedGrant(NamedTuple):
     """A grant in the order of its feature's grants; `old_place` is where it stood before, from 1, or 0 if it is new."""
@@ -75,42 +80,12 @@ class Users:
     async def read(self, user_id: str) -> UserState | None:
         """Return a user's hash, or None if there is no such user."""
         (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
-        items = cast("list[bytes]", reply)
-        fields = dict(zip(items[::2], items[1::2], strict=True))
-        raw_meta = fields.pop(layout.META_FIELD, None)
-        due = fields.pop(layout.LEASES_DUE_FIELD, None)
-        if raw_meta is None:
-            return None
-        subscriptions: list[Subscription] = []
-        entitlements: dict[str, Entitlement] = {}
-        counters: dict[str, Counter] = {}
-        grants: dict[str, tuple[GrantBalance, ...]] = {}
-        reservations: dict[str, Reservation] = {}
-        for name, value in fields.items():
-            prefix, key = name[:2], name[2:].decode()
-            if prefix == layout.FEATURE_PREFIX:
-                entitlements[key], counter = layout.unpack_feature(value)
-                if counter is not None:
-                    counters[key] = counter
-            elif prefix == layout.GRANTS_PREFIX:
-                grants[key] = layout.unpack_grants(value)
-            elif prefix == layout.RESERVATION_PREFIX:
-                reservations[key] = layout.unpack_reservation(value)
-            elif prefix == layout.SUBSCRIPTION_PREFIX:
-                subscriptions.append(layout.unpack_subscription(key, value))
-        subscriptions.sort(key=lambda subscription: (subscription.started_at_ms, subscription.token))
-        return UserState(
-            user_id=user_id,
-            now_ms=now_ms,
-            raw_meta=raw_meta,
-            meta=Meta.unpack(raw_meta),
-            subscriptions=tuple(subscriptions),
-            entitlements=entitlements,
-            counters=counters,
-            grants=grants,
-            reservations=reservations,
-            leases_due_ms=None if due is None else layout.unpack_moment(due),
-        )
+        return _state(user_id, _fields(reply), now_ms)
+
+    async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[list[Subscription]], int]:
+        """Return the subscriptions of each of some users, all in one trip, and the time then; the rest is not read."""
+        replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
+        return [_subscriptions(_fields(reply)) for reply in replies], now_ms
 
     async def apply(self, change: UserChange) -> None:
         """Make a change in one step.
@@ -196,6 +171,55 @@ class Users:
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
         names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside, *leases]
         return bool(await self._store.run(DELETE_USER, names, user_id))
+
+
+def _fields(reply: object) -> dict[bytes, bytes]:
+    items = cast("list[bytes]", reply)
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
+    """Read the subscriptions of a user's hash, oldest first."""
+    found = [
+        layout.unpack_subscription(name[2:].decode(), value)
+        for name, value in fields.items()
+        if name.startswith(layout.SUBSCRIPTION_PREFIX)
+    ]
+    return sorted(found, key=lambda subscription: (subscription.started_at_ms, subscription.token))
+
+
+def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
+    """Read a user's hash; None where there is no such user."""
+    raw_meta = fields.pop(layout.META_FIELD, None)
+    if raw_meta is None:
+        return None
+    entitlements: dict[str, Entitlement] = {}
+    counters: dict[str, Counter] = {}
+    grants: dict[str, tuple[GrantBalance, ...]] = {}
+    reservations: dict[str, Reservation] = {}
+    due = fields.pop(layout.LEASES_DUE_FIELD, None)
+    for name, value in fields.items():
+        prefix, key = name[:2], name[2:].decode()
+        if prefix == layout.FEATURE_PREFIX:
+            entitlements[key], counter = layout.unpack_feature(value)
+            if counter is not None:
+                counters[key] = counter
+        elif prefix == layout.GRANTS_PREFIX:
+            grants[key] = layout.unpack_grants(value)
+        elif prefix == layout.RESERVATION_PREFIX:
+            reservations[key] = layout.unpack_reservation(value)
+    return UserState(
+        user_id=user_id,
+        now_ms=now_ms,
+        raw_meta=raw_meta,
+        meta=Meta.unpack(raw_meta),
+        subscriptions=tuple(_subscriptions(fields)),
+        entitlements=entitlements,
+        counters=counters,
+        grants=grants,
+        reservations=reservations,
+        leases_due_ms=None if due is None else layout.unpack_moment(due),
+    )
 
 
 def _profile_argument(profile: Profile | None) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from typing import Any, Final, cast
 
 import grpc
@@ -13,7 +14,7 @@ from grpc import aio
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError
 from canuse_server.api.world import World
 
@@ -31,14 +32,15 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def build(
-    endpoints: Mapping[str, Endpoint], world: World, health_servicer: health.aio.HealthServicer, *, share_port: bool
+    endpoints: Endpoints, world: World, health_servicer: health.aio.HealthServicer, *, share_port: bool
 ) -> aio.Server:
     """Return a server of all methods; it has no port yet."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)),))
-    services = sorted({path.split("/")[1] for path in endpoints})
-    handlers = {path: _handler(endpoint, world) for path, endpoint in endpoints.items()}
-    server.add_generic_rpc_handlers((_Handlers({**handlers, **_health(health_servicer), **_reflection(services)}),))
+    handlers = {path: _handler(endpoint, world) for path, endpoint in endpoints.unary.items()}
+    handlers |= {path: _stream_handler(endpoint, world) for path, endpoint in endpoints.streaming.items()}
+    handlers |= _health(health_servicer) | _reflection(endpoints.services())
+    server.add_generic_rpc_handlers((_Handlers(handlers),))
     return server
 
 
@@ -51,6 +53,18 @@ def _handler(endpoint: Endpoint, world: World) -> grpc.RpcMethodHandler[Any, Any
 
     # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
+
+
+def _stream_handler(endpoint: StreamEndpoint, world: World) -> grpc.RpcMethodHandler[Any, Any]:
+    async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        try:
+            async with aclosing(endpoint(payload, world)) as messages:
+                async for message in messages:
+                    await context.write(message)
+        except ApiError as error:
+            await context.abort(error.reason.status, error.message, error.trailing_metadata())
+
+    return grpc.unary_stream_rpc_method_handler(cast("Callable[..., Any]", call))
 
 
 def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:

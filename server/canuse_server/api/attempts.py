@@ -1,0 +1,23 @@
+"""Changes that are tried again where others were quicker: how often, and how long to wait in between."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from typing import Final
+
+from canuse_server.store.errors import StoreUnavailableError
+
+ATTEMPTS: Final = 50
+"""How often a change is tried while others change the same thing."""
+
+
+async def attempts() -> AsyncIterator[None]:
+    """Yield for each attempt, after a wait that grows."""
+    for attempt in range(ATTEMPTS):
+        yield
+        await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
+
+
+def overtaken(what: str) -> StoreUnavailableError:
+    """Return the error for a change that others were quicker than in every attempt."""
+    return StoreUnavailableError(f"{ATTEMPTS} changes of {what} by others came in between")

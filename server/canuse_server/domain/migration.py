@@ -1,0 +1,49 @@
+"""Moving a user's subscriptions to another version of their package, and what that takes away."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import inf
+from typing import NamedTuple
+
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.model import Subscription
+from canuse_server.domain.subscriptions import ENDED, status_at
+
+
+class Move(NamedTuple):
+    """From a version of a package, or from any other where `from_version` is 0, to one that was published."""
+
+    package_id: str
+    from_version: int
+    to_version: int
+
+    def of(self, subscriptions: Iterable[Subscription], now_ms: int) -> tuple[Subscription, ...]:
+        """Return those subscriptions that move, as they are after it. One that has ended stays what it was."""
+        return tuple(
+            replace(subscription, package_version=self.to_version)
+            for subscription in subscriptions
+            if subscription.package_id == self.package_id
+            and subscription.package_version != self.to_version
+            and self.from_version in (0, subscription.package_version)
+            and status_at(subscription, now_ms) not in ENDED
+        )
+
+
+def shrinks(before: Mapping[str, Entitlement], after: Mapping[str, Entitlement]) -> bool:
+    """Whether some feature gives less than before: no access, a lower limit, or no overage any more."""
+    return any(_gives_less(after.get(feature_id), entitlement) for feature_id, entitlement in before.items())
+
+
+def _gives_less(after: Entitlement | None, before: Entitlement) -> bool:
+    (limit, overage), (old_limit, old_overage) = _given(after), _given(before)
+    return limit < old_limit or (old_overage and not overage)
+
+
+def _given(entitlement: Entitlement | None) -> tuple[float, bool]:
+    """Return what packages give: the limit, and whether use beyond it is allowed."""
+    if entitlement is None or not entitlement.active:
+        return 0, False
+    if not entitlement.consumable or (entitlement.limit is None and not entitlement.granted):
+        return inf, True
+    # Of what grants alone give access to, packages give nothing.
+    return (0, False) if entitlement.granted else (entitlement.limit or 0, entitlement.overage_enabled)

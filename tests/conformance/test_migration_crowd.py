@@ -1,0 +1,171 @@
+"""MigrateSubscriptions over many users: its messages, its end at any moment, and what others do meanwhile."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+from canuse import AsyncClient, Client, v1
+from support.crowd import Crowd, crowd
+from support.inside import Inside
+from support.load import PATIENCE_SECONDS, callers, in_groups
+from support.migrations import migrate
+from support.processes import Canuse
+from support.world import unique
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SIZE = 1_300
+"""More than there are in one message."""
+USING = 20
+
+
+@pytest.fixture(scope="module")
+async def many(server: Canuse) -> Crowd:
+    """A crowd that each test moves as it finds it."""
+    return await crowd(server.address, SIZE)
+
+
+@pytest.fixture
+async def caller(server: Canuse) -> AsyncIterator[AsyncClient]:
+    """An asyncio client of the server on the system clock."""
+    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        yield client
+
+
+def move_to(client: Client, many: Crowd, version: int) -> None:
+    """Have all on a version."""
+    migrate(client, many.package_id, to_version=version)
+
+
+async def first_message(client: AsyncClient, package_id: str, **options: bool | int) -> v1.MigrateSubscriptionsResponse:
+    """Begin a migration, and end it after its first message."""
+    messages = client.migrate_subscriptions(package_id, **options)  # type: ignore[arg-type]
+    async with aclosing(cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", messages)):
+        return await anext(messages)
+
+
+def test_the_messages_count_on_and_the_last_one_is_done(client: Client, many: Crowd, store: Inside) -> None:
+    move_to(client, many, 1)
+    before = many.changes(store)
+    messages = list(client.migrate_subscriptions(many.package_id, to_version=2))
+    assert len(messages) > 1
+    users = [message.users for message in messages]
+    assert users == sorted(users)
+    assert users[-1] >= SIZE
+    assert (messages[-1].migrated, messages[-1].shrinking_users) == (SIZE, 0)
+    assert many.versions(store) == {2}
+    assert many.changes(store) == [changes + 1 for changes in before]
+
+
+def test_each_user_who_gets_less_is_named_once(client: Client, many: Crowd) -> None:
+    move_to(client, many, 2)
+    for dry_run in (True, False):
+        messages = list(client.migrate_subscriptions(many.package_id, to_version=1, dry_run=dry_run))
+        named = [user_id for message in messages for user_id in message.shrinking_user_ids]
+        assert sorted(named) == sorted(many.user_ids)
+        assert [message.shrinking_users for message in messages] == [
+            sum(len(message.shrinking_user_ids) for message in messages[: number + 1])
+            for number in range(len(messages))
+        ]
+
+
+async def test_a_migration_that_its_caller_ended_is_resumed_and_nobody_moves_twice(
+    client: Client, caller: AsyncClient, many: Crowd, store: Inside
+) -> None:
+    await asyncio.to_thread(move_to, client, many, 1)
+    before = many.changes(store)
+    first = await first_message(caller, many.package_id)
+    assert not first.done
+    assert 0 < first.users < SIZE
+    done = await asyncio.to_thread(migrate, client, many.package_id, resume_token=first.resume_token)
+    # What had moved by the time the server heard of the end has moved, and is not counted again.
+    assert first.migrated < done.migrated <= SIZE
+    assert many.versions(store) == {2}
+    assert many.changes(store) == [changes + 1 for changes in before]
+
+
+async def test_a_dry_run_that_is_resumed_counts_each_user_once(
+    client: Client, caller: AsyncClient, many: Crowd
+) -> None:
+    await asyncio.to_thread(move_to, client, many, 2)
+    first = await first_message(caller, many.package_id, to_version=1, dry_run=True)
+    options = {"to_version": 1, "dry_run": True, "resume_token": first.resume_token}
+    rest = list(await asyncio.to_thread(lambda: list(client.migrate_subscriptions(many.package_id, **options))))  # type: ignore[arg-type]
+    assert (rest[-1].migrated, rest[-1].shrinking_users) == (SIZE, SIZE)
+    named = [user_id for message in (first, *rest) for user_id in message.shrinking_user_ids]
+    assert sorted(named) == sorted(many.user_ids)
+
+
+async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
+    server: Canuse, client: Client, caller: AsyncClient, many: Crowd, store: Inside
+) -> None:
+    await asyncio.to_thread(move_to, client, many, 1)
+    before = await many.used(caller)
+    recorded = [0] * SIZE
+    over = asyncio.Event()
+
+    async def use(user: AsyncClient, start: int) -> None:
+        number = start
+        while not over.is_set():
+            event = await user.create_usage_event(many.user_ids[number], many.feature_id, 2)
+            assert event.recorded
+            recorded[number] += 2
+            number = (number + USING) % SIZE
+
+    async with callers(server.address, 2) as clients:
+        using = [asyncio.create_task(use(clients[number % 2], number)) for number in range(USING)]
+        for version in (2, 1, 2):
+            done = await asyncio.to_thread(migrate, client, many.package_id, to_version=version)
+            assert done.migrated == SIZE
+        over.set()
+        await asyncio.gather(*using)
+    assert sum(recorded) > 0
+    assert await many.used(caller) == [used + more for used, more in zip(before, recorded, strict=True)]
+    assert many.versions(store) == {2}
+
+
+async def test_two_migrations_at_once_move_each_user_once(client: Client, many: Crowd, store: Inside) -> None:
+    await asyncio.to_thread(move_to, client, many, 1)
+    before = many.changes(store)
+    both = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for _ in range(2)))
+    assert sum(done.migrated for done in both) == SIZE
+    assert many.changes(store) == [changes + 1 for changes in before]
+
+
+async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_back(
+    client: Client, caller: AsyncClient, many: Crowd, store: Inside
+) -> None:
+    await asyncio.to_thread(move_to, client, many, 1)
+    package_id = many.package_id
+    over = asyncio.Event()
+    came: list[str] = []
+
+    async def come_and_go() -> None:
+        while not over.is_set():
+            ids = [unique("user"), unique("user")]
+            for user_id in ids:
+                await caller.create_user(user_id)
+                [subscription] = await caller.subscribe(user_id, [package_id])
+                assert subscription.package_version == 2
+            await caller.delete_user(ids[0])
+            came.append(ids[1])
+
+    async def leave(user_id: str) -> None:
+        await caller.delete_user(user_id)
+
+    leaving = many.user_ids[::13]
+    coming = asyncio.create_task(come_and_go())
+    moving = asyncio.create_task(asyncio.to_thread(migrate, client, package_id))
+    await in_groups(4, map(leave, leaving))
+    done = await moving
+    over.set()
+    await coming
+    staying = Crowd(package_id, many.feature_id, [each for each in many.user_ids if each not in set(leaving)])
+    assert len(staying.user_ids) <= done.migrated <= SIZE
+    assert came
+    assert staying.versions(store) == {2} == Crowd(package_id, many.feature_id, came).versions(store)
+    assert [user_id for user_id in leaving if store.user(user_id)] == []

@@ -1,0 +1,198 @@
+"""A migration that breaks off, for whatever reason, is resumed: every user moves once, and what was used stays used."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, cast
+
+import pytest
+
+import canuse
+from canuse import AsyncClient, Client, v1
+from support.crowd import Crowd, crowd
+from support.inside import Inside
+from support.load import PATIENCE_SECONDS, running, until, wait_until
+from support.migrations import migrate
+from support.processes import Canuse
+from support.stores import store_of, valkey_pid
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+SIZE = 2_500
+"""More than are moved by the time the first message has been read, and the second."""
+Messages = list[v1.MigrateSubscriptionsResponse]
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A server that each test breaks in a way that it can be started again after."""
+    with running(Canuse(tmp_path_factory.mktemp("at_work"), "--transport", request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+async def many(at_work: Canuse) -> Crowd:
+    """A crowd that each test finds on version 1 and leaves on version 2."""
+    return await crowd(at_work.address, SIZE)
+
+
+@pytest.fixture
+def before(at_work: Canuse, many: Crowd) -> list[int]:
+    """How often each user has changed by the time the test begins; all are on version 1 then."""
+
+    def begin() -> bool:
+        with Client(at_work.address) as client:
+            try:
+                return migrate(client, many.package_id, to_version=1).done
+            except canuse.Unavailable:
+                return False  # The store is still being started again after the test before.
+
+    until(begin)
+    return changes(at_work, many)
+
+
+def changes(server: Canuse, many: Crowd) -> list[int]:
+    """Return how often each user has changed."""
+    redis = store_of(server)
+    found = many.changes(Inside(redis))
+    redis.close()
+    return found
+
+
+async def all_moved_once(server: Canuse, many: Crowd, before: list[int]) -> None:
+    """Make sure that every user has moved to version 2, once, with the use that was counted."""
+    redis = store_of(server)
+    assert many.versions(Inside(redis)) == {2}
+    redis.close()
+    assert changes(server, many) == [count + 1 for count in before]
+    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        assert set(await many.used(client)) == {1}
+
+
+async def read(stream: AsyncIterator[v1.MigrateSubscriptionsResponse], messages: Messages) -> None:
+    """Read a migration to its end; what was read stays if it breaks off."""
+    async for message in stream:
+        messages.append(message)
+
+
+async def test_a_server_that_is_killed_in_the_middle(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+    messages: Messages = []
+    async with AsyncClient(at_work.address) as client:
+        stream = client.migrate_subscriptions(many.package_id)
+        messages.append(await anext(stream))
+        at_work.kill()
+        with pytest.raises(canuse.Unavailable):
+            await read(stream, messages)
+    assert not messages[-1].done
+    await asyncio.to_thread(at_work.start)
+    moved = sum(count > was for count, was in zip(changes(at_work, many), before, strict=True))
+    assert messages[-1].migrated <= moved < SIZE
+    with Client(at_work.address) as again:
+        done = migrate(again, many.package_id, resume_token=messages[-1].resume_token)
+    # What had moved after the last message is counted by nobody.
+    assert done.migrated == messages[-1].migrated + SIZE - moved
+    await all_moved_once(at_work, many, before)
+
+
+async def test_a_server_that_is_asked_to_end_says_how_far_it_was(
+    at_work: Canuse, many: Crowd, before: list[int]
+) -> None:
+    messages: Messages = []
+    async with AsyncClient(at_work.address) as client:
+        stream = client.migrate_subscriptions(many.package_id)
+        messages.append(await anext(stream))
+        os.kill(at_work.pid, signal.SIGTERM)
+        with pytest.raises(canuse.Unavailable) as caught:
+            await read(stream, messages)
+    assert caught.value.reason == "SHUTTING_DOWN"
+    assert not messages[-1].done
+    assert await asyncio.to_thread(at_work.stop) == 0
+    await asyncio.to_thread(at_work.start)
+    moved = sum(count > was for count, was in zip(changes(at_work, many), before, strict=True))
+    assert messages[-1].migrated == moved < SIZE
+    with Client(at_work.address) as again:
+        done = migrate(again, many.package_id, resume_token=messages[-1].resume_token)
+    assert done.migrated == SIZE
+    await all_moved_once(at_work, many, before)
+    assert "no known reason" not in at_work.log
+
+
+async def test_a_store_that_is_killed_in_the_middle(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+    messages: Messages = []
+    killed = valkey_pid(at_work)
+    redis = store_of(at_work)
+    redis.config_set("appendfsync", "always")  # What was acknowledged has to be there afterwards.
+    redis.close()
+    async with AsyncClient(at_work.address) as client:
+        stream = client.migrate_subscriptions(many.package_id)
+        messages.append(await anext(stream))
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(canuse.OutcomeUnknown):
+            await read(stream, messages)
+        await wait_until(lambda: valkey_pid(at_work) != killed)
+        token = messages[-1].resume_token
+        while not messages[-1].done:
+            try:
+                await read(client.migrate_subscriptions(many.package_id, resume_token=token), messages)
+            except canuse.Unavailable:
+                await asyncio.sleep(0.02)  # It is being started again.
+    await all_moved_once(at_work, many, before)
+    assert "no known reason" not in at_work.log
+
+
+async def test_a_caller_that_goes_away_ends_it(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+    async with AsyncClient(at_work.address) as client:
+        stream = client.migrate_subscriptions(many.package_id)
+        async with aclosing(cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", stream)):
+            first = await anext(stream)
+    seen: list[int] = []
+    while len(seen) < 2 or seen[-1] != seen[-2]:
+        seen.append(sum(changes(at_work, many)) - sum(before))
+    assert first.migrated <= seen[-1] < SIZE
+    with Client(at_work.address) as again:
+        migrate(again, many.package_id, resume_token=first.resume_token)
+    await all_moved_once(at_work, many, before)
+
+
+async def test_a_dry_run_whose_store_is_killed_has_written_nothing(
+    at_work: Canuse, many: Crowd, before: list[int]
+) -> None:
+    killed = valkey_pid(at_work)
+
+    async def count_again_and_again(client: AsyncClient) -> None:
+        while True:
+            await read(client.migrate_subscriptions(many.package_id, dry_run=True), messages)
+
+    messages: Messages = []
+    async with AsyncClient(at_work.address) as client:
+        counting = asyncio.create_task(count_again_and_again(client))
+        await wait_until(lambda: messages)
+        os.kill(killed, signal.SIGKILL)
+        with pytest.raises(canuse.StoreUnavailable):
+            await counting
+    await wait_until(lambda: valkey_pid(at_work) != killed)
+
+
+async def test_the_command_says_how_to_go_on(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+    command = [sys.executable, "-m", "canuse_server", "migrate", many.package_id, "--server", at_work.address]
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stderr is not None
+    assert (await process.stderr.readline()).startswith(b"users looked at: ")
+    at_work.kill()
+    output, complaints = await process.communicate()
+    assert (process.returncode, output) == (2, b"")
+    said = complaints.decode().splitlines()[-2:]
+    assert said[0].startswith(f"canuse: no answer from {at_work.address}")
+    assert said[1].startswith("canuse: go on with the same command and --resume ")
+    await asyncio.to_thread(at_work.start)
+    command += said[1].split()[-2:]
+    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert process.returncode == 0
+    assert b"subscriptions that moved: " in output
+    await all_moved_once(at_work, many, before)

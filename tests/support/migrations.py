@@ -1,0 +1,44 @@
+"""Short words for what tests of migrations need again and again."""
+
+from typing import Any
+
+from canuse import Client, v1
+from support.world import unique
+
+MONTH = v1.RESET_PERIOD_MONTH
+
+
+def of(
+    feature_id: str, limit: int | None, period: v1.ResetPeriod.ValueType = MONTH, *, overage: bool = False
+) -> v1.PackageFeature:
+    """Return what a package gives of a consumable feature."""
+    return v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period, overage_enabled=overage)
+
+
+def publish(client: Client, package_id: str, *entries: v1.PackageFeature) -> int:
+    """Publish the next version of a package; return its number."""
+    client.update_package(package_id, features=entries, metadata={"made": unique()})
+    return client.publish_package(package_id).version
+
+
+def person(client: Client, *package_ids: str, **start: Any) -> str:
+    """Create a user who subscribes to packages; return the id."""
+    user_id = client.create_user(unique("user")).id
+    client.subscribe(user_id, package_ids, **start)
+    return user_id
+
+
+def migrate(client: Client, package_id: str, **options: Any) -> v1.MigrateSubscriptionsResponse:
+    """Move the subscriptions of a package; return the last message, with the ids that all messages named."""
+    messages = list(client.migrate_subscriptions(package_id, **options))
+    assert [message.done for message in messages] == [False] * (len(messages) - 1) + [True]
+    ids = sorted(user_id for message in messages for user_id in message.shrinking_user_ids)
+    last = messages[-1]
+    assert len(set(ids)) == last.shrinking_users
+    last.shrinking_user_ids[:] = ids
+    return last
+
+
+def versions(client: Client, user_id: str) -> list[int]:
+    """Return the versions that a user's subscriptions are on, oldest first."""
+    return [subscription.package_version for subscription in client.list_subscriptions(user_id)]

@@ -1,0 +1,126 @@
+"""How the clients read a stream: as it comes, with typed errors, and no further than their caller does."""
+
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any, cast
+
+import grpc
+import pytest
+
+import canuse
+from canuse import AsyncClient, Client, v1
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+PATIENCE_SECONDS = 30
+
+
+@dataclass
+class Server:
+    """A CatalogService whose migrations send two messages and then, by the package, are done, fail or go on."""
+
+    address: str = ""
+    requests: list[v1.MigrateSubscriptionsRequest] = field(default_factory=list)
+    with_deadline: list[bool] = field(default_factory=list)
+    ended: Event = field(default_factory=Event)
+
+    def migrate(
+        self, request: v1.MigrateSubscriptionsRequest, context: grpc.ServicerContext
+    ) -> Iterator[v1.MigrateSubscriptionsResponse]:
+        """Send messages."""
+        self.requests.append(request)
+        # Without a deadline it is a number of years.
+        self.with_deadline.append(context.time_remaining() < 3600)
+        context.add_callback(self.ended.set)
+        yield v1.MigrateSubscriptionsResponse(users=1, resume_token="1")
+        yield v1.MigrateSubscriptionsResponse(users=2, resume_token="2", done=request.package_id == "done")
+        if request.package_id == "failing":
+            context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+        if request.package_id == "endless":
+            self.ended.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Serve until the end of the test."""
+    service = Server()
+    handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
+        "MigrateSubscriptions": grpc.unary_stream_rpc_method_handler(
+            service.migrate,
+            v1.MigrateSubscriptionsRequest.FromString,
+            v1.MigrateSubscriptionsResponse.SerializeToString,
+        )
+    }
+    grpc_server = grpc.server(ThreadPoolExecutor(2))
+    grpc_server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("canuse.v1.CatalogService", handlers)])
+    service.address = f"127.0.0.1:{grpc_server.add_insecure_port('127.0.0.1:0')}"
+    grpc_server.start()
+    yield service
+    grpc_server.stop(None).wait()
+
+
+def stream(client: AsyncClient, package_id: str) -> "AsyncGenerator[v1.MigrateSubscriptionsResponse, None]":
+    """Return a stream that can be closed."""
+    messages = client.migrate_subscriptions(package_id)
+    return cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", messages)
+
+
+async def note(messages: AsyncIterator[v1.MigrateSubscriptionsResponse], seen: list[int]) -> None:
+    """Append what comes to `seen`, so that what came before an error stays."""
+    async for message in messages:
+        seen.append(message.users)  # noqa: PERF401 - a comprehension would lose them
+
+
+async def test_a_stream_yields_all_messages_and_has_no_deadline(server: Server) -> None:
+    with Client(server.address, timeout_seconds=0.1) as client:
+        assert [message.users for message in client.migrate_subscriptions("done")] == [1, 2]
+    async with AsyncClient(server.address, timeout_seconds=0.1) as asynchronous:
+        assert [message.users async for message in asynchronous.migrate_subscriptions("done")] == [1, 2]
+    # The call is not sent with the time that one answer may take: it takes as long as it takes.
+    assert server.with_deadline == [False, False]
+
+
+async def test_the_arguments_arrive(server: Server) -> None:
+    arguments: dict[str, Any] = {"from_version": 1, "to_version": 2, "dry_run": True, "resume_token": "t"}
+    with Client(server.address) as client:
+        assert len(list(client.migrate_subscriptions("done", **arguments))) == 2
+        assert len(list(client.migrate_subscriptions("done"))) == 2
+    async with AsyncClient(server.address) as asynchronous:
+        assert len([message async for message in asynchronous.migrate_subscriptions("done", **arguments)]) == 2
+    full = v1.MigrateSubscriptionsRequest(package_id="done", **arguments)
+    assert server.requests == [full, v1.MigrateSubscriptionsRequest(package_id="done"), full]
+
+
+async def test_an_error_comes_typed_after_the_messages_before_it(server: Server) -> None:
+    seen: list[int] = []
+    with Client(server.address) as client, pytest.raises(canuse.Unavailable, match="gone"):
+        seen.extend(message.users for message in client.migrate_subscriptions("failing"))
+    async with AsyncClient(server.address) as asynchronous:
+        with pytest.raises(canuse.Unavailable, match="gone"):
+            await note(asynchronous.migrate_subscriptions("failing"), seen)
+    assert seen == [1, 2, 1, 2]
+
+
+async def test_a_caller_that_wants_no_more_ends_the_call(server: Server) -> None:
+    with Client(server.address) as client:
+        for message in client.migrate_subscriptions("endless"):
+            assert message.users == 1
+            break
+        assert server.ended.wait(PATIENCE_SECONDS)
+        server.ended.clear()
+    async with AsyncClient(server.address) as asynchronous:
+        async with aclosing(stream(asynchronous, "endless")) as messages:
+            assert (await anext(messages)).users == 1
+        assert server.ended.wait(PATIENCE_SECONDS)
+
+
+async def test_nothing_is_asked_for_before_the_iteration(server: Server) -> None:
+    with Client(server.address) as client:
+        messages = client.migrate_subscriptions("done")
+        assert server.requests == []
+        assert next(messages).users == 1
+        assert len(server.requests) == 1
