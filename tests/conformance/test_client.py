@@ -154,7 +154,7 @@ class TestCatalogue:
 
         assert client.publish_package(package_id).status == v1.PACKAGE_STATUS_PUBLISHED
         with pytest.raises(canuse.FailedPrecondition) as caught:
-            client.update_package(package_id, name="Max")
+            client.update_package(package_id, type=v1.PACKAGE_TYPE_BASE)
         assert caught.value.reason == "PACKAGE_IMMUTABLE"
         assert package_id in {package.id for package in client.list_packages(page_size=1000)}
         assert client.archive_package(package_id).status == v1.PACKAGE_STATUS_ARCHIVED

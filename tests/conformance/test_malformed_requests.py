@@ -108,6 +108,8 @@ def test_an_empty_request_is_told_each_field_it_needs(stubs: Stubs, method: Meth
         "UpdateUser": ["user.id"],
         "UpdateSubscription": ["subscription.id"],
         "Subscribe": ["package_ids", "user_id"],
+        "Reserve": ["amount", "feature_id", "user_id"],
+        "Settle": ["lease_id", "used"],
     }
     if method.name in UNNEEDING:
         assert isinstance(stubs.call_raw(path(method), b""), bytes)
