@@ -1,12 +1,14 @@
 """The answers of Envoy's rate limit service. From them Envoy makes the `x-ratelimit-…` headers."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from canuse_server.api.rate_limit_requests import LIMITS_NOTHING, Asked
+from canuse_server.api.wire import varint
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.envoy import rate_limit_service_pb2 as pb
-from canuse_server.store.layout import ChargeOutcome, Outcome
+from canuse_server.store.layout import ChargeOutcome, Outcome, Single, unpack_feature
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -27,6 +29,11 @@ UNITS: Final = {
     ResetPeriod.MONTH: pb.RateLimitResponse.RateLimit.MONTH,
     ResetPeriod.YEAR: pb.RateLimitResponse.RateLimit.YEAR,
 }
+# Codes, and the tags of fields, as they stand on the wire; the first field has the code in both messages.
+_OK, _OVER_LIMIT = b"\x08\x01", b"\x08\x02"
+_STATUS, _LIMIT, _REMAINING, _DURATION = b"\x12", b"\x12", b"\x18", b"\x22"
+_FIRST, _SECOND = b"\x08", b"\x10"
+_NANOSECONDS: Final = [_SECOND + varint(milliseconds * 1_000_000) for milliseconds in range(1000)]
 
 
 def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
@@ -39,6 +46,35 @@ def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
         else:
             _add(statuses, outcome.charges[place], outcome.now_ms)
     return response.SerializeToString()
+
+
+def response_to_one(charge: Single) -> bytes:
+    """Return the answer to a request of one descriptor. It is the usual one, and written by hand: see wire.py."""
+    budget, reason = charge.budget, charge.reason
+    access = reason < Reason.NOT_ENTITLED
+    code = _OK if access else _OVER_LIMIT
+    status = code
+    if access and budget < 0:
+        status += _REMAINING + varint(MOST)
+    elif budget >= 0 and charge.packed and (access or reason == Reason.BUDGET_EXCEEDED):
+        limit, end_ms = _lasting(charge.packed, charge.period_start_ms, budget)
+        remaining = budget - charge.used - charge.reserved
+        status += limit
+        if remaining > 0:
+            status += _REMAINING + varint(min(remaining, MOST))
+        if end_ms is not None:
+            seconds, milliseconds = divmod(max(0, end_ms - charge.now_ms), 1000)
+            duration = _FIRST + varint(seconds) + _NANOSECONDS[milliseconds]
+            status += _DURATION + varint(len(duration)) + duration
+    return b"".join((code, _STATUS, varint(len(status)), status))
+
+
+@lru_cache(maxsize=4096)
+def _lasting(packed: bytes, period_start_ms: int, budget: int) -> tuple[bytes, int | None]:
+    """Return what of a limit stays the same from use to use: the message, and when the period ends."""
+    entitlement, _ = unpack_feature(packed)
+    limit = _FIRST + varint(min(budget, MOST)) + _SECOND + varint(UNITS[entitlement.reset_period])
+    return _LIMIT + varint(len(limit)) + limit, entitlement.period_at(period_start_ms).end_ms
 
 
 def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:

@@ -9,7 +9,7 @@ from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api.answers import answer
 from canuse_server.api.errors import ApiError, ErrorReason, total_out_of_range
 from canuse_server.api.hot import AnsweredError, Plan, known_feature, parse
-from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, user_unknown
+from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, response_to_one, user_unknown
 from canuse_server.api.rate_limit_requests import Asked, places, read
 from canuse_server.api.validation import id_problem, is_plain_id
 from canuse_server.api.world import World
@@ -72,10 +72,11 @@ class ShouldRateLimit:
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         try:
-            outcome, _ = usage.outcome(reply)
+            if len(plan.places) == 1:
+                return response_to_one(usage.single(reply)[0])
+            return response_to(plan.places, usage.outcome(reply)[0])
         except RecordOutOfRangeError:
             raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
-        return response_to(plan.places, outcome)
 
     def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
         """See HotMethod: each use is recorded anew."""

@@ -113,14 +113,15 @@ class Single(NamedTuple):
     packed: bytes
     """The entitlement, as `unpack_feature` reads it; empty where there is none."""
     ledger_id: bytes
+    now_ms: int
 
     @classmethod
     def unpack(cls, value: bytes, offset: int) -> "Single":
         """Read a script's reply from an offset on."""
-        _, _, reason, size, _, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(value, offset)
+        _, now_ms, reason, size, _, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(value, offset)
         at = offset + _SINGLE.size
         middle = at + size
-        return cls(reason, used, applied, start_ms, budget, reserved, value[at:middle], value[middle:])
+        return cls(reason, used, applied, start_ms, budget, reserved, value[at:middle], value[middle:], now_ms)
 
 
 class Outcome(NamedTuple):
