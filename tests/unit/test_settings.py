@@ -31,7 +31,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 def refused(*options: str, **env: str) -> str:
     """Start `canuse serve`, which must not start: return the one line that it says."""
     command = [sys.executable, "-m", "canuse_server", "serve", *options]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=10, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
     said = [line for line in ran.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
     assert (ran.returncode, ran.stdout) == (1, "")
     assert len(said) == 1, ran.stderr
