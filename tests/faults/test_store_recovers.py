@@ -21,6 +21,7 @@ CALLS: dict[str, Call] = {
     "CanUse": lambda client, user_id, feature_id: client.can_use(user_id, feature_id),
     "CreateUsageEvent": lambda client, user_id, feature_id: client.create_usage_event(user_id, feature_id),
     "UseFeature": lambda client, user_id, feature_id: client.use_feature(user_id, feature_id),
+    "Reserve": lambda client, user_id, feature_id: client.reserve(user_id, feature_id, 1),
     "ShowUsage": lambda client, user_id, feature_id: client.show_usage(user_id, feature_id),
     "CreateUser": lambda client, _, __: client.create_user(unique("user")),
     "CreateFeature": lambda client, _, __: consumable(client),

@@ -1,0 +1,114 @@
+"""A lease is taken and settled once, also where the answer was lost on its way and the call is made again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from redis import Redis
+
+from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable
+from support.load import running, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.world import subscriber
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 30
+
+
+class Way:
+    """A server with a relay between it and its store, and a client of it."""
+
+    def __init__(self, client: AsyncClient, relay: Relay, redis: RedisServer, names: tuple[str, str]) -> None:
+        self.client = client
+        self.user_id, self.feature_id = names
+        self._relay = relay
+        self._redis = redis
+
+    def _scripts(self) -> int:
+        """Return how many scripts the store has run, asked past the relay."""
+        with Redis(port=self._redis.port) as redis:
+            statistics = redis.info("commandstats")
+        return int(statistics.get("cmdstat_evalsha", {"calls": 0})["calls"])
+
+    async def lose_the_answer(self, call: Callable[[], Awaitable[T]]) -> None:
+        """Make a call that the store carries out, and whose answer never comes."""
+        before = self._scripts()
+        self._relay.hold_replies()
+        calling = asyncio.ensure_future(call())
+        await wait_until(lambda: self._scripts() > before)
+        self._relay.cut()
+        self._relay.release()
+        with pytest.raises(OutcomeUnknown):
+            await calling
+
+    async def again(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a call, until the connection is there again."""
+        while True:
+            try:
+                return await call()
+            except StoreUnavailable:
+                await asyncio.sleep(0.02)
+
+    async def counts(self) -> tuple[int, int]:
+        """Return what is used and what is reserved."""
+        counts = (await self.client.show_usage(self.user_id, self.feature_id)).current
+        return counts.used, counts.reserved
+
+
+@pytest.fixture
+async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
+    async with Relay.to(redis.port) as relay:
+        patience = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=patience)
+        await asyncio.to_thread(canuse.start)
+        try:
+            names = await asyncio.to_thread(_subscriber, canuse.address)
+            async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
+                yield Way(client, relay, redis, names)
+        finally:
+            relay.release()
+            await asyncio.to_thread(canuse.stop)
+
+
+def _subscriber(address: str) -> tuple[str, str]:
+    with Client(address) as client:
+        return subscriber(client, 9)
+
+
+@pytest.mark.redis
+async def test_a_call_that_is_repeated_after_its_answer_was_lost_has_one_effect(way: Way) -> None:
+    async def reserve() -> tuple[str, int, bool]:
+        answer = await way.client.reserve(way.user_id, way.feature_id, 4, event_id="r")
+        return answer.lease_id, answer.granted, answer.replayed
+
+    await way.lose_the_answer(reserve)
+    lease_id, granted, replayed = await way.again(reserve)
+    assert (granted, replayed) == (4, True)
+    assert await way.counts() == (0, 4)
+
+    async def settle() -> tuple[int, int, bool]:
+        answer = await way.client.settle(lease_id, 3, event_id="s")
+        return answer.consumption.used, answer.consumption.reserved, answer.replayed
+
+    await way.lose_the_answer(settle)
+    assert await way.again(settle) == (3, 0, True)
+    assert await way.counts() == (3, 0)
+
+
+def test_a_lease_outlives_the_server_and_its_store(embedded: Canuse) -> None:
+    with running(embedded):
+        with Client(embedded.address) as client:
+            user_id, feature_id = subscriber(client, 5)
+            lease = client.reserve(user_id, feature_id, 3, event_id="r")
+        for end in (embedded.stop, embedded.kill):
+            end()
+            embedded.start()
+            with Client(embedded.address) as client:
+                assert client.can_use(user_id, feature_id).consumption.reserved == 3
+                assert client.reserve(user_id, feature_id, 3, event_id="r").lease_id == lease.lease_id
+        with Client(embedded.address) as client:
+            settled = client.settle(lease.lease_id, 2)
+            assert (settled.late, settled.consumption.used, settled.consumption.reserved) == (False, 2, 0)
