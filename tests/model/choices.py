@@ -13,14 +13,13 @@ CONSUMABLES: Final = 3
 """How many features are counted; one more is on or off."""
 EVENT_IDS: Final = 4
 
-users = st.sampled_from([0, 0, 0, 1])
-features = st.sampled_from([0, 0, 1, 2])
-any_features = st.sampled_from([0, 0, 1, 1, 2, 2, 3])
+users = st.sampled_from([0, 0, 0, 0, 1])
+features = st.sampled_from([0, 0, 0, 1, 2])
+any_features = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 2, 3])
 numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
-sometimes = st.sampled_from([False, False, True])
 grant_numbers = st.none() | st.none() | st.none() | numbers
 """Mostly a new one."""
 metadata = st.sampled_from([(), (), (("by", "x"),)])
@@ -35,7 +34,7 @@ resets = st.sampled_from(
         v1.RESET_PERIOD_YEAR,
     ]
 )
-limits = st.sampled_from([0, 1, 3, 3, 5, 10, 10, None, MAX])
+limits = st.sampled_from([0, 1, 1, 3, 3, 5, 5, 10, None, MAX])
 kinds = st.sampled_from([v1.PACKAGE_TYPE_BASE, v1.PACKAGE_TYPE_ADD_ON])
 statuses = st.sampled_from(list(v1.SubscriptionStatus.values())[1:])
 starts = st.sampled_from([0, 31, 59, 60, 90, 180, 365, 425, 789, 1096, 1400]).flatmap(
@@ -59,7 +58,8 @@ class Amount(NamedTuple):
         return min(MAX, max(1, bases[self.basis] + self.more))
 
 
-amounts = st.builds(Amount, st.just("none"), st.integers(1, 4)) | st.builds(
+few = st.integers(1, 4)
+amounts = st.builds(Amount, st.just("none"), few) | st.builds(
     Amount, st.sampled_from(["left", "left", "used", "budget"]), st.integers(-1, 1)
 )
 any_amounts = st.one_of(*[amounts] * 7, st.builds(Amount, st.just("most"), st.integers(-1, 0)))
@@ -102,7 +102,10 @@ changes = st.one_of(
     st.fixed_dictionaries({"cancel_at": dates}),
 )
 gifts = st.lists(
-    st.tuples(features, st.sampled_from([None, 1, 2, 5, 5]), st.none() | ahead, priorities), min_size=0, max_size=3
+    st.tuples(
+        st.sampled_from([0, 0, 0, 1]), st.sampled_from([1, 2, 2, 5, 5, None]), st.none() | st.none() | ahead, priorities
+    ),
+    max_size=4,
 )
 """Grants that a user has from the start: of what, how much, for how long, and their priority."""
 edges = st.none() | st.none() | offsets

@@ -24,16 +24,29 @@ class Machine(Ground):
         who=choices.users,
         feature=choices.features,
         amount=choices.any_amounts,
-        back=choices.sometimes,
         key=choices.event_numbers,
         metadata=choices.metadata,
     )
-    def record(self, who: int, feature: int, amount: Amount, back: bool, key: int | None, metadata: Metadata) -> None:
-        """Record a use, or take one back."""
+    def record(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
+        """Record a use."""
         user, name = self.users[who], self.features[feature]
-        delta = self.amount(user, name, amount) * (-1 if back else 1)
-        event_id = self.event_id(user, key)
+        delta, event_id = self.amount(user, name, amount), self.event_id(user, key)
         self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, metadata)
+
+    @rule(who=choices.users, feature=choices.features, amount=choices.amounts, key=choices.event_numbers)
+    def take_back(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
+        """Take a use back, or more than was used."""
+        user, name = self.users[who], self.features[feature]
+        delta, event_id = -self.amount(user, name, amount), self.event_id(user, key)
+        self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, ())
+
+    @rule(who=choices.users, feature=choices.features, more=choices.offsets, back=choices.few)
+    def use_up_and_take_back(self, who: int, feature: int, more: int, back: int) -> None:
+        """Use all that there is, or nearly or more than that, and take some of it back."""
+        user, name = self.users[who], self.features[feature]
+        for delta in (self.amount(user, name, Amount("left", more)), -back):
+            self.both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, "", ())
+        self.both("show_usage", user, name)
 
     @rule(who=choices.users, feature=choices.features, amount=choices.any_amounts, key=choices.event_numbers)
     def set_total(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
@@ -206,6 +219,29 @@ class Machine(Ground):
         )
         if dates:
             self.move(dates[min(which, len(dates) - 1)] + off)
+
+    @precondition(lambda self: self.periods())
+    @rule(which=choices.numbers, off=choices.offsets, amount=choices.amounts, checked=choices.chances)
+    def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, checked: bool) -> None:
+        """Use a feature just before, at or just after the end of the period in which it was used."""
+        periods = self.periods()
+        user, name, end = periods[which % len(periods)]
+        if end + off > self.model.now:
+            self.move(end + off)
+        delta = self.amount(user, name, amount)
+        if checked:
+            self.both("use_feature", user, name, delta, "", ())
+        else:
+            self.both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, "", ())
+
+    def periods(self) -> list[tuple[str, str, int]]:
+        """Return the users and features of which something was used in a period that ends, and its end."""
+        return [
+            (person.id, account.feature, account.terms.end)
+            for person in self.model.people.values()
+            for account in person.accounts.values()
+            if account.used and account.terms is not None and account.terms.end is not None
+        ]
 
     @rule(wait=choices.waits)
     def wait(self, wait: int) -> None:
