@@ -125,7 +125,7 @@ def test_usage_of_a_user_is_a_table_of_all_features(run: CommandLine, world: Sub
     assert shown.status == 0
     rows = {row[0]: row[1:] for row in shown.rows()}
     assert rows[world.binary] == ["yes", "INCLUDED"]
-    assert rows[world.counted] == ["yes", "WITHIN_BUDGET", "2", "3", "1", "never"]
+    assert rows[world.counted] == ["yes", "WITHIN_BUDGET", "2", "0", "3", "1", "never"]
     assert rows[world.unlimited][:5] == ["yes", "UNLIMITED", "0", "unlimited", "unlimited"]
     assert rows[world.unlimited][5].endswith("Z")
 
@@ -147,7 +147,7 @@ def test_usage_of_a_user_without_entitlements_is_a_sentence(run: CommandLine, cl
 def test_usage_of_one_feature_shows_its_periods(run: CommandLine, world: Subscriber, client: Client) -> None:
     client.create_usage_event(world.user, world.counted, 2)
     shown = run("usage", world.user, world.counted)
-    assert shown.rows() == [["current", world.started_at, "never", "2", "3", "1"]]
+    assert shown.rows() == [["current", world.started_at, "never", "2", "0", "3", "1"]]
     values = run("usage", world.user, world.counted, "--json").json()
     assert values["current"]["used"] == 2
     assert values["past"] == []

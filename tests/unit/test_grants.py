@@ -35,6 +35,7 @@ def test_a_grant_that_is_revoked_before_it_begins_never_opens() -> None:
     for end_ms in (3, 10):
         item = balance(10, end_ms)
         assert item.never_opens()
+        assert item.has_ended(0)
         assert not any(item.is_open(moment) for moment in range(30))
     assert not balance(10, 11).never_opens()
     assert not balance(10, None).never_opens()

@@ -48,7 +48,9 @@ class Consumption(_message.Message):
 
     @_builtins.property
     def resets_at(self) -> _timestamp_pb2.Timestamp:
-        """The moment the period ends and `used` starts again at zero, exclusive. Absent: never."""
+        """The moment the period ends and `used` starts again at zero, exclusive. Absent: never. Where grants alone give access,
+        the moment from which on none does.
+        """
 
     def __init__(
         self,

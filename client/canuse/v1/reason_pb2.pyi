@@ -33,11 +33,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_OVERAGE: _Reason.ValueType  # 4
     """Yes: the budget is used up, but the package allows overage. Go ahead, record the use, expect it to be charged."""
     REASON_NOT_ENTITLED: _Reason.ValueType  # 10
-    """No: no subscription of the user lists the feature. Offer a package that does."""
+    """No: no subscription of the user lists the feature, and no grant gives it. Offer a package that lists it."""
     REASON_BUDGET_EXCEEDED: _Reason.ValueType  # 11
     """No: the budget does not cover the amount. Offer an upgrade, or wait until `consumption.resets_at`."""
     REASON_SUBSCRIPTION_INACTIVE: _Reason.ValueType  # 12
-    """No: a subscription lists the feature, but none that does is active or trialing now. Ask the user to renew or pay."""
+    """No: a subscription lists the feature, but none that does is active or trialing now; or a grant of it is still to come.
+    Ask the user to renew or pay.
+    """
     REASON_FEATURE_ARCHIVED: _Reason.ValueType  # 13
     """No: the feature has been archived for everyone. Stop offering it."""
     REASON_USER_DISABLED: _Reason.ValueType  # 14
@@ -57,11 +59,13 @@ REASON_UNLIMITED: Reason.ValueType  # 3
 REASON_OVERAGE: Reason.ValueType  # 4
 """Yes: the budget is used up, but the package allows overage. Go ahead, record the use, expect it to be charged."""
 REASON_NOT_ENTITLED: Reason.ValueType  # 10
-"""No: no subscription of the user lists the feature. Offer a package that does."""
+"""No: no subscription of the user lists the feature, and no grant gives it. Offer a package that lists it."""
 REASON_BUDGET_EXCEEDED: Reason.ValueType  # 11
 """No: the budget does not cover the amount. Offer an upgrade, or wait until `consumption.resets_at`."""
 REASON_SUBSCRIPTION_INACTIVE: Reason.ValueType  # 12
-"""No: a subscription lists the feature, but none that does is active or trialing now. Ask the user to renew or pay."""
+"""No: a subscription lists the feature, but none that does is active or trialing now; or a grant of it is still to come.
+Ask the user to renew or pay.
+"""
 REASON_FEATURE_ARCHIVED: Reason.ValueType  # 13
 """No: the feature has been archived for everyone. Stop offering it."""
 REASON_USER_DISABLED: Reason.ValueType  # 14

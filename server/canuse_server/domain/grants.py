@@ -15,8 +15,8 @@ class GrantBalance(NamedTuple):
     drawn: int
 
     def has_ended(self, now_ms: int) -> bool:
-        """Whether it gives nothing any more."""
-        return self.end_ms is not None and self.end_ms <= now_ms
+        """Whether it gives nothing any more, not even later: one may be revoked before it begins."""
+        return self.end_ms is not None and self.end_ms <= max(now_ms, self.effective_at_ms)
 
     def is_open(self, now_ms: int) -> bool:
         """Whether it can be drawn from at a moment."""
