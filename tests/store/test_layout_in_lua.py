@@ -17,7 +17,7 @@ from support.database import Database, pack_counter, pack_grants
 from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments
 
 FOLDER: Final = files("canuse_server.store") / "scripts" / "lib"
-LAYOUT: Final = "\n".join((FOLDER / f"{name}.lua").read_text() for name in ("layout", "grants"))
+LAYOUT: Final = "\n".join((FOLDER / f"{name}.lua").read_text() for name in ("layout", "fields", "grants"))
 """The fragments that the scripts include."""
 NUMBERS: Final = """
 local numbers = {}
