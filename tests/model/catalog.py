@@ -33,7 +33,11 @@ class Package:
 
     def view(self) -> PackageView:
         """Return it as it is shown."""
-        return PackageView(self.id, self.type, self.entries, self.status, self.version)
+        return PackageView(self.id, self.type, self.entries, self.status, self.version, self.current())
+
+    def current(self) -> int:
+        """Return the version that new subscriptions get, 0 if none was published."""
+        return max(self.published, default=0)
 
 
 class Catalog:
@@ -65,7 +69,7 @@ class Catalog:
     def to_subscribe(self, package_id: str) -> Package:
         """Return a package that has to be open to subscribers."""
         package = self.package(package_id)
-        if package.status != PUBLISHED:
+        if package.status == ARCHIVED or not package.published:
             raise Refused("PACKAGE_NOT_PUBLISHED")
         return package
 
@@ -87,12 +91,25 @@ class Catalog:
         self.packages[package_id] = Package(package_id, kind, entries)
         return self.packages[package_id].view()
 
+    def get_package(self, package_id: str, version: int) -> PackageView:
+        """GetPackage, as it was last edited where the version is 0."""
+        package = self.package(package_id)
+        if not version:
+            return package.view()
+        if version not in package.published:
+            raise Refused("PACKAGE_NOT_FOUND")
+        status = ARCHIVED if package.status == ARCHIVED else PUBLISHED
+        return package.view()._replace(entries=package.published[version], status=status, version=version)
+
     def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
-        """Change what a draft gives."""
+        """UpdatePackage: change what a draft gives, or make the next draft of what was published."""
         self._check(entries)
         package = self.package(package_id)
-        if package.status != DRAFT:
-            raise Refused("PACKAGE_IMMUTABLE")
+        if package.status == ARCHIVED:
+            raise Refused("PACKAGE_ARCHIVED")
+        if package.status == PUBLISHED and entries != package.entries:
+            package.status = DRAFT
+            package.version += 1
         package.entries = entries
         return package.view()
 

@@ -20,6 +20,10 @@ numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
+sometimes = st.sampled_from([False, False, True])
+often = st.sampled_from([True, True, True, False])
+packages = st.sampled_from([0, 0, 1, 2])
+versions = st.sampled_from([0, 0, 0, 1, 2, 3])
 grant_numbers = st.none() | st.none() | st.none() | numbers
 """Mostly a new one."""
 metadata = st.sampled_from([(), (), (("by", "x"),)])

@@ -62,9 +62,9 @@ class Customers(Catalog):
             Subscription(
                 id=held_id,
                 package=package.id,
-                version=max(package.published),
+                version=package.current(),
                 base=package.type == v1.PACKAGE_TYPE_BASE,
-                entries=package.published[max(package.published)],
+                entries=package.published[package.current()],
                 status=status,
                 started=start,
                 trial_end=trial_end,

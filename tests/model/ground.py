@@ -1,5 +1,6 @@
 """What the state machine stands on: the server and the model side by side, and the things of one example."""
 
+from shutil import rmtree
 from typing import Any, ClassVar, Final
 
 from hypothesis import note
@@ -14,10 +15,13 @@ from model.periods import DAY, EPOCH, time_of
 from model.real import Real
 from model.words import Entry, Refusal, SubscriptionView, Wanted, outcome
 from support.inside import neighbour
+from support.processes import Canuse
 from support.world import unique
 
 DEDUPE_TTL: Final = DAY
 """For how long an event id is remembered at least."""
+LATEST: Final = time_of(EPOCH.replace(year=8900))
+"""No example starts later: the clock of a server ends with the year 8999."""
 Gift = tuple[int, int | None, int | None, int]
 Plans = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 
@@ -25,7 +29,8 @@ Plans = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 class Ground(RuleBasedStateMachine):
     """Each example has users and packages of its own. The features stay, unless one was archived."""
 
-    real: ClassVar[Real]
+    canuse: ClassVar[Canuse]
+    connection: ClassVar[Real | None] = None
     unspoilt: ClassVar[list[str]] = []
     """Features that are not archived, for the examples to come."""
     compared: ClassVar[int] = 0
@@ -42,6 +47,8 @@ class Ground(RuleBasedStateMachine):
     @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds, gifts=choices.gifts)
     def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType, gifts: list[Gift]) -> None:
         """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
+        if self.real.clock() > LATEST:
+            self._begin_anew()
         self.model = Model(next_place(self.real.clock(), start))
         self.real.set_clock(self.model.now)
         self._have_features()
@@ -61,6 +68,28 @@ class Ground(RuleBasedStateMachine):
             expires = None if ahead is None else self.model.now + ahead
             wanted = Wanted(f"g{number}", self.features[feature], amount, None, expires, priority, "")
             self.both("create_grant", first, wanted)
+
+    @property
+    def real(self) -> Real:
+        """The server."""
+        kind = type(self)
+        if kind.connection is None:
+            kind.connection, kind.unspoilt = Real(kind.canuse.address), []
+        return kind.connection
+
+    @classmethod
+    def disconnect(cls) -> None:
+        """Close the connection to the server."""
+        if cls.connection is not None:
+            cls.connection.close()
+        cls.connection = None
+
+    def _begin_anew(self) -> None:
+        """Start the server on an empty store, where its clock shows the present."""
+        self.disconnect()
+        self.canuse.stop()
+        rmtree(self.canuse.env["CANUSE_DATA_DIR"])
+        self.canuse.start()
 
     def _have_features(self) -> None:
         kind = type(self)
@@ -139,10 +168,16 @@ class Ground(RuleBasedStateMachine):
         self.both("list_usage_events", user, "", None, None)
 
     def teardown(self) -> None:
-        """Compare everything."""
-        if not self.differs:
+        """Compare everything, and leave no users behind: a migration looks at all that there are."""
+        try:
+            if not self.differs:
+                for user in self.users:
+                    self.compare(user)
+                for package in self.packages:
+                    self.both("get_package", package, 0)
+        finally:
             for user in self.users:
-                self.compare(user)
+                outcome(self.real.delete_user, user)
 
 
 def next_place(now: int, offset: int) -> int:

@@ -6,7 +6,7 @@ from canuse import v1
 from model import choices
 from model.choices import Amount
 from model.ground import DEDUPE_TTL, Ground
-from model.words import Refusal, Wanted
+from model.words import Entry, Refusal, Wanted
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -208,6 +208,24 @@ class Machine(Ground):
         ids = [(person.id, grant.id) for person in self.model.people.values() for grant in person.grants()]
         user, grant_id = ids[number % len(ids)]
         self.both("revoke_grant", user, f"{grant_id}?" if wrong else grant_id)
+
+    # Packages
+
+    @rule(which=choices.packages, entries=choices.entry_lists(), publish=choices.often)
+    def edit(self, which: int, entries: tuple[Entry, ...], publish: bool) -> None:
+        """Change a package, which makes its next version, and mostly publish that."""
+        package = self.packages[which]
+        self.both("update_package", package, self.named(entries))
+        if publish:
+            self.both("publish_package", package)
+
+    @precondition(lambda self: any(len(package.published) > 1 for package in self.model.packages.values()))
+    @rule(which=choices.packages, old=choices.versions, new=choices.versions, dry_run=choices.sometimes)
+    def migrate(self, which: int, old: int, new: int, dry_run: bool) -> None:
+        """Move the subscriptions of a package, or see what that would come to."""
+        package = self.packages[which]
+        self.both("migrate_subscriptions", package, old, new, dry_run)
+        self.both("get_package", package, new)
 
     # The world
 

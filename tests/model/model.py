@@ -7,7 +7,7 @@ lives through every moment at which something changes.
 from typing import Any
 
 from canuse import v1
-from model.gifts import Gifts
+from model.moves import Moves
 from model.person import Booking, Line, Person, Remembered, gives
 from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Usage, Used, outcome
 
@@ -19,7 +19,7 @@ USING = 0
 """What is done where it is neither added nor set: an amount is asked for, and added if it is given."""
 
 
-class Model(Gifts):
+class Model(Moves):
     """Everything. Each method is a call of the API; one that fails raises Refused."""
 
     def __init__(self, now: int) -> None:

@@ -200,7 +200,7 @@ def package(message: v1.Package) -> PackageView:
         Entry(entry.feature_id, some_amount(entry, "limit"), entry.reset_period, entry.overage_enabled)
         for entry in message.features
     )
-    return PackageView(message.id, message.type, entries, message.status, message.version)
+    return PackageView(message.id, message.type, entries, message.status, message.version, message.published_version)
 
 
 def package_entry(entry: Entry) -> v1.PackageFeature:

@@ -1,5 +1,7 @@
 """A real server, with the same calls as the model, that answers in the same words."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -16,6 +18,7 @@ from model.words import (
     Entry,
     Event,
     GrantView,
+    Migrated,
     PackageView,
     Recorded,
     Refusal,
@@ -44,10 +47,8 @@ class Real:
         self.stubs.channel.close()
 
     def _call(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request) -> Response:
-        try:
+        with refusals():
             return method(request, timeout=TIMEOUT_SECONDS)
-        except grpc.RpcError as error:
-            raise Refused(from_rpc_error(error).reason or repr(error)) from error
 
     # The clock
 
@@ -94,6 +95,22 @@ class Real:
         """ArchivePackage."""
         request = v1.ArchivePackageRequest(package_id=package_id)
         return plain.package(self._call(self.stubs.catalog.ArchivePackage, request).package)
+
+    def get_package(self, package_id: str, version: int) -> PackageView:
+        """GetPackage."""
+        request = v1.GetPackageRequest(package_id=package_id, version=version)
+        return plain.package(self._call(self.stubs.catalog.GetPackage, request).package)
+
+    def migrate_subscriptions(self, package_id: str, from_version: int, to_version: int, dry_run: bool) -> Migrated:
+        """MigrateSubscriptions, to its end."""
+        request = v1.MigrateSubscriptionsRequest(
+            package_id=package_id, from_version=from_version, to_version=to_version, dry_run=dry_run
+        )
+        with refusals():
+            messages = list(self.stubs.catalog.MigrateSubscriptions(request, timeout=TIMEOUT_SECONDS))
+        assert [message.done for message in messages] == [False] * (len(messages) - 1) + [True]
+        last, shrinking = messages[-1], [user for message in messages for user in message.shrinking_user_ids]
+        return Migrated(last.users, last.migrated, last.shrinking_users, tuple(sorted(shrinking)))
 
     # Users and what they have
 
@@ -255,6 +272,15 @@ class Real:
                 break
         assert len({event.id for event in events}) == len(events)
         return [plain.event(event) for event in events]
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Raise errors of the API as refusals."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise Refused(from_rpc_error(error).reason or repr(error)) from error
 
 
 def check_request(user: str, feature: str, delta: int) -> v1.CanUseRequest:

@@ -130,6 +130,16 @@ class PackageView(NamedTuple):
     entries: tuple[Entry, ...]
     status: int
     version: int
+    published_version: int
+
+
+class Migrated(NamedTuple):
+    """What a migration came to."""
+
+    users: int
+    migrated: int
+    shrinking_users: int
+    shrinking: tuple[str, ...]
 
 
 class Entitled(NamedTuple):
