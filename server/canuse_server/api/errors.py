@@ -53,7 +53,9 @@ class ErrorReason(Enum):
     NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
     STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
     OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat it with the same event id, or look before repeating.")
-    SHUTTING_DOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Try again, on another server: nothing was written.")
+    SHUTTING_DOWN = ErrorSpec(
+        StatusCode.UNAVAILABLE, "Try again or resume, on another server: nothing was written since."
+    )
     DEADLINE_PASSED = ErrorSpec(StatusCode.DEADLINE_EXCEEDED, "Allow more time: nothing was written.")
     INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it: it is a defect of canuse.")
 
