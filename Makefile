@@ -24,7 +24,7 @@ run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalog
 	@exec $(BIN)/canuse serve --demo
 
 test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope $(ARGS)
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
