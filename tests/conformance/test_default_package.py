@@ -8,6 +8,8 @@ import grpc
 import pytest
 
 from canuse import Client, v1
+from canuse_server.api import lease_ids
+from canuse_server.api.lease_ids import LeaseName
 from support.processes import Canuse, RedisServer
 from support.tools import REDIS_SERVER
 from support.wire import Stubs, failure
@@ -97,6 +99,18 @@ def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order
     checks = [v1.CanUseRequest(user_id=unseen, feature_id=world.feature_id, delta=delta) for delta in (5, 6)]
     answers = client.batch_can_use(checks)
     assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
+
+
+def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_not(world: World) -> None:
+    client, user_id, nobody = world.client, unique("user"), unique("user")
+    lease = client.reserve(user_id, world.feature_id, 4)
+    assert (lease.granted, lease.consumption.reserved) == (4, 4)
+    assert client.settle(lease.lease_id, 3).consumption.used == 3
+    unknown = lease_ids.encode(LeaseName(nobody, world.feature_id, bytes(8)))
+    assert failure(world.stubs.entitlements.Settle, v1.SettleRequest(lease_id=unknown, used=1)).reason == (
+        "LEASE_NOT_FOUND"
+    )
+    assert nobody not in {user.id for user in client.list_users(page_size=1000)}
 
 
 def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: World) -> None:

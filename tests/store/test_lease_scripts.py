@@ -235,7 +235,9 @@ def test_features_without_leases_do_not_look_at_those_of_others(leasing: Leasing
     leasing.reserve(NOW, A, 5)
     end = NOW + MINUTE_MS
     assert leasing.standing(end, feature_id="messages").reserved() == 0
-    assert leasing.database.record(end, feature_id="messages", mode=usage.USE)[0].reserved == 0
+    for event_id in ("", "e"):
+        used, _ = leasing.database.record(end, feature_id="messages", mode=usage.USE, event_id=event_id)
+        assert used.reserved == 0
     with pytest.raises(LeasesDueError):
         leasing.standing(end)
 

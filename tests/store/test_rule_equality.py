@@ -6,14 +6,14 @@ What a use draws from grants is compared with the rule once more, in plain words
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.decision import Reservation, Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
@@ -21,9 +21,18 @@ from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store import usage
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.layout import ChargeOutcome, PastPeriod
-from canuse_server.store.usage import Charge, RecordOutOfRangeError, StaleError, Use, UserMissingError
+from canuse_server.store.leases import Reserved
+from canuse_server.store.usage import (
+    Charge,
+    LeasesDueError,
+    RecordOutOfRangeError,
+    StaleError,
+    Use,
+    UserMissingError,
+)
 from support import drawing
 from support.database import KEYS, Database, Recorded
+from support.leases import Leasing, pack_reservation, token
 from support.strategies import amounts, balances, entitlements, granted, length_ms, ms
 
 USER: Final = "124"
@@ -40,19 +49,22 @@ class Part:
     entitlement: Entitlement | None
     counter: tuple[int, int] | None
     grants: tuple[GrantBalance, ...]
+    reservation: Reservation | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """A user as decisions see them."""
+    """A user as decisions see them. `leases_due_ms` None: there are no leases."""
 
     exists: bool
     disabled: bool
     parts: dict[str, Part]
+    leases_due_ms: int | None = None
 
     def put(self, database: Database) -> None:
         """Have the store hold nothing of the user but this."""
         database.redis.delete(KEYS.user(USER), KEYS.history(USER), KEYS.ledger(bucket_of(USER)), *KEYS.dedupe(USER))
+        database.redis.delete(KEYS.leases(USER), KEYS.leases_due(USER))
         if not self.exists:
             return
         database.put_user(disabled=self.disabled)
@@ -60,6 +72,12 @@ class State:
             database.put_user(part.entitlement, disabled=self.disabled, grants=part.grants, feature_id=feature_id)
             if part.counter is not None:
                 database.put_counter(*part.counter, feature_id=feature_id)
+            if part.reservation is not None:
+                field = pack_reservation(part.reservation)
+                database.redis.hset(KEYS.user(USER), f"r:{feature_id}", cast("Any", field))
+        if self.leases_due_ms is not None:
+            due = self.leases_due_ms.to_bytes(6, "little")
+            database.redis.hset(KEYS.user(USER), "x", cast("Any", due))
 
     def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> Standing:
         """Read the user as a check does."""
@@ -89,7 +107,18 @@ def parts(draw: st.DrawFn) -> Part:
         entitlement=entitlement,
         counter=counter,
         grants=_at_most(grants, counter[0] if counter else 0),
+        reservation=draw(st.none() | reservations(counter)),
     )
+
+
+@st.composite
+def reservations(draw: st.DrawFn, counter: tuple[int, int] | None) -> Reservation:
+    """What leases set aside, of the period of the count, within the largest amount, or of an older one."""
+    used, start_ms = counter or (0, NOW)
+    units = draw(st.integers(0, 9) | amounts)
+    if draw(st.integers(0, 3)):
+        return Reservation(draw(st.integers(1, 9)), start_ms, min(units, MAX_AMOUNT - used))
+    return Reservation(draw(st.integers(1, 9)), max(0, start_ms - draw(st.integers(1, 9))), units)
 
 
 def _at_most(grants: Sequence[GrantBalance], used: int) -> tuple[GrantBalance, ...]:
@@ -109,6 +138,7 @@ def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
         exists=draw(st.integers(0, 19)) > 0,
         disabled=draw(st.integers(0, 9)) == 0,
         parts={feature_id: draw(parts()) for feature_id in features},
+        leases_due_ms=draw(st.none() | st.integers(NOW - 1, NOW + 9) | st.just(NOW + 86_400_000)),
     )
 
 
@@ -139,7 +169,8 @@ def deltas(part: Part) -> st.SearchStrategy[int]:
     """Amounts, often such that they just fit or just do not."""
     limit = part.entitlement.limit if part.entitlement else None
     open_now = [grant.left or 0 for grant in part.grants if grant.is_open(NOW)]
-    of_package = (MAX_AMOUNT if limit is None else limit) - (part.counter[0] if part.counter else 0)
+    reserved = part.reservation.units if part.reservation else 0
+    of_package = (MAX_AMOUNT if limit is None else limit) - (part.counter[0] if part.counter else 0) - reserved
     left = [of_package + sum(open_now[:count]) for count in range(len(open_now) + 1)]
     near = [min(MAX_AMOUNT, max(1, amount)) for amount in (*left, sum(open_now))]
     return st.one_of(
@@ -155,11 +186,13 @@ def compare(database: Database, state: State, before: Standing, outcome: ChargeO
     budget = drawing.budget(before, expected)
     assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, period.start_ms)
     assert (outcome.entitlement, outcome.budget) == (before.entitlement, budget)
+    assert outcome.reserved == before.reserved()
     assert database.counter(feature_id=feature_id) == (total, period.start_ms)
     assert database.grants(feature_id=feature_id) == expected.grants
     after = state.look(database, feature_id, before.now_ms)
     assert after.current() == (period, total, sum(grant.drawn for grant in expected.grants))
     assert after.budget() == budget
+    assert after.reserved() == before.reserved()
 
 
 def stands(before: Standing, total: int) -> Reason:
@@ -174,7 +207,7 @@ def stands(before: Standing, total: int) -> Reason:
     budget = drawing.budget(before, drawing.current(before))
     if budget is None:
         return Reason.UNLIMITED
-    if total <= budget:
+    if total + before.reserved() <= budget:
         return Reason.WITHIN_BUDGET
     return Reason.OVERAGE if before.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
 
@@ -201,7 +234,7 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
     try:
         standing = state.look(shared_database)
         reason: Reason | type[Exception] = decide(standing, delta)
-    except (UserMissingError, StaleError) as error:
+    except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             use()
         assert shared_database.contents() == before
@@ -244,8 +277,8 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
 
     try:
         standing = state.look(shared_database)
-    except StaleError:
-        with pytest.raises(StaleError):
+    except (LeasesDueError, StaleError) as error:
+        with pytest.raises(type(error)):
             record()
         return
     if part.entitlement is None:
@@ -254,7 +287,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         assert shared_database.contents() == before
         return
     total = max(0, delta if mode == usage.SET else standing.current()[1] + delta)
-    if total > MAX_AMOUNT:
+    if total + standing.reserved() > MAX_AMOUNT:
         with pytest.raises(RecordOutOfRangeError):
             record()
         assert shared_database.contents() == before
@@ -289,7 +322,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
     try:
         for feature_id in wanted:
             found[feature_id] = state.look(shared_database, feature_id)
-    except (UserMissingError, StaleError) as error:
+    except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             shared_database.record_all(NOW, use)
         assert shared_database.contents() == before
@@ -322,6 +355,57 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
         assert len(shared_database.entries()) == len(wanted)
 
 
+@given(st.data())
+@hundreds
+def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database, data: st.DataObject) -> None:
+    state = data.draw(states(), label="state")
+    part = state.parts[CALLS]
+    amount = data.draw(deltas(part), label="amount")
+    least = data.draw(st.integers(1, amount) | st.just(1), label="least")
+    state.put(shared_database)
+    before = shared_database.contents()
+    leasing = Leasing(shared_database)
+
+    def reserve() -> Reserved:
+        return leasing.reserve(NOW, token(1), amount, min_amount=least, archived=part.archived)
+
+    try:
+        standing = state.look(shared_database)
+        reason = decide(standing, amount)
+    except (UserMissingError, LeasesDueError, StaleError, TotalOutOfRangeError) as error:
+        with pytest.raises(RecordOutOfRangeError if isinstance(error, TotalOutOfRangeError) else type(error)):
+            reserve()
+        assert shared_database.contents() == before
+        return
+    expected = amount if reason.access else 0
+    if reason == Reason.BUDGET_EXCEEDED:
+        budget = standing.budget()
+        assert budget is not None
+        left = budget - standing.current()[1] - standing.reserved()
+        assert left < amount
+        if left >= least:
+            expected, reason = left, Reason.WITHIN_BUDGET
+    result = reserve()
+    assert (result.granted, result.charge.reason, result.charge.applied_delta) == (expected, reason, 0)
+    if not expected:
+        assert shared_database.contents() == before
+        return
+    after = state.look(shared_database)
+    assert after.reserved() == result.charge.reserved == standing.reserved() + expected
+    assert (after.current(), after.budget(), after.grants) == (standing.current(), standing.budget(), _closed(standing))
+    assert shared_database.past() == _left_behind(standing)
+    assert shared_database.entries() == []
+
+
+def _closed(standing: Standing) -> tuple[GrantBalance, ...]:
+    """Return the grants as they are in the current period: what was drawn in one that is over can't be given back."""
+    entitlement, counter = standing.entitlement, standing.counter
+    assert entitlement is not None
+    if counter is None or counter.period_start_ms >= entitlement.period_at(standing.now_ms).start_ms:
+        return standing.grants
+    return tuple(grant._replace(drawn=0) for grant in standing.grants)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from((usage.ADD, usage.SET, usage.USE)),
@@ -346,11 +430,11 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
         now_ms += pause_ms
         try:
             standing = state.look(shared_database, now_ms=now_ms)
-        except StaleError:
+        except (LeasesDueError, StaleError):
             return
         period, used, drawn = standing.current()
         total = max(0, delta if mode == usage.SET else used + delta)
-        if total > MAX_AMOUNT or (mode == usage.USE and delta < 0):
+        if total + standing.reserved() > MAX_AMOUNT or (mode == usage.USE and delta < 0):
             continue
         past = shared_database.past()
         outcome, _ = shared_database.record(
@@ -366,10 +450,13 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
 
 
 def _left_behind(standing: Standing) -> list[PastPeriod]:
-    """Return the period that is over by now, if anything was used in it."""
+    """Return the period that is over by now, if anything was used in it or leases were taken."""
     entitlement, counter = standing.entitlement, standing.counter
     assert entitlement is not None
-    if counter is None or not counter.used or counter.period_start_ms >= standing.current()[0].start_ms:
+    if counter is None or counter.period_start_ms >= standing.current()[0].start_ms:
+        return []
+    leased = standing.reservation is not None and standing.reservation.period_start_ms == counter.period_start_ms
+    if not counter.used and not leased:
         return []
     drawn = sum(grant.drawn for grant in standing.grants)
     return [PastPeriod(entitlement.past_period(counter.period_start_ms), counter.used, entitlement.limit, drawn)]

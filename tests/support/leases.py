@@ -141,6 +141,12 @@ class Leasing:
         return cast("list[tuple[bytes, float]]", self.database.redis.zrange(key, 0, -1, withscores=True))
 
 
+def pack_reservation(reservation: Reservation) -> bytes:
+    """Return the value of the field `r:<feature>`."""
+    parts = ((reservation.epoch, 4), (reservation.period_start_ms, 6), (reservation.units, 7))
+    return b"".join(number.to_bytes(size, "little") for number, size in parts)
+
+
 def token(number: int) -> bytes:
     """Return the token of a lease."""
     return number.to_bytes(8, "big")

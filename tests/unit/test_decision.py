@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse_server.domain.decision import Counter, Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.decision import Counter, Reservation, Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
@@ -195,3 +195,39 @@ def test_a_total_is_within_the_budget_exactly_up_to_the_limit(entitlement: Entit
     if entitlement.limit is not None:
         assert (reason == Reason.WITHIN_BUDGET) == (total <= entitlement.limit)
         assert (reason == Reason.OVERAGE) == (total > entitlement.limit and entitlement.overage_enabled)
+
+
+@given(entitlements(NOW), amounts, amounts, amounts.filter(bool))
+@settings(max_examples=300, deadline=None)
+def test_what_is_reserved_of_the_current_period_weighs_like_what_was_used(
+    entitlement: Entitlement, used: int, units: int, delta: int
+) -> None:
+    start_ms = entitlement.period_at(NOW).start_ms
+    plain = Standing(
+        disabled=False,
+        archived=False,
+        entitlement=entitlement,
+        counter=Counter(used + units, start_ms),
+        now_ms=NOW,
+    )
+    reserved = replace(plain, counter=Counter(used, start_ms), reservation=Reservation(1, start_ms, units))
+    assert (reserved.current()[1], reserved.reserved(), plain.reserved()) == (used, units, 0)
+    assert _decided(reserved, delta) == _decided(plain, delta)
+
+
+def _decided(found: Standing, delta: int) -> Reason | None:
+    try:
+        return decide(found, delta)
+    except TotalOutOfRangeError:
+        return None
+
+
+def test_what_is_reserved_of_another_period_weighs_nothing() -> None:
+    for start_ms in (NOW - DAY, NOW - 1, NOW + DAY):
+        other = replace(standing(used=2), reservation=Reservation(1, start_ms, 9))
+        assert other.reserved() == 0
+        assert decide(other, 3) == Reason.WITHIN_BUDGET
+    ahead = replace(standing(), counter=Counter(1, NOW + DAY), reservation=Reservation(1, NOW + DAY, 4))
+    assert ahead.reserved() == 4
+    assert decide(ahead, 1) == Reason.BUDGET_EXCEEDED
+    assert replace(standing(None), reservation=Reservation(1, NOW, 4)).reserved() == 0
