@@ -116,6 +116,12 @@ MUTANTS: Final = (
         "charge.total = mode == 'S' and delta or charge.used + delta",
     ),
     Mutant(
+        "all or nothing: the charges that could be recorded are",
+        f"{SCRIPTS}/record_usage.lua",
+        "if charge.counted and refused == 0 then record(charge) end",
+        "if charge.counted then record(charge) end",
+    ),
+    Mutant(
         "revision guard: none",
         f"{SCRIPTS}/apply_user.lua",
         "if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end",

@@ -5,8 +5,10 @@ from typing import Any, ClassVar, Final
 
 from hypothesis import note
 from hypothesis.stateful import RuleBasedStateMachine, initialize
+from redis import Redis
 
 from canuse import v1
+from canuse_server.store.keys import bucket_of
 from model import choices
 from model.account import Account
 from model.choices import Amount
@@ -16,6 +18,7 @@ from model.real import Real
 from model.words import Entry, Refusal, SubscriptionView, Wanted, outcome
 from support.inside import neighbour
 from support.processes import Canuse
+from support.stores import store_of
 from support.world import unique
 
 DEDUPE_TTL: Final = DAY
@@ -31,6 +34,7 @@ class Ground(RuleBasedStateMachine):
 
     canuse: ClassVar[Canuse]
     connection: ClassVar[Real | None] = None
+    store: ClassVar[Redis | None] = None
     unspoilt: ClassVar[list[str]] = []
     """Features that are not archived, for the examples to come."""
     compared: ClassVar[int] = 0
@@ -77,12 +81,22 @@ class Ground(RuleBasedStateMachine):
             kind.connection, kind.unspoilt = Real(kind.canuse.address), []
         return kind.connection
 
+    def kept(self, user: str) -> dict[bytes, object]:
+        """Return, byte by byte, all that the store keeps in the bucket of a user."""
+        kind = type(self)
+        if kind.store is None:
+            kind.store = store_of(kind.canuse)
+        tag = f"canuse:live:{{b{bucket_of(user):04d}}}:*"
+        return {key: kind.store.dump(key) for key in kind.store.scan_iter(match=tag, count=10_000)}
+
     @classmethod
     def disconnect(cls) -> None:
         """Close the connection to the server."""
         if cls.connection is not None:
             cls.connection.close()
-        cls.connection = None
+        if cls.store is not None:
+            cls.store.close()
+        cls.connection = cls.store = None
 
     def _begin_anew(self) -> None:
         """Start the server on an empty store, where its clock shows the present."""

@@ -91,12 +91,16 @@ class Machine(Ground):
     def use_several(
         self, who: int, charges: tuple[tuple[int, Amount], ...], key: int | None, metadata: Metadata
     ) -> None:
-        """Use several features, all or none."""
-        user = self.users[who]
-        wanted = tuple(
-            (self.features[feature], self.amount(user, self.features[feature], amount)) for feature, amount in charges
-        )
-        self.record_both("use_features", user, wanted, self.event_id(user, key), metadata)
+        """Use several features, all or none; without an event id a no leaves nothing behind."""
+        user, event_id = self.users[who], self.event_id(self.users[who], key)
+        names = [(self.features[feature], amount) for feature, amount in charges]
+        wanted = tuple((name, self.amount(user, name, amount)) for name, amount in names)
+        # What has run out is brought up to date by whoever looks first.
+        self.both("list_entitlements", user)
+        before = self.kept(user)
+        answer = self.record_both("use_features", user, wanted, event_id, metadata)
+        if not event_id and (isinstance(answer, Refusal) or not answer.access):
+            assert self.kept(user) == before
 
     @rule(uses=choices.batches)
     def record_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
