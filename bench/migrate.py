@@ -1,186 +1,167 @@
 """What moving all subscriptions to another version of their package does to checks: `python -m bench.migrate`.
 
-Checks are made without a pause before, during and after the move, by h2load on a core of its own. The rounds go there
-and back between two versions, so that each moves every subscription, and each figure is the median of all rounds. At
-the end each user has to be on the version moved to last, with the use that was counted before the first move.
+Checks of the very users who move go on without a pause before, while and after they do. Each round moves all of them,
+there and back between two versions; the transports take turns, and each figure is the median of all rounds. Every check
+has to be a yes, and in the end the store has to hold what was counted before.
 """
 
 import argparse
-import asyncio
-import os
+import signal
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Final
 
-from bench import load, subject
-from canuse import AsyncClient, Client, v1
+from bench import candidates
+from bench.candidates import Running
+from bench.http2 import LoadError
+from bench.loader import Load, Loader
+from bench.measure import WARM_SHARE, pick
+from bench.methods import CAN_USE, FEATURE, USE_FEATURE, Method
+from bench.processes import Cores, pin
+from bench.subjects import LIMIT, PACKAGE
+from canuse import CanuseError, Client, v1
 
-PACKAGE = "migrating"
-FEATURES = ("migrating-a", "migrating-b", "migrating-c")
-LIMITS = (100, 200)
-"""The limit of each feature in version 1 and in version 2."""
-CALLERS = 64
-"""How many users are made at a time."""
+TRANSPORTS: Final = ("native", "grpcio")
+WHEN: Final = ("before", "during", "after")
+SLICE_SECONDS: Final = 0.25
+"""How long checks go on before the loader looks whether the move is over."""
 
 
-class Checks(NamedTuple):
-    """How checks did. Times in microseconds."""
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """How checks did for a while. Latencies in microseconds."""
 
     requests_per_second: float
-    mean: float
-    p50: float
-    p99: float
+    mean_us: float
+    p50_us: float
+    p99_us: float
+
+    @classmethod
+    def of(cls, loads: Sequence[Load]) -> "Checks":
+        """Put some loads together."""
+        latencies_ns = sorted(chain.from_iterable(load.latencies_ns for load in loads))
+        return cls(
+            requests_per_second=len(latencies_ns) / sum(load.seconds for load in loads),
+            mean_us=statistics.fmean(latencies_ns) / 1000,
+            p50_us=latencies_ns[len(latencies_ns) // 2] / 1000,
+            p99_us=latencies_ns[len(latencies_ns) * 99 // 100] / 1000,
+        )
 
 
-class Round(NamedTuple):
-    """One move of all subscriptions, and the checks around it."""
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One move of all subscriptions: how many seconds it took, and how checks did before, during and after."""
 
-    before: Checks
-    during: Checks
-    after: Checks
     seconds: float
+    checks: tuple[Checks, Checks, Checks]
 
 
-def measure(transport: str, options: argparse.Namespace) -> list[Round]:
-    """Make the users, then move their subscriptions there and back."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    server_core, load_core = (cores[0], cores[1]) if len(cores) > 1 else (None, None)
-    with subject.canuse(transport, server_core, CANUSE_DEFAULT_PACKAGE=PACKAGE) as address:
-        _publish(address)
-        started = time.monotonic()
-        asyncio.run(_subscribe(address, options.users))
-        print(f"{transport}: made {options.users} users in {time.monotonic() - started:.0f} s", file=sys.stderr)
+def measure(server: Running, users: Sequence[str], to_version: int, options: argparse.Namespace) -> Round:
+    """Move all users while they are checked."""
+    with _loader(server, CAN_USE, pick(users, to_version), options) as loader, ThreadPoolExecutor(1) as pool:
+        loader.run(WARM_SHARE * options.seconds)
+        before = [loader.run(options.seconds)]
+        moving = pool.submit(_move, server.address, to_version)
+        during = _check_until(moving, loader)
+        seconds = moving.result()
+        after = [loader.run(options.seconds)]
+    return Round(seconds, (Checks.of(before), Checks.of(during), Checks.of(after)))
 
-        def check(over: Callable[[], bool]) -> Checks:
-            return _check(address, options, load_core, over)
 
-        rounds = [_round(address, options, 2 - number % 2, check) for number in range(1, options.rounds + 1)]
-        asyncio.run(_verify(address, options.users, LIMITS[(options.rounds + 1) % 2]))
-        return rounds
+def _loader(server: Running, method: Method, users: Sequence[str], options: argparse.Namespace) -> Loader:
+    return Loader(server.address, method.path, method.messages(users), method.yes, options.in_flight)
+
+
+def _move(address: str, to_version: int) -> float:
+    """Move all subscriptions; return how many seconds that took."""
+    began = time.perf_counter()
+    with Client(address) as client:
+        *_, last = client.migrate_subscriptions(PACKAGE, to_version=to_version)
+    if last.migrated != last.users:
+        raise LoadError(f"{last.migrated} of {last.users} subscriptions were moved")
+    return time.perf_counter() - began
+
+
+def _check_until(moving: "Future[float]", loader: Loader) -> list[Load]:
+    """Check for as long as a move lasts; the load in which it ends is left out, unless it is the only one."""
+    loads: list[Load] = []
+    while True:
+        load = loader.run(SLICE_SECONDS)
+        over = moving.done()
+        if not over or not loads:
+            loads.append(load)
+        if over:
+            return loads
 
 
 def _publish(address: str) -> None:
+    """Publish a second version, with twice the limit."""
+    entry = v1.PackageFeature(feature_id=FEATURE, limit=2 * LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
     with Client(address) as client:
-        for feature_id in FEATURES:
-            client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
-        client.create_package(PACKAGE)
-        for limit in LIMITS:
-            entries = [
-                v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_MONTH)
-                for feature_id in FEATURES
-            ]
-            client.update_package(PACKAGE, features=entries)
-            client.publish_package(PACKAGE)
+        client.update_package(PACKAGE, features=[entry])
+        client.publish_package(PACKAGE)
 
 
-async def _subscribe(address: str, users: int) -> None:
-    """Make users by using a feature: each gets the default package when first seen, and one use counted."""
-    numbers = iter(range(users))
-    async with AsyncClient(address, timeout_seconds=60) as client:
-
-        async def caller() -> None:
-            for number in numbers:
-                if not (await client.use_feature(_user(number), FEATURES[0])).access:
-                    raise RuntimeError(f"{_user(number)} was refused")
-
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
-
-
-def _user(number: int) -> str:
-    return f"user-{number:07}"
-
-
-def _round(
-    address: str, options: argparse.Namespace, to_version: int, check: Callable[[Callable[[], bool]], Checks]
-) -> Round:
-    def for_a_while() -> Callable[[], bool]:
-        end = time.monotonic() + options.seconds
-        return lambda: time.monotonic() > end
-
-    before = check(for_a_while())
-    with ThreadPoolExecutor(1) as pool:
-        moving = pool.submit(_move, address, to_version, options.users)
-        during = check(moving.done)
-        seconds = moving.result()
-    return Round(before, during, check(for_a_while()), seconds)
+def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
+    """Measure each transport, on a server and a store of its own, with the same users."""
+    users = [f"bench-{number:07d}" for number in range(options.users)]
+    rounds: dict[str, list[Round]] = {}
+    with ExitStack() as stack:
+        servers: dict[str, Running] = {}
+        used: dict[str, int | None] = {}
+        for name in options.transports:
+            started = candidates.started(candidates.canuse(name), users, [CAN_USE.name], "everysec", cores)
+            server = servers[name] = stack.enter_context(started)
+            _publish(server.address)
+            with _loader(server, USE_FEATURE, users, options) as loader:
+                loader.run(options.seconds)
+            used[name] = server.used(users)
+            print(f"{name}: made {options.users:,} users in {server.prepare_seconds:.1f} s", file=sys.stderr)
+        for number in range(options.rounds):
+            for name, server in servers.items():
+                rounds.setdefault(name, []).append(measure(server, users, 2 - number % 2, options))
+        for name, server in servers.items():
+            if server.used(users) != used[name]:
+                raise LoadError(f"{name}: {used[name]} had been used, and now it is {server.used(users)}")
+    return rounds
 
 
-def _move(address: str, to_version: int, users: int) -> float:
-    """Move all subscriptions; return how long that took in seconds."""
-    started = time.monotonic()
-    with Client(address) as client:
-        *_, last = client.migrate_subscriptions(PACKAGE, to_version=to_version)
-    if last.migrated != users:
-        raise RuntimeError(f"{last.migrated} of {users} subscriptions were moved")
-    return time.monotonic() - started
-
-
-def _check(address: str, options: argparse.Namespace, core: int | None, over: Callable[[], bool]) -> Checks:
-    """Check in bursts until it is over; a burst that goes on after that is left out, unless it is the only one."""
-    payload = subject.REQUESTS["CanUse"].SerializeToString()
-    bursts: list[load.Load] = []
-    while True:
-        burst = load.run(
-            address, subject.SERVICE + "CanUse", payload, options.burst, options.in_flight, core, each=True
-        )
-        if not over() or not bursts:
-            bursts.append(burst)
-        if over():
-            break
-    times = sorted(chain.from_iterable(burst.microseconds for burst in bursts))
-    return Checks(
-        requests_per_second=len(times) / sum(burst.succeeded / burst.requests_per_second for burst in bursts),
-        mean=statistics.fmean(times),
-        p50=times[len(times) // 2],
-        p99=times[len(times) * 99 // 100],
-    )
-
-
-async def _verify(address: str, users: int, limit: int) -> None:
-    numbers = iter(range(users))
-    async with AsyncClient(address, timeout_seconds=60) as client:
-
-        async def caller() -> None:
-            for number in numbers:
-                counts = (await client.can_use(_user(number), FEATURES[0])).consumption
-                if (counts.used, counts.budget) != (1, limit):
-                    raise RuntimeError(f"{_user(number)} has used {counts.used} of {counts.budget}")
-
-        await asyncio.gather(*(caller() for _ in range(CALLERS)))
-
-
-def _median(checks: list[Checks]) -> Checks:
-    return Checks(*(statistics.median(column) for column in zip(*checks, strict=True)))
+def table(rounds: dict[str, list[Round]], users: int) -> str:
+    """Return the medians as text."""
+    lines = [f"{'transport':10} {'checks':8} {'req/s':>8} {'mean us':>8} {'p50 us':>8} {'p99 us':>8}"]
+    for name, measured in rounds.items():
+        for number, when in enumerate(WHEN):
+            columns = zip(*(astuple(each.checks[number]) for each in measured), strict=True)
+            figures = " ".join(f"{statistics.median(column):8,.0f}" for column in columns)
+            lines.append(f"{name:10} {when:8} {figures}")
+    for name, measured in rounds.items():
+        seconds = statistics.median(each.seconds for each in measured)
+        lines.append(f"{name}: {users:,} subscriptions moved in {seconds:.1f} s, {users / seconds:,.0f} a second")
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Read the options, measure, print a table."""
+    """Read the options, measure, tell."""
     parser = argparse.ArgumentParser(prog="bench.migrate", description=__doc__.partition("\n")[0])
     parser.add_argument("--users", type=int, default=100_000, help="how many have a subscription (100000)")
-    parser.add_argument("--rounds", type=int, default=2, help="how often all of them move (2)")
+    parser.add_argument("--rounds", type=int, default=3, help="how often all of them move (3)")
     parser.add_argument("--seconds", type=float, default=10, help="how long is measured before and after (10)")
     parser.add_argument("--in-flight", type=int, default=32, help="checks at a time (32)")
-    parser.add_argument("--burst", type=int, default=5_000, help="checks that h2load makes in one go (5000)")
-    parser.add_argument("--transports", nargs="+", choices=("native", "grpcio"), default=["native", "grpcio"])
+    parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS))
     options = parser.parse_args()
-    print(f"{'transport':10} {'checks':8} {'req/s':>8} {'mean us':>8} {'p50 us':>8} {'p99 us':>8}")
-    moved = []
-    for transport in options.transports:
-        try:
-            rounds = measure(transport, options)
-        except (load.LoadError, RuntimeError) as error:
-            sys.exit(f"bench: {error}")
-        for name in ("before", "during", "after"):
-            checks = _median([getattr(done, name) for done in rounds])
-            figures = " ".join(f"{figure:8.0f}" for figure in checks)
-            print(f"{transport:10} {name:8} {figures}", flush=True)
-        seconds = statistics.median(done.seconds for done in rounds)
-        moved.append(f"{transport}: {options.users} moved in {seconds:.1f} s, {options.users / seconds:.0f} a second")
-    print(*moved, sep="\n")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is ended.
+    cores = Cores.of_this_machine()
+    pin(cores.load)
+    try:
+        print(table(run(options, cores), options.users))
+    except (LoadError, CanuseError) as error:
+        sys.exit(f"bench: {error}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from typing import Final
 
 from canuse_server.store.errors import StoreUnavailableError
@@ -11,11 +10,9 @@ ATTEMPTS: Final = 50
 """How often a change is tried while others change the same thing."""
 
 
-async def attempts() -> AsyncIterator[None]:
-    """Yield for each attempt, after a wait that grows."""
-    for attempt in range(ATTEMPTS):
-        yield
-        await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
+async def wait_after(attempt: int) -> None:
+    """Let others come to an end, the longer the more attempts there were."""
+    await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
 
 
 def overtaken(what: str) -> StoreUnavailableError:

@@ -5,7 +5,7 @@ from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import pages
-from canuse_server.api.attempts import attempts, overtaken
+from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.catalog_input import check_feature
 from canuse_server.api.convert import feature_message
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
@@ -80,13 +80,14 @@ async def _feature(world: World, feature_id: str) -> Feature:
 
 
 async def _put_feature(world: World, feature_id: str, changes: dict[str, object]) -> Feature:
-    async for _ in attempts():
+    for attempt in range(ATTEMPTS):
         old = await _feature(world, feature_id)
         new = replace(old, **changes)  # type: ignore[arg-type]
         try:
             if new != old:
                 await world.catalog.put_feature(old, new)
         except ConflictError:
+            await wait_after(attempt)
             continue
         world.cache.features[feature_id] = new
         return new

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api import pages
-from canuse_server.api.attempts import attempts, overtaken
+from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.catalog_input import check_package, package_features
 from canuse_server.api.convert import package_message
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
@@ -117,13 +117,14 @@ async def _version(world: World, package_id: str, number: int) -> Package:
 
 async def _change(world: World, package_id: str, change: Callable[[Package], Package]) -> Package:
     """Replace a package in one step by what becomes of it; others may change it meanwhile, then it is done anew."""
-    async for _ in attempts():
+    for attempt in range(ATTEMPTS):
         old = await current_package(world, package_id)
         new = change(old)
         try:
             if new != old:
                 await world.catalog.put_package(old, new)
         except ConflictError:
+            await wait_after(attempt)
             continue
         return new
     raise overtaken("one package")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from canuse_server.api.attempts import attempts, overtaken
+from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import Entitlement, resolve
@@ -64,7 +64,7 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
 
 
 async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
-    async for _ in attempts():
+    for attempt in range(ATTEMPTS):
         state = await world.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
@@ -75,6 +75,7 @@ async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
             change, entitlements = await _user_change(world, state, wanted)
             await world.users.apply(change)
         except ConflictError:
+            await wait_after(attempt)
             continue
         return Changed(state, entitlements)
     raise overtaken("one user")
