@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 
 from model.model import Model
-from model.words import outcome
 
 Step = Callable[[Model], object]
 
@@ -30,5 +29,5 @@ def orders(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
 
 def _after(model: Model, step: Step) -> Model:
     copy = deepcopy(model)
-    outcome(step, copy)
+    step(copy)
     return copy
