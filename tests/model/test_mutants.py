@@ -1,0 +1,20 @@
+"""`make mutants` breaks what is still there to be broken."""
+
+import importlib.util
+import sys
+from typing import Final
+
+from support.tools import ROOT
+
+TOOL: Final = ROOT / "tools" / "mutants.py"
+
+
+def test_each_break_has_its_place() -> None:
+    spec = importlib.util.spec_from_file_location("mutants", TOOL)
+    assert spec is not None
+    assert spec.loader is not None
+    mutants = importlib.util.module_from_spec(spec)
+    sys.modules["mutants"] = mutants
+    spec.loader.exec_module(mutants)
+    for mutant in mutants.MUTANTS:
+        assert mutants.broken(mutant, ROOT) != (ROOT / mutant.file).read_text(encoding="utf-8")
