@@ -12,6 +12,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
+from canuse_server.domain.settlement import settle_one
 from canuse_server.store import usage
 from canuse_server.store.layout import PastPeriod, pack_entitlement
 from canuse_server.store.leases import LeaseMissingError
@@ -22,6 +23,7 @@ from canuse_server.store.usage import (
     StaleError,
     UserMissingError,
 )
+from canuse_server.store.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
 from support.leases import EXPIRED, MINUTE_MS, OPEN, Lease, Leasing, token
 from support.strategies import ms
@@ -151,6 +153,18 @@ def test_what_can_not_be_done_writes_nothing(leasing: Leasing) -> None:
         leasing.settle(NOW, A, 1, feature_id="other")
     assert leasing.database.contents() == before
     assert leasing.settle(NOW, A, MAX_AMOUNT).charge.used == MAX_AMOUNT
+
+
+def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: Leasing) -> None:
+    """One unit too many was let through: a sum beyond 2^53 had been rounded."""
+    have(leasing, limit=None)
+    leasing.reserve(NOW, A, MAX_AMOUNT - 5)
+    leasing.reserve(NOW, B, 5)
+    before = leasing.database.contents()
+    with pytest.raises(RecordOutOfRangeError):
+        leasing.settle(NOW, B, 6)
+    assert leasing.database.contents() == before
+    assert leasing.settle(NOW, B, 5).charge.reserved == MAX_AMOUNT - 5
 
 
 def test_a_token_that_is_taken_is_refused_before_anything_is_written(leasing: Leasing) -> None:
@@ -371,6 +385,15 @@ def test_a_past_day_can_not_be_counted_past_the_largest_amount(leasing: Leasing)
     assert leasing.database.past() == [PastPeriod(Period(NOW, NOW + DAY), MAX_AMOUNT, None, 0)]
 
 
+def test_a_lease_of_the_day_before_gives_nothing_back_to_the_day_in_which_it_expires(leasing: Leasing) -> None:
+    tomorrow = NOW + DAY
+    leasing.reserve(NOW, A, 4, ttl_ms=DAY + 1)
+    leasing.reserve(tomorrow, B, 5, ttl_ms=DAY)
+    assert leasing.sweep(tomorrow + 1) == 1
+    assert leasing.standing(tomorrow + 1).reserved() == 5
+    leasing.check()
+
+
 def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_taken_in(leasing: Leasing) -> None:
     tomorrow = NOW + DAY
     leasing.reserve(tomorrow, A, 5)
@@ -378,6 +401,82 @@ def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_t
     assert leasing.reserve(tomorrow - 1, B, 1).granted == 0
     assert leasing.settle(tomorrow - 1, A, 2).charge.used == 2
     assert leasing.database.counter() == (2, tomorrow)
+
+
+# A change of the user's entitlements.
+
+
+async def change(leasing: Leasing, users: Users, now_ms: int, after: Entitlement | None) -> None:
+    """Replace the entitlement as the service does."""
+    state = await users.read("124")
+    assert state is not None
+    before = state.entitlements["calls"]
+    await users.apply(
+        UserChange(
+            user_id="124",
+            raw_meta=state.raw_meta,
+            meta=state.meta._replace(revision=state.meta.revision + 1),
+            entitlements={} if after is None else {"calls": after},
+            removed_entitlements=("calls",) if after is None else (),
+            counters=state.counters,
+            settlements=settle_one("calls", before, after, now_ms),
+        )
+    )
+    leasing.check()
+
+
+def hourly(start_ms: int) -> Entitlement:
+    """Return five calls an hour, from a moment on."""
+    return replace(FIVE_A_DAY, reset_period=ResetPeriod.HOUR, period=Period(start_ms, start_ms + HOUR_MS))
+
+
+async def test_what_is_reserved_goes_with_the_count_into_another_period(leasing: Leasing, users: Users) -> None:
+    leasing.database.record(NOW, delta=1)
+    leasing.reserve(NOW, A, 2)
+    leasing.reserve(NOW, B, 2, ttl_ms=DAY)
+    await change(leasing, users, NOW + 10, hourly(NOW + 5))
+    standing = leasing.standing(NOW + 10)
+    assert (standing.current()[1], standing.reserved()) == (1, 4)
+    assert leasing.reservation() == Reservation(1, NOW + 5, 4)
+    assert leasing.settle(NOW + 10, A, 1).charge.reserved == 2
+    later = NOW + 5 + HOUR_MS
+    assert leasing.standing(later).reserved() == 0
+    leasing.settle(later, B, 2)
+    assert leasing.database.past() == [PastPeriod(Period(NOW + 5, later), 4, 5, 0)]
+
+
+async def test_what_was_reserved_of_a_period_that_is_over_does_not_come_back_with_the_count_of_the_next(
+    leasing: Leasing, users: Users
+) -> None:
+    tomorrow = NOW + DAY
+    leasing.reserve(NOW, A, 4, ttl_ms=3 * DAY)
+    leasing.database.record(tomorrow, delta=1)
+    # Its period starts where that of the lease did.
+    weekly = replace(FIVE_A_DAY, reset_period=ResetPeriod.WEEK, period=Period(NOW, NOW + 7 * DAY))
+    await change(leasing, users, tomorrow, weekly)
+    standing = leasing.standing(tomorrow)
+    assert (standing.current()[1], standing.reserved()) == (1, 0)
+    settled = leasing.settle(tomorrow, A, 3)
+    assert (settled.charge.used, settled.charge.period_start_ms) == (1, NOW)
+    assert leasing.database.past() == [PastPeriod(Period(NOW, tomorrow), 3, 5, 0)]
+    assert leasing.reserve(tomorrow, B, 9).granted == 4
+    leasing.check()
+
+
+async def test_an_entitlement_that_is_lost_and_given_again_starts_without_the_leases_of_before(
+    leasing: Leasing, users: Users
+) -> None:
+    leasing.reserve(NOW, A, 4)
+    await change(leasing, users, NOW, None)
+    refused = leasing.settle(NOW, A, 1)
+    assert (refused.charge.reason, refused.charge.entitlement) == (Reason.NOT_ENTITLED, None)
+    assert refused.charge.ledger_id != ""
+    assert [past.used for past in leasing.database.past()] == [1]
+    have(leasing)
+    assert leasing.standing(NOW).reserved() == 0
+    assert leasing.reserve(NOW, B, 9).granted == 5
+    assert leasing.settle(NOW, B, 2).charge.used == 2
+    leasing.check()
 
 
 # Grants.

@@ -45,7 +45,8 @@ local is_current = is_latest and account.flags and account.epoch_start == accoun
 local past, place, period
 if is_current then
   local held = lease.state == OPEN and lease.amount or 0
-  if account.used + used + account.reserved - held > MAX_AMOUNT then return 'O' end
+  -- Subtracted first: a sum past 2^53 is not exact, and would come back within the bound.
+  if account.used + used > MAX_AMOUNT - (account.reserved - held) then return 'O' end
 else
   past = redis.call('HGET', KEYS[3], feature) or ''
   if account.rolled then past = with_past(past, kept, account.rolled) end
