@@ -14,6 +14,8 @@ from canuse_server.store.replies import pack
 
 REQUESTS_AT_MOST: Final = 8192
 """How many requests a lane remembers, at about 1 KiB each. When it is full it starts afresh."""
+SEEN_AT_MOST: Final = 65_536
+"""How many requests a lane knows to have come once: only what comes a second time is worth being remembered."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Request:
     response: bytes = b""
     from_ms: int = 0
     until_ms: int = 0
+    kept: bool = False
 
 
 class Memo:
@@ -38,6 +41,7 @@ class Memo:
     def __init__(self, world: World) -> None:
         self._world = world
         self._requests: dict[tuple[int, bytes], Request] = {}
+        self._seen: set[int] = set()
 
     def request(self, method_id: int, method: HotMethod, payload: bytes) -> Request:
         """Plan a request, or find it planned; raises what `plan` raises."""
@@ -51,10 +55,20 @@ class Memo:
         plan = method.plan(payload, self._world)
         request = Request(method, plan, pack(plan.trip.command))
         if plan.repeatable:
-            if len(self._requests) >= REQUESTS_AT_MOST:
-                self._requests.clear()
-            self._requests[key] = request
+            self._note(key, request)
         return request
+
+    def _note(self, key: tuple[int, bytes], request: Request) -> None:
+        mark = hash(key)
+        if mark not in self._seen:
+            if len(self._seen) >= SEEN_AT_MOST:
+                self._seen.clear()
+            self._seen.add(mark)
+            return
+        if len(self._requests) >= REQUESTS_AT_MOST:
+            self._requests.clear()
+        request.kept = True
+        self._requests[key] = request
 
     def conclude(self, request: Request, reply: object, now_ms: int) -> bytes:
         """Answer a request by the store's reply; raises what the method's `conclude` raises."""
@@ -62,7 +76,7 @@ class Memo:
             return request.response
         method, plan = request.method, request.plan
         response = method.conclude(plan, reply, now_ms)
-        if not method.writes and plan.repeatable:
+        if request.kept and not method.writes:
             request.reply, request.response = reply, response
             request.from_ms, request.until_ms = now_ms, method.holds_until_ms(reply, now_ms)
         return response
