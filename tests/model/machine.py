@@ -279,7 +279,7 @@ class Machine(Ground):
     def look(self, who: int, feature: int, delta: Amount) -> None:
         """Look at one feature of a user."""
         user, name = self.users[who], self.features[feature]
-        self.both("can_use", user, name, self.amount(user, name, delta))
+        self.both("explain", user, name, self.amount(user, name, delta))
         self.both("show_usage", user, name)
 
     @rule(who=choices.users)

@@ -7,9 +7,9 @@ lives through every moment at which something changes.
 from typing import Any
 
 from canuse import v1
-from model.moves import Moves
 from model.person import Booking, Line, Person, Remembered, gives
-from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Usage, Used, outcome
+from model.story import Stories
+from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
 
 Charges = tuple[tuple[str, int], ...]
 Metadata = tuple[tuple[str, str], ...]
@@ -19,7 +19,7 @@ USING = 0
 """What is done where it is neither added nor set: an amount is asked for, and added if it is given."""
 
 
-class Model(Moves):
+class Model(Stories):
     """Everything. Each method is a call of the API; one that fails raises Refused."""
 
     def __init__(self, now: int) -> None:
@@ -55,6 +55,11 @@ class Model(Moves):
         (line,) = booking.lines
         counts = line.counts
         return Recorded(line.recorded, line.reason, counts, line.applied, booking.event_id, replayed)
+
+    def explain(self, user: str, feature: str, delta: int) -> tuple[Check, tuple[Step, ...]]:
+        """CanUse, explained."""
+        check = self.can_use(user, feature, delta)
+        return check, self.steps(self.person(user), self.feature(feature), check, delta)
 
     def batch_can_use(self, requests: Batch) -> list[Check | Refusal]:
         """BatchCanUse."""

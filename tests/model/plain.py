@@ -18,6 +18,7 @@ from model.words import (
     Past,
     Recorded,
     Refusal,
+    Step,
     SubscriptionView,
     Usage,
     Used,
@@ -75,6 +76,30 @@ def check(message: v1.CanUseResponse) -> Check:
     """Return a check."""
     assert message.source == v1.SOURCE_STORE
     return Check(message.access, message.reason, counts(message.consumption))
+
+
+def steps(message: v1.Explanation) -> tuple[Step, ...]:
+    """Return the steps of an explanation."""
+    return tuple(step(one) for one in message.steps)
+
+
+def step(message: v1.ExplanationStep) -> Step:
+    """Return one step; it has a sentence for people as well."""
+    assert message.text
+    kind = message.WhichOneof("step")
+    assert kind is not None
+    what = getattr(message, kind)
+    names = [field.name for field in what.DESCRIPTOR.fields if field.name != "reserved"]
+    return kind, *(value_of(what, name) for name in names)
+
+
+def value_of(message: Message, name: str) -> object:
+    """Return a field; of one that may be absent None where it is."""
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if field.has_presence and not message.HasField(name):
+        return None
+    value: object = getattr(message, name)
+    return time_of(value) if isinstance(value, Timestamp) else value
 
 
 def recorded(sent: str, message: v1.CreateUsageEventResponse) -> Recorded:

@@ -23,6 +23,7 @@ from model.words import (
     Recorded,
     Refusal,
     Refused,
+    Step,
     SubscriptionView,
     Usage,
     Used,
@@ -198,6 +199,13 @@ class Real:
     def can_use(self, *asked: Any) -> Check:
         """CanUse."""
         return plain.check(self._call(self.stubs.entitlements.CanUse, check_request(*asked)))
+
+    def explain(self, *asked: Any) -> tuple[Check, tuple[Step, ...]]:
+        """CanUse, explained."""
+        request = check_request(*asked)
+        request.explain = True
+        answer = self._call(self.stubs.entitlements.CanUse, request)
+        return plain.check(answer), plain.steps(answer.explanation)
 
     def batch_can_use(self, asked: Batch) -> list[Check | Refusal]:
         """BatchCanUse."""

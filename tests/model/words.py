@@ -52,6 +52,10 @@ class Counts(NamedTuple):
     end: int | None
 
 
+Step = tuple[object, ...]
+"""A step of an explanation: the name of its kind, and its fields in their order."""
+
+
 class Check(NamedTuple):
     """What `CanUse` answers."""
 
