@@ -290,6 +290,25 @@ class TestAsyncClient:
         assert [each.feature_id async for each in async_client.list_entitlements(user_id)] == [feature_id]
         assert [each.id async for each in async_client.list_subscriptions(user_id)] == [subscription.id]
 
+    async def test_grants_are_given_used_together_listed_and_revoked(self, async_client: AsyncClient) -> None:
+        feature_id, other_id, user_id = unique("feature"), unique("feature"), unique("user")
+        await async_client.create_user(user_id)
+        made = []
+        for number, each in enumerate((feature_id, other_id)):
+            await async_client.create_feature(each, type=v1.FEATURE_TYPE_CONSUMABLE)
+            made.append(await async_client.create_grant(user_id, f"g{number}", each, amount=2, expires_at=FAR_OFF))
+        with pytest.raises(canuse.AlreadyExists) as taken:
+            await async_client.create_grant(user_id, "g0", feature_id, amount=3)
+        assert taken.value.reason == "GRANT_EXISTS"
+        assert (await async_client.use_features(user_id, {feature_id: 2, other_id: 1})).access
+        refused = await async_client.use_features(user_id, {other_id: 1, feature_id: 1})
+        assert (refused.access, refused.blocking_feature_id) == (False, feature_id)
+        assert [each async for each in async_client.list_grants(user_id, page_size=1)] == made
+        assert (await async_client.revoke_grant(user_id, "g0")).HasField("revoked_at")
+        with pytest.raises(canuse.NotFound) as missing:
+            await async_client.revoke_grant(user_id, "g9")
+        assert missing.value.reason == "GRANT_NOT_FOUND"
+
     async def test_resources_are_changed_and_removed(self, async_client: AsyncClient) -> None:
         feature_id, package_id, user_id = unique("feature"), unique("package"), unique("user")
         await async_client.create_feature(feature_id, type=v1.FEATURE_TYPE_BINARY)

@@ -15,6 +15,14 @@ NAIVE = datetime(2025, 1, 31, 12)  # noqa: DTZ001 - the point of the tests that 
 KEY_WITH_A_LINE_END = "ck_live_0123456789\n"
 
 
+def create_grant(amount: int | None = 5, **moments: datetime) -> v1.CreateGrantRequest:
+    """Build a grant with the given moments."""
+    effective_at, expires_at = moments.get("effective_at"), moments.get("expires_at")
+    return _requests.create_grant(
+        "u", "g", "f", amount=amount, effective_at=effective_at, expires_at=expires_at, priority=0, note=""
+    )
+
+
 def subscribe(**moments: datetime) -> v1.SubscribeRequest:
     """Build a subscription with the given moments."""
     return _requests.subscribe(
@@ -38,6 +46,8 @@ def test_a_moment_keeps_its_instant_whatever_its_time_zone() -> None:
         ("started_at", lambda: subscribe(started_at=NAIVE)),
         ("trial_end", lambda: subscribe(trial_end=NAIVE)),
         ("trial_end", lambda: update_subscription(NAIVE)),
+        ("effective_at", lambda: create_grant(effective_at=NAIVE)),
+        ("expires_at", lambda: create_grant(expires_at=NAIVE)),
     ],
 )
 def test_a_moment_without_a_time_zone_is_refused_by_name(field: str, build: Callable[[], Message]) -> None:
@@ -68,6 +78,19 @@ def test_a_delta_of_zero_is_sent() -> None:
     )
     assert request.HasField("delta")
     assert (request.event_id, dict(request.metadata)) == ("e", {"k": "v"})
+
+
+def test_a_grant_leaves_its_defaults_to_the_server_and_says_that_it_is_unlimited_by_no_amount() -> None:
+    grant = v1.Grant(id="g", user_id="u", feature_id="f", amount=5)
+    assert create_grant() == v1.CreateGrantRequest(grant=grant)
+    assert create_grant(amount=0).grant.HasField("amount")
+    assert not create_grant(amount=None).grant.HasField("amount")
+
+
+def test_several_uses_keep_their_order() -> None:
+    request = _requests.use_features("u", {"b": 2, "a": 0}, event_id="e", metadata={"k": "v"})
+    charges = [v1.Charge(feature_id="b", delta=2), v1.Charge(feature_id="a", delta=0)]
+    assert request == v1.UseFeaturesRequest(user_id="u", charges=charges, event_id="e", metadata={"k": "v"})
 
 
 def test_a_use_carries_its_key_and_metadata() -> None:
