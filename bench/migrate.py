@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from itertools import chain
 from typing import Final
 
@@ -29,6 +29,8 @@ from canuse import CanuseError, Client, v1
 
 TRANSPORTS: Final = ("native", "grpcio")
 WHEN: Final = ("before", "during", "after")
+PATIENT: Final = {"CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+"""The store shares a core with the loader: a move is not to break off where the machine is busy with something else."""
 SLICE_SECONDS: Final = 0.25
 """How long checks go on before the loader looks whether the move is over."""
 
@@ -116,7 +118,8 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
         servers: dict[str, Running] = {}
         used: dict[str, int | None] = {}
         for name in options.transports:
-            started = candidates.started(candidates.canuse(name), users, [CAN_USE.name], "everysec", cores)
+            candidate = replace(candidates.canuse(name), env=PATIENT)
+            started = candidates.started(candidate, users, [CAN_USE.name], "everysec", cores)
             server = servers[name] = stack.enter_context(started)
             _publish(server.address)
             with _loader(server, USE_FEATURE, users, options) as loader:

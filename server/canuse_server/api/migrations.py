@@ -110,9 +110,9 @@ async def _steps(
                 migrated=progress.migrated + sum(user.subscriptions for user in changed),
                 shrinking_users=progress.shrinking_users + sum(user.shrinks for user in changed),
             )
-            yield progress, [user.user_id for user in changed if user.shrinks]
             # While this thread works, calls on it and on the lanes wait for their turn: they get as long as it took.
             await asyncio.sleep(time.thread_time() - begun)
+            yield progress, [user.user_id for user in changed if user.shrinks]
     except StoreUnavailableError as error:
         if request.dry_run:
             raise
