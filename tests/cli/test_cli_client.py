@@ -126,8 +126,8 @@ def test_usage_of_a_user_is_a_table_of_all_features(run: CommandLine, world: Sub
     rows = {row[0]: row[1:] for row in shown.rows()}
     assert rows[world.binary] == ["yes", "INCLUDED"]
     assert rows[world.counted] == ["yes", "WITHIN_BUDGET", "2", "0", "3", "1", "never"]
-    assert rows[world.unlimited][:5] == ["yes", "UNLIMITED", "0", "unlimited", "unlimited"]
-    assert rows[world.unlimited][5].endswith("Z")
+    assert rows[world.unlimited][:6] == ["yes", "UNLIMITED", "0", "0", "unlimited", "unlimited"]
+    assert rows[world.unlimited][6].endswith("Z")
 
     listed = run("usage", world.user, "--json").json()
     assert [entitlement["feature_id"] for entitlement in listed] == sorted(rows)
