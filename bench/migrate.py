@@ -129,6 +129,7 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
         for number in range(options.rounds):
             for name, server in servers.items():
                 rounds.setdefault(name, []).append(measure(server, users, 2 - number % 2, options))
+                print(table({name: rounds[name][-1:]}, options.users), file=sys.stderr, flush=True)
         for name, server in servers.items():
             if server.used(users) != used[name]:
                 raise LoadError(f"{name}: {used[name]} had been used, and now it is {server.used(users)}")

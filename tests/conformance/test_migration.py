@@ -3,6 +3,7 @@
 from datetime import UTC, timedelta
 
 import pytest
+from dateutil.relativedelta import relativedelta
 
 from canuse import Client, v1
 from support.inside import Inside
@@ -134,6 +135,21 @@ def test_a_count_that_has_run_out_by_then_is_over_and_not_moved(clocked: Client,
     usage = clocked.show_usage(user_id, feature_id)
     assert (usage.current.used, usage.current.budget) == (0, 9)
     assert [(past.used, past.budget) for past in usage.past] == [(4, 5)]
+
+
+def test_a_count_of_a_month_that_is_over_is_put_away_as_that_month_though_the_feature_is_gone(
+    clocked: Client, clock: Clock
+) -> None:
+    user_id, feature_id = subscriber(clocked, 5, MONTH)
+    start = clock.now()
+    [subscription] = clocked.list_subscriptions(user_id)
+    clocked.use_feature(user_id, feature_id, 4)
+    clock.advance(days=100)
+    publish(clocked, subscription.package_id, of(consumable(clocked), 1))
+    assert migrate(clocked, subscription.package_id).migrated == 1
+    [past] = clocked.show_usage(user_id, feature_id).past
+    assert (past.used, past.period_start.ToDatetime(UTC)) == (4, start)
+    assert past.period_end.ToDatetime(UTC) == start + relativedelta(months=1)
 
 
 def test_a_feature_that_the_new_version_does_not_list_is_gone_and_its_count_is_put_away(client: Client) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import grpc
 
 from canuse import Client, v1
+from canuse_server.api import migration_tokens
+from canuse_server.api.migration_tokens import Progress
 from support.migrations import migrate, of, publish, versions
 from support.wire import Failure, Stubs, failure
 from support.world import package, subscriber, unique
@@ -71,9 +73,11 @@ def test_a_token_is_good_for_the_same_request_only(client: Client, stubs: Stubs)
 def test_a_migration_that_is_resumed_goes_on_to_the_version_it_began_with(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     [subscription] = client.list_subscriptions(user_id)
-    publish(client, subscription.package_id, of(feature_id, 6))
-    first = migrate(client, subscription.package_id)
-    publish(client, subscription.package_id, of(feature_id, 7))
-    again = migrate(client, subscription.package_id, resume_token=first.resume_token)
-    # It had looked at all users there were; whoever came later got version 3 by themselves.
-    assert (again.migrated, versions(client, user_id)) == (1, [2])
+    package_id = subscription.package_id
+    publish(client, package_id, of(feature_id, 6))
+    begun = v1.MigrateSubscriptionsRequest(package_id=package_id)
+    token = migration_tokens.encode(begun, Progress(to_version=2, users=7))
+    publish(client, package_id, of(feature_id, 7))
+    done = migrate(client, package_id, resume_token=token)
+    assert (done.migrated, versions(client, user_id)) == (1, [2])
+    assert done.users > 7
