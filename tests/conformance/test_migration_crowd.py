@@ -169,3 +169,22 @@ async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_ba
     assert came
     assert staying.versions(store) == {2} == Crowd(package_id, many.feature_id, came).versions(store)
     assert [user_id for user_id in leaving if store.user(user_id)] == []
+
+
+async def test_users_who_are_erased_as_they_are_about_to_move_stay_erased(
+    server: Canuse, client: Client, caller: AsyncClient, store: Inside
+) -> None:
+    some = await crowd(server.address, 300)
+    over = asyncio.Event()
+
+    async def move() -> None:
+        version = 1
+        while not over.is_set():
+            await asyncio.to_thread(migrate, client, some.package_id, to_version=version)
+            version = 3 - version
+
+    moving = asyncio.create_task(move())
+    await in_groups(2, map(caller.delete_user, some.user_ids))
+    over.set()
+    await moving
+    assert [user_id for user_id in some.user_ids if store.user(user_id)] == []
