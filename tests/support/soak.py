@@ -17,6 +17,7 @@ def soak(seconds: float, play: Callable[[int], int]) -> None:
     `play` takes the seed and returns how many things it has checked.
     """
     start, seed, rounds, checked = time.monotonic(), SEED, 0, 0
+    print(f"\nfor {seconds:.0f} s from seed {SEED}; the same again: make soak SOAK_SEED={SEED}", flush=True)
     while not rounds or time.monotonic() - start < seconds:
         try:
             checked += play(seed)
@@ -24,5 +25,4 @@ def soak(seconds: float, play: Callable[[int], int]) -> None:
             print(f"\nround {rounds + 1} failed. To repeat it: make soak SOAK_SEED={seed} SOAK_SECONDS=1", flush=True)
             raise
         rounds, seed = rounds + 1, random.Random(seed).getrandbits(32)
-    taken = time.monotonic() - start
-    print(f"\nseed {SEED}: {rounds} rounds, {checked} answers compared in {taken:.0f} s", flush=True)
+        print(f"{rounds} rounds, {checked} answers compared in {time.monotonic() - start:.0f} s", flush=True)
