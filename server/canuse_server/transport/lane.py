@@ -1,12 +1,16 @@
 """The batch lane: a thread that answers whole batches of hot calls with one write to the store.
 
+Where calls pile up, the lane reads and sends the next batch while the store works on one, so that neither waits for the
+other.
+
 It knows the common case only. What one trip can't answer it hands over to the event loop, where the servicer's own path
 answers it: rare things have one implementation.
 """
 
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -26,6 +30,9 @@ from canuse_server.transport.memo import Memo, Request
 
 BATCH: Final = 64
 """How many calls are taken at a time at most."""
+BACKLOG: Final = BATCH // 2
+"""How many calls came at a time where more will be waiting: then the next batch goes ahead of the replies to this one.
+Where few calls are under way, that would only make their batches smaller."""
 WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
@@ -41,6 +48,14 @@ class _Call(NamedTuple):
     id: int
     payload: bytes
     request: Request
+
+
+class _Batch(NamedTuple):
+    """Calls that were sent together. `timed`: the reply to TIME comes first; else `manual_now_ms` is the time."""
+
+    calls: deque[_Call]
+    timed: bool
+    manual_now_ms: int | None
 
 
 class Lane(threading.Thread):
@@ -65,18 +80,24 @@ class Lane(threading.Thread):
         self._draining = False
         self._drain_until = 0.0
         self._paused_until = 0.0
+        self._under_way: deque[_Batch] = deque()
+        """Batches whose replies are due, in their order: two at most."""
 
     def run(self) -> None:
         """Serve until the front is closed."""
         while True:
             draining, drain_until = self._draining, self._drain_until
-            events = self._front.recv_batch_details(BATCH, WAKE_MS)
+            events = self._front.recv_batch_details(BATCH, 0 if self._under_way else WAKE_MS)
             if events is None:
                 break
-            self._serve(events)
+            if calls := self._read(events):
+                self._send(calls)
+            ahead = int(len(events) >= BACKLOG)
+            while len(self._under_way) > ahead:
+                self._answer(self._under_way[0])
             # All that had come before the lane was asked to end has been answered when no more comes for a while; under
             # a steady load, when it has had time enough.
-            if draining and (not events or time.monotonic() > drain_until):
+            if draining and not self._under_way and (not events or time.monotonic() > drain_until):
                 self.drained.set()
         self._connection.close()
 
@@ -85,7 +106,8 @@ class Lane(threading.Thread):
         self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
-    def _serve(self, events: "list[DetailedEvent]") -> None:
+    def _read(self, events: "list[DetailedEvent]") -> list[_Call]:
+        """Return the calls among the events that are to be sent to the store; the others are answered here."""
         calls: list[_Call] = []
         for kind, call_id, method_id, payload, _, details in events:
             if kind != EVENT_CALL or payload is None:
@@ -97,8 +119,7 @@ class Lane(threading.Thread):
                 self._fail(call_id, deadline_passed())
             elif request := self._request(call_id, method_id, payload):
                 calls.append(_Call(call_id, payload, request))
-        if calls:
-            self._travel(calls)
+        return calls
 
     def _request(self, call_id: int, method_id: int, payload: bytes) -> Request | None:
         method = self._methods[method_id]
@@ -112,51 +133,66 @@ class Lane(threading.Thread):
             self._fail(call_id, faulty(method.path, error))
         return None
 
-    def _travel(self, calls: list[_Call]) -> None:
-        """Send the commands of all calls in one write and answer each call by its reply."""
-        connection = self._connection
+    def _send(self, calls: list[_Call]) -> None:
+        """Send the commands of all calls in one write."""
         try:
-            if time.monotonic() < self._paused_until:
-                raise StoreUnavailableError("the store did not answer in time a moment ago")
-            if connection.is_stale():
-                connection.close()
-            connection.connect()
+            self._connect()
         except StoreUnavailableError as error:
             self._pause_after(error.__cause__)
             for call in calls:
                 self._fail(call.id, faulty(call.request.method.path, error))
             return
-        answered = 0
+        packed = [call.request.packed for call in calls]
+        manual_now_ms = self._world.store.manual_now_ms
+        # One reading of the clock serves all checks of the batch; scripts read it themselves.
+        timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
+        self._under_way.append(_Batch(deque(calls), timed, manual_now_ms))
         try:
-            now = self._send(calls)
-            for call in calls:
-                reply = connection.receive()
+            self._connection.send(b"".join([TIME, *packed] if timed else packed))
+        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
+            self._break_off(error)
+
+    def _connect(self) -> None:
+        """See that there is a connection; raise StoreUnavailableError where there can't be one."""
+        if time.monotonic() < self._paused_until:
+            raise StoreUnavailableError("the store did not answer in time a moment ago")
+        # While replies are due nobody can tell whether the store has closed it.
+        if not self._under_way and self._connection.is_stale():
+            self._connection.close()
+        self._connection.connect()
+
+    def _answer(self, batch: _Batch) -> None:
+        """Read the replies to the batch that was sent first and answer each call by its own."""
+        try:
+            now = self._receive_now(batch)
+            while batch.calls:
+                reply = self._connection.receive()
                 # Only now: should this reply be the one that does not come, the call is among those it is lost for.
-                answered += 1
-                self._conclude(call, reply, now)
+                self._conclude(batch.calls.popleft(), reply, now)
+            self._under_way.popleft()
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
-            connection.close()
-            self._pause_after(error)
-            self._lose(calls[answered:], error)
+            self._break_off(error)
+
+    def _break_off(self, error: Exception) -> None:
+        """Close the connection; the replies to all that was sent on it are lost."""
+        self._connection.close()
+        self._pause_after(error)
+        while self._under_way:
+            self._lose(self._under_way.popleft().calls, error)
 
     def _pause_after(self, error: BaseException | None) -> None:
         """After a time-out answer at once for a while: else calls that wait here would wait one after the other."""
         if isinstance(error, TimeoutError):
             self._paused_until = time.monotonic() + PAUSE_SECONDS
 
-    def _send(self, calls: list[_Call]) -> object:
-        """Send the commands; return the time for the checks among them, or the store's error instead of it."""
-        packed = [call.request.packed for call in calls]
-        manual_now_ms = self._world.store.manual_now_ms
-        # One reading of the clock serves all checks of the batch; scripts read it themselves.
-        timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
-        self._connection.send(b"".join([TIME, *packed] if timed else packed))
-        if not timed:
-            return manual_now_ms
+    def _receive_now(self, batch: _Batch) -> object:
+        """Return the time for the checks of a batch, or the store's error instead of it."""
+        if not batch.timed:
+            return batch.manual_now_ms
         now = self._connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
 
-    def _lose(self, calls: list[_Call], error: Exception) -> None:
+    def _lose(self, calls: Iterable[_Call], error: Exception) -> None:
         """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
         for call in calls:
             method = call.request.method
