@@ -30,7 +30,7 @@ SOAK_SECONDS ?= 600
 SOAK_SEED ?=
 
 soak: $(VENV)/.dev ## Do random things to a server for SOAK_SECONDS (600); SOAK_SEED does the same ones again.
-	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -q -s -m soak $(ARGS)
+	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -q -s -m "soak or chaos" $(ARGS)
 
 mutants: $(VENV)/.dev ## Break canuse in many ways, one by one, and see that the tests notice.
 	$(BIN)/python tools/mutants.py $(ARGS)

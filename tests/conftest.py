@@ -14,6 +14,7 @@ from support.world import Clock
 
 TRANSPORTS = ("native", "grpcio")
 STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+IN_SOAK = ("soak", "chaos")
 TARGETS = [f"{transport}-{store}" for store in STORES for transport in TRANSPORTS]
 
 
@@ -33,10 +34,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell the figures of the chaos scripts, which their own output does not show where tests run side by side."""
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
+    for told in sorted({value for name, value in properties if name == "chaos"}):
+        terminalreporter.write_line(told)
+
+
 @pytest.fixture
 def soak_seconds(request: pytest.FixtureRequest) -> float:
     """How long one test of a soak may take: its part of the time for all."""
-    return SOAK_SECONDS / sum(1 for item in request.session.items if item.get_closest_marker("soak"))
+    return SOAK_SECONDS / sum(any(map(item.get_closest_marker, IN_SOAK)) for item in request.session.items)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Breaks canuse in one place after another, in a copy of the tree, and sees that the tests of tests/model notice.
+"""Breaks canuse in one place after another, in a copy of the tree, and sees that a test notices.
 
 A table says what became of each break. The exit status is 1 if one of them was not noticed. Words on the command line
 choose those whose names have one of them; then the unbroken tree is not tested first.
@@ -128,6 +128,13 @@ MUTANTS: Final = (
         "",
         ORDERS,
     ),
+    Mutant(
+        "kill -9: event ids are not kept",
+        f"{SCRIPTS}/record_usage.lua",
+        "dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[4] .. outcome, now, tonumber(ARGV[5]))",
+        "",
+        "tests/chaos/test_kill_nine.py",
+    ),
 )
 
 
@@ -140,7 +147,7 @@ def main(words: list[str]) -> int:
         for name in COPIED:
             copy(name, tree)
         chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
-        unbroken = () if words else (MACHINE, ORDERS)
+        unbroken = () if words else dict.fromkeys(mutant.test for mutant in MUTANTS)
         failed = [test for test in unbroken if not passes(tree, test, "nothing is broken")]
         if failed:
             print(f"nothing is broken, and yet these fail: {failed}")

