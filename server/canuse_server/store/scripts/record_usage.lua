@@ -1,13 +1,14 @@
 -- Records uses of features, or checks and records them, in one step: all of them or none.
 --
--- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
---       6, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
+-- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods
+--       then, with an event id: the user's idempotency keys, two hashes
+--       then, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
 -- ARGV  1 now in ms, or '' for Redis's clock
 --       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0
---       3 event id, or ''   4 fingerprint of the content (8 bytes)
---       5 ttl of event ids in ms   6 age in ms up to which the ledger is kept   7 past periods kept
+--       3 age in ms up to which the ledger is kept   4 past periods kept
 --       then for each charge: feature id, delta, '1' if the feature is archived or else '', and the ledger entry up to what is
 --       only known here (a serialised canuse.v1.LedgerEntry). No feature is charged twice.
+--       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
 -- Returns one string. Its first byte says what happened:
 --       'K' done: an outcome follows
 --       'R' the event id is known, with this content: the outcome of the first time follows
@@ -21,18 +22,19 @@
 -- include: layout
 -- include: decision
 -- include: ledger
-local FIRST, WIDTH = 8, 4 -- where the charges start, and how many arguments each has
+local FIRST, WIDTH, FOR_EVENT_ID = 5, 4, 3 -- where the charges start, how many arguments each has, and an event id has
 local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
-local count = (#ARGV - FIRST + 1) / WIDTH
-local chain = KEYS[6]
+local mode, key_count, last = ARGV[2], #KEYS, #ARGV
+local repeatable = key_count > 4
+local count = (last - FIRST + 1 - (repeatable and FOR_EVENT_ID or 0)) / WIDTH
+local chain = KEYS[repeatable and 6 or 4]
 assert(
-  (#KEYS == 5 or #KEYS == 6) and count >= 1 and count % 1 == 0,
-  'record_usage takes 5 or 6 keys, 7 arguments and 4 for each charge'
+  key_count > 2 and key_count < 7 and count >= 1 and count % 1 == 0,
+  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 4 arguments, 4 for each charge, 3 with an event id'
 )
 -- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
 if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
 
-local mode, event_id = ARGV[2], ARGV[3]
 local now
 if ARGV[1] == '' then
   local time = redis.call('TIME')
@@ -60,7 +62,7 @@ local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 -- The short way, at less than half the time, for nearly all uses: of one feature, without an event id, grants and leases, in
 -- a period that has been counted in or the first one. It decides and writes what the long way below would. It has few
 -- functions and calls few, since each costs as much as what it does.
-if meta and value and not (fields[4] or fields[5]) and count == 1 and event_id == '' then
+if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
   local size, fresh = ENTITLEMENT_BYTES, true
   if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
@@ -91,7 +93,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and event_id =
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
       applied, used = total - used, total
-      id = append(KEYS[2], ARGV[1], now - ARGV[6], ARGV[FIRST + 3], applied, used, reason, budget)
+      id = append(KEYS[2], ARGV[1], now, ARGV[3], ARGV[FIRST + 3], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
     return 'K'
@@ -117,7 +119,9 @@ local function repeat_first(answer)
 end
 if not meta then return repeat_first('U') end
 
-local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, ARGV[4])
+local event_id, fingerprint = '', ''
+if repeatable then event_id, fingerprint = ARGV[last - 2], ARGV[last - 1] end
+local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
 if replayed then return replayed end
 
 -- Works out what one charge would do. It writes nothing; nil: the entitlement is stale.
@@ -153,9 +157,9 @@ local function record(charge)
   charge.applied = charge.total - charge.used
   count_up_to(charge, charge.total, now)
   charge.ledger_id = append(
-    KEYS[2], ARGV[1], now - ARGV[6], charge.entry, charge.applied, charge.used, charge.reason, charge.budget
+    KEYS[2], ARGV[1], now, ARGV[3], charge.entry, charge.applied, charge.used, charge.reason, charge.budget
   )
-  save_account(KEYS[1], KEYS[3], tonumber(ARGV[7]), charge)
+  save_account(KEYS[1], KEYS[3], tonumber(ARGV[4]), charge)
 end
 
 local outcome = { pack_outcome(refused, now) }
@@ -167,7 +171,7 @@ for i = 1, count do
   )
 end
 outcome = table.concat(outcome)
-if event_id ~= '' then
-  dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[4] .. outcome, now, tonumber(ARGV[5]))
+if repeatable then
+  dedupe_store(KEYS[4], KEYS[5], event_id, fingerprint .. outcome, now, tonumber(ARGV[last]))
 end
 return 'K' .. outcome

@@ -93,7 +93,7 @@ end
 local disabled = has(string.byte(fields[1]), DISABLED)
 local reason = decide(disabled, ARGV[9] == '1', account.flags, account.budget, account.used + account.reserved)
 local ledger_id = ''
-if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now - ARGV[5], ARGV[11], used, total, reason, budget) end
+if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now, ARGV[5], ARGV[11], used, total, reason, budget) end
 local outcome = string.char(lease.state == EXPIRED and 1 or 0)
   .. pack_outcome(0, now)
   .. pack_charge(
