@@ -13,6 +13,7 @@ fail has its exception.
 from importlib.metadata import version
 
 from canuse import v1
+from canuse._api_keys import NewApiKey
 from canuse.async_client import AsyncClient
 from canuse.client import Client
 from canuse.errors import (
@@ -40,6 +41,7 @@ __all__ = [
     "FailedPrecondition",
     "FieldViolation",
     "InvalidArgument",
+    "NewApiKey",
     "NotFound",
     "OutcomeUnknown",
     "Overloaded",

@@ -243,3 +243,13 @@ def create_grant(
         note=note,
     )
     return v1.CreateGrantRequest(grant=grant)
+
+
+def create_api_key(
+    name: str, scopes: Iterable[str], *, environment: v1.Environment.ValueType, expires_at: datetime | None
+) -> v1.CreateApiKeyRequest:
+    """Build the request that makes an API key."""
+    if isinstance(scopes, str):
+        raise ValueError(f"scopes: {scopes!r} is one text; use a list of scopes")
+    key = v1.ApiKey(name=name, environment=environment, scopes=scopes, expires_at=timestamp("expires_at", expires_at))
+    return v1.CreateApiKeyRequest(api_key=key)

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from canuse import _requests, v1
+from canuse._api_keys import NewApiKey
 from canuse._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
@@ -72,6 +73,7 @@ class AsyncClient:
         self._catalog = v1.CatalogServiceStub(channel)
         self._users = v1.UserServiceStub(channel)
         self._subscriptions = v1.SubscriptionServiceStub(channel)
+        self._api_keys = v1.ApiKeyServiceStub(channel)
 
     async def close(self) -> None:
         """Close the connection; calls under way fail. A channel that was passed in stays open."""
@@ -440,6 +442,31 @@ class AsyncClient:
         """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
         request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
         return (await self._call(self._subscriptions.RevokeGrant, request)).grant
+
+    # API keys
+
+    async def create_api_key(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        environment: v1.Environment.ValueType,
+        expires_at: datetime | None = None,
+    ) -> NewApiKey:
+        """Make an API key. Its `secret` is in this answer and nowhere else: keep it."""
+        request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
+        made = await self._call(self._api_keys.CreateApiKey, request)
+        return NewApiKey(made.api_key, made.secret)
+
+    def list_api_keys(self, *, page_size: int = 50) -> AsyncIterator[v1.ApiKey]:
+        """Iterate over the API keys, the oldest first, without their secrets."""
+        request = v1.ListApiKeysRequest(page_size=page_size)
+        return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
+
+    async def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
+        """Revoke an API key, by its id: within a second no server takes it any more."""
+        request = v1.RevokeApiKeyRequest(api_key_id=api_key_id)
+        return (await self._call(self._api_keys.RevokeApiKey, request)).api_key
 
     # What every method goes through
 

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from canuse import _requests, v1
+from canuse._api_keys import NewApiKey
 from canuse._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
@@ -82,6 +83,7 @@ class Client:
         self._catalog = v1.CatalogServiceStub(channel)
         self._users = v1.UserServiceStub(channel)
         self._subscriptions = v1.SubscriptionServiceStub(channel)
+        self._api_keys = v1.ApiKeyServiceStub(channel)
 
     def close(self) -> None:
         """Close the connection; calls under way fail. A channel that was passed in stays open."""
@@ -721,6 +723,52 @@ class Client:
         """
         request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
         return self._call(self._subscriptions.RevokeGrant, request).grant
+
+    # API keys
+
+    def create_api_key(
+        self,
+        name: str,
+        scopes: Iterable[str],
+        *,
+        environment: v1.Environment.ValueType,
+        expires_at: datetime | None = None,
+    ) -> NewApiKey:
+        """Make an API key. Its `secret` is in this answer and nowhere else: keep it.
+
+        Args:
+            name: Who it is for, 1 to 128 bytes. Several keys may have the same name.
+            scopes: What it may do, of entitlements:read, usage:write, catalog:read, catalog:write and keys:admin.
+            environment: `v1.ENVIRONMENT_LIVE` or `v1.ENVIRONMENT_TEST`: where every call made with it takes place.
+            expires_at: From when on it is not taken any more, with a time zone. Default: never.
+
+        Raises:
+            FailedPrecondition: The first key has to be live, with keys:admin and without an expiry; or there are too
+                many keys.
+            PermissionDenied: The client's own key may not make keys, or not of this environment.
+            ValueError: A time without a time zone.
+        """
+        request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
+        made = self._call(self._api_keys.CreateApiKey, request)
+        return NewApiKey(made.api_key, made.secret)
+
+    def list_api_keys(self, *, page_size: int = 50) -> Iterator[v1.ApiKey]:
+        """Iterate over the API keys, the oldest first, without their secrets."""
+        request = v1.ListApiKeysRequest(page_size=page_size)
+        return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
+
+    def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
+        """Revoke an API key, by its id: within a second no server takes it any more.
+
+        Returns:
+            The key as it was.
+
+        Raises:
+            NotFound: There is no such key, or not any more.
+            FailedPrecondition: Nobody could make keys without it.
+        """
+        request = v1.RevokeApiKeyRequest(api_key_id=api_key_id)
+        return self._call(self._api_keys.RevokeApiKey, request).api_key
 
     # What every method goes through
 

@@ -4,7 +4,7 @@ import asyncio
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import ModuleType
@@ -16,12 +16,14 @@ from grpc_health.v1 import health, health_pb2
 
 from canuse.testing.v1 import clock_service_pb2
 from canuse.v1 import (
+    api_key_service_pb2,
     catalog_service_pb2,
     entitlement_service_pb2,
     subscription_service_pb2,
     usage_service_pb2,
     user_service_pb2,
 )
+from canuse_server.api.api_keys import ApiKeyServicer
 from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
 from canuse_server.api.endpoints import Endpoints, endpoints
@@ -30,7 +32,9 @@ from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.usage import UsageServicer
 from canuse_server.api.users import UserServicer
-from canuse_server.api.world import World
+from canuse_server.api.world import Worlds
+from canuse_server.auth.access import Access
+from canuse_server.auth.scopes import check_listed
 from canuse_server.demo import load_demo
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.settings import Settings, Transport
@@ -62,11 +66,12 @@ class Ready(NamedTuple):
     transport: str
     store: str
     clock: str
+    access: str
     workers: int
 
     def __str__(self) -> str:
         workers = f", workers {self.workers}" if self.workers > 1 else ""
-        how = f"transport {self.transport}, store {self.store}, clock {self.clock}{workers}"
+        how = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
         return f"canuse ready on {self.address} ({how})"
 
 
@@ -81,9 +86,10 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         return
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        world = await _open_world(settings, endpoint, stack)
+        worlds = await _open_worlds(settings, endpoint, stack)
+        access = await Access.open(worlds, settings)
         if settings.demo:
-            await load_demo(world)
+            await load_demo(worlds.live)
         try:
             port = Port(settings.listen)
         except OSError as error:
@@ -93,7 +99,7 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         workers = Workers(settings.model_copy(update=update), settings.workers)
         stack.push_async_callback(workers.stop)
         transport = await workers.start()
-        ready(Ready(port.address, transport, name, settings.clock, settings.workers))
+        ready(Ready(port.address, transport, name, settings.clock, access.words, settings.workers))
         await stop.wait()
 
 
@@ -107,41 +113,51 @@ async def serve_here(
     """
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        world = await _open_world(settings, endpoint, stack)
-        clock = ManualClock(world.store) if settings.clock == "manual" else None
+        worlds = await _open_worlds(settings, endpoint, stack)
+        clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
         if clock is not None:
             await clock.start()
-        _in_background(world, stack)
+        access = await Access.open(worlds, settings)
+        _in_background((worlds.live.cache.follow(), worlds.test.cache.follow(), access.keyring.follow()), stack)
         if settings.demo:
-            await load_demo(world)
+            await load_demo(worlds.live)
 
         health_servicer = health.aio.HealthServicer()
-        served = _endpoints(clock)
+        served = _endpoints(access, clock)
         services = ["", *served.services()]
-        server = grpcio.build(served, world, health_servicer, share_port=share_port)
-        address, transport = await _listen(settings, server, served, world, stack, share_port)
+        server = grpcio.build(
+            served, access.gate, health_servicer, share_port=share_port, with_reflection=settings.reflection
+        )
+        address, transport = await _listen(settings, server, served, access, stack, share_port)
         for service in services:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GARBAGE, 20, 20)
-        ready(Ready(address, transport, name, settings.clock, 1))
+        ready(Ready(address, transport, name, settings.clock, access.words, 1))
         await stop.wait()
-        world.closing.set()
+        worlds.close()
         await health_servicer.enter_graceful_shutdown()
 
 
-async def _open_world(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> World:
+async def _open_worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
     """Look whether the store is one that canuse can work with, and return what is in it."""
     store = Store(endpoint, settings.store_timeout_seconds)
     stack.push_async_callback(store.close)
     await check_version(store)
     await check_schema(store)
     await store.load_scripts()
-    world = World.of(store, "live", _retention(settings), settings.default_package, _rate_limits(settings))
-    await world.cache.refresh()
-    return world
+    domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
+    worlds = Worlds.of(
+        store,
+        _retention(settings),
+        settings.default_package,
+        _rate_limits(settings, *domains),
+        _rate_limits(settings, *reversed(domains)),
+    )
+    await worlds.refresh()
+    return worlds
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
@@ -163,32 +179,35 @@ def _retention(settings: Settings) -> Retention:
     )
 
 
-def _rate_limits(settings: Settings) -> RateLimitRules:
+def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimitRules:
     return RateLimitRules(
-        domain=settings.ratelimit_live_domain,
+        domain=domain,
+        other_domain=other_domain,
         user_key=settings.ratelimit_user_key,
         feature_key=settings.ratelimit_feature_key,
         deny_unknown=settings.ratelimit_unknown == "deny",
     )
 
 
-def _in_background(world: World, stack: AsyncExitStack) -> None:
-    follower = asyncio.create_task(world.cache.follow())
+def _in_background(works: Iterable[Coroutine[None, None, None]], stack: AsyncExitStack) -> None:
+    tasks = [asyncio.create_task(work) for work in works]
 
     async def end() -> None:
-        follower.cancel()
-        await asyncio.wait([follower])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
     stack.push_async_callback(end)
 
 
-def _endpoints(clock: ManualClock | None) -> Endpoints:
+def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:
     served: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
+        (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.keyring.refresh)),
         # All its methods are hot ones.
         (rate_limit_service_pb2, "RateLimitService", None),
     ]
@@ -199,6 +218,7 @@ def _endpoints(clock: ManualClock | None) -> Endpoints:
         methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer)
         found.unary.update(methods.unary)
         found.streaming.update(methods.streaming)
+    check_listed((*found.unary, *found.streaming))
     return found
 
 
@@ -219,7 +239,7 @@ async def _listen(
     settings: Settings,
     server: aio.Server,
     served: Endpoints,
-    world: World,
+    access: Access,
     stack: AsyncExitStack,
     share_port: bool,
 ) -> tuple[str, str]:
@@ -236,7 +256,15 @@ async def _listen(
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
         server.add_insecure_port(f"unix:{fallback}")
-        front = native(settings.listen, fallback, served.unary, world, settings.lanes, share_port=share_port)
+        front = native(
+            settings.listen,
+            fallback,
+            served.unary,
+            access.gate,
+            access.keys.store,
+            settings.lanes,
+            share_port=share_port,
+        )
         port = front.listen()
         # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
         stack.push_async_callback(front.close)

@@ -25,6 +25,9 @@ def serve(
     transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that serve on the one port.")] = None,
     clock: Annotated[str | None, typer.Option(help="system, or manual for tests.")] = None,
+    insecure_no_auth: Annotated[
+        bool | None, typer.Option("--insecure-no-auth", help="Demand no API keys, at any address.")
+    ] = None,
     demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
 ) -> None:
@@ -36,6 +39,7 @@ def serve(
         "transport": transport,
         "workers": workers,
         "clock": clock,
+        "insecure_no_auth": insecure_no_auth,
         "demo": demo,
     }
     # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.

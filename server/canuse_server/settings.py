@@ -76,6 +76,9 @@ class Settings(BaseSettings):
     ratelimit_live_domain: Annotated[str, Field(min_length=1)] = Field(
         "canuse", description="The domain with which Envoy's rate limit filter asks about live users."
     )
+    ratelimit_test_domain: Annotated[str, Field(min_length=1)] = Field(
+        "canuse-test", description="The domain with which Envoy's rate limit filter asks about test users."
+    )
     ratelimit_user_key: Annotated[str, Field(min_length=1)] = Field(
         "user_id", description="The entry of Envoy's descriptors that has the id of the user."
     )
@@ -85,6 +88,8 @@ class Settings(BaseSettings):
     ratelimit_unknown: Literal["deny", "allow"] = Field(
         "deny", description="What Envoy is told about a user or a feature that is not known."
     )
+    reflection: bool = Field(True, description="Tell callers which methods there are, so that grpcurl needs no files.")
+    insecure_no_auth: bool = Field(False, description="Demand no API keys, at any address.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
 
     @field_validator("listen")
@@ -110,6 +115,13 @@ class Settings(BaseSettings):
         if self.workers > 1 and self.clock == "manual":
             raise ValueError("workers must be 1 with the manual clock: each process would have its own")
         return self
+
+    @field_validator("ratelimit_test_domain")
+    @classmethod
+    def _check_test_domain(cls, value: str, info: ValidationInfo) -> str:
+        if value == info.data.get("ratelimit_live_domain"):
+            raise ValueError("must be another domain than ratelimit_live_domain")
+        return value
 
     @field_validator("ratelimit_feature_key")
     @classmethod

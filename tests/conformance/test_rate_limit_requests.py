@@ -80,13 +80,13 @@ def test_a_feature_that_another_server_created_is_found(client: Client, limits: 
     assert gist(limits.ask(descriptor(user_id, missing), descriptor(user_id, feature_id))) == "OK: OK OK"
 
 
-@pytest.mark.parametrize("domain", ["", "envoy", "canuse-test", "d" * 1000])
+@pytest.mark.parametrize("domain", ["", "envoy", "canuse-", "d" * 1000])
 def test_a_domain_that_stands_for_no_environment_is_an_error(client: Client, limits: RateLimits, domain: str) -> None:
     """It would be a mistake of the configuration, and must not look like a limit or like none."""
     user_id, feature_id = subscriber(client, 5)
     refused = failure(lambda: limits.ask(descriptor(user_id, feature_id), domain=domain))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert refused.violations["domain"].startswith("must be 'canuse'; ")
+    assert refused.violations["domain"].startswith("must be 'canuse' or 'canuse-test'; ")
     assert len(refused.message) < 200
 
 
@@ -159,7 +159,13 @@ class Lenient(NamedTuple):
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lenient]:
     """A server with all settings of the service set."""
-    settings = {"LIVE_DOMAIN": "shop", "USER_KEY": "who", "FEATURE_KEY": "what", "UNKNOWN": "allow"}
+    settings = {
+        "LIVE_DOMAIN": "shop",
+        "TEST_DOMAIN": "lab",
+        "USER_KEY": "who",
+        "FEATURE_KEY": "what",
+        "UNKNOWN": "allow",
+    }
     env = {f"CANUSE_RATELIMIT_{name}": value for name, value in settings.items()}
     canuse = Canuse(tmp_path_factory.mktemp("lenient"), "--transport", request.param, env=env)
     with running(canuse), Client(canuse.address) as client, grpc.insecure_channel(canuse.address) as channel:
@@ -172,7 +178,7 @@ def test_the_domain_and_the_entries_can_be_set(lenient: Lenient) -> None:
     assert gist(limits.ask(own, usual, domain="shop")) == "OK: OK OK"
     assert gist(limits.ask(own, usual, domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
     refused = failure(limits.ask, own)
-    assert refused.violations == {"domain": "must be 'shop'; 'canuse' was sent"}
+    assert refused.violations == {"domain": "must be 'shop' or 'lab'; 'canuse' was sent"}
 
 
 def test_what_is_not_known_can_be_let_through(lenient: Lenient) -> None:

@@ -17,7 +17,9 @@ from support.world import unique
 
 pytestmark = pytest.mark.grpcurl
 
-SERVICES = {f"canuse.v1.{name}Service" for name in ("Catalog", "Entitlement", "Subscription", "Usage", "User")}
+SERVICES = {
+    f"canuse.v1.{name}Service" for name in ("ApiKey", "Catalog", "Entitlement", "Subscription", "Usage", "User")
+}
 SERVICES.add("envoy.service.ratelimit.v3.RateLimitService")
 STANDARD = {"grpc.health.v1.Health", *(f"grpc.reflection.{version}.ServerReflection" for version in ("v1", "v1alpha"))}
 CLOCK = "canuse.testing.v1.ClockService"

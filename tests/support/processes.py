@@ -23,13 +23,17 @@ def free_port() -> int:
 
 
 class Canuse:
-    """A canuse server. `address` is where it serves; `log` is what it has written to stderr."""
+    """A canuse server. `address` is where it serves; `log` is what it has written to stderr.
+
+    `said_before` are the lines it printed before it was ready.
+    """
 
     def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.options = options
         self.env = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **(env or {})}
         self.address = self.ready_line = ""
+        self.said_before: list[str] = []
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "Canuse":
@@ -42,7 +46,9 @@ class Canuse:
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.env}
             )
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        self.said_before = []
+        while (line := self.process.stdout.readline()) and not line.startswith("canuse ready"):
+            self.said_before.append(line)
         found = re.match(r"canuse ready on (\S+) ", line)
         assert found, f"{command} did not start: {line}\n{self.log}"
         self.address, self.ready_line = found[1], line

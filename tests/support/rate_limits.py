@@ -4,6 +4,7 @@ from typing import Final
 
 import grpc
 
+from canuse._channel import call_metadata
 from canuse_server.envoy import descriptor_pb2, rate_limit_service_pb2, rate_limit_service_pb2_grpc
 from support.wire import TIMEOUT_SECONDS
 
@@ -28,10 +29,12 @@ class RateLimits:
     def __init__(self, channel: grpc.Channel) -> None:
         self.stub = rate_limit_service_pb2_grpc.RateLimitServiceStub(channel)
 
-    def ask(self, *descriptors: Descriptor, hits: int = 0, domain: str = "canuse") -> Response:
+    def ask(
+        self, *descriptors: Descriptor, hits: int = 0, domain: str = "canuse", api_key: str | None = None
+    ) -> Response:
         """Make one request."""
         request = Request(domain=domain, descriptors=descriptors, hits_addend=hits)
-        return self.stub.ShouldRateLimit(request, timeout=TIMEOUT_SECONDS)
+        return self.stub.ShouldRateLimit(request, timeout=TIMEOUT_SECONDS, metadata=call_metadata(api_key))
 
     def use(self, user_id: str, feature_id: str, hits: int = 0) -> Response:
         """Make one request of one descriptor."""

@@ -34,6 +34,7 @@ class Stubs:
         self.catalog = v1.CatalogServiceStub(self.channel)
         self.users = v1.UserServiceStub(self.channel)
         self.subscriptions = v1.SubscriptionServiceStub(self.channel)
+        self.api_keys = v1.ApiKeyServiceStub(self.channel)
 
     def call_raw(self, path: str, payload: bytes) -> bytes:
         """Send bytes as the request of a method, by path."""

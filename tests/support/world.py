@@ -9,6 +9,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import Client, v1
+from canuse._channel import call_metadata
 from canuse.testing import v1 as testing
 
 
@@ -93,25 +94,27 @@ def left(client: Client, user_id: str, feature_id: str) -> dict[str, int | None]
 class Clock:
     """The manual clock of a server."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, api_key: str | None = None) -> None:
+        self._metadata = call_metadata(api_key)
         self._channel = grpc.insecure_channel(address)
         self._stub = testing.ClockServiceStub(self._channel)
 
     def now(self) -> datetime:
         """Return what it shows."""
-        return _datetime(self._stub.GetTime(testing.GetTimeRequest()).time)
+        return _datetime(self._stub.GetTime(testing.GetTimeRequest(), metadata=self._metadata).time)
 
     def set(self, time: datetime) -> None:
         """Move it to a time."""
         message = Timestamp()
         message.FromDatetime(time)
-        self._stub.SetTime(testing.SetTimeRequest(time=message))
+        self._stub.SetTime(testing.SetTimeRequest(time=message), metadata=self._metadata)
 
     def advance(self, **units: float) -> datetime:
         """Move it on, by the keywords of timedelta."""
         duration = Duration()
         duration.FromTimedelta(timedelta(**units))
-        return _datetime(self._stub.AdvanceTime(testing.AdvanceTimeRequest(duration=duration)).time)
+        request = testing.AdvanceTimeRequest(duration=duration)
+        return _datetime(self._stub.AdvanceTime(request, metadata=self._metadata).time)
 
     def close(self) -> None:
         """Close the connection."""

@@ -3,6 +3,22 @@
 Each is documented there; editors show the same text. `canuse.Client` calls the stubs for you.
 """
 
+from canuse.v1.api_key_service_pb2 import (
+    ENVIRONMENT_LIVE,
+    ENVIRONMENT_TEST,
+    ENVIRONMENT_UNSPECIFIED,
+    ApiKey,
+    CreateApiKeyRequest,
+    CreateApiKeyResponse,
+    Environment,
+    ListApiKeysRequest,
+    ListApiKeysResponse,
+    RevokeApiKeyRequest,
+    RevokeApiKeyResponse,
+)
+from canuse.v1.api_key_service_pb2_grpc import (
+    ApiKeyServiceStub,
+)
 from canuse.v1.catalog_service_pb2 import (
     FEATURE_TYPE_BINARY,
     FEATURE_TYPE_CONSUMABLE,
@@ -182,6 +198,9 @@ from canuse.v1.user_service_pb2_grpc import (
 )
 
 __all__ = [
+    "ENVIRONMENT_LIVE",
+    "ENVIRONMENT_TEST",
+    "ENVIRONMENT_UNSPECIFIED",
     "FEATURE_TYPE_BINARY",
     "FEATURE_TYPE_CONSUMABLE",
     "FEATURE_TYPE_UNSPECIFIED",
@@ -222,6 +241,8 @@ __all__ = [
     "USAGE_ACTION_ADD",
     "USAGE_ACTION_SET",
     "USAGE_ACTION_UNSPECIFIED",
+    "ApiKey",
+    "ApiKeyServiceStub",
     "ArchiveFeatureRequest",
     "ArchiveFeatureResponse",
     "ArchivePackageRequest",
@@ -240,6 +261,8 @@ __all__ = [
     "Charge",
     "Consumption",
     "CounterStep",
+    "CreateApiKeyRequest",
+    "CreateApiKeyResponse",
     "CreateFeatureRequest",
     "CreateFeatureResponse",
     "CreateGrantRequest",
@@ -255,6 +278,7 @@ __all__ = [
     "DeleteUserResponse",
     "Entitlement",
     "EntitlementServiceStub",
+    "Environment",
     "Explanation",
     "ExplanationStep",
     "Feature",
@@ -271,6 +295,8 @@ __all__ = [
     "Grant",
     "GrantStep",
     "LedgerEntry",
+    "ListApiKeysRequest",
+    "ListApiKeysResponse",
     "ListEntitlementsRequest",
     "ListEntitlementsResponse",
     "ListFeaturesRequest",
@@ -299,6 +325,8 @@ __all__ = [
     "ReserveRequest",
     "ReserveResponse",
     "ResetPeriod",
+    "RevokeApiKeyRequest",
+    "RevokeApiKeyResponse",
     "RevokeGrantRequest",
     "RevokeGrantResponse",
     "SettleRequest",

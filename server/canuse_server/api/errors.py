@@ -37,6 +37,7 @@ class ErrorReason(Enum):
     LEASE_NOT_FOUND = ErrorSpec(
         StatusCode.NOT_FOUND, "Check the id, or leave it: the lease has been settled, or expired long ago."
     )
+    API_KEY_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: the key may have been revoked already.")
     USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the user.")
     FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the feature.")
     PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the package.")
@@ -51,6 +52,15 @@ class ErrorReason(Enum):
     SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
     TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Give fewer, larger grants of one feature.")
     NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
+    ADMIN_KEY_NEEDED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "First make another key with which keys can be made.")
+    TOO_MANY_API_KEYS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Revoke keys that are not used any more.")
+    API_KEY_MISSING = ErrorSpec(StatusCode.UNAUTHENTICATED, "Send an API key: `authorization: Bearer sk_…`.")
+    API_KEY_INVALID = ErrorSpec(
+        StatusCode.UNAUTHENTICATED, "Send a key as it was shown when it was made, or a new one."
+    )
+    API_KEY_EXPIRED = ErrorSpec(StatusCode.UNAUTHENTICATED, "Send a new key.")
+    SCOPE_MISSING = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key with the scope that `metadata` names.")
+    ENVIRONMENT_MISMATCH = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key of the environment that is asked for.")
     STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
     OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat it with the same event id, or look before repeating.")
     SHUTTING_DOWN = ErrorSpec(

@@ -2,10 +2,11 @@
 
 from typing import Final, NamedTuple, NoReturn
 
-from canuse_server.api.errors import invalid
+from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.uses import CHARGES_AT_MOST
 from canuse_server.api.validation import Violations, shown
+from canuse_server.api.world import World
 from canuse_server.domain.model import MAX_AMOUNT
 from canuse_server.envoy import rate_limit_service_pb2 as pb
 
@@ -22,10 +23,24 @@ class Asked(NamedTuple):
     features: list[str | None]
 
 
+def world_of(domain: str, world: World) -> World:
+    """Return the world that a domain stands for: that of the caller's key, or with no key any; raise ApiError."""
+    rules = world.rate_limits
+    if domain == rules.domain:
+        return world
+    if domain != rules.other_domain:
+        domains = repr(rules.domain) if world.elsewhere is None else f"{rules.domain!r} or {rules.other_domain!r}"
+        raise invalid([("domain", f"must be {domains}; {shown(domain)} was sent")])
+    if world.elsewhere is None:
+        text = f"the domain {domain!r} is not that of the API key's environment, {world.environment}: {rules.domain!r}"
+        raise ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": world.environment})
+    return world.elsewhere
+
+
 def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
     """Return what a request asks for; raise ApiError where that can't be done."""
     user_key, feature_key = rules.user_key, rules.feature_key
-    plain = request.domain == rules.domain
+    plain = True
     user_id = None
     hits: dict[str, int] = {}
     features: list[str | None] = []
@@ -54,8 +69,6 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
 def _refuse(request: pb.RateLimitRequest, rules: RateLimitRules, hits: dict[str, int]) -> NoReturn:
     """Raise ApiError, saying what is wrong with a request."""
     violations = Violations()
-    if request.domain != rules.domain:
-        violations.add("domain", f"must be {rules.domain!r}; {shown(request.domain)} was sent")
     users: set[str] = set()
     for index, descriptor in enumerate(request.descriptors):
         entries = {entry.key: entry.value for entry in descriptor.entries}

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 class RateLimitRules:
     """How the requests of an environment are read.
 
-    `domain` is the one that stands for the environment; `user_key` and `feature_key` are the entries of a descriptor
-    that say who uses what. `deny_unknown` is whether a user or a feature that is not known is refused or let through.
+    `domain` is the one that stands for the environment, `other_domain` that of the other one; `user_key` and
+    `feature_key` are the entries of a descriptor that say who uses what. `deny_unknown` is whether a user or a feature
+    that is not known is refused or let through.
     """
 
     domain: str = "canuse"
+    other_domain: str = "canuse-test"
     user_key: str = "user_id"
     feature_key: str = "feature_id"
     deny_unknown: bool = True

@@ -10,7 +10,7 @@ from canuse_server.api.answers import answer
 from canuse_server.api.errors import ApiError, ErrorReason, total_out_of_range
 from canuse_server.api.hot import AnsweredError, Plan, known_feature, parse
 from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, response_to_one, user_unknown
-from canuse_server.api.rate_limit_requests import Asked, places, read
+from canuse_server.api.rate_limit_requests import Asked, places, read, world_of
 from canuse_server.api.validation import id_problem, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType
@@ -30,7 +30,9 @@ class ShouldRateLimit:
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
-        asked = read(parse(pb.RateLimitRequest, payload), world.rate_limits)
+        request = parse(pb.RateLimitRequest, payload)
+        world = world_of(request.domain, world)
+        asked = read(request, world.rate_limits)
         user_id, hits, _ = asked
         known = world.cache.features
         if not (hits and is_plain_id(user_id) and all(map(known.__contains__, hits))):
@@ -90,6 +92,7 @@ async def should_rate_limit(payload: bytes, world: World) -> bytes:
         ApiError: the request is no good.
         StoreError: the store is away.
     """
+    world = world_of(parse(pb.RateLimitRequest, payload).domain, world)
     missing: frozenset[str] = frozenset()
     while True:
         try:

@@ -1,7 +1,8 @@
 """One environment as the servicers see it: its part of the store and what is set for it."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from canuse_server.api.rate_limit_rules import RateLimitRules
@@ -19,6 +20,7 @@ from canuse_server.store.users import Users
 class World:
     """An environment, `live` or `test`. `default_package`, if set, is what an unknown user gets when first seen."""
 
+    environment: str
     store: Store
     keys: Keys
     users: Users
@@ -33,6 +35,8 @@ class World:
     """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is to end: what goes on for long has to come to a good end."""
+    elsewhere: "World | None" = None
+    """The other environment, where a rate limit request may ask for it by its domain: nobody's key says which."""
 
     @classmethod
     def of(
@@ -47,6 +51,7 @@ class World:
         keys = Keys(environment)
         catalog = CatalogStore(store, keys)
         return cls(
+            environment=environment,
             store=store,
             keys=keys,
             users=Users(store, keys, retention.past_periods_kept),
@@ -58,3 +63,36 @@ class World:
             default_package=default_package,
             rate_limits=rate_limits or RateLimitRules(),
         )
+
+
+class Worlds(NamedTuple):
+    """Both environments. They share the connection to the store, and none of what is in it."""
+
+    live: World
+    test: World
+    open: World
+    """What callers see who need no key: the live environment, and by the domain of a rate limit request the other."""
+
+    @classmethod
+    def of(
+        cls,
+        store: Store,
+        retention: Retention,
+        default_package: str,
+        live_limits: RateLimitRules,
+        test_limits: RateLimitRules,
+    ) -> "Worlds":
+        """Make both worlds on one store."""
+        live = World.of(store, "live", retention, default_package, live_limits)
+        test = World.of(store, "test", retention, default_package, test_limits)
+        return cls(live, test, replace(live, elsewhere=test))
+
+    async def refresh(self) -> None:
+        """Read both catalogues, where they have changed."""
+        await self.live.cache.refresh()
+        await self.test.cache.refresh()
+
+    def close(self) -> None:
+        """Tell what goes on for long that the server is to end."""
+        self.live.closing.set()
+        self.test.closing.set()

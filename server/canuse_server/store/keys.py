@@ -13,6 +13,10 @@ BUCKETS: Final = 1024
 
 SCHEMA: Final = "canuse:schema"
 CLOCK: Final = "canuse:clock"
+API_KEYS: Final = "canuse:{api_keys}:keys"
+API_KEYS_VERSION: Final = "canuse:{api_keys}:version"
+API_KEYS_USED: Final = "canuse:{api_keys}:used"
+API_KEYS_CHANNEL: Final = "canuse:api_keys"
 
 
 def bucket_of(user_id: str) -> int:

@@ -37,6 +37,7 @@ RESERVE: Final = load("reserve")
 SETTLE: Final = load("settle")
 SWEEP_LEASES: Final = load("sweep_leases")
 PUT_CATALOG: Final = load("put_catalog")
+PUT_API_KEY: Final = load("put_api_key")
 ADVANCE_CLOCK: Final = load("advance_clock")
 ALL: Final = (
     RECORD_USAGE,
@@ -46,5 +47,6 @@ ALL: Final = (
     SETTLE,
     SWEEP_LEASES,
     PUT_CATALOG,
+    PUT_API_KEY,
     ADVANCE_CLOCK,
 )

@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError
-from canuse_server.api.world import World
+from canuse_server.auth.gate import Gate
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -32,22 +32,37 @@ class _Handlers(grpc.GenericRpcHandler):
 
 
 def build(
-    endpoints: Endpoints, world: World, health_servicer: health.aio.HealthServicer, *, share_port: bool
+    endpoints: Endpoints,
+    gate: Gate,
+    health_servicer: health.aio.HealthServicer,
+    *,
+    share_port: bool,
+    with_reflection: bool,
 ) -> aio.Server:
-    """Return a server of all methods; it has no port yet."""
+    """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)),))
-    handlers = {path: _handler(endpoint, world) for path, endpoint in endpoints.unary.items()}
-    handlers |= {path: _stream_handler(endpoint, world) for path, endpoint in endpoints.streaming.items()}
-    handlers |= _health(health_servicer) | _reflection(endpoints.services())
+    handlers = {path: _handler(path, endpoint, gate) for path, endpoint in endpoints.unary.items()}
+    handlers |= {path: _stream_handler(path, endpoint, gate) for path, endpoint in endpoints.streaming.items()}
+    handlers |= _health(health_servicer)
+    if with_reflection:
+        handlers |= _reflection(endpoints.services())
     server.add_generic_rpc_handlers((_Handlers(handlers),))
     return server
 
 
-def _handler(endpoint: Endpoint, world: World) -> grpc.RpcMethodHandler[Any, Any]:
+def _authorization(context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+    """Return the value of a call's `authorization`; where it is there more than once, the first."""
+    for name, value in context.invocation_metadata() or ():
+        if name == "authorization":
+            return value.encode() if isinstance(value, str) else value
+    return None
+
+
+def _handler(path: str, endpoint: Endpoint, gate: Gate) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
-            return await endpoint(payload, world)
+            return await endpoint(payload, gate.admit(path, _authorization(context)))
         except ApiError as error:
             await context.abort(error.reason.status, error.message, error.trailing_metadata())
 
@@ -55,12 +70,15 @@ def _handler(endpoint: Endpoint, world: World) -> grpc.RpcMethodHandler[Any, Any
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
 
 
-def _stream_handler(endpoint: StreamEndpoint, world: World) -> grpc.RpcMethodHandler[Any, Any]:
+def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        authorization = _authorization(context)
         try:
-            async with aclosing(endpoint(payload, world)) as messages:
+            async with aclosing(endpoint(payload, gate.admit(path, authorization))) as messages:
                 async for message in messages:
                     await context.write(message)
+                    # A key that is revoked meanwhile ends what is under way, too.
+                    gate.admit(path, authorization)
         except ApiError as error:
             await context.abort(error.reason.status, error.message, error.trailing_metadata())
 

@@ -22,7 +22,8 @@ from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
 from canuse_server.api.world import World
-from canuse_server.store.client import TIME, time_ms
+from canuse_server.auth.gate import Gate
+from canuse_server.store.client import TIME, Store, time_ms
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import NoScriptError, check
@@ -48,6 +49,7 @@ class _Call(NamedTuple):
     id: int
     payload: bytes
     request: Request
+    memo: Memo
 
 
 class _Batch(NamedTuple):
@@ -65,15 +67,17 @@ class Lane(threading.Thread):
         self,
         front: NativeGrpcFront,
         methods: dict[int, HotMethod],
-        world: World,
+        gate: Gate,
+        store: Store,
         connection: LaneConnection,
-        hand_over: Callable[[int, str, bytes], None],
+        hand_over: Callable[[int, str, bytes, World], None],
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
         self._methods = methods
-        self._world = world
-        self._memo = Memo(world)
+        self._gate = gate
+        self._store = store
+        self._memos: dict[int, Memo] = {}
         self._connection = connection
         self._hand_over = hand_over
         self.drained = threading.Event()
@@ -109,7 +113,7 @@ class Lane(threading.Thread):
     def _read(self, events: "list[DetailedEvent]") -> list[_Call]:
         """Return the calls among the events that are to be sent to the store; the others are answered here."""
         calls: list[_Call] = []
-        for kind, call_id, method_id, payload, _, details in events:
+        for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
                 continue
             seconds_left = details[2] if details else None
@@ -117,18 +121,22 @@ class Lane(threading.Thread):
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
-            elif request := self._request(call_id, method_id, payload):
-                calls.append(_Call(call_id, payload, request))
+            elif call := self._call(call_id, method_id, payload, client_key):
+                calls.append(call)
         return calls
 
-    def _request(self, call_id: int, method_id: int, payload: bytes) -> Request | None:
+    def _call(self, call_id: int, method_id: int, payload: bytes, client_key: bytes | str | None) -> _Call | None:
         method = self._methods[method_id]
         try:
-            return self._memo.request(method_id, method, payload)
+            # The front gives the caller's address, a string, where there is no such metadata.
+            world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
+            memo = self._memos.get(id(world)) or self._memos.setdefault(id(world), Memo(world))
+            try:
+                return _Call(call_id, payload, memo.request(method_id, method, payload), memo)
+            except DETOUR_ERRORS:
+                self._hand_over(call_id, method.path, payload, world)
         except ApiError as error:
             self._fail(call_id, error)
-        except DETOUR_ERRORS:
-            self._hand_over(call_id, method.path, payload)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call_id, faulty(method.path, error))
         return None
@@ -143,7 +151,7 @@ class Lane(threading.Thread):
                 self._fail(call.id, faulty(call.request.method.path, error))
             return
         packed = [call.request.packed for call in calls]
-        manual_now_ms = self._world.store.manual_now_ms
+        manual_now_ms = self._store.manual_now_ms
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
         timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
         self._under_way.append(_Batch(deque(calls), timed, manual_now_ms))
@@ -199,17 +207,17 @@ class Lane(threading.Thread):
             if method.writes:
                 self._fail(call.id, faulty(method.path, OutcomeUnknownError(str(error))))
             else:
-                self._hand_over(call.id, method.path, call.payload)
+                self._hand_over(call.id, method.path, call.payload, call.memo.world)
 
     def _conclude(self, call: _Call, reply: object, now: object) -> None:
         method = call.request.method
         try:
             now_ms = 0 if method.writes else cast("int", check(now))
-            self._front.respond(call.id, self._memo.conclude(call.request, check(reply), now_ms))
+            self._front.respond(call.id, call.memo.conclude(call.request, check(reply), now_ms))
         except ApiError as error:
             self._fail(call.id, error)
         except DETOUR_ERRORS:
-            self._hand_over(call.id, method.path, call.payload)
+            self._hand_over(call.id, method.path, call.payload, call.memo.world)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call.id, faulty(method.path, error))
 

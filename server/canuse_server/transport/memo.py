@@ -36,10 +36,10 @@ class Request:
 
 
 class Memo:
-    """The requests of one lane by method and bytes."""
+    """The requests of one lane in one world, by method and bytes."""
 
     def __init__(self, world: World) -> None:
-        self._world = world
+        self.world = world
         self._requests: dict[tuple[int, bytes], Request] = {}
         self._seen: set[int] = set()
 
@@ -50,9 +50,9 @@ class Memo:
         if known is not None:
             feature = known.plan.features[0]
             # A feature that has changed is another object.
-            if self._world.cache.features.get(feature.id) is feature:
+            if self.world.cache.features.get(feature.id) is feature:
                 return known
-        plan = method.plan(payload, self._world)
+        plan = method.plan(payload, self.world)
         request = Request(method, plan, pack(plan.trip.command))
         if plan.repeatable:
             self._note(key, request)

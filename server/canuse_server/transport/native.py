@@ -14,6 +14,8 @@ from canuse_server.api.endpoints import Endpoint
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
+from canuse_server.auth.gate import Gate
+from canuse_server.store.client import Store
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.transport.lane import Lane
 
@@ -26,7 +28,8 @@ class NativeTransport:
         listen: str,
         fallback: Path,
         endpoints: Mapping[str, Endpoint],
-        world: World,
+        gate: Gate,
+        store: Store,
         lanes: int,
         *,
         share_port: bool,
@@ -34,12 +37,12 @@ class NativeTransport:
         if not share_port:
             _ask_for(listen)
         self._endpoints = endpoints
-        self._world = world
         self._loop = asyncio.get_running_loop()
         self._handed_over: set[Future[None]] = set()
         self._front = NativeGrpcFront(
             listen,
             [(method.path, False) for method in HOT_METHODS],
+            client_key_metadata="authorization",
             call_details=True,
             # One thread in Rust is faster than Python can be in one process; more would only take turns with it.
             io_threads=1,
@@ -48,12 +51,12 @@ class NativeTransport:
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
-        store = world.store
         self._lanes = [
             Lane(
                 self._front,
                 dict(enumerate(HOT_METHODS)),
-                world,
+                gate,
+                store,
                 LaneConnection(store.endpoint, store.timeout_seconds),
                 self._hand_over,
             )
@@ -70,15 +73,15 @@ class NativeTransport:
         for lane in self._lanes:
             lane.start()
 
-    def _hand_over(self, call_id: int, path: str, payload: bytes) -> None:
+    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World) -> None:
         """Let the event loop answer a call, from the thread of a lane."""
-        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload), self._loop)
+        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world), self._loop)
         self._handed_over.add(future)
         future.add_done_callback(self._handed_over.discard)
 
-    async def _answer(self, call_id: int, path: str, payload: bytes) -> None:
+    async def _answer(self, call_id: int, path: str, payload: bytes, world: World) -> None:
         try:
-            self._front.respond(call_id, await self._endpoints[path](payload, self._world))
+            self._front.respond(call_id, await self._endpoints[path](payload, world))
         except ApiError as error:
             self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
 

@@ -1,0 +1,52 @@
+"""Who may call this server: its keys and its gate, as the settings and the keys that there are make them."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from canuse_server.api.world import Worlds
+from canuse_server.auth.first_key import make_first_key
+from canuse_server.auth.gate import Gate
+from canuse_server.auth.keyring import Keyring
+from canuse_server.settings import Settings
+from canuse_server.store.api_keys import ApiKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The keys in the store and in memory, and the gate that they open."""
+
+    keys: ApiKeys
+    gate: Gate
+    keyring: Keyring
+
+    @classmethod
+    async def open(cls, worlds: Worlds, settings: Settings) -> "Access":
+        """Read the keys; where they are demanded and there are none, make the first one and print it.
+
+        Raises:
+            StoreError: the store is away.
+        """
+        keys = ApiKeys(worlds.live.store)
+        near = is_loopback(settings.listen)
+        if not (near or settings.insecure_no_auth):
+            await make_first_key(keys)
+        gate = Gate(worlds, never_demand=settings.insecure_no_auth, open_without_keys=near)
+        keyring = Keyring(keys, gate)
+        await keyring.refresh()
+        return cls(keys, gate, keyring)
+
+    @property
+    def words(self) -> str:
+        """How calls are let in, for people."""
+        return "open to all, without API keys" if self.gate.is_open else "by API key"
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether only this machine can reach an address. Of names only `localhost` is known to be so."""
+    if listen.startswith("unix:"):
+        return True
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,60 @@
+"""The API keys in the server's memory, kept as they are in the store."""
+
+import asyncio
+import time
+
+import structlog
+
+from canuse_server.auth.gate import Gate
+from canuse_server.store.api_keys import ApiKeys
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.4
+"""How old what is in memory can become where the message about a change is lost. A revocation has a second."""
+NOTE_SECONDS = 60.0
+"""How often it is noted of a key that it is used."""
+
+
+class Keyring:
+    """Reads the keys and hands them to the gate."""
+
+    def __init__(self, keys: ApiKeys, gate: Gate) -> None:
+        self._keys = keys
+        self._gate = gate
+        self._version = -1
+        self._noted: dict[str, float] = {}
+        self._reading = asyncio.Lock()
+
+    async def refresh(self) -> None:
+        """Read the keys again if they have changed; raises StoreError."""
+        async with self._reading:
+            version, now_ms = await self._keys.version()
+            self._gate.set_clock(now_ms)
+            if version != self._version:
+                read = await self._keys.read()
+                self._gate.set_keys(read.keys)
+                self._version = read.version
+
+    async def note_used(self) -> None:
+        """Note which keys have been used, of each once a minute at most; raises StoreError."""
+        now = time.monotonic()
+        self._noted = {key_id: at for key_id, at in self._noted.items() if now - at < NOTE_SECONDS}
+        due = [key_id for key_id in self._gate.take_used() if key_id not in self._noted]
+        if due:
+            self._noted |= dict.fromkeys(due, now)
+            await self._keys.note_used(dict.fromkeys(due, await self._keys.store.now_ms()))
+
+    async def follow(self) -> None:
+        """Keep up with the store: at once when told of a change, and by the version number all the time."""
+        while True:
+            try:
+                async with self._keys.store.admin.pubsub() as messages:
+                    await messages.subscribe(self._keys.channel)
+                    while True:
+                        await self.refresh()
+                        await self.note_used()
+                        await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
+                log.warning("the API keys may be out of date", cause=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(POLL_SECONDS)

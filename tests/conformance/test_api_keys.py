@@ -1,0 +1,364 @@
+"""API keys: making, listing and revoking them, and what a key is good for."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from canuse import CanuseError, Client, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
+from support.guarded import LIVE, SCOPES, TEST, Guarded, guarded
+from support.inside import Inside
+from support.load import running, wait_until
+from support.processes import Canuse
+from support.rate_limits import RateLimits, descriptor, gist
+from support.stores import store_of
+from support.wire import failure, moment
+from support.world import Clock, subscriber, unique
+
+ADMIN = ("keys:admin",)
+TRANSPORTS = ("native", "grpcio")
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A server that demands keys."""
+    with guarded(Canuse(tmp_path_factory.mktemp("guarded"), "--transport", request.param)) as server:
+        yield server
+
+
+@pytest.fixture
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Canuse]:
+    """A server without keys, on the transport that the test names."""
+    with running(Canuse(tmp_path, "--transport", request.param)) as canuse:
+        yield canuse
+
+
+def why(call: Callable[[], object]) -> str:
+    """Return the reason for which a call fails, or nothing where it does not."""
+    try:
+        call()
+    except CanuseError as error:
+        return error.reason
+    return ""
+
+
+def ask(client: Client) -> str:
+    """Return why a call that the scope entitlements:read is for does not pass; nothing where it passes."""
+    return why(lambda: client.can_use("nobody", "nothing")).replace("FEATURE_NOT_FOUND", "")
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_a_server_is_open_until_the_first_key_is_made_and_demands_one_from_then_on(fresh: Canuse) -> None:
+    with Client(fresh.address) as nobody:
+        user_id, feature_id = subscriber(nobody, 5)
+        assert nobody.can_use(user_id, feature_id).access
+        made = nobody.create_api_key("first", SCOPES, environment=LIVE)
+        # Not a second later: the caller has been told that there is a key.
+        assert ask(nobody) == "API_KEY_MISSING"
+        assert why(lambda: list(nobody.list_users())) == "API_KEY_MISSING"
+        assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+    with Client(fresh.address, api_key=made.secret) as somebody:
+        assert somebody.can_use(user_id, feature_id).access
+        assert [user.id for user in somebody.list_users()] == [user_id]
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_the_first_key_has_to_be_one_that_nobody_is_locked_out_with(fresh: Canuse) -> None:
+    later = datetime.now(UTC) + timedelta(days=1)
+    with Client(fresh.address) as nobody:
+        for scopes, environment, expires_at in (
+            (set(SCOPES) - {"keys:admin"}, LIVE, None),
+            (SCOPES, TEST, None),
+            (SCOPES, LIVE, later),
+        ):
+            with pytest.raises(FailedPrecondition) as caught:
+                nobody.create_api_key("first", scopes, environment=environment, expires_at=expires_at)
+            assert caught.value.reason == "ADMIN_KEY_NEEDED"
+        assert list(nobody.list_api_keys()) == []
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_a_key_that_is_sent_to_an_open_server_has_to_be_a_good_one(fresh: Canuse) -> None:
+    """It says which environment is meant. What a proxy puts there for itself says nothing about that."""
+    with Client(fresh.address, api_key=f"sk_test_{'0' * 64}") as mistaken:
+        assert ask(mistaken) == "API_KEY_INVALID"
+        assert why(lambda: list(mistaken.list_users())) == "API_KEY_INVALID"
+    with Client(fresh.address, api_key="eyJhbGciOi.of-a-proxy") as proxied:
+        assert ask(proxied) == ""
+        assert list(proxied.list_users()) == []
+
+
+def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: Guarded) -> None:
+    made = server.key()
+    assert re.fullmatch(r"sk_live_[0-9a-f]{64}", made.secret)
+    assert re.fullmatch(r"sk_test_[0-9a-f]{64}", server.key(environment=TEST).secret)
+    assert made.secret not in repr(made)
+    with server.client() as client:
+        listed = {key.id: key for key in client.list_api_keys()}
+    assert listed[made.api_key.id] == made.api_key
+    bits = made.secret.removeprefix("sk_live_")
+    assert bits not in str(listed)
+    redis = store_of(server.canuse)
+    kept = Inside(redis).everything()
+    redis.close()
+    assert bits.encode() not in kept
+    assert sha256(made.secret.encode()).hexdigest().encode() in kept
+    assert bits not in server.canuse.log
+    assert server.admin not in server.canuse.log
+
+
+def test_keys_are_listed_oldest_first_and_page_by_page(server: Guarded) -> None:
+    ids = [server.key().api_key.id for _ in range(5)]
+    with server.client() as client:
+        listed = [key.id for key in client.list_api_keys(page_size=2)]
+        assert listed[-5:] == ids
+        assert listed == [key.id for key in client.list_api_keys()]
+        assert len(listed) == len(set(listed))
+
+
+def test_a_key_is_what_was_asked_for(server: Guarded) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    later = (before + timedelta(days=30)).replace(microsecond=0)
+    scopes = ("usage:write", "entitlements:read", "usage:write")
+    with server.client() as client:
+        made = client.create_api_key("billing", scopes, environment=TEST, expires_at=later).api_key
+    assert (made.name, made.environment) == ("billing", TEST)
+    assert list(made.scopes) == ["entitlements:read", "usage:write"]
+    assert made.expires_at.ToDatetime(UTC) == later
+    assert before < made.created_at.ToDatetime(UTC) < later
+    assert not made.HasField("last_used_at")
+    assert not server.key().api_key.HasField("expires_at")
+
+
+async def test_when_a_key_was_used_last_is_told(server: Guarded) -> None:
+    made = server.key(["entitlements:read"])
+    with server.client(made.secret) as client:
+        assert ask(client) == ""
+    # A key that is made right after that must not make it forgotten.
+    unused = server.key().api_key.id
+
+    def used() -> bool:
+        with server.client() as admin:
+            listed = {key.id: key for key in admin.list_api_keys()}
+        assert not listed[unused].HasField("last_used_at")
+        return bool(listed[made.api_key.id].HasField("last_used_at"))
+
+    await wait_until(used)
+
+
+@pytest.mark.parametrize("spelling", ["Bearer {}", "bearer {}", "BEARER   {}"])
+def test_the_header_may_be_spelled_in_any_way_that_http_allows(server: Guarded, spelling: str) -> None:
+    with grpc.insecure_channel(server.canuse.address) as channel:
+        metadata = (("authorization", spelling.format(server.admin)),)
+        entitlements, request = v1.EntitlementServiceStub(channel), v1.CanUseRequest(user_id="u", feature_id="f")
+        for _ in range(2):
+            refused = failure(lambda: entitlements.CanUse(request, metadata=metadata))
+            assert refused.reason == "FEATURE_NOT_FOUND"
+        v1.UserServiceStub(channel).ListUsers(v1.ListUsersRequest(), metadata=metadata)
+
+
+NO_KEYS = ("{}", "Basic {}", "Bearer", "Bearer  ", "Bearer {} {}", "Bearer {}x", "Bearer sk_", "")
+
+
+@pytest.mark.parametrize("header", NO_KEYS)
+def test_what_is_no_key_is_refused_and_not_repeated(server: Guarded, header: str) -> None:
+    sent = header.format(server.admin, server.admin)
+    with grpc.insecure_channel(server.canuse.address) as channel:
+        for path in ("/canuse.v1.EntitlementService/CanUse", "/canuse.v1.UserService/ListUsers"):
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+            refused = failure(lambda: call(b"", metadata=(("authorization", sent),)))  # noqa: B023 - called at once
+            assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "API_KEY_INVALID")
+            assert server.admin not in refused.message
+            assert refused.metadata == {}
+
+
+def test_a_revoked_key_is_refused_at_once(server: Guarded) -> None:
+    made = server.key()
+    with server.client(made.secret) as client, server.client() as admin:
+        assert ask(client) == ""
+        assert client.create_user(unique()).id
+        assert admin.revoke_api_key(made.api_key.id) == made.api_key
+        assert ask(client) == "API_KEY_INVALID"
+        assert why(lambda: list(client.list_users())) == "API_KEY_INVALID"
+        assert made.api_key.id not in {key.id for key in admin.list_api_keys()}
+        with pytest.raises(NotFound) as caught:
+            admin.revoke_api_key(made.api_key.id)
+    assert (caught.value.reason, caught.value.metadata) == ("API_KEY_NOT_FOUND", {"api_key_id": made.api_key.id})
+
+
+def test_a_secret_that_is_taken_for_an_id_is_not_repeated(server: Guarded) -> None:
+    with server.client() as admin, pytest.raises(CanuseError) as caught:
+        admin.revoke_api_key(server.admin)
+    assert caught.value.reason == "INVALID_FIELD"
+    assert server.admin not in repr(caught.value)
+    assert server.admin not in server.canuse.log
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_the_last_key_that_can_make_keys_cannot_be_revoked(fresh: Canuse) -> None:
+    with Client(fresh.address) as nobody:
+        first = nobody.create_api_key("first", ADMIN, environment=LIVE)
+    with Client(fresh.address, api_key=first.secret) as admin:
+        admin.create_api_key("other", SCOPES, environment=TEST)
+        admin.create_api_key("brief", ADMIN, environment=LIVE, expires_at=datetime.now(UTC) + timedelta(days=1))
+        with pytest.raises(FailedPrecondition) as caught:
+            admin.revoke_api_key(first.api_key.id)
+        assert caught.value.reason == "ADMIN_KEY_NEEDED"
+        second = admin.create_api_key("second", ADMIN, environment=LIVE)
+        admin.revoke_api_key(first.api_key.id)
+        assert ask(admin) == "API_KEY_INVALID"
+    with Client(fresh.address, api_key=second.secret) as admin:
+        assert [key.name for key in admin.list_api_keys()] == ["other", "brief", "second"]
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_admins_who_revoke_each_other_at_the_same_time_leave_one(fresh: Canuse) -> None:
+    with Client(fresh.address) as nobody:
+        made = [nobody.create_api_key("0", ADMIN, environment=LIVE)]
+    with Client(fresh.address, api_key=made[0].secret) as admin:
+        made += [admin.create_api_key(str(number), ADMIN, environment=LIVE) for number in range(1, 8)]
+    start = threading.Barrier(len(made))
+    told: list[str] = []
+
+    def revoke(number: int) -> None:
+        with Client(fresh.address, api_key=made[number].secret) as admin:
+            start.wait()
+            told.append(why(lambda: admin.revoke_api_key(made[number].api_key.id)))
+
+    threads = [threading.Thread(target=revoke, args=[number]) for number in range(len(made))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # Each revokes itself: all but one, whoever that is.
+    assert sorted(told) == ["", "", "", "", "", "", "", "ADMIN_KEY_NEEDED"]
+
+
+def test_a_test_key_manages_test_keys_only(server: Guarded) -> None:
+    manager, other, live = server.key(ADMIN, TEST), server.key(SCOPES, TEST), server.key()
+    with server.client(manager.secret) as client:
+        assert {key.environment for key in client.list_api_keys()} == {TEST}
+        made = client.create_api_key("made by it", SCOPES, environment=TEST)
+        with pytest.raises(PermissionDenied) as caught:
+            client.create_api_key("live", SCOPES, environment=LIVE)
+        assert (caught.value.reason, caught.value.metadata) == ("ENVIRONMENT_MISMATCH", {"environment": "test"})
+        assert why(lambda: client.revoke_api_key(live.api_key.id)) == "API_KEY_NOT_FOUND"
+        for each in (made, other):
+            client.revoke_api_key(each.api_key.id)
+    with server.client(live.secret) as client:
+        assert manager.api_key.id in {key.id for key in client.list_api_keys()}
+        client.revoke_api_key(manager.api_key.id)
+
+
+def test_what_a_key_may_do_is_what_its_scopes_say(server: Guarded) -> None:
+    with server.client(server.key(["usage:write"]).secret) as client, pytest.raises(PermissionDenied) as caught:
+        client.can_use("nobody", "nothing")
+    assert caught.value.reason == "SCOPE_MISSING"
+    assert caught.value.metadata["scope"] == "entitlements:read"
+    assert "entitlements:read" in caught.value.message
+
+
+def test_live_and_test_share_nothing(server: Guarded) -> None:
+    with server.client() as live, server.client(server.key(environment=TEST).secret) as test:
+        user_id, feature_id = subscriber(live, 5)
+        assert why(lambda: test.get_user(user_id)) == "USER_NOT_FOUND"
+        assert why(lambda: test.get_feature(feature_id)) == "FEATURE_NOT_FOUND"
+        assert why(lambda: test.can_use(user_id, feature_id)) == "FEATURE_NOT_FOUND"
+        # The same ids there are others.
+        test.create_user(user_id)
+        test.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+        package_id = test.create_package(
+            unique(), [v1.PackageFeature(feature_id=feature_id, limit=1, reset_period=v1.RESET_PERIOD_MONTH)]
+        ).id
+        test.publish_package(package_id)
+        test.subscribe(user_id, [package_id])
+        for _ in range(3):
+            assert live.use_feature(user_id, feature_id).access
+        assert [test.use_feature(user_id, feature_id).access for _ in range(3)] == [True, False, False]
+        assert [world.can_use(user_id, feature_id).consumption.used for world in (live, test)] == [3, 1]
+        assert user_id in {user.id for user in test.list_users()}
+        assert [len(list(world.list_usage_events(user_id))) for world in (live, test)] == [3, 1]
+        test.delete_user(user_id)
+        assert live.can_use(user_id, feature_id).consumption.used == 3
+
+
+def test_with_a_key_the_domain_of_a_rate_limit_request_has_to_be_that_of_the_environment(server: Guarded) -> None:
+    with server.client() as client:
+        user_id, feature_id = subscriber(client, 5)
+    with grpc.insecure_channel(server.canuse.address) as channel:
+        limits, test = RateLimits(channel), server.key(["usage:write"], TEST).secret
+        asked = descriptor(user_id, feature_id)
+        assert gist(limits.ask(asked, api_key=server.admin)) == "OK: OK"
+        assert gist(limits.ask(asked, domain="canuse-test", api_key=test)) == "OVER_LIMIT: OVER_LIMIT"
+        for secret, domain, environment in ((server.admin, "canuse-test", "live"), (test, "canuse", "test")):
+            refused = failure(lambda: limits.ask(asked, domain=domain, api_key=secret))  # noqa: B023 - called at once
+            assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ENVIRONMENT_MISMATCH")
+            assert refused.metadata == {"environment": environment}
+            assert domain in refused.message
+        refused = failure(lambda: limits.ask(asked, domain="other", api_key=server.admin))
+        assert refused.violations == {"domain": "must be 'canuse'; 'other' was sent"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_environment(
+    tmp_path: Path, transport: str
+) -> None:
+    with guarded(Canuse(tmp_path, "--transport", transport, "--insecure-no-auth")) as server:
+        with server.client(server.key(environment=TEST).secret) as test:
+            user_id, feature_id = subscriber(test, 2)
+        with grpc.insecure_channel(server.canuse.address) as channel:
+            limits, asked = RateLimits(channel), descriptor(user_id, feature_id)
+            assert gist(limits.ask(asked)) == "OVER_LIMIT: OVER_LIMIT"
+            answers = [gist(limits.ask(asked, domain="canuse-test")) for _ in range(3)]
+        assert answers == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+        with server.client("") as nobody:
+            assert ask(nobody) == ""
+            # The keys may be demanded by another server on the same store.
+            assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
+    with guarded(Canuse(tmp_path, "--transport", transport, "--clock", "manual")) as server:
+        clock = Clock(server.canuse.address, server.admin)
+        made = server.key(expires_at=clock.now() + timedelta(hours=1))
+        with server.client(made.secret) as client:
+            clock.set(made.api_key.expires_at.ToDatetime(UTC) - timedelta(milliseconds=1))
+            assert [ask(client), why(lambda: list(client.list_users()))] == ["", ""]
+            clock.advance(milliseconds=1)
+            for call in (lambda: client.can_use("u", "f"), lambda: list(client.list_users())):
+                with pytest.raises(Unauthenticated) as caught:
+                    call()
+                assert (caught.value.reason, caught.value.metadata) == ("API_KEY_EXPIRED", {"key_id": made.api_key.id})
+        with server.client() as admin:
+            assert made.api_key.id in {key.id for key in admin.list_api_keys()}
+        clock.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "told"),
+    [
+        ({"name": ""}, "api_key.name", "must be 1 to 128 bytes"),
+        ({"name": "x" * 129}, "api_key.name", "must be 1 to 128 bytes"),
+        ({"name": "a\nb"}, "api_key.name", "without control characters"),
+        ({"environment": 0}, "api_key.environment", "must be ENVIRONMENT_LIVE or ENVIRONMENT_TEST; 0 was sent"),
+        ({"environment": 7}, "api_key.environment", "7 was sent"),
+        ({"scopes": []}, "api_key.scopes", "must be at least one of entitlements:read, usage:write, "),
+        ({"scopes": ["usage:write", "usage:read"]}, "api_key.scopes[1]", "'usage:read' was sent"),
+        ({"expires_at": moment(datetime(2020, 1, 1, tzinfo=UTC))}, "api_key.expires_at", "must be after now"),
+    ],
+)
+def test_what_a_key_cannot_be_is_said(server: Guarded, changes: dict[str, Any], field: str, told: str) -> None:
+    key = v1.ApiKey(**{"name": "n", "environment": LIVE, "scopes": ["usage:write"], **changes})
+    with grpc.insecure_channel(server.canuse.address) as channel:
+        stub = v1.ApiKeyServiceStub(channel)
+        metadata = (("authorization", f"Bearer {server.admin}"),)
+        refused = failure(lambda: stub.CreateApiKey(v1.CreateApiKeyRequest(api_key=key), metadata=metadata))
+    assert refused.fields == [field]
+    assert told in refused.violations[field]

@@ -1,0 +1,47 @@
+"""A server that demands API keys, and the keys to it."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from canuse import Client, NewApiKey, v1
+from support.load import running
+from support.processes import Canuse
+from support.world import unique
+
+SCOPES: Final = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
+LIVE: Final = v1.ENVIRONMENT_LIVE
+TEST: Final = v1.ENVIRONMENT_TEST
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A server with keys; `admin` is the secret of one that may do everything in the live environment."""
+
+    canuse: Canuse
+    admin: str
+
+    def client(self, secret: str | None = None) -> Client:
+        """Return a client with a key: the admin's unless another is given, and with an empty text none."""
+        return Client(self.canuse.address, api_key=self.admin if secret is None else secret)
+
+    def key(
+        self,
+        scopes: Iterable[str] = SCOPES,
+        environment: v1.Environment.ValueType = LIVE,
+        expires_at: datetime | None = None,
+    ) -> NewApiKey:
+        """Make a key."""
+        with self.client() as client:
+            return client.create_api_key(unique("key"), scopes, environment=environment, expires_at=expires_at)
+
+
+@contextmanager
+def guarded(canuse: Canuse) -> Iterator[Guarded]:
+    """Start a server and make its first key."""
+    with running(canuse):
+        with Client(canuse.address) as client:
+            first = client.create_api_key("admin", SCOPES, environment=LIVE)
+        yield Guarded(canuse, first.secret)

@@ -1,0 +1,38 @@
+"""What is said about who may call a method."""
+
+import pytest
+
+from canuse_server.auth.access import is_loopback
+from canuse_server.auth.scopes import SCOPES, check_listed
+
+
+def test_a_method_of_which_nothing_is_said_keeps_the_server_from_starting() -> None:
+    check_listed(SCOPES)
+    with pytest.raises(LookupError, match="UserService/ReadMinds"):
+        check_listed([*SCOPES, "/canuse.v1.UserService/ReadMinds"])
+
+
+@pytest.mark.parametrize(
+    "listen", ["127.0.0.1:1", "127.8.9.10:1", "localhost:50051", "[::1]:50051", "::1:50051", "unix:/run/canuse.sock"]
+)
+def test_what_only_this_machine_can_reach(listen: str) -> None:
+    assert is_loopback(listen)
+
+
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "0.0.0.0:50051",
+        "[::]:50051",
+        "10.0.0.7:1",
+        "128.0.0.1:1",
+        "[fe80::1]:1",
+        "canuse.internal:50051",
+        "localhost.example.com:1",
+        "127.0.0.1.example.com:1",
+        "127.1:1",
+        ":1",
+    ],
+)
+def test_what_others_can_reach_or_may_be_able_to(listen: str) -> None:
+    assert not is_loopback(listen)
