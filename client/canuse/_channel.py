@@ -1,7 +1,7 @@
 """What both clients need to know to open a channel and to send a call."""
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import grpc
 
@@ -25,21 +25,27 @@ class PagedResponse(Protocol):
     next_page_token: str
 
 
+Durability = Literal["memory", "fsync", "replica"]
+
+
 def channel_options(options: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
     """Return the options of a channel: the given ones, over our defaults."""
     return list((_OPTIONS | dict(options)).items())
 
 
-def call_metadata(api_key: str | None) -> tuple[tuple[str, str], ...]:
-    """Return the metadata of each call: the API key, if there is one.
+def call_metadata(api_key: str | None, durability: Durability | None = None) -> tuple[tuple[str, str], ...]:
+    """Return the metadata of each call: the API key and the durability, where they are given.
 
-    ValueError if it can't be one. It is checked here because gRPC would put the whole key into its message.
+    ValueError if a key can't be one. It is checked here because gRPC would put the whole key into its message.
     """
-    if not api_key:
-        return ()
-    if not all("!" <= character <= "~" for character in api_key):
-        raise ValueError("api_key: only printable ASCII characters without spaces are accepted")
-    return (("authorization", f"Bearer {api_key}"),)
+    metadata: list[tuple[str, str]] = []
+    if api_key:
+        if not all("!" <= character <= "~" for character in api_key):
+            raise ValueError("api_key: only printable ASCII characters without spaces are accepted")
+        metadata.append(("authorization", f"Bearer {api_key}"))
+    if durability:
+        metadata.append(("canuse-durability", durability))
+    return tuple(metadata)
 
 
 def positive(name: str, seconds: float) -> float:

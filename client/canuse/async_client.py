@@ -16,6 +16,7 @@ from canuse._api_keys import NewApiKey
 from canuse._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
+    Durability,
     PagedRequest,
     PagedResponse,
     call_metadata,
@@ -51,6 +52,7 @@ class AsyncClient:
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         api_key: str | None = None,
+        durability: Durability | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.aio.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
@@ -63,7 +65,7 @@ class AsyncClient:
         """
         asyncio.get_running_loop()
         check_channel(channel, credentials, options)
-        self._metadata = call_metadata(api_key)
+        self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:

@@ -14,6 +14,7 @@ from canuse._api_keys import NewApiKey
 from canuse._channel import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
+    Durability,
     PagedRequest,
     PagedResponse,
     call_metadata,
@@ -55,6 +56,7 @@ class Client:
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         api_key: str | None = None,
+        durability: Durability | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
@@ -65,6 +67,8 @@ class Client:
             target: The server as gRPC names it: `host:port`, `dns:///host:port`, `unix:/path`.
             timeout_seconds: How long one call (of a list: one page) may take.
             api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `credentials` only.
+            durability: What a write has to reach before it is acknowledged, where the server promises less: `fsync` is
+                the store's append-only file, `replica` its replicas. One that does not get there is OutcomeUnknown.
             credentials: Turns TLS on, as in `grpc.ssl_channel_credentials()`.
             channel: A channel of your own in place of `target`, `credentials` and `options`. `close` leaves it open.
             options: gRPC channel options, over the defaults.
@@ -73,7 +77,7 @@ class Client:
             ValueError: Settings that can't hold, or not together.
         """
         check_channel(channel, credentials, options)
-        self._metadata = call_metadata(api_key)
+        self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:

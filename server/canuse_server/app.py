@@ -40,8 +40,10 @@ from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.settings import Settings, Transport
 from canuse_server.store.client import Store
 from canuse_server.store.clock import ManualClock
+from canuse_server.store.durability import LEVELS, Promise
 from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
+from canuse_server.store.risks import check_durability
 from canuse_server.store.schema import check_schema, check_version
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio
@@ -86,7 +88,7 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         return
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = await _open_worlds(settings, endpoint, stack)
+        worlds = await _open_worlds(settings, endpoint, stack, warn=True)
         access = await Access.open(worlds, settings)
         if settings.demo:
             await load_demo(worlds.live)
@@ -113,7 +115,7 @@ async def serve_here(
     """
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = await _open_worlds(settings, endpoint, stack)
+        worlds = await _open_worlds(settings, endpoint, stack, warn=not share_port)
         clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
         if clock is not None:
             await clock.start()
@@ -141,11 +143,12 @@ async def serve_here(
         await health_servicer.enter_graceful_shutdown()
 
 
-async def _open_worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
-    """Look whether the store is one that canuse can work with, and return what is in it."""
-    store = Store(endpoint, settings.store_timeout_seconds)
+async def _open_worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack, *, warn: bool) -> Worlds:
+    """Look whether the store is one that canuse can work with, and return what is in it; `warn` of what it may lose."""
+    store = Store(endpoint, settings.store_timeout_seconds, _promise(settings))
     stack.push_async_callback(store.close)
     await check_version(store)
+    await check_durability(store, warn=warn)
     await check_schema(store)
     await store.load_scripts()
     domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
@@ -164,11 +167,16 @@ async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreE
     if settings.redis_url is not None:
         endpoint = StoreEndpoint.from_url(settings.redis_url)
         return endpoint, endpoint.address
-    valkey = EmbeddedValkey(settings.data_dir, fsync=settings.fsync)
+    valkey = EmbeddedValkey(settings.data_dir, fsync=settings.embedded_fsync)
     await valkey.start()
     stack.push_async_callback(valkey.stop)
     endpoint = StoreEndpoint.from_url(f"unix://{quote(str(valkey.socket_path))}")
     return endpoint, f"embedded Valkey in {settings.data_dir}"
+
+
+def _promise(settings: Settings) -> Promise:
+    level = LEVELS[settings.durability]
+    return Promise(level, settings.durability_replicas, settings.durability_timeout_seconds)
 
 
 def _retention(settings: Settings) -> Retention:

@@ -28,6 +28,7 @@ def serve(
     insecure_no_auth: Annotated[
         bool | None, typer.Option("--insecure-no-auth", help="Demand no API keys, at any address.")
     ] = None,
+    durability: Annotated[str | None, typer.Option(help="What writes reach: memory, fsync or replica.")] = None,
     demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
 ) -> None:
@@ -40,6 +41,7 @@ def serve(
         "workers": workers,
         "clock": clock,
         "insecure_no_auth": insecure_no_auth,
+        "durability": durability,
         "demo": demo,
     }
     # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.

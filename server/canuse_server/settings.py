@@ -32,6 +32,7 @@ def _parse_redis_url(value: str) -> None:
 
 Transport = Literal["auto", "native", "grpcio"]
 Clock = Literal["system", "manual"]
+DurabilityName = Literal["memory", "fsync", "replica"]
 Fsync = Literal["everysec", "always"]
 
 DAY_SECONDS = 86_400
@@ -54,7 +55,20 @@ class Settings(BaseSettings):
     transport: Transport = Field("auto", description="auto takes native where it is installed, else grpcio.")
     clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
     demo: bool = Field(False, description="Load the example catalogue and users.")
-    fsync: Fsync = Field("everysec", description="When the embedded Valkey brings writes to disk.")
+    fsync: Fsync = Field(
+        "everysec",
+        description="When the embedded Valkey brings writes to disk. With durability fsync always, unless it is set.",
+    )
+    durability: DurabilityName = Field(
+        "memory",
+        description="What an acknowledged write has reached: the store's memory, its append-only file, or replicas.",
+    )
+    durability_replicas: Annotated[int, Field(ge=1, le=100)] = Field(
+        1, description="How many replicas a write has to reach with replica."
+    )
+    durability_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        2.0, description="How long a write waits at most until it has got there."
+    )
     lanes: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Threads of the native transport's batch lane.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve on the one port.")
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
@@ -122,6 +136,11 @@ class Settings(BaseSettings):
         if value == info.data.get("ratelimit_live_domain"):
             raise ValueError("must be another domain than ratelimit_live_domain")
         return value
+
+    @property
+    def embedded_fsync(self) -> Fsync:
+        """When the embedded Valkey brings writes to disk: where each is waited for, once a second would be too rare."""
+        return "always" if self.durability == "fsync" and "fsync" not in self.model_fields_set else self.fsync
 
     @field_validator("ratelimit_feature_key")
     @classmethod

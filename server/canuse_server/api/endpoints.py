@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.answers import answer
+from canuse_server.api.durability import changes
 from canuse_server.api.errors import ApiError
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import HotMethod, parse
@@ -50,6 +51,8 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
             found.streaming[path] = _guard_stream(path, stream)
         else:
             plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
+            if not hot and changes(path):
+                plain = _confirmed(plain)
             found.unary[path] = _guard(path, plain)
     return found
 
@@ -69,6 +72,17 @@ def _plain(input_type: Any, handler: Callable[[Message, World], Awaitable[Messag
 
     async def call(payload: bytes, world: World) -> bytes:
         return (await handler(parse(request_class, payload), world)).SerializeToString()
+
+    return call
+
+
+def _confirmed(endpoint: Endpoint) -> Endpoint:
+    """A change that is there already is answered without a write: then the earlier one has to be as durable as this."""
+
+    async def call(payload: bytes, world: World) -> bytes:
+        answered = await endpoint(payload, world)
+        await world.store.confirm()
+        return answered
 
     return call
 

@@ -24,6 +24,11 @@ def bucket_of(user_id: str) -> int:
     return crc32(user_id.encode()) % BUCKETS
 
 
+def written(tag: str) -> str:
+    """Return the key of the write that goes before a wait for a confirmation; in a Cluster `tag` says on which node."""
+    return f"canuse:{{{tag}}}:written" if tag else "canuse:written"
+
+
 class Keys:
     """The keys of one environment, `live` or `test`."""
 

@@ -79,7 +79,7 @@ class Ledger:
             entries = cast("list[tuple[bytes, list[bytes]]]", reply)
             ids = [entry_id for entry_id, fields in entries if LedgerEntry.FromString(fields[1]).user_id == user_id]
             if ids:
-                await self._store.call(("XDEL", key, *ids))
+                await self._store.change(("XDEL", key, *ids))
                 erased += len(ids)
             if len(entries) < CHUNK:
                 return erased

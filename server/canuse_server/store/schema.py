@@ -17,9 +17,7 @@ async def check_version(store: Store) -> None:
     Raises:
         SchemaError: it is older than Redis 7 or Valkey 8.
     """
-    (reply,), _ = await store.call(("INFO", "server"))
-    lines = (line.partition(":") for line in cast("bytes", reply).decode().splitlines())
-    info = {name: value for name, _, value in lines}
+    info = await store.info()
     # Valkey says a redis_version, too, for clients that know Redis only.
     name, oldest = ("valkey", OLDEST_VALKEY) if "valkey_version" in info else ("redis", OLDEST_REDIS)
     version = info[f"{name}_version"]

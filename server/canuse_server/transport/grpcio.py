@@ -14,9 +14,11 @@ from grpc import aio
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from canuse_server.api.durability import changes, wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError
 from canuse_server.auth.gate import Gate
+from canuse_server.store.durability import WANTED
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -60,9 +62,14 @@ def _authorization(context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
 
 
 def _handler(path: str, endpoint: Endpoint, gate: Gate) -> grpc.RpcMethodHandler[Any, Any]:
+    changing = changes(path)
+
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
-            return await endpoint(payload, gate.admit(path, _authorization(context)))
+            world = gate.admit(path, _authorization(context))
+            if changing:
+                WANTED.set(wanted(context.invocation_metadata() or ()))
+            return await endpoint(payload, world)
         except ApiError as error:
             await context.abort(error.reason.status, error.message, error.trailing_metadata())
 
@@ -74,7 +81,9 @@ def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate) -> grpc.Rpc
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
         authorization = _authorization(context)
         try:
-            async with aclosing(endpoint(payload, gate.admit(path, authorization))) as messages:
+            world = gate.admit(path, authorization)
+            WANTED.set(wanted(context.invocation_metadata() or ()))
+            async with aclosing(endpoint(payload, world)) as messages:
                 async for message in messages:
                     await context.write(message)
                     # A key that is revoked meanwhile ends what is under way, too.

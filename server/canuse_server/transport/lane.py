@@ -10,7 +10,7 @@ answers it: rare things have one implementation.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -18,16 +18,20 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
+from canuse_server.api.durability import wanted
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import TIME, Store, time_ms
+from canuse_server.store.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import NoScriptError, check
-from canuse_server.transport.memo import Memo, Request
+from canuse_server.transport.calls import PAUSE_SECONDS, Call
+from canuse_server.transport.confirmed import ConfirmedWrites
+from canuse_server.transport.memo import Memo
 
 BATCH: Final = 64
 """How many calls are taken at a time at most."""
@@ -38,24 +42,14 @@ WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
-PAUSE_SECONDS: Final = 0.5
-"""How long a lane does not ask a store that did not answer in time."""
+Metadata = Sequence[tuple[str, str | bytes]]
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
-
-
-class _Call(NamedTuple):
-    """A call on its way."""
-
-    id: int
-    payload: bytes
-    request: Request
-    memo: Memo
 
 
 class _Batch(NamedTuple):
     """Calls that were sent together. `timed`: the reply to TIME comes first; else `manual_now_ms` is the time."""
 
-    calls: deque[_Call]
+    calls: deque[Call]
     timed: bool
     manual_now_ms: int | None
 
@@ -70,7 +64,8 @@ class Lane(threading.Thread):
         gate: Gate,
         store: Store,
         connection: LaneConnection,
-        hand_over: Callable[[int, str, bytes, World], None],
+        hand_over: Callable[[int, str, bytes, World, Durability], None],
+        confirmed: LaneConnection | None,
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
@@ -80,6 +75,8 @@ class Lane(threading.Thread):
         self._memos: dict[int, Memo] = {}
         self._connection = connection
         self._hand_over = hand_over
+        self._promised = store.promise.level
+        self._confirmed = ConfirmedWrites(self, confirmed, store.promise) if confirmed else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -89,12 +86,14 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Serve until the front is closed."""
+        if self._confirmed is not None:
+            self._confirmed.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
             events = self._front.recv_batch_details(BATCH, 0 if self._under_way else WAKE_MS)
             if events is None:
                 break
-            if calls := self._read(events):
+            if calls := self._put_writes_aside(self._read(events)):
                 self._send(calls)
             ahead = int(len(events) >= BACKLOG)
             while len(self._under_way) > ahead:
@@ -102,7 +101,11 @@ class Lane(threading.Thread):
             # All that had come before the lane was asked to end has been answered when no more comes for a while; under
             # a steady load, when it has had time enough.
             if draining and not self._under_way and (not events or time.monotonic() > drain_until):
+                if self._confirmed is not None:
+                    self._confirmed.wait_until_idle()
                 self.drained.set()
+        if self._confirmed is not None:
+            self._confirmed.end()
         self._connection.close()
 
     def drain(self) -> None:
@@ -110,9 +113,9 @@ class Lane(threading.Thread):
         self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
-    def _read(self, events: "list[DetailedEvent]") -> list[_Call]:
+    def _read(self, events: "list[DetailedEvent]") -> list[Call]:
         """Return the calls among the events that are to be sent to the store; the others are answered here."""
-        calls: list[_Call] = []
+        calls: list[Call] = []
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
                 continue
@@ -121,34 +124,46 @@ class Lane(threading.Thread):
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
-            elif call := self._call(call_id, method_id, payload, client_key):
+            elif call := self._call(call_id, method_id, payload, client_key, details[0] if details else ()):
                 calls.append(call)
         return calls
 
-    def _call(self, call_id: int, method_id: int, payload: bytes, client_key: bytes | str | None) -> _Call | None:
+    def _put_writes_aside(self, calls: list[Call]) -> list[Call]:
+        """Give the writes that are to be confirmed to the thread that makes them; return the rest."""
+        if self._confirmed is None:
+            return calls
+        if writes := [call for call in calls if call.request.method.writes]:
+            self._confirmed.put(writes)
+        return [call for call in calls if not call.request.method.writes]
+
+    def _call(
+        self, call_id: int, method_id: int, payload: bytes, client_key: bytes | str | None, metadata: Metadata
+    ) -> Call | None:
         method = self._methods[method_id]
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
+            if method.writes and (level := wanted(metadata)) & ~self._promised:
+                self._hand_over(call_id, method.path, payload, world, level)
+                return None
             memo = self._memos.get(id(world)) or self._memos.setdefault(id(world), Memo(world))
             try:
-                return _Call(call_id, payload, memo.request(method_id, method, payload), memo)
+                return Call(call_id, payload, memo.request(method_id, method, payload), memo)
             except DETOUR_ERRORS:
-                self._hand_over(call_id, method.path, payload, world)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY)
         except ApiError as error:
             self._fail(call_id, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call_id, faulty(method.path, error))
         return None
 
-    def _send(self, calls: list[_Call]) -> None:
+    def _send(self, calls: list[Call]) -> None:
         """Send the commands of all calls in one write."""
         try:
             self._connect()
         except StoreUnavailableError as error:
             self._pause_after(error.__cause__)
-            for call in calls:
-                self._fail(call.id, faulty(call.request.method.path, error))
+            self.refuse(calls, error)
             return
         packed = [call.request.packed for call in calls]
         manual_now_ms = self._store.manual_now_ms
@@ -176,7 +191,7 @@ class Lane(threading.Thread):
             while batch.calls:
                 reply = self._connection.receive()
                 # Only now: should this reply be the one that does not come, the call is among those it is lost for.
-                self._conclude(batch.calls.popleft(), reply, now)
+                self.conclude(batch.calls.popleft(), reply, now)
             self._under_way.popleft()
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
             self._break_off(error)
@@ -186,7 +201,7 @@ class Lane(threading.Thread):
         self._connection.close()
         self._pause_after(error)
         while self._under_way:
-            self._lose(self._under_way.popleft().calls, error)
+            self.lose(self._under_way.popleft().calls, error)
 
     def _pause_after(self, error: BaseException | None) -> None:
         """After a time-out answer at once for a while: else calls that wait here would wait one after the other."""
@@ -200,26 +215,39 @@ class Lane(threading.Thread):
         now = self._connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
 
-    def _lose(self, calls: Iterable[_Call], error: Exception) -> None:
+    def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
+        """Answer calls that were not sent."""
+        for call in calls:
+            self._fail(call.id, faulty(call.request.method.path, error))
+
+    def lose(self, calls: Iterable[Call], error: Exception) -> None:
         """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
         for call in calls:
             method = call.request.method
             if method.writes:
                 self._fail(call.id, faulty(method.path, OutcomeUnknownError(str(error))))
             else:
-                self._hand_over(call.id, method.path, call.payload, call.memo.world)
+                self._detour(call)
 
-    def _conclude(self, call: _Call, reply: object, now: object) -> None:
+    def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
+        """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
         method = call.request.method
         try:
             now_ms = 0 if method.writes else cast("int", check(now))
-            self._front.respond(call.id, call.memo.conclude(call.request, check(reply), now_ms))
+            answer = call.memo.conclude(call.request, check(reply), now_ms)
+            if unconfirmed is not None:
+                raise unconfirmed
+            self._front.respond(call.id, answer)
         except ApiError as error:
             self._fail(call.id, error)
         except DETOUR_ERRORS:
-            self._hand_over(call.id, method.path, call.payload, call.memo.world)
+            self._detour(call)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call.id, faulty(method.path, error))
+
+    def _detour(self, call: Call) -> None:
+        """Let the event loop answer a call: what the server promises holds there as well."""
+        self._hand_over(call.id, call.request.method.path, call.payload, call.memo.world, Durability.MEMORY)
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

@@ -16,6 +16,7 @@ from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
+from canuse_server.store.durability import WANTED, Durability
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.transport.lane import Lane
 
@@ -59,6 +60,10 @@ class NativeTransport:
                 store,
                 LaneConnection(store.endpoint, store.timeout_seconds),
                 self._hand_over,
+                # With nothing to be confirmed a write is as quick as a check, and shares its connection.
+                LaneConnection(store.endpoint, store.patience_seconds(store.promise.level))
+                if store.promise.level
+                else None,
             )
             for _ in range(lanes)
         ]
@@ -73,13 +78,14 @@ class NativeTransport:
         for lane in self._lanes:
             lane.start()
 
-    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World) -> None:
-        """Let the event loop answer a call, from the thread of a lane."""
-        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world), self._loop)
+    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World, level: Durability) -> None:
+        """Let the event loop answer a call, from the thread of a lane; `level` is what the caller asks for."""
+        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world, level), self._loop)
         self._handed_over.add(future)
         future.add_done_callback(self._handed_over.discard)
 
-    async def _answer(self, call_id: int, path: str, payload: bytes, world: World) -> None:
+    async def _answer(self, call_id: int, path: str, payload: bytes, world: World, level: Durability) -> None:
+        WANTED.set(level)
         try:
             self._front.respond(call_id, await self._endpoints[path](payload, world))
         except ApiError as error:

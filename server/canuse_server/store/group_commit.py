@@ -1,0 +1,73 @@
+"""Writes that the store is to confirm: those that come while it confirms others wait, and leave together.
+
+A connection on which the store waits for its disk or its replicas answers nothing else meanwhile. So these writes have
+a connection of their own, and it does not matter how many there are: all that have come share one wait.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+from canuse_server.store.connection import PipelinedConnection
+from canuse_server.store.durability import Confirmation
+from canuse_server.store.errors import OutcomeUnknownError, StoreError
+
+
+class Written(NamedTuple):
+    """The replies to some writes, as far as they came, and why they are not all here or not confirmed, if so."""
+
+    replies: list[object]
+    fault: StoreError | None
+
+
+class _Write(NamedTuple):
+    packed: bytes
+    replies: int
+    future: "asyncio.Future[Written]"
+
+
+class GroupCommit:
+    """Writes on one connection, confirmed in one way."""
+
+    def __init__(self, connection: PipelinedConnection, confirmation: Confirmation) -> None:
+        self._connection = connection
+        self._confirmation = confirmation
+        self._waiting: list[_Write] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def execute(self, packed: bytes, count: int) -> Written:
+        """Send packed commands that have `count` replies; return when they are confirmed, or it is known they aren't.
+
+        A caller who gives up before they have been sent takes them back.
+        """
+        write = _Write(packed, count, asyncio.get_running_loop().create_future())
+        self._waiting.append(write)
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send())
+        return await write.future
+
+    async def _send(self) -> None:
+        try:
+            while group := [write for write in self._waiting if not write.future.done()]:
+                self._waiting.clear()
+                await self._send_group(group)
+        finally:
+            self._sender = None
+            for write in self._waiting:  # Only where it was cancelled: canuse is stopping.
+                write.future.cancel()
+
+    async def _send_group(self, group: list[_Write]) -> None:
+        confirmation = self._confirmation
+        packed = b"".join([*(write.packed for write in group), confirmation.packed])
+        count = sum(write.replies for write in group)
+        replies, fault = await self._connection.collect(packed, count + confirmation.replies, writes=True)
+        if fault is None and (lacking := confirmation.fault(replies[count:])):
+            fault = OutcomeUnknownError(lacking)
+        start = 0
+        for write in group:
+            if not write.future.done():
+                write.future.set_result(Written(replies[start : min(start + write.replies, count)], fault))
+            start += write.replies
+
+    def close(self) -> None:
+        """Break the connection off: who waits is told that the outcome is not known."""
+        self._connection.close()

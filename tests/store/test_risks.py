@@ -1,0 +1,87 @@
+"""What about a store can lose counts is told at the start, and a promise that it can't keep is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from canuse_server.store.client import Store
+from canuse_server.store.durability import Durability, Promise
+from canuse_server.store.risks import refusal_of, risks_of
+from support.load import running
+from support.processes import Canuse, RedisServer
+from support.tools import VALKEY_SERVER
+
+SOUND = {"redis_version": "7.2.4", "maxmemory_policy": "noeviction", "aof_enabled": "1", "connected_slaves": "0"}
+FSYNC = Promise(Durability.FSYNC)
+TWO_REPLICAS = Promise(Durability.REPLICA, replicas=2)
+
+
+def told(appendfsync: str | None = "always", promise: Promise | None = None, **info: str) -> str:
+    """Return what is said about a store that is sound but for some of what it tells of itself."""
+    return "; ".join(risks_of(SOUND | info, appendfsync, promise or Promise()))
+
+
+def test_nothing_is_said_about_a_store_that_keeps_what_it_has() -> None:
+    assert not told()
+    assert not told("everysec")
+    assert not told(None)
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
+def test_a_store_that_throws_keys_away_is_warned_of_by_its_policy(policy: str) -> None:
+    assert f"maxmemory-policy is {policy}" in told(maxmemory_policy=policy)
+
+
+def test_a_store_without_an_append_only_file_is_warned_of() -> None:
+    assert "no append-only file" in told(aof_enabled="0")
+    assert "appendfsync is no" in told("no")
+
+
+def test_what_a_promise_costs_or_lacks_is_told() -> None:
+    assert "each write waits for up to a second" in told("everysec", FSYNC)
+    assert not told("always", FSYNC)
+    assert "replica with 2, and the store has 1 now" in told(promise=TWO_REPLICAS, connected_slaves="1")
+    assert not told(promise=TWO_REPLICAS, connected_slaves="2")
+
+
+def test_fsync_is_refused_where_there_is_no_file_or_no_way_to_wait_for_it() -> None:
+    assert refusal_of(SOUND, FSYNC) is None
+    assert "no append-only file" in (refusal_of(SOUND | {"aof_enabled": "0"}, FSYNC) or "")
+    assert "redis 7.0.15" in (refusal_of(SOUND | {"redis_version": "7.0.15"}, FSYNC) or "")
+    valkey = SOUND | {"redis_version": "7.0.0", "valkey_version": "8.0.0"}
+    assert refusal_of(valkey, FSYNC) is None
+    assert refusal_of(SOUND | {"aof_enabled": "0", "redis_version": "7.0.15"}, TWO_REPLICAS) is None
+
+
+async def test_the_stores_that_are_tested_with_are_sound(store: Store) -> None:
+    assert list(risks_of(await store.info(), None, Promise())) == []
+
+
+def test_a_server_says_at_its_start_what_can_lose_counts(tmp_path: Path) -> None:
+    risky = ("--maxmemory-policy", "allkeys-lfu", "--appendonly", "no")
+    valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", risky).start()
+    try:
+        options = ("--redis-url", valkey.url, "--workers", "2")
+        with running(Canuse(tmp_path, *options)) as canuse:
+            assert canuse.log.count("maxmemory-policy is allkeys-lfu") == 1
+            assert canuse.log.count("keeps no append-only file") == 1
+        # Managed stores refuse CONFIG.
+        valkey.command("ACL", "SETUSER", "default", "-config")
+        with running(Canuse(tmp_path, *options)) as canuse:
+            assert canuse.log.count("keeps no append-only file") == 2
+    finally:
+        valkey.stop()
+
+
+def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(tmp_path: Path) -> None:
+    valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", ("--appendonly", "no")).start()
+    try:
+        options = ["--redis-url", valkey.url, "--listen", "127.0.0.1:0", "--durability", "fsync"]
+        command = [sys.executable, "-m", "canuse_server", "serve", *options]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    finally:
+        valkey.stop()
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "canuse: durability is fsync, and the store keeps no append-only file" in ran.stderr
