@@ -16,7 +16,11 @@ class Relay:
         self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._requests = _gate()
         self._replies = _gate()
+        self._fatal: bytes | None = None
+        self._doomed: set[asyncio.StreamWriter] = set()
         self.request_bytes = 0
+        self.lost_replies = 0
+        """How many replies `lose_the_reply_to` has kept back."""
 
     @classmethod
     @asynccontextmanager
@@ -69,6 +73,13 @@ class Relay:
             for writer in pair:
                 writer.transport.abort()
 
+    def lose_the_reply_to(self, word: bytes) -> None:
+        """Let the next request with a word through, break its connection off when the reply has come, and lose it.
+
+        That holds for one connection, where many wait on it. Requests that come in parts may go unnoticed.
+        """
+        self._fatal = word
+
     def say(self, data: bytes) -> None:
         """Send clients what the server has not said."""
         for client in self._pairs:
@@ -81,7 +92,7 @@ class Relay:
             client.transport.abort()
             return
         self._pairs[client] = server
-        ways = (self._pump(reader, server, self._requests), self._pump(answers, client, self._replies))
+        ways = (self._pump(reader, server, self._requests, server), self._pump(answers, client, self._replies, server))
         tasks = [asyncio.create_task(way) for way in ways]
         try:
             # When one side closes, so does the other, also where something is held on its way there.
@@ -91,14 +102,27 @@ class Relay:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             del self._pairs[client]
+            self._doomed.discard(server)
             client.close()
             server.close()
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, gate: asyncio.Event) -> None:
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        gate: asyncio.Event,
+        server: asyncio.StreamWriter,
+    ) -> None:
         try:
             while data := await source.read(READ_BYTES):
                 if gate is self._requests:
                     self.request_bytes += len(data)
+                    if self._fatal is not None and self._fatal in data:
+                        self._fatal = None
+                        self._doomed.add(server)
+                elif server in self._doomed:
+                    self.lost_replies += 1
+                    return
                 await gate.wait()
                 target.write(data)
                 await target.drain()

@@ -1,0 +1,63 @@
+"""What calls are made on, and what is seen of it afterwards."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from canuse import Client, NotFound, v1
+from support.world import consumable, package, unique
+
+LIMIT: Final = 1000
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A user on a package with two features, an add-on that nobody has, and a newcomer who has nothing."""
+
+    client: Client
+    user_id: str
+    newcomer_id: str
+    first: str
+    second: str
+    base_id: str
+    addon_id: str
+    subscription_id: str
+    new_id: str
+    """An id that nothing has yet."""
+
+    def counts(self) -> tuple[int, ...]:
+        """Return what the user has used and reserved of each feature, and how many events there are."""
+        usage = [self.client.show_usage(self.user_id, feature).current for feature in (self.first, self.second)]
+        events = len(list(self.client.list_usage_events(self.user_id)))
+        return (*(each.used for each in usage), *(each.reserved for each in usage), events)
+
+    def budget(self) -> int:
+        """Return what the user may use of the first feature."""
+        return self.client.show_usage(self.user_id, self.first).current.budget
+
+    def subscriptions(self, user_id: str) -> list[tuple[str, int]]:
+        """Return the packages of a user's subscriptions, with their versions."""
+        return [(item.package_id, item.package_version) for item in self.client.list_subscriptions(user_id)]
+
+    def package(self, package_id: str) -> tuple[str, int, int]:
+        """Return the status of a package, its version and the one that is published."""
+        found = self.client.get_package(package_id)
+        return v1.PackageStatus.Name(found.status), found.version, found.published_version
+
+    def gone(self, user_id: str) -> bool:
+        """Whether there is no such user."""
+        try:
+            self.client.get_user(user_id)
+        except NotFound:
+            return True
+        return False
+
+
+def ground(client: Client) -> Ground:
+    """Make it, all of it new."""
+    first, second = consumable(client), consumable(client)
+    never = v1.RESET_PERIOD_NEVER
+    entries = [v1.PackageFeature(feature_id=item, limit=LIMIT, reset_period=never) for item in (first, second)]
+    base_id, addon_id = package(client, entries), package(client, [], v1.PACKAGE_TYPE_ADD_ON)
+    user_id, newcomer_id = (client.create_user(unique("user")).id for _ in range(2))
+    (subscription,) = client.subscribe(user_id, [base_id])
+    return Ground(client, user_id, newcomer_id, first, second, base_id, addon_id, subscription.id, unique("new"))

@@ -1,0 +1,50 @@
+"""The methods of the API, from its descriptors, so that none is missed."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from canuse import v1
+
+READING: Final = ("Get", "List", "Show", "CanUse", "BatchCanUse", "Watch")
+"""How the names of methods begin that change nothing."""
+TIMEOUT_SECONDS: Final = 30
+
+
+class Method(NamedTuple):
+    """A method of the API."""
+
+    path: str
+    descriptor: MethodDescriptor
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return not self.descriptor.name.startswith(READING)
+
+    def call(self, channel: grpc.Channel, request: Message) -> Any:
+        """Call it; of a stream the last message is returned."""
+        read = GetMessageClass(self.descriptor.output_type).FromString
+        write = type(request).SerializeToString
+        if self.descriptor.server_streaming:
+            return list(channel.unary_stream(self.path, write, read)(request, timeout=TIMEOUT_SECONDS))[-1]
+        return channel.unary_unary(self.path, write, read)(request, timeout=TIMEOUT_SECONDS)
+
+
+def _methods() -> dict[str, Method]:
+    found = {}
+    for path in sorted(Path(str(v1.__file__)).parent.glob("*_pb2.py")):
+        module = import_module(f"{v1.__name__}.{path.stem}")
+        for service in module.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                found[method.name] = Method(f"/{service.full_name}/{method.name}", method)
+    return found
+
+
+METHODS: Final = _methods()
+"""All methods by their names."""

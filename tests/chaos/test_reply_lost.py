@@ -1,0 +1,203 @@
+"""A change is made and the reply to it is lost, each of the API's methods in turn; then the call is made again.
+
+The reply is lost between store and server, or between server and caller. What has an event id has one effect, and the
+repetition gets the very answer that was lost. The other methods have one effect, too, and `cases.py` says what each
+repetition is answered with; but for Subscribe to an add-on, where callers have to look first.
+
+Guards, each of them a break of `make mutants`: an answer is kept under its event id (`dedupe_store` in `settle.lua` and
+`reserve.lua`); what was sent and not answered is OUTCOME_UNKNOWN (`lane.py`, `connection.py`); and the lane does not
+make a write again by itself.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+from redis import Redis
+
+from canuse import Client, v1
+from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_error, from_status
+from chaos.cases import CASES, DONE, REPLAYED, SAME
+from chaos.ground import ground
+from chaos.methods import METHODS, Method
+from support.chaos import Rounds, Tell
+from support.load import OWN_CONNECTION, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.tools import VALKEY_SERVER
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 2, 100
+OF_THE_MOMENT = {"replayed", "event_id", "lease_id", "expires_at", "period_start"}
+"""Fields in which the answers to two calls that do the same differ, or that say that one repeats the other."""
+
+Result = list[Any]
+"""The answers of a call, or the errors that it came to: one, or for a batch one for each item."""
+
+
+class Set(NamedTuple):
+    """A server with a relay on either side."""
+
+    canuse: Canuse
+    behind: Relay
+    """Between the server and the store."""
+    before: Relay
+    """Between callers and the server."""
+    store: Redis
+
+
+@asynccontextmanager
+async def on_a_set(folder: Path, transport: str) -> AsyncIterator[Set]:
+    store = await asyncio.to_thread(RedisServer(VALKEY_SERVER, folder / "store").start)
+    try:
+        async with Relay.to(store.port) as behind:
+            canuse = Canuse(folder, "--transport", transport, "--redis-url", behind.url)
+            await asyncio.to_thread(canuse.start)
+            try:
+                async with Relay.to(int(canuse.address.rpartition(":")[2])) as before:
+                    with Redis(port=store.port) as redis:
+                        yield Set(canuse, behind, before, redis)
+            finally:
+                await asyncio.to_thread(canuse.stop)
+    finally:
+        store.stop()
+    assert "no known reason" not in canuse.log
+
+
+def call(address: str, method: Method, request: Message) -> Result:
+    """Make a call on a connection of its own, after another one that has set it up."""
+    with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
+        v1.UserServiceStub(channel).ListUsers(v1.ListUsersRequest(page_size=1), wait_for_ready=True, timeout=30)
+        return result(channel, method, request)
+
+
+def result(channel: grpc.Channel, method: Method, request: Message) -> Result:
+    try:
+        answer = method.call(channel, request)
+    except grpc.RpcError as error:
+        return [from_rpc_error(error)]
+    if isinstance(answer, v1.BatchCreateUsageEventsResponse):
+        return [from_status(item.status) if item.HasField("status") else item.response for item in answer.results]
+    return [answer]
+
+
+async def lose_it_behind(on: Set, method: Method, request: Message) -> None:
+    """Have the store make a change, of which the server does not hear."""
+    lost = on.behind.lost_replies
+    on.behind.lose_the_reply_to(b"EVALSHA")
+    errors = await asyncio.to_thread(call, on.canuse.address, method, request)
+    assert on.behind.lost_replies == lost + 1
+    assert all(isinstance(error, OutcomeUnknown) for error in errors), errors
+
+
+async def lose_it_before(on: Set, method: Method, request: Message) -> None:
+    """Have the store make a change, of which the caller does not hear."""
+
+    def changes() -> int:
+        return int(on.store.info("persistence")["rdb_changes_since_last_save"])
+
+    address = f"127.0.0.1:{on.before.port}"
+    with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
+        warm = v1.UserServiceStub(channel)
+        await asyncio.to_thread(warm.ListUsers, v1.ListUsersRequest(page_size=1), wait_for_ready=True, timeout=30)
+        before = changes()
+        on.before.hold_replies()
+        calling = asyncio.create_task(asyncio.to_thread(result, channel, method, request))
+        await wait_until(lambda: changes() > before or calling.done())
+        on.before.cut()
+        on.before.release()
+        (error,) = await calling
+    assert isinstance(error, Unavailable), error
+    assert not error.reason
+
+
+def same_but_for_the_moment(one: Message, other: Message) -> bool:
+    """Whether two answers say the same of users who did the same."""
+    copies = []
+    for answer in (one, other):
+        copy = type(answer)()
+        copy.CopyFrom(answer)
+        parts: list[Any] = [copy, getattr(copy, "consumption", None), *getattr(copy, "consumptions", ())]
+        for part in filter(None, parts):
+            for name in OF_THE_MOMENT.intersection(part.DESCRIPTOR.fields_by_name):
+                part.ClearField(name)
+        copies.append(copy)
+    return bool(copies[0] == copies[1])
+
+
+def repeat(name: str, address: str, method: Method, request: Message, untouched: Message) -> list[str]:
+    """Make a call again, twice; return what is wrong. The same call on other ground comes to nothing worse."""
+    wanted = CASES[name].repeated
+    again, once_more, undisturbed = (call(address, method, each) for each in (request, request, untouched))
+    wrong = []
+    if any(isinstance(answer, CanuseError) for answer in undisturbed):
+        wrong.append(f"without any fault it came to {undisturbed}")
+    errors = [answer for answer in (*again, *once_more) if isinstance(answer, CanuseError)]
+    if wanted in (REPLAYED, SAME) and not errors and again != once_more:
+        wrong.append(f"{again} became {once_more}")
+    if wanted == REPLAYED and not errors:
+        if not all(answer.replayed for answer in again):
+            wrong.append(f"it was not known any more: {again}")
+        if not all(map(same_but_for_the_moment, again, undisturbed)):
+            wrong.append(f"{again} is not {undisturbed}")
+    if wanted == DONE and not errors and not again[0].done:
+        wrong.append(f"it did not end: {again}")
+    if wanted.isupper():
+        if {error.reason for error in errors} != {wanted} or len(errors) < 2:
+            wrong.append(f"{again} is not {wanted}")
+    elif errors:
+        wrong.append(f"it failed: {errors}")
+    return [f"{name}: {text}" for text in wrong]
+
+
+LOSE: dict[str, Callable[[Set, Method, Message], Awaitable[None]]] = {
+    "store": lose_it_behind,
+    "caller": lose_it_before,
+}
+
+
+def test_there_is_a_case_for_each_method_that_changes_something() -> None:
+    assert {name.partition(",")[0] for name in CASES} == {name for name, method in METHODS.items() if method.writes}
+
+
+@pytest.mark.parametrize("where", LOSE)
+async def test_a_call_that_is_repeated_because_its_answer_was_lost_has_one_effect_and_the_same_answer(
+    where: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    times = calls = 0
+    wrong: list[str] = []
+    async with on_a_set(tmp_path, transport) as on:
+        for chance in rounds(SHORT, LONG):
+            for name in chance.sample(list(CASES), len(CASES)):
+                wrong += await lose_and_repeat(on, where, name)
+                calls += 1
+            times += 1
+    tell(
+        "reply-lost", transport=transport, to=where, methods=len(CASES), times=times, calls=calls,
+        lost=on.behind.lost_replies if where == "store" else calls, wrong=len(wrong),
+    )  # fmt: skip
+    assert not wrong, "\n".join(wrong)
+
+
+async def lose_and_repeat(on: Set, where: str, name: str) -> list[str]:
+    """Make one call whose answer is lost, repeat it, and look at the effect; return what is wrong."""
+    case, method = CASES[name], METHODS[name.partition(",")[0]]
+
+    def prepare() -> tuple[Any, Any, Message, Message]:
+        ours, others = ground(client), ground(client)
+        return ours, others, case.request(ours), case.request(others)
+
+    with Client(on.canuse.address, timeout_seconds=30) as client:
+        ours, _, request, untouched = await asyncio.to_thread(prepare)
+        await LOSE[where](on, method, request)
+        wrong = await asyncio.to_thread(repeat, name, on.canuse.address, method, request, untouched)
+        seen, expected = await asyncio.to_thread(lambda: (case.look(ours), case.expected(ours)))
+    if seen != expected:
+        wrong.append(f"{name}: {seen} is there, and not {expected}")
+    return wrong
