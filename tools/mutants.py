@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 COPIED: Final = ("client", "server", "tests", "pyproject.toml")
 MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
 ORDERS: Final = "tests/model/test_serial_orders.py"
+LOST_REPLIES: Final = "tests/chaos/test_reply_lost.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
 
 
@@ -134,6 +135,41 @@ MUTANTS: Final = (
         "dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[4] .. outcome, now, tonumber(ARGV[5]))",
         "",
         "tests/chaos/test_kill_nine.py",
+    ),
+    Mutant(
+        "reply lost: event ids of Reserve are not kept",
+        f"{SCRIPTS}/reserve.lua",
+        "dedupe_store(KEYS[3], KEYS[4], event_id, fingerprint .. outcome, now, tonumber(ARGV[4]))",
+        "",
+        LOST_REPLIES,
+    ),
+    Mutant(
+        "reply lost: event ids of Settle are not kept",
+        f"{SCRIPTS}/settle.lua",
+        "dedupe_store(KEYS[4], KEYS[5], event_id, fingerprint .. outcome, now, tonumber(ARGV[4]))",
+        "",
+        LOST_REPLIES,
+    ),
+    Mutant(
+        "reply lost: in the lane it is told that nothing was written",
+        "server/canuse_server/transport/lane.py",
+        "faulty(method.path, OutcomeUnknownError(str(error)))",
+        "faulty(method.path, StoreUnavailableError(str(error)))",
+        LOST_REPLIES,
+    ),
+    Mutant(
+        "reply lost: in the lane the write is made again",
+        "server/canuse_server/transport/lane.py",
+        "            if method.writes:\n",
+        "            if not method.writes:\n",
+        LOST_REPLIES,
+    ),
+    Mutant(
+        "reply lost: on the event loop it is told that nothing was written",
+        "server/canuse_server/store/connection.py",
+        "lost = self.writes and self.sent",
+        "lost = False",
+        LOST_REPLIES,
     ),
 )
 

@@ -1,7 +1,7 @@
 """What calls are made on, and what is seen of it afterwards."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from canuse import Client, NotFound, v1
 from support.world import consumable, package, unique
@@ -52,12 +52,25 @@ class Ground:
         return False
 
 
-def ground(client: Client) -> Ground:
-    """Make it, all of it new."""
+class Catalogue(NamedTuple):
+    """Two features, a package that lists them, and an add-on."""
+
+    first: str
+    second: str
+    base_id: str
+    addon_id: str
+
+
+def catalogue(client: Client) -> Catalogue:
+    """Make one."""
     first, second = consumable(client), consumable(client)
     never = v1.RESET_PERIOD_NEVER
     entries = [v1.PackageFeature(feature_id=item, limit=LIMIT, reset_period=never) for item in (first, second)]
-    base_id, addon_id = package(client, entries), package(client, [], v1.PACKAGE_TYPE_ADD_ON)
+    return Catalogue(first, second, package(client, entries), package(client, [], v1.PACKAGE_TYPE_ADD_ON))
+
+
+def ground(client: Client, made: Catalogue) -> Ground:
+    """Make users on what there is in the catalogue."""
     user_id, newcomer_id = (client.create_user(unique("user")).id for _ in range(2))
-    (subscription,) = client.subscribe(user_id, [base_id])
-    return Ground(client, user_id, newcomer_id, first, second, base_id, addon_id, subscription.id, unique("new"))
+    (subscription,) = client.subscribe(user_id, [made.base_id])
+    return Ground(client, user_id, newcomer_id, *made, subscription.id, unique("new"))
