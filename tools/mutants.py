@@ -131,8 +131,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "kill -9: event ids are not kept",
-        f"{SCRIPTS}/record_usage.lua",
-        "dedupe_store(KEYS[4], KEYS[5], event_id, ARGV[4] .. outcome, now, tonumber(ARGV[5]))",
+        f"{SCRIPTS}/lib/dedupe.lua",
+        "redis.call('HSET', open, 'i' .. event_id, value)",
         "",
         "tests/chaos/test_kill_nine.py",
     ),

@@ -5,7 +5,7 @@ holds with a write a second to the disk, too, for what a killed process has hand
 `test_power_cut.py` takes that away as well. Without an append-only file all is lost.
 
 Guards, each of them a break of `make mutants`: an event id is kept with its answer (`dedupe_store` in
-`record_usage.lua`), or what is repeated counts twice; and what was sent and not answered is OUTCOME_UNKNOWN (in
+`dedupe.lua`), or what is repeated counts twice; and what was sent and not answered is OUTCOME_UNKNOWN (in
 `lane.py` and in `connection.py`), or what was told not to be written is counted.
 """
 
