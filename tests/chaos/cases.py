@@ -74,6 +74,15 @@ def _migrate(on: Ground) -> Message:
     return v1.MigrateSubscriptionsRequest(package_id=on.base_id)
 
 
+def _api_key(on: Ground) -> v1.ApiKey:
+    return v1.ApiKey(name=on.new_id, environment=v1.ENVIRONMENT_LIVE, scopes=["usage:write"])
+
+
+def _revoke_key(on: Ground) -> Message:
+    made = on.client.create_api_key(on.new_id, ["usage:write"], environment=v1.ENVIRONMENT_LIVE)
+    return v1.RevokeApiKeyRequest(api_key_id=made.api_key.id)
+
+
 def _counts(on: Ground) -> object:
     return on.counts()
 
@@ -161,11 +170,15 @@ CASES: Final[dict[str, Case]] = {
         _migrate, DONE, lambda on: (*on.subscriptions(on.user_id), on.counts()),
         lambda on: ((on.base_id, 2), (3, 0, 0, 0, 1)),
     ),
+    "RevokeApiKey": Case(_revoke_key, "API_KEY_NOT_FOUND", lambda on: on.keys(), lambda _: 0),
     # No id of the caller's tells two of these calls apart, so that whoever was not answered has to look first.
     "Subscribe, to an add-on": Case(
         lambda on: v1.SubscribeRequest(user_id=on.newcomer_id, package_ids=[on.addon_id]),
         "one more each time",
         lambda on: on.subscriptions(on.newcomer_id), lambda on: 3 * [(on.addon_id, 1)],
+    ),
+    "CreateApiKey": Case(
+        lambda on: v1.CreateApiKeyRequest(api_key=_api_key(on)), "one more each time", lambda on: on.keys(), lambda _: 3
     ),
 }  # fmt: skip
 """By the name of the method, and a word on which call of it this is."""

@@ -43,6 +43,10 @@ class Ground:
         found = self.client.get_package(package_id)
         return v1.PackageStatus.Name(found.status), found.version, found.published_version
 
+    def keys(self) -> int:
+        """Return how many API keys have the new id for a name."""
+        return sum(key.name == self.new_id for key in self.client.list_api_keys(page_size=1000))
+
     def gone(self, user_id: str) -> bool:
         """Whether there is no such user."""
         try:

@@ -27,13 +27,16 @@ class Method(NamedTuple):
         """Whether it changes something."""
         return not self.descriptor.name.startswith(READING)
 
-    def call(self, channel: grpc.Channel, request: Message) -> Any:
+    def call(self, channel: grpc.Channel, request: Message, api_key: str) -> Any:
         """Call it; of a stream the last message is returned."""
+        metadata = (("authorization", f"Bearer {api_key}"),)
         read = GetMessageClass(self.descriptor.output_type).FromString
         write = type(request).SerializeToString
         if self.descriptor.server_streaming:
-            return list(channel.unary_stream(self.path, write, read)(request, timeout=TIMEOUT_SECONDS))[-1]
-        return channel.unary_unary(self.path, write, read)(request, timeout=TIMEOUT_SECONDS)
+            stream = channel.unary_stream(self.path, write, read)
+            return list(stream(request, timeout=TIMEOUT_SECONDS, metadata=metadata))[-1]
+        call = channel.unary_unary(self.path, write, read)
+        return call(request, timeout=TIMEOUT_SECONDS, metadata=metadata, wait_for_ready=True)
 
 
 def _methods() -> dict[str, Method]:

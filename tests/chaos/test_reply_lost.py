@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import grpc
 import pytest
@@ -50,6 +50,16 @@ class Set(NamedTuple):
     before: Relay
     """Between callers and the server."""
     store: Redis
+    api_key: str
+
+    def client(self) -> Client:
+        """Open a client that is not disturbed."""
+        return Client(self.canuse.address, timeout_seconds=30, api_key=self.api_key)
+
+    def changes(self) -> int:
+        """Return how many scripts have run in the store: each change is one."""
+        stats = cast("dict[str, dict[str, int]]", self.store.info("commandstats"))
+        return stats.get("cmdstat_evalsha", {}).get("calls", 0)
 
 
 @asynccontextmanager
@@ -62,7 +72,7 @@ async def on_a_set(folder: Path, transport: str) -> AsyncIterator[Set]:
             try:
                 async with Relay.to(int(canuse.address.rpartition(":")[2])) as before:
                     with Redis(port=store.port) as redis:
-                        yield Set(canuse, behind, before, redis)
+                        yield Set(canuse, behind, before, redis, await asyncio.to_thread(first_key, canuse.address))
             finally:
                 await asyncio.to_thread(canuse.stop)
     finally:
@@ -70,16 +80,22 @@ async def on_a_set(folder: Path, transport: str) -> AsyncIterator[Set]:
     assert "no known reason" not in canuse.log
 
 
-def call(address: str, method: Method, request: Message) -> Result:
-    """Make a call on a connection of its own, after another one that has set it up."""
-    with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
-        v1.UserServiceStub(channel).ListUsers(v1.ListUsersRequest(page_size=1), wait_for_ready=True, timeout=30)
-        return result(channel, method, request)
+def first_key(address: str) -> str:
+    """Make the first API key: from then on each call needs it."""
+    scopes = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
+    with Client(address) as client:
+        return client.create_api_key("chaos", scopes, environment=v1.ENVIRONMENT_LIVE).secret
 
 
-def result(channel: grpc.Channel, method: Method, request: Message) -> Result:
+def call(on: Set, method: Method, request: Message) -> Result:
+    """Make a call that is not disturbed on its way to the server."""
+    with grpc.insecure_channel(on.canuse.address, OWN_CONNECTION) as channel:
+        return result(channel, method, request, on.api_key)
+
+
+def result(channel: grpc.Channel, method: Method, request: Message, api_key: str) -> Result:
     try:
-        answer = method.call(channel, request)
+        answer = method.call(channel, request, api_key)
     except grpc.RpcError as error:
         return [from_rpc_error(error)]
     if isinstance(answer, v1.BatchCreateUsageEventsResponse):
@@ -91,25 +107,19 @@ async def lose_it_behind(on: Set, method: Method, request: Message) -> None:
     """Have the store make a change, of which the server does not hear."""
     lost = on.behind.lost_replies
     on.behind.lose_the_reply_to(b"EVALSHA")
-    errors = await asyncio.to_thread(call, on.canuse.address, method, request)
+    errors = await asyncio.to_thread(call, on, method, request)
     assert on.behind.lost_replies == lost + 1
     assert all(isinstance(error, OutcomeUnknown) for error in errors), errors
 
 
 async def lose_it_before(on: Set, method: Method, request: Message) -> None:
     """Have the store make a change, of which the caller does not hear."""
-
-    def changes() -> int:
-        return int(on.store.info("persistence")["rdb_changes_since_last_save"])
-
-    address = f"127.0.0.1:{on.before.port}"
-    with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
-        warm = v1.UserServiceStub(channel)
-        await asyncio.to_thread(warm.ListUsers, v1.ListUsersRequest(page_size=1), wait_for_ready=True, timeout=30)
-        before = changes()
+    with grpc.insecure_channel(f"127.0.0.1:{on.before.port}", OWN_CONNECTION) as channel:
+        await asyncio.to_thread(METHODS["ListUsers"].call, channel, v1.ListUsersRequest(page_size=1), on.api_key)
+        before = on.changes()
         on.before.hold_replies()
-        calling = asyncio.create_task(asyncio.to_thread(result, channel, method, request))
-        await wait_until(lambda: changes() > before or calling.done())
+        calling = asyncio.create_task(asyncio.to_thread(result, channel, method, request, on.api_key))
+        await wait_until(lambda: on.changes() > before or calling.done())
         on.before.cut()
         on.before.release()
         (error,) = await calling
@@ -131,10 +141,10 @@ def same_but_for_the_moment(one: Message, other: Message) -> bool:
     return bool(copies[0] == copies[1])
 
 
-def repeat(name: str, address: str, method: Method, request: Message, untouched: Message) -> list[str]:
+def repeat(on: Set, name: str, method: Method, request: Message, untouched: Message) -> list[str]:
     """Make a call again, twice; return what is wrong. The same call on other ground comes to nothing worse."""
     wanted = CASES[name].repeated
-    again, once_more, undisturbed = (call(address, method, each) for each in (request, request, untouched))
+    again, once_more, undisturbed = (call(on, method, each) for each in (request, request, untouched))
     wrong = []
     if any(isinstance(answer, CanuseError) for answer in undisturbed):
         wrong.append(f"without any fault it came to {undisturbed}")
@@ -188,7 +198,7 @@ async def test_a_call_that_is_repeated_because_its_answer_was_lost_has_one_effec
 
 def shared_catalogue(on: Set) -> Catalogue:
     """Make a catalogue for the calls that do not change it."""
-    with Client(on.canuse.address) as client:
+    with on.client() as client:
         return catalogue(client)
 
 
@@ -201,10 +211,10 @@ async def lose_and_repeat(on: Set, shared: Catalogue, where: str, name: str) -> 
         ours, others = (ground(client, catalogue(client) if own else shared) for _ in range(2))
         return ours, case.request(ours), case.request(others)
 
-    with Client(on.canuse.address, timeout_seconds=30) as client:
+    with on.client() as client:
         ours, request, untouched = await asyncio.to_thread(prepare)
         await LOSE[where](on, method, request)
-        wrong = await asyncio.to_thread(repeat, name, on.canuse.address, method, request, untouched)
+        wrong = await asyncio.to_thread(repeat, on, name, method, request, untouched)
         seen, expected = await asyncio.to_thread(lambda: (case.look(ours), case.expected(ours)))
     if seen != expected:
         wrong.append(f"{name}: {seen} is there, and not {expected}")
