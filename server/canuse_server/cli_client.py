@@ -12,6 +12,7 @@ from canuse_server import cli_output as out
 from canuse_server.cli_events import events
 from canuse_server.cli_export import export_user
 from canuse_server.cli_grants import grants
+from canuse_server.cli_keys import keys
 from canuse_server.cli_leases import reserve, settle
 from canuse_server.cli_migrate import migrate
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")
     app.add_typer(grants, name="grants")
+    app.add_typer(keys, name="keys")
 
 
 def can_use(

@@ -38,7 +38,9 @@ class Access:
     @property
     def words(self) -> str:
         """How calls are let in, for people."""
-        return "open to all, without API keys" if self.gate.is_open else "by API key"
+        if not self.gate.is_open:
+            return "by API key"
+        return "open to all" if self.gate.is_open_for_good else "open on this machine until there is an API key"
 
 
 def is_loopback(listen: str) -> bool:

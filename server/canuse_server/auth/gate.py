@@ -58,6 +58,11 @@ class Gate:
         """Whether calls pass without a key."""
         return self._known is not None and None in self._known.by_header
 
+    @property
+    def is_open_for_good(self) -> bool:
+        """Whether they will pass even when there are keys."""
+        return self._never_demand
+
     def admit(self, path: str, authorization: bytes | None) -> World:
         """Let a call pass, by its path and the value of its `authorization` header; return the world that it is in.
 

@@ -1,0 +1,119 @@
+"""A key that is made or revoked through one server is so on all of them, whatever becomes of the message about it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from canuse import CanuseError, Client, Unauthenticated
+from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_VERSION
+from support.crowd import crowd
+from support.guarded import LIVE, SCOPES, Guarded, guarded
+from support.load import OWN_CONNECTION, running, wait_until
+from support.processes import Canuse
+from support.stores import store_of, valkey_socket
+
+TRANSPORTS = ["native", "grpcio"]
+
+
+@pytest.fixture(params=TRANSPORTS)
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Guarded, Canuse]]:
+    """A server that demands keys, and another one on the same store, which has just heard of that."""
+    with running(Canuse(tmp_path, "--transport", request.param)) as first:
+        (tmp_path / "other").mkdir()
+        url = f"unix://{valkey_socket(first)}"
+        with running(Canuse(tmp_path / "other", "--transport", request.param, "--redis-url", url)) as second:
+            with Client(first.address) as client:
+                made = client.create_api_key("admin", SCOPES, environment=LIVE)
+            yield Guarded(first, made.secret), second
+
+
+def reasons(client: Client) -> list[str]:
+    """Return why a call of the lane, and one of the event loop, do not pass; nothing where they do."""
+    told = []
+    for call in (lambda: client.can_use("nobody", "nothing"), lambda: list(client.list_users())):
+        try:
+            call()
+            told.append("")
+        except CanuseError as error:
+            told.append(error.reason.replace("FEATURE_NOT_FOUND", ""))
+    return told
+
+
+async def test_the_first_key_closes_all_servers(pair: tuple[Guarded, Canuse]) -> None:
+    with Client(pair[1].address) as nobody:
+        await wait_until(lambda: reasons(nobody) == ["API_KEY_MISSING"] * 2)
+
+
+async def test_a_key_made_and_revoked_through_one_server_is_so_on_the_other(pair: tuple[Guarded, Canuse]) -> None:
+    server, other = pair
+    made = server.key()
+    with Client(other.address, api_key=made.secret) as client, server.client() as admin:
+        await wait_until(lambda: reasons(client) == ["", ""])
+        admin.revoke_api_key(made.api_key.id)
+        await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
+
+
+async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(pair: tuple[Guarded, Canuse]) -> None:
+    server, other = pair
+    made = server.key()
+    with Client(other.address, api_key=made.secret) as client:
+        await wait_until(lambda: reasons(client) == ["", ""])
+        redis = store_of(server.canuse)
+        assert redis.pubsub_numsub(API_KEYS_CHANNEL) == [(API_KEYS_CHANNEL.encode(), 2)]
+        # As RevokeApiKey does it, but for telling anybody.
+        redis.hdel(API_KEYS, made.api_key.id)
+        redis.incr(API_KEYS_VERSION)
+        redis.close()
+        await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
+
+
+async def test_a_revocation_holds_after_the_connection_for_messages_broke(pair: tuple[Guarded, Canuse]) -> None:
+    server, other = pair
+    made = server.key()
+    with Client(other.address, api_key=made.secret) as client, server.client() as admin:
+        await wait_until(lambda: reasons(client) == ["", ""])
+        redis = store_of(server.canuse)
+        redis.client_kill_filter(_type="pubsub")
+        redis.close()
+        admin.revoke_api_key(made.api_key.id)
+        await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
+
+
+async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[Guarded, Canuse]) -> None:
+    """What they may do is in memory. Who has none is refused as such, and not told of the store."""
+    server, other = pair
+    with Client(other.address, api_key=server.admin) as admin, Client(other.address) as nobody:
+        await wait_until(lambda: reasons(admin) == ["", ""])
+        server.canuse.kill()
+        await wait_until(lambda: reasons(admin) == ["STORE_UNAVAILABLE"] * 2)
+        assert reasons(nobody) == ["API_KEY_MISSING"] * 2
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) -> None:
+    with guarded(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
+        made = server.key()
+        clients = [Client(server.canuse.address, api_key=made.secret, options=OWN_CONNECTION) for _ in range(12)]
+        await wait_until(lambda: [reasons(client) for client in clients] == [["", ""]] * 12)
+        with server.client() as admin:
+            admin.revoke_api_key(made.api_key.id)
+        await wait_until(lambda: [reasons(client) for client in clients] == [["API_KEY_INVALID"] * 2] * 12)
+        for client in clients:
+            client.close()
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_what_goes_on_under_a_key_ends_when_it_is_revoked(tmp_path: Path, transport: str) -> None:
+    with running(Canuse(tmp_path, "--transport", transport)) as canuse:
+        many = await crowd(canuse.address, 2100)
+        with Client(canuse.address) as nobody:
+            server = Guarded(canuse, nobody.create_api_key("admin", SCOPES, environment=LIVE).secret)
+        made = server.key()
+        with server.client() as admin, server.client(made.secret) as client:
+            messages = client.migrate_subscriptions(many.package_id)
+            assert not next(messages).done
+            admin.revoke_api_key(made.api_key.id)
+            with pytest.raises(Unauthenticated) as caught:
+                list(messages)
+        assert caught.value.reason == "API_KEY_INVALID"
