@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from canuse import v1
 from canuse._api_keys import NewApiKey
+from canuse._tls import Tls
 from canuse.async_client import AsyncClient
 from canuse.client import Client
 from canuse.errors import (
@@ -47,6 +48,7 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "StoreUnavailable",
+    "Tls",
     "Unauthenticated",
     "Unavailable",
     "__version__",

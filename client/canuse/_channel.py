@@ -5,6 +5,8 @@ from typing import Any, Final, Literal, Protocol
 
 import grpc
 
+from canuse._tls import Tls
+
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 
@@ -55,7 +57,18 @@ def positive(name: str, seconds: float) -> float:
     return seconds
 
 
-def check_channel(channel: object, credentials: grpc.ChannelCredentials | None, options: Sequence[object]) -> None:
-    """Refuse settings that a channel of the caller's own would silently ignore."""
-    if channel is not None and (credentials is not None or options):
-        raise ValueError("credentials and options belong to the channel: give them to it, or leave out `channel`")
+def check_channel(
+    channel: object, credentials: grpc.ChannelCredentials | None, tls: Tls | bool, options: Sequence[object]
+) -> None:
+    """Refuse settings that a channel of the caller's own, or one another, would silently ignore."""
+    if channel is not None and (credentials is not None or tls or options):
+        raise ValueError("credentials, tls and options belong to the channel: give them to it, or leave out `channel`")
+    if credentials is not None and tls:
+        raise ValueError("tls and credentials: give one of them")
+
+
+def channel_credentials(credentials: grpc.ChannelCredentials | None, tls: Tls | bool) -> grpc.ChannelCredentials | None:
+    """Return what a channel is opened with, None for one without TLS; raises OSError where a file can't be read."""
+    if tls:
+        return (Tls() if tls is True else tls).credentials()
+    return credentials

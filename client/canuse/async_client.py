@@ -20,11 +20,13 @@ from canuse._channel import (
     PagedRequest,
     PagedResponse,
     call_metadata,
+    channel_credentials,
     channel_options,
     check_channel,
     positive,
 )
 from canuse._requests import UNSET, Unset
+from canuse._tls import Tls
 from canuse.errors import CanuseError, from_rpc_error, from_status
 
 _Request = TypeVar("_Request")
@@ -53,6 +55,7 @@ class AsyncClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         api_key: str | None = None,
         durability: Durability | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.aio.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
@@ -61,15 +64,16 @@ class AsyncClient:
 
         Raises:
             ValueError: Settings that can't hold, or not together.
+            OSError: A file of `tls` can't be read.
             RuntimeError: No event loop is running: calls from another one would fail later, and less clearly.
         """
         asyncio.get_running_loop()
-        check_channel(channel, credentials, options)
+        check_channel(channel, credentials, tls, options)
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:
-            channel = self._owned = _open(target, credentials, options)
+            channel = self._owned = _open(target, channel_credentials(credentials, tls), options)
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
         self._catalog = v1.CatalogServiceStub(channel)

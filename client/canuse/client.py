@@ -18,11 +18,13 @@ from canuse._channel import (
     PagedRequest,
     PagedResponse,
     call_metadata,
+    channel_credentials,
     channel_options,
     check_channel,
     positive,
 )
 from canuse._requests import UNSET, Unset
+from canuse._tls import Tls
 from canuse.errors import CanuseError, from_rpc_error, from_status
 
 _Request = TypeVar("_Request")
@@ -57,6 +59,7 @@ class Client:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         api_key: str | None = None,
         durability: Durability | None = None,
+        tls: Tls | bool = False,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
@@ -66,22 +69,25 @@ class Client:
         Args:
             target: The server as gRPC names it: `host:port`, `dns:///host:port`, `unix:/path`.
             timeout_seconds: How long one call (of a list: one page) may take.
-            api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `credentials` only.
+            api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `tls` only.
             durability: What a write has to reach before it is acknowledged, where the server promises less: `fsync` is
                 the store's append-only file, `replica` its replicas. One that does not get there is OutcomeUnknown.
-            credentials: Turns TLS on, as in `grpc.ssl_channel_credentials()`.
-            channel: A channel of your own in place of `target`, `credentials` and `options`. `close` leaves it open.
+            tls: Turns TLS on: True for a server that a public CA vouches for, else a `Tls` with the files.
+            credentials: gRPC's own credentials instead, such as `grpc.ssl_channel_credentials()`.
+            channel: A channel of your own in place of `target`, `tls`, `credentials` and `options`. `close` leaves it
+                open.
             options: gRPC channel options, over the defaults.
 
         Raises:
             ValueError: Settings that can't hold, or not together.
+            OSError: A file of `tls` can't be read.
         """
-        check_channel(channel, credentials, options)
+        check_channel(channel, credentials, tls, options)
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:
-            channel = self._owned = _open(target, credentials, options)
+            channel = self._owned = _open(target, channel_credentials(credentials, tls), options)
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
         self._catalog = v1.CatalogServiceStub(channel)

@@ -46,7 +46,7 @@ from canuse_server.store.endpoint import Endpoint as StoreEndpoint
 from canuse_server.store.risks import check_durability
 from canuse_server.store.schema import check_schema, check_version
 from canuse_server.store.usage import Retention
-from canuse_server.transport import grpcio
+from canuse_server.transport import grpcio, tls
 from canuse_server.workers import Port, Workers
 
 if TYPE_CHECKING:
@@ -81,11 +81,13 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
     """Serve until `stop` is set, then drain; in processes of its own where there is to be more than one.
 
     Raises:
-        ListenError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+        ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from
+            starting.
     """
     if settings.workers == 1:
         await serve_here(settings, ready, stop)
         return
+    tls.certificates(settings)  # What is wrong with them is told once, here, and not by each worker.
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
         worlds = await _open_worlds(settings, endpoint, stack, warn=True)
@@ -111,8 +113,9 @@ async def serve_here(
     """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
 
     Raises:
-        ListenError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+        ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
     """
+    certificates = tls.certificates(settings)
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
         worlds = await _open_worlds(settings, endpoint, stack, warn=not share_port)
@@ -130,7 +133,7 @@ async def serve_here(
         server = grpcio.build(
             served, access.gate, health_servicer, share_port=share_port, with_reflection=settings.reflection
         )
-        address, transport = await _listen(settings, server, served, access, stack, share_port)
+        address, transport = await _listen(settings, certificates, server, served, access, stack, share_port)
         for service in services:
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
@@ -245,6 +248,7 @@ def _native(wanted: Transport) -> "type[NativeTransport] | None":
 
 async def _listen(
     settings: Settings,
+    certificates: tls.Certificates | None,
     server: aio.Server,
     served: Endpoints,
     access: Access,
@@ -253,13 +257,13 @@ async def _listen(
 ) -> tuple[str, str]:
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
-    native = _native(settings.transport)
+    native = _native(settings.transport if certificates is None else "grpcio")
     try:
         if native is None:
-            port = server.add_insecure_port(settings.listen)
+            port = grpcio.open_port(server, settings.listen, certificates)
             await server.start()
             stack.push_async_callback(server.stop, settings.grace_seconds)
-            return f"{host}:{port}", "grpcio"
+            return f"{host}:{port}", f"grpcio with {certificates.words}" if certificates else "grpcio"
         folder = Path(tempfile.mkdtemp(prefix="canuse-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"

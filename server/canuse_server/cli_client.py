@@ -17,6 +17,7 @@ from canuse_server.cli_leases import reserve, settle
 from canuse_server.cli_migrate import migrate
 from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
+from canuse_server.cli_tls import give_options
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +35,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(packages, name="packages")
     app.add_typer(grants, name="grants")
     app.add_typer(keys, name="keys")
+    give_options(app)
 
 
 def can_use(

@@ -8,6 +8,7 @@ import typer
 
 import canuse
 from canuse_server.cli_output import printable
+from canuse_server.cli_tls import tls_wanted
 
 EXIT_NO: Final = 1
 EXIT_ERROR: Final = 2
@@ -26,11 +27,18 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Show so many 
 def connected(server: str, api_key: str | None) -> Iterator[canuse.Client]:
     """Give a client for the calls of one command; whatever fails ends it with one readable line and status 2."""
     try:
-        with canuse.Client(server, api_key=api_key) as client:
+        with _client(server, api_key) as client:
             yield client
     except (canuse.CanuseError, ValueError) as error:
         typer.echo(f"canuse: {printable(_in_one_line(error, server))}", err=True)
         raise typer.Exit(EXIT_ERROR) from None
+
+
+def _client(server: str, api_key: str | None) -> canuse.Client:
+    try:
+        return canuse.Client(server, api_key=api_key, tls=tls_wanted())
+    except OSError as error:
+        raise ValueError(f"{error.filename}: {error.strerror}") from error
 
 
 def _in_one_line(error: canuse.CanuseError | ValueError, server: str) -> str:

@@ -15,9 +15,10 @@ from canuse_server.observe import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded import DataDirInUse, EmbeddedStartError
 from canuse_server.store.errors import StoreError
+from canuse_server.transport.tls import TlsError
 from canuse_server.workers import WorkerStartError
 
-START_ERRORS = (ListenError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
+START_ERRORS = (ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
 
 
 def run(config: Path | None, given: dict[str, object]) -> str | None:

@@ -52,7 +52,18 @@ class Settings(BaseSettings):
         description="A Redis 7+ or Valkey 8+ to use instead: redis://, rediss:// or unix://.",
         repr=False,
     )
-    transport: Transport = Field("auto", description="auto takes native where it is installed, else grpcio.")
+    transport: Transport = Field(
+        "auto", description="auto takes native where it is installed, else grpcio; with TLS grpcio."
+    )
+    tls_certificate: Path | None = Field(
+        None, description="A PEM file: the server's certificate and those between it and the CA. Turns TLS on."
+    )
+    tls_key: Annotated[Path | None, Field(validate_default=True)] = Field(
+        None, description="A PEM file: the key of the certificate, not encrypted."
+    )
+    tls_client_ca: Path | None = Field(
+        None, description="A PEM file: CAs, one of which has to have signed the certificate of each client (mTLS)."
+    )
     clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
     demo: bool = Field(False, description="Load the example catalogue and users.")
     fsync: Fsync = Field(
@@ -112,6 +123,29 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not (host and port.isdecimal() and int(port) <= HIGHEST_PORT):
             raise ValueError("must be an address and a port, like 127.0.0.1:50051")
+        return value
+
+    @field_validator("tls_certificate")
+    @classmethod
+    def _check_tls_transport(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and info.data.get("transport") == "native":
+            raise ValueError(
+                "the native transport has no TLS: take grpcio, or leave TLS to Envoy before it (deploy/envoy/tls.yaml)"
+            )
+        return value
+
+    @field_validator("tls_key")
+    @classmethod
+    def _check_tls_key(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if (value is None) != (info.data.get("tls_certificate") is None) and "tls_certificate" in info.data:
+            raise ValueError("must be given together with tls_certificate")
+        return value
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _check_tls_client_ca(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and "tls_certificate" in info.data and info.data["tls_certificate"] is None:
+            raise ValueError("must be given together with tls_certificate and tls_key")
         return value
 
     @field_validator("redis_url")

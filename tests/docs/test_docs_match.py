@@ -12,6 +12,7 @@ from grpc import StatusCode
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
+from canuse_server.cli_tls import OPTIONS as CLIENT_OPTIONS
 from canuse_server.settings import Settings
 from support.tools import ROOT
 
@@ -101,6 +102,7 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     known |= {name.removeprefix("REASON_") for name, _ in v1.Reason.items()}
     known |= {status.name for status in StatusCode}
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
+    known |= {f"CANUSE_CLIENT_{option.name.upper()}" for option in CLIENT_OPTIONS}
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
     for page in pages:
         for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):

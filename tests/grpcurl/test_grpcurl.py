@@ -11,8 +11,8 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2 as reflection
 
 from canuse.v1 import entitlement_service_pb2
+from support.grpcurl import grpcurl as run_grpcurl
 from support.processes import Canuse
-from support.tools import GRPCURL
 from support.world import unique
 
 pytestmark = pytest.mark.grpcurl
@@ -27,9 +27,7 @@ CLOCK = "canuse.testing.v1.ClockService"
 
 def grpcurl(server: Canuse, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run grpcurl against a server."""
-    assert GRPCURL is not None
-    command = [GRPCURL, "-plaintext", *options, server.address, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return run_grpcurl(server.address, *arguments, options=("-plaintext", *options))
 
 
 def call(server: Canuse, method: str, request: Any) -> Any:

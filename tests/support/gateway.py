@@ -1,18 +1,21 @@
-"""Envoy between a caller and an application, by the configuration that deploy/envoy/ratelimit.yaml shows."""
+"""The real Envoy, by the configurations in deploy/envoy: between a caller and an application, and before canuse."""
 
 import json
 import subprocess
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Self
 
+from support.certificates import Pair
 from support.processes import START_SECONDS, STOP_SECONDS, free_port
 from support.tools import ENVOY, ROOT
 
-CONFIGURATION = ROOT / "deploy" / "envoy" / "ratelimit.yaml"
+CONFIGURATIONS = ROOT / "deploy" / "envoy"
 
 
 class Application:
@@ -59,30 +62,31 @@ class Answer:
     limits: dict[str, str]
 
 
-class Envoy:
-    """A running Envoy. `failure_mode_deny` is whether requests are turned away while canuse does not answer."""
+def configure(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
+    """Write a file of deploy/envoy into a folder, with each of the changes, which stand there once; return its path."""
+    text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
+    for old, new in changes.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
 
-    def __init__(self, folder: Path, canuse: str, application: Application, *, failure_mode_deny: bool = True) -> None:
+
+class EnvoyProcess:
+    """A running Envoy."""
+
+    def __init__(self, folder: Path, name: str, canuse: str, changes: Mapping[str, str]) -> None:
         self._folder = folder
-        self._port, self._admin_port = free_port(), free_port()
-        changes = {
-            "port_value: 8080": f"port_value: {self._port}",
+        self._admin_port = free_port()
+        ports = {
             "port_value: 9901": f"port_value: {self._admin_port}",
             "port_value: 50051": f"port_value: {canuse.rpartition(':')[2]}",
-            "port_value: 8000": f"port_value: {application.port}",
-            "failure_mode_deny: true": f"failure_mode_deny: {str(failure_mode_deny).lower()}",
-            # However slow the machine: the tests are about what is answered, not about how fast.
-            "timeout: 0.25s": f"timeout: {START_SECONDS}s",
         }
-        text = CONFIGURATION.read_text(encoding="utf-8")
-        for old, new in changes.items():
-            assert text.count(old) == 1, old
-            text = text.replace(old, new)
-        self._configuration = folder / "envoy.yaml"
-        self._configuration.write_text(text, encoding="utf-8")
+        self._configuration = configure(folder, name, {**changes, **ports})
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> "Envoy":
+    def start(self) -> Self:
         """Start it and wait until it takes requests."""
         assert ENVOY is not None
         options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
@@ -105,13 +109,6 @@ class Envoy:
         except OSError:
             return False
 
-    def get(self, path: str, user_id: str | None) -> Answer:
-        """Make a request, as a user or as nobody."""
-        status, headers, _ = self._ask(self._port, path, {} if user_id is None else {"x-user-id": user_id})
-        prefix = "x-ratelimit-"
-        limits = {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
-        return Answer(status, limits)
-
     def counts(self, prefix: str) -> dict[str, int]:
         """Return Envoy's own counters, by what follows a prefix in their names."""
         _, _, body = self._ask(self._admin_port, "/stats?format=json", {})
@@ -133,3 +130,52 @@ class Envoy:
         assert self._process is not None
         self._process.terminate()
         self._process.wait(STOP_SECONDS)
+
+
+class Envoy(EnvoyProcess):
+    """Envoy before an application. `failure_mode_deny` is whether requests are turned away while canuse does not
+    answer."""
+
+    def __init__(self, folder: Path, canuse: str, application: Application, *, failure_mode_deny: bool = True) -> None:
+        self._port = free_port()
+        changes = {
+            "port_value: 8080": f"port_value: {self._port}",
+            "port_value: 8000": f"port_value: {application.port}",
+            "failure_mode_deny: true": f"failure_mode_deny: {str(failure_mode_deny).lower()}",
+            # However slow the machine: the tests are about what is answered, not about how fast.
+            "timeout: 0.25s": f"timeout: {START_SECONDS}s",
+        }
+        super().__init__(folder, "ratelimit.yaml", canuse, changes)
+
+    def get(self, path: str, user_id: str | None) -> Answer:
+        """Make a request, as a user or as nobody."""
+        status, headers, _ = self._ask(self._port, path, {} if user_id is None else {"x-user-id": user_id})
+        prefix = "x-ratelimit-"
+        limits = {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
+        return Answer(status, limits)
+
+
+class TlsEnvoy(EnvoyProcess):
+    """Envoy before canuse, with the certificate in `server`; `client_ca` is who signs for clients, which need a
+    certificate then."""
+
+    def __init__(self, folder: Path, canuse: str, server: Pair, client_ca: Path | None = None) -> None:
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
+        files = {
+            "/etc/envoy/certificates/server.pem": str(server.certificate),
+            "/etc/envoy/certificates/server-key.pem": str(server.key),
+            "{ path: /etc/envoy/certificates }": f"{{ path: {server.certificate.parent} }}",
+        }
+        certificate = configure(folder, "tls-certificate.yaml", files)
+        changes = {
+            "address: 0.0.0.0, port_value: 8443": f"address: 127.0.0.1, port_value: {port}",
+            "path: /etc/envoy/tls-certificate.yaml": f"path: {certificate}",
+        }
+        if client_ca:
+            changes |= {
+                "# validation_context: ": "validation_context: ",
+                "# require_client_certificate: ": "require_client_certificate: ",
+                "/etc/envoy/client-ca.pem": str(client_ca),
+            }
+        super().__init__(folder, "tls.yaml", canuse, changes)

@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from canuse_server.settings import Settings
 
+TLS = ("tls_certificate", "tls_key", "tls_client_ca")
+
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,7 +87,10 @@ def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
 def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accepted = {"data_dir": "x", "redis_url": "redis://x"}.get(name)
+    accepted = {"data_dir": "x", "redis_url": "redis://x", **dict.fromkeys(TLS, "x")}.get(name)
+    if name in TLS:
+        for other in TLS:  # None is accepted without the others.
+            monkeypatch.setenv(f"CANUSE_{other.upper()}", "x")
     monkeypatch.setenv(f"CANUSE_{name.upper()}", accepted or "nonsense")
     if accepted:
         assert str(getattr(Settings.load(None, {}), name)) == accepted

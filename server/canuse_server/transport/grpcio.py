@@ -19,6 +19,7 @@ from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
+from canuse_server.transport.tls import Certificates
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
@@ -51,6 +52,13 @@ def build(
         handlers |= _reflection(endpoints.services())
     server.add_generic_rpc_handlers((_Handlers(handlers),))
     return server
+
+
+def open_port(server: aio.Server, listen: str, certificates: Certificates | None) -> int:
+    """Open a port, with TLS where there is a certificate; return its number. RuntimeError where that can't be done."""
+    if certificates is None:
+        return server.add_insecure_port(listen)
+    return server.add_secure_port(listen, certificates.credentials)
 
 
 def _authorization(context: aio.ServicerContext[bytes, bytes]) -> bytes | None:

@@ -1,0 +1,76 @@
+"""Real certificates, made for a test: a CA, and what it signs for servers and clients."""
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import trustme
+
+from canuse import Tls
+from support.processes import START_SECONDS
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, in files."""
+
+    certificate: Path
+    key: Path
+
+
+class Authority:
+    """A CA of a test's own, with files in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+        self._authority = trustme.CA()
+        self.path = folder / "ca.pem"
+        put(self.path, self._authority.cert_pem.bytes())
+
+    def server(self, name: str = "server") -> Pair:
+        """Sign a certificate for the loopback; another one in the same files where there is one of that name."""
+        return self._pair(name, "127.0.0.1", "localhost")
+
+    def client(self, name: str = "client") -> Pair:
+        """Sign a certificate for a client."""
+        return self._pair(name, f"{name}@example.org")
+
+    def _pair(self, name: str, *identities: str) -> Pair:
+        signed = self._authority.issue_cert(*identities)
+        pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem")
+        # The key first: whoever reads in between finds a certificate that the key is not of, and has to get over it.
+        put(pair.key, signed.private_key_pem.bytes())
+        put(pair.certificate, b"".join(part.bytes() for part in signed.cert_chain_pems))
+        return pair
+
+    def trusted(self, client: Pair | None = None) -> Tls:
+        """Return what a client has that trusts this CA."""
+        return Tls(self.path) if client is None else Tls(self.path, client.certificate, client.key)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put a file in the place of another one, in one step, as tools do that renew certificates."""
+    other = path.with_suffix(".new")
+    other.write_bytes(content)
+    os.replace(other, path)
+
+
+def served(address: str) -> bytes:
+    """Connect and return the certificate that the server shows."""
+    host, _, port = address.rpartition(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with socket.create_connection((host, int(port)), START_SECONDS) as plain, context.wrap_socket(plain) as secured:
+        certificate = secured.getpeercert(binary_form=True)
+    assert certificate is not None
+    return certificate
+
+
+def first(path: Path) -> bytes:
+    """Return the first certificate of a file, as `served` returns them."""
+    end = "-----END CERTIFICATE-----\n"
+    return ssl.PEM_cert_to_DER_cert(path.read_text().partition(end)[0] + end)

@@ -1,0 +1,12 @@
+"""The real grpcurl."""
+
+import subprocess
+
+from support.tools import GRPCURL
+
+
+def grpcurl(address: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run grpcurl against an address; `options` come before it."""
+    assert GRPCURL is not None
+    command = [GRPCURL, *options, address, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

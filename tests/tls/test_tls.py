@@ -1,0 +1,208 @@
+"""TLS on the public port: who is let in, with the tools that people have, and what keeps a server from starting."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from canuse import AsyncClient, Client, Tls, Unavailable
+from support.certificates import Authority, Pair
+from support.grpcurl import grpcurl
+from support.load import OWN_CONNECTION, running
+from support.processes import Canuse
+from support.world import subscriber
+
+CAN_USE = "canuse.v1.EntitlementService/CanUse"
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Who signs for the servers here, and for their clients."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another CA, which nobody here trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"))
+
+
+def options_of(pair: Pair, client_ca: Path | None = None) -> list[str]:
+    """Return the options of a server with a certificate."""
+    options = ["--tls-certificate", str(pair.certificate), "--tls-key", str(pair.key)]
+    return options + (["--tls-client-ca", str(client_ca)] if client_ca else [])
+
+
+@pytest.fixture(scope="module")
+def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A server that shows a certificate and lets everybody in."""
+    with running(Canuse(tmp_path_factory.mktemp("tls"), *options_of(authority.server()))) as canuse:
+        yield canuse
+
+
+@pytest.fixture(scope="module")
+def mutual(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """A server that lets in who has a certificate of the CA."""
+    options = options_of(authority.server("mutual"), authority.path)
+    with running(Canuse(tmp_path_factory.mktemp("mtls"), *options)) as canuse:
+        yield canuse
+
+
+def refused(address: str, tls: Tls | bool) -> str:
+    """Make a call that must not get an answer; return what the client is told."""
+    with Client(address, tls=tls, options=OWN_CONNECTION) as client, pytest.raises(Unavailable) as caught:
+        client.can_use("124", "api-calls")
+    return str(caught.value)
+
+
+def test_a_client_that_trusts_the_ca_is_answered_and_the_server_says_that_it_speaks_tls(
+    authority: Authority, secured: Canuse
+) -> None:
+    with Client(secured.address, tls=authority.trusted()) as client:
+        user_id, feature_id = subscriber(client, 5)
+        assert client.use_feature(user_id, feature_id).access
+    assert "transport grpcio with TLS," in secured.ready_line
+
+
+async def test_the_asynchronous_client_speaks_tls_as_well(authority: Authority, mutual: Canuse) -> None:
+    async with AsyncClient(mutual.address, tls=authority.trusted(authority.client())) as client:
+        created = await client.create_user("tls-async")
+        assert created.id == "tls-async"
+
+
+def test_a_client_that_trusts_another_ca_or_speaks_no_tls_gets_no_answer(secured: Canuse, stranger: Authority) -> None:
+    assert "CERTIFICATE_VERIFY_FAILED" in refused(secured.address, stranger.trusted())
+    assert "CERTIFICATE_VERIFY_FAILED" in refused(secured.address, tls=True)
+    refused(secured.address, tls=False)
+
+
+def test_who_has_a_certificate_of_the_ca_is_let_in(authority: Authority, mutual: Canuse) -> None:
+    with Client(mutual.address, tls=authority.trusted(authority.client())) as client:
+        user_id, feature_id = subscriber(client, 5)
+        assert client.can_use(user_id, feature_id).access
+    assert "transport grpcio with mTLS," in mutual.ready_line
+
+
+def test_who_has_none_or_one_of_another_ca_is_not_let_in(
+    authority: Authority, stranger: Authority, mutual: Canuse
+) -> None:
+    refused(mutual.address, authority.trusted())
+    refused(mutual.address, authority.trusted(stranger.client()))
+
+
+@pytest.mark.grpcurl
+def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
+    authority: Authority, stranger: Authority, secured: Canuse, mutual: Canuse
+) -> None:
+    trusting, client = ("-cacert", str(authority.path)), authority.client("grpcurl")
+    known = (*trusting, "-cert", str(client.certificate), "-key", str(client.key))
+    for server, options in ((secured, trusting), (mutual, known)):
+        listed = grpcurl(server.address, "list", options=options)
+        assert listed.returncode == 0, listed.stderr
+        assert "canuse.v1.EntitlementService" in listed.stdout.split()
+        asked = grpcurl(server.address, CAN_USE, options=(*options, "-d", '{"user_id": "nobody", "feature_id": "no"}'))
+        assert "NotFound" in asked.stderr
+    assert grpcurl(secured.address, "list", options=("-plaintext",)).returncode != 0
+    assert grpcurl(secured.address, "list", options=("-cacert", str(stranger.path))).returncode != 0
+    assert grpcurl(mutual.address, "list", options=trusting).returncode != 0
+
+
+def command(address: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """Ask a server for its users with the command `canuse`."""
+    line = [sys.executable, "-m", "canuse_server", "users", "list", "--json", "--server", address, *options]
+    return subprocess.run(line, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+
+
+def users(ran: subprocess.CompletedProcess[str]) -> list[Any]:
+    """Return the users that a command has printed."""
+    assert ran.returncode == 0, ran.stderr
+    found: list[Any] = json.loads(ran.stdout)
+    return found
+
+
+def test_the_command_speaks_tls_by_options_and_by_the_environment(authority: Authority, mutual: Canuse) -> None:
+    client = authority.client("command")
+    with Client(mutual.address, tls=authority.trusted(client)) as admin:
+        admin.create_user("tls-command")
+    paths = {"ca": authority.path, "certificate": client.certificate, "key": client.key}
+    options = [part for name, path in paths.items() for part in (f"--tls-{name}", str(path))]
+    env = {f"CANUSE_CLIENT_TLS_{name.upper()}": str(path) for name, path in paths.items()}
+    for ran in (command(mutual.address, *options), command(mutual.address, **env)):
+        assert "tls-command" in [user["id"] for user in users(ran)]
+
+
+def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_server(
+    authority: Authority, secured: Canuse
+) -> None:
+    for options, told in (
+        (("--tls",), f"no answer from {secured.address}"),
+        (("--tls-ca", "nowhere.pem"), "nowhere.pem: No such file"),
+        (("--tls-ca", str(authority.path), "--tls-key", "key.pem"), "`certificate` and `key` go together"),
+    ):
+        ran = command(secured.address, *options, GRPC_VERBOSITY="NONE")
+        assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1), ran.stderr
+        assert told in ran.stderr
+
+
+def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_path: Path) -> None:
+    options = [*options_of(authority.server("workers"), authority.path), "--workers", "2"]
+    tls = authority.trusted(authority.client())
+    with running(Canuse(tmp_path, *options)) as canuse:
+        assert "transport grpcio with mTLS," in canuse.ready_line
+        for number in range(8):  # Each has a connection of its own, to the one worker or the other.
+            with Client(canuse.address, tls=tls, options=OWN_CONNECTION) as client:
+                assert client.create_user(f"user-{number}").id == f"user-{number}"
+            refused(canuse.address, authority.trusted())
+
+
+def not_started(tmp_path: Path, *options: str) -> str:
+    """Start a server, which must not start; return the one line that it says, within a minute and without asking."""
+    line = [sys.executable, "-m", "canuse_server", "serve", "--listen", "127.0.0.1:0", *options]
+    ran = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (1, "", 1), ran.stderr
+    return ran.stderr
+
+
+def test_the_native_transport_with_tls_is_refused_and_points_to_envoy(authority: Authority, tmp_path: Path) -> None:
+    said = not_started(tmp_path, "--transport", "native", *options_of(authority.server("native")))
+    assert said.startswith("canuse: tls_certificate: ")
+    assert "deploy/envoy/tls.yaml" in said
+
+
+def test_half_of_the_settings_is_refused(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.server("half")
+    assert "tls_key: " in not_started(tmp_path, "--tls-certificate", str(pair.certificate))
+    assert "tls_key: " in not_started(tmp_path, "--tls-key", str(pair.key))
+    assert "tls_client_ca: " in not_started(tmp_path, "--tls-client-ca", str(authority.path))
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_files_that_can_not_be_used_are_named_at_the_start(
+    authority: Authority, stranger: Authority, tmp_path: Path, workers: str
+) -> None:
+    pair, other = authority.server("start"), stranger.server()
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    locked = tmp_path / "locked.pem"
+    seal(pair.key, locked)
+    for wrong, client_ca, told in (
+        (Pair(tmp_path / "none.pem", pair.key), None, "none.pem"),
+        (Pair(pair.certificate, tmp_path / "none.pem"), None, "none.pem"),
+        (Pair(pair.certificate, other.key), None, "not encrypted"),
+        (Pair(pair.certificate, locked), None, "not encrypted"),
+        (Pair(empty, pair.key), None, "empty.pem"),
+        (pair, empty, "tls_client_ca: "),
+        (pair, pair.key, "tls_client_ca: "),
+    ):
+        assert told in not_started(tmp_path, *options_of(wrong, client_ca), "--workers", workers)
+
+
+def seal(key: Path, path: Path) -> None:
+    """Write a key anew, with a password."""
+    command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
