@@ -1,4 +1,4 @@
-"""Write the tables of the docs anew from the code: settings, errors, reasons.
+"""Write the tables of the docs anew from the code: settings, errors, reasons, scopes.
 
     python tools/docs_tables.py [--check]
 
@@ -18,6 +18,7 @@ import typer
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
+from canuse_server.auth.scopes import SCOPES
 from canuse_server.cli import app
 from canuse_server.settings import Settings
 
@@ -59,10 +60,21 @@ def reasons_table() -> str:
     return table(("reason", "number", "what it means, and what to do"), rows)
 
 
+def scopes_table() -> str:
+    """Return the scope that each method needs."""
+    methods: dict[tuple[str, str], list[str]] = {}
+    for path, scope in SCOPES.items():
+        _, service, method = path.split("/")
+        methods.setdefault((service, scope), []).append(f"`{method}`")
+    rows = [(f"`{service}`", f"`{scope}`", ", ".join(names)) for (service, scope), names in methods.items()]
+    return table(("service", "scope", "methods"), rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("README.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
     "reasons": ("docs/api.md", reasons_table),
+    "scopes": ("docs/api.md", scopes_table),
 }
 """The tables by the names in their markers, each with the page it stands on."""
 

@@ -1,0 +1,170 @@
+"""Every method that the server tells of, called with every kind of key: each comes to what the docs say, exactly."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, cast
+
+import grpc
+import pytest
+from redis import Redis
+
+from canuse_server.store.keys import API_KEYS_USED
+from support.every_method import OK, Method, Row, methods, rows
+from support.guarded import SCOPES, TEST, Guarded, guarded
+from support.pages import table
+from support.processes import Canuse
+from support.stores import store_of
+from support.wire import Failure, failure
+from support.world import Clock
+
+OPEN: Final = ("/grpc.",)
+ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
+"""What is the same in both environments: there is one clock."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A server with keys of all kinds, and a request for each of its methods."""
+
+    server: Guarded
+    channel: grpc.Channel
+    redis: Redis
+    methods: dict[str, Method]
+    rows: dict[str, Row]
+    live: str
+    test: str
+    expired: str
+    revoked: str
+    without: dict[str, str]
+    """For each scope the secret of a key that has all others."""
+
+    def refusal(self, path: str, authorization: str | None) -> Failure:
+        """Make a call that has to fail and to change nothing; return what its caller is told."""
+        before = self.kept()
+        method, payload = self.methods[path], self.rows[path].request.SerializeToString()
+        refused = failure(lambda: method.call(self.channel, payload, authorization))
+        assert self.kept() == before
+        return refused
+
+    def outcome(self, path: str, secret: str) -> tuple[str, bytes]:
+        """Make a call; return `OK` and the answer, or the reason why it failed."""
+        method, payload = self.methods[path], self.rows[path].request.SerializeToString()
+        answers: list[bytes] = []
+
+        def call() -> None:
+            answers.append(method.call(self.channel, payload, f"Bearer {secret}"))
+
+        try:
+            reason = failure(call).reason
+        except AssertionError:
+            if not answers:
+                raise
+            return OK, answers[0]
+        return reason, b""
+
+    def kept(self) -> dict[bytes, object]:
+        """Return all that the store holds, but for when keys were used last."""
+        names = cast("list[bytes]", self.redis.keys("*"))
+        return {name: self.redis.dump(name) for name in sorted(names) if name != API_KEYS_USED.encode()}
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A server that offers all that canuse has, the clock too."""
+    canuse = Canuse(tmp_path_factory.mktemp("matrix"), "--transport", request.param, "--clock", "manual")
+    with guarded(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
+        clock = Clock(canuse.address, server.admin)
+        expired = server.key(expires_at=clock.now() + timedelta(seconds=1)).secret
+        clock.advance(seconds=1)
+        clock.close()
+        revoked = server.key()
+        with server.client() as admin:
+            admin.revoke_api_key(revoked.api_key.id)
+            made = rows(admin)
+        redis = store_of(canuse)
+        yield Site(
+            server,
+            channel,
+            redis,
+            methods(channel),
+            made,
+            live=server.key().secret,
+            test=server.key(environment=TEST).secret,
+            expired=expired,
+            revoked=revoked.secret,
+            without={scope: server.key(set(SCOPES) - {scope}).secret for scope in SCOPES},
+        )
+        redis.close()
+
+
+@pytest.fixture(scope="module")
+def scopes() -> dict[str, str]:
+    """The scope that each method needs, by path, as docs/api.md has it."""
+    return {
+        f"/{service}/{method}": scope
+        for service, scope, names in table("docs/api.md", "scopes")
+        for method in names.split(", ")
+    }
+
+
+@pytest.fixture(scope="module")
+def refusals() -> dict[str, tuple[str, str]]:
+    """The status and the reason for each kind of key, as docs/security.md has them."""
+    return {kind: (status, reason) for kind, status, reason in table("docs/security.md", "refusals")}
+
+
+def test_every_method_that_the_server_tells_of_is_in_the_matrix(site: Site, scopes: dict[str, str]) -> None:
+    assert site.rows.keys() == site.methods.keys()
+    assert scopes.keys() == {path for path in site.methods if not path.startswith(OPEN)}
+    assert set(scopes.values()) == set(SCOPES)
+
+
+def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it_does_anything(
+    site: Site, scopes: dict[str, str], refusals: dict[str, tuple[str, str]]
+) -> None:
+    credentials = {
+        "none": None,
+        "what is no key": "Bearer of bad news",
+        "an unknown or a revoked key": f"Bearer {site.revoked}",
+        "an expired key": f"Bearer {site.expired}",
+    }
+    told = {
+        (path, kind): site.refusal(path, authorization)
+        for path in scopes
+        for kind, authorization in credentials.items()
+    }
+    told |= {
+        (path, "a key without the scope"): site.refusal(path, f"Bearer {site.without[scope]}")
+        for path, scope in scopes.items()
+    }
+    assert {kind for _, kind in told} == set(refusals)
+    for (path, kind), refused in told.items():
+        assert (refused.code.name, refused.reason) == refusals[kind], path
+        lacking = {"scope": scopes[path]} if kind == "a key without the scope" else {}
+        assert {name: value for name, value in refused.metadata.items() if name != "key_id"} == lacking, path
+
+
+def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(site: Site) -> None:
+    for path, row in site.rows.items():
+        # The other environment first: what it did to this one would show.
+        elsewhere, here = site.outcome(path, site.test), site.outcome(path, site.live)
+        assert (here[0], elsewhere[0]) == (row.live, row.test), path
+        if not path.startswith((*OPEN, *ALIKE)):
+            assert here != elsewhere, path
+
+
+def test_health_and_reflection_answer_whoever_asks(site: Site) -> None:
+    for path in (path for path in site.methods if path.startswith(OPEN)):
+        payload = site.rows[path].request.SerializeToString()
+        for authorization in (None, "Bearer of bad news", f"Bearer {site.revoked}", f"Bearer {site.expired}"):
+            assert site.methods[path].call(site.channel, payload, authorization), path
+
+
+def test_no_secret_is_in_the_log_or_in_the_store(site: Site) -> None:
+    secrets = [site.server.admin, site.live, site.test, site.expired, site.revoked, *site.without.values()]
+    kept = repr(site.kept())
+    for secret in secrets:
+        bits = secret.rpartition("_")[2]
+        assert bits not in site.server.canuse.log
+        assert bits not in kept
