@@ -171,6 +171,27 @@ MUTANTS: Final = (
         "lost = False",
         LOST_REPLIES,
     ),
+    Mutant(
+        "slow store: a write that waited too long is told not to be written",
+        "server/canuse_server/store/connection.py",
+        "(OutcomeUnknownError if writes else StoreUnavailableError)(self._silence)",
+        "StoreUnavailableError(self._silence)",
+        "tests/chaos/test_slow_store.py",
+    ),
+    Mutant(
+        "out of memory: OOM is no refusal",
+        "server/canuse_server/store/replies.py",
+        '        "OOM",\n',
+        "",
+        "tests/chaos/test_out_of_memory.py",
+    ),
+    Mutant(
+        "full disk: MISCONF is no refusal",
+        "server/canuse_server/store/replies.py",
+        '        "MISCONF",\n',
+        "",
+        "tests/chaos/test_full_disk.py",
+    ),
 )
 
 

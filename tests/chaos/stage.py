@@ -1,21 +1,29 @@
 """A server on a store of its own that can be broken behind its back."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-from support.load import running
 from support.processes import Canuse, RedisServer
 from support.tools import VALKEY_SERVER
 
 
-@contextmanager
-def stage(folder: Path, transport: str, *settings: str) -> Iterator[tuple[Canuse, RedisServer]]:
-    """Run a server on a Valkey with some settings. Nothing may have happened that has no known reason."""
-    store = RedisServer(VALKEY_SERVER, folder / "store", settings).start()
+@asynccontextmanager
+async def stage(
+    folder: Path, transport: str, *settings: str, store_folder: Path | None = None, timeout_seconds: float = 1
+) -> AsyncIterator[tuple[Canuse, RedisServer]]:
+    """Run a server on a Valkey with some settings. Nothing may happen that has no known reason."""
+    store = RedisServer(VALKEY_SERVER, store_folder or folder / "store", settings)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(timeout_seconds)}
+    canuse = Canuse(folder, "--transport", transport, "--redis-url", store.url, env=env)
+    await asyncio.to_thread(store.start)
     try:
-        with running(Canuse(folder, "--transport", transport, "--redis-url", store.url)) as canuse:
+        await asyncio.to_thread(canuse.start)
+        try:
             yield canuse, store
+        finally:
+            await asyncio.to_thread(canuse.stop)
     finally:
-        store.stop()
+        await asyncio.to_thread(store.stop)
     assert "no known reason" not in canuse.log

@@ -150,6 +150,16 @@ class Tally:
                 over.set()
                 await storm
 
+    async def go_on(self, enough: int) -> None:
+        """Wait under load until so many more calls are acknowledged."""
+        before = self.acknowledged
+        await wait_until(lambda: self.acknowledged >= before + enough)
+
+    async def refused(self, enough: int) -> None:
+        """Wait under load until so many more calls have failed, of which it is known that they did not count."""
+        before = self.outcomes["STORE_UNAVAILABLE"]
+        await wait_until(lambda: self.outcomes["STORE_UNAVAILABLE"] >= before + enough)
+
     async def forgotten(self, address: str) -> list[Acknowledged]:
         """Send the recent events once more, and empty their list; return those that the server did not know any more.
 
@@ -187,11 +197,11 @@ def same(one: Answer, other: Answer) -> bool:
     return first == second
 
 
-async def tally(address: str, seed: object) -> Tally:
+async def tally(address: str, chance: random.Random) -> Tally:
     """Make the users, and a tally in which nothing stands yet."""
     features, package_id = await asyncio.to_thread(_catalogue, address)
     async with callers(address, 1) as (client,):
-        return Tally(features, await subscribers(client, [package_id] * USERS), random.Random(str(seed)))
+        return Tally(features, await subscribers(client, [package_id] * USERS), chance)
 
 
 def _catalogue(address: str) -> tuple[Features, str]:
@@ -202,3 +212,34 @@ def _catalogue(address: str) -> tuple[Features, str]:
         return features, package(
             client, [*unlimited, v1.PackageFeature(feature_id=features.limited, limit=LIMIT, reset_period=never)]
         )
+
+
+@dataclass
+class Losses:
+    """What a script has found, over all its rounds."""
+
+    times: int = 0
+    acknowledged: int = 0
+    unknown: int = 0
+    unavailable: int = 0
+    lost: int = 0
+    counted_twice: int = 0
+    over_limit: int = 0
+
+    async def add(self, book: Tally, address: str) -> list[Acknowledged]:
+        """Hold a tally against the counts, and send what was acknowledged again; return what was not known any more."""
+        found = await asyncio.to_thread(book.verdict, address)
+        forgotten = await book.forgotten(address)
+        self.times += 1
+        self.acknowledged += book.acknowledged
+        self.unknown += book.outcomes["OUTCOME_UNKNOWN"]
+        self.unavailable += book.outcomes["STORE_UNAVAILABLE"]
+        self.lost += max(found.lost, len(forgotten))
+        self.counted_twice += found.too_many
+        self.over_limit += found.over_limit
+        return forgotten
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing was lost, counted twice or given out past its limit."""
+        return not (self.lost or self.counted_twice or self.over_limit)

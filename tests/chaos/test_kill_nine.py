@@ -4,20 +4,22 @@ What it has acknowledged may not be lost, and no event with an id may count twic
 holds with a write a second to the disk, too, for what a killed process has handed to the operating system stays;
 `test_power_cut.py` takes that away as well. Without an append-only file all is lost.
 
-Guards, each of them a break of `make mutants`: an event id is kept with its answer (`dedupe_store` in
-`dedupe.lua`), or what is repeated counts twice; and what was sent and not answered is OUTCOME_UNKNOWN (in
-`lane.py` and in `connection.py`), or what was told not to be written is counted.
+Guards, each of them a break of `make mutants`: an event id is kept with its answer (`dedupe_store` in `dedupe.lua`), or
+what is repeated counts twice; and what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in
+`connection.py`), or what was told not to be written is counted.
 """
 
 import asyncio
+import random
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from canuse import Client, NotFound
 from chaos.stage import stage
-from chaos.tally import tally
+from chaos.tally import Losses, tally
 from support.chaos import SEED, Rounds, Tell
 from support.processes import RedisServer
 
@@ -33,25 +35,19 @@ FREEZE_SECONDS = 0.1
 async def test_a_killed_store_loses_nothing_that_was_acknowledged_and_counts_nothing_twice(
     fsync: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
 ) -> None:
-    times = forgotten = 0
-    with stage(tmp_path, transport, "--appendfsync", fsync) as (canuse, store):
-        book = await tally(canuse.address, SEED)
+    found = Losses()
+    async with stage(tmp_path, transport, "--appendfsync", fsync) as (canuse, store):
         for chance in rounds(SHORT, LONG):
+            book = await tally(canuse.address, chance)
             async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
-                if times % 2:
+                if found.times % 2:
                     await freeze(store)
                 await asyncio.to_thread(store.kill)
                 await asyncio.to_thread(store.start)
-            forgotten += len(await book.forgotten(canuse.address))
-            times += 1
-        found = await asyncio.to_thread(book.verdict, canuse.address)
-    tell(
-        "kill-nine", transport=transport, fsync=fsync, times=times, acknowledged=book.acknowledged,
-        unknown=book.outcomes["OUTCOME_UNKNOWN"], unavailable=book.outcomes["STORE_UNAVAILABLE"],
-        lost=found.lost + forgotten, counted_twice=found.too_many, over_limit=found.over_limit,
-    )  # fmt: skip
-    assert book.outcomes["OUTCOME_UNKNOWN"]
-    assert (forgotten, found.lost, found.too_many, found.over_limit) == (0, 0, 0, 0)
+            await found.add(book, canuse.address)
+    tell("kill-nine", transport=transport, fsync=fsync, **asdict(found))
+    assert found.unknown
+    assert found.nothing
 
 
 async def freeze(store: RedisServer) -> None:
@@ -62,15 +58,14 @@ async def freeze(store: RedisServer) -> None:
 
 
 async def test_without_a_file_a_killed_store_has_lost_everything(transport: str, tmp_path: Path, tell: Tell) -> None:
-    with stage(tmp_path, transport, "--appendonly", "no") as (canuse, store):
-        book = await tally(canuse.address, SEED)
+    async with stage(tmp_path, transport, "--appendonly", "no") as (canuse, store):
+        book = await tally(canuse.address, random.Random(SEED))
         async with book.load(canuse.address, CALLS):
             pass
-        store.kill()
+        await asyncio.to_thread(store.kill)
         await asyncio.to_thread(store.start)
-        with Client(canuse.address) as client, pytest.raises(NotFound):
-            client.get_user(book.user_ids[0])
         assert store.command("DBSIZE") == b":0\r\n"
-    tell(
-        "kill-nine", transport=transport, fsync="none", times=1, acknowledged=book.acknowledged, lost=book.acknowledged
-    )
+        with Client(canuse.address) as client, pytest.raises(NotFound):
+            await asyncio.to_thread(client.get_user, book.user_ids[0])
+    lost = book.acknowledged
+    tell("kill-nine", transport=transport, fsync="no-file", times=1, acknowledged=lost, lost=lost)

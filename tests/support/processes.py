@@ -138,6 +138,10 @@ class RedisServer:
             connection.sendall(b"*%d\r\n%s" % (len(parts), packed))
             return connection.recv(1 << 16)
 
+    def has_ended(self) -> bool:
+        """Whether it has ended, by itself or not."""
+        return self.process is not None and self.process.poll() is not None
+
     def kill(self) -> None:
         """End it as a power cut would."""
         assert self.process is not None

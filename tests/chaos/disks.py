@@ -1,0 +1,77 @@
+"""Disks to break: one that is small, and one whose power is cut. They need root."""
+
+import fcntl
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+# FS_IOC_SHUTDOWN of Linux: from now on nothing more reaches the disk, and what the journal holds is not flushed either.
+SHUT_DOWN: Final = 0x8004587D
+WITHOUT_FLUSHING: Final = struct.pack("I", 2)
+
+
+class PowerCutDisk:
+    """A file system in a file. After `cut` it has what was brought to the disk (fsync) before, and little else."""
+
+    def __init__(self, folder: Path, megabytes: int) -> None:
+        self.path = folder / "disk"
+        self._image = folder / "disk.img"
+        self.path.mkdir()
+        with self._image.open("wb") as image:
+            image.truncate(megabytes << 20)
+        _run("mkfs.ext4", "-q", "-F", str(self._image))
+        self._mount()
+
+    def cut(self) -> None:
+        """Cut the power."""
+        disk = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.ioctl(disk, SHUT_DOWN, WITHOUT_FLUSHING)
+        finally:
+            os.close(disk)
+
+    def power_up(self) -> None:
+        """Mount it again; nothing on it may be open."""
+        self.close()
+        self._mount()
+
+    def close(self) -> None:
+        """Take it away."""
+        _run("umount", str(self.path))
+
+    def _mount(self) -> None:
+        _run("mount", "-o", "loop", str(self._image), str(self.path))
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """Mount a disk that is soon full."""
+    path = folder / "small"
+    path.mkdir()
+    _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path))
+    try:
+        yield path
+    finally:
+        _run("umount", str(path))
+
+
+@contextmanager
+def filled(disk: Path, leave_bytes: int) -> Iterator[None]:
+    """Take all room on a disk but so many bytes."""
+    filler = disk / "filler"
+    there = os.statvfs(disk)
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, there.f_bavail * there.f_bsize - leave_bytes)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}: {done.stderr}"

@@ -1,0 +1,77 @@
+"""The disk under the append-only file is full while calls are made, until there is room again.
+
+With each write brought to the disk before it is acknowledged the store ends rather than acknowledge what it could not
+write, and nothing is lost. With a write a second it refuses writes from then on, which is STORE_UNAVAILABLE, and goes
+on by itself. What it acknowledged just before is in its memory only, and lost if it is killed before there is room:
+that is measured.
+
+Guards: `appendfsync always`, without which the first test loses something where the store is killed, as the last one
+shows; and, a break of `make mutants`, `MISCONF` is known to be a refusal (`replies.py`).
+"""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from chaos.disks import filled, small_disk
+from chaos.stage import stage
+from chaos.tally import Losses, tally
+from support.chaos import Rounds, Tell
+
+pytestmark = [pytest.mark.chaos, pytest.mark.mounts]
+
+SHORT, LONG = 2, 50
+CALLS = 300
+REFUSED = 100
+MEGABYTES = 64
+LEFT_BYTES = 100_000
+NO_REWRITE = ("--auto-aof-rewrite-percentage", "0")
+
+
+async def fill_and_count(
+    folder: Path, transport: str, fsync: str, rounds: Rounds, *, kill_while_full: bool = False
+) -> Losses:
+    """Fill the disk again and again; return what was found."""
+    found = Losses()
+    settings = (*NO_REWRITE, "--appendfsync", fsync)
+    with small_disk(folder, MEGABYTES) as disk:
+        async with stage(folder, transport, *settings, store_folder=disk / "store") as (canuse, store):
+            for chance in rounds(SHORT, LONG):
+                book = await tally(canuse.address, chance)
+                async with book.load(canuse.address, CALLS):
+                    with filled(disk, LEFT_BYTES):
+                        await book.refused(REFUSED)
+                        if kill_while_full:
+                            await asyncio.to_thread(store.kill)
+                        assert store.has_ended() == (kill_while_full or fsync == "always")
+                    if store.has_ended():
+                        await asyncio.to_thread(store.start)
+                    await book.go_on(CALLS)
+                await found.add(book, canuse.address)
+    return found
+
+
+async def test_a_store_that_syncs_each_write_ends_when_the_disk_is_full_and_loses_nothing(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found = await fill_and_count(tmp_path, transport, "always", rounds)
+    tell("full-disk", transport=transport, fsync="always", **asdict(found))
+    assert found.nothing
+
+
+async def test_a_store_that_syncs_each_second_refuses_while_the_disk_is_full_and_goes_on_by_itself(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found = await fill_and_count(tmp_path, transport, "everysec", rounds)
+    tell("full-disk", transport=transport, fsync="everysec", **asdict(found))
+    assert found.nothing
+
+
+async def test_a_store_that_syncs_each_second_and_is_killed_while_the_disk_is_full_loses_what_it_could_not_write(
+    tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found = await fill_and_count(tmp_path, "native", "everysec", rounds, kill_while_full=True)
+    tell("full-disk", transport="native", fsync="everysec", killed="while-full", **asdict(found))
+    assert not found.counted_twice

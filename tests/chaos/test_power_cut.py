@@ -1,0 +1,71 @@
+"""The power of the disk is cut while calls are made: what was not brought to it (fsync) is gone.
+
+With each write brought to the disk before it is acknowledged nothing may be lost. With a write a second what was
+acknowledged in the last second or two is; it is measured, and what is older may not be lost. (`kill -9` can't show
+that: what a killed process has written stays with the operating system.)
+
+Guard: `appendfsync always`. With `everysec` in its place the first test goes red, as the second one shows.
+"""
+
+import asyncio
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from chaos.disks import PowerCutDisk
+from chaos.stage import stage
+from chaos.tally import Losses, tally
+from support.chaos import Rounds, Tell
+
+pytestmark = [pytest.mark.chaos, pytest.mark.mounts]
+
+SHORT, LONG = 2, 100
+CALLS = 300
+MEGABYTES = 128
+WINDOW_SECONDS = 2.0
+"""What `everysec` may cost, by what docs/storage.md says."""
+
+
+async def cut_and_count(fsync: str, transport: str, folder: Path, rounds: Rounds) -> tuple[Losses, list[float]]:
+    """Cut the power again and again; return what was found, and how long before the cut what is lost came."""
+    found, ages = Losses(), list[float]()
+    disk = PowerCutDisk(folder, MEGABYTES)
+    try:
+        async with stage(folder, transport, store_folder=disk.path / "store") as (canuse, store):
+            for chance in rounds(SHORT, LONG):
+                # The users themselves are not what is to be lost.
+                store.command("CONFIG", "SET", "appendfsync", "always")
+                book = await tally(canuse.address, chance)
+                store.command("CONFIG", "SET", "appendfsync", fsync)
+                async with book.load(canuse.address, CALLS):
+                    await asyncio.sleep(chance.uniform(0, 2))
+                    await asyncio.to_thread(store.kill)
+                    cut_at = time.monotonic()
+                    disk.cut()
+                    disk.power_up()
+                    await asyncio.to_thread(store.start)
+                ages += [cut_at - item.at for item in await found.add(book, canuse.address)]
+    finally:
+        disk.close()
+    return found, ages
+
+
+async def test_a_power_cut_loses_nothing_that_was_acknowledged_once_it_was_on_the_disk(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found, _ = await cut_and_count("always", transport, tmp_path, rounds)
+    tell("power-cut", transport=transport, fsync="always", **asdict(found))
+    assert found.nothing
+
+
+async def test_with_a_write_a_second_to_the_disk_a_power_cut_loses_what_is_younger_than_two_seconds(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found, ages = await cut_and_count("everysec", transport, tmp_path, rounds)
+    oldest = max(ages, default=0)
+    tell("power-cut", transport=transport, fsync="everysec", **asdict(found), oldest_lost_seconds=round(oldest, 2))
+    assert found.lost
+    assert oldest < WINDOW_SECONDS
+    assert not found.counted_twice

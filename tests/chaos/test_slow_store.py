@@ -1,0 +1,63 @@
+"""The store stands still for a while, or holds clients up, for less and for more than a call waits for it.
+
+No answer is wrong, what is acknowledged counts, what is told not to be written does not, and calls are answered again
+as soon as the store is. What was given up may still be made once the store goes on: that is what OUTCOME_UNKNOWN says.
+
+Guard, a break of `make mutants`: a write that waited too long had been sent, so that its outcome is unknown
+(`connection.py`, where the event loop makes calls).
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from chaos.stage import stage
+from chaos.tally import Losses, tally
+from support.chaos import Rounds, Tell
+from support.processes import RedisServer
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 1, 25
+CALLS = 200
+TIMEOUT_SECONDS = 0.4
+SHORTLY, LONGER = 0.2, 1.0
+
+
+async def sleep(store: RedisServer, seconds: float) -> None:
+    """Have the store do nothing at all; what is sent to it waits."""
+    await asyncio.to_thread(store.command, "DEBUG", "SLEEP", str(seconds))
+
+
+async def pause(store: RedisServer, seconds: float) -> None:
+    """Have the store hold up every client."""
+    await asyncio.to_thread(store.command, "CLIENT", "PAUSE", str(int(seconds * 1000)), "ALL")
+    await asyncio.sleep(seconds)
+
+
+async def pause_writes(store: RedisServer, seconds: float) -> None:
+    """Have the store hold up those who write."""
+    await asyncio.to_thread(store.command, "CLIENT", "PAUSE", str(int(seconds * 1000)), "WRITE")
+    await asyncio.sleep(seconds)
+
+
+@pytest.mark.parametrize("slow", [sleep, pause, pause_writes])
+async def test_a_store_that_stands_still_makes_no_count_wrong(
+    slow: Callable[[RedisServer, float], Awaitable[None]], transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found = Losses()
+    settings = ("--enable-debug-command", "yes")
+    async with stage(tmp_path, transport, *settings, timeout_seconds=TIMEOUT_SECONDS) as (canuse, store):
+        for chance in rounds(SHORT, LONG):
+            book = await tally(canuse.address, chance)
+            async with book.load(canuse.address, CALLS):
+                for seconds in (SHORTLY, LONGER):
+                    await slow(store, seconds)
+                    await book.go_on(CALLS)
+            await found.add(book, canuse.address)
+    tell("slow-store", transport=transport, how=slow.__name__, **asdict(found))
+    assert found.unknown
+    assert found.nothing
