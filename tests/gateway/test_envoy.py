@@ -9,6 +9,7 @@ import pytest
 
 from canuse import Client, v1
 from support.gateway import Application, Envoy
+from support.guarded import TEST, guarded
 from support.load import running, used
 from support.processes import Canuse, RedisServer
 from support.rate_limits import RateLimits
@@ -154,3 +155,27 @@ def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
         redis.start()
         assert [envoy.get("/", user_id).status for _ in range(2)] == [200, 429]
         assert used(client, user_id, "api-calls") == 2
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_envoy_sends_its_api_key(application: Application, tmp_path: Path, transport: str) -> None:
+    with guarded(Canuse(tmp_path, "--transport", transport)) as server, ExitStack() as stack:
+        with server.client() as client:
+            create_features(client)
+            user_id = subscriber(client, api_calls=1)
+        statuses: dict[str, list[int]] = {}
+        for name, api_key in {
+            "right": server.key(["usage:write"]).secret,
+            "none": None,
+            "without the scope": server.key(["entitlements:read"]).secret,
+            "of the other environment": server.key(["usage:write"], TEST).secret,
+        }.items():
+            folder = tmp_path / name
+            folder.mkdir()
+            envoy = Envoy(folder, server.canuse.address, application, api_key=api_key).start()
+            stack.callback(envoy.stop)
+            statuses[name] = [envoy.get("/", user_id).status for _ in range(2)]
+            # Envoy asks without a key whether canuse is well.
+            assert envoy.counts("cluster.canuse.health_check.")["failure"] == 0
+        refused = {name: [500, 500] for name in statuses if name != "right"}
+        assert statuses == {"right": [200, 429], **refused}

@@ -134,9 +134,17 @@ class EnvoyProcess:
 
 class Envoy(EnvoyProcess):
     """Envoy before an application. `failure_mode_deny` is whether requests are turned away while canuse does not
-    answer."""
+    answer, `api_key` what it sends to canuse."""
 
-    def __init__(self, folder: Path, canuse: str, application: Application, *, failure_mode_deny: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        canuse: str,
+        application: Application,
+        *,
+        failure_mode_deny: bool = True,
+        api_key: str | None = None,
+    ) -> None:
         self._port = free_port()
         changes = {
             "port_value: 8080": f"port_value: {self._port}",
@@ -145,6 +153,8 @@ class Envoy(EnvoyProcess):
             # However slow the machine: the tests are about what is answered, not about how fast.
             "timeout: 0.25s": f"timeout: {START_SECONDS}s",
         }
+        if api_key is not None:
+            changes |= {"# initial_metadata: ": "initial_metadata: ", "sk_live_0123456789abcdef": api_key}
         super().__init__(folder, "ratelimit.yaml", canuse, changes)
 
     def get(self, path: str, user_id: str | None) -> Answer:
