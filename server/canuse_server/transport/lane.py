@@ -33,9 +33,9 @@ from canuse_server.transport.calls import PAUSE_SECONDS, Call
 from canuse_server.transport.confirmed import ConfirmedWrites
 from canuse_server.transport.memo import Memo
 
-BATCH: Final = 64
+BATCH: Final = 40
 """How many calls are taken at a time at most."""
-BACKLOG: Final = BATCH // 2
+BACKLOG: Final = 32
 """How many calls came at a time where more will be waiting: then the next batch goes ahead of the replies to this one.
 Where few calls are under way, that would only make their batches smaller."""
 WAKE_MS: Final = 250
