@@ -71,10 +71,10 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
-        ("DISABLED", layout._DISABLED),
-        ("CONSUMABLE", layout._CONSUMABLE),
-        ("ACTIVE", layout._ACTIVE),
-        ("OVERAGE", layout._OVERAGE),
+        ("DISABLED", layout.DISABLED),
+        ("CONSUMABLE", layout.CONSUMABLE),
+        ("ACTIVE", layout.ACTIVE),
+        ("OVERAGE", layout.OVERAGE),
         ("GRANTED", layout._GRANTED),
         ("NO_LIMIT", layout._NO_LIMIT),
         ("ENDS", layout._ENDS),

@@ -1,5 +1,7 @@
 """Answers to single uses are written by hand: they are what messages would give."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from struct import Struct
 from types import SimpleNamespace
 from typing import Final, cast
@@ -11,14 +13,19 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from canuse_server.api import wire
+from canuse_server.api.can_use import CanUse, respond
 from canuse_server.api.convert import consumption
+from canuse_server.api.errors import ApiError
 from canuse_server.api.hot import HotMethod, Plan
 from canuse_server.api.uses import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Reason
-from canuse_server.store.layout import Outcome, pack_entitlement
-from support.strategies import amounts, entitlements, recent_moments
+from canuse_server.store import usage
+from canuse_server.store.layout import Meta, Outcome, pack_entitlement
+from support.database import pack_counter
+from support.strategies import DAY_MS, amounts, entitlements, recent_moments
 
+ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=64)
 REPLY: Final = Struct("<BqBBBqqqqq")
 states = st.builds(
     SimpleNamespace,
@@ -31,14 +38,20 @@ states = st.builds(
     ledger_id=st.sampled_from((b"", b"1700000000000-0")),
     event_id=st.sampled_from(("", "order-1", "é" * 64)),
     replayed=st.booleans(),
+    later_ms=st.just(0) | st.integers(0, 400 * DAY_MS),
 )
+
+
+def start_of_a_period(entitlement: Entitlement, later_ms: int) -> int:
+    """Return the start of the period some time after an entitlement's own began."""
+    return entitlement.period_at(entitlement.period.start_ms + later_ms).start_ms
 
 
 def reply_of(state: SimpleNamespace) -> bytes:
     """Return the reply of the script that says this."""
     entitlement = cast("Entitlement | None", state.entitlement)
     packed = b"" if entitlement is None else pack_entitlement(entitlement)
-    start_ms = 0 if entitlement is None else entitlement.period.start_ms
+    start_ms = 0 if entitlement is None else start_of_a_period(entitlement, state.later_ms)
     numbers = REPLY.pack(
         *(0, 1, state.reason, len(packed), len(state.ledger_id)),
         *(state.used, state.applied, start_ms, state.budget, state.reserved),
@@ -84,3 +97,52 @@ def test_a_number_is_read_as_it_was_written(number: int) -> None:
 def test_a_varint_is_the_shortest_there_is(number: int) -> None:
     message = v1.CreateUsageEventResponse(applied_delta=number)
     assert message.SerializeToString() in (b"\x20" + wire.varint(number), b"")
+
+
+@st.composite
+def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, bool]:
+    """What the store replies to a check of a user with neither grants nor leases, now, delta, and whether archived."""
+    now_ms = draw(recent_moments)
+    entitlement = replace(draw(entitlements(now_ms)), consumable=draw(st.booleans() | st.just(value=True)))
+    packed = pack_entitlement(entitlement)
+    since_ms = start_of_a_period(entitlement, draw(st.just(0) | st.integers(0, 40 * DAY_MS)))
+    counter = draw(st.just(b"") | amounts.map(lambda used: pack_counter(used, since_ms)))
+    meta = Meta(draw(st.booleans()), 1, 0).pack()
+    delta = draw(st.integers(1, 5) | st.integers(1, MAX_AMOUNT))
+    return [meta, None, packed + counter, None, None], now_ms, delta, draw(st.booleans())
+
+
+@given(check=checks())
+@settings(max_examples=1000, deadline=None)
+def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], int, int, bool]) -> None:
+    reply, now_ms, delta, archived = check
+    feature = SimpleNamespace(id="calls", archived=archived)
+    plan = cast("Plan", SimpleNamespace(user_id="124", features=(feature,), delta=delta, last_known=None))
+
+    def by_the_rule() -> Message:
+        return respond(plan, usage.standing(reply, now_ms, archived=archived))
+
+    def as_answered() -> Message:
+        return v1.CanUseResponse.FromString(CanUse().conclude(plan, reply, now_ms))
+
+    assert outcome(as_answered) == outcome(by_the_rule)
+
+
+def outcome(answer: Callable[[], Message]) -> Message | str:
+    """Return an answer, or the error that is raised in its place."""
+    try:
+        return answer()
+    except (ApiError, usage.StaleError) as error:
+        return repr(error)
+
+
+@given(ids, ids, st.integers(-MAX_AMOUNT, MAX_AMOUNT), st.sampled_from((1, 2)))
+@settings(max_examples=300, deadline=None)
+def test_an_event_of_the_ledger_is_what_a_message_would_give(
+    user_id: str, feature_id: str, delta: int, action: int
+) -> None:
+    written = wire.ledger_entry(user_id, feature_id, delta, action)
+    kind = cast("v1.UsageAction.ValueType", action)
+    assert (
+        written == v1.LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=kind).SerializeToString()
+    )

@@ -1,16 +1,23 @@
 """CanUse: a check that reads, decides, and writes nothing."""
 
+from typing import Final, cast
+
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.reason_pb2 import SOURCE_STORE
+from canuse_server.api import wire
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hot import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
-from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
-from canuse_server.domain.model import MAX_AMOUNT, FeatureType
+from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
+from canuse_server.domain.model import MAX_AMOUNT, FeatureType, Reason
+from canuse_server.domain.periods import rolled
 from canuse_server.store import usage
+from canuse_server.store.layout import ACTIVE, CONSUMABLE, DISABLED, OVERAGE, counted, terms
+
+_FROM_STORE: Final = b"\x20" + wire.varint(SOURCE_STORE)
 
 
 class CanUse:
@@ -41,11 +48,42 @@ class CanUse:
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
+        if answer := _quick_answer(plan.delta, reply, now_ms, archived=plan.features[0].archived):
+            return answer
         return respond(plan, usage.standing(reply, now_ms, archived=plan.features[0].archived)).SerializeToString()
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """See HotMethod."""
         return usage.holds_until_ms(reply, now_ms)
+
+
+def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> bytes | None:
+    """Return what `respond` would, at a third of the time, where a user has neither grants nor leases; None: ask it."""
+    meta, _, value, grants, reservation = cast("list[bytes | None]", reply)
+    if meta is None or value is None or grants is not None or reservation is not None:
+        return None
+    flags, reset_period, limit, first_ms, first_end_ms, valid_until_ms, size = terms(value)
+    if 0 <= valid_until_ms <= now_ms:
+        return None
+    reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
+    if not flags & CONSUMABLE:
+        return _head(reason or Reason.INCLUDED) + _FROM_STORE
+    used, (start_ms, end_ms) = 0, rolled(first_ms, first_end_ms, reset_period, now_ms)
+    if len(value) > size:
+        used, since_ms = counted(value, size)
+        if since_ms < start_ms:
+            used = 0
+        elif since_ms > start_ms:
+            start_ms, end_ms = rolled(first_ms, first_end_ms, reset_period, since_ms)
+    total = used + delta
+    if total > MAX_AMOUNT:
+        return None
+    reason = reason or within(None if limit < 0 else limit, total, flags & OVERAGE != 0)
+    return _head(reason) + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
+
+
+def _head(reason: Reason) -> bytes:
+    return (b"\x08\x01\x10" if reason < Reason.NOT_ENTITLED else b"\x10") + wire.varint(reason)
 
 
 def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:

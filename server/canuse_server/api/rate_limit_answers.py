@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from canuse_server.api.rate_limit_requests import LIMITS_NOTHING, Asked
 from canuse_server.api.wire import varint
 from canuse_server.domain.model import Reason, ResetPeriod
+from canuse_server.domain.periods import rolled
 from canuse_server.envoy import rate_limit_service_pb2 as pb
-from canuse_server.store.layout import ChargeOutcome, Outcome, Single, unpack_feature
+from canuse_server.store.layout import ChargeOutcome, Outcome, Single, terms
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -57,12 +58,13 @@ def response_to_one(charge: Single) -> bytes:
     if access and budget < 0:
         status += _REMAINING + varint(MOST)
     elif budget >= 0 and charge.packed and (access or reason == Reason.BUDGET_EXCEEDED):
-        limit, end_ms = _lasting(charge.packed, charge.period_start_ms, budget)
+        _, reset_period, _, start_ms, end_ms, _, _ = terms(charge.packed)
+        _, end_ms = rolled(start_ms, end_ms, reset_period, charge.period_start_ms)
         remaining = budget - charge.used - charge.reserved
-        status += limit
+        status += _limit(budget, reset_period)
         if remaining > 0:
             status += _REMAINING + varint(min(remaining, MOST))
-        if end_ms is not None:
+        if end_ms >= 0:
             seconds, milliseconds = divmod(max(0, end_ms - charge.now_ms), 1000)
             duration = _FIRST + varint(seconds) + _NANOSECONDS[milliseconds]
             status += _DURATION + varint(len(duration)) + duration
@@ -70,11 +72,9 @@ def response_to_one(charge: Single) -> bytes:
 
 
 @lru_cache(maxsize=4096)
-def _lasting(packed: bytes, period_start_ms: int, budget: int) -> tuple[bytes, int | None]:
-    """Return what of a limit stays the same from use to use: the message, and when the period ends."""
-    entitlement, _ = unpack_feature(packed)
-    limit = _FIRST + varint(min(budget, MOST)) + _SECOND + varint(UNITS[entitlement.reset_period])
-    return _LIMIT + varint(len(limit)) + limit, entitlement.period_at(period_start_ms).end_ms
+def _limit(budget: int, reset_period: int) -> bytes:
+    limit = _FIRST + varint(min(budget, MOST)) + _SECOND + varint(UNITS[ResetPeriod(reset_period)])
+    return _LIMIT + varint(len(limit)) + limit
 
 
 def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:

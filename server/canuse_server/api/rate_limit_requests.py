@@ -12,7 +12,8 @@ from canuse_server.envoy import rate_limit_service_pb2 as pb
 
 LIMITS_NOTHING: Final = -1
 """The place of a descriptor that no charge belongs to."""
-_FIRST: Final = (0,)
+FIRST: Final = (0,)
+"""The places of the one descriptor that there usually is."""
 
 
 class Asked(NamedTuple):
@@ -88,6 +89,6 @@ def _refuse(request: pb.RateLimitRequest, rules: RateLimitRules, hits: dict[str,
 def places(asked: Asked) -> tuple[int, ...]:
     """Return for each descriptor which of the hits it belongs to, or LIMITS_NOTHING."""
     if len(asked.features) == 1:
-        return _FIRST
+        return FIRST
     found = {feature_id: place for place, feature_id in enumerate(asked.hits)}
     return tuple([LIMITS_NOTHING if name is None else found.get(name, LIMITS_NOTHING) for name in asked.features])

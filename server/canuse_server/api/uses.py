@@ -43,16 +43,18 @@ class CreateUsageEvent(Writing):
         setting = action == pb.USAGE_ACTION_SET
         given = request.HasField("delta")
         delta = request.delta if given else 1
-        if action != pb.USAGE_ACTION_ADD or delta == 0 or not _is_plain(request, delta, -MAX_AMOUNT):
-            violations = _violations(request)
-            violations.amount("delta", delta, 0 if setting else -MAX_AMOUNT)
-            if action not in (pb.USAGE_ACTION_ADD, pb.USAGE_ACTION_SET):
-                violations.add("action", f"must be USAGE_ACTION_ADD or USAGE_ACTION_SET; {action} was sent")
-            if setting and not given:
-                violations.add("delta", "must be given with USAGE_ACTION_SET, 0 to 2^53 - 1; nothing was sent")
-            if not setting and delta == 0:
-                violations.add("delta", "must be -(2^53 - 1) to 2^53 - 1 but not 0; 0 was sent")
-            violations.check()
+        quick = delta and action == pb.USAGE_ACTION_ADD
+        if quick and (plan := _quick_plan(world, usage.ADD, request, action, delta, -MAX_AMOUNT)):
+            return plan
+        violations = _violations(request)
+        violations.amount("delta", delta, 0 if setting else -MAX_AMOUNT)
+        if action not in (pb.USAGE_ACTION_ADD, pb.USAGE_ACTION_SET):
+            violations.add("action", f"must be USAGE_ACTION_ADD or USAGE_ACTION_SET; {action} was sent")
+        if setting and not given:
+            violations.add("delta", "must be given with USAGE_ACTION_SET, 0 to 2^53 - 1; nothing was sent")
+        if not setting and delta == 0:
+            violations.add("delta", "must be -(2^53 - 1) to 2^53 - 1 but not 0; 0 was sent")
+        violations.check()
         mode = usage.SET if setting else usage.ADD
         return _plan(world, mode, request, action, ((request.feature_id, delta),))
 
@@ -81,10 +83,11 @@ class UseFeature(Writing):
         """See HotMethod."""
         request = parse(pb.UseFeatureRequest, payload)
         delta = request.delta if request.HasField("delta") else 1
-        if not _is_plain(request, delta, 1):
-            violations = _violations(request)
-            violations.amount("delta", delta, 1)
-            violations.check()
+        if plan := _quick_plan(world, usage.USE, request, pb.USAGE_ACTION_ADD, delta, 1):
+            return plan
+        violations = _violations(request)
+        violations.amount("delta", delta, 1)
+        violations.check()
         return _plan(world, usage.USE, request, pb.USAGE_ACTION_ADD, ((request.feature_id, delta),))
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
@@ -155,11 +158,10 @@ def ledger_entry(
     metadata: Mapping[str, str],
 ) -> bytes:
     """Return an event as it goes into the ledger, but for what only the script knows."""
-    entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action)
-    if event_id:
-        entry.event_id = event_id
-    if metadata:
-        entry.metadata.update(metadata)
+    if not event_id and not metadata:
+        return wire.ledger_entry(user_id, feature_id, delta, action)
+    entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action, event_id=event_id)
+    entry.metadata.update(metadata)
     return entry.SerializeToString()
 
 
@@ -171,12 +173,6 @@ def consumable_feature(world: World, feature_id: str) -> Feature:
     return feature
 
 
-def _is_plain(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest, delta: int, least: int) -> bool:
-    """Whether a request is surely good: a quick look that nearly all pass."""
-    plain = is_plain_id(request.user_id) and is_plain_id(request.feature_id) and least <= delta <= MAX_AMOUNT
-    return plain and not request.event_id and not request.metadata
-
-
 def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> Violations:
     violations = Violations()
     violations.id("user_id", request.user_id)
@@ -184,6 +180,28 @@ def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> V
     violations.event_id("event_id", request.event_id)
     violations.metadata("metadata", request.metadata)
     return violations
+
+
+def _quick_plan(
+    world: World,
+    mode: str,
+    request: pb.CreateUsageEventRequest | pb.UseFeatureRequest,
+    action: pb.UsageAction.ValueType,
+    delta: int,
+    least: int,
+) -> Plan | None:
+    """Return the plan for a request that is surely good and has no more than it needs, as nearly all are; else None."""
+    user_id, feature_id = request.user_id, request.feature_id
+    feature = world.cache.features.get(feature_id)
+    if feature is None or feature.type != FeatureType.CONSUMABLE or not (least <= delta <= MAX_AMOUNT):
+        return None
+    if not is_plain_id(user_id) or request.event_id or request.metadata:
+        return None
+    manual_now = world.store.manual_now
+    charge = Charge(feature_id, delta, feature.archived, wire.ledger_entry(user_id, feature_id, delta, action))
+    trip = usage.record_one_trip(world.keys, mode, user_id, charge, world.retention, manual_now)
+    # The manual clock's time is part of the command.
+    return Plan(trip, user_id, (feature,), delta, "", not manual_now)
 
 
 def _plan(
@@ -204,9 +222,7 @@ def _plan(
     mark = fingerprint(mode, charges, metadata) if event_id else b""
     use = Use(mode, user_id, tuple(parts), event_id, mark)
     trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
-    # The manual clock's time is part of the command.
-    repeatable = not event_id and not world.store.manual_now
-    return Plan(trip, user_id, tuple(features), charges[0][1], event_id, repeatable and len(charges) == 1)
+    return Plan(trip, user_id, tuple(features), charges[0][1], event_id)
 
 
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:

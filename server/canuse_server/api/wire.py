@@ -1,15 +1,19 @@
-"""Answers to single uses in protobuf's wire format, written by hand: they are the most frequent answers by far, and
-this takes a third of the time that messages take. A test holds them equal to what messages would give.
+"""The most frequent answers by far, and the events of the ledger, in protobuf's wire format, written by hand: this
+takes a third of the time that messages take. Tests hold them equal to what messages would give.
 """
 
 from functools import lru_cache
 from typing import Final
 
-from canuse.v1.consumption_pb2 import Consumption
-from canuse_server.api.convert import fill_consumption
-from canuse_server.store.layout import Single, unpack_feature
+from canuse_server.domain.periods import rolled
+from canuse_server.store.layout import OVERAGE, Single, terms
 
 _SHORT: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))
+_LONG: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
+"""The low 14 bits of a number that goes on."""
+_LOW: Final = (1 << 14) - 1
+_IN_THREE_PARTS: Final = 1 << 28
+"""From it on, which is since 1978, a number of seconds is put together from three parts of 14 bits."""
 _UNSIGNED: Final = (1 << 64) - 1
 
 
@@ -17,12 +21,10 @@ def varint(number: int) -> bytes:
     """Return a number, 0 or above, as a varint."""
     if number < len(_SHORT):
         return _SHORT[number]
-    parts = bytearray()
-    while number > 127:
-        parts.append(number & 127 | 128)
-        number >>= 7
-    parts.append(number)
-    return bytes(parts)
+    return _LONG[number & _LOW] + varint(number >> 14)
+
+
+_NANOSECONDS: Final = tuple(b"\x10" + varint(ms * 1_000_000) if ms else b"" for ms in range(1000))
 
 
 def int64(number: int) -> bytes:
@@ -35,26 +37,49 @@ def text(tag: bytes, value: bytes) -> bytes:
     return b"".join((tag, varint(len(value)), value)) if value else b""
 
 
+def ledger_entry(user_id: str, feature_id: str, delta: int, action: int) -> bytes:
+    """Return an event without an idempotency key and metadata as it goes into the ledger."""
+    return text(b"\x0a", user_id.encode()) + _event(feature_id, delta, action)
+
+
+@lru_cache(maxsize=4096)
+def _event(feature_id: str, delta: int, action: int) -> bytes:
+    counted = b"\x18" + int64(delta) if delta else b""
+    return b"".join((text(b"\x12", feature_id.encode()), counted, b"\x20", varint(action)))
+
+
 def counts(tag: bytes, single: Single) -> bytes:
     """Return the field with the counts after a use; nothing where there is nothing to count against."""
     if not single.packed:
         return b""
-    used, budget, reserved = single.used, single.budget, single.reserved
-    body = b"\x08" + varint(used) + _lasting(single.packed, single.period_start_ms, budget)
+    flags, reset_period, _, start_ms, end_ms, _, _ = terms(single.packed)
+    start_ms, end_ms = rolled(start_ms, end_ms, reset_period, single.period_start_ms)
+    return consumption(tag, flags, single.used, single.budget, single.reserved, start_ms, end_ms)
+
+
+def consumption(tag: bytes, flags: int, used: int, budget: int, reserved: int, start_ms: int, end_ms: int) -> bytes:
+    """Return a field of counts; `budget` and `end_ms` are -1 where there is none."""
+    parts = [b"\x08", varint(used)] if used else []
     if budget >= 0:
         left = budget - used - reserved
-        body += b"\x18" + varint(max(0, left))
+        parts += (b"\x10", varint(budget), b"\x18", varint(left) if left > 0 else b"\x00")
     if reserved:
-        body += b"\x20" + varint(reserved)
+        parts += (b"\x20", varint(reserved))
+    if flags & OVERAGE:
+        parts.append(b"\x28\x01")
+    parts += (b"\x32", moment(start_ms))
+    if end_ms >= 0:
+        parts += (b"\x3a", moment(end_ms))
+    body = b"".join(parts)
     return b"".join((tag, varint(len(body)), body))
 
 
-@lru_cache(maxsize=4096)
-def _lasting(packed: bytes, period_start_ms: int, budget: int) -> bytes:
-    """Return what of the counts stays the same from use to use: budget, overage, and the period."""
-    entitlement, _ = unpack_feature(packed)
-    message = Consumption()
-    period = entitlement.period_at(period_start_ms)
-    fill_consumption(message, entitlement, period, 0, None if budget < 0 else budget, 0)
-    message.ClearField("remaining")
-    return message.SerializeToString()
+def moment(time_ms: int) -> bytes:
+    """Return the length and the content of a timestamp."""
+    seconds = time_ms // 1000
+    nanoseconds = _NANOSECONDS[time_ms - 1000 * seconds]
+    if seconds >= _IN_THREE_PARTS:
+        written = _LONG[seconds & _LOW] + _LONG[seconds >> 14 & _LOW] + _SHORT[seconds >> 28]
+    else:
+        written = varint(seconds)
+    return b"".join((_SHORT[1 + len(written) + len(nanoseconds)], b"\x08", written, nanoseconds))

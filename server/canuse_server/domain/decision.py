@@ -95,25 +95,33 @@ def decide(standing: Standing, delta: int) -> Reason:
     Raises:
         TotalOutOfRangeError: it may, but the total would pass `MAX_AMOUNT`.
     """
-    entitlement = standing.entitlement
-    if standing.disabled:
-        return Reason.USER_DISABLED
-    if standing.archived:
-        return Reason.FEATURE_ARCHIVED
-    if entitlement is None:
-        return Reason.NOT_ENTITLED
-    if not entitlement.active:
-        return Reason.SUBSCRIPTION_INACTIVE
-    if not entitlement.consumable:
-        return Reason.INCLUDED
+    entitlement, disabled, archived = standing.entitlement, standing.disabled, standing.archived
+    if entitlement is None or not entitlement.consumable:
+        return keeps_out(disabled, archived, None if entitlement is None else entitlement.active) or Reason.INCLUDED
     total = standing.current()[1] + standing.reserved() + delta
-    budget = standing.budget()
-    if budget is None:
-        reason = Reason.UNLIMITED
-    elif total <= budget:
-        reason = Reason.WITHIN_BUDGET
-    else:
-        reason = Reason.OVERAGE if entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
-    if reason.access and total > MAX_AMOUNT:
+    reason = keeps_out(disabled, archived, entitlement.active) or within(
+        standing.budget(), total, entitlement.overage_enabled
+    )
+    if reason < Reason.NOT_ENTITLED and total > MAX_AMOUNT:
         raise TotalOutOfRangeError
     return reason
+
+
+def keeps_out(disabled: bool, archived: bool, active: bool | None) -> Reason | None:
+    """Return what keeps a user out whatever was used, or None; `active` None: there is no entitlement."""
+    if disabled:
+        return Reason.USER_DISABLED
+    if archived:
+        return Reason.FEATURE_ARCHIVED
+    if active is None:
+        return Reason.NOT_ENTITLED
+    return None if active else Reason.SUBSCRIPTION_INACTIVE
+
+
+def within(budget: int | None, total: int, overage_enabled: bool) -> Reason:
+    """Say what a total is by a budget; None is unlimited."""
+    if budget is None:
+        return Reason.UNLIMITED
+    if total <= budget:
+        return Reason.WITHIN_BUDGET
+    return Reason.OVERAGE if overage_enabled else Reason.BUDGET_EXCEEDED

@@ -17,6 +17,7 @@ DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
 FIXED_LENGTH_MS: Final = {ResetPeriod.HOUR: HOUR_MS, ResetPeriod.DAY: DAY_MS, ResetPeriod.WEEK: WEEK_MS}
 """The periods that a script can roll by itself, with their lengths."""
+_FIXED_LENGTH_MS: Final = {int(reset_period): length_ms for reset_period, length_ms in FIXED_LENGTH_MS.items()}
 CALENDAR_MONTHS: Final = {ResetPeriod.MONTH: 1, ResetPeriod.YEAR: 12}
 """The periods that follow the calendar, with their lengths in months."""
 
@@ -44,6 +45,20 @@ def period_at(anchor_ms: int, reset_period: ResetPeriod, at_ms: int) -> Period:
     if number and months_after(anchor_ms, number * step) > at_ms:
         number -= 1
     return Period(months_after(anchor_ms, number * step), months_after(anchor_ms, (number + 1) * step))
+
+
+def rolled(start_ms: int, end_ms: int, reset_period: int, at_ms: int) -> tuple[int, int]:
+    """Return the bounds of the period that a moment falls in, by those of an earlier one; an end of -1 is never.
+
+    Calendar periods do not roll.
+    """
+    if end_ms < 0 or at_ms < end_ms:
+        return start_ms, end_ms
+    length_ms = _FIXED_LENGTH_MS.get(reset_period)
+    if length_ms is None:
+        return start_ms, end_ms
+    start_ms = at_ms - (at_ms - start_ms) % length_ms
+    return start_ms, start_ms + length_ms
 
 
 def months_after(anchor_ms: int, months: int) -> int:

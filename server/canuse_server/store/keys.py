@@ -64,16 +64,10 @@ class Keys:
         prefix = self._buckets[bucket_of(user_id)]
         return f"{prefix}d0:{user_id}", f"{prefix}d1:{user_id}"
 
-    def of_use(self, user_id: str) -> tuple[str, str, str, str, str]:
-        """Return all keys that recording a use touches: hash, ledger, history and both hashes of idempotency keys."""
+    def of_use(self, user_id: str) -> tuple[str, str, str]:
+        """Return all keys that recording a use without an idempotency key touches: hash, ledger and history."""
         prefix = self._buckets[bucket_of(user_id)]
-        return (
-            f"{prefix}u:{user_id}",
-            f"{prefix}ledger",
-            f"{prefix}h:{user_id}",
-            f"{prefix}d0:{user_id}",
-            f"{prefix}d1:{user_id}",
-        )
+        return f"{prefix}u:{user_id}", f"{prefix}ledger", f"{prefix}h:{user_id}"
 
     def chain(self, user_id: str, mark: str) -> str:
         """Return the key that is there once a batch's uses of one user may not go on; `mark` is the batch's own."""

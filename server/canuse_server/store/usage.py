@@ -130,12 +130,11 @@ def holds_until_ms(reply: object, now_ms: int) -> int:
 def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
     mode, user_id, charges, event_id, fingerprint = use
-    names = keys.of_use(user_id)
     dedupe_ttl, ledger_max_age, past_periods_kept = retention.arguments
     # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
-    named = ("5", *names) if event_id else ("3", *names[:3])
+    names = (*keys.of_use(user_id), *(keys.dedupe(user_id) if event_id else ()))
     command: tuple[str | bytes, ...] = (
-        *("EVALSHA", RECORD_USAGE.sha, *named),
+        *("EVALSHA", RECORD_USAGE.sha, str(len(names)), *names),
         *(manual_now, mode, ledger_max_age, past_periods_kept),
     )
     for feature_id, delta, archived, entry in charges:
@@ -143,6 +142,32 @@ def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> 
     if event_id:
         command += (event_id, fingerprint, dedupe_ttl)
     return Trip(command, RECORD_USAGE)
+
+
+def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str) -> Trip:
+    """Return what `record_trip` does for one charge without an event id, in half the time."""
+    user, ledger, history = keys.of_use(user_id)
+    _, ledger_max_age, past_periods_kept = retention.arguments
+    feature_id, delta, archived, entry = charge
+    return Trip(
+        (
+            "EVALSHA",
+            RECORD_USAGE.sha,
+            "3",
+            user,
+            ledger,
+            history,
+            manual_now,
+            mode,
+            ledger_max_age,
+            past_periods_kept,
+            feature_id,
+            str(delta),
+            "1" if archived else "",
+            entry,
+        ),
+        RECORD_USAGE,
+    )
 
 
 def chained(trip: Trip, chain_key: str) -> Trip:

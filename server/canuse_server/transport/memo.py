@@ -14,8 +14,9 @@ from canuse_server.store.replies import pack
 
 REQUESTS_AT_MOST: Final = 8192
 """How many requests a lane remembers, at about 1 KiB each. When it is full it starts afresh."""
-SEEN_AT_MOST: Final = 65_536
-"""How many requests a lane knows to have come once: only what comes a second time is worth being remembered."""
+SEEN_AT_MOST: Final = REQUESTS_AT_MOST
+"""How many requests a lane knows to have come once. Only what comes a second time while these are others is worth being
+remembered: what takes longer would be forgotten before it comes again."""
 
 
 @dataclass(slots=True)
