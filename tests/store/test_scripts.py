@@ -21,6 +21,7 @@ from canuse_server.store.lua import (
     ALL,
     APPLY_USER,
     DELETE_USER,
+    PUT_API_KEY,
     PUT_CATALOG,
     RECORD_USAGE,
     RESERVE,
@@ -60,6 +61,7 @@ ARITY: Final = {
     RESERVE: (6, 11),
     SETTLE: (7, 11),
     SWEEP_LEASES: (3, 3),
+    PUT_API_KEY: (3, 4),
     PUT_CATALOG: (4, 6),
     ADVANCE_CLOCK: (1, 3),
 }
