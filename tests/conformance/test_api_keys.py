@@ -1,5 +1,6 @@
 """API keys: making, listing and revoking them, and what a key is good for."""
 
+import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import grpc
 import pytest
 
 from canuse import CanuseError, Client, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
+from canuse_server.store.keys import API_KEYS
 from support.guarded import LIVE, SCOPES, TEST, Guarded, guarded
 from support.inside import Inside
 from support.load import running, wait_until
@@ -176,6 +178,34 @@ def test_what_is_no_key_is_refused_and_not_repeated(server: Guarded, header: str
             assert (refused.code, refused.reason) == (grpc.StatusCode.UNAUTHENTICATED, "API_KEY_INVALID")
             assert server.admin not in refused.message
             assert refused.metadata == {}
+
+
+@pytest.mark.parametrize(("headers", "reason"), [(["{}", "Bearer x"], ""), (["Bearer x", "{}"], "API_KEY_INVALID")])
+def test_of_several_headers_the_first_counts(server: Guarded, headers: list[str], reason: str) -> None:
+    metadata = tuple(("authorization", header.format(f"Bearer {server.admin}")) for header in headers)
+    with grpc.insecure_channel(server.canuse.address) as channel:
+        asked = v1.CanUseRequest(user_id="u", feature_id="f")
+        refused = failure(lambda: v1.EntitlementServiceStub(channel).CanUse(asked, metadata=metadata))
+        assert refused.reason == (reason or "FEATURE_NOT_FOUND")
+        missing = v1.GetUserRequest(user_id="nobody")
+        refused = failure(lambda: v1.UserServiceStub(channel).GetUser(missing, metadata=metadata))
+        assert refused.reason == (reason or "USER_NOT_FOUND")
+
+
+@pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
+def test_who_has_no_key_makes_none_once_there_is_one_although_this_server_has_not_heard_of_it(fresh: Canuse) -> None:
+    """For that moment a caller could make themselves an admin."""
+    redis = store_of(fresh)
+    key = {"id": "key_1", "name": "n", "environment": "live", "scopes": list(ADMIN), "created_at_ms": 1}
+    # Without a new version, so that no server looks.
+    redis.hset(API_KEYS, "key_1", json.dumps({**key, "expires_at_ms": None, "sha256": "00" * 32}))
+    with Client(fresh.address) as nobody:
+        assert ask(nobody) == ""
+        assert why(lambda: nobody.create_api_key("mine", SCOPES, environment=LIVE)) == "API_KEY_MISSING"
+        assert why(lambda: nobody.revoke_api_key("key_1")) == "API_KEY_MISSING"
+        assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+    assert redis.hlen(API_KEYS) == 1
+    redis.close()
 
 
 def test_a_revoked_key_is_refused_at_once(server: Guarded) -> None:

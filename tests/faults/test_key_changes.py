@@ -80,6 +80,20 @@ async def test_a_revocation_holds_after_the_connection_for_messages_broke(pair: 
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
+async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[Guarded, Canuse]) -> None:
+    server, other = pair
+    made = server.key()
+    with Client(other.address, api_key=made.secret) as client:
+        await wait_until(lambda: reasons(client) == ["", ""])
+        redis = store_of(server.canuse)
+        # Ends those who listen, and lets nobody listen again.
+        redis.acl_setuser("default", enabled=True, reset_channels=True)
+        redis.hdel(API_KEYS, made.api_key.id)
+        redis.incr(API_KEYS_VERSION)
+        redis.close()
+        await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
+
+
 async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[Guarded, Canuse]) -> None:
     """What they may do is in memory. Who has none is refused as such, and not told of the store."""
     server, other = pair

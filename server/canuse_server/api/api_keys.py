@@ -39,7 +39,7 @@ class ApiKeyServicer:
             raise _not_yours(world.environment, environment)
         secret = new_secret(environment)
         for attempt in range(ATTEMPTS):
-            read = await self._keys.read()
+            read = await self._read(world)
             key = ApiKey(
                 id=new_id(),
                 name=wanted.name,
@@ -60,7 +60,7 @@ class ApiKeyServicer:
     async def list_api_keys(self, request: pb.ListApiKeysRequest, world: World) -> pb.ListApiKeysResponse:
         """List keys, those made first first."""
         size, after = page_size(request.page_size), pages.decode(request.page_token)
-        read, used = await self._keys.read(), await self._keys.used()
+        read, used = await self._read(world), await self._keys.used()
         seen = [key for key in read.keys if may_manage(world.environment, key.environment)]
         seen.sort(key=_place)
         found = [key for key in seen if _place(key) > after][: size + 1]
@@ -76,13 +76,21 @@ class ApiKeyServicer:
         if key_id.startswith(PREFIX):
             raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
         for attempt in range(ATTEMPTS):
-            read = await self._keys.read()
+            read = await self._read(world)
             key = _find(read, key_id, world)
             _keep_manageable([other for other in read.keys if other is not key])
             if await self._done(self._keys.remove(read.version, key_id), attempt):
                 log.info("an API key was revoked", key_id=key_id, environment=key.environment)
                 return pb.RevokeApiKeyResponse(api_key=_message(key, None))
         raise overtaken("the API keys")
+
+    async def _read(self, world: World) -> KeysRead:
+        """Return all keys, to who may manage them: without a key only as long as there is none."""
+        read = await self._keys.read()
+        if read.keys and world.elsewhere is not None:
+            # Another server has made the first one, and this one is about to hear of it.
+            raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
+        return read
 
     async def _done(self, write: Awaitable[None], attempt: int) -> bool:
         """Make a change; return False where another one came in between."""
