@@ -138,9 +138,16 @@ def update_feature(
     unit_label: str | Unset,
     unit_label_plural: str | Unset,
     metadata: Mapping[str, str] | Unset,
+    on_unavailable: v1.OnUnavailable.ValueType | Unset,
 ) -> v1.UpdateFeatureRequest:
     """Build the request that changes the given fields of a feature."""
-    given = _given(name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata)
+    given = _given(
+        name=name,
+        unit_label=unit_label,
+        unit_label_plural=unit_label_plural,
+        metadata=metadata,
+        on_unavailable=on_unavailable,
+    )
     return v1.UpdateFeatureRequest(feature=v1.Feature(id=feature_id, **given), update_mask=FieldMask(paths=given))
 
 

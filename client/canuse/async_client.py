@@ -222,6 +222,7 @@ class AsyncClient:
         unit_label: str = "",
         unit_label_plural: str = "",
         metadata: Mapping[str, str] | None = None,
+        on_unavailable: v1.OnUnavailable.ValueType = v1.ON_UNAVAILABLE_DENY,
     ) -> v1.Feature:
         """Create a feature."""
         feature = v1.Feature(
@@ -231,6 +232,7 @@ class AsyncClient:
             unit_label=unit_label,
             unit_label_plural=unit_label_plural,
             metadata=metadata,
+            on_unavailable=on_unavailable,
         )
         return (await self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature))).feature
 
@@ -246,10 +248,16 @@ class AsyncClient:
         unit_label: str | Unset = UNSET,
         unit_label_plural: str | Unset = UNSET,
         metadata: Mapping[str, str] | Unset = UNSET,
+        on_unavailable: v1.OnUnavailable.ValueType | Unset = UNSET,
     ) -> v1.Feature:
         """Change the given fields of a feature, and no others."""
         request = _requests.update_feature(
-            feature_id, name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata
+            feature_id,
+            name=name,
+            unit_label=unit_label,
+            unit_label_plural=unit_label_plural,
+            metadata=metadata,
+            on_unavailable=on_unavailable,
         )
         return (await self._call(self._catalog.UpdateFeature, request)).feature
 

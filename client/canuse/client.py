@@ -361,6 +361,7 @@ class Client:
         unit_label: str = "",
         unit_label_plural: str = "",
         metadata: Mapping[str, str] | None = None,
+        on_unavailable: v1.OnUnavailable.ValueType = v1.ON_UNAVAILABLE_DENY,
     ) -> v1.Feature:
         """Create a feature.
 
@@ -371,6 +372,7 @@ class Client:
             unit_label: What one unit is called ("message").
             unit_label_plural: What several units are called ("messages").
             metadata: Kept with the feature: at most 16 pairs, 2 KiB in all.
+            on_unavailable: What `can_use` answers while the store is away: no, yes, or what was known last.
 
         Raises:
             AlreadyExists: The id is taken.
@@ -382,6 +384,7 @@ class Client:
             unit_label=unit_label,
             unit_label_plural=unit_label_plural,
             metadata=metadata,
+            on_unavailable=on_unavailable,
         )
         return self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature)).feature
 
@@ -397,6 +400,7 @@ class Client:
         unit_label: str | Unset = UNSET,
         unit_label_plural: str | Unset = UNSET,
         metadata: Mapping[str, str] | Unset = UNSET,
+        on_unavailable: v1.OnUnavailable.ValueType | Unset = UNSET,
     ) -> v1.Feature:
         """Change the given fields of a feature, and no others.
 
@@ -408,7 +412,12 @@ class Client:
             ValueError: No field was given.
         """
         request = _requests.update_feature(
-            feature_id, name=name, unit_label=unit_label, unit_label_plural=unit_label_plural, metadata=metadata
+            feature_id,
+            name=name,
+            unit_label=unit_label,
+            unit_label_plural=unit_label_plural,
+            metadata=metadata,
+            on_unavailable=on_unavailable,
         )
         return self._call(self._catalog.UpdateFeature, request).feature
 

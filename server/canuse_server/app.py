@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -28,6 +29,7 @@ from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
 from canuse_server.api.endpoints import Endpoints, endpoints
 from canuse_server.api.entitlements import EntitlementServicer
+from canuse_server.api.last_known import LastKnown
 from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.usage import UsageServicer
@@ -37,14 +39,13 @@ from canuse_server.auth.access import Access
 from canuse_server.auth.scopes import check_listed
 from canuse_server.demo import load_demo
 from canuse_server.envoy import rate_limit_service_pb2
+from canuse_server.opening import open_store
 from canuse_server.settings import Settings, Transport
 from canuse_server.store.client import Store
 from canuse_server.store.clock import ManualClock
 from canuse_server.store.durability import LEVELS, Promise
 from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
-from canuse_server.store.risks import check_durability
-from canuse_server.store.schema import check_schema, check_version
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio, tls
 from canuse_server.workers import Port, Workers
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
 
 GARBAGE: Final = 50_000
 """How many objects more than were freed make the collector look at the youngest."""
+
+
+CANCEL_SECONDS: Final = 0.1
+"""How long after it was asked to end a task is asked again."""
 
 
 class ListenError(RuntimeError):
@@ -90,10 +95,8 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
     tls.certificates(settings)  # What is wrong with them is told once, here, and not by each worker.
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = await _open_worlds(settings, endpoint, stack, warn=True)
-        access = await Access.open(worlds, settings)
-        if settings.demo:
-            await load_demo(worlds.live)
+        worlds = _worlds(settings, endpoint, stack)
+        access = Access.of(worlds, settings)
         try:
             port = Port(settings.listen)
         except OSError as error:
@@ -102,7 +105,11 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
         workers = Workers(settings.model_copy(update=update), settings.workers)
         stack.push_async_callback(workers.stop)
-        transport = await workers.start()
+        starting = asyncio.create_task(workers.start())
+        stack.callback(starting.cancel)
+        # The workers wait for the store as well; what is wrong with it is to be said once, by this process.
+        await open_store(worlds, partial(_prepare, settings, worlds, None), access, warn=True)
+        transport = await starting
         ready(Ready(port.address, transport, name, settings.clock, access.words, settings.workers))
         await stop.wait()
 
@@ -118,24 +125,20 @@ async def serve_here(
     certificates = tls.certificates(settings)
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = await _open_worlds(settings, endpoint, stack, warn=not share_port)
+        worlds = _worlds(settings, endpoint, stack)
         clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
-        if clock is not None:
-            await clock.start()
-        access = await Access.open(worlds, settings)
-        _in_background((worlds.live.cache.follow(), worlds.test.cache.follow(), access.keyring.follow()), stack)
-        if settings.demo:
-            await load_demo(worlds.live)
-
+        # What a worker prints is for the process that keeps it.
+        access = Access.of(worlds, settings, is_worker=share_port)
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(access, clock)
-        services = ["", *served.services()]
+        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
         server = grpcio.build(
             served, access.gate, health_servicer, share_port=share_port, with_reflection=settings.reflection
         )
         address, transport = await _listen(settings, certificates, server, served, access, stack, share_port)
-        for service in services:
-            await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await open_store(worlds, partial(_prepare, settings, worlds, clock), access, warn=not share_port)
+        _in_background((worlds.live.cache.follow(), worlds.test.cache.follow(), access.keyring.follow()), stack)
+        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
         gc.freeze()
@@ -146,24 +149,33 @@ async def serve_here(
         await health_servicer.enter_graceful_shutdown()
 
 
-async def _open_worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack, *, warn: bool) -> Worlds:
-    """Look whether the store is one that canuse can work with, and return what is in it; `warn` of what it may lose."""
+def _worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
     store = Store(endpoint, settings.store_timeout_seconds, _promise(settings))
     stack.push_async_callback(store.close)
-    await check_version(store)
-    await check_durability(store, warn=warn)
-    await check_schema(store)
-    await store.load_scripts()
     domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
-    worlds = Worlds.of(
+    return Worlds.of(
         store,
         _retention(settings),
         settings.default_package,
         _rate_limits(settings, *domains),
         _rate_limits(settings, *reversed(domains)),
+        lambda: LastKnown(settings.last_known_max_age_seconds, settings.last_known_entries),
     )
-    await worlds.refresh()
-    return worlds
+
+
+async def _prepare(settings: Settings, worlds: Worlds, clock: ManualClock | None) -> None:
+    """Do to a store that has been looked at what has to be done before the first call."""
+    if clock is not None:
+        await clock.start()
+    if settings.demo:
+        await load_demo(worlds.live)
+
+
+async def _set_health(
+    servicer: health.aio.HealthServicer, served: Endpoints, status: health_pb2.HealthCheckResponse.ServingStatus
+) -> None:
+    for service in ("", *served.services()):
+        await servicer.set(service, status)
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
@@ -204,9 +216,11 @@ def _in_background(works: Iterable[Coroutine[None, None, None]], stack: AsyncExi
     tasks = [asyncio.create_task(work) for work in works]
 
     async def end() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+        # redis-py loses a cancellation that comes while it connects.
+        while waiting := [task for task in tasks if not task.done()]:
+            for task in waiting:
+                task.cancel()
+            await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
 
     stack.push_async_callback(end)
 

@@ -98,6 +98,12 @@ class Settings(BaseSettings):
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
         12, description="How many past periods are kept for each user and feature."
     )
+    last_known_max_age_seconds: Annotated[int, Field(ge=1, le=DAY_SECONDS)] = Field(
+        300, description="How old an answer may be that is given again while the store is away."
+    )
+    last_known_entries: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        100_000, description="How many such answers a process remembers, at about half a KiB each."
+    )
     ratelimit_live_domain: Annotated[str, Field(min_length=1)] = Field(
         "canuse", description="The domain with which Envoy's rate limit filter asks about live users."
     )

@@ -1,7 +1,7 @@
 """What is accepted as a feature or a package, and which fields an update changes."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -169,10 +169,25 @@ def test_a_mask_with_another_field_is_refused_and_changes_nothing(client: Client
     request = v1.UpdateFeatureRequest(feature=wanted, update_mask=FieldMask(paths=["name", path]))
     refused = failure(stubs.catalog.UpdateFeature, request)
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["update_mask"])
-    accepted = "only name, unit_label, unit_label_plural, metadata can be changed"
+    accepted = "only name, unit_label, unit_label_plural, metadata, on_unavailable can be changed"
     assert refused.violations["update_mask"].startswith(accepted)
     assert path in refused.violations["update_mask"]
     assert client.get_feature(feature_id).name == "before"
+
+
+def test_what_is_answered_while_the_store_is_away_is_denied_unless_it_is_set(client: Client, stubs: Stubs) -> None:
+    deny, allow = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW
+    plain = stubs.catalog.CreateFeature(v1.CreateFeatureRequest(feature=v1.Feature(id=unique("feature"), type=BINARY)))
+    assert plain.feature.on_unavailable == deny
+    feature_id = client.create_feature(unique("feature"), type=BINARY, on_unavailable=v1.ON_UNAVAILABLE_LAST_KNOWN).id
+    assert client.get_feature(feature_id).on_unavailable == v1.ON_UNAVAILABLE_LAST_KNOWN
+    assert client.update_feature(feature_id, on_unavailable=allow).on_unavailable == allow
+    assert client.update_feature(feature_id, name="another").on_unavailable == allow
+    reset = v1.UpdateFeatureRequest(feature=v1.Feature(id=feature_id), update_mask=FieldMask(paths=["on_unavailable"]))
+    assert stubs.catalog.UpdateFeature(reset).feature.on_unavailable == deny
+    odd = v1.Feature(id=feature_id, on_unavailable=cast("v1.OnUnavailable.ValueType", 9))
+    refused = failure(stubs.catalog.UpdateFeature, v1.UpdateFeatureRequest(feature=odd))
+    assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["feature.on_unavailable"])
 
 
 def test_a_mask_says_which_fields_of_a_draft_change(client: Client, stubs: Stubs) -> None:

@@ -21,12 +21,18 @@ pytestmark = pytest.mark.redis
 @pytest.fixture
 def lane(redis: RedisServer) -> Iterator[LaneConnection]:
     connection = LaneConnection(Endpoint.from_url(redis.url), 0.5)
-    connection.connect()
+    connect(connection)
     yield connection
     connection.close()
 
 
+def connect(lane: LaneConnection) -> None:
+    lane.begin()
+    lane.connect()
+
+
 def echo(lane: LaneConnection, word: str) -> object:
+    lane.begin()
     lane.send(pack(("ECHO", word)))
     return lane.receive()
 
@@ -42,13 +48,14 @@ def test_a_connection_that_the_store_closed_is_stale(lane: LaneConnection, redis
     redis.command("CLIENT", "KILL", "TYPE", "normal")
     assert lane.is_stale()
     lane.close()
-    lane.connect()
+    connect(lane)
     assert not lane.is_stale()
     assert echo(lane, "again") == b"again"
 
 
 def test_replies_come_in_the_order_of_the_commands(lane: LaneConnection) -> None:
     words = [str(number) for number in range(10_000)]
+    lane.begin()
     lane.send(b"".join(pack(("ECHO", word)) for word in words))
     assert [lane.receive() for _ in words] == [word.encode() for word in words]
 
@@ -56,20 +63,20 @@ def test_replies_come_in_the_order_of_the_commands(lane: LaneConnection) -> None
 async def test_a_store_that_takes_too_long_is_an_error_and_its_late_reply_reaches_nobody(redis: RedisServer) -> None:
     async with Relay.to(redis.port) as relay:
         lane = LaneConnection(Endpoint.from_url(relay.url), 0.5)
-        await asyncio.to_thread(lane.connect)
+        await asyncio.to_thread(connect, lane)
         relay.hold_replies()
         with pytest.raises(OSError, match="timed out"):
             await asyncio.to_thread(echo, lane, "late")
         lane.close()
         relay.release()
-        await asyncio.to_thread(lane.connect)
+        await asyncio.to_thread(connect, lane)
         assert await asyncio.to_thread(echo, lane, "own") == b"own"
         lane.close()
 
 
 def test_a_store_that_is_not_there_has_written_nothing() -> None:
     with pytest.raises(StoreUnavailableError):
-        LaneConnection(Endpoint.from_url(f"redis://127.0.0.1:{free_port()}"), 0.5).connect()
+        connect(LaneConnection(Endpoint.from_url(f"redis://127.0.0.1:{free_port()}"), 0.5))
 
 
 def test_a_server_keeps_its_connections_to_the_store_from_call_to_call(server: Canuse, client: Client) -> None:

@@ -11,6 +11,7 @@ import pytest
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.patience import begin_call
 from canuse_server.store.replies import pack
 from support.load import wait_until
 from support.processes import RedisServer, free_port
@@ -279,3 +280,29 @@ async def test_nobody_waits_for_ever_when_canuse_stops(relay: Relay) -> None:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [str(result) for result in results] == ["canuse is stopping"] * 3
         assert all(isinstance(result, StoreUnavailableError) for result in results)
+
+
+async def test_a_call_whose_time_is_over_is_not_sent(relay: Relay) -> None:
+    async with connected(relay.url) as connection:
+        assert await echo(connection, "before") == "before"
+        before = relay.request_bytes
+        begin_call(0.0, renewed=False)
+        with pytest.raises(StoreUnavailableError):
+            await connection.execute(pack(("ECHO", "late")), 1, writes=True)
+        assert (await connection.collect(pack(("ECHO", "late")), 1, writes=True))[0] == []
+    assert relay.request_bytes == before
+
+
+async def test_a_call_in_a_hurry_gives_up_alone(relay: Relay) -> None:
+    async def hurried() -> object:
+        begin_call(0.05, renewed=False)
+        return await connection.execute(pack(("ECHO", "hurried")), 1, writes=True)
+
+    async with connected(relay.url) as connection:
+        await echo(connection, "before")
+        relay.hold_replies()
+        patient = asyncio.create_task(echo(connection, "patient"))
+        with pytest.raises(OutcomeUnknownError):
+            await asyncio.create_task(hurried())
+        relay.release()
+        assert await patient == "patient"

@@ -7,7 +7,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 START_SECONDS = 60
@@ -40,17 +41,26 @@ class Canuse:
         """Start it and wait until it is ready. It keeps its port if it is started again."""
         if self.address:
             self.env["CANUSE_LISTEN"] = self.address
+        return self.launch().wait_until_ready()
+
+    def launch(self) -> "Canuse":
+        """Start it without waiting for anything."""
         command = [sys.executable, "-m", "canuse_server", "serve", *self.options]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.env}
             )
+        return self
+
+    def wait_until_ready(self) -> "Canuse":
+        """Wait until it says that it is ready, and note where."""
+        assert self.process is not None
         assert self.process.stdout is not None
         self.said_before = []
         while (line := self.process.stdout.readline()) and not line.startswith("canuse ready"):
             self.said_before.append(line)
         found = re.match(r"canuse ready on (\S+) ", line)
-        assert found, f"{command} did not start: {line}\n{self.log}"
+        assert found, f"it did not start: {line}\n{self.log}"
         self.address, self.ready_line = found[1], line
         return self
 
@@ -141,6 +151,16 @@ class RedisServer:
     def has_ended(self) -> bool:
         """Whether it has ended, by itself or not."""
         return self.process is not None and self.process.poll() is not None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let it stand still: the kernel goes on taking connections and commands for it, but nothing is answered."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it as a power cut would."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import grpc
 import pytest
@@ -105,9 +106,11 @@ def test_an_update_names_the_given_fields_and_no_others_even_where_they_are_empt
 
 
 def test_each_update_puts_the_values_where_the_mask_says() -> None:
-    feature = _requests.update_feature("f", name="n", unit_label="u", unit_label_plural="us", metadata={"k": "v"})
-    assert feature.feature == v1.Feature(id="f", name="n", unit_label="u", unit_label_plural="us", metadata={"k": "v"})
-    assert sorted(feature.update_mask.paths) == ["metadata", "name", "unit_label", "unit_label_plural"]
+    given: Any = {"name": "n", "unit_label": "u", "unit_label_plural": "us", "metadata": {"k": "v"}}
+    given["on_unavailable"] = v1.ON_UNAVAILABLE_ALLOW
+    feature = _requests.update_feature("f", **given)
+    assert feature.feature == v1.Feature(id="f", **given)
+    assert sorted(feature.update_mask.paths) == sorted(given)
 
     entry = v1.PackageFeature(feature_id="f", limit=0)
     package = _requests.update_package("p", features=[entry], type=v1.PACKAGE_TYPE_ADD_ON, name=UNSET, metadata=UNSET)

@@ -15,6 +15,7 @@ from canuse_server.store.lua import ALL, APPLY_USER, RECORD_USAGE, Script
 
 COUNTERPARTS: list[tuple[type[IntEnum], Any]] = [
     (model.FeatureType, v1.FeatureType),
+    (model.OnUnavailable, v1.OnUnavailable),
     (model.ResetPeriod, v1.ResetPeriod),
     (model.PackageType, v1.PackageType),
     (model.PackageStatus, v1.PackageStatus),

@@ -78,9 +78,10 @@ def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
     assert "transport: " in said
     assert "lanes: " in said
     assert "clock" not in said
-    # Nothing is wrong any more but the address, once each source has put right what comes after it.
+    # Nothing is wrong any more but the certificate, once each source has put right what comes after it.
     settings = {"CANUSE_CONFIG": str(file), "CANUSE_LANES": "2", "CANUSE_CLOCK": "system", "CANUSE_TRANSPORT": "env"}
-    assert "127.0.0.1:1" in refused("--transport", "grpcio", "--redis-url", "redis://127.0.0.1:1", **settings)
+    settings |= {"CANUSE_TLS_CERTIFICATE": "no-such.pem", "CANUSE_TLS_KEY": "no-such.pem"}
+    assert "no-such.pem" in refused("--transport", "grpcio", **settings)
 
 
 @pytest.mark.parametrize("name", [name for name, field in Settings.model_fields.items() if field.annotation is not str])

@@ -45,6 +45,36 @@ FEATURE_TYPE_CONSUMABLE: FeatureType.ValueType  # 2
 """Counted in units."""
 Global___FeatureType: _TypeAlias = FeatureType  # noqa: Y015
 
+class _OnUnavailable:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnUnavailableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnUnavailable.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_UNAVAILABLE_UNSPECIFIED: _OnUnavailable.ValueType  # 0
+    """The same as ON_UNAVAILABLE_DENY."""
+    ON_UNAVAILABLE_DENY: _OnUnavailable.ValueType  # 1
+    """No. For what costs more when it is given away than when it is missed."""
+    ON_UNAVAILABLE_ALLOW: _OnUnavailable.ValueType  # 2
+    """Yes, to everybody, unless the feature is archived. For what nobody should miss because of an outage."""
+    ON_UNAVAILABLE_LAST_KNOWN: _OnUnavailable.ValueType  # 3
+    """What the server that is asked knew last of this user and feature, if that is not too old; else no."""
+
+class OnUnavailable(_OnUnavailable, metaclass=_OnUnavailableEnumTypeWrapper):
+    """What a check of a feature answers while the store, where the counts are, is away. The answer says so: its reason is
+    REASON_STORE_UNAVAILABLE. Nothing can be recorded meanwhile.
+    """
+
+ON_UNAVAILABLE_UNSPECIFIED: OnUnavailable.ValueType  # 0
+"""The same as ON_UNAVAILABLE_DENY."""
+ON_UNAVAILABLE_DENY: OnUnavailable.ValueType  # 1
+"""No. For what costs more when it is given away than when it is missed."""
+ON_UNAVAILABLE_ALLOW: OnUnavailable.ValueType  # 2
+"""Yes, to everybody, unless the feature is archived. For what nobody should miss because of an outage."""
+ON_UNAVAILABLE_LAST_KNOWN: OnUnavailable.ValueType  # 3
+"""What the server that is asked knew last of this user and feature, if that is not too old; else no."""
+Global___OnUnavailable: _TypeAlias = OnUnavailable  # noqa: Y015
+
 class _ResetPeriod:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -171,6 +201,7 @@ class Feature(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    ON_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
@@ -183,6 +214,8 @@ class Feature(_message.Message):
     """What several units are called ("messages"), at most 256 bytes without control characters."""
     archived: _builtins.bool
     """Whether the feature has been archived. Set by ArchiveFeature."""
+    on_unavailable: Global___OnUnavailable.ValueType
+    """What CanUse answers while the store is away."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the caller wants kept with the feature: at most 16 pairs, 2 KiB in all."""
@@ -202,10 +235,11 @@ class Feature(_message.Message):
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         archived: _builtins.bool = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        on_unavailable: Global___OnUnavailable.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "created_at", b"created_at", "id", b"id", "metadata", b"metadata", "name", b"name", "type", b"type", "unit_label", b"unit_label", "unit_label_plural", b"unit_label_plural"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archived", b"archived", "created_at", b"created_at", "id", b"id", "metadata", b"metadata", "name", b"name", "on_unavailable", b"on_unavailable", "type", b"type", "unit_label", b"unit_label", "unit_label_plural", b"unit_label_plural"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,32 +25,35 @@ _sym_db = _symbol_database.Default()
 from canuse.v1 import catalog_service_pb2 as canuse_dot_v1_dot_catalog__service__pb2
 from canuse.v1 import reason_pb2 as canuse_dot_v1_dot_reason__pb2
 from canuse.v1 import subscription_service_pb2 as canuse_dot_v1_dot_subscription__service__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x61nuse/v1/explanation.proto\x12\tcanuse.v1\x1a\x1f\x63\x61nuse/v1/catalog_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a$canuse/v1/subscription_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x0b\x45xplanation\x12)\n\x05steps\x18\x01 \x03(\x0b\x32\x1a.canuse.v1.ExplanationStep\"\xe1\x02\n\x0f\x45xplanationStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x04user\x18\x02 \x01(\x0b\x32\x13.canuse.v1.UserStepH\x00\x12)\n\x07\x66\x65\x61ture\x18\x03 \x01(\x0b\x32\x16.canuse.v1.FeatureStepH\x00\x12\x33\n\x0csubscription\x18\x04 \x01(\x0b\x32\x1b.canuse.v1.SubscriptionStepH\x00\x12\x34\n\rpackage_entry\x18\x05 \x01(\x0b\x32\x1b.canuse.v1.PackageEntryStepH\x00\x12%\n\x05grant\x18\x06 \x01(\x0b\x32\x14.canuse.v1.GrantStepH\x00\x12)\n\x07\x63ounter\x18\x07 \x01(\x0b\x32\x16.canuse.v1.CounterStepH\x00\x12+\n\x08\x64\x65\x63ision\x18\x08 \x01(\x0b\x32\x17.canuse.v1.DecisionStepH\x00\x42\x06\n\x04step\"\x1c\n\x08UserStep\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\"E\n\x0b\x46\x65\x61tureStep\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.canuse.v1.FeatureType\x12\x10\n\x08\x61rchived\x18\x02 \x01(\x08\"\xae\x01\n\x10SubscriptionStep\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x12\n\npackage_id\x18\x02 \x01(\t\x12\x17\n\x0fpackage_version\x18\x03 \x01(\x05\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x08\x12\x15\n\rlists_feature\x18\x06 \x01(\x08\"\x9f\x01\n\x10PackageEntryStep\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12,\n\x0creset_period\x18\x03 \x01(\x0e\x32\x16.canuse.v1.ResetPeriod\x12\x17\n\x0foverage_enabled\x18\x04 \x01(\x08\x12\r\n\x05holds\x18\x05 \x01(\x08\x42\x08\n\x06_limit\"\xc6\x01\n\tGrantStep\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x13\n\x06\x61mount\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04left\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65nds_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_amountB\x07\n\x05_left\"\xca\x01\n\x0b\x43ounterStep\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x19\n\x11\x64rawn_from_grants\x18\x04 \x01(\x03\x12\x13\n\x06\x62udget\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08reserved\x18\x06 \x01(\x03\x42\t\n\x07_budget\"P\n\x0c\x44\x65\x63isionStep\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reasonb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x61nuse/v1/explanation.proto\x12\tcanuse.v1\x1a\x1f\x63\x61nuse/v1/catalog_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a$canuse/v1/subscription_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"8\n\x0b\x45xplanation\x12)\n\x05steps\x18\x01 \x03(\x0b\x32\x1a.canuse.v1.ExplanationStep\"\x9f\x03\n\x0f\x45xplanationStep\x12\x0c\n\x04text\x18\x01 \x01(\t\x12#\n\x04user\x18\x02 \x01(\x0b\x32\x13.canuse.v1.UserStepH\x00\x12)\n\x07\x66\x65\x61ture\x18\x03 \x01(\x0b\x32\x16.canuse.v1.FeatureStepH\x00\x12\x33\n\x0csubscription\x18\x04 \x01(\x0b\x32\x1b.canuse.v1.SubscriptionStepH\x00\x12\x34\n\rpackage_entry\x18\x05 \x01(\x0b\x32\x1b.canuse.v1.PackageEntryStepH\x00\x12%\n\x05grant\x18\x06 \x01(\x0b\x32\x14.canuse.v1.GrantStepH\x00\x12)\n\x07\x63ounter\x18\x07 \x01(\x0b\x32\x16.canuse.v1.CounterStepH\x00\x12+\n\x08\x64\x65\x63ision\x18\x08 \x01(\x0b\x32\x17.canuse.v1.DecisionStepH\x00\x12<\n\x11store_unavailable\x18\t \x01(\x0b\x32\x1f.canuse.v1.StoreUnavailableStepH\x00\x42\x06\n\x04step\"\x1c\n\x08UserStep\x12\x10\n\x08\x64isabled\x18\x01 \x01(\x08\"E\n\x0b\x46\x65\x61tureStep\x12$\n\x04type\x18\x01 \x01(\x0e\x32\x16.canuse.v1.FeatureType\x12\x10\n\x08\x61rchived\x18\x02 \x01(\x08\"\xae\x01\n\x10SubscriptionStep\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x12\n\npackage_id\x18\x02 \x01(\t\x12\x17\n\x0fpackage_version\x18\x03 \x01(\x05\x12-\n\x06status\x18\x04 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12\x0e\n\x06\x63ounts\x18\x05 \x01(\x08\x12\x15\n\rlists_feature\x18\x06 \x01(\x08\"\x9f\x01\n\x10PackageEntryStep\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12,\n\x0creset_period\x18\x03 \x01(\x0e\x32\x16.canuse.v1.ResetPeriod\x12\x17\n\x0foverage_enabled\x18\x04 \x01(\x08\x12\r\n\x05holds\x18\x05 \x01(\x08\x42\x08\n\x06_limit\"\xc6\x01\n\tGrantStep\x12\x10\n\x08grant_id\x18\x01 \x01(\t\x12\x13\n\x06\x61mount\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04left\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x0c\n\x04open\x18\x04 \x01(\x08\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x65nds_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_amountB\x07\n\x05_left\"\xca\x01\n\x0b\x43ounterStep\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x19\n\x11\x64rawn_from_grants\x18\x04 \x01(\x03\x12\x13\n\x06\x62udget\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08reserved\x18\x06 \x01(\x03\x42\t\n\x07_budget\"p\n\x14StoreUnavailableStep\x12\x30\n\x0eon_unavailable\x18\x01 \x01(\x0e\x32\x18.canuse.v1.OnUnavailable\x12&\n\x03\x61ge\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"P\n\x0c\x44\x65\x63isionStep\x12\r\n\x05\x64\x65lta\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reasonb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'canuse.v1.explanation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_EXPLANATION']._serialized_start=170
-  _globals['_EXPLANATION']._serialized_end=226
-  _globals['_EXPLANATIONSTEP']._serialized_start=229
-  _globals['_EXPLANATIONSTEP']._serialized_end=582
-  _globals['_USERSTEP']._serialized_start=584
-  _globals['_USERSTEP']._serialized_end=612
-  _globals['_FEATURESTEP']._serialized_start=614
-  _globals['_FEATURESTEP']._serialized_end=683
-  _globals['_SUBSCRIPTIONSTEP']._serialized_start=686
-  _globals['_SUBSCRIPTIONSTEP']._serialized_end=860
-  _globals['_PACKAGEENTRYSTEP']._serialized_start=863
-  _globals['_PACKAGEENTRYSTEP']._serialized_end=1022
-  _globals['_GRANTSTEP']._serialized_start=1025
-  _globals['_GRANTSTEP']._serialized_end=1223
-  _globals['_COUNTERSTEP']._serialized_start=1226
-  _globals['_COUNTERSTEP']._serialized_end=1428
-  _globals['_DECISIONSTEP']._serialized_start=1430
-  _globals['_DECISIONSTEP']._serialized_end=1510
+  _globals['_EXPLANATION']._serialized_start=202
+  _globals['_EXPLANATION']._serialized_end=258
+  _globals['_EXPLANATIONSTEP']._serialized_start=261
+  _globals['_EXPLANATIONSTEP']._serialized_end=676
+  _globals['_USERSTEP']._serialized_start=678
+  _globals['_USERSTEP']._serialized_end=706
+  _globals['_FEATURESTEP']._serialized_start=708
+  _globals['_FEATURESTEP']._serialized_end=777
+  _globals['_SUBSCRIPTIONSTEP']._serialized_start=780
+  _globals['_SUBSCRIPTIONSTEP']._serialized_end=954
+  _globals['_PACKAGEENTRYSTEP']._serialized_start=957
+  _globals['_PACKAGEENTRYSTEP']._serialized_end=1116
+  _globals['_GRANTSTEP']._serialized_start=1119
+  _globals['_GRANTSTEP']._serialized_end=1317
+  _globals['_COUNTERSTEP']._serialized_start=1320
+  _globals['_COUNTERSTEP']._serialized_end=1522
+  _globals['_STOREUNAVAILABLESTEP']._serialized_start=1524
+  _globals['_STOREUNAVAILABLESTEP']._serialized_end=1636
+  _globals['_DECISIONSTEP']._serialized_start=1638
+  _globals['_DECISIONSTEP']._serialized_end=1718
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from canuse.v1 import reason_pb2 as _reason_pb2
 from canuse.v1 import subscription_service_pb2 as _subscription_service_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -33,7 +34,7 @@ class Explanation(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStep]:
         """The steps: the user, the feature, each subscription of the user, oldest first, followed by what its package gives of the
         feature if it lists it, each grant of the feature in the order in which they are drawn from, the counts where there are
-        any, and the decision.
+        any, and the decision. While the store is away: the feature, what is done without the store, and the decision.
         """
 
     def __init__(
@@ -63,6 +64,7 @@ class ExplanationStep(_message.Message):
     GRANT_FIELD_NUMBER: _builtins.int
     COUNTER_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
+    STORE_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The step in one English sentence, for a person. Its wording may change."""
     @_builtins.property
@@ -93,6 +95,10 @@ class ExplanationStep(_message.Message):
     def decision(self) -> Global___DecisionStep:
         """The decision."""
 
+    @_builtins.property
+    def store_unavailable(self) -> Global___StoreUnavailableStep:
+        """The store is away, and the feature's setting for that was applied."""
+
     def __init__(
         self,
         *,
@@ -104,12 +110,13 @@ class ExplanationStep(_message.Message):
         grant: Global___GrantStep | None = ...,
         counter: Global___CounterStep | None = ...,
         decision: Global___DecisionStep | None = ...,
+        store_unavailable: Global___StoreUnavailableStep | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "decision", b"decision", "feature", b"feature", "grant", b"grant", "package_entry", b"package_entry", "step", b"step", "subscription", b"subscription", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "decision", b"decision", "feature", b"feature", "grant", b"grant", "package_entry", b"package_entry", "step", b"step", "store_unavailable", b"store_unavailable", "subscription", b"subscription", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "decision", b"decision", "feature", b"feature", "grant", b"grant", "package_entry", b"package_entry", "step", b"step", "subscription", b"subscription", "text", b"text", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counter", b"counter", "decision", b"decision", "feature", b"feature", "grant", b"grant", "package_entry", b"package_entry", "step", b"step", "store_unavailable", b"store_unavailable", "subscription", b"subscription", "text", b"text", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["user", "feature", "subscription", "package_entry", "grant", "counter", "decision"]  # noqa: Y015
+    _WhichOneofReturnType_step: _TypeAlias = _typing.Literal["user", "feature", "subscription", "package_entry", "grant", "counter", "decision", "store_unavailable"]  # noqa: Y015
     _WhichOneofArgType_step: _TypeAlias = _typing.Literal["step", b"step"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_step) -> _WhichOneofReturnType_step | None: ...
 
@@ -345,6 +352,34 @@ class CounterStep(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
 
 Global___CounterStep: _TypeAlias = CounterStep  # noqa: Y015
+
+@_typing.final
+class StoreUnavailableStep(_message.Message):
+    """What is answered while the store is away."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ON_UNAVAILABLE_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    on_unavailable: _catalog_service_pb2.OnUnavailable.ValueType
+    """What the feature is set to."""
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """How old the counts are that the answer follows. Absent: it follows none."""
+
+    def __init__(
+        self,
+        *,
+        on_unavailable: _catalog_service_pb2.OnUnavailable.ValueType = ...,
+        age: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "on_unavailable", b"on_unavailable"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreUnavailableStep: _TypeAlias = StoreUnavailableStep  # noqa: Y015
 
 @_typing.final
 class DecisionStep(_message.Message):

@@ -44,9 +44,13 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     """No: the feature has been archived for everyone. Stop offering it."""
     REASON_USER_DISABLED: _Reason.ValueType  # 14
     """No: the user has been disabled. Send them to support."""
+    REASON_STORE_UNAVAILABLE: _Reason.ValueType  # 20
+    """Either: the store is away, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
+    `access` says; the counts are those that were known last, or missing.
+    """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
-    """Why access was given or refused. Values below 10 are a yes, values from 10 on a no."""
+    """Why access was given or refused. Values below 10 are a yes, from 10 to 19 a no; from 20 on `access` says which."""
 
 REASON_UNSPECIFIED: Reason.ValueType  # 0
 """Never sent."""
@@ -70,6 +74,10 @@ REASON_FEATURE_ARCHIVED: Reason.ValueType  # 13
 """No: the feature has been archived for everyone. Stop offering it."""
 REASON_USER_DISABLED: Reason.ValueType  # 14
 """No: the user has been disabled. Send them to support."""
+REASON_STORE_UNAVAILABLE: Reason.ValueType  # 20
+"""Either: the store is away, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
+`access` says; the counts are those that were known last, or missing.
+"""
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
 class _Source:
@@ -82,6 +90,10 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     """Never sent."""
     SOURCE_STORE: _Source.ValueType  # 1
     """The counts in the store, read for this very call."""
+    SOURCE_LAST_KNOWN: _Source.ValueType  # 2
+    """The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is away."""
+    SOURCE_FALLBACK: _Source.ValueType  # 3
+    """No counts at all: what the feature's `on_unavailable` says for everybody, since the store is away."""
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
     """Where an answer came from."""
@@ -90,4 +102,8 @@ SOURCE_UNSPECIFIED: Source.ValueType  # 0
 """Never sent."""
 SOURCE_STORE: Source.ValueType  # 1
 """The counts in the store, read for this very call."""
+SOURCE_LAST_KNOWN: Source.ValueType  # 2
+"""The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is away."""
+SOURCE_FALLBACK: Source.ValueType  # 3
+"""No counts at all: what the feature's `on_unavailable` says for everybody, since the store is away."""
 Global___Source: _TypeAlias = Source  # noqa: Y015

@@ -2,11 +2,12 @@
 
 from canuse_server.api.errors import feature_not_found
 from canuse_server.api.explain import explain
-from canuse_server.api.hot import DETOURS, AnsweredError, ExplanationWantedError, FeatureUnknownError, HotMethod
+from canuse_server.api.faults import note_store_fault
+from canuse_server.api.hot import DETOURS, AnsweredError, ExplanationWantedError, FeatureUnknownError, HotMethod, Plan
 from canuse_server.api.user_changes import create_default_user, renew
 from canuse_server.api.user_states import DETOURS_AT_MOST
 from canuse_server.api.world import World
-from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.usage import LeasesDueError, StaleError, UserMissingError
 
 
@@ -15,22 +16,37 @@ async def answer(method: HotMethod, payload: bytes, world: World) -> bytes:
 
     Raises:
         ApiError: the call is no good, or the user or feature unknown.
-        StoreError: the store is away.
+        StoreError: the store is away, and there is no answer without it.
     """
-    user_id = ""
-    for _ in range(DETOURS_AT_MOST):
-        try:
-            plan = method.plan(payload, world)
-            user_id = plan.user_id
-            reply, now_ms = await world.store.travel(plan.trip)
-            return method.conclude(plan, reply, now_ms)
-        except AnsweredError as known:
-            return known.answer
-        except ExplanationWantedError as wanted:
-            return await explain(wanted.plan, world)
-        except DETOURS as detour:
-            await take(detour, user_id, world)
-    raise gone_stale()
+    plan = None
+    try:
+        for _ in range(DETOURS_AT_MOST):
+            try:
+                plan = method.plan(payload, world)
+                reply, now_ms = await world.store.travel(plan.trip)
+                return method.conclude(plan, reply, now_ms)
+            except AnsweredError as known:
+                return known.answer
+            except ExplanationWantedError as wanted:
+                return await explain(wanted.plan, world)
+            except DETOURS as detour:
+                await take(detour, plan.user_id if plan else "", world)
+        raise gone_stale()
+    except (StoreUnavailableError, OutcomeUnknownError) as error:
+        return without_store(method, plan, error)
+
+
+def without_store(method: HotMethod, plan: Plan | None, error: StoreError) -> bytes:
+    """Answer a call that the store failed, where there is an answer without it; else raise the error.
+
+    Raises:
+        ApiError: as `conclude` of the method would.
+    """
+    known = None if plan is None else method.without_store(plan)
+    if known is None:
+        raise error
+    note_store_fault(method.path, error)
+    return known
 
 
 async def take(detour: Exception, user_id: str, world: World) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.answers import gone_stale, take
+from canuse_server.api.answers import gone_stale, take, without_store
 from canuse_server.api.can_use import CanUse
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.faults import faulty
@@ -19,6 +19,7 @@ from canuse_server.api.hot import DETOURS, ExplanationWantedError, FeatureUnknow
 from canuse_server.api.user_states import DETOURS_AT_MOST
 from canuse_server.api.uses import CreateUsageEvent
 from canuse_server.api.world import World
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.replies import NoScriptError
 from canuse_server.store.usage import ChainBrokenError, Trip, chained
 
@@ -76,6 +77,7 @@ class _Batch:
         self._payloads = payloads
         self._world = world
         self._answers: dict[int, bytes | ApiError] = {}
+        self._planned: dict[int, Plan] = {}
 
     async def run(self) -> list[bytes | ApiError]:
         """Return what each call came to."""
@@ -111,6 +113,7 @@ class _Batch:
             await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
         else:
             self._fail([place for place in self._waiting() if place not in plans], gone_stale())
+        self._planned |= plans
         return dict(sorted(plans.items()))
 
     async def _travel(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
@@ -143,5 +146,16 @@ class _Batch:
             self._fail(places, error)
 
     def _fail(self, places: Iterable[int], error: Exception) -> None:
-        told = error if isinstance(error, ApiError) else faulty(self._method.path, error)
-        self._answers |= dict.fromkeys(places, told)
+        for place in places:
+            self._answers[place] = self._failure(self._planned.get(place), error)
+
+    def _failure(self, plan: Plan | None, error: Exception) -> bytes | ApiError:
+        """Return what a call that failed is answered."""
+        try:
+            if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
+                return without_store(self._method, plan, error)
+        except ApiError as known:
+            return known
+        except StoreError:
+            return faulty(self._method.path, error)
+        return error if isinstance(error, ApiError) else faulty(self._method.path, error)

@@ -4,15 +4,16 @@ from typing import Final, cast
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
-from canuse.v1.reason_pb2 import SOURCE_STORE
+from canuse.v1.reason_pb2 import REASON_STORE_UNAVAILABLE, SOURCE_FALLBACK, SOURCE_LAST_KNOWN, SOURCE_STORE
 from canuse_server.api import wire
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hot import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
+from canuse_server.api.last_known import Known
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
-from canuse_server.domain.model import MAX_AMOUNT, FeatureType, Reason
+from canuse_server.domain.model import MAX_AMOUNT, FeatureType, OnUnavailable, Reason
 from canuse_server.domain.periods import rolled
 from canuse_server.store import usage
 from canuse_server.store.layout import ACTIVE, CONSUMABLE, DISABLED, OVERAGE, counted, terms
@@ -41,16 +42,26 @@ class CanUse:
             violations.check()
         feature = known_feature(world, feature_id)
         trip = usage.check_trip(world.keys, user_id, feature_id)
-        plan = Plan(trip, user_id, (feature,), delta, repeatable=True)
+        last_known = world.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
+        # Each answer is to be remembered, also one that has been given before.
+        plan = Plan(trip, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
         if request.explain:
             raise ExplanationWantedError(plan)
         return plan
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        if answer := _quick_answer(plan.delta, reply, now_ms, archived=plan.features[0].archived):
-            return answer
-        return respond(plan, usage.standing(reply, now_ms, archived=plan.features[0].archived)).SerializeToString()
+        archived = plan.features[0].archived
+        answer = _quick_answer(plan.delta, reply, now_ms, archived=archived)
+        if not answer:
+            answer = respond(plan, usage.standing(reply, now_ms, archived=archived)).SerializeToString()
+        if plan.last_known is not None:
+            plan.last_known.note(plan.user_id, plan.features[0].id, reply, now_ms)
+        return answer
+
+    def without_store(self, plan: Plan) -> bytes | None:
+        """See HotMethod."""
+        return respond_without_store(plan, recall(plan)).SerializeToString()
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """See HotMethod."""
@@ -97,6 +108,29 @@ def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:
     if entitlement is not None and entitlement.consumable:
         period, used, _ = standing.current()
         fill_consumption(response.consumption, entitlement, period, used, standing.budget(), standing.reserved())
+    return response
+
+
+def recall(plan: Plan) -> Known | None:
+    """Return what is known of the user and the feature, where the feature asks for that and anything is."""
+    return None if plan.last_known is None else plan.last_known.recall(plan.user_id, plan.features[0].id)
+
+
+def respond_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
+    """Return the answer to a check while the store is away, which is what the feature is set to.
+
+    Raises:
+        ApiError: the total would be out of range, by what is known.
+    """
+    feature = plan.features[0]
+    if known is not None:
+        # As things stood then: that a period or a trial has ended since is within what the age limit allows.
+        response = respond(plan, usage.standing(known.reply, known.now_ms, archived=feature.archived))
+        response.source = SOURCE_LAST_KNOWN
+    else:
+        access = feature.on_unavailable is OnUnavailable.ALLOW and not feature.archived
+        response = pb.CanUseResponse(access=access, source=SOURCE_FALLBACK)
+    response.reason = REASON_STORE_UNAVAILABLE
     return response
 
 

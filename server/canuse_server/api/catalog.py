@@ -13,10 +13,10 @@ from canuse_server.api.migrations import MigrationMethods
 from canuse_server.api.packages import PackageMethods
 from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import Feature, FeatureType
+from canuse_server.domain.model import Feature, FeatureType, OnUnavailable
 from canuse_server.store.errors import ConflictError
 
-FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata")
+FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", "on_unavailable")
 
 
 class CatalogServicer(PackageMethods, MigrationMethods):
@@ -34,6 +34,7 @@ class CatalogServicer(PackageMethods, MigrationMethods):
             unit_label=wanted.unit_label,
             unit_label_plural=wanted.unit_label_plural,
             metadata=dict(wanted.metadata),
+            on_unavailable=_on_unavailable(wanted),
         )
         try:
             await world.catalog.put_feature(None, feature)
@@ -53,7 +54,8 @@ class CatalogServicer(PackageMethods, MigrationMethods):
         wanted = request.feature
         check_feature(wanted, created=False)
         chosen = masked(request.update_mask, wanted, FEATURE_FIELDS)
-        values = {**{name: getattr(wanted, name) for name in FEATURE_FIELDS}, "metadata": dict(wanted.metadata)}
+        values = {name: getattr(wanted, name) for name in FEATURE_FIELDS}
+        values |= {"metadata": dict(wanted.metadata), "on_unavailable": _on_unavailable(wanted)}
         feature = await _put_feature(world, wanted.id, {name: values[name] for name in chosen})
         return pb.UpdateFeatureResponse(feature=feature_message(feature))
 
@@ -70,6 +72,10 @@ class CatalogServicer(PackageMethods, MigrationMethods):
         """Archive a feature."""
         feature = await _put_feature(world, require_id("feature_id", request.feature_id), {"archived": True})
         return pb.ArchiveFeatureResponse(feature=feature_message(feature))
+
+
+def _on_unavailable(wanted: pb.Feature) -> OnUnavailable:
+    return OnUnavailable(wanted.on_unavailable or OnUnavailable.DENY)
 
 
 async def _feature(world: World, feature_id: str) -> Feature:

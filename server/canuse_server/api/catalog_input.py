@@ -7,7 +7,7 @@ from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
-from canuse_server.domain.model import FeatureType, PackageFeature, PackageType, ResetPeriod
+from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeature, PackageType, ResetPeriod
 
 FEATURES_AT_MOST: Final = 1000
 
@@ -19,6 +19,9 @@ def check_feature(feature: pb.Feature, *, created: bool) -> None:
     if created and feature.type not in frozenset[int](FeatureType):
         accepted = "must be FEATURE_TYPE_BINARY or FEATURE_TYPE_CONSUMABLE"
         violations.add("feature.type", f"{accepted}; {feature.type} was sent")
+    if feature.on_unavailable and feature.on_unavailable not in frozenset[int](OnUnavailable):
+        accepted = ", ".join(f"ON_UNAVAILABLE_{choice.name}" for choice in OnUnavailable)
+        violations.add("feature.on_unavailable", f"must be one of {accepted}; {feature.on_unavailable} was sent")
     for name in ("name", "unit_label", "unit_label_plural"):
         violations.text(f"feature.{name}", getattr(feature, name))
     violations.metadata("feature.metadata", feature.metadata)

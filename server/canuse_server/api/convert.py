@@ -70,6 +70,7 @@ def feature_message(feature: Feature) -> catalog.Feature:
         metadata=feature.metadata,
         archived=feature.archived,
         created_at=timestamp(feature.created_at_ms),
+        on_unavailable=cast("catalog.OnUnavailable.ValueType", int(feature.on_unavailable)),
     )
 
 

@@ -21,6 +21,7 @@ from canuse_server.api.hot import HotMethod, parse
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
+from canuse_server.store.patience import begin_call
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
@@ -107,7 +108,10 @@ def _snake(name: str) -> str:
 
 
 def _guard(path: str, endpoint: Endpoint) -> Endpoint:
+    writes, renewed = changes(path), path not in _HOT
+
     async def call(payload: bytes, world: World) -> bytes:
+        begin_call(world.store.seconds_for(writes=writes), renewed=renewed)
         try:
             return await endpoint(payload, world)
         except ApiError:
@@ -120,6 +124,7 @@ def _guard(path: str, endpoint: Endpoint) -> Endpoint:
 
 def _guard_stream(path: str, endpoint: StreamEndpoint) -> StreamEndpoint:
     async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
+        begin_call(world.store.seconds_for(writes=True), renewed=True)
         try:
             async for message in endpoint(payload, world):
                 yield message

@@ -5,9 +5,11 @@ Everything is worked out of one reading of the user, the decision by the rule th
 
 from collections.abc import Iterable
 
+from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.explanation_pb2 import Explanation, ExplanationStep
 from canuse_server.api import explanation_steps as steps
-from canuse_server.api.can_use import respond
+from canuse_server.api.can_use import CanUse, recall, respond, respond_without_store
+from canuse_server.api.faults import note_store_fault
 from canuse_server.api.hot import Plan
 from canuse_server.api.user_states import read_with_grants, standing_of
 from canuse_server.api.world import World
@@ -15,16 +17,24 @@ from canuse_server.domain.decision import Standing
 from canuse_server.domain.entitlements import winning_subscription
 from canuse_server.domain.model import Feature, Grant
 from canuse_server.domain.subscriptions import Packages
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.users import UserState
 
 
 async def explain(plan: Plan, world: World) -> bytes:
-    """Return the answer to a check, explained.
+    """Return the answer to a check, explained; also that of a check that can't be made, for the store is away.
 
     Raises:
         ApiError: as the check does without an explanation.
-        StoreError: the store is away.
     """
+    try:
+        return (await _explain(plan, world)).SerializeToString()
+    except (StoreUnavailableError, OutcomeUnknownError) as error:
+        note_store_fault(CanUse.path, error)
+        return _explain_without_store(plan).SerializeToString()
+
+
+async def _explain(plan: Plan, world: World) -> pb.CanUseResponse:
     feature = plan.features[0]
     state, grants = await read_with_grants(world, plan.user_id)
     await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
@@ -42,7 +52,23 @@ async def explain(plan: Plan, world: World) -> bytes:
             ]
         )
     )
-    return response.SerializeToString()
+    return response
+
+
+def _explain_without_store(plan: Plan) -> pb.CanUseResponse:
+    feature, known = plan.features[0], recall(plan)
+    response = respond_without_store(plan, known)
+    age_seconds = None if known is None else known.age_seconds
+    response.explanation.CopyFrom(
+        Explanation(
+            steps=[
+                steps.feature(feature),
+                steps.store_unavailable(feature, age_seconds),
+                steps.decision(response, feature, plan.delta),
+            ]
+        )
+    )
+    return response
 
 
 def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> Iterable[ExplanationStep]:

@@ -2,6 +2,8 @@
 
 from typing import Final, cast
 
+from google.protobuf.duration_pb2 import Duration
+
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1 import explanation_pb2 as explanation
@@ -11,7 +13,16 @@ from canuse_server.api import subscription_ids
 from canuse_server.api.convert import optional_timestamp, timestamp
 from canuse_server.domain.decision import Standing
 from canuse_server.domain.grants import GrantBalance
-from canuse_server.domain.model import Feature, FeatureType, Grant, PackageFeature, Reason, ResetPeriod, Subscription
+from canuse_server.domain.model import (
+    Feature,
+    FeatureType,
+    Grant,
+    OnUnavailable,
+    PackageFeature,
+    Reason,
+    ResetPeriod,
+    Subscription,
+)
 from canuse_server.domain.subscriptions import counts_at, status_at
 from canuse_server.store.users import UserState
 
@@ -138,6 +149,25 @@ def counter(standing: Standing, of: Feature) -> ExplanationStep:
     )
 
 
+def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationStep:
+    """Say what is done without the store; `age_seconds` None: nothing is known that the answer could follow."""
+    age = None
+    if age_seconds is not None:
+        age = Duration()
+        age.FromMilliseconds(int(age_seconds * 1000))
+        what = f"what was known {age_seconds:.1f} seconds ago is taken"
+    elif item.on_unavailable is OnUnavailable.LAST_KNOWN:
+        what = "the last that was known would be taken, but nothing is, or it is too old"
+    else:
+        what = "it is answered alike for everybody"
+    return ExplanationStep(
+        text=f"The store is away; the feature is set to {item.on_unavailable.name}, so that {what}.",
+        store_unavailable=explanation.StoreUnavailableStep(
+            on_unavailable=cast("catalog.OnUnavailable.ValueType", int(item.on_unavailable)), age=age
+        ),
+    )
+
+
 def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
     """Say the answer and why."""
     counts, asked = response.consumption, _amount(delta, of)
@@ -153,6 +183,7 @@ def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> Explanatio
         Reason.SUBSCRIPTION_INACTIVE: "nothing that gives the feature counts now",
         Reason.FEATURE_ARCHIVED: "the feature is archived",
         Reason.USER_DISABLED: "the user is disabled",
+        Reason.STORE_UNAVAILABLE: "it is what the feature is set to while the store is away",
     }[Reason(response.reason)]
     return ExplanationStep(
         text=f"The answer is {'yes' if response.access else 'no'}: {because}.",

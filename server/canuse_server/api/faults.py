@@ -17,9 +17,14 @@ _STORE_FAULTS: Final = Throttle(1.0)
 def faulty(path: str, error: Exception) -> ApiError:
     """Return what a caller is told of a fault that is not theirs, and log the rest."""
     if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
-        held_back = _STORE_FAULTS.let_through()
-        if held_back is not None:
-            log.warning("the store failed a call", method=path, cause=str(error), and_before=held_back)
+        note_store_fault(path, error)
         return store_error(error)
     log.error("a call failed for no known reason", method=path, exc_info=error)
     return internal()
+
+
+def note_store_fault(path: str, error: Exception) -> None:
+    """Log that the store failed a call, whatever the caller is told."""
+    held_back = _STORE_FAULTS.let_through()
+    if held_back is not None:
+        log.warning("the store failed a call", method=path, cause=str(error), and_before=held_back)

@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from canuse.v1.reason_pb2 import Reason as ReasonMessage
 from canuse_server.api.errors import ApiError
+from canuse_server.api.last_known import LastKnown
 from canuse_server.api.validation import malformed
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, Reason
@@ -40,6 +41,8 @@ class Plan(NamedTuple):
     repeatable: bool = False
     """Whether the same bytes would give the same plan again."""
     lease_id: str = ""
+    last_known: LastKnown | None = None
+    """Of a check whose feature asks for it: where what the store replies is remembered."""
     places: tuple[int, ...] = ()
     """Of a rate limit request: which of the features each descriptor is about."""
 
@@ -89,6 +92,9 @@ class HotMethod(Protocol):
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """Make the answer; raise ApiError, or one of DETOURS where the trip did not bring it."""
+
+    def without_store(self, plan: Plan) -> bytes | None:
+        """Make the answer while the store is away; None: there is none, the call fails. Raise ApiError, too."""
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """Return up to when, exclusive, the same reply gives the same answer as now; 0: only now."""

@@ -11,6 +11,7 @@ from canuse_server.api.errors import ApiError, ErrorReason, total_out_of_range
 from canuse_server.api.hot import AnsweredError, Plan, known_feature, parse
 from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, response_to_one, user_unknown
 from canuse_server.api.rate_limit_requests import FIRST, Asked, places, read, world_of
+from canuse_server.api.uses import Writing
 from canuse_server.api.validation import id_problem, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType
@@ -19,11 +20,10 @@ from canuse_server.store import usage
 from canuse_server.store.usage import Charge, RecordOutOfRangeError, Use
 
 
-class ShouldRateLimit:
+class ShouldRateLimit(Writing):
     """See HotMethod. `missing` are features that are known not to be there."""
 
     path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-    writes = True
 
     def __init__(self, missing: frozenset[str] = frozenset()) -> None:
         self._missing = missing
@@ -79,10 +79,6 @@ class ShouldRateLimit:
             return response_to(plan.places, usage.outcome(reply)[0])
         except RecordOutOfRangeError:
             raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
-
-    def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
-        """See HotMethod: each use is recorded anew."""
-        return 0
 
 
 def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:

@@ -75,6 +75,7 @@ class UserServicer:
         """Erase a user."""
         user_id = require_id("user_id", request.user_id)
         existed = await world.users.read(user_id) is not None
+        world.last_known.forget(user_id)
         try:
             # The events go first: should it be cut off after them, the user is still there to be deleted again.
             erased = await world.ledger.erase(user_id)

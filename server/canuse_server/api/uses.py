@@ -26,6 +26,10 @@ class Writing:
 
     writes = True
 
+    def without_store(self, _plan: Plan) -> bytes | None:
+        """See HotMethod: nothing can be recorded."""
+        return None
+
     def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
         """See HotMethod: each call writes anew."""
         return 0

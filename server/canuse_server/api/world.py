@@ -1,10 +1,12 @@
 """One environment as the servicers see it: its part of the store and what is set for it."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 from weakref import WeakValueDictionary
 
+from canuse_server.api.last_known import LastKnown
 from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.store.catalog import CatalogStore
 from canuse_server.store.catalog_cache import CatalogCache
@@ -31,6 +33,7 @@ class World:
     retention: Retention
     default_package: str
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
+    last_known: LastKnown = field(default_factory=LastKnown)
     user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
     """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -46,6 +49,7 @@ class World:
         retention: Retention,
         default_package: str,
         rate_limits: RateLimitRules | None = None,
+        last_known: LastKnown | None = None,
     ) -> "World":
         """Make the world of an environment."""
         keys = Keys(environment)
@@ -62,6 +66,7 @@ class World:
             retention=retention,
             default_package=default_package,
             rate_limits=rate_limits or RateLimitRules(),
+            last_known=LastKnown() if last_known is None else last_known,
         )
 
 
@@ -81,10 +86,11 @@ class Worlds(NamedTuple):
         default_package: str,
         live_limits: RateLimitRules,
         test_limits: RateLimitRules,
+        last_known: Callable[[], LastKnown] = LastKnown,
     ) -> "Worlds":
         """Make both worlds on one store."""
-        live = World.of(store, "live", retention, default_package, live_limits)
-        test = World.of(store, "test", retention, default_package, test_limits)
+        live = World.of(store, "live", retention, default_package, live_limits, last_known())
+        test = World.of(store, "test", retention, default_package, test_limits, last_known())
         return cls(live, test, replace(live, elsewhere=test))
 
     async def refresh(self) -> None:

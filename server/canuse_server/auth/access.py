@@ -18,22 +18,27 @@ class Access:
     keys: ApiKeys
     gate: Gate
     keyring: Keyring
+    makes_first_key: bool
+    """Whether it makes a key where there is none: keys are demanded from the start, and no other process makes it."""
 
     @classmethod
-    async def open(cls, worlds: Worlds, settings: Settings) -> "Access":
-        """Read the keys; where they are demanded and there are none, make the first one and print it.
+    def of(cls, worlds: Worlds, settings: Settings, *, is_worker: bool = False) -> "Access":
+        """Make a gate that lets nobody pass until it is opened."""
+        keys = ApiKeys(worlds.live.store)
+        near = is_loopback(settings.listen)
+        demanded = not (near or settings.insecure_no_auth)
+        gate = Gate(worlds, never_demand=settings.insecure_no_auth, open_without_keys=near)
+        return cls(keys, gate, Keyring(keys, gate), makes_first_key=demanded and not is_worker)
+
+    async def open(self) -> None:
+        """Read the keys; where there are none and there has to be one, make the first one and print it.
 
         Raises:
             StoreError: the store is away.
         """
-        keys = ApiKeys(worlds.live.store)
-        near = is_loopback(settings.listen)
-        if not (near or settings.insecure_no_auth):
-            await make_first_key(keys)
-        gate = Gate(worlds, never_demand=settings.insecure_no_auth, open_without_keys=near)
-        keyring = Keyring(keys, gate)
-        await keyring.refresh()
-        return cls(keys, gate, keyring)
+        if self.makes_first_key:
+            await make_first_key(self.keys)
+        await self.keyring.refresh()
 
     @property
     def words(self) -> str:

@@ -19,6 +19,14 @@ class FeatureType(IntEnum):
     CONSUMABLE = 2
 
 
+class OnUnavailable(IntEnum):
+    """What a check of a feature answers while the store is away."""
+
+    DENY = 1
+    ALLOW = 2
+    LAST_KNOWN = 3
+
+
 class ResetPeriod(IntEnum):
     """When the count of a feature starts again at zero."""
 
@@ -58,7 +66,7 @@ class SubscriptionStatus(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why access was given (below 10) or refused (from 10 on)."""
+    """Why access was given (below 10) or refused (from 10 to 19); of the others nobody knows."""
 
     INCLUDED = 1
     WITHIN_BUDGET = 2
@@ -69,10 +77,11 @@ class Reason(IntEnum):
     SUBSCRIPTION_INACTIVE = 12
     FEATURE_ARCHIVED = 13
     USER_DISABLED = 14
+    STORE_UNAVAILABLE = 20
 
     @property
     def access(self) -> bool:
-        """Whether this is a yes."""
+        """Whether this is a yes. What STORE_UNAVAILABLE is, the feature says."""
         return self < Reason.NOT_ENTITLED
 
 
@@ -88,6 +97,7 @@ class Feature:
     unit_label_plural: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     archived: bool = False
+    on_unavailable: OnUnavailable = OnUnavailable.DENY
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.group_commit import GroupCommit, Written
 from canuse_server.store.lua import ALL, Script
+from canuse_server.store.patience import patience_of_call
 from canuse_server.store.replies import NoScriptError, check, pack
 from canuse_server.store.usage import Trip
 
@@ -178,6 +179,10 @@ class Store:
             return reply
         raise StoreUnavailableError("the store forgot the script again and again")
 
+    def seconds_for(self, *, writes: bool) -> float:
+        """Return how long the call that is being answered may wait for the store in all."""
+        return self.patience_seconds(self._level()) if writes else self.timeout_seconds
+
     def patience_seconds(self, level: Durability) -> float:
         """Return how long a connection may be silent on which the store confirms writes."""
         return self.timeout_seconds + self.promise.timeout_seconds * level.bit_count()
@@ -193,7 +198,7 @@ class Store:
         if commit is None:
             connection = PipelinedConnection(self.endpoint, self.patience_seconds(level))
             commit = self._confirmed[level] = GroupCommit(connection, self.promise.confirmation(level))
-        return await commit.execute(packed, count)
+        return await commit.execute(packed, count, patience_of_call(self.patience_seconds(level)))
 
     async def _load(self, script: Script) -> None:
         packed = pack(("SCRIPT", "LOAD", script.source))

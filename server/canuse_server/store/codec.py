@@ -9,6 +9,7 @@ from canuse_server.domain.model import (
     Feature,
     FeatureType,
     Grant,
+    OnUnavailable,
     Package,
     PackageFeature,
     PackageStatus,
@@ -27,7 +28,8 @@ def encode(item: Feature | Package | Profile | Grant) -> bytes:
 def decode_feature(value: bytes) -> Feature:
     """Read a feature."""
     fields = _fields(value)
-    return Feature(**{**fields, "type": FeatureType(fields["type"])})
+    on_unavailable = OnUnavailable(fields.get("on_unavailable", OnUnavailable.DENY))
+    return Feature(**{**fields, "type": FeatureType(fields["type"]), "on_unavailable": on_unavailable})
 
 
 def decode_package(value: bytes) -> Package:
@@ -56,5 +58,8 @@ def _fields(value: bytes) -> Mapping[str, Any]:
 
 
 def _is_empty(value: object) -> bool:
-    """Whether a field need not be kept; a time of 0 has to be, although it equals False."""
-    return value is None or value is False or value in ("", {})
+    """Whether a field need not be kept; a time of 0 has to be, although it equals False.
+
+    DENY is not kept, so that a feature from before there was anything else is still the same bytes.
+    """
+    return value is None or value is False or value is OnUnavailable.DENY or value in ("", {})

@@ -6,13 +6,17 @@ been cancelled still takes its replies, and a connection that breaks fails every
 
 import asyncio
 from collections import deque
-from typing import cast
+from typing import Final, cast
 
 import hiredis
 
 from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.patience import Patience, patience_of_call
 from canuse_server.store.replies import check
+
+HASTE_SECONDS: Final = 0.01
+"""How much earlier than its time-out a timer may ring, and how late a call may have been sent."""
 
 
 class _Waiter:
@@ -45,11 +49,15 @@ class _Wire(asyncio.Protocol):
         self._unsent: list[_Waiter] = []
         self._transport: asyncio.Transport | None = None
         self.open = True
-        self.received = 0
-        """How often something has come from the store."""
+        self.heard_at = loop.time()
+        """When something has come from the store last, on the loop's clock; at first, when it was opened."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+
+    def now(self) -> float:
+        """Return the time on the loop's clock."""
+        return self._loop.time()
 
     def send(self, packed: bytes, count: int, *, writes: bool) -> _Waiter:
         """Queue packed commands that will have `count` replies; return who waits for them."""
@@ -74,7 +82,7 @@ class _Wire(asyncio.Protocol):
         self._unsent.clear()
 
     def data_received(self, data: bytes) -> None:
-        self.received += 1
+        self.heard_at = self._loop.time()
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _NOT_ENOUGH:
@@ -116,21 +124,26 @@ class PipelinedConnection:
     async def execute(self, packed: bytes, count: int, *, writes: bool) -> list[object]:
         """Send packed commands and return their `count` replies, errors among them as values.
 
+        Connecting and waiting take no longer than the call has patience.
+
         Raises:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
-        wire = await self._open_wire()
+        patience = patience_of_call(self._timeout_seconds)
+        wire = await self._wire_in_time(patience)
+        since = wire.now()
         future = wire.send(packed, count, writes=writes).future
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await future
+            async with asyncio.timeout_at(min(patience.ends, since + self._timeout_seconds)):
+                replies = await future
         except TimeoutError:
-            if future.done() and not future.cancelled():
-                return future.result()  # The event loop was late, not the store.
-            # Replies come in order, so whoever waits on this connection waits in vain as well.
-            wire.close(self._silence)
-            raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
+            if not future.done() or future.cancelled():
+                self._give_up_on(wire, since)
+                raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
+            replies = future.result()  # The event loop was late, not the store.
+        patience.note_reply()
+        return replies
 
     async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
         """Send many packed commands; return the replies that came, and why the rest of them did not.
@@ -138,29 +151,47 @@ class PipelinedConnection:
         As long as replies come it waits for the rest: up to the time-out after each part of them.
         """
         replies: list[object] = []
+        patience = patience_of_call(self._timeout_seconds)
         try:
-            wire = await self._open_wire()
+            wire = await self._wire_in_time(patience)
             waiter = wire.send(packed, count, writes=writes)
             replies = waiter.replies
-            await self._patiently(waiter.future, wire)
+            await self._patiently(waiter, wire, patience)
             return await waiter.future, None
         except StoreError as error:
-            return replies, error
+            # A copy: what comes after the caller has given up is not for them.
+            return list(replies), error
 
-    async def _patiently(self, future: "asyncio.Future[list[object]]", wire: _Wire) -> None:
-        """Wait until a call is done; if nothing comes for too long, break off the connection and the call with it."""
+    async def _patiently(self, waiter: _Waiter, wire: _Wire, patience: Patience) -> None:
+        """Wait until a call is done; if nothing comes for too long, it fails."""
+        future, since = waiter.future, wire.now()
         try:
             while not future.done():
-                received = wire.received
-                await asyncio.wait([future], timeout=self._timeout_seconds)
-                if not future.done() and wire.received == received:
-                    wire.close(self._silence)
+                await asyncio.wait([future], timeout=patience.ends - wire.now())
+                if wire.heard_at > since:
+                    patience.note_reply(wire.heard_at)
+                if not future.done() and wire.now() >= patience.ends:
+                    self._give_up_on(wire, since)
+                    waiter.fail(self._silence)
         finally:
             future.cancel()  # It is done, or the caller gives up, and nobody will ask what became of it.
 
-    async def _open_wire(self) -> _Wire:
+    def _give_up_on(self, wire: _Wire, since: float) -> None:
+        """Break a connection off that has been silent for the time-out; a call in a hurry leaves it to the others."""
+        if wire.now() - max(since, wire.heard_at) >= self._timeout_seconds - HASTE_SECONDS:
+            # Replies come in order, so whoever waits on this connection waits in vain as well.
+            wire.close(self._silence)
+
+    async def _wire_in_time(self, patience: Patience) -> _Wire:
+        patience.check()
         wire = self._wire
-        return await self._connect() if wire is None or not wire.open else wire
+        if wire is not None and wire.open:
+            return wire
+        try:
+            async with asyncio.timeout_at(patience.ends):
+                return await self._connect()
+        except TimeoutError:
+            raise StoreUnavailableError(f"no connection to the store in {self._timeout_seconds} s") from None
 
     async def _connect(self) -> _Wire:
         if self._connecting is None:

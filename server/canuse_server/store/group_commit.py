@@ -5,11 +5,13 @@ a connection of their own, and it does not matter how many there are: all that h
 """
 
 import asyncio
+from contextvars import Context
 from typing import NamedTuple
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.durability import Confirmation
-from canuse_server.store.errors import OutcomeUnknownError, StoreError
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.patience import Patience
 
 
 class Written(NamedTuple):
@@ -34,7 +36,7 @@ class GroupCommit:
         self._waiting: list[_Write] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def execute(self, packed: bytes, count: int) -> Written:
+    async def execute(self, packed: bytes, count: int, patience: Patience) -> Written:
         """Send packed commands that have `count` replies; return when they are confirmed, or it is known they aren't.
 
         A caller who gives up before they have been sent takes them back.
@@ -42,8 +44,17 @@ class GroupCommit:
         write = _Write(packed, count, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         if self._sender is None:
-            self._sender = asyncio.create_task(self._send())
-        return await write.future
+            # It sends for all that come, so that it has no part in the patience of the first one.
+            self._sender = asyncio.create_task(self._send(), context=Context())
+        try:
+            async with asyncio.timeout_at(patience.ends):
+                written = await write.future
+        except TimeoutError:
+            if any(write is other for other in self._waiting):
+                return Written([], StoreUnavailableError("the time for the store ran out before this was sent"))
+            return Written([], OutcomeUnknownError("the store did not confirm the writes in time"))
+        patience.note_reply()
+        return written
 
     async def _send(self) -> None:
         try:

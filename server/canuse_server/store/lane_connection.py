@@ -2,6 +2,7 @@
 
 import select
 import socket
+import time
 from typing import Final
 
 import hiredis
@@ -11,6 +12,8 @@ from canuse_server.store.errors import StoreError, StoreUnavailableError
 from canuse_server.store.replies import check
 
 READ_BYTES: Final = 1 << 18
+GENEROUS_SECONDS: Final = 0.02
+"""How much longer than is left the socket may wait: to tell it each time would cost a system call."""
 _NOT_ENOUGH: Final = object()
 
 
@@ -23,6 +26,32 @@ class LaneConnection:
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
+        self.ends = self._told = 0.0
+        """Up to when it takes its time, by `time.monotonic`."""
+
+    def begin(self) -> float:
+        """Start the time that all that is done from now on may take; return when it ends."""
+        self.ends = time.monotonic() + self._timeout_seconds
+        return self.ends
+
+    def _left(self) -> float:
+        """Return how much of the time is left.
+
+        Raises:
+            TimeoutError: nothing is.
+        """
+        left = self.ends - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        return left
+
+    def _hurry(self) -> None:
+        """Let the next call to the socket take what is left of the time; raises TimeoutError where nothing is."""
+        assert self._socket is not None
+        left = self._left()
+        if abs(left - self._told) > GENEROUS_SECONDS:
+            self._socket.settimeout(left)
+            self._told = left
 
     def connect(self) -> None:
         """Connect unless it is connected.
@@ -34,6 +63,7 @@ class LaneConnection:
             return
         try:
             self._socket = self._open()
+            self._told = 0.0
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
@@ -50,10 +80,11 @@ class LaneConnection:
         endpoint = self._endpoint
         if endpoint.path is not None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.settimeout(self._timeout_seconds)
+            connection.settimeout(self._left())
             connection.connect(endpoint.path)
             return connection
-        connection = socket.create_connection((endpoint.host, endpoint.port), self._timeout_seconds)
+        connection = socket.create_connection((endpoint.host, endpoint.port), self._left())
+        connection.settimeout(self._left())
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if endpoint.tls is not None:
             return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
@@ -63,19 +94,21 @@ class LaneConnection:
         """Send packed commands.
 
         Raises:
-            OSError: the connection broke; some of them may have been sent.
+            OSError: the connection broke or the time is over; some of them may have been sent.
         """
         assert self._socket is not None
+        self._hurry()
         self._socket.sendall(packed)
 
     def receive(self) -> object:
         """Return the next reply; an error that the store answered is a value.
 
         Raises:
-            OSError: the connection broke or the store took too long; no further reply will come.
+            OSError: the connection broke or the time is over; no further reply will come.
         """
         assert self._socket is not None
         while (reply := self._reader.gets()) is _NOT_ENOUGH:
+            self._hurry()
             data = self._socket.recv(READ_BYTES)
             if not data:
                 raise ConnectionResetError("closed by the store")

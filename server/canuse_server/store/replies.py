@@ -24,6 +24,8 @@ REFUSALS: Final = frozenset(
     }
 )
 """First words of errors with which a server refuses before it has written anything."""
+FORBIDDING: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated")
+"""What is in those with which it does not let us in: somebody has to change the settings, there or here."""
 
 
 REFUSAL_PHRASES: Final = (

@@ -15,3 +15,5 @@ class Call(NamedTuple):
     payload: bytes
     request: Request
     memo: Memo
+    came: float
+    """When it came at the earliest, by `time.monotonic`."""

@@ -76,6 +76,7 @@ class ConfirmedWrites(threading.Thread):
     def _travel(self, calls: list[Call]) -> None:
         """Send all calls in one write, wait until they are confirmed, and answer each by its reply."""
         connection, confirmation = self._connection, self._confirmation
+        connection.begin()
         try:
             if time.monotonic() < self._paused_until:
                 raise StoreUnavailableError("the store did not answer in time a moment ago")

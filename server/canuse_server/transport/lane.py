@@ -18,6 +18,7 @@ from pygrpc_native import EVENT_CALL, NativeGrpcFront
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
+from canuse_server.api.answers import without_store
 from canuse_server.api.durability import wanted
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
 from canuse_server.api.faults import faulty
@@ -26,7 +27,7 @@ from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import TIME, Store, time_ms
 from canuse_server.store.durability import Durability
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import NoScriptError, check
 from canuse_server.transport.calls import PAUSE_SECONDS, Call
@@ -42,6 +43,8 @@ WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
+AT_ONCE_SECONDS: Final = 0.001
+"""How long a lane takes at most to get calls that are there already."""
 Metadata = Sequence[tuple[str, str | bytes]]
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 
@@ -52,6 +55,8 @@ class _Batch(NamedTuple):
     calls: deque[Call]
     timed: bool
     manual_now_ms: int | None
+    ends: float
+    """Up to when the replies are waited for."""
 
 
 class Lane(threading.Thread):
@@ -64,7 +69,7 @@ class Lane(threading.Thread):
         gate: Gate,
         store: Store,
         connection: LaneConnection,
-        hand_over: Callable[[int, str, bytes, World, Durability], None],
+        hand_over: Callable[[int, str, bytes, World, Durability, float], None],
         confirmed: LaneConnection | None,
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
@@ -83,6 +88,7 @@ class Lane(threading.Thread):
         self._paused_until = 0.0
         self._under_way: deque[_Batch] = deque()
         """Batches whose replies are due, in their order: two at most."""
+        self._taken = self._came = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
@@ -90,9 +96,14 @@ class Lane(threading.Thread):
             self._confirmed.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
+            asked = time.monotonic()
             events = self._front.recv_batch_details(BATCH, 0 if self._under_way else WAKE_MS)
             if events is None:
                 break
+            taken = time.monotonic()
+            # What was there already may have come as soon as the calls before it had been taken.
+            self._came = self._taken if taken - asked < AT_ONCE_SECONDS else asked
+            self._taken = taken
             if calls := self._put_writes_aside(self._read(events)):
                 self._send(calls)
             ahead = int(len(events) >= BACKLOG)
@@ -144,13 +155,13 @@ class Lane(threading.Thread):
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
             if method.writes and (level := wanted(metadata)) & ~self._promised:
-                self._hand_over(call_id, method.path, payload, world, level)
+                self._hand_over(call_id, method.path, payload, world, level, self._came)
                 return None
             memo = self._memos.get(id(world)) or self._memos.setdefault(id(world), Memo(world))
             try:
-                return Call(call_id, payload, memo.request(method_id, method, payload), memo)
+                return Call(call_id, payload, memo.request(method_id, method, payload), memo, self._came)
             except DETOUR_ERRORS:
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
         except ApiError as error:
             self._fail(call_id, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
@@ -159,6 +170,7 @@ class Lane(threading.Thread):
 
     def _send(self, calls: list[Call]) -> None:
         """Send the commands of all calls in one write."""
+        ends = self._connection.begin()
         try:
             self._connect()
         except StoreUnavailableError as error:
@@ -169,7 +181,7 @@ class Lane(threading.Thread):
         manual_now_ms = self._store.manual_now_ms
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
         timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
-        self._under_way.append(_Batch(deque(calls), timed, manual_now_ms))
+        self._under_way.append(_Batch(deque(calls), timed, manual_now_ms, ends))
         try:
             self._connection.send(b"".join([TIME, *packed] if timed else packed))
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
@@ -186,6 +198,7 @@ class Lane(threading.Thread):
 
     def _answer(self, batch: _Batch) -> None:
         """Read the replies to the batch that was sent first and answer each call by its own."""
+        self._connection.ends = batch.ends
         try:
             now = self._receive_now(batch)
             while batch.calls:
@@ -218,16 +231,28 @@ class Lane(threading.Thread):
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
         """Answer calls that were not sent."""
         for call in calls:
-            self._fail(call.id, faulty(call.request.method.path, error))
+            self._without_store(call, error)
 
     def lose(self, calls: Iterable[Call], error: Exception) -> None:
-        """Answer calls whose replies will not come: a check can be made again, a write may have happened."""
+        """Answer calls whose replies will not come: a write may have happened, a check can be made again in time."""
         for call in calls:
             method = call.request.method
             if method.writes:
                 self._fail(call.id, faulty(method.path, OutcomeUnknownError(str(error))))
+            elif isinstance(error, TimeoutError):
+                self._without_store(call, StoreUnavailableError(str(error)))
             else:
                 self._detour(call)
+
+    def _without_store(self, call: Call, error: StoreError) -> None:
+        """Answer a call that the store failed."""
+        method, plan = call.request.method, call.request.plan
+        try:
+            self._front.respond(call.id, without_store(method, plan, error))
+        except ApiError as known:
+            self._fail(call.id, known)
+        except StoreError:
+            self._fail(call.id, faulty(method.path, error))
 
     def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
@@ -242,12 +267,14 @@ class Lane(threading.Thread):
             self._fail(call.id, error)
         except DETOUR_ERRORS:
             self._detour(call)
+        except StoreUnavailableError as error:
+            self._without_store(call, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call.id, faulty(method.path, error))
 
     def _detour(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""
-        self._hand_over(call.id, call.request.method.path, call.payload, call.memo.world, Durability.MEMORY)
+        self._hand_over(call.id, call.request.method.path, call.payload, call.memo.world, Durability.MEMORY, call.came)
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

@@ -18,6 +18,7 @@ from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
 from canuse_server.store.durability import WANTED, Durability
 from canuse_server.store.lane_connection import LaneConnection
+from canuse_server.store.patience import BEGAN
 from canuse_server.transport.lane import Lane
 
 
@@ -78,14 +79,20 @@ class NativeTransport:
         for lane in self._lanes:
             lane.start()
 
-    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World, level: Durability) -> None:
-        """Let the event loop answer a call, from the thread of a lane; `level` is what the caller asks for."""
-        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world, level), self._loop)
+    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float) -> None:
+        """Let the event loop answer a call, from the thread of a lane.
+
+        `level` is what the caller asks for, `came` when the call came: its time for the store began then.
+        """
+        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world, level, came), self._loop)
         self._handed_over.add(future)
         future.add_done_callback(self._handed_over.discard)
 
-    async def _answer(self, call_id: int, path: str, payload: bytes, world: World, level: Durability) -> None:
+    async def _answer(
+        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float
+    ) -> None:
         WANTED.set(level)
+        BEGAN.set(came)
         try:
             self._front.respond(call_id, await self._endpoints[path](payload, world))
         except ApiError as error:

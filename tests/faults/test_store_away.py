@@ -1,0 +1,333 @@
+"""While the store is away each feature's `on_unavailable` decides, the answer says so, and nobody waits for long."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from redis import Redis
+
+from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, Unavailable, v1
+from canuse_server.store.keys import SCHEMA
+from support.load import PATIENCE_SECONDS, running, until
+from support.processes import Canuse, RedisServer, free_port
+from support.tools import REDIS_SERVER
+from support.world import subscriber, unique
+
+pytestmark = pytest.mark.redis
+
+STORE_TIMEOUT_SECONDS = 2.0
+DEADLINE_SECONDS = 3.9
+"""What a caller allows who is to see whether a call waits once for the store, or twice."""
+DENY, ALLOW, LAST_KNOWN = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW, v1.ON_UNAVAILABLE_LAST_KNOWN
+NO, YES = (False, v1.SOURCE_FALLBACK), (True, v1.SOURCE_FALLBACK)
+
+Away = Callable[[RedisServer], AbstractContextManager[None]]
+
+
+@contextmanager
+def killed(redis: RedisServer) -> Iterator[None]:
+    redis.kill()
+    try:
+        yield
+    finally:
+        redis.start()
+
+
+@contextmanager
+def paused(redis: RedisServer) -> Iterator[None]:
+    with redis.paused():
+        yield
+
+
+@contextmanager
+def loading_no_commands(redis: RedisServer) -> Iterator[None]:
+    """Let it answer no command, but take them all."""
+    redis.command("CLIENT", "PAUSE", "3600000", "ALL")
+    try:
+        yield
+    finally:
+        redis.kill()
+        redis.start()
+
+
+WAYS: list[Away] = [killed, paused, loading_no_commands]
+
+
+@pytest.fixture(scope="module")
+def fragile_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis to take away; each test leaves it running."""
+    assert REDIS_SERVER is not None
+    server = RedisServer(REDIS_SERVER, tmp_path_factory.mktemp("away")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def canuse(request: pytest.FixtureRequest, fragile_redis: RedisServer) -> Iterator[Canuse]:
+    folder = fragile_redis.folder / request.param
+    folder.mkdir()
+    options = ("--transport", request.param, "--redis-url", fragile_redis.url)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "0.5"}
+    with running(Canuse(folder, *options, env=env)) as canuse:
+        yield canuse
+    assert "no known reason" not in canuse.log
+
+
+@pytest.fixture
+def client(canuse: Canuse) -> Iterator[Client]:
+    with Client(canuse.address, timeout_seconds=20) as client:
+        yield client
+
+
+def somebody(client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limit: int = 10) -> tuple[str, str]:
+    """Create a user of a feature that is set to something, who has used 3 of it."""
+    user_id, feature_id = subscriber(client, limit)
+    client.update_feature(feature_id, on_unavailable=on_unavailable)
+    # The test before may have taken the store away, and a lane asks again only after a moment.
+    until(lambda: recorded(client, user_id, feature_id))
+    return user_id, feature_id
+
+
+def somebody_of(address: str) -> tuple[str, str]:
+    with Client(address) as client:
+        return somebody(client, ALLOW)
+
+
+def recorded(client: Client, user_id: str, feature_id: str) -> bool:
+    """Record that 3 were used, if that can be done now."""
+    try:
+        return client.use_feature(user_id, feature_id, 3, event_id="somebody").access
+    except Unavailable:
+        return False
+
+
+def told(response: v1.CanUseResponse) -> tuple[bool, v1.Source.ValueType]:
+    """Return what an answer without the store says, which has to say so."""
+    assert response.reason == v1.REASON_STORE_UNAVAILABLE
+    return response.access, response.source
+
+
+@pytest.mark.parametrize("away", WAYS)
+def test_a_check_is_answered_as_its_feature_is_set_to(client: Client, fragile_redis: RedisServer, away: Away) -> None:
+    denied, allowed, remembered = (somebody(client, choice) for choice in (DENY, ALLOW, LAST_KNOWN))
+    unknown = (unique("user"), remembered[1])
+    assert client.can_use(*remembered).consumption.remaining == 7
+    expected = {denied: NO, allowed: YES, remembered: (True, v1.SOURCE_LAST_KNOWN), unknown: NO}
+    with away(fragile_redis):
+        for names, answer in expected.items():
+            assert told(client.can_use(*names)) == answer
+            assert told(client.can_use(*names, explain=True)) == answer
+        batch = client.batch_can_use([v1.CanUseRequest(user_id=user, feature_id=feature) for user, feature in expected])
+        assert [told(each) for each in batch if isinstance(each, v1.CanUseResponse)] == list(expected.values())
+    until(lambda: client.can_use(*denied).source == v1.SOURCE_STORE)
+    assert client.can_use(*denied).access
+
+
+def test_what_was_known_last_is_applied_to_the_amount_that_is_asked_about(
+    client: Client, fragile_redis: RedisServer
+) -> None:
+    names = somebody(client, LAST_KNOWN)
+    client.can_use(*names)
+    client.use_feature(*names, 2)
+    before = client.can_use(*names, 100)
+    assert before.reason == v1.REASON_BUDGET_EXCEEDED
+    with killed(fragile_redis):
+        for delta, access in ((5, True), (6, False), (100, False), (1, True)):
+            answer = client.can_use(*names, delta)
+            assert told(answer) == (access, v1.SOURCE_LAST_KNOWN)
+            assert answer.consumption == before.consumption
+
+
+def test_only_answers_of_features_that_are_set_to_it_are_known(client: Client, fragile_redis: RedisServer) -> None:
+    names = somebody(client, DENY)
+    assert client.can_use(*names).access
+    client.update_feature(names[1], on_unavailable=LAST_KNOWN)
+    with killed(fragile_redis):
+        assert told(client.can_use(*names)) == NO
+    assert client.can_use(*names).access
+    with killed(fragile_redis):
+        assert told(client.can_use(*names)) == (True, v1.SOURCE_LAST_KNOWN)
+
+
+def test_an_archived_feature_is_used_by_nobody_whatever_it_is_set_to(
+    client: Client, fragile_redis: RedisServer
+) -> None:
+    everybody, remembered = somebody(client, ALLOW), somebody(client, LAST_KNOWN)
+    assert client.can_use(*remembered).access
+    for _, feature_id in (everybody, remembered):
+        client.archive_feature(feature_id)
+    with killed(fragile_redis):
+        assert told(client.can_use(*everybody)) == NO
+        assert told(client.can_use(*remembered)) == (False, v1.SOURCE_LAST_KNOWN)
+
+
+def test_nothing_is_known_of_a_user_who_was_erased(client: Client, fragile_redis: RedisServer) -> None:
+    names = somebody(client, LAST_KNOWN)
+    assert client.can_use(*names).access
+    client.delete_user(names[0])
+    with killed(fragile_redis):
+        assert told(client.can_use(*names)) == NO
+
+
+def test_an_explanation_says_what_was_done_without_the_store(client: Client, fragile_redis: RedisServer) -> None:
+    names = somebody(client, LAST_KNOWN)
+    client.can_use(*names)
+    with killed(fragile_redis):
+        steps = client.can_use(*names, 2, explain=True).explanation.steps
+        assert [step.WhichOneof("step") for step in steps] == ["feature", "store_unavailable", "decision"]
+        assert steps[1].store_unavailable.on_unavailable == LAST_KNOWN
+        assert steps[1].store_unavailable.HasField("age")
+        decision = v1.DecisionStep(delta=2, access=True, reason=v1.REASON_STORE_UNAVAILABLE)
+        assert steps[2].decision == decision
+        nobody = client.can_use(unique("user"), names[1], explain=True).explanation.steps[1]
+        assert not nobody.store_unavailable.HasField("age")
+
+
+def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, fragile_redis: RedisServer) -> None:
+    user_id, feature_id = somebody(client, ALLOW)
+    with killed(fragile_redis):
+        for call in (
+            lambda: client.can_use(user_id, unique("feature")),
+            lambda: client.use_feature(user_id, feature_id),
+            lambda: client.create_usage_event(user_id, feature_id),
+            lambda: client.reserve(user_id, feature_id, 1),
+            lambda: client.show_usage(user_id, feature_id),
+        ):
+            with pytest.raises(StoreUnavailable):
+                call()
+        items = client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=unique("feature"))])
+        assert [type(item) for item in items] == [StoreUnavailable]
+
+
+def test_what_was_sent_to_a_store_that_stands_still_may_have_been_recorded(
+    client: Client, fragile_redis: RedisServer
+) -> None:
+    user_id, feature_id = somebody(client, ALLOW)
+    with fragile_redis.paused(), pytest.raises(OutcomeUnknown):
+        client.use_feature(user_id, feature_id)
+
+
+@contextmanager
+def black_hole() -> Iterator[str]:
+    """Yield the URL of a store to which nobody can connect, nor is refused."""
+    with socket.socket() as hole, ExitStack() as stack:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(0)
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(hole.getsockname())
+        yield f"redis://127.0.0.1:{hole.getsockname()[1]}"
+
+
+def health(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueType | None":
+    """Return the health of a server; None where it does not answer."""
+    with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        except grpc.RpcError:
+            return None
+        return answer.status
+
+
+@pytest.fixture
+def launched(transport: str, tmp_path: Path) -> Iterator[Callable[..., Canuse]]:
+    """Launches servers on a store that is away; they are ended afterwards."""
+    with ExitStack() as stack:
+
+        def launch(url: str, *options: str) -> Canuse:
+            canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", url, *options)
+            canuse.env["CANUSE_LISTEN"] = canuse.address = f"127.0.0.1:{free_port()}"
+            stack.callback(canuse.stop)
+            return canuse.launch()
+
+        yield launch
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_a_server_starts_without_its_store_and_serves_once_it_is_there(
+    launched: Callable[..., Canuse], tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    assert REDIS_SERVER is not None
+    redis = RedisServer(REDIS_SERVER, tmp_path / "redis")
+    canuse = launched(redis.url, "--demo", *options)
+    until(lambda: health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING)
+    with Client(canuse.address, timeout_seconds=20) as client:
+        for call in (client.can_use, client.use_feature, client.show_usage):
+            with pytest.raises(StoreUnavailable):
+                call("124", "api-calls")
+        with pytest.raises(StoreUnavailable):
+            list(client.list_features())
+        assert "waiting for the store" in canuse.log
+        redis.start()
+        try:
+            canuse.wait_until_ready()
+            assert health(canuse.address) == health_pb2.HealthCheckResponse.SERVING
+            assert client.can_use("124", "api-calls").access
+            assert client.use_feature("124", "api-calls").access
+            assert canuse.stop() == 0
+        finally:
+            redis.stop()
+
+
+def test_a_store_of_another_layout_that_comes_later_still_ends_the_server(
+    launched: Callable[..., Canuse], tmp_path: Path
+) -> None:
+    assert REDIS_SERVER is not None
+    redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+    try:
+        with Redis(port=redis.port) as store:
+            store.set(SCHEMA, "1")
+        with redis.paused():
+            canuse = launched(redis.url)
+            until(lambda: "waiting for the store" in canuse.log)
+            assert health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert canuse.process is not None
+        assert canuse.process.wait(PATIENCE_SECONDS) == 1
+        assert canuse.log.endswith("canuse: the store holds data of schema '1'; this canuse knows schema '3' only\n")
+    finally:
+        redis.stop()
+
+
+def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Callable[..., Canuse]) -> None:
+    with black_hole() as url:
+        canuse = launched(url)
+        until(lambda: health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING)
+        assert canuse.process is not None
+        canuse.process.send_signal(signal.SIGTERM)
+        assert canuse.process.wait(PATIENCE_SECONDS) == 0
+
+
+@pytest.fixture
+def patient(transport: str, fragile_redis: RedisServer, tmp_path: Path) -> Iterator[Canuse]:
+    """A server that gives its store more time than a busy machine is late."""
+    options = ("--transport", transport, "--redis-url", fragile_redis.url)
+    with running(
+        Canuse(tmp_path, *options, env={"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)})
+    ) as canuse:
+        yield canuse
+
+
+async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redis: RedisServer) -> None:
+    user_id, feature_id = await asyncio.to_thread(somebody_of, patient.address)
+    async with AsyncClient(patient.address, timeout_seconds=DEADLINE_SECONDS) as caller:
+        # Changes of one user wait for each other, and each waits for the store.
+        calls: tuple[Callable[[], Awaitable[object]], ...] = (
+            lambda: caller.can_use(user_id, feature_id),
+            lambda: caller.use_feature(user_id, feature_id),
+            lambda: caller.update_user(user_id, name=unique("name")),
+            lambda: caller.can_use(user_id, feature_id, explain=True),
+            lambda: caller.can_use(user_id, unique("feature")),
+            lambda: caller.show_usage(user_id, feature_id),
+        )
+        with fragile_redis.paused():
+            for _ in range(2):
+                results = await asyncio.gather(*(call() for call in calls * 10), return_exceptions=True)
+                kinds = {type(result) for result in results}
+                assert kinds <= {v1.CanUseResponse, StoreUnavailable, OutcomeUnknown}, kinds
