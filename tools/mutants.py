@@ -179,6 +179,13 @@ MUTANTS: Final = (
         "tests/chaos/test_slow_store.py",
     ),
     Mutant(
+        "power cut: a store is believed that confirms what is not on its disk",
+        "server/canuse_server/store/durability.py",
+        "return disk_fault(replies[-1]) if self.on_disk else None",
+        "return None",
+        "tests/faults/test_durability.py::test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed",
+    ),
+    Mutant(
         "out of memory: OOM is no refusal",
         "server/canuse_server/store/replies.py",
         '        "OOM",\n',

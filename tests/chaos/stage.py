@@ -11,11 +11,16 @@ from support.tools import VALKEY_SERVER
 
 @asynccontextmanager
 async def stage(
-    folder: Path, transport: str, *settings: str, store_folder: Path | None = None, timeout_seconds: float = 1
+    folder: Path,
+    transport: str,
+    *settings: str,
+    store: RedisServer | None = None,
+    timeout_seconds: float = 1,
+    durability: str = "memory",
 ) -> AsyncIterator[tuple[Canuse, RedisServer]]:
-    """Run a server on a Valkey with some settings. Nothing may happen that has no known reason."""
-    store = RedisServer(VALKEY_SERVER, store_folder or folder / "store", settings)
-    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(timeout_seconds)}
+    """Run a server on a Valkey with some settings, or on another store. Nothing may happen that has no known reason."""
+    store = store or RedisServer(VALKEY_SERVER, folder / "store", settings)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(timeout_seconds), "CANUSE_DURABILITY": durability}
     canuse = Canuse(folder, "--transport", transport, "--redis-url", store.url, env=env)
     await asyncio.to_thread(store.start)
     try:

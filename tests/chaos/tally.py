@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, v1
-from support.load import callers, in_groups, subscribers, used, wait_until
+from support.load import callers, in_groups, subscribers, until, used, wait_until
 from support.world import consumable, package, unique
 
 USERS: Final = 40
@@ -167,7 +167,7 @@ class Tally:
         """
         recent, self.recent = self.recent, []
         async with callers(address, CONNECTIONS) as clients:
-            calls = (item.event.send(clients[number % CONNECTIONS]) for number, item in enumerate(recent))
+            calls = (once_it_is_back(item.event, clients[number % CONNECTIONS]) for number, item in enumerate(recent))
             answers = await in_groups(WORKERS, calls)
         for item, answer in zip(recent, answers, strict=True):
             assert not answer.replayed or same(answer, item.answer), f"{item} is now answered with {answer}"
@@ -179,13 +179,39 @@ class Tally:
         with Client(address, timeout_seconds=30) as client:
             for user_id in self.user_ids:
                 for feature_id in self.features:
-                    sums, count = self.sums[user_id, feature_id], used(client, user_id, feature_id)
+                    sums, count = self.sums[user_id, feature_id], count_of(client, user_id, feature_id)
                     found.acknowledged += sums.acknowledged
                     found.lost += max(0, sums.acknowledged - count)
                     found.too_many += max(0, count - sums.acknowledged - sums.unknown)
                     if feature_id == self.features.limited:
                         found.over_limit += max(0, count - LIMIT)
         return found
+
+
+async def once_it_is_back(event: Event, client: AsyncClient) -> Answer:
+    """Send an event when the store is back on all connections; only what has not counted is sent again."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await event.send(client)
+        except StoreUnavailable:
+            assert time.monotonic() < deadline, f"{event} can't be sent"
+            await asyncio.sleep(REST_SECONDS)
+
+
+def count_of(client: Client, user_id: str, feature_id: str) -> int:
+    """Return what a count reads when the store is back on all connections."""
+    counts = list[int]()
+
+    def read() -> bool:
+        try:
+            counts.append(used(client, user_id, feature_id))
+        except StoreUnavailable:
+            return False
+        return True
+
+    until(read)
+    return counts[0]
 
 
 def same(one: Answer, other: Answer) -> bool:

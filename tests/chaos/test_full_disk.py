@@ -19,6 +19,8 @@ from chaos.disks import filled, small_disk
 from chaos.stage import stage
 from chaos.tally import Losses, tally
 from support.chaos import Rounds, Tell
+from support.processes import RedisServer
+from support.tools import VALKEY_SERVER
 
 pytestmark = [pytest.mark.chaos, pytest.mark.mounts]
 
@@ -37,7 +39,8 @@ async def fill_and_count(
     found = Losses()
     settings = (*NO_REWRITE, "--appendfsync", fsync)
     with small_disk(folder, MEGABYTES) as disk:
-        async with stage(folder, transport, *settings, store_folder=disk / "store") as (canuse, store):
+        server = RedisServer(VALKEY_SERVER, disk / "store", settings)
+        async with stage(folder, transport, store=server) as (canuse, store):
             for chance in rounds(SHORT, LONG):
                 book = await tally(canuse.address, chance)
                 async with book.load(canuse.address, CALLS):

@@ -201,6 +201,19 @@ def test_a_caller_can_ask_for_more_than_the_server_promises_and_not_for_less(
             client.use_feature(user_id, feature_id)
 
 
+@pytest.mark.parametrize("stage", ["fsync"], indirect=True)
+def test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed(stage: Stage) -> None:
+    """With `everysec` WAITAOF was answered at once, and a power cut took what had been acknowledged."""
+    with Client(stage.canuse.address, timeout_seconds=20) as client:
+        user_id, feature_id = subscriber(client, None)
+        stage.admin.config_set("appendfsync", "everysec")
+        for call in (lambda: client.use_feature(user_id, feature_id), lambda: client.update_user(user_id, name="name")):
+            with pytest.raises(OutcomeUnknown):
+                call()
+        stage.admin.config_set("appendfsync", "always")
+        assert client.use_feature(user_id, feature_id).consumption.used == 2
+
+
 def test_a_level_that_there_is_not_is_named(stage: Stage) -> None:
     wrong: Any = "disk"
     told = "canuse-durability: must be one of memory, fsync, replica; 'disk' was sent"

@@ -106,6 +106,9 @@ class Canuse:
 class RedisServer:
     """A Redis or Valkey server on a port of its own."""
 
+    host = "127.0.0.1"
+    """Where it is reached."""
+
     def __init__(self, program: str, folder: Path, settings: Sequence[str] = ()) -> None:
         self.program = program
         self.folder = folder
@@ -116,7 +119,7 @@ class RedisServer:
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"redis://127.0.0.1:{self.port}"
+        return f"redis://{self.host}:{self.port}"
 
     def start(self) -> "RedisServer":
         """Start it, on the same data if it ran before, and wait until it answers."""
@@ -134,7 +137,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 1) as connection:
+            with socket.create_connection((self.host, self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(64).startswith(b"+PONG")
         except OSError:
@@ -142,7 +145,7 @@ class RedisServer:
 
     def command(self, *words: str) -> bytes:
         """Send one command and return what comes back first, raw."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+        with socket.create_connection((self.host, self.port), 5) as connection:
             parts = [word.encode() for word in words]
             packed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
             connection.sendall(b"*%d\r\n%s" % (len(parts), packed))

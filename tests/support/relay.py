@@ -11,7 +11,7 @@ class Relay:
     """Passes bytes between clients and a port of the loopback, on the event loop it was opened in."""
 
     def __init__(self, upstream_port: int) -> None:
-        self._upstream_port = upstream_port
+        self._upstream = ("127.0.0.1", upstream_port)
         self._server: asyncio.Server | None = None
         self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._requests = _gate()
@@ -54,6 +54,11 @@ class Relay:
         """How many clients are connected."""
         return len(self._pairs)
 
+    def lead_to(self, host: str, port: int) -> None:
+        """Lead to another server from now on, and break off the connections to the one before."""
+        self._upstream = (host, port)
+        self.cut()
+
     def hold_replies(self) -> None:
         """Let requests through and keep what comes back."""
         self._replies.clear()
@@ -87,7 +92,7 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         try:
-            answers, server = await asyncio.open_connection("127.0.0.1", self._upstream_port)
+            answers, server = await asyncio.open_connection(*self._upstream)
         except OSError:
             client.transport.abort()
             return

@@ -6,7 +6,7 @@ from typing import Final, cast
 import structlog
 
 from canuse_server.store.client import Store
-from canuse_server.store.durability import Durability, Promise
+from canuse_server.store.durability import APPENDFSYNC, Durability, Promise
 from canuse_server.store.errors import SchemaError, StoreError
 
 log = structlog.get_logger(__name__)
@@ -21,22 +21,27 @@ async def check_durability(store: Store, *, warn: bool) -> None:
     Raises:
         SchemaError: the store can't give what the server is set to promise.
     """
-    info = await store.info()
-    if refusal := refusal_of(info, store.promise):
+    info, appendfsync = await store.info(), await _appendfsync(store)
+    if refusal := refusal_of(info, appendfsync, store.promise):
         raise SchemaError(refusal)
     if warn:
-        for risk in risks_of(info, await _appendfsync(store), store.promise):
+        for risk in risks_of(info, appendfsync, store.promise):
             log.warning(risk)
 
 
-def refusal_of(info: Mapping[str, str], promise: Promise) -> str | None:
-    """Return why a store can't give what is promised; None: it can."""
+def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise) -> str | None:
+    """Return why a store can't give what is promised; None: it can. `appendfsync` None: the store does not tell."""
     if promise.level & Durability.FSYNC:
         if not has_file(info):
             return "durability is fsync, and the store keeps no append-only file: set its appendonly to yes"
         version = info["redis_version"]
         if "valkey_version" not in info and tuple(map(int, version.split(".")[:2])) < WAITAOF_SINCE:
             return f"durability is fsync, and the store is redis {version}: that needs Redis 7.2 or Valkey 8"
+        if appendfsync not in (None, "always"):
+            return (
+                f"durability is fsync, and the store's appendfsync is {appendfsync}, with which it confirms what is "
+                "not on its disk yet: set it to always"
+            )
     return None
 
 
@@ -57,11 +62,6 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
         yield (
             "the store's appendfsync is no: a power cut may cost half a minute of counts; set it to everysec or always"
         )
-    if promise.level & Durability.FSYNC and appendfsync == "everysec":
-        yield (
-            "durability is fsync, and the store's appendfsync is everysec: each write waits for up to a second; always "
-            "makes them quicker"
-        )
     replicas = int(info.get("connected_slaves", "0"))
     if promise.level & Durability.REPLICA and replicas < promise.replicas:
         yield (
@@ -78,7 +78,7 @@ def has_file(info: Mapping[str, str]) -> bool:
 async def _appendfsync(store: Store) -> str | None:
     """Return when the store brings its file to disk, or None where it does not tell: managed stores refuse CONFIG."""
     try:
-        (reply,), _ = await store.call(("CONFIG", "GET", "appendfsync"))
+        (reply,), _ = await store.call(APPENDFSYNC)
     except StoreError:
         return None
     found = cast("list[bytes]", reply)
