@@ -48,7 +48,11 @@ class Canuse:
         command = [sys.executable, "-m", "canuse_server", "serve", *self.options]
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, **self.env}
+                command,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self.env},
             )
         return self
 
@@ -98,8 +102,15 @@ class Canuse:
         assert self.process.stdout is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        status = self.process.wait(STOP_SECONDS)
-        self.process.stdout.close()
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Python tells in the log where each thread is.
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(STOP_SECONDS)
+            raise AssertionError(f"it did not end:\n{self.log[-8000:]}") from None
+        finally:
+            self.process.stdout.close()
         return status
 
 
