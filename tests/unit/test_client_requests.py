@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from canuse import Client, _requests, v1
+from canuse import AsyncClient, Client, NewApiKey, _requests, v1
 from canuse._channel import call_metadata, channel_options
 from canuse._requests import UNSET
 
@@ -141,7 +141,7 @@ def test_an_update_of_nothing_is_refused_since_an_empty_mask_means_something_els
 
 
 def test_the_api_key_is_a_bearer_token_and_an_empty_one_is_none() -> None:
-    assert call_metadata("ck_live_1") == (("authorization", "Bearer ck_live_1"),)
+    assert call_metadata("sk_live_1") == (("authorization", "Bearer sk_live_1"),)
     assert call_metadata("") == call_metadata(None) == ()
 
 
@@ -169,3 +169,19 @@ def test_settings_that_a_channel_of_the_callers_own_would_ignore_are_refused() -
             Client(channel=channel, options=[("grpc.x", 1)])
         with pytest.raises(ValueError, match="belong to the channel"):
             Client(channel=channel, credentials=grpc.ssl_channel_credentials())
+
+
+async def test_no_secret_is_in_what_a_client_or_a_new_key_shows_of_itself() -> None:
+    secret = f"sk_live_{'7' * 64}"
+    made = NewApiKey(v1.ApiKey(id="key_1", name="billing"), secret)
+    assert made.secret == secret
+    with Client(api_key=secret) as client:
+        async with AsyncClient(api_key=secret) as asynchronous:
+            for shown in (repr(client), repr(asynchronous), repr(made), str(made)):
+                assert secret not in shown
+    assert "billing" in repr(made)
+
+
+def test_scopes_that_are_one_text_are_refused_since_its_letters_would_be_sent() -> None:
+    with pytest.raises(ValueError, match="scopes"):
+        _requests.create_api_key("n", "usage:write", environment=v1.ENVIRONMENT_LIVE, expires_at=None)

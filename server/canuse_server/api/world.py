@@ -18,7 +18,7 @@ from canuse_server.store.usage import Retention
 from canuse_server.store.users import Users
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class World:
     """An environment, `live` or `test`. `default_package`, if set, is what an unknown user gets when first seen."""
 

@@ -52,6 +52,7 @@ class Gate:
         self._open_without_keys = open_without_keys
         self._clock_offset_ms = 0.0
         self._known: _Known | None = None
+        self._by_header: dict[bytes | None, _Pass] = {}
 
     @property
     def is_open(self) -> bool:
@@ -69,17 +70,18 @@ class Gate:
         Raises:
             ApiError: it may not pass.
         """
-        known = self._known
-        if known is None:
-            raise store_error(StoreUnavailableError("no API keys have been read yet"))
-        holder = known.by_header.get(authorization)
-        if holder is None or path not in holder.paths or self._is_over(holder):
-            holder = self._look_closely(known, path, authorization)
+        holder = self._by_header.get(authorization)
+        # Every call comes by here: no function is called for a key without an expiry.
+        if holder is None or path not in holder.paths or (holder.expires_at_ms is not None and self._is_over(holder)):
+            holder = self._look_closely(path, authorization)
         holder.used = True
         return holder.world
 
-    def _look_closely(self, known: _Known, path: str, authorization: bytes | None) -> _Pass:
+    def _look_closely(self, path: str, authorization: bytes | None) -> _Pass:
         """Let a call pass that is not of the usual kind, or say why it may not."""
+        known = self._known
+        if known is None:
+            raise store_error(StoreUnavailableError("no API keys have been read yet"))
         anybody = known.by_header.get(None)
         secret = None if authorization is None else read_credentials(authorization)
         if secret is None:
@@ -130,6 +132,7 @@ class Gate:
             for holder in by_digest.values():
                 holder.used = holder.used or holder.key_id == key_id
         was_open, self._known = self.is_open if self._known else None, _Known(by_header, by_digest)
+        self._by_header = by_header
         if was_open is not self.is_open:
             _tell(is_open=self.is_open, any_address=self._never_demand)
 

@@ -77,7 +77,7 @@ class Lane(threading.Thread):
         self._methods = methods
         self._gate = gate
         self._store = store
-        self._memos: dict[int, Memo] = {}
+        self._memos: dict[World, Memo] = {}
         self._connection = connection
         self._hand_over = hand_over
         self._promised = store.promise.level
@@ -157,7 +157,7 @@ class Lane(threading.Thread):
             if method.writes and (level := wanted(metadata)) & ~self._promised:
                 self._hand_over(call_id, method.path, payload, world, level, self._came)
                 return None
-            memo = self._memos.get(id(world)) or self._memos.setdefault(id(world), Memo(world))
+            memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
                 return Call(call_id, payload, memo.request(method_id, method, payload), memo, self._came)
             except DETOUR_ERRORS:
