@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 from canuse_server.api.answers import without_store
-from canuse_server.api.durability import wanted
+from canuse_server.api.durability import NOTHING, wanted
 from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
@@ -154,7 +154,7 @@ class Lane(threading.Thread):
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
-            if method.writes and (level := wanted(metadata)) & ~self._promised:
+            if method.writes and (level := wanted(metadata)) is not NOTHING and level & ~self._promised:
                 self._hand_over(call_id, method.path, payload, world, level, self._came)
                 return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
