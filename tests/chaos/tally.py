@@ -223,8 +223,9 @@ def same(one: Answer, other: Answer) -> bool:
     return first == second
 
 
-async def tally(address: str, chance: random.Random) -> Tally:
-    """Make the users, and a tally in which nothing stands yet."""
+async def tally(address: str, chance: random.Random | int) -> Tally:
+    """Make the users, and a tally in which nothing stands yet; `chance` or its seed decides on the calls."""
+    chance = random.Random(chance) if isinstance(chance, int) else chance
     features, package_id = await asyncio.to_thread(_catalogue, address)
     async with callers(address, 1) as (client,):
         return Tally(features, await subscribers(client, [package_id] * USERS), chance)
