@@ -186,6 +186,13 @@ MUTANTS: Final = (
         "tests/faults/test_durability.py::test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed",
     ),
     Mutant(
+        "partition: what no replica has confirmed is acknowledged",
+        "server/canuse_server/store/durability.py",
+        "if not isinstance(count, int) or count < wanted:",
+        "if not isinstance(count, int):",
+        "tests/chaos/test_partitions.py::test_a_replica_that_was_cut_off_takes_over_and_lacks_nothing_that_waited_for_it",
+    ),
+    Mutant(
         "out of memory: OOM is no refusal",
         "server/canuse_server/store/replies.py",
         '        "OOM",\n',

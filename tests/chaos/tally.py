@@ -155,6 +155,11 @@ class Tally:
         before = self.acknowledged
         await wait_until(lambda: self.acknowledged >= before + enough)
 
+    async def left_unknown(self, enough: int) -> None:
+        """Wait under load until of so many more calls nobody knows whether they count."""
+        before = self.outcomes["OUTCOME_UNKNOWN"]
+        await wait_until(lambda: self.outcomes["OUTCOME_UNKNOWN"] >= before + enough)
+
     async def refused(self, enough: int) -> None:
         """Wait under load until so many more calls have failed, of which it is known that they did not count."""
         before = self.outcomes["STORE_UNAVAILABLE"]

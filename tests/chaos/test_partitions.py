@@ -10,22 +10,28 @@ write is acknowledged only when replicas have confirmed it (`durability.py`).
 """
 
 import asyncio
+import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from chaos.network import Link, machine
+from chaos.network import Link, Machine, machine
 from chaos.stage import stage
-from chaos.tally import Losses, tally
+from chaos.tally import WORKERS, Losses, tally
 from support.chaos import Rounds, Tell
+from support.load import until
+from support.processes import Canuse
+from support.relay import Relay
 
 pytestmark = [pytest.mark.chaos, pytest.mark.networks]
 
 SHORT, LONG = 1, 25
 CALLS = 200
 TIMEOUT_SECONDS = 0.4
+QUICK = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
 
 
 @pytest.mark.parametrize("cut", [Link.cut, Link.lose_what_is_sent, Link.lose_what_comes_back])
@@ -47,3 +53,56 @@ async def test_a_store_that_is_cut_off_for_a_while_has_lost_nothing_and_is_used_
     tell("partition", between="server-store", how=cut.__name__, transport=transport, **asdict(found))
     assert found.unknown
     assert found.nothing
+
+
+@pytest.mark.parametrize("durability", ["memory", "replica"])
+async def test_a_replica_that_was_cut_off_takes_over_and_lacks_nothing_that_waited_for_it(
+    durability: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    found = Losses()
+    for chance in rounds(SHORT, LONG):
+        folder = tmp_path / str(found.times)
+        with machine() as one, machine() as other:
+            await fail_over_to_who_was_cut_off(durability, transport, folder, (one, other), chance, found)
+    tell("partition", between="store-replica", how="cut", transport=transport, durability=durability, **asdict(found))
+    assert not found.counted_twice
+    assert not found.over_limit
+    assert bool(found.lost) == (durability == "memory")
+
+
+async def fail_over_to_who_was_cut_off(
+    durability: str,
+    transport: str,
+    folder: Path,
+    machines: tuple[Machine, Machine],
+    chance: random.Random,
+    found: Losses,
+) -> None:
+    """Cut a replica off under load, kill the store, have the replica take over, and count."""
+    one, other = machines
+    link = Link(one, other)
+    store = one.store(folder / "store")
+    heir = other.store(folder / "heir", "--replicaof", f"{link.addresses[0]} {store.port}", *QUICK)
+    # The new store needs a replica of its own to confirm writes to.
+    spare = other.store(folder / "spare", "--replicaof", f"127.0.0.1 {heir.port}", *QUICK)
+    async with AsyncExitStack() as stack:
+        for server in (store, heir, spare):
+            await asyncio.to_thread(server.start)
+            stack.callback(server.stop)
+        until(lambda: b"master_link_status:up" in spare.command("INFO", "replication"))
+        relay = await stack.enter_async_context(Relay.to(store.port))
+        relay.lead_to(store.host, store.port)
+        canuse = Canuse(folder, "--transport", transport, "--redis-url", relay.url, "--durability", durability)
+        canuse.env["CANUSE_DURABILITY_TIMEOUT_SECONDS"] = "1"
+        await asyncio.to_thread(canuse.start)
+        stack.push_async_callback(asyncio.to_thread, canuse.stop)
+        book = await tally(canuse.address, chance)
+        async with book.load(canuse.address, CALLS):
+            link.cut()
+            await (book.go_on(CALLS) if durability == "memory" else book.left_unknown(WORKERS))
+            await asyncio.to_thread(store.kill)
+            heir.command("REPLICAOF", "NO", "ONE")
+            relay.lead_to(heir.host, heir.port)
+            await book.go_on(CALLS)
+        await found.add(book, canuse.address)
+    assert "no known reason" not in canuse.log
