@@ -1,6 +1,7 @@
 """Servers as processes: canuse itself, and Redis from the system."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 START_SECONDS = 60
@@ -16,11 +17,16 @@ STOP_SECONDS = 30
 
 
 def free_port() -> int:
-    """Return a port on the loopback that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on the loopback that was free a moment ago, and that no connection gets by chance.
+
+    A server that is started again needs its port back: of the ports that systems give out, another one or the end of a
+    connection may have it by then, even that of a caller who tries to reach the server.
+    """
+    while True:
+        port = random.SystemRandom().randrange(15_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class Canuse:
@@ -147,10 +153,15 @@ class RedisServer:
         return self
 
     def _answers(self) -> bool:
+        """Whether it answers, and not another one on its port."""
+        assert self.process is not None
         try:
             with socket.create_connection((self.host, self.port), 1) as connection:
                 connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
+                if not connection.recv(64).startswith(b"+PONG"):
+                    return False
+                connection.sendall(b"INFO server\r\n")
+                return f"process_id:{self.process.pid}\r\n".encode() in connection.recv(1 << 16)
         except OSError:
             return False
 
