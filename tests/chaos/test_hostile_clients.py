@@ -1,0 +1,203 @@
+"""Clients that mean harm, on the public port of both transports, and of Envoy before the native one.
+
+While `hostile.py` does its worst, a good client goes on calling: each of its calls has to succeed, health has to
+answer, nothing may crash, and no memory and no connection may be kept. How long its calls take, and how much memory is
+used, is told; only what must never be is asserted.
+
+Guards, with what is red without them:
+- `STREAMS_OF_A_CONNECTION` in `transport/grpcio.py`: calls of the good client are CANCELLED while others reset theirs.
+- `files.allow_many`: with the few files that many systems give a process at first, idle connections keep everybody out.
+- `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
+- `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
+- On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from canuse import Client, Tls, v1
+from chaos.hostile import ATTACKS
+from support.certificates import Authority
+from support.chaos import Rounds, Tell
+from support.gateway import TlsEnvoy
+from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
+from support.processes import Canuse
+from support.soak import SECONDS as SOAK_SECONDS
+from support.tools import ROOT
+from support.world import subscriber, unique
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 1, 10
+ATTACK_SECONDS = 3.0 if SOAK_SECONDS else 1.0
+CALLS = 1_000 if SOAK_SECONDS else 300
+"""How many calls of the good client say how long a call takes, at least."""
+FILES = 256
+"""How many files the server may have open at first."""
+FEATURES, WORDS = 200, 250
+"""How many features there are, and how long their descriptions are: a page of them is a large answer."""
+MIB_AT_MOST = 256
+"""How much memory an attack may leave behind: what allocators keep for the next one."""
+MIB_A_ROUND = 32
+"""By how much it may grow from one attack to the next one of the same kind, on average, once there were some."""
+
+
+@dataclass
+class Front:
+    """A port that is attacked, and the server behind it, with a user to call for."""
+
+    name: str
+    canuse: Canuse
+    address: str
+    tls: Tls | None
+    user_id: str = ""
+    feature_id: str = ""
+
+    def client(self) -> Client:
+        """Return a client with a connection of its own."""
+        return Client(self.address, timeout_seconds=PATIENCE_SECONDS, tls=self.tls or False, options=OWN_CONNECTION)
+
+    def mib(self) -> int:
+        """Return how much memory the server has."""
+        command = ["ps", "-o", "rss=", "-p", str(self.canuse.pid)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) // 1024
+
+    def files(self) -> int:
+        """Return how many files the server has open."""
+        return len(os.listdir(f"/proc/{self.canuse.pid}/fd"))
+
+    def is_serving(self) -> bool:
+        """Ask for the health of the server, on a connection of its own."""
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        channel = (
+            grpc.secure_channel(self.address, self.tls.credentials(), options)
+            if self.tls
+            else grpc.insecure_channel(self.address, options)
+        )
+        with channel:
+            check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
+            answer = health_pb2.HealthCheckResponse.FromString(check(b"", timeout=PATIENCE_SECONDS))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@contextmanager
+def few_files() -> Iterator[None]:
+    """Have what is started in here begin with few files that it may open."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, least), most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio", pytest.param("envoy", marks=pytest.mark.envoy)])
+def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A server that is attacked."""
+    folder, name = tmp_path_factory.mktemp("hostile"), str(request.param)
+    with ExitStack() as stack:
+        transport = "grpcio" if name == "grpcio" else "native"
+        with few_files():
+            canuse = stack.enter_context(running(Canuse(folder, "--transport", transport)))
+        front = Front(name, canuse, canuse.address, None)
+        if name == "envoy":
+            authority = Authority(folder / "authority")
+            envoy = TlsEnvoy(folder, canuse.address, authority.server()).start()
+            stack.callback(envoy.stop)
+            front.address, front.tls = envoy.address, authority.trusted()
+        with front.client() as client:
+            front.user_id, front.feature_id = subscriber(client, None)
+            for _ in range(FEATURES):
+                client.create_feature(unique("feature"), type=v1.FEATURE_TYPE_BINARY, metadata={"words": "w" * WORDS})
+        yield front
+
+
+@dataclass
+class Calls:
+    """Calls of a good client: how long each took, and what came of those that failed."""
+
+    milliseconds: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def make(self, client: Client, front: Front, enough: Callable[[], bool]) -> None:
+        """Make calls until there are enough."""
+        while not enough():
+            start = time.perf_counter()
+            try:
+                if len(self.milliseconds) % 5:
+                    assert client.use_feature(front.user_id, front.feature_id).access
+                else:  # The native transport hands this one over.
+                    assert client.get_user(front.user_id).id == front.user_id
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told at the end
+                self.failures.append(repr(error))
+            self.milliseconds.append((time.perf_counter() - start) * 1000)
+
+    def p99(self) -> float:
+        """Return how many milliseconds 99 of 100 calls did not pass."""
+        ordered = sorted(self.milliseconds)
+        return round(ordered[len(ordered) * 99 // 100], 1)
+
+
+@contextmanager
+def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[str]"]:
+    """Attack while the block runs, or longer: it ends when the attack has."""
+    paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
+    how = "tls" if front.tls else "plain"
+    command = [sys.executable, "-m", "chaos.hostile", name, front.address, how, str(seed), str(ATTACK_SECONDS)]
+    env = {**os.environ, "PYTHONPATH": paths}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            yield process
+            assert process.wait(PATIENCE_SECONDS + ATTACK_SECONDS) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str, rounds: Rounds, tell: Tell) -> None:
+    before, during, done, sizes = Calls(), Calls(), dict[str, int](), [front.mib()]
+    peak = 0
+    with front.client() as client:
+        before.make(client, front, lambda: len(before.milliseconds) >= CALLS)
+        files = front.files()
+        for chance in rounds(SHORT, LONG):
+            with attacked(front, name, chance.getrandbits(32)) as attack:
+                least = len(during.milliseconds) + CALLS // 10
+
+                def is_over(attack: "subprocess.Popen[str]" = attack, least: int = least) -> bool:
+                    return attack.poll() is not None and len(during.milliseconds) >= least
+
+                assert front.is_serving()
+                during.make(client, front, is_over)
+                peak = max(peak, front.mib())
+                assert attack.stdout is not None
+                for what, number in json.loads(attack.stdout.read()).items():
+                    done[what] = done.get(what, 0) + number
+            assert front.is_serving()
+            # A connection of a client beside it may come or go meanwhile.
+            until(lambda: front.files() <= files + 2)
+            sizes.append(front.mib())
+        after = Calls()
+        after.make(client, front, lambda: len(after.milliseconds) >= CALLS // 10)
+    times = len(sizes) - 1
+    tell(
+        "hostile", front=front.name, attack=name, times=times, **done, calls=len(during.milliseconds),
+        failed=len(during.failures), p99_before_ms=before.p99(), p99_during_ms=during.p99(), mib_before=sizes[0],
+        mib_peak=peak, mib_after=sizes[-1],
+    )  # fmt: skip
+    assert (before.failures, during.failures, after.failures) == ([], [], [])
+    assert front.canuse.process is not None
+    assert front.canuse.process.poll() is None
+    assert sizes[-1] - sizes[0] < MIB_AT_MOST
+    assert sizes[-1] - sizes[(times + 1) // 2] <= MIB_A_ROUND * times
