@@ -339,7 +339,8 @@ def test_with_a_key_the_domain_of_a_rate_limit_request_has_to_be_that_of_the_env
 def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_environment(
     tmp_path: Path, transport: str
 ) -> None:
-    with guarded(Canuse(tmp_path, "--transport", transport, "--insecure-no-auth")) as server:
+    options = ("--transport", transport, "--insecure-no-auth", "--clock", "manual")
+    with guarded(Canuse(tmp_path, *options)) as server:
         with server.client(server.key(environment=TEST).secret) as test:
             user_id, feature_id = subscriber(test, 2)
         with grpc.insecure_channel(server.canuse.address) as channel:
@@ -351,6 +352,9 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
             assert ask(nobody) == ""
             # The keys may be demanded by another server on the same store.
             assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+        clock = Clock(server.canuse.address)
+        assert failure(clock.now).reason == "API_KEY_MISSING"
+        clock.close()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

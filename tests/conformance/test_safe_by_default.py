@@ -10,9 +10,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import CanuseError, Client
+from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from support.guarded import SCOPES, guarded
-from support.load import OWN_CONNECTION, running
+from support.load import OWN_CONNECTION, running, wait_until
 from support.processes import Canuse, RedisServer
+from support.stores import store_of
 
 ANYWHERE = {"CANUSE_LISTEN": "0.0.0.0:0"}
 KEY = re.compile(r"sk_\w+")
@@ -53,6 +55,20 @@ def test_where_others_can_reach_it_a_server_makes_one_key_and_demands_it(
         assert canuse.said_before == []
         with Client(canuse.address) as nobody:
             assert asked_for(nobody) == "API_KEY_MISSING"
+
+
+async def test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone(tmp_path: Path) -> None:
+    with running(Canuse(tmp_path, env=ANYWHERE)) as canuse:
+        [secret] = KEY.findall(canuse.said_before[0])
+        redis = store_of(canuse)
+        redis.delete(API_KEYS)
+        redis.incr(API_KEYS_VERSION)
+        redis.close()
+        with Client(canuse.address) as nobody, Client(canuse.address, api_key=secret) as admin:
+            await wait_until(lambda: asked_for(admin) == "API_KEY_INVALID")
+            assert asked_for(nobody) == "API_KEY_MISSING"
+    with running(canuse):
+        assert len(canuse.said_before) == 1
 
 
 @pytest.mark.redis
