@@ -40,8 +40,9 @@ from support.world import subscriber, unique
 pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 1, 10
-ATTACK_SECONDS = 3.0 if SOAK_SECONDS else 1.0
-CALLS = 1_000 if SOAK_SECONDS else 300
+LONG_SOAK = SOAK_SECONDS >= 600
+ATTACK_SECONDS = 3.0 if LONG_SOAK else 1.0
+CALLS = 1_000 if LONG_SOAK else 300
 """How many calls of the good client say how long a call takes, at least."""
 FILES = 256
 """How many files the server may have open at first."""
