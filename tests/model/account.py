@@ -1,21 +1,53 @@
 """What one user has used of one feature."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from canuse import v1
 from model.sources import Grant, Subscription, Terms, terms
-from model.words import MAX, Counts, Past
+from model.words import DEDUPE_TTL, MAX, Counts, Past
+
+PAST_KEPT: Final = 12
+"""How many past periods are kept."""
+
+
+@dataclass
+class Lease:
+    """An amount that is set aside. `period` is the number of the period in which that was done."""
+
+    id: str
+    amount: int
+    expires: int
+    period: int
+    settled: bool = False
+
+    def is_open(self, now: int) -> bool:
+        """Whether it has neither been settled nor expired."""
+        return not self.settled and now < self.expires
+
+    def can_be_settled(self, now: int) -> bool:
+        """Whether it is still known."""
+        return not self.settled and now < self.expires + DEDUPE_TTL
+
+    def dates(self) -> list[int]:
+        """When it expires and is forgotten, if that is still to matter."""
+        return [] if self.settled else [self.expires, self.expires + DEDUPE_TTL]
 
 
 @dataclass
 class Account:
-    """A count, the grants it draws from in their order, the terms that held at the last look, and the past."""
+    """A count, the grants it draws from in their order, the terms that held at the last look, leases, and the past.
+
+    `period` is the number of the current period: how many there were before it. The past has its periods by number.
+    """
 
     feature: str
     used: int = 0
     grants: list[Grant] = field(default_factory=list)
     terms: Terms | None = None
-    past: list[Past] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
+    period: int = 0
+    past: dict[int, Past] = field(default_factory=dict)
 
     def look(self, subscriptions: list[Subscription], now: int) -> None:
         """Take note of what has come to hold at this moment. It has to be done at each moment at which that changes."""
@@ -28,8 +60,11 @@ class Account:
 
     def put_away(self, terms: Terms, end: int) -> None:
         """Begin anew at zero. What was drawn from grants stays drawn."""
-        if self.used:
-            self.past.insert(0, Past(terms.start, end, self.used, terms.limit, self.drawn()))
+        if self.is_touched():
+            self.past[self.period] = Past(terms.start, end, self.used, terms.limit, self.drawn())
+        if len(self.past) > PAST_KEPT:
+            del self.past[min(self.past)]
+        self.period += 1
         self.used = 0
         for grant in self.grants:
             grant.drawn = 0
@@ -37,9 +72,17 @@ class Account:
     def next_date(self, now: int) -> int | None:
         """Return when it has to be looked at next."""
         dates = [date for grant in self.grants for date in grant.dates()]
-        if self.used and self.terms:
+        if self.is_touched() and self.terms:
             dates.append(self.terms.end)
         return min((date for date in dates if date is not None and date > now), default=None)
+
+    def is_touched(self) -> bool:
+        """Whether there was a use or a lease in this period, which makes it one to be kept."""
+        return self.used > 0 or any(lease.period == self.period for lease in self.leases)
+
+    def reserved(self, now: int) -> int:
+        """Return what is set aside: what open leases of this period hold."""
+        return sum(lease.amount for lease in self.leases if lease.period == self.period and lease.is_open(now))
 
     def drawn(self) -> int:
         """Return what of the count was drawn from grants."""
@@ -64,17 +107,17 @@ class Account:
         """Return how the count stands; None where there is no entitlement."""
         if self.terms is None:
             return None
-        budget = self.budget(now)
-        remaining = None if budget is None else max(0, budget - self.used)
-        return Counts(self.used, budget, remaining, self.terms.overage, self.terms.start, self.terms.end)
+        budget, reserved = self.budget(now), self.reserved(now)
+        remaining = None if budget is None else max(0, budget - self.used - reserved)
+        return Counts(self.used, budget, remaining, reserved, self.terms.overage, self.terms.start, self.terms.end)
 
     def weigh(self, total: int, now: int) -> v1.Reason.ValueType:
-        """Say how a total stands to the budget."""
+        """Say how a total stands to the budget, on which what is set aside weighs like a use."""
         assert self.terms is not None
         budget = self.budget(now)
         if budget is None:
             return v1.REASON_UNLIMITED
-        if total <= budget:
+        if total + self.reserved(now) <= budget:
             return v1.REASON_WITHIN_BUDGET
         return v1.REASON_OVERAGE if self.terms.overage else v1.REASON_BUDGET_EXCEEDED
 
@@ -82,7 +125,8 @@ class Account:
         """Make this the count, draw from grants or give back to them, and return by how much the count changed."""
         part, change = self.package_part(), total - self.used
         if change > 0 and part is not None:
-            self._draw(total - part - self.drawn(), now)
+            for grant, amount in self._take(total - part - self.drawn(), now):
+                grant.drawn += amount
         if change < 0:
             # The last comes back first: what went past all budgets, then what was drawn, then what the package bears.
             beyond = 0 if part is None else max(0, self.used - part - self.drawn())
@@ -90,14 +134,29 @@ class Account:
         self.used = total
         return change
 
-    def _draw(self, need: int, now: int) -> None:
+    def change_past(self, period: int, more: int, now: int) -> None:
+        """Add to what was used in a past period.
+
+        What goes past its package, grants of now have to give; of them it is no count of this period that has drawn.
+        """
+        past = self.past[period]
+        total, drawn = past.used + more, past.drawn
+        if past.budget is not None:
+            beyond = min(more, max(0, total - past.budget - drawn))
+            drawn += sum(amount for _, amount in self._take(beyond, now))
+        self.past[period] = past._replace(used=total, drawn=drawn)
+
+    def _take(self, need: int, now: int) -> list[tuple[Grant, int]]:
+        """Take from the grants that are open, as far as they go; return how much from which."""
+        taken = []
         for grant in self.grants:
             if grant.is_open(now) and need > 0:
                 amount = need if grant.left is None else min(need, grant.left)
                 need -= amount
-                grant.drawn += amount
+                taken.append((grant, amount))
                 if grant.left is not None:
                     grant.left -= amount
+        return taken
 
     def _give_back(self, amount: int) -> None:
         for grant in reversed(self.grants):

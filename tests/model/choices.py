@@ -23,6 +23,16 @@ rarely = st.sampled_from([False] * 5 + [True])
 sometimes = st.sampled_from([False, False, True])
 often = st.sampled_from([True, True, True, False])
 packages = st.sampled_from([0, 0, 1, 2])
+ttls = st.sampled_from([1000, HOUR, DAY, DAY, WEEK, WEEK, None, None])
+"""For how long something is set aside; None is up to the end of the period."""
+leasts = st.sampled_from(["one", "one", "all", "less"])
+"""The least that is of use, by the amount."""
+parts = st.sampled_from([("none", 0), ("none", 1), ("all", -1), ("all", 0), ("all", 0), ("all", 1), ("all", 5)])
+"""What is used of a lease, by what was granted."""
+turns = st.sampled_from(["expiry", "expiry", "period", "period", "forgotten"])
+"""What comes for a lease."""
+deeds = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
+"""What is done when it has come."""
 versions = st.sampled_from([0, 0, 0, 1, 2, 3])
 grant_numbers = st.none() | st.none() | st.none() | numbers
 """Mostly a new one."""

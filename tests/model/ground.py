@@ -13,16 +13,14 @@ from model import choices
 from model.account import Account
 from model.choices import Amount
 from model.model import Model
-from model.periods import DAY, EPOCH, time_of
+from model.periods import EPOCH, time_of
 from model.real import Real
-from model.words import Entry, Refusal, SubscriptionView, Wanted, outcome
+from model.words import DEDUPE_TTL, Entry, Granted, Refusal, SubscriptionView, Wanted, outcome
 from support.inside import neighbour
 from support.processes import Canuse
 from support.stores import store_of
 from support.world import unique
 
-DEDUPE_TTL: Final = DAY
-"""For how long an event id is remembered at least."""
 LATEST: Final = time_of(EPOCH.replace(year=8900))
 """No example starts later: the clock of a server ends with the year 8999."""
 Gift = tuple[int, int | None, int | None, int]
@@ -47,6 +45,7 @@ class Ground(RuleBasedStateMachine):
         self.users: list[str] = []
         self.packages: list[str] = []
         self.keyed: list[tuple[str, tuple[Any, ...]]] = []
+        self.leases: list[tuple[str, str]] = []
 
     @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds, gifts=choices.gifts)
     def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType, gifts: list[Gift]) -> None:
@@ -145,6 +144,14 @@ class Ground(RuleBasedStateMachine):
         ids = tuple(packages) if isinstance(answer, Refusal) else tuple(held.id for held in answer)
         self.agree(answer, "subscribe", *wanted, ids)
 
+    def reserve(self, user: str, *wanted: Any) -> None:
+        """Reserve; only the server knows which id a lease gets."""
+        answer: Granted | Refusal = outcome(self.real.reserve, user, *wanted)
+        lease_id = "" if isinstance(answer, Refusal) else answer.lease
+        self.agree(answer, "reserve", user, *wanted, lease_id)
+        if lease_id and (user, lease_id) not in self.leases:
+            self.leases.append((user, lease_id))
+
     def named(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         """Return entries with the ids of features in place of their numbers."""
         return tuple(entry._replace(feature=self.features[int(entry.feature)]) for entry in entries)
@@ -171,6 +178,11 @@ class Ground(RuleBasedStateMachine):
         person = self.model.people.get(user)
         account = Account(feature) if person is None else person.account(feature)
         return amount.of(account, self.model.now)
+
+    def move(self, now: int) -> None:
+        """Move the clock."""
+        self.real.set_clock(now)
+        self.model.set_clock(now)
 
     def compare(self, user: str) -> None:
         """Compare all that there is to see of a user."""

@@ -5,14 +5,14 @@ from hypothesis.stateful import precondition, rule
 from canuse import v1
 from model import choices
 from model.choices import Amount
-from model.ground import DEDUPE_TTL, Ground
-from model.words import Entry, Refusal, Wanted
+from model.holding import Holding, another
+from model.words import DEDUPE_TTL, Entry, Refusal, Wanted
 
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Machine(Ground):
-    """Uses, checks, retries, changes of all kinds, and time."""
+class Machine(Holding):
+    """Uses, checks, retries, leases, changes of all kinds, and time."""
 
     def later(self, distance: int | None) -> int | None:
         """Return the moment at a distance from now."""
@@ -270,11 +270,6 @@ class Machine(Ground):
         """Let time pass."""
         self.move(self.model.now + wait)
 
-    def move(self, now: int) -> None:
-        """Move the clock."""
-        self.real.set_clock(now)
-        self.model.set_clock(now)
-
     @rule(who=choices.users, feature=choices.any_features, delta=choices.any_amounts)
     def look(self, who: int, feature: int, delta: Amount) -> None:
         """Look at one feature of a user."""
@@ -312,8 +307,3 @@ class Machine(Ground):
             self.both("create_user", user)
         else:
             self.both("disable_user", self.users[number % 2], what == "disable")
-
-
-def another(amount: int) -> int:
-    """Return another amount that is accepted, too."""
-    return amount - 1 if amount > 1 else amount + 1 or 1

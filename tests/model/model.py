@@ -7,8 +7,8 @@ lives through every moment at which something changes.
 from typing import Any
 
 from canuse import v1
+from model.leases import Leases
 from model.person import Booking, Line, Person, Remembered, gives
-from model.story import Stories
 from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
 
 Charges = tuple[tuple[str, int], ...]
@@ -19,7 +19,7 @@ USING = 0
 """What is done where it is neither added nor set: an amount is asked for, and added if it is given."""
 
 
-class Model(Stories):
+class Model(Leases):
     """Everything. Each method is a call of the API; one that fails raises Refused."""
 
     def __init__(self, now: int) -> None:
@@ -43,7 +43,7 @@ class Model(Stories):
         else:
             counts, total = account.counts(self.now), account.used + delta
             reason = reason or account.weigh(total, self.now)
-            if gives(reason) and total > MAX:
+            if gives(reason) and total + account.reserved(self.now) > MAX:
                 raise Refused("TOTAL_OUT_OF_RANGE")
         return Check(gives(reason), reason, counts)
 
@@ -121,8 +121,10 @@ class Model(Stories):
         judged = [self._judge(person, action, feature, delta) for feature, delta in charges]
         refused = [feature for (feature, _), (_, _, recorded) in zip(charges, judged, strict=True) if not recorded]
         blocking = refused[0] if refused and action == USING else ""
-        if not blocking and any(recorded and total > MAX for total, _, recorded in judged):
-            raise Refused("TOTAL_OUT_OF_RANGE")
+        if not blocking:
+            for (feature, _), (total, _, recorded) in zip(charges, judged, strict=True):
+                if recorded and total + person.account(feature).reserved(self.now) > MAX:
+                    raise Refused("TOTAL_OUT_OF_RANGE")
         lines = []
         for (feature, delta), (total, reason, counted) in zip(charges, judged, strict=True):
             account, applied, recorded = person.account(feature), 0, counted and not blocking

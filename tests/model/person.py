@@ -1,15 +1,12 @@
 """One user: what they have, what they used, and what they were answered."""
 
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, NamedTuple
 
 from canuse import v1
 from model.account import Account
 from model.sources import Grant, Subscription, best
-from model.words import MAX, Balance, Counts, Entitled, Event, Refused, Usage
-
-PAST_KEPT: Final = 12
-"""How many past periods are shown."""
+from model.words import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
 
 
 class Line(NamedTuple):
@@ -33,7 +30,7 @@ class Remembered(NamedTuple):
     """A call with an event id: what it was about, what came of it, and when that was."""
 
     content: object
-    booking: Booking
+    answer: Booking | Granted | Settled
     time: int
 
 
@@ -63,6 +60,7 @@ class Person:
         found = [date for held in self.subscriptions for date in held.dates()]
         found += [date for grant in self.grants() for date in grant.dates()]
         found += [account.terms.end for account in self.accounts.values() if account.terms]
+        found += [date for account in self.accounts.values() for lease in account.leases for date in lease.dates()]
         return [date for date in found if date is not None]
 
     def look(self, now: int) -> None:
@@ -94,14 +92,14 @@ class Person:
             return v1.REASON_NOT_ENTITLED
         return None if account.terms.active else v1.REASON_SUBSCRIPTION_INACTIVE
 
-    def recall(self, event_id: str, content: object) -> Booking | None:
-        """Return what came of an earlier call with this event id."""
+    def recall(self, event_id: str, content: object) -> Any:
+        """Return what came of an earlier call with this event id, None where there was none."""
         known = self.remembered.get(event_id) if event_id else None
         if known is None:
             return None
         if known.content != content:
             raise Refused("EVENT_ID_REUSED")
-        return known.booking
+        return known.answer
 
     def usage(self, feature: str, now: int) -> Usage:
         """Return what `ShowUsage` answers."""
@@ -115,7 +113,8 @@ class Person:
         sources += [
             Balance(grant.id, grant.amount, grant.left if grant.is_open(now) else 0) for grant in account.grants
         ]
-        return Usage(account.counts(now), tuple(account.past[:PAST_KEPT]), tuple(sources))
+        past = tuple(period for _, period in sorted(account.past.items(), reverse=True) if period.used)
+        return Usage(account.counts(now), past, tuple(sources))
 
     def entitled(self, feature: str, now: int, binary: bool, archived: bool) -> Entitled | None:
         """Return the entry of `ListEntitlements`, or None where there is no entitlement."""
@@ -127,8 +126,8 @@ class Person:
             reason = reason or v1.REASON_INCLUDED
         else:
             reason, counts = reason or account.weigh(account.used + 1, now), account.counts(now)
-            if gives(reason) and account.used == MAX:
-                reason = v1.REASON_BUDGET_EXCEEDED  # Every unit that can be counted has been used.
+            if gives(reason) and account.used + account.reserved(now) == MAX:
+                reason = v1.REASON_BUDGET_EXCEEDED  # Every unit that can be counted has been used or is set aside.
         listing = sorted((held.started, held.id) for held in self.subscriptions if lists(held, feature))
         ids = tuple(held_id for _, held_id in listing)
         return Entitled(feature, gives(reason), reason, counts, ids, tuple(grant.id for grant in account.grants))

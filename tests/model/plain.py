@@ -1,5 +1,6 @@
 """The messages of the API in the words of the model."""
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.error_details_pb2 import ErrorInfo
@@ -13,11 +14,13 @@ from model.words import (
     Entitled,
     Entry,
     Event,
+    Granted,
     GrantView,
     PackageView,
     Past,
     Recorded,
     Refusal,
+    Settled,
     Step,
     SubscriptionView,
     Usage,
@@ -34,6 +37,11 @@ def time_of(message: Timestamp) -> int:
 def moment(time: int) -> Timestamp:
     """Return a time as a message."""
     return Timestamp(seconds=time // 1000, nanos=time % 1000 * 1_000_000)
+
+
+def duration(time: int) -> Duration:
+    """Return a span of time as a message."""
+    return Duration(seconds=time // 1000, nanos=time % 1000 * 1_000_000)
 
 
 def optional_moment(time: int | None) -> Timestamp | None:
@@ -56,11 +64,11 @@ def counts(message: v1.Consumption) -> Counts | None:
     if not message.HasField("period_start"):
         assert message == v1.Consumption()
         return None
-    assert message.reserved == 0
     return Counts(
         message.used,
         some_amount(message, "budget"),
         some_amount(message, "remaining"),
+        message.reserved,
         message.overage_enabled,
         time_of(message.period_start),
         some_time(message, "resets_at"),
@@ -89,7 +97,7 @@ def step(message: v1.ExplanationStep) -> Step:
     kind = message.WhichOneof("step")
     assert kind is not None
     what = getattr(message, kind)
-    names = [field.name for field in what.DESCRIPTOR.fields if field.name != "reserved"]
+    names = [field.name for field in what.DESCRIPTOR.fields]
     return kind, *(value_of(what, name) for name in names)
 
 
@@ -125,6 +133,31 @@ def all_used(sent: str, message: v1.UseFeaturesResponse) -> Used:
     each = tuple(counts(consumption) for consumption in message.consumptions)
     name = event_name(sent, message.event_id)
     return Used(message.access, message.reason, message.blocking_feature_id, each, name, message.replayed)
+
+
+def granted(message: v1.ReserveResponse) -> Granted:
+    """Return what was set aside."""
+    return Granted(
+        message.granted,
+        message.lease_id,
+        some_time(message, "expires_at"),
+        message.reason,
+        counts(message.consumption),
+        message.event_id,
+        message.replayed,
+    )
+
+
+def settled(sent: str, message: v1.SettleResponse) -> Settled:
+    """Return what came of a lease; `sent` is the event id of the request."""
+    return Settled(
+        message.recorded,
+        message.reason,
+        counts(message.consumption),
+        message.late,
+        event_name(sent, message.event_id),
+        message.replayed,
+    )
 
 
 def refusal(message: Status) -> Refusal:

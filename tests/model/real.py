@@ -17,12 +17,14 @@ from model.words import (
     Entitled,
     Entry,
     Event,
+    Granted,
     GrantView,
     Migrated,
     PackageView,
     Recorded,
     Refusal,
     Refused,
+    Settled,
     Step,
     SubscriptionView,
     Usage,
@@ -248,6 +250,23 @@ class Real:
             metadata=dict(metadata),
         )
         return plain.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
+
+    def reserve(self, user: str, feature: str, amount: int, least: int, ttl: int, event_id: str) -> Granted:
+        """Reserve."""
+        request = v1.ReserveRequest(
+            user_id=user,
+            feature_id=feature,
+            amount=amount,
+            min_amount=least,
+            ttl=plain.duration(ttl),
+            event_id=event_id,
+        )
+        return plain.granted(self._call(self.stubs.entitlements.Reserve, request))
+
+    def settle(self, lease_id: str, used: int, event_id: str, metadata: Metadata) -> Settled:
+        """Settle."""
+        request = v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id, metadata=dict(metadata))
+        return plain.settled(event_id, self._call(self.stubs.entitlements.Settle, request))
 
     # What there is to see
 

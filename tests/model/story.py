@@ -47,4 +47,4 @@ class Stories(Moves):
         if account.terms is None:
             return []
         terms, budget = account.terms, account.budget(self.now)
-        return [("counter", terms.start, terms.end, account.used, account.drawn(), budget)]
+        return [("counter", terms.start, terms.end, account.used, account.drawn(), budget, account.reserved(self.now))]

@@ -8,6 +8,8 @@ from typing import Any, Final, NamedTuple
 
 MAX: Final = 2**53 - 1
 """The largest amount."""
+DEDUPE_TTL: Final = 86_400_000
+"""For how long an event id is remembered at least, and for how long after its expiry a lease can be settled."""
 
 
 class Refused(Exception):  # noqa: N818 - not a fault: a refusal is an answer that the two have to agree on
@@ -47,6 +49,7 @@ class Counts(NamedTuple):
     used: int
     budget: int | None
     remaining: int | None
+    reserved: int
     overage: bool
     start: int
     end: int | None
@@ -82,6 +85,29 @@ class Used(NamedTuple):
     reason: int
     blocking: str
     counts: tuple[Counts | None, ...]
+    event_id: str
+    replayed: bool
+
+
+class Granted(NamedTuple):
+    """What `Reserve` answers. Where nothing was granted there is no lease, and nothing expires."""
+
+    amount: int
+    lease: str
+    expires: int | None
+    reason: int
+    counts: Counts | None
+    event_id: str
+    replayed: bool
+
+
+class Settled(NamedTuple):
+    """What `Settle` answers. Where the server made the event id, it is the time with an @ before it."""
+
+    recorded: bool
+    reason: int
+    counts: Counts | None
+    late: bool
     event_id: str
     replayed: bool
 
