@@ -123,6 +123,36 @@ MUTANTS: Final = (
         "if charge.counted then record(charge) end",
     ),
     Mutant(
+        "leases: one expires a moment later",
+        f"{SCRIPTS}/lib/leases.lua",
+        "return due and now >= struct.unpack(MOMENT, due)",
+        "return due and now > struct.unpack(MOMENT, due)",
+    ),
+    Mutant(
+        "leases: less than the least that is of use is granted",
+        f"{SCRIPTS}/reserve.lua",
+        "if rest >= tonumber(ARGV[9]) then",
+        "if rest >= 1 then",
+    ),
+    Mutant(
+        "leases: a late one gives back once more",
+        f"{SCRIPTS}/settle.lua",
+        "if lease.state == OPEN and is_latest then",
+        "if is_latest then",
+    ),
+    Mutant(
+        "leases: one of a past period draws from no grant",
+        f"{SCRIPTS}/settle.lua",
+        "period.drawn = period.drawn + draw_for_past(account.grants, beyond, now)",
+        "",
+    ),
+    Mutant(
+        "leases: what is reserved does not move with the count",
+        f"{SCRIPTS}/apply_user.lua",
+        "      move_reservation(feature, used_from, tonumber(new_start))\n",
+        "",
+    ),
+    Mutant(
         "revision guard: none",
         f"{SCRIPTS}/apply_user.lua",
         "if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end",

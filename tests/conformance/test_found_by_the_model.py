@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from canuse import Client, v1
 from support.wire import Stubs, moment
-from support.world import Clock, consumable, package, subscriber, unique
+from support.world import Clock, consumable, grant, package, subscriber, unique
 
 
 def test_use_features_of_one_feature_says_no(client: Client, stubs: Stubs) -> None:
@@ -61,3 +61,21 @@ def test_a_base_package_that_ends_before_it_starts_is_no_second_one(clocked: Cli
     clocked.update_subscription(later.id, cancel_at=now + timedelta(days=5))
     clocked.subscribe(user_id, plans[1:])
     assert {held.package_id for held in clocked.list_subscriptions(user_id)} == set(plans)
+
+
+def test_the_ledger_has_no_budget_past_the_largest_amount(clocked: Client, clock: Clock) -> None:
+    """That of a period that was over once was: the package's and what grants had given on top, 2^53 and more."""
+    most = 2**53 - 1
+    user_id, feature_id = subscriber(clocked, 1, v1.RESET_PERIOD_DAY)
+    grant(clocked, user_id, feature_id, 2)
+    assert clocked.use_feature(user_id, feature_id, 3).consumption.budget == 3
+    largest = v1.PackageFeature(feature_id=feature_id, limit=most, reset_period=v1.RESET_PERIOD_DAY)
+    clocked.subscribe(user_id, [package(clocked, [largest], v1.PACKAGE_TYPE_ADD_ON)])
+    lease = clocked.reserve(user_id, feature_id, 1, ttl=timedelta(days=2))
+    assert lease.consumption.budget == most
+    clock.advance(days=1)
+    assert clocked.settle(lease.lease_id, 1).recorded
+    (past,) = clocked.show_usage(user_id, feature_id).past
+    assert (past.used, past.budget, past.drawn_from_grants) == (4, most, 2)
+    event = next(iter(clocked.list_usage_events(user_id)))
+    assert (event.used, event.budget, event.remaining) == (4, most, most - 4)

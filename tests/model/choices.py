@@ -20,19 +20,10 @@ numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
+hardly = st.sampled_from([False] * 11 + [True])
 sometimes = st.sampled_from([False, False, True])
 often = st.sampled_from([True, True, True, False])
 packages = st.sampled_from([0, 0, 1, 2])
-ttls = st.sampled_from([1000, HOUR, DAY, DAY, WEEK, WEEK, None, None])
-"""For how long something is set aside; None is up to the end of the period."""
-leasts = st.sampled_from(["one", "one", "all", "less"])
-"""The least that is of use, by the amount."""
-parts = st.sampled_from([("none", 0), ("none", 1), ("all", -1), ("all", 0), ("all", 0), ("all", 1), ("all", 5)])
-"""What is used of a lease, by what was granted."""
-turns = st.sampled_from(["expiry", "expiry", "period", "period", "forgotten"])
-"""What comes for a lease."""
-deeds = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
-"""What is done when it has come."""
 versions = st.sampled_from([0, 0, 0, 1, 2, 3])
 grant_numbers = st.none() | st.none() | st.none() | numbers
 """Mostly a new one."""
@@ -126,3 +117,19 @@ edges = st.none() | st.none() | offsets
 batches = st.lists(st.tuples(users, any_features, amounts, event_numbers), min_size=1, max_size=5)
 others = st.sampled_from(["", "", "metadata", "amount"])
 """What is other about a call that is made again."""
+
+lease_keys = st.sampled_from([None, None, None, None, 0, 1])
+ttls = st.sampled_from([1000, HOUR, DAY, DAY, WEEK, WEEK, None, None])
+"""For how long something is set aside; None is up to the end of the period."""
+leasts = st.sampled_from(["one", "one", "all", "less"])
+"""The least that is of use, by the amount."""
+pledges = st.builds(Amount, st.just("none"), few) | st.builds(Amount, st.just("left"), st.integers(-1, 0))
+"""What there mostly is of a budget."""
+parts = st.sampled_from(
+    [("none", 0), ("none", 1), ("all", -1), ("all", 0), ("all", 0), ("all", 1), ("all", 5)] * 2 + [("most", 0)]
+)
+"""What is used of a lease, by what was granted."""
+turns = st.sampled_from(["expiry", "expiry", "period", "period", "period", "forgotten"])
+"""What comes for a lease."""
+deeds = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
+"""What is done when it has come."""

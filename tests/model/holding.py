@@ -29,7 +29,7 @@ class Holding(Ground):
         amount=choices.any_amounts,
         least=choices.leasts,
         ttl=choices.ttls,
-        key=choices.event_numbers,
+        key=choices.lease_keys,
     )
     def set_aside(self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None) -> None:
         """Set something aside."""
@@ -42,50 +42,82 @@ class Holding(Ground):
             self.asked.append(("reserve", user, event_id, arguments))
         self.reserve(user, *arguments)
 
-    @precondition(lambda self: self.leases)
     @rule(
+        who=choices.users,
+        feature=choices.features,
+        amount=choices.pledges,
+        ttl=choices.ttls,
         number=choices.numbers,
-        again=choices.rarely,
+        again=choices.hardly,
         part=choices.parts,
-        most=choices.rarely,
-        key=choices.event_numbers,
+        key=choices.lease_keys,
         metadata=choices.metadata,
     )
     def settle(
-        self, number: int, again: bool, part: tuple[str, int], most: bool, key: int | None, metadata: Metadata
+        self,
+        who: int,
+        feature: int,
+        amount: Amount,
+        ttl: int | None,
+        number: int,
+        again: bool,
+        part: tuple[str, int],
+        key: int | None,
+        metadata: Metadata,
     ) -> None:
-        """Settle a lease, sometimes with the largest amount; sometimes one that has been settled or is forgotten."""
-        known = [(user, lease_id) for user, lease_id in self.leases if self.found(user, lease_id) is not None]
-        chosen = self.leases if again or not known else known
+        """Settle a lease, sometimes one that is settled or forgotten; where there is none, take one for later."""
+        known = [(person_id, lease.id) for person_id, _, lease in self.turning()]
+        chosen = self.leases if again else known
+        if not chosen:
+            user, name = self.users[who], self.features[feature]
+            self.reserve(user, name, self.amount(user, name, amount), 1, self.ttl(user, name, ttl), "")
+            return
         user, lease_id = chosen[-1 - number % len(chosen)]
-        event_id, used = self.event_id(user, key), MAX if most else self.part(user, lease_id, part)
-        arguments = (lease_id, used, event_id, metadata)
+        event_id = self.event_id(user, key)
+        arguments = (lease_id, self.part(lease_id, part), event_id, metadata)
         if event_id:
             self.asked.append(("settle", user, event_id, arguments))
         self.both("settle", *arguments)
 
-    @precondition(lambda self: self.turning())
     @rule(
-        number=choices.numbers,
+        who=choices.users,
+        feature=choices.features,
+        amount=choices.pledges,
+        ttl=choices.ttls,
         turn=choices.turns,
         off=choices.offsets,
         deed=choices.deeds,
         part=choices.parts,
-        amount=choices.amounts,
+        new=choices.chances,
     )
     def wait_for_a_lease(
-        self, number: int, turn: str, off: int, deed: str, part: tuple[str, int], amount: Amount
+        self,
+        who: int,
+        feature: int,
+        amount: Amount,
+        ttl: int | None,
+        turn: str,
+        off: int,
+        deed: str,
+        part: tuple[str, int],
+        new: bool,
     ) -> None:
         """Do something just before, at or just after a lease expires, its period ends, or it is forgotten."""
+        if new or not self.turning():
+            user, name = self.users[who], self.features[feature]
+            lasting = LONGEST if turn == "period" else self.ttl(user, name, ttl)
+            self.reserve(user, name, self.amount(user, name, amount), 1, lasting, "")
         leases = self.turning()
-        user, account, lease = leases[number % len(leases)]
+        if not leases:
+            return
+        user, account, lease = leases[-1]
         end = account.terms.end if account.terms else None
         moments = {"expiry": lease.expires, "period": end or lease.expires, "forgotten": lease.expires + DEDUPE_TTL}
         if moments[turn] + off > self.model.now:
             self.move(moments[turn] + off)
         wanted = self.amount(user, account.feature, amount)
         if deed == "settle":
-            self.both("settle", lease.id, self.part(user, lease.id, part), "", ())
+            self.both("settle", lease.id, self.part(lease.id, part), "", ())
         elif deed == "look":
             self.both("explain", user, account.feature, wanted)
         elif deed == "list":
@@ -95,6 +127,20 @@ class Holding(Ground):
         else:
             self.reserve(user, account.feature, wanted, 1, SHORTEST, "")
         self.both("show_usage", user, account.feature)
+
+    @precondition(lambda self: self.ending())
+    @rule(number=choices.numbers, off=choices.offsets, more=choices.few)
+    def hold_all_over_a_reset(self, number: int, off: int, more: int) -> None:
+        """Set aside all that there is, and use more than that about when the period ends: grants have to give it."""
+        accounts = self.ending()
+        user, account, end = accounts[number % len(accounts)]
+        known = len(self.leases)
+        self.reserve(user, account.feature, self.amount(user, account.feature, Amount("left", 0)), 1, LONGEST, "")
+        if len(self.leases) > known:
+            lease = account.leases[-1]
+            self.move(max(self.model.now, end + off))
+            self.both("settle", lease.id, min(MAX, lease.amount + more), "", ())
+            self.both("show_usage", user, account.feature)
 
     @precondition(lambda self: self.asked)
     @rule(which=choices.numbers, other=choices.sometimes)
@@ -120,18 +166,24 @@ class Holding(Ground):
         end = None if terms is None else terms.end
         return LONGEST if end is None else min(LONGEST, max(SHORTEST, end - self.model.now))
 
-    def found(self, user: str, lease_id: str) -> Lease | None:
-        """Return a lease that can be settled."""
-        person = self.model.people.get(user)
-        accounts = [] if person is None else person.accounts.values()
-        leases = [lease for account in accounts for lease in account.leases if lease.id == lease_id]
-        return next((lease for lease in leases if lease.can_be_settled(self.model.now)), None)
-
-    def part(self, user: str, lease_id: str, part: tuple[str, int]) -> int:
+    def part(self, lease_id: str, part: tuple[str, int]) -> int:
         """Return an amount by where it stands to what was granted."""
-        lease, (basis, more) = self.found(user, lease_id), part
-        granted = lease.amount if lease is not None and basis == "all" else 0
-        return min(MAX, max(0, granted + more))
+        amounts = [lease.amount for _, _, lease in self.turning() if lease.id == lease_id]
+        bases = {"none": 0, "all": amounts[0] if amounts else 0, "most": MAX}
+        return min(MAX, max(0, bases[part[0]] + part[1]))
+
+    def ending(self) -> list[tuple[str, Account, int]]:
+        """Return what has a limit in a period that may end before a lease does; if there is any, what grants give more."""
+        now = self.model.now
+        found = [
+            (person.id, account, account.terms.end)
+            for person in self.model.people.values()
+            for account in person.accounts.values()
+            if account.terms is not None and account.terms.limit is not None and account.terms.end is not None
+            if account.terms.end <= now + LONGEST
+        ]
+        given = [one for one in found if any(grant.is_open(now) and grant.left for grant in one[1].grants)]
+        return given or found
 
     def turning(self) -> list[tuple[str, Account, Lease]]:
         """Return the leases that can be settled, with their users and accounts."""

@@ -56,14 +56,15 @@ class Leases(Stories):
             raise Refused("TOTAL_OUT_OF_RANGE")
         lease.settled = True
         # Where the period is too far back, nothing is known of its total and its budget.
-        total, budget = used, 0
+        total: int = used
+        budget: int | None = 0
         if used and is_current:
             account.change(account.used + used, self.now)
             total, budget = account.used, account.budget(self.now)
         elif used and past:
             account.change_past(lease.period, used, self.now)
             period = account.past[lease.period]
-            total, budget = period.used, None if period.budget is None else period.budget + period.drawn
+            total, budget = period.used, None if period.budget is None else min(MAX, period.budget + period.drawn)
         reason = person.refusal(account, self.feature(account.feature).archived)
         reason = reason or account.weigh(account.used, self.now)
         if used:

@@ -75,7 +75,7 @@ local function count_in_past()
     account.budget = budget_of(account, now)
   end
   redis.call('HSET', KEYS[3], feature, replace_past(past, place, period))
-  return period.used, period.budget == NONE and NONE or period.budget + period.drawn
+  return period.used, period.budget == NONE and NONE or math.min(period.budget + period.drawn, MAX_AMOUNT)
 end
 
 local total, budget = 0, 0
