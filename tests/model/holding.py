@@ -173,7 +173,7 @@ class Holding(Ground):
         return min(MAX, max(0, bases[part[0]] + part[1]))
 
     def ending(self) -> list[tuple[str, Account, int]]:
-        """Return what has a limit in a period that may end before a lease does; if there is any, what grants give more."""
+        """Return what has a limit in a period that may end before a lease; what grants add to, if there is any."""
         now = self.model.now
         found = [
             (person.id, account, account.terms.end)
