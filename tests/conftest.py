@@ -1,5 +1,6 @@
 """Servers for the tests: each transport, on the embedded Valkey and on the system's Redis."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +11,33 @@ from canuse import Client
 from support.processes import Canuse, RedisServer
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ATHERIS, ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
+from support.topologies import Cluster, SentinelTrio
 from support.world import Clock
 
 TRANSPORTS = ("native", "grpcio")
 STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
 IN_SOAK = ("soak", "chaos")
-TARGETS = [f"{transport}-{store}" for store in STORES for transport in TRANSPORTS]
+ALL_TOPOLOGIES = os.environ.get("CANUSE_ALL_TOPOLOGIES") == "1"
+# Each topology with one transport: where a node has moved both do the same, and that has tests of its own.
+# CANUSE_ALL_TOPOLOGIES=1 takes all.
+TOPOLOGIES = (
+    [f"{transport}-{topology}" for topology in ("sentinel", "cluster") for transport in TRANSPORTS]
+    if ALL_TOPOLOGIES
+    else ["grpcio-sentinel", "native-cluster"]
+)
+# Behind Sentinels there is one server, as without them: what finds it is used by these in all ways that there are.
+ON_SENTINEL = (
+    "test_seed_flow.py",
+    "test_batches.py",
+    "test_users.py",
+    "test_leases.py",
+    "test_migration.py",
+    "test_periods.py",
+    "test_packages_and_features.py",
+    "test_list_usage_events.py",
+    "test_api_keys.py",
+)
+TARGETS = [*(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS), *TOPOLOGIES]
 
 
 def pytest_report_header() -> list[str]:
@@ -34,7 +56,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     marks["soak"] = SOAK_SECONDS or None
     marks |= {"mounts": MOUNTS or None, "networks": NETWORKS or None}
     absent = [mark for mark, path in marks.items() if path is None]
-    left_out = [item for item in items if any(item.get_closest_marker(mark) for mark in absent)]
+    left_out = [
+        item
+        for item in items
+        if any(item.get_closest_marker(mark) for mark in absent)
+        or ("grpcio-sentinel" in item.nodeid and not (ALL_TOPOLOGIES or item.path.name in ON_SENTINEL))
+    ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -73,6 +100,10 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
             redis = RedisServer(REDIS_SERVER, folder / "redis").start()
             stack.callback(redis.stop)
             options += ["--redis-url", redis.url]
+        if store in ("sentinel", "cluster"):
+            topology = (SentinelTrio if store == "sentinel" else Cluster)(folder / store).start()
+            stack.callback(topology.stop)
+            options += ["--redis-url", topology.url]
         server = Canuse(folder, *options).start()
         stack.callback(server.stop)
         yield server

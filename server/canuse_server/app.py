@@ -42,8 +42,8 @@ from canuse_server.demo import load_demo
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.opening import open_store
 from canuse_server.settings import Settings, Transport
-from canuse_server.store.client import Store
 from canuse_server.store.clock import ManualClock
+from canuse_server.store.cluster import store_at
 from canuse_server.store.durability import LEVELS, Promise
 from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
@@ -154,7 +154,7 @@ async def serve_here(
 
 
 def _worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
-    store = Store(endpoint, settings.store_timeout_seconds, _promise(settings))
+    store = store_at(endpoint, settings.store_timeout_seconds, _promise(settings))
     stack.push_async_callback(store.close)
     domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
     return Worlds.of(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
@@ -12,23 +11,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-
-def _parse_redis_url(value: str) -> None:
-    try:
-        parsed = urlsplit(value)
-    except ValueError:
-        raise ValueError("must be a URL") from None
-    try:
-        address = parsed.path if parsed.scheme == "unix" else parsed.hostname
-        port = parsed.port  # Reading it is what checks it.
-    except ValueError:
-        address = port = None
-    if not address or port == 0:
-        raise ValueError("must name a host and a port, or with unix:// a path")
-    database = "" if parsed.scheme == "unix" else parsed.path.strip("/")
-    if database and not database.isdecimal():
-        raise ValueError("must have the number of a database, or nothing, after the address")
-
+from canuse_server.redis_url import check_redis_url
 
 Transport = Literal["auto", "native", "grpcio"]
 Clock = Literal["system", "manual"]
@@ -49,7 +32,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("canuse-data"), description="Where the embedded Valkey keeps its data.")
     redis_url: str | None = Field(
         None,
-        description="A Redis 7+ or Valkey 8+ to use instead: redis://, rediss:// or unix://.",
+        description="A Redis 7+ or Valkey 8+ to use instead: redis://, rediss:// or unix://, or several servers by "
+        "redis+sentinel:// or redis+cluster://.",
         repr=False,
     )
     transport: Transport = Field(
@@ -157,11 +141,8 @@ class Settings(BaseSettings):
     @field_validator("redis_url")
     @classmethod
     def _check_redis_url(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("redis://", "rediss://", "unix://")):
-            # The value is not repeated: it may hold a password.
-            raise ValueError("must be a URL that starts with redis://, rediss:// or unix://")
         if value is not None:
-            _parse_redis_url(value)
+            check_redis_url(value)
         return value
 
     @model_validator(mode="after")

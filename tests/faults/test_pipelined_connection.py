@@ -10,7 +10,7 @@ import pytest
 
 from canuse_server.store.connection import PipelinedConnection
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError, UnreachableError
 from canuse_server.store.patience import begin_call
 from canuse_server.store.replies import pack
 from support.load import wait_until
@@ -219,7 +219,7 @@ async def test_a_store_that_is_not_there_has_written_nothing() -> None:
     results = await asyncio.gather(
         *(echo(connection, str(number), writes=True) for number in range(10)), return_exceptions=True
     )
-    assert [type(result) for result in results] == [StoreUnavailableError] * 10
+    assert [type(result) for result in results] == [UnreachableError] * 10
 
 
 async def test_a_store_that_accepts_but_does_not_answer_has_written_nothing(relay: Relay) -> None:

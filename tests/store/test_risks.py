@@ -65,7 +65,7 @@ def test_fsync_is_refused_where_the_store_does_not_wait_for_its_disk(appendfsync
 
 
 async def test_the_stores_that_are_tested_with_are_sound(store: Store) -> None:
-    assert list(risks_of(await store.info(), None, Promise())) == []
+    assert list(risks_of((await store.infos())[0], None, Promise())) == []
 
 
 def test_a_server_says_at_its_start_what_can_lose_counts(tmp_path: Path) -> None:

@@ -141,17 +141,21 @@ class RedisServer:
 
     def start(self) -> "RedisServer":
         """Start it, on the same data if it ran before, and wait until it answers."""
-        self.folder.mkdir(exist_ok=True)
         command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
         durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        self.launch([*command, *durable, *self.settings])
+        return self
+
+    def launch(self, command: Sequence[str]) -> None:
+        """Run a command, and wait until it answers on the port."""
+        self.folder.mkdir(exist_ok=True)
         with (self.folder / "redis.log").open("ab") as log:
-            self.process = subprocess.Popen([*command, *durable, *self.settings], stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             assert time.monotonic() < deadline, (self.folder / "redis.log").read_text()
             assert self.process.poll() is None, (self.folder / "redis.log").read_text()
             time.sleep(0.02)
-        return self
 
     def _answers(self) -> bool:
         """Whether it answers, and not another one on its port."""

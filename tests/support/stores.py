@@ -1,9 +1,13 @@
 """The store of a running server, from behind its back."""
 
 from pathlib import Path
+from typing import Any, cast
 
 from redis import Redis
+from redis.cluster import RedisCluster
+from redis.sentinel import Sentinel
 
+from canuse_server.store.endpoint import Endpoint
 from support.processes import Canuse
 
 
@@ -26,5 +30,13 @@ def valkey_socket(canuse: Canuse) -> str:
 def store_of(canuse: Canuse) -> Redis:
     """Return a client of the store, embedded or not; it has to be closed."""
     if "--redis-url" in canuse.options:
-        return Redis.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
+        endpoint = Endpoint.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
+        if endpoint.seeds:
+            # It has the same methods.
+            host, port = endpoint.seeds[0]
+            return cast("Redis", RedisCluster(host=host, port=port))
+        if endpoint.sentinels is not None:
+            asked: Any = Sentinel
+            return cast("Redis", asked(endpoint.sentinels.addresses).master_for(endpoint.sentinels.master))
+        return Redis.from_url(endpoint.url)
     return Redis(unix_socket_path=valkey_socket(canuse))

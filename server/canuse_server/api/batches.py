@@ -118,9 +118,9 @@ class _Batch:
 
     async def _travel(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
         """Make the trips of all calls in one write; return the detours to take, each with its user and its calls."""
-        replies, now_ms = await self._world.store.travel_all(self._trips(plans.values()))
+        replies = await self._world.store.travel_all(self._trips(plans.values()))
         detours: dict[str, tuple[Exception, str, list[int]]] = {}
-        for (place, plan), reply in zip(plans.items(), replies, strict=True):
+        for (place, plan), (reply, now_ms) in zip(plans.items(), replies, strict=True):
             try:
                 if isinstance(reply, Exception):
                     raise reply

@@ -96,7 +96,7 @@ async def _nothing(_: UserState) -> Edit:
 
 async def create_user(world: World, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
     """Create a user and return what is kept, or None if there is one already."""
-    meta = Meta(disabled, 1, await world.store.now_ms())
+    meta = Meta(disabled, 1, await world.store.now_ms(world.keys.user(user_id)))
     try:
         await world.users.apply(UserChange(user_id, b"", meta, profile))
     except ConflictError:
@@ -113,7 +113,8 @@ async def create_default_user(world: World, user_id: str) -> None:
     if not world.default_package:
         raise user_not_found(user_id)
     package = await published_package(world, world.default_package)
-    now_ms = await world.store.now_ms()
+    # On the clock that will say whether the subscription has begun.
+    now_ms = await world.store.now_ms(world.keys.user(user_id))
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:

@@ -61,7 +61,7 @@ class World:
             users=Users(store, keys, retention.past_periods_kept),
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
             catalog=catalog,
-            cache=CatalogCache(catalog, store.admin, keys),
+            cache=CatalogCache(catalog, store, keys),
             ledger=Ledger(store, keys),
             retention=retention,
             default_package=default_package,

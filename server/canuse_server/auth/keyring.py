@@ -60,7 +60,7 @@ class Keyring:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _listen(self) -> None:
-        async with self._keys.store.admin.pubsub() as messages:
+        async with self._keys.store.messages() as messages:
             await messages.subscribe(self._keys.channel)
             while True:
                 if await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS):

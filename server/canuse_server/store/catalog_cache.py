@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Iterable
 
 import structlog
-from redis.asyncio import Redis
 
 from canuse_server.domain.model import Feature, Package
 from canuse_server.store.catalog import CatalogStore
+from canuse_server.store.client import Store
 from canuse_server.store.keys import Keys
 
 log = structlog.get_logger(__name__)
@@ -19,9 +19,9 @@ POLL_SECONDS = 1.0
 class CatalogCache:
     """Features by id and published packages by id and version."""
 
-    def __init__(self, catalog: CatalogStore, admin: Redis, keys: Keys) -> None:
+    def __init__(self, catalog: CatalogStore, store: Store, keys: Keys) -> None:
         self._catalog = catalog
-        self._admin = admin
+        self._store = store
         self._keys = keys
         self._version = -1
         self.features: dict[str, Feature] = {}
@@ -54,7 +54,7 @@ class CatalogCache:
         """Keep what is in memory fresh: at once when told of a change, and by the version number once a second."""
         while True:
             try:
-                async with self._admin.pubsub() as messages:
+                async with self._store.messages() as messages:
                     await messages.subscribe(self._keys.catalog_channel)
                     while True:
                         await self.refresh()

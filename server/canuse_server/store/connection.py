@@ -11,9 +11,9 @@ from typing import Final, cast
 import hiredis
 
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
+from canuse_server.store.masters import Master
 from canuse_server.store.patience import Patience, patience_of_call
-from canuse_server.store.replies import check
 
 HASTE_SECONDS: Final = 0.01
 """How much earlier than its time-out a timer may ring, and how late a call may have been sent."""
@@ -41,14 +41,17 @@ class _Waiter:
 class _Wire(asyncio.Protocol):
     """The socket of one connection, with the queue of those who wait on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         self._loop = loop
+        self.endpoint = endpoint
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._waiters: deque[_Waiter] = deque()
         self._buffer: list[bytes] = []
         self._unsent: list[_Waiter] = []
         self._transport: asyncio.Transport | None = None
         self.open = True
+        self.retired = False
+        """Whether the server is no master any more: nothing new is sent to it."""
         self.heard_at = loop.time()
         """When something has come from the store last, on the loop's clock; at first, when it was opened."""
 
@@ -86,6 +89,8 @@ class _Wire(asyncio.Protocol):
         self._reader.feed(data)
         try:
             while (reply := self._reader.gets()) is not _NOT_ENOUGH:
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
+                    self.retire()
                 waiter = self._waiters[0]
                 waiter.replies.append(reply)
                 waiter.missing -= 1
@@ -95,6 +100,14 @@ class _Wire(asyncio.Protocol):
                         waiter.future.set_result(waiter.replies)
         except (hiredis.ProtocolError, IndexError) as error:
             self.close(f"the store sent what is no reply: {error}")
+        if self.retired and self.open:
+            self.retire()
+
+    def retire(self) -> None:
+        """Send nothing more: close it once all replies have come."""
+        self.retired = True
+        if not self._waiters:
+            self.close("the server is no master any more")
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(f"the connection to the store broke: {exc or 'closed by the store'}")
@@ -112,10 +125,13 @@ _NOT_ENOUGH = object()
 
 
 class PipelinedConnection:
-    """A connection that connects when it is needed, also after it broke, shared by all calls of an event loop."""
+    """A connection that connects when it is needed, also after it broke, shared by all calls of an event loop.
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
-        self._endpoint = endpoint
+    It is one to the server at an endpoint, or to whichever is the master.
+    """
+
+    def __init__(self, endpoint: Endpoint | Master, timeout_seconds: float) -> None:
+        self._master = endpoint if isinstance(endpoint, Master) else Master(endpoint, timeout_seconds)
         self._timeout_seconds = timeout_seconds
         self._silence = f"the store did not answer in {timeout_seconds} s"
         self._wire: _Wire | None = None
@@ -185,13 +201,15 @@ class PipelinedConnection:
     async def _wire_in_time(self, patience: Patience) -> _Wire:
         patience.check()
         wire = self._wire
-        if wire is not None and wire.open:
-            return wire
+        if wire is not None and wire.open and not wire.retired:
+            if self._master.is_at(wire.endpoint):
+                return wire
+            wire.retire()
         try:
             async with asyncio.timeout_at(patience.ends):
                 return await self._connect()
         except TimeoutError:
-            raise StoreUnavailableError(f"no connection to the store in {self._timeout_seconds} s") from None
+            raise UnreachableError(f"no connection to the store in {self._timeout_seconds} s") from None
 
     async def _connect(self) -> _Wire:
         if self._connecting is None:
@@ -206,21 +224,24 @@ class PipelinedConnection:
             self._wire = task.result()
 
     async def _open(self) -> _Wire:
-        endpoint, loop = self._endpoint, asyncio.get_running_loop()
-        wire = _Wire(loop)
+        loop = asyncio.get_running_loop()
+        wire: _Wire | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds):
+                endpoint = await self._master.find()
+                wire = opening = _Wire(loop, endpoint)
                 if endpoint.path is not None:
-                    await loop.create_unix_connection(lambda: wire, endpoint.path)
+                    await loop.create_unix_connection(lambda: opening, endpoint.path)
                 else:
-                    await loop.create_connection(lambda: wire, endpoint.host, endpoint.port, ssl=endpoint.tls)
+                    await loop.create_connection(lambda: opening, endpoint.host, endpoint.port, ssl=endpoint.tls)
                 if endpoint.greeting_replies:
                     greeted = wire.send(endpoint.greeting, endpoint.greeting_replies, writes=False)
-                    for reply in await greeted.future:
-                        check(reply)
+                    endpoint.check_greeting(await greeted.future)
         except (OSError, TimeoutError, StoreError) as error:
-            wire.close("it was not let in")
-            raise StoreUnavailableError(f"no connection to the store at {endpoint.address}: {error}") from error
+            self._master.suspect()
+            if wire is not None:
+                wire.close("it was not let in")
+            raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
         return wire
 
     def close(self) -> None:

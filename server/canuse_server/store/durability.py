@@ -13,7 +13,7 @@ from typing import Final
 import hiredis
 
 from canuse_server.store.keys import written
-from canuse_server.store.replies import pack
+from canuse_server.store.replies import is_redirect, pack
 
 
 class Durability(IntFlag):
@@ -49,8 +49,15 @@ class Confirmation:
     on_disk: bool
     """Whether the last reply is how the store brings its file to the disk."""
 
+    @staticmethod
+    def is_elsewhere(replies: list[object]) -> bool:
+        """Whether the write of no meaning was for a key that has moved: then one that is still here has to be tried."""
+        return is_redirect(replies[0])
+
     def fault(self, replies: list[object]) -> str | None:
         """Return in words what the replies to the commands lack; None: the writes are confirmed."""
+        if isinstance(replies[0], hiredis.ReplyError):
+            return f"the store could not confirm the writes: {replies[0]}"
         for reply, wanted in zip(replies[1:], self.wanted, strict=False):
             # WAITAOF tells of the own file and of those of replicas, WAIT of replicas.
             count = reply[0] if isinstance(reply, list) else reply

@@ -9,6 +9,10 @@ class StoreUnavailableError(StoreError):
     """The store is away or refuses to work, and nothing was written."""
 
 
+class UnreachableError(StoreUnavailableError):
+    """There is no connection to the store."""
+
+
 class OutcomeUnknownError(StoreError):
     """The connection broke, or time ran out, after a write had been sent: it may or may not have happened."""
 

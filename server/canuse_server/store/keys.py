@@ -24,6 +24,24 @@ def bucket_of(user_id: str) -> int:
     return crc32(user_id.encode()) % BUCKETS
 
 
+def bucket_tag(bucket: int) -> str:
+    """Return the hash tag of all keys of a bucket."""
+    return f"b{bucket:04d}"
+
+
+def tag_of(key: str | bytes) -> str:
+    """Return the part of a key by which a Cluster places it: what stands in its first braces, or else all of it."""
+    text = key if isinstance(key, str) else key.decode()
+    start = text.find("{")
+    end = text.find("}", start + 1) if start >= 0 else -1
+    return text[start + 1 : end] if end > start + 1 else text
+
+
+def key_of(command: tuple[str | bytes, ...]) -> str | bytes:
+    """Return the key of a command; of one that has several, which are in one place, the first."""
+    return command[3] if command[0] == "EVALSHA" else command[1]
+
+
 def written(tag: str) -> str:
     """Return the key of the write that goes before a wait for a confirmation; in a Cluster `tag` says on which node."""
     return f"canuse:{{{tag}}}:written" if tag else "canuse:written"
@@ -33,7 +51,7 @@ class Keys:
     """The keys of one environment, `live` or `test`."""
 
     def __init__(self, environment: str) -> None:
-        self._buckets = [f"canuse:{environment}:{{b{bucket:04d}}}:" for bucket in range(BUCKETS)]
+        self._buckets = [f"canuse:{environment}:{{{bucket_tag(bucket)}}}:" for bucket in range(BUCKETS)]
         catalog = f"canuse:{environment}:{{catalog}}:"
         self.features = catalog + "features"
         self.feature_ids = catalog + "feature_ids"

@@ -8,9 +8,11 @@ from typing import Final
 import hiredis
 
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.errors import StoreError, StoreUnavailableError
-from canuse_server.store.replies import check
+from canuse_server.store.errors import StoreError, UnreachableError
+from canuse_server.store.masters import Master
 
+PAUSE_SECONDS: Final = 0.5
+"""How long a store that did not answer in time is not asked."""
 READ_BYTES: Final = 1 << 18
 GENEROUS_SECONDS: Final = 0.02
 """How much longer than is left the socket may wait: to tell it each time would cost a system call."""
@@ -20,8 +22,11 @@ _NOT_ENOUGH: Final = object()
 class LaneConnection:
     """One connection of one thread. After an error it is closed; `connect` opens a new one."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint | Master, timeout_seconds: float) -> None:
+        self._master = endpoint if isinstance(endpoint, Master) else Master(endpoint, timeout_seconds)
+        self._at: Endpoint | None = None
+        self._retired = False
+        self._paused_until = 0.0
         self._timeout_seconds = timeout_seconds
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
@@ -61,23 +66,25 @@ class LaneConnection:
         """
         if self._socket is not None:
             return
+        if time.monotonic() < self._paused_until:
+            raise UnreachableError("the store did not answer in time a moment ago")
         try:
-            self._socket = self._open()
+            endpoint = self._at = self._master.endpoint
+            if endpoint is None:
+                raise UnreachableError("no Sentinel has said yet where the master is")
+            self._socket = self._open(endpoint)
             self._told = 0.0
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
-            if self._endpoint.greeting_replies:
-                self._socket.sendall(self._endpoint.greeting)
-                for _ in range(self._endpoint.greeting_replies):
-                    check(self.receive())
+            if endpoint.greeting_replies:
+                self._socket.sendall(endpoint.greeting)
+                endpoint.check_greeting([self.receive() for _ in range(endpoint.greeting_replies)])
         except (OSError, StoreError) as error:
-            self.close()
-            address = self._endpoint.address
-            raise StoreUnavailableError(f"no connection to the store at {address}: {error}") from error
+            self.break_off(error)
+            raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
 
-    def _open(self) -> socket.socket:
-        endpoint = self._endpoint
+    def _open(self, endpoint: Endpoint) -> socket.socket:
         if endpoint.path is not None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(self._left())
@@ -116,13 +123,31 @@ class LaneConnection:
         return reply
 
     def is_stale(self) -> bool:
-        """Whether the store has closed a connection that is idle now, so that nothing should be sent on it."""
+        """Whether nothing should be sent on a connection that is idle now: the store closed it, or it is to be left."""
         # No reply is due while it is idle, so what can be read can only be the end. (A peek with MSG_DONTWAIT would
         # wait for the socket's timeout all the same: Python polls before it reads.)
-        return self._socket is not None and bool(self._poll.poll(0))
+        return self._socket is not None and (self.is_to_be_left() or bool(self._poll.poll(0)))
+
+    def is_to_be_left(self) -> bool:
+        """Whether the server is no master any more: once the replies have come that are due, it has to be closed."""
+        return self._retired or (self._socket is not None and self._at is not self._master.endpoint)
+
+    def retire(self) -> None:
+        """Take note that the server said it is no master any more."""
+        self._retired = True
+
+    def break_off(self, error: BaseException) -> None:
+        """Close it because of an error. After a time-out it does not connect for a while: calls are refused at once.
+
+        Else calls that wait for it would wait one after the other.
+        """
+        self.close()
+        if isinstance(error, TimeoutError):
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
 
     def close(self) -> None:
         """Close it; what was under way is lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+            self._retired = False

@@ -21,11 +21,13 @@ async def check_durability(store: Store, *, warn: bool) -> None:
     Raises:
         SchemaError: the store can't give what the server is set to promise.
     """
-    info, appendfsync = await store.info(), await _appendfsync(store)
-    if refusal := refusal_of(info, appendfsync, store.promise):
-        raise SchemaError(refusal)
+    infos, appendfsync = await store.infos(), await _appendfsync(store)
+    for info in infos:
+        if refusal := refusal_of(info, appendfsync, store.promise):
+            raise SchemaError(refusal)
     if warn:
-        for risk in risks_of(info, appendfsync, store.promise):
+        # What is so on several nodes of a Cluster is told once.
+        for risk in dict.fromkeys(risk for info in infos for risk in risks_of(info, appendfsync, store.promise)):
             log.warning(risk)
 
 

@@ -17,12 +17,13 @@ async def check_version(store: Store) -> None:
     Raises:
         SchemaError: it is older than Redis 7 or Valkey 8.
     """
-    info = await store.info()
-    # Valkey says a redis_version, too, for clients that know Redis only.
-    name, oldest = ("valkey", OLDEST_VALKEY) if "valkey_version" in info else ("redis", OLDEST_REDIS)
-    version = info[f"{name}_version"]
-    if int(version.partition(".")[0]) < oldest:
-        raise SchemaError(f"the store is {name} {version}; canuse needs Redis {OLDEST_REDIS} or Valkey {OLDEST_VALKEY}")
+    for info in await store.infos():
+        # Valkey says a redis_version, too, for clients that know Redis only.
+        name, oldest = ("valkey", OLDEST_VALKEY) if "valkey_version" in info else ("redis", OLDEST_REDIS)
+        version = info[f"{name}_version"]
+        if int(version.partition(".")[0]) < oldest:
+            needed = f"Redis {OLDEST_REDIS} or Valkey {OLDEST_VALKEY}"
+            raise SchemaError(f"the store is {name} {version}; canuse needs {needed}")
 
 
 async def check_schema(store: Store) -> None:

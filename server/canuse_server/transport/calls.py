@@ -1,11 +1,8 @@
 """What the threads of the batch lane pass to each other."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from canuse_server.transport.memo import Memo, Request
-
-PAUSE_SECONDS: Final = 0.5
-"""How long a lane does not ask a store that did not answer in time."""
 
 
 class Call(NamedTuple):

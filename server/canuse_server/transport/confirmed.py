@@ -5,14 +5,18 @@ wait for the disk. These writes have a thread and a connection of their own, and
 """
 
 import threading
-import time
 from collections.abc import Iterable
 from typing import Protocol
 
-from canuse_server.store.durability import Promise
+from hiredis import ReplyError
+
+from canuse_server.store.client import Store
+from canuse_server.store.durability import Confirmation
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.keys import key_of, tag_of
 from canuse_server.store.lane_connection import LaneConnection
-from canuse_server.transport.calls import PAUSE_SECONDS, Call
+from canuse_server.store.replies import is_redirect
+from canuse_server.transport.calls import Call
 
 
 class Answers(Protocol):
@@ -29,17 +33,16 @@ class Answers(Protocol):
 
 
 class ConfirmedWrites(threading.Thread):
-    """One thread with one connection to the store."""
+    """One thread with connections of its own to the store."""
 
-    def __init__(self, answers: Answers, connection: LaneConnection, promise: Promise) -> None:
+    def __init__(self, answers: Answers, store: Store) -> None:
         super().__init__(name="canuse-confirmed", daemon=True)
         self._answers = answers
-        self._connection = connection
-        self._confirmation = promise.confirmation(promise.level)
+        self._promise = store.promise
+        self._routes = store.lane_routes(store.patience_seconds(store.promise.level))
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._busy = self._ending = False
-        self._paused_until = 0.0
 
     def put(self, calls: list[Call]) -> None:
         """Have some calls made; each is answered when that is done."""
@@ -71,36 +74,73 @@ class ConfirmedWrites(threading.Thread):
             if not calls:
                 break
             self._travel(calls)
-        self._connection.close()
+        self._routes.close()
 
     def _travel(self, calls: list[Call]) -> None:
-        """Send all calls in one write, wait until they are confirmed, and answer each by its reply."""
-        connection, confirmation = self._connection, self._confirmation
+        """Send all calls in one write to each node, wait until they are confirmed, and answer each by its reply."""
+        parts: dict[LaneConnection, list[Call]] = {}
+        for call in calls:
+            parts.setdefault(self._connection_for(call), []).append(call)
+        sent = [(connection, part, self._send(connection, part)) for connection, part in parts.items()]
+        for connection, part, confirmation in sent:
+            if confirmation is not None:
+                self._receive(connection, part, confirmation)
+
+    def _connection_for(self, call: Call) -> LaneConnection:
+        return self._routes.single or self._routes.connection_for(call.request.plan.user_id)
+
+    def _send(self, connection: LaneConnection, calls: list[Call]) -> Confirmation | None:
+        """Send some calls and what has them confirmed; None: they have been answered, since that was not possible."""
         connection.begin()
         try:
-            if time.monotonic() < self._paused_until:
-                raise StoreUnavailableError("the store did not answer in time a moment ago")
             if connection.is_stale():
                 connection.close()
             connection.connect()
         except StoreUnavailableError as error:
-            self._pause_after(error.__cause__)
+            self._routes.failed()
             self._answers.refuse(calls, error)
-            return
+            return None
+        confirmation = self._confirmation(calls[0])
         try:
             connection.send(b"".join([*(call.request.packed for call in calls), confirmation.packed]))
+        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
+            self._break_off(connection, calls, error)
+            return None
+        return confirmation
+
+    def _receive(self, connection: LaneConnection, calls: list[Call], confirmation: Confirmation) -> None:
+        try:
             replies = [connection.receive() for _ in range(len(calls) + confirmation.replies)]
+            confirmed = replies[len(calls) :]
+            if confirmation.is_elsewhere(confirmed):
+                confirmed = self._confirm_elsewhere(connection, calls, replies) or confirmed
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
-            connection.close()
-            self._pause_after(error)
-            self._answers.lose(calls, error)
+            self._break_off(connection, calls, error)
             return
-        lacking = confirmation.fault(replies[len(calls) :])
+        if any(isinstance(reply, ReplyError) and str(reply).startswith("READONLY") for reply in replies):
+            connection.retire()
+        lacking = confirmation.fault(confirmed)
         unconfirmed = OutcomeUnknownError(lacking) if lacking else None
         for call, reply in zip(calls, replies, strict=False):
             self._answers.conclude(call, reply, 0, unconfirmed)
 
-    def _pause_after(self, error: BaseException | None) -> None:
-        """After a time-out answer at once for a while: else calls that wait here would wait one after the other."""
-        if isinstance(error, TimeoutError):
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+    def _confirmation(self, call: Call) -> Confirmation:
+        """Return what has all writes on the node of a call confirmed."""
+        tag = "" if self._routes.single else tag_of(key_of(call.request.plan.trip.command))
+        return self._promise.confirmation(self._promise.level, tag)
+
+    def _confirm_elsewhere(
+        self, connection: LaneConnection, calls: list[Call], replies: list[object]
+    ) -> list[object] | None:
+        """Confirm the calls that were made here by the key of one, as the first one's has moved. None: none was."""
+        for call, reply in zip(calls, replies, strict=False):
+            if not is_redirect(reply):
+                confirmation = self._confirmation(call)
+                connection.send(confirmation.packed)
+                return [connection.receive() for _ in range(confirmation.replies)]
+        return None
+
+    def _break_off(self, connection: LaneConnection, calls: list[Call], error: Exception) -> None:
+        connection.break_off(error)
+        self._routes.failed()
+        self._answers.lose(calls, error)

@@ -29,8 +29,8 @@ from canuse_server.store.client import TIME, Store, time_ms
 from canuse_server.store.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
-from canuse_server.store.replies import NoScriptError, check
-from canuse_server.transport.calls import PAUSE_SECONDS, Call
+from canuse_server.store.replies import NoScriptError, ReadOnlyError, RedirectError, check
+from canuse_server.transport.calls import Call
 from canuse_server.transport.confirmed import ConfirmedWrites
 from canuse_server.transport.memo import Memo
 
@@ -52,6 +52,7 @@ DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 class _Batch(NamedTuple):
     """Calls that were sent together. `timed`: the reply to TIME comes first; else `manual_now_ms` is the time."""
 
+    connection: LaneConnection
     calls: deque[Call]
     timed: bool
     manual_now_ms: int | None
@@ -60,7 +61,7 @@ class _Batch(NamedTuple):
 
 
 class Lane(threading.Thread):
-    """One thread with one connection to the store."""
+    """One thread with connections of its own to the store."""
 
     def __init__(
         self,
@@ -68,9 +69,7 @@ class Lane(threading.Thread):
         methods: dict[int, HotMethod],
         gate: Gate,
         store: Store,
-        connection: LaneConnection,
         hand_over: Callable[[int, str, bytes, World, Durability, float], None],
-        confirmed: LaneConnection | None,
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
@@ -78,16 +77,18 @@ class Lane(threading.Thread):
         self._gate = gate
         self._store = store
         self._memos: dict[World, Memo] = {}
-        self._connection = connection
+        self._routes = store.lane_routes(store.timeout_seconds)
         self._hand_over = hand_over
         self._promised = store.promise.level
-        self._confirmed = ConfirmedWrites(self, confirmed, store.promise) if confirmed else None
+        # With nothing to be confirmed a write is as quick as a check, and shares its connection.
+        self._confirmed = ConfirmedWrites(self, store) if self._promised else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
-        self._paused_until = 0.0
         self._under_way: deque[_Batch] = deque()
-        """Batches whose replies are due, in their order: two at most."""
+        """Batches whose replies are due, in their order: for each connection two at most."""
+        self._retire = False
+        """Whether the server that has just answered is no master any more."""
         self._taken = self._came = 0.0
 
     def run(self) -> None:
@@ -104,9 +105,10 @@ class Lane(threading.Thread):
             # What was there already may have come as soon as the calls before it had been taken.
             self._came = self._taken if taken - asked < AT_ONCE_SECONDS else asked
             self._taken = taken
+            sent = 0
             if calls := self._put_writes_aside(self._read(events)):
-                self._send(calls)
-            ahead = int(len(events) >= BACKLOG)
+                sent = self._send_all(calls)
+            ahead = sent if len(events) >= BACKLOG else 0
             while len(self._under_way) > ahead:
                 self._answer(self._under_way[0])
             # All that had come before the lane was asked to end has been answered when no more comes for a while; under
@@ -117,7 +119,7 @@ class Lane(threading.Thread):
                 self.drained.set()
         if self._confirmed is not None:
             self._confirmed.end()
-        self._connection.close()
+        self._routes.close()
 
     def drain(self) -> None:
         """Answer the calls that have come by now, then refuse all others. `drained` is set in between."""
@@ -168,64 +170,74 @@ class Lane(threading.Thread):
             self._fail(call_id, faulty(method.path, error))
         return None
 
-    def _send(self, calls: list[Call]) -> None:
-        """Send the commands of all calls in one write."""
-        ends = self._connection.begin()
+    def _send_all(self, calls: list[Call]) -> int:
+        """Send the commands of all calls, in one write to each node that has some; return how many writes that took."""
+        if self._routes.single is not None:
+            self._send(self._routes.single, calls)
+            return 1
+        parts: dict[LaneConnection, list[Call]] = {}
+        for call in calls:
+            parts.setdefault(self._routes.connection_for(call.request.plan.user_id), []).append(call)
+        for connection, part in parts.items():
+            self._send(connection, part)
+        return len(parts)
+
+    def _send(self, connection: LaneConnection, calls: list[Call]) -> None:
+        """Send the commands of some calls in one write."""
+        if connection.is_to_be_left():
+            while any(batch.connection is connection for batch in self._under_way):
+                self._answer(self._under_way[0])
+        ends = connection.begin()
         try:
-            self._connect()
+            # While replies are due nobody can tell whether the store has closed it.
+            if all(batch.connection is not connection for batch in self._under_way) and connection.is_stale():
+                connection.close()
+            connection.connect()
         except StoreUnavailableError as error:
-            self._pause_after(error.__cause__)
+            self._routes.failed()
             self.refuse(calls, error)
             return
         packed = [call.request.packed for call in calls]
         manual_now_ms = self._store.manual_now_ms
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
         timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
-        self._under_way.append(_Batch(deque(calls), timed, manual_now_ms, ends))
+        self._under_way.append(_Batch(connection, deque(calls), timed, manual_now_ms, ends))
         try:
-            self._connection.send(b"".join([TIME, *packed] if timed else packed))
+            connection.send(b"".join([TIME, *packed] if timed else packed))
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
-            self._break_off(error)
-
-    def _connect(self) -> None:
-        """See that there is a connection; raise StoreUnavailableError where there can't be one."""
-        if time.monotonic() < self._paused_until:
-            raise StoreUnavailableError("the store did not answer in time a moment ago")
-        # While replies are due nobody can tell whether the store has closed it.
-        if not self._under_way and self._connection.is_stale():
-            self._connection.close()
-        self._connection.connect()
+            self._break_off(connection, error)
 
     def _answer(self, batch: _Batch) -> None:
         """Read the replies to the batch that was sent first and answer each call by its own."""
-        self._connection.ends = batch.ends
+        connection = batch.connection
+        connection.ends = batch.ends
         try:
             now = self._receive_now(batch)
             while batch.calls:
-                reply = self._connection.receive()
+                reply = connection.receive()
                 # Only now: should this reply be the one that does not come, the call is among those it is lost for.
                 self.conclude(batch.calls.popleft(), reply, now)
             self._under_way.popleft()
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
-            self._break_off(error)
+            self._break_off(connection, error)
+        if self._retire:
+            connection.retire()
+            self._retire = False
 
-    def _break_off(self, error: Exception) -> None:
-        """Close the connection; the replies to all that was sent on it are lost."""
-        self._connection.close()
-        self._pause_after(error)
-        while self._under_way:
-            self.lose(self._under_way.popleft().calls, error)
-
-    def _pause_after(self, error: BaseException | None) -> None:
-        """After a time-out answer at once for a while: else calls that wait here would wait one after the other."""
-        if isinstance(error, TimeoutError):
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+    def _break_off(self, connection: LaneConnection, error: Exception) -> None:
+        """Close a connection; the replies to all that was sent on it are lost."""
+        connection.break_off(error)
+        self._routes.failed()
+        lost = [batch for batch in self._under_way if batch.connection is connection]
+        self._under_way = deque(batch for batch in self._under_way if batch.connection is not connection)
+        for batch in lost:
+            self.lose(batch.calls, error)
 
     def _receive_now(self, batch: _Batch) -> object:
         """Return the time for the checks of a batch, or the store's error instead of it."""
         if not batch.timed:
             return batch.manual_now_ms
-        now = self._connection.receive()
+        now = batch.connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
 
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
@@ -267,10 +279,20 @@ class Lane(threading.Thread):
             self._fail(call.id, error)
         except DETOUR_ERRORS:
             self._detour(call)
+        except RedirectError as error:
+            self._redirect(call, error)
         except StoreUnavailableError as error:
             self._without_store(call, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
             self._fail(call.id, faulty(method.path, error))
+
+    def _redirect(self, call: Call, error: RedirectError) -> None:
+        """Let the event loop find out where a call that was not made is to be made; a single server is all there is."""
+        self._retire = self._retire or isinstance(error, ReadOnlyError)
+        if self._store.endpoint.is_one_server:
+            self._without_store(call, error)
+        else:
+            self._detour(call)
 
     def _detour(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""

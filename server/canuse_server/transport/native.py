@@ -17,7 +17,6 @@ from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
 from canuse_server.store.durability import WANTED, Durability
-from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.patience import BEGAN
 from canuse_server.transport.lane import Lane
 
@@ -59,12 +58,7 @@ class NativeTransport:
                 dict(enumerate(HOT_METHODS)),
                 gate,
                 store,
-                LaneConnection(store.endpoint, store.timeout_seconds),
                 self._hand_over,
-                # With nothing to be confirmed a write is as quick as a check, and shares its connection.
-                LaneConnection(store.endpoint, store.patience_seconds(store.promise.level))
-                if store.promise.level
-                else None,
             )
             for _ in range(lanes)
         ]

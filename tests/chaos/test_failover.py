@@ -1,0 +1,113 @@
+"""A replica takes over from the master again and again while calls are made: the master is killed, or told to go back.
+
+With writes that both replicas have to confirm nothing may be lost; with writes in the master's memory alone that can
+happen, and is measured. In neither case may anything count twice, or past a limit.
+
+Guards, each of them a break of `make mutants`: writes wait for the replicas (in `durability.py`), or they are lost; and
+what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in `connection.py`), or what was told not to be
+written is counted.
+"""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from chaos.tally import tally
+from support.chaos import SEED, Rounds, Tell
+from support.load import running
+from support.processes import Canuse
+from support.topologies import Cluster, SentinelTrio, wait_for
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 2, 20
+CALLS = 150
+"""How many calls are acknowledged before each failover, at least."""
+LEVELS = {"memory": (), "replica": ("--durability", "replica")}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+async def test_a_failover_by_sentinels_loses_no_more_than_was_promised(
+    level: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    trio = await asyncio.to_thread(SentinelTrio(tmp_path / "stores").start)
+    try:
+        options = ("--transport", transport, "--redis-url", trio.url, *LEVELS[level])
+        # Both replicas: Sentinels may promote either.
+        with running(Canuse(tmp_path, *options, env={"CANUSE_DURABILITY_REPLICAS": "2"})) as canuse:
+            times = forgotten = 0
+            book = await tally(canuse.address, random.Random(SEED))
+            for chance in rounds(SHORT, LONG):
+                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+                    await asyncio.to_thread(replace_killed if times % 2 else SentinelTrio.fail_over, trio)
+                forgotten += len(await book.forgotten(canuse.address))
+                times += 1
+            found = await asyncio.to_thread(book.verdict, canuse.address)
+    finally:
+        trio.stop()
+    tell(
+        "failover", store="sentinel", transport=transport, durability=level, times=times,
+        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=book.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten, counted_twice=found.too_many,
+        over_limit=found.over_limit,
+    )  # fmt: skip
+    assert "no known reason" not in canuse.log
+    assert (found.too_many, found.over_limit) == (0, 0)
+    if level == "replica":
+        assert (forgotten, found.lost) == (0, 0)
+
+
+def replace_killed(trio: SentinelTrio) -> None:
+    """Kill the master, wait until another server is the master, and start it again as a replica."""
+    master = trio.master()
+    master.kill()
+    wait_for(lambda: trio.master() is not master, "nobody took over")
+    master.start()
+    wait_for(trio.is_complete, "the old master did not become a replica")
+
+
+async def test_a_failover_in_a_cluster_loses_nothing_that_its_replica_had_confirmed(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    cluster = await asyncio.to_thread(Cluster(tmp_path / "stores", replicas=True).start)
+    try:
+        options = ("--transport", transport, "--redis-url", cluster.url, *LEVELS["replica"])
+        with running(Canuse(tmp_path, *options)) as canuse:
+            times = forgotten = 0
+            book = await tally(canuse.address, random.Random(SEED))
+            for chance in rounds(SHORT, LONG):
+                slot = chance.randrange(16_384)
+                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+                    await asyncio.to_thread(fail_over_by_kill if times % 2 else fail_over_by_word, cluster, slot)
+                forgotten += len(await book.forgotten(canuse.address))
+                times += 1
+            found = await asyncio.to_thread(book.verdict, canuse.address)
+    finally:
+        cluster.stop()
+    tell(
+        "failover", store="cluster", transport=transport, durability="replica", times=times,
+        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=book.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten, counted_twice=found.too_many,
+        over_limit=found.over_limit,
+    )  # fmt: skip
+    assert "no known reason" not in canuse.log
+    assert (forgotten, found.lost, found.too_many, found.over_limit) == (0, 0, 0, 0)
+
+
+def fail_over_by_word(cluster: Cluster, slot: int) -> None:
+    """Have the replica take over from the master that has a slot."""
+    master = cluster.owner(slot)
+    cluster.command(cluster.replica_of(master), "CLUSTER", "FAILOVER")
+    wait_for(lambda: cluster.owner(slot) is not master, "nobody took over")
+    wait_for(cluster.is_complete, "the old master did not become a replica")
+
+
+def fail_over_by_kill(cluster: Cluster, slot: int) -> None:
+    """Kill the master that has a slot, wait until its replica has it, and start it again as a replica."""
+    master = cluster.owner(slot)
+    master.kill()
+    wait_for(lambda: cluster.owner(slot) is not master, "nobody took over")
+    master.start()
+    wait_for(cluster.is_complete, "the old master did not become a replica")

@@ -1,0 +1,68 @@
+"""The slots of users move from node to node of a Cluster, key by key, while calls are made.
+
+Nothing may be lost or count twice. While the keys of a user are on two nodes no script runs for that user: calls wait,
+or are told that nothing was written.
+
+Guards, each of them a break of `make mutants`: `MOVED`, `ASK` and `TRYAGAIN` are words of a server that did not run the
+command (in `replies.py`), or calls fail for no known reason; and what may have run is not sent again (`_routed` in
+`cluster.py`), or events without an id count twice.
+"""
+
+import asyncio
+import random
+from itertools import cycle
+from pathlib import Path
+
+import pytest
+
+from canuse_server.store.keys import bucket_of
+from canuse_server.store.slots import BUCKET_SLOTS
+from chaos.tally import tally
+from support.chaos import SEED, Rounds, Tell
+from support.load import running
+from support.processes import Canuse
+from support.topologies import Cluster
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 2, 10
+CALLS = 150
+"""How many calls are acknowledged before the slots begin to move, at least."""
+
+
+async def test_users_that_move_between_nodes_lose_nothing_and_count_nothing_twice(
+    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+) -> None:
+    cluster = await asyncio.to_thread(Cluster(tmp_path / "stores").start)
+    try:
+        with running(Canuse(tmp_path, "--transport", transport, "--redis-url", cluster.url)) as canuse:
+            times = forgotten = keys = 0
+            book = await tally(canuse.address, random.Random(SEED))
+            slots = sorted({BUCKET_SLOTS[bucket_of(user_id)] for user_id in book.user_ids})
+            for chance in rounds(SHORT, LONG):
+                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+                    keys += await asyncio.to_thread(move_all, cluster, chance.sample(slots, len(slots)))
+                forgotten += len(await book.forgotten(canuse.address))
+                times += 1
+            found = await asyncio.to_thread(book.verdict, canuse.address)
+    finally:
+        cluster.stop()
+    tell(
+        "reshard", transport=transport, times=times, slots=times * len(slots), keys=keys,
+        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=book.outcomes["STORE_UNAVAILABLE"],
+        lost=found.lost + forgotten, counted_twice=found.too_many, over_limit=found.over_limit,
+    )  # fmt: skip
+    assert "no known reason" not in canuse.log
+    assert keys
+    assert book.outcomes["OUTCOME_UNKNOWN"] == 0
+    assert (forgotten, found.lost, found.too_many, found.over_limit) == (0, 0, 0, 0)
+
+
+def move_all(cluster: Cluster, slots: list[int]) -> int:
+    """Move slots to nodes that do not have them; return how many keys moved."""
+    targets, moved = cycle(cluster.masters), 0
+    for slot in slots:
+        owner = cluster.owner(slot)
+        moved += cluster.move(slot, next(target for target in targets if target is not owner))
+    return moved

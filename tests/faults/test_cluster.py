@@ -1,0 +1,127 @@
+"""A Cluster that moves its slots: a call goes where its user is, waits while that is not certain, and counts once."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from canuse import Client, StoreUnavailable, v1
+from canuse_server.store.keys import bucket_of
+from canuse_server.store.slots import BUCKET_SLOTS
+from support.load import running, used
+from support.processes import Canuse, RedisServer
+from support.topologies import Cluster
+from support.world import subscriber, unique
+
+TRANSPORTS = ("native", "grpcio")
+LEVELS = ("memory", "fsync")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A Cluster that all tests here share: they move slots of users of their own."""
+    cluster = Cluster(tmp_path_factory.mktemp("cluster")).start()
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module", params=[f"{transport}-{level}" for transport in TRANSPORTS for level in LEVELS])
+def served(
+    request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Canuse]:
+    """A server on it, on each transport, with writes that are confirmed and with others."""
+    transport, level = request.param.split("-")
+    options = ("--transport", transport, "--redis-url", cluster.url, "--durability", level)
+    with running(Canuse(tmp_path_factory.mktemp(request.param), *options)) as canuse:
+        yield canuse
+    assert "no known reason" not in canuse.log
+
+
+@pytest.fixture
+def client(served: Canuse) -> Iterator[Client]:
+    """A client of the server."""
+    with Client(served.address, timeout_seconds=20) as client:
+        yield client
+
+
+def elsewhere(cluster: Cluster, user_id: str) -> tuple[int, RedisServer]:
+    """Return the slot of a user, and a node that does not have it."""
+    slot = BUCKET_SLOTS[bucket_of(user_id)]
+    owner = cluster.owner(slot)
+    return slot, next(server for server in cluster.masters if server is not owner)
+
+
+def test_a_user_who_has_moved_is_found_and_counted_once(cluster: Cluster, client: Client) -> None:
+    user_id, feature_id = subscriber(client, None)
+    for count in range(3):
+        slot, target = elsewhere(cluster, user_id)
+        assert cluster.move(slot, target)
+        assert client.use_feature(user_id, feature_id).consumption.used == 2 * count + 1
+        client.create_usage_event(user_id, feature_id)
+        assert client.can_use(user_id, feature_id).consumption.used == 2 * count + 2
+    assert used(client, user_id, feature_id) == 6
+
+
+def test_a_check_finds_a_user_on_the_way_and_a_write_waits_until_it_is_there(cluster: Cluster, client: Client) -> None:
+    user_id, feature_id = subscriber(client, None)
+    client.use_feature(user_id, feature_id)
+    slot, target = elsewhere(cluster, user_id)
+    source = cluster.begin_to_move(slot, target)
+    assert cluster.move_keys(slot, source, target)
+    # The keys have gone, the slot has not: whoever asks for them is sent after them for this once.
+    assert client.can_use(user_id, feature_id).consumption.used == 1
+    assert client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)])
+    # A script has keys that are not there yet, and nobody can tell whether they are still to come.
+    with pytest.raises(StoreUnavailable):
+        client.use_feature(user_id, feature_id)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(client.use_feature, user_id, feature_id)
+        cluster.end_move(slot, target)
+        assert waiting.result().consumption.used == 2
+    assert used(client, user_id, feature_id) == 2
+
+
+def test_a_batch_goes_to_all_nodes_and_keeps_the_order_of_each_user(cluster: Cluster, client: Client) -> None:
+    users = [subscriber(client, None) for _ in range(12)]
+    for user_id, _ in users[::2]:
+        cluster.move(*elsewhere(cluster, user_id))
+    asked = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id) for user_id, feature_id in users]
+    assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in client.batch_can_use(asked))
+    for user_id, _ in users[1::2]:
+        cluster.move(*elsewhere(cluster, user_id))
+    uses = [
+        v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
+        for _ in range(5)
+        for user_id, feature_id in users
+    ]
+    totals: dict[str, list[int]] = {}
+    for use, answer in zip(uses, client.batch_create_usage_events(uses), strict=True):
+        assert isinstance(answer, v1.CreateUsageEventResponse)
+        totals.setdefault(use.user_id, []).append(answer.consumption.used)
+    assert list(totals.values()) == [[1, 2, 3, 4, 5]] * 12
+
+
+def test_users_of_all_nodes_are_listed_once(cluster: Cluster, client: Client) -> None:
+    made = {unique("listed") for _ in range(60)}
+    for user_id in made:
+        client.create_user(user_id)
+    assert len({cluster.owner(BUCKET_SLOTS[bucket_of(user_id)]).port for user_id in made}) == 3
+    listed = [user.id for user in client.list_users(page_size=7)]
+    assert made <= set(listed)
+    assert len(set(listed)) == len(listed)
+
+
+def test_a_change_of_the_catalogue_reaches_another_server(cluster: Cluster, client: Client, tmp_path: Path) -> None:
+    user_id, feature_id = subscriber(client, None)
+    with ExitStack() as stack:
+        second = stack.enter_context(running(Canuse(tmp_path, "--redis-url", cluster.url)))
+        other = stack.enter_context(Client(second.address))
+        assert other.can_use(user_id, feature_id).access
+        client.archive_feature(feature_id)
+        reasons = [other.can_use(user_id, feature_id).reason for _ in range(2)]
+        while reasons[-1] != v1.REASON_FEATURE_ARCHIVED:
+            reasons.append(other.can_use(user_id, feature_id).reason)
+        assert all(one <= next_one for one, next_one in pairwise(reasons))

@@ -1,0 +1,70 @@
+"""The address of a store is read in all its forms, and what is wrong with one is told without repeating it."""
+
+import pytest
+
+from canuse_server.redis_url import check_redis_url
+from canuse_server.store.endpoint import Address, Endpoint
+from canuse_server.store.replies import pack
+
+RIGHT = [
+    "redis://h",
+    "rediss://u:p@h:1/2?ssl_cert_reqs=none",
+    "unix:///run/redis.sock",
+    "redis+sentinel://a:1,b,[::1]:3/mymaster",
+    "rediss+sentinel://u:p%40ss@a:1,b:2/mymaster/3?sentinel_password=s",
+    "redis+cluster://a:1,b:2",
+    "redis+cluster://:p@a",
+]
+WRONG = [
+    ("http://h", "must be a URL that starts with"),
+    ("redis+x://h", "must be a URL that starts with"),
+    ("redis://", "must name a host"),
+    ("redis://h:0", "must name a host"),
+    ("redis://h/a", "number of a database"),
+    ("redis+sentinel://a:1,b:2", "must name the master"),
+    ("redis+sentinel://a:1,b:2/", "must name the master"),
+    ("redis+sentinel://a:1,,b:2/m", "must name hosts and ports"),
+    ("redis+sentinel://a:70000/m", "must name hosts and ports"),
+    ("redis+sentinel://a:1/m/x", "number of a database"),
+    ("redis+cluster://", "must name hosts and ports"),
+    ("redis+cluster://a:0", "must name hosts and ports"),
+    ("redis+cluster://a:1/1", "must have nothing after the addresses"),
+]
+
+
+@pytest.mark.parametrize("url", RIGHT)
+def test_every_form_is_taken(url: str) -> None:
+    check_redis_url(url)
+    Endpoint.from_url(url)
+
+
+@pytest.mark.parametrize(("url", "told"), WRONG)
+def test_what_is_wrong_is_told_without_repeating_it(url: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told) as refused:
+        check_redis_url(url.replace("://", "://user:s3cret@", 1))
+    assert "s3cret" not in str(refused.value)
+
+
+def test_sentinels_are_read_with_what_each_of_them_and_the_master_is_told() -> None:
+    url = "redis+sentinel://u:p%40ss@a:1,b,[::1]:3/my%20master/3?sentinel_username=x&sentinel_password=y"
+    endpoint = Endpoint.from_url(url)
+    assert endpoint.sentinels is not None
+    assert endpoint.sentinels.addresses == (Address("a", 1), Address("b", 26379), Address("::1", 3))
+    assert endpoint.sentinels.master == "my master"
+    asked = endpoint.sentinels.options
+    assert (asked["username"], asked["password"], asked["ssl"]) == ("x", "y", False)
+    greeting = pack(("AUTH", "u", "p@ss")) + pack(("SELECT", "3")) + pack(("ROLE",))
+    assert (endpoint.greeting, endpoint.greeting_replies) == (greeting, 3)
+    assert endpoint.address == "my master by the Sentinels a:1, b:26379, [::1]:3"
+    assert "p@ss" not in repr(endpoint)
+
+
+def test_nodes_of_a_cluster_are_read_and_each_is_greeted_alike() -> None:
+    endpoint = Endpoint.from_url("rediss+cluster://u:secret@a:1,b")
+    assert endpoint.seeds == (Address("a", 1), Address("b", 6379))
+    node = endpoint.at(Address("c", 5))
+    assert (node.host, node.port, node.seeds, node.tls) == ("c", 5, (), endpoint.tls)
+    assert node.tls is not None
+    assert node.greeting == pack(("AUTH", "u", "secret"))
+    assert endpoint.address == "the Cluster of a:1, b:6379"
+    assert "secret" not in repr(endpoint)
