@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from canuse import Client
+from support.locked import LockedRedis
 from support.processes import Canuse, RedisServer
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ATHERIS, ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
@@ -25,8 +26,9 @@ TOPOLOGIES = (
     if ALL_TOPOLOGIES
     else ["grpcio-sentinel", "native-cluster"]
 )
-# Behind Sentinels there is one server, as without them: what finds it is used by these in all ways that there are.
-ON_SENTINEL = (
+# These are one server, as any other: what finds it and lets canuse in is used by some tests in all ways that there are.
+PARTLY = ("grpcio-sentinel", "native-locked")
+ENOUGH = (
     "test_seed_flow.py",
     "test_batches.py",
     "test_users.py",
@@ -37,7 +39,9 @@ ON_SENTINEL = (
     "test_list_usage_events.py",
     "test_api_keys.py",
 )
-TARGETS = [*(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS), *TOPOLOGIES]
+# A store that speaks TLS and has a user for canuse who may do no more than the docs say.
+LOCKED = ["native-locked"] if REDIS_SERVER else []
+TARGETS = [*(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS), *TOPOLOGIES, *LOCKED]
 
 
 def pytest_report_header() -> list[str]:
@@ -60,7 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item
         for item in items
         if any(item.get_closest_marker(mark) for mark in absent)
-        or ("grpcio-sentinel" in item.nodeid and not (ALL_TOPOLOGIES or item.path.name in ON_SENTINEL))
+        or (any(name in item.nodeid for name in PARTLY) and not (ALL_TOPOLOGIES or item.path.name in ENOUGH))
     ]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -104,7 +108,15 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
             topology = (SentinelTrio if store == "sentinel" else Cluster)(folder / store).start()
             stack.callback(topology.stop)
             options += ["--redis-url", topology.url]
-        server = Canuse(folder, *options).start()
+        inside_url = ""
+        if store == "locked":
+            locked = LockedRedis(folder / "locked").start()
+            stack.callback(locked.stop)
+            options += ["--redis-url", locked.locked_url]
+            inside_url = locked.url
+        server = Canuse(folder, *options)
+        server.inside_url = inside_url
+        server.start()
         stack.callback(server.stop)
         yield server
 

@@ -41,6 +41,8 @@ class Canuse:
         self.env = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **(env or {})}
         self.address = self.ready_line = ""
         self.said_before: list[str] = []
+        self.inside_url = ""
+        """Where a test looks into its store, where that is not where canuse does."""
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> "Canuse":

@@ -29,6 +29,8 @@ def valkey_socket(canuse: Canuse) -> str:
 
 def store_of(canuse: Canuse) -> Redis:
     """Return a client of the store, embedded or not; it has to be closed."""
+    if canuse.inside_url:
+        return Redis.from_url(canuse.inside_url)
     if "--redis-url" in canuse.options:
         endpoint = Endpoint.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
         if endpoint.seeds:

@@ -1,0 +1,54 @@
+"""A Redis that speaks TLS, asks for a certificate, and has a user for canuse who may do no more than the docs say."""
+
+import re
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlencode
+
+from redis import Redis
+
+from support.certificates import Authority
+from support.processes import RedisServer, free_port
+from support.tools import REDIS_SERVER, ROOT
+
+PASSWORD: Final = "a-password"
+
+
+def documented_user() -> list[str]:
+    """Return what the docs give to canuse's user, as the words of the command."""
+    text = (ROOT / "docs" / "storage.md").read_text()
+    block = re.search(r"<!-- acl:begin -->\n```\n(.*?)```", text, re.DOTALL)
+    assert block is not None
+    words = block[1].replace(">the-password", f">{PASSWORD}").split()
+    # The system's Redis is older than this one.
+    return [word for word in words if word != "+waitaof"]
+
+
+class LockedRedis(RedisServer):
+    """A Redis on two ports: `url` is the one without TLS, for tests that look into it as somebody who may do all."""
+
+    def __init__(self, folder: Path) -> None:
+        assert REDIS_SERVER is not None
+        self.tls_port = free_port()
+        authority = Authority(folder / "certificates")
+        server, client = authority.server(), authority.client()
+        tls = {"tls-cert-file": server.certificate, "tls-key-file": server.key, "tls-ca-cert-file": authority.path}
+        settings = ["--tls-port", str(self.tls_port), "--tls-auth-clients", "yes"]
+        for name, value in tls.items():
+            settings += [f"--{name}", str(value)]
+        super().__init__(REDIS_SERVER, folder / "redis", settings)
+        self.ca = {"ssl_ca_certs": str(authority.path)}
+        self.certificate = {"ssl_certfile": str(client.certificate), "ssl_keyfile": str(client.key)}
+
+    def start(self) -> "LockedRedis":
+        """See RedisServer."""
+        super().start()
+        with Redis(port=self.port) as client:
+            client.execute_command(*documented_user())
+        return self
+
+    @property
+    def locked_url(self) -> str:
+        """Where canuse is let in."""
+        query = urlencode(self.ca | self.certificate)
+        return f"rediss://canuse:{PASSWORD}@127.0.0.1:{self.tls_port}/0?{query}"
