@@ -14,6 +14,7 @@ from importlib.metadata import version
 
 from canuse import v1
 from canuse._api_keys import NewApiKey
+from canuse._channel import service_config
 from canuse._tls import Tls
 from canuse.async_client import AsyncClient
 from canuse.client import Client
@@ -52,6 +53,7 @@ __all__ = [
     "Unauthenticated",
     "Unavailable",
     "__version__",
+    "service_config",
     "v1",
 ]
 

@@ -1,5 +1,6 @@
 """What both clients need to know to open a channel and to send a call."""
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final, Literal, Protocol
 
@@ -9,6 +10,52 @@ from canuse._tls import Tls
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+
+_READS: Final = {
+    "EntitlementService": ("CanUse", "BatchCanUse", "ListEntitlements"),
+    "UsageService": ("ShowUsage", "ListUsageEvents"),
+    "CatalogService": ("GetFeature", "ListFeatures", "GetPackage", "ListPackages"),
+    "UserService": ("GetUser", "ListUsers"),
+    "SubscriptionService": ("GetSubscription", "ListSubscriptions", "ListGrants"),
+    "ApiKeyService": ("ListApiKeys",),
+}
+_USES: Final = {
+    "EntitlementService": (
+        "CreateUsageEvent",
+        "UseFeature",
+        "UseFeatures",
+        "BatchCreateUsageEvents",
+        "Reserve",
+        "Settle",
+    ),
+}
+
+
+def service_config(*, retry_uses: bool = False) -> str:
+    """Return the standard gRPC service config: which calls are repeated, and that all servers take turns.
+
+    gRPC in any language takes it, in Python as the channel option `grpc.service_config`. What only reads is repeated
+    after UNAVAILABLE or CANCELLED, up to three times within its deadline. With `retry_uses` so is what counts; that is
+    right only where each such call has an `event_id`: OUTCOME_UNKNOWN is UNAVAILABLE too, and without one may count
+    twice.
+    """
+    names = [
+        {"service": f"canuse.v1.{service}", "method": method}
+        for services in ((_READS, _USES) if retry_uses else (_READS,))
+        for service, methods in services.items()
+        for method in methods
+    ]
+    policy = {
+        "maxAttempts": 4,
+        "initialBackoff": "0.05s",
+        "maxBackoff": "1s",
+        "backoffMultiplier": 2,
+        # A grpcio server that ends now and then cancels a call that is under way.
+        "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+    }
+    config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": names, "retryPolicy": policy}]}
+    return json.dumps(config)
+
 
 # gRPC waits up to two minutes between attempts to connect, and meanwhile fails every call at once: too long for a
 # question that is asked before each use of a feature.
@@ -30,9 +77,10 @@ class PagedResponse(Protocol):
 Durability = Literal["memory", "fsync", "replica"]
 
 
-def channel_options(options: Sequence[tuple[str, Any]]) -> list[tuple[str, Any]]:
+def channel_options(options: Sequence[tuple[str, Any]], *, retry_uses: bool = False) -> list[tuple[str, Any]]:
     """Return the options of a channel: the given ones, over our defaults."""
-    return list((_OPTIONS | dict(options)).items())
+    standard = {"grpc.service_config": service_config(retry_uses=retry_uses)}
+    return list((_OPTIONS | standard | dict(options)).items())
 
 
 def call_metadata(api_key: str | None, durability: Durability | None = None) -> tuple[tuple[str, str], ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final, Literal
+from uuid import uuid4
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -48,6 +49,24 @@ def _given(**fields: object) -> dict[str, Any]:
     if not given:
         raise ValueError(f"nothing to update: give at least one of {', '.join(fields)}")
     return given
+
+
+_COUNTING: Final = (
+    v1.CreateUsageEventRequest,
+    v1.UseFeatureRequest,
+    v1.UseFeaturesRequest,
+    v1.ReserveRequest,
+    v1.SettleRequest,
+)
+
+
+def give_event_ids(request: object) -> None:
+    """Give a request that counts an event id of its own, unless it has one: so it may be sent again."""
+    if isinstance(request, v1.BatchCreateUsageEventsRequest):
+        for item in request.requests:
+            give_event_ids(item)
+    elif isinstance(request, _COUNTING) and not request.event_id:
+        request.event_id = uuid4().hex
 
 
 def create_usage_event(

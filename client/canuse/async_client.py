@@ -59,6 +59,7 @@ class AsyncClient:
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.aio.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
+        retry_uses: bool = False,
     ) -> None:
         """Prepare a client inside a running event loop; the first call connects. The arguments are those of `Client`.
 
@@ -69,11 +70,14 @@ class AsyncClient:
         """
         asyncio.get_running_loop()
         check_channel(channel, credentials, tls, options)
+        self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:
-            channel = self._owned = _open(target, channel_credentials(credentials, tls), options)
+            channel = self._owned = _open(
+                target, channel_credentials(credentials, tls), channel_options(options, retry_uses=retry_uses)
+            )
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
         self._catalog = v1.CatalogServiceStub(channel)
@@ -488,6 +492,8 @@ class AsyncClient:
         self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
     ) -> _Response:
         """Make one call; raises a CanuseError where it fails."""
+        if self._retry_uses:
+            _requests.give_event_ids(request)
         try:
             return await method(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -527,5 +533,5 @@ def _open(
 ) -> grpc.aio.Channel:
     """Open a channel, with TLS where there are credentials."""
     if credentials is None:
-        return grpc.aio.insecure_channel(target, channel_options(options))
-    return grpc.aio.secure_channel(target, credentials, channel_options(options))
+        return grpc.aio.insecure_channel(target, options)
+    return grpc.aio.secure_channel(target, credentials, options)

@@ -46,7 +46,8 @@ class Client:
 
     Every method raises a `CanuseError` where the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
     that the server does not accept, `Unavailable` or `DeadlineExceeded` where no answer came. A no is an answer, not an
-    error. The client repeats no call; repeat a write only with an `event_id`.
+    error. What only reads is repeated where the service did not answer, up to three times in
+    its time; a write only with `retry_uses`. Repeat one yourself only with an `event_id`.
 
     The `list_*` methods return iterators that fetch page after page as they are consumed, `page_size` items (1 to 1000)
     at a time, so that errors arise while iterating.
@@ -63,6 +64,7 @@ class Client:
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
+        retry_uses: bool = False,
     ) -> None:
         """Prepare a client; the first call connects.
 
@@ -77,17 +79,22 @@ class Client:
             channel: A channel of your own in place of `target`, `tls`, `credentials` and `options`. `close` leaves it
                 open.
             options: gRPC channel options, over the defaults.
+            retry_uses: Repeat what counts, too, where the service did not answer. Each such call gets an `event_id`
+                unless it has one, so that it counts once. With a channel of your own, give that the retries.
 
         Raises:
             ValueError: Settings that can't hold, or not together.
             OSError: A file of `tls` can't be read.
         """
         check_channel(channel, credentials, tls, options)
+        self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
         self._owned = None
         if channel is None:
-            channel = self._owned = _open(target, channel_credentials(credentials, tls), options)
+            channel = self._owned = _open(
+                target, channel_credentials(credentials, tls), channel_options(options, retry_uses=retry_uses)
+            )
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
         self._catalog = v1.CatalogServiceStub(channel)
@@ -793,6 +800,8 @@ class Client:
 
     def _call(self, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request) -> _Response:
         """Make one call; raises a CanuseError where it fails."""
+        if self._retry_uses:
+            _requests.give_event_ids(request)
         try:
             return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
         except grpc.RpcError as error:
@@ -828,5 +837,5 @@ class Client:
 def _open(target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]) -> grpc.Channel:
     """Open a channel, with TLS where there are credentials."""
     if credentials is None:
-        return grpc.insecure_channel(target, channel_options(options))
-    return grpc.secure_channel(target, credentials, channel_options(options))
+        return grpc.insecure_channel(target, options)
+    return grpc.secure_channel(target, credentials, options)

@@ -49,6 +49,7 @@ from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio, tls
+from canuse_server.transport.load import Load
 from canuse_server.workers import Port, Workers
 
 if TYPE_CHECKING:
@@ -136,10 +137,11 @@ async def serve_here(
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(access, clock)
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
+        load = Load(settings.max_calls_in_flight, settings.max_waiting_bytes)
         server = grpcio.build(
-            served, access.gate, health_servicer, share_port=share_port, with_reflection=settings.reflection
+            served, access.gate, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
         )
-        address, transport = await _listen(settings, certificates, server, served, access, stack, share_port)
+        address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
         await open_store(worlds, partial(_prepare, settings, worlds, clock), access, warn=not share_port)
         _in_background((worlds.live.cache.follow(), worlds.test.cache.follow(), access.keyring.follow()), stack)
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
@@ -270,6 +272,7 @@ async def _listen(
     server: aio.Server,
     served: Endpoints,
     access: Access,
+    load: Load,
     stack: AsyncExitStack,
     share_port: bool,
 ) -> tuple[str, str]:
@@ -292,6 +295,7 @@ async def _listen(
             served.unary,
             access.gate,
             access.keys.store,
+            load,
             settings.lanes,
             share_port=share_port,
         )

@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
         12, description="How many past periods are kept for each user and feature."
     )
+    max_calls_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        8192, description="How many calls a process works on or keeps waiting; it refuses those beyond them at once."
+    )
+    max_waiting_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = Field(
+        64 << 20, description="How many bytes the requests of these calls may have in all."
+    )
     last_known_max_age_seconds: Annotated[int, Field(ge=1, le=DAY_SECONDS)] = Field(
         300, description="How old an answer may be that is given again while the store is away."
     )

@@ -5,7 +5,7 @@ answer, nothing may crash, and no memory and no connection may be kept. How long
 used, is told; only what must never be is asserted.
 
 Guards, with what is red without them:
-- `STREAMS_OF_A_CONNECTION` in `transport/grpcio.py`: calls of the good client are CANCELLED while others reset theirs.
+- `STREAMS` in `transport/limits.py`: calls of the good client are CANCELLED while others reset theirs.
 - `files.allow_many`: with the few files that many systems give a process at first, idle connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.

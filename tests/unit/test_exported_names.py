@@ -63,7 +63,8 @@ def test_the_client_library_exports_the_clients_the_errors_and_the_api() -> None
         for name, value in vars(canuse.errors).items()
         if inspect.isclass(value) and value.__module__ == "canuse.errors"
     }
-    assert set(canuse.__all__) == {"Client", "AsyncClient", "NewApiKey", "Tls", "v1", "__version__"} | errors
+    others = {"Client", "AsyncClient", "NewApiKey", "Tls", "service_config", "v1", "__version__"}
+    assert set(canuse.__all__) == others | errors
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", canuse.__version__)
 
 

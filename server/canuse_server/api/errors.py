@@ -5,7 +5,7 @@ from enum import Enum
 from typing import Final, NamedTuple
 
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc import StatusCode
 
@@ -15,6 +15,8 @@ DOMAIN: Final = "canuse"
 # Errors travel in headers, of which clients take about 8 KiB in all. What is larger would reach nobody.
 MESSAGE_BYTES: Final = 1200
 TEXT_BYTES: Final = 256
+RETRY_SECONDS: Final = 0.5
+"""How long a caller is asked to wait whose call was one too many."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
@@ -66,6 +68,8 @@ class ErrorReason(Enum):
     SHUTTING_DOWN = ErrorSpec(
         StatusCode.UNAVAILABLE, "Try again or resume, on another server: nothing was written since."
     )
+    OVERLOADED = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Try again after the time that `RetryInfo` says.")
+    MESSAGE_TOO_LARGE = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Send less at a time: at most 4 MiB.")
     DEADLINE_PASSED = ErrorSpec(StatusCode.DEADLINE_EXCEEDED, "Allow more time: nothing was written.")
     INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it: it is a defect of canuse.")
 
@@ -84,9 +88,11 @@ class ApiError(Exception):
         message: str,
         metadata: Mapping[str, str] | None = None,
         violations: Sequence[tuple[str, str]] = (),
+        retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message)
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
         self.message = _clip(message, MESSAGE_BYTES + TEXT_BYTES)
         self.metadata = {key: _clip(value, TEXT_BYTES) for key, value in (metadata or {}).items()}
         self.violations = [(_clip(field, TEXT_BYTES), _clip(text, TEXT_BYTES)) for field, text in violations]
@@ -104,6 +110,10 @@ class ApiError(Exception):
         if self.violations:
             violations = [BadRequest.FieldViolation(field=field, description=text) for field, text in self.violations]
             status.details.append(_any(BadRequest(field_violations=violations)))
+        if self.retry_after_seconds is not None:
+            retry = RetryInfo()
+            retry.retry_delay.FromMilliseconds(round(self.retry_after_seconds * 1000))
+            status.details.append(_any(retry))
         return status
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
@@ -116,7 +126,7 @@ def _clip(text: str, size: int) -> str:
     return text if len(encoded) <= size else encoded[:size].decode(errors="ignore") + "…"
 
 
-def _any(message: ErrorInfo | BadRequest) -> AnyMessage:
+def _any(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(message)
     return packed
@@ -209,6 +219,17 @@ def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:
 def shutting_down() -> ApiError:
     """Return the error for a call that comes while the server ends."""
     return ApiError(ErrorReason.SHUTTING_DOWN, "the server is shutting down; nothing was written")
+
+
+def overloaded() -> ApiError:
+    """Return the error for a call that is one too many."""
+    text = "the server has as many calls in flight as it may; nothing was written"
+    return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
+
+
+def message_too_large(size: int, most: int) -> ApiError:
+    """Return the error for a request of so many bytes."""
+    return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; at most {most} are accepted")
 
 
 def deadline_passed() -> ApiError:

@@ -14,3 +14,5 @@ class Call(NamedTuple):
     memo: Memo
     came: float
     """When it came at the earliest, by `time.monotonic`."""
+    deadline: float
+    """When its caller gives up."""

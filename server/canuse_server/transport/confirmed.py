@@ -25,6 +25,9 @@ class Answers(Protocol):
     def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
 
+    def in_time(self, calls: list[Call]) -> list[Call]:
+        """Return the calls whose deadline has not passed; the others are answered."""
+
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
         """Answer calls that were not sent."""
 
@@ -99,6 +102,9 @@ class ConfirmedWrites(threading.Thread):
         except StoreUnavailableError as error:
             self._routes.failed()
             self._answers.refuse(calls, error)
+            return None
+        calls[:] = self._answers.in_time(calls)
+        if not calls:
             return None
         confirmation = self._confirmation(calls[0])
         try:

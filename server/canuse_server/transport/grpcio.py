@@ -16,16 +16,14 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from canuse_server.api.durability import changes, wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
-from canuse_server.api.errors import ApiError
+from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
+from canuse_server.transport.limits import GRPC_OPTIONS
+from canuse_server.transport.load import Load
 from canuse_server.transport.tls import Certificates
 
 REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-
-STREAMS_OF_A_CONNECTION: Final = 1024
-"""How many calls one connection may have at a time, as on the native transport. gRPC has no bound of its own, and drops
-calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -42,17 +40,16 @@ def build(
     endpoints: Endpoints,
     gate: Gate,
     health_servicer: health.aio.HealthServicer,
+    load: Load,
     *,
     share_port: bool,
     with_reflection: bool,
 ) -> aio.Server:
     """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
-    server = aio.server(
-        options=(("grpc.so_reuseport", int(share_port)), ("grpc.max_concurrent_streams", STREAMS_OF_A_CONNECTION))
-    )
-    handlers = {path: _handler(path, endpoint, gate) for path, endpoint in endpoints.unary.items()}
-    handlers |= {path: _stream_handler(path, endpoint, gate) for path, endpoint in endpoints.streaming.items()}
+    server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
+    handlers = {path: _handler(path, endpoint, gate, load) for path, endpoint in endpoints.unary.items()}
+    handlers |= {path: _stream_handler(path, endpoint, gate, load) for path, endpoint in endpoints.streaming.items()}
     handlers |= _health(health_servicer)
     if with_reflection:
         handlers |= _reflection(endpoints.services())
@@ -75,7 +72,7 @@ def _authorization(context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
     return None
 
 
-def _handler(path: str, endpoint: Endpoint, gate: Gate) -> grpc.RpcMethodHandler[Any, Any]:
+def _handler(path: str, endpoint: Endpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
     changing = changes(path)
 
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
@@ -83,7 +80,14 @@ def _handler(path: str, endpoint: Endpoint, gate: Gate) -> grpc.RpcMethodHandler
             world = gate.admit(path, _authorization(context))
             if changing:
                 WANTED.set(wanted(context.invocation_metadata() or ()))
-            return await endpoint(payload, world)
+            left = cast("float | None", context.time_remaining())
+            if left is not None and left <= 0:
+                raise deadline_passed()
+            load.enter(len(payload))
+            try:
+                return await endpoint(payload, world)
+            finally:
+                load.leave(len(payload))
         except ApiError as error:
             await context.abort(error.reason.status, error.message, error.trailing_metadata())
 
@@ -91,17 +95,21 @@ def _handler(path: str, endpoint: Endpoint, gate: Gate) -> grpc.RpcMethodHandler
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
 
 
-def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate) -> grpc.RpcMethodHandler[Any, Any]:
+def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
         authorization = _authorization(context)
         try:
             world = gate.admit(path, authorization)
             WANTED.set(wanted(context.invocation_metadata() or ()))
-            async with aclosing(endpoint(payload, world)) as messages:
-                async for message in messages:
-                    await context.write(message)
-                    # A key that is revoked meanwhile ends what is under way, too.
-                    gate.admit(path, authorization)
+            load.enter(len(payload))
+            try:
+                async with aclosing(endpoint(payload, world)) as messages:
+                    async for message in messages:
+                        await context.write(message)
+                        # A key that is revoked meanwhile ends what is under way, too.
+                        gate.admit(path, authorization)
+            finally:
+                load.leave(len(payload))
         except ApiError as error:
             await context.abort(error.reason.status, error.message, error.trailing_metadata())
 

@@ -7,20 +7,21 @@ It knows the common case only. What one trip can't answer it hands over to the e
 answers it: rare things have one implementation.
 """
 
+import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 if TYPE_CHECKING:
-    from pygrpc_native._native import DetailedEvent
+    from pygrpc_native._native import CallDetails, DetailedEvent
 
 from canuse_server.api.answers import without_store
 from canuse_server.api.durability import NOTHING, wanted
-from canuse_server.api.errors import ApiError, deadline_passed, shutting_down
+from canuse_server.api.errors import ApiError, deadline_passed, message_too_large, shutting_down
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
 from canuse_server.api.world import World
@@ -32,6 +33,8 @@ from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import NoScriptError, ReadOnlyError, RedirectError, check
 from canuse_server.transport.calls import Call
 from canuse_server.transport.confirmed import ConfirmedWrites
+from canuse_server.transport.door import Door
+from canuse_server.transport.limits import MESSAGE_BYTES
 from canuse_server.transport.memo import Memo
 
 BATCH: Final = 40
@@ -43,9 +46,6 @@ WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
-AT_ONCE_SECONDS: Final = 0.001
-"""How long a lane takes at most to get calls that are there already."""
-Metadata = Sequence[tuple[str, str | bytes]]
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 
 
@@ -66,6 +66,7 @@ class Lane(threading.Thread):
     def __init__(
         self,
         front: NativeGrpcFront,
+        door: Door,
         methods: dict[int, HotMethod],
         gate: Gate,
         store: Store,
@@ -73,6 +74,7 @@ class Lane(threading.Thread):
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
+        self._door = door
         self._methods = methods
         self._gate = gate
         self._store = store
@@ -89,7 +91,7 @@ class Lane(threading.Thread):
         """Batches whose replies are due, in their order: for each connection two at most."""
         self._retire = False
         """Whether the server that has just answered is no master any more."""
-        self._taken = self._came = 0.0
+        self._came = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
@@ -97,15 +99,11 @@ class Lane(threading.Thread):
             self._confirmed.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
-            asked = time.monotonic()
-            events = self._front.recv_batch_details(BATCH, 0 if self._under_way else WAKE_MS)
-            if events is None:
+            taken = self._door.take(BATCH, 0 if self._under_way else WAKE_MS)
+            if taken is None:
                 break
-            taken = time.monotonic()
-            # What was there already may have come as soon as the calls before it had been taken.
-            self._came = self._taken if taken - asked < AT_ONCE_SECONDS else asked
-            self._taken = taken
             sent = 0
+            events, self._came = taken
             if calls := self._put_writes_aside(self._read(events)):
                 sent = self._send_all(calls)
             ahead = sent if len(events) >= BACKLOG else 0
@@ -137,7 +135,9 @@ class Lane(threading.Thread):
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
-            elif call := self._call(call_id, method_id, payload, client_key, details[0] if details else ()):
+            elif len(payload) > MESSAGE_BYTES:
+                self._fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
+            elif call := self._call(call_id, method_id, payload, client_key, details):
                 calls.append(call)
         return calls
 
@@ -150,18 +150,26 @@ class Lane(threading.Thread):
         return [call for call in calls if not call.request.method.writes]
 
     def _call(
-        self, call_id: int, method_id: int, payload: bytes, client_key: bytes | str | None, metadata: Metadata
+        self,
+        call_id: int,
+        method_id: int,
+        payload: bytes,
+        client_key: bytes | str | None,
+        details: "CallDetails | None",
     ) -> Call | None:
         method = self._methods[method_id]
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
-            if method.writes and (level := wanted(metadata)) is not NOTHING and level & ~self._promised:
-                self._hand_over(call_id, method.path, payload, world, level, self._came)
-                return None
+            if method.writes:
+                level = wanted(details[0] if details else ())
+                if level is not NOTHING and level & ~self._promised:
+                    self._hand_over(call_id, method.path, payload, world, level, self._came)
+                    return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
-                return Call(call_id, payload, memo.request(method_id, method, payload), memo, self._came)
+                request = memo.request(method_id, method, payload)
+                return Call(call_id, payload, request, memo, self._came, _deadline(details))
             except DETOUR_ERRORS:
                 self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
         except ApiError as error:
@@ -197,6 +205,9 @@ class Lane(threading.Thread):
             self._routes.failed()
             self.refuse(calls, error)
             return
+        calls = self.in_time(calls)
+        if not calls:
+            return
         packed = [call.request.packed for call in calls]
         manual_now_ms = self._store.manual_now_ms
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
@@ -206,6 +217,16 @@ class Lane(threading.Thread):
             connection.send(b"".join([TIME, *packed] if timed else packed))
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
             self._break_off(connection, error)
+
+    def in_time(self, calls: list[Call]) -> list[Call]:
+        """Return the calls whose deadline has not passed; the others are answered, and must not be sent."""
+        now = time.monotonic()
+        if all(call.deadline > now for call in calls):
+            return calls
+        for call in calls:
+            if call.deadline <= now:
+                self._fail(call.id, deadline_passed())
+        return [call for call in calls if call.deadline > now]
 
     def _answer(self, batch: _Batch) -> None:
         """Read the replies to the batch that was sent first and answer each call by its own."""
@@ -300,3 +321,8 @@ class Lane(threading.Thread):
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+
+
+def _deadline(details: "CallDetails | None") -> float:
+    """Return when the caller of a call gives up, by `time.monotonic`."""
+    return math.inf if details is None or details[2] is None else time.monotonic() + details[2]

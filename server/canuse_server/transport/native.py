@@ -18,7 +18,10 @@ from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
 from canuse_server.store.durability import WANTED, Durability
 from canuse_server.store.patience import BEGAN
+from canuse_server.transport.door import Door
 from canuse_server.transport.lane import Lane
+from canuse_server.transport.limits import METADATA_BYTES, STREAMS
+from canuse_server.transport.load import Load
 
 
 class NativeTransport:
@@ -31,6 +34,7 @@ class NativeTransport:
         endpoints: Mapping[str, Endpoint],
         gate: Gate,
         store: Store,
+        load: Load,
         lanes: int,
         *,
         share_port: bool,
@@ -40,6 +44,7 @@ class NativeTransport:
         self._endpoints = endpoints
         self._loop = asyncio.get_running_loop()
         self._handed_over: set[Future[None]] = set()
+        self._load = load
         self._front = NativeGrpcFront(
             listen,
             [(method.path, False) for method in HOT_METHODS],
@@ -49,12 +54,16 @@ class NativeTransport:
             io_threads=1,
             # As grpcio does: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
+            max_concurrent_streams=STREAMS,
+            max_metadata_size=METADATA_BYTES,
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
+        self._door = Door(self._front, load)
         self._lanes = [
             Lane(
                 self._front,
+                self._door,
                 dict(enumerate(HOT_METHODS)),
                 gate,
                 store,
@@ -70,6 +79,7 @@ class NativeTransport:
 
     def serve(self) -> None:
         """Answer calls."""
+        self._door.start()
         for lane in self._lanes:
             lane.start()
 
@@ -78,6 +88,11 @@ class NativeTransport:
 
         `level` is what the caller asks for, `came` when the call came: its time for the store began then.
         """
+        try:
+            self._load.enter(len(payload))
+        except ApiError as error:
+            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+            return
         future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world, level, came), self._loop)
         self._handed_over.add(future)
         future.add_done_callback(self._handed_over.discard)
@@ -91,6 +106,8 @@ class NativeTransport:
             self._front.respond(call_id, await self._endpoints[path](payload, world))
         except ApiError as error:
             self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+        finally:
+            self._load.leave(len(payload))
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more hot calls, and answer those that are here."""
@@ -103,6 +120,7 @@ class NativeTransport:
 
     async def close(self) -> None:
         """Close the port and end the lanes."""
+        self._door.close()
         await asyncio.to_thread(self._front.close)
         for lane in self._lanes:
             if lane.is_alive():

@@ -1,0 +1,101 @@
+"""The door that calls come to the lanes through.
+
+The front keeps all that comes until somebody takes it, without a bound. So while no lane is waiting for calls, a
+doorkeeper takes them: it keeps as many as may be, and refuses the rest at once.
+"""
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from pygrpc_native import EVENT_CALL, NativeGrpcFront
+
+from canuse_server.api.errors import ApiError
+from canuse_server.transport.load import Load
+
+if TYPE_CHECKING:
+    from pygrpc_native._native import DetailedEvent
+
+LOOK_SECONDS: Final = 0.02
+"""How often the doorkeeper looks whether calls have to be taken."""
+AT_ONCE_SECONDS: Final = 0.001
+"""How long it takes at most to get calls that are there already."""
+TAKEN_AT_MOST: Final = 256
+
+
+class Taken(NamedTuple):
+    """Some calls, and when the first of them came at the earliest, by `time.monotonic`."""
+
+    events: "list[DetailedEvent]"
+    came: float
+
+
+class Door(threading.Thread):
+    """Gives calls to the lanes, in the order in which they came."""
+
+    def __init__(self, front: NativeGrpcFront, load: Load) -> None:
+        super().__init__(name="canuse-doorkeeper", daemon=True)
+        self._front = front
+        self._load = load
+        self._kept: deque[tuple[float, DetailedEvent]] = deque()
+        self._waiting: set[int] = set()
+        self._left_at: dict[int, float] = {}
+        self._closed = threading.Event()
+
+    def take(self, most: int, wait_ms: int) -> Taken | None:
+        """Return calls as soon as there are any, none after a time; None: the front is closed."""
+        if self._kept and (taken := self._take_kept(most)):
+            return taken
+        lane, asked = threading.get_ident(), time.monotonic()
+        if wait_ms:
+            self._waiting.add(lane)
+        events = self._front.recv_batch_details(most, wait_ms)
+        self._waiting.discard(lane)
+        if events is None:
+            return None
+        now = time.monotonic()
+        # What was there already may have come as soon as the lane had taken the calls before it.
+        came = self._left_at.get(lane, asked) if now - asked < AT_ONCE_SECONDS else asked
+        self._left_at[lane] = now
+        return Taken(events, came)
+
+    def _take_kept(self, most: int) -> Taken | None:
+        events: list[DetailedEvent] = []
+        now, came = time.monotonic(), 0.0
+        while len(events) < most:
+            try:
+                at, event = self._kept.popleft()
+            except IndexError:  # Another lane was quicker.
+                break
+            came = came or at - LOOK_SECONDS
+            kind, call_id, method_id, payload, key, details = event
+            self._load.leave(len(payload or b""))
+            if details is not None and details[2] is not None:
+                details = (details[0], details[1], details[2] - (now - at))
+            events.append((kind, call_id, method_id, payload, key, details))
+        return Taken(events, came) if events else None
+
+    def run(self) -> None:
+        """Look after the calls until the door is closed."""
+        while not self._closed.wait(LOOK_SECONDS):
+            if not self._waiting:
+                self._keep_or_refuse()
+
+    def _keep_or_refuse(self) -> None:
+        while events := self._front.recv_batch_details(TAKEN_AT_MOST, 0):
+            now = time.monotonic()
+            for event in events:
+                kind, call_id, _, payload, _, _ = event
+                if kind != EVENT_CALL or payload is None:
+                    continue
+                try:
+                    self._load.enter(len(payload))
+                except ApiError as error:
+                    self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+                else:
+                    self._kept.append((now, event))
+
+    def close(self) -> None:
+        """Let the doorkeeper go."""
+        self._closed.set()

@@ -1,0 +1,19 @@
+"""How large what callers send may be: the same on both transports."""
+
+from typing import Final
+
+MESSAGE_BYTES: Final = 4 << 20
+"""The largest request, in bytes."""
+METADATA_BYTES: Final = 16 << 10
+"""The most metadata of a call, in bytes: names, values, and 32 for each pair."""
+STREAMS: Final = 1024
+"""How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
+drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
+
+GRPC_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MESSAGE_BYTES),
+    # Between two different ones grpcio would refuse some calls at random.
+    ("grpc.max_metadata_size", METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", METADATA_BYTES),
+    ("grpc.max_concurrent_streams", STREAMS),
+)

@@ -1,0 +1,103 @@
+"""Two servers on one store are restarted one after the other under load, again and again.
+
+Callers who spread over both, and repeat what was not answered as the standard policy says, see no error, and everything
+they were told is counted, once.
+
+Guards: a server that is asked to end answers what it has and says `SHUTTING_DOWN` to the rest (`lane.py`, `_draining`),
+and what counts is repeated under an event id of its own (`client/canuse/_requests.py`, `give_event_ids`): without the
+first a caller is told an error, without the second a repeat is counted twice.
+"""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from canuse import AsyncClient, CanuseError, Client
+from support.chaos import Rounds, Tell
+from support.load import used
+from support.processes import Canuse, RedisServer
+from support.world import subscriber
+
+pytestmark = pytest.mark.chaos
+
+SHORT, LONG = 2, 50
+WORKERS = 16
+FOUND_AGAIN_SECONDS = 3.0
+CALLS = 300
+"""How many calls are answered between two restarts, at least."""
+
+
+async def test_a_rolling_restart_gives_callers_no_error(
+    transport: str, tmp_path: Path, redis: RedisServer, rounds: Rounds, tell: Tell
+) -> None:
+    servers = [server(tmp_path / name, transport, redis) for name in ("one", "other")]
+    for each in servers:
+        await asyncio.to_thread(each.start)
+    answered: Counter[str] = Counter()
+    faults: list[CanuseError] = []
+    restarts = 0
+    try:
+        user_id, feature_id = await asyncio.to_thread(somebody, servers[0].address)
+        target = "ipv4:" + ",".join(each.address for each in servers)
+        # Else gRPC would name both addresses at once as the host, which is none.
+        host = (("grpc.default_authority", "canuse"),)
+        async with AsyncClient(target, timeout_seconds=20, options=host, retry_uses=True) as client:
+            done = asyncio.Event()
+
+            async def work() -> None:
+                while not done.is_set():
+                    try:
+                        await client.use_feature(user_id, feature_id)
+                        answered["uses"] += 1
+                        await client.can_use(user_id, feature_id)
+                        answered["checks"] += 1
+                        await client.show_usage(user_id, feature_id)
+                        answered["reads"] += 1
+                    except CanuseError as error:
+                        faults.append(error)
+
+            workers = [asyncio.create_task(work()) for _ in range(WORKERS)]
+            for _ in rounds(SHORT, LONG):
+                for each in servers:
+                    await more(answered, CALLS)
+                    assert await asyncio.to_thread(each.stop) == 0
+                    await more(answered, CALLS)
+                    await asyncio.to_thread(each.start)
+                    # As a deployment does: callers find a server again within the time between their attempts.
+                    await asyncio.sleep(FOUND_AGAIN_SECONDS)
+                    restarts += 1
+            await more(answered, CALLS)
+            done.set()
+            await asyncio.gather(*workers)
+        counted = await asyncio.to_thread(count, servers[0].address, user_id, feature_id)
+    finally:
+        for each in servers:
+            await asyncio.to_thread(each.stop)
+    tell("rolling-restart", transport=transport, restarts=restarts, **answered, errors=len(faults), counted=counted)
+    assert faults == []
+    assert counted == answered["uses"]
+
+
+def server(folder: Path, transport: str, redis: RedisServer) -> Canuse:
+    folder.mkdir()
+    return Canuse(folder, "--transport", transport, "--redis-url", redis.url)
+
+
+def somebody(address: str) -> tuple[str, str]:
+    with Client(address) as client:
+        return subscriber(client, None)
+
+
+def count(address: str, user_id: str, feature_id: str) -> int:
+    with Client(address) as client:
+        return used(client, user_id, feature_id)
+
+
+async def more(answered: "Counter[str]", calls: int) -> None:
+    """Wait until so many more calls have been answered."""
+    wanted = answered.total() + calls
+    async with asyncio.timeout(60):
+        while answered.total() < wanted:
+            await asyncio.sleep(0.01)

@@ -1,0 +1,145 @@
+"""More than a server may take on is refused at once, with when to try again; nothing that is too large gets in."""
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from canuse import AsyncClient, CanuseError, Client, Overloaded, v1
+from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, STREAMS
+from support.load import PATIENCE_SECONDS, callers, used, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay
+from support.world import subscriber
+
+CALLS = 300
+AT_MOST = 50
+SETTINGS_FRAME = 4
+MAX_CONCURRENT_STREAMS = 3
+
+
+@asynccontextmanager
+async def held_up(
+    transport: str, folder: Path, redis: RedisServer, **env: str
+) -> AsyncIterator[tuple[Canuse, Relay, AsyncClient]]:
+    """Run a server whose store can be held up."""
+    async with Relay.to(redis.port) as relay:
+        env = {"CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
+        canuse = Canuse(folder, "--transport", transport, "--redis-url", relay.url, env=env)
+        await asyncio.to_thread(canuse.start)
+        try:
+            async with callers(canuse.address, 1) as (client,):
+                yield canuse, relay, client
+        finally:
+            relay.release()
+            await asyncio.to_thread(canuse.stop)
+
+
+def somebody(address: str) -> tuple[str, str]:
+    with Client(address) as client:
+        return subscriber(client, None)
+
+
+async def healthy(address: str) -> bool:
+    async with grpc.aio.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
+        answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+        serving: bool = answer.status == health_pb2.HealthCheckResponse.SERVING
+        return serving
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("hot", [True, False], ids=["hot", "other"])
+@pytest.mark.parametrize("bound", ["CALLS_IN_FLIGHT", "BYTES"])
+async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_made(
+    transport: str, tmp_path: Path, redis: RedisServer, hot: bool, bound: str
+) -> None:
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST)} if bound == "CALLS_IN_FLIGHT" else {}
+    if bound == "BYTES":
+        env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 30)}
+    async with held_up(transport, tmp_path, redis, **env) as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        relay.hold_replies()
+        call: Callable[[str, str], Awaitable[object]] = client.use_feature if hot else client.show_usage
+        calls = [asyncio.ensure_future(call(user_id, feature_id)) for _ in range(CALLS)]
+        # Refused while the store has answered nothing; what the lane had taken already comes on top of the bound.
+        await wait_until(lambda: sum(each.done() for each in calls) >= CALLS - 3 * AT_MOST)
+        refused = [each.exception() for each in calls if each.done()]
+        assert {type(error) for error in refused} == {Overloaded}
+        assert all(isinstance(error, CanuseError) and error.reason == "OVERLOADED" for error in refused)
+        assert {error.retry_after_seconds for error in refused if isinstance(error, CanuseError)} == {0.5}
+        assert await healthy(canuse.address)
+        relay.release()
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        made = [result for result in results if not isinstance(result, Overloaded)]
+        assert {type(result) for result in made} == {v1.UseFeatureResponse if hot else v1.ShowUsageResponse}
+        assert len(made) >= 10
+        answer = await client.use_feature(user_id, feature_id)
+        assert answer.consumption.used == len(made) * hot + 1
+
+
+@pytest.mark.redis
+async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path: Path, redis: RedisServer) -> None:
+    async with held_up("native", tmp_path, redis) as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        await client.use_feature(user_id, feature_id)
+        relay.hold_replies()
+        before = relay.request_bytes
+        first = asyncio.ensure_future(client.use_feature(user_id, feature_id))
+        await wait_until(lambda: relay.request_bytes > before)
+        async with AsyncClient(canuse.address, timeout_seconds=0.2) as hurried:
+            late = [hurried.use_feature(user_id, feature_id) for _ in range(20)]
+            results = await asyncio.gather(*late, return_exceptions=True)
+        assert {getattr(result, "code", None) for result in results} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        relay.release()
+        await asyncio.wait_for(first, PATIENCE_SECONDS)
+        await client.use_feature(user_id, feature_id)
+        assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 3
+
+
+def counted(address: str, user_id: str, feature_id: str) -> int:
+    with Client(address) as client:
+        return used(client, user_id, feature_id)
+
+
+METHODS = ("/canuse.v1.EntitlementService/UseFeature", "/canuse.v1.UsageService/ShowUsage")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_request_that_is_too_large_is_refused(server: Canuse, method: str) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        call: Any = channel.unary_unary(method)
+        for size, code in ((MESSAGE_BYTES, "INVALID_ARGUMENT"), (MESSAGE_BYTES + 1, "RESOURCE_EXHAUSTED")):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(bytes(size), timeout=PATIENCE_SECONDS)
+            assert refused.value.code().name == code
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_metadata_up_to_the_limit_is_taken_every_time_and_beyond_it_never(server: Canuse, method: str) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        call: Any = channel.unary_unary(method)
+        for size, accepted in ((METADATA_BYTES - 1500, True), (METADATA_BYTES + 1, False)):
+            codes = set()
+            for _ in range(20):
+                with pytest.raises(grpc.RpcError) as refused:
+                    call(b"", timeout=PATIENCE_SECONDS, metadata=(("x-large", "x" * size),))
+                codes.add(refused.value.code().name)
+            assert (codes == {"INVALID_ARGUMENT"}) == accepted
+            assert accepted or codes <= {"RESOURCE_EXHAUSTED", "UNKNOWN"}
+
+
+def test_a_connection_is_told_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
+    host, _, port = server.address.rpartition(":")
+    with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection, connection.makefile("rb") as read:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0)))
+        head = read.read(9)
+        assert head[3] == SETTINGS_FRAME
+        settings = dict(struct.iter_unpack(">HI", read.read(int.from_bytes(head[:3]))))
+    assert settings[MAX_CONCURRENT_STREAMS] == STREAMS
