@@ -128,6 +128,17 @@ async def use_until_refused(client: AsyncClient, user_id: str, feature_id: str, 
         granted.append(answer.consumption.used)
 
 
+async def test_a_feature_is_soon_archived_for_a_server_that_can_have_no_news(
+    one: Client, other: Client, redis: RedisServer
+) -> None:
+    assert redis.command("ACL", "SETUSER", "default", "-subscribe") == b"+OK\r\n"
+    try:
+        assert redis.command("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
+        await archive_and_wait(one, other)
+    finally:
+        assert redis.command("ACL", "SETUSER", "default", "+@all") == b"+OK\r\n"
+
+
 async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses_the_other(
     pair: tuple[Canuse, Canuse], one: Client
 ) -> None:

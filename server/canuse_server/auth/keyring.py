@@ -2,22 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from typing import Final
 
-import structlog
-
 from canuse_server.auth.gate import Gate
-from canuse_server.observe.throttle import Throttle
 from canuse_server.store.api_keys import ApiKeys
-
-log = structlog.get_logger(__name__)
+from canuse_server.store.following import follow
 
 POLL_SECONDS: Final = 0.4
 """How old what is in memory can become where the message about a change is lost. A revocation has a second."""
 NOTE_SECONDS: Final = 60.0
 """How often it is noted of a key that it is used."""
-_FAULTS: Final = Throttle(5.0)
 
 
 class Keyring:
@@ -51,27 +45,8 @@ class Keyring:
 
     async def follow(self) -> None:
         """Keep up with the store: at once when told of a change, and by the version number all the time."""
-        await asyncio.gather(self._go_on(self._poll), self._go_on(self._listen))
+        await follow(self._keys.store, self._keys.channel, self._keep_up, POLL_SECONDS, "what is known of API keys")
 
-    async def _poll(self) -> None:
-        while True:
-            await self.refresh()
-            await self.note_used()
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def _listen(self) -> None:
-        async with self._keys.store.messages() as messages:
-            await messages.subscribe(self._keys.channel)
-            while True:
-                if await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS):
-                    await self.refresh()
-
-    async def _go_on(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Start a work again and again. Each is on its own: where no messages can be had, the version still tells."""
-        while True:
-            try:
-                await work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
-                if _FAULTS.let_through() is not None:
-                    log.warning("the API keys may be out of date", cause=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(POLL_SECONDS)
+    async def _keep_up(self) -> None:
+        await self.refresh()
+        await self.note_used()

@@ -3,14 +3,11 @@
 import asyncio
 from collections.abc import Iterable
 
-import structlog
-
 from canuse_server.domain.model import Feature, Package
 from canuse_server.store.catalog import CatalogStore
 from canuse_server.store.client import Store
+from canuse_server.store.following import follow
 from canuse_server.store.keys import Keys
-
-log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 1.0
 """How old what is in memory can become where a message about a change is lost."""
@@ -24,16 +21,18 @@ class CatalogCache:
         self._store = store
         self._keys = keys
         self._version = -1
+        self._reading = asyncio.Lock()
         self.features: dict[str, Feature] = {}
         self.packages: dict[tuple[str, int], Package] = {}
 
     async def refresh(self) -> None:
         """Read all features again if the catalogue has changed."""
-        version = await self._catalog.version()
-        if version != self._version:
-            self.features = {feature.id: feature for feature in await self._catalog.features()}
-            # Only now: what changed while the features were read is read again the next time.
-            self._version = version
+        async with self._reading:
+            version = await self._catalog.version()
+            if version != self._version:
+                self.features = {feature.id: feature for feature in await self._catalog.features()}
+                # Only now: what changed while the features were read is read again the next time.
+                self._version = version
 
     async def find_feature(self, feature_id: str) -> Feature | None:
         """Return a feature from memory, or else from the store: another server may have made it a moment ago."""
@@ -52,13 +51,4 @@ class CatalogCache:
 
     async def follow(self) -> None:
         """Keep what is in memory fresh: at once when told of a change, and by the version number once a second."""
-        while True:
-            try:
-                async with self._store.messages() as messages:
-                    await messages.subscribe(self._keys.catalog_channel)
-                    while True:
-                        await self.refresh()
-                        await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
-            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
-                log.warning("the catalogue may be out of date", cause=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(POLL_SECONDS)
+        await follow(self._store, self._keys.catalog_channel, self.refresh, POLL_SECONDS, "the catalogue")
