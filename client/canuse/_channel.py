@@ -36,8 +36,8 @@ def service_config(*, retry_uses: bool = False) -> str:
 
     gRPC in any language takes it, in Python as the channel option `grpc.service_config`. What only reads is repeated
     after UNAVAILABLE or CANCELLED, up to three times within its deadline. With `retry_uses` so is what counts; that is
-    right only where each such call has an `event_id`: OUTCOME_UNKNOWN is UNAVAILABLE too, and without one may count
-    twice.
+    right only where each such call has an `event_id`: when a connection breaks nobody knows whether the call was made.
+    What the store is to blame for is not repeated, since the server says so.
     """
     names = [
         {"service": f"canuse.v1.{service}", "method": method}

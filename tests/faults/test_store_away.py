@@ -6,6 +6,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -316,7 +317,8 @@ def patient(transport: str, fragile_redis: RedisServer, tmp_path: Path) -> Itera
 
 async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redis: RedisServer) -> None:
     user_id, feature_id = await asyncio.to_thread(somebody_of, patient.address)
-    async with AsyncClient(patient.address, timeout_seconds=DEADLINE_SECONDS) as caller:
+    once = (("grpc.enable_retries", 0),)
+    async with AsyncClient(patient.address, timeout_seconds=DEADLINE_SECONDS, options=once) as caller:
         # Changes of one user wait for each other, and each waits for the store.
         calls: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: caller.can_use(user_id, feature_id),
@@ -331,3 +333,14 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redi
                 results = await asyncio.gather(*(call() for call in calls * 10), return_exceptions=True)
                 kinds = {type(result) for result in results}
                 assert kinds <= {v1.CanUseResponse, StoreUnavailable, OutcomeUnknown}, kinds
+
+
+def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(
+    client: Client, fragile_redis: RedisServer
+) -> None:
+    names = somebody(client, DENY)
+    with fragile_redis.paused(), pytest.raises(StoreUnavailable) as refused:
+        client.show_usage(*names)
+    raw = refused.value.__cause__
+    assert isinstance(raw, grpc.RpcError)
+    assert ("grpc-retry-pushback-ms", "-1") in [tuple(pair) for pair in cast("Any", raw.trailing_metadata())]

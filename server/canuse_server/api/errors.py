@@ -79,6 +79,12 @@ class ErrorReason(Enum):
         return self.value.status
 
 
+OF_THE_STORE: Final = frozenset({ErrorReason.STORE_UNAVAILABLE, ErrorReason.OUTCOME_UNKNOWN})
+"""What every server would say that shares the store."""
+DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
+"""Keeps gRPC from repeating a call by itself: the caller would hear of it only after as many waits for the store."""
+
+
 class ApiError(Exception):
     """A call's failure, with what the caller is told. `metadata` holds the ids involved."""
 
@@ -119,6 +125,10 @@ class ApiError(Exception):
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
         """Return the status as it goes over the wire at the end of a call."""
         return ((DETAILS_KEY, self.status().SerializeToString()),)
+
+    def retry_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what goes along with it to keep gRPC from repeating the call by itself."""
+        return (DO_NOT_RETRY,) if self.reason in OF_THE_STORE else ()
 
 
 def _clip(text: str, size: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, cast
+from typing import Any, Final, NoReturn, cast
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
@@ -89,10 +89,15 @@ def _handler(path: str, endpoint: Endpoint, gate: Gate, load: Load) -> grpc.RpcM
             finally:
                 load.leave(len(payload))
         except ApiError as error:
-            await context.abort(error.reason.status, error.message, error.trailing_metadata())
+            await _abort(context, error)
 
     # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
     return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
+
+
+async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> NoReturn:
+    metadata: tuple[tuple[str, str | bytes], ...] = (*error.trailing_metadata(), *error.retry_metadata())
+    await context.abort(error.reason.status, error.message, metadata)
 
 
 def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
@@ -111,7 +116,7 @@ def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load)
             finally:
                 load.leave(len(payload))
         except ApiError as error:
-            await context.abort(error.reason.status, error.message, error.trailing_metadata())
+            await _abort(context, error)
 
     return grpc.unary_stream_rpc_method_handler(cast("Callable[..., Any]", call))
 
