@@ -43,8 +43,12 @@ class LockedRedis(RedisServer):
     def start(self) -> "LockedRedis":
         """See RedisServer."""
         super().start()
-        with Redis(port=self.port) as client:
-            client.execute_command(*documented_user())
+        try:
+            with Redis(port=self.port) as client:
+                client.execute_command(*documented_user())
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     @property
