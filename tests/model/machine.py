@@ -243,15 +243,17 @@ class Machine(Holding):
             self.move(dates[min(which, len(dates) - 1)] + off)
 
     @precondition(lambda self: self.periods())
-    @rule(which=choices.numbers, off=choices.offsets, amount=choices.amounts, checked=choices.chances)
-    def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, checked: bool) -> None:
-        """Use a feature just before, at or just after the end of the period in which it was used."""
+    @rule(which=choices.numbers, off=choices.offsets, amount=choices.amounts, way=choices.ways)
+    def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, way: str) -> None:
+        """Use a feature, or ask, just before, at or just after the end of the period in which it was used."""
         periods = self.periods()
         user, name, end = periods[which % len(periods)]
         if end + off > self.model.now:
             self.move(end + off)
         delta = self.amount(user, name, amount)
-        if checked:
+        if way == "check":
+            self.both("can_use", user, name, delta)
+        elif way == "use":
             self.both("use_feature", user, name, delta, "", ())
         else:
             self.both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, "", ())
