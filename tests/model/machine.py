@@ -242,11 +242,12 @@ class Machine(Holding):
         if dates:
             self.move(dates[min(which, len(dates) - 1)] + off)
 
-    @precondition(lambda self: self.periods())
     @rule(which=choices.numbers, off=choices.offsets, amount=choices.amounts, way=choices.ways)
     def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, way: str) -> None:
         """Use a feature, or ask, just before, at or just after the end of the period in which it was used."""
         periods = self.periods()
+        if not periods:
+            return
         user, name, end = periods[which % len(periods)]
         if end + off > self.model.now:
             self.move(end + off)
@@ -284,11 +285,12 @@ class Machine(Holding):
         """Look at what a user may use."""
         self.both("list_entitlements", self.users[who])
 
-    @precondition(lambda self: any(person.events for person in self.model.people.values()))
     @rule(number=choices.numbers, feature=choices.none | choices.features, since=choices.edges, until=choices.edges)
     def look_back(self, number: int, feature: int | None, since: int | None, until: int | None) -> None:
         """Look at the events around one of them."""
         events = [(person.id, event.time) for person in self.model.people.values() for event in person.events]
+        if not events:
+            return
         user, time = events[-1 - number % len(events)]
         start, end = (None if edge is None else time + edge for edge in (since, until))
         self.both("list_usage_events", user, "" if feature is None else self.features[feature], start, end)
