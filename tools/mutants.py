@@ -190,8 +190,8 @@ MUTANTS: Final = (
     Mutant(
         "reply lost: in the lane the write is made again",
         "server/canuse_server/transport/lane.py",
-        "            if method.writes:\n",
-        "            if not method.writes:\n",
+        "if method.writes:\n                self._fail(",
+        "if not method.writes:\n                self._fail(",
         LOST_REPLIES,
     ),
     Mutant(
