@@ -14,7 +14,7 @@ from bench.loader import Loader
 from bench.methods import Method
 from bench.processes import Cores, Process, StartError, free_port, running
 from bench.store import Store, elsewhere, valkey
-from bench.subjects import CANUSE, PLAIN, SKETCH, Subject, generate_sketch_stubs, spoken_at
+from bench.subjects import CANUSE, PLAIN, SKETCH, Subject, generate_sketch_stubs, spoken_at, wait_until_serving
 
 UNIMPLEMENTED: Final = "12"
 
@@ -131,6 +131,7 @@ def _serving(candidate: Candidate, fsync: str, cores: Cores) -> Iterator[tuple[s
             command = _filled(candidate.command, port, valkey_store.url)
             process = stack.enter_context(running(command, cores.server, candidate.env, cores.load))
             process.wait_for_port(port)
+            wait_until_serving(f"127.0.0.1:{port}")
         except StartError as error:
             raise LoadError(f"{candidate.name}: {error}") from error
         yield f"127.0.0.1:{port}", process, valkey_store

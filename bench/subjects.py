@@ -1,6 +1,7 @@
 """What candidates speak: which calls, what has to be there before them, and where they count."""
 
 import ast
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_tools import protoc
 
 from bench import plain
@@ -22,6 +24,7 @@ from bench.methods import (
     Method,
     rate_limit_request,
 )
+from bench.processes import START_SECONDS, StartError
 from bench.store import Store
 from canuse import AlreadyExists, CanuseError, Client, v1
 from canuse_server.store import layout
@@ -112,6 +115,23 @@ CANUSE: Final = Subject(METHODS, _prepare_canuse, _used_canuse)
 FOREIGN: Final = Subject(METHODS, _prepare_nothing, _used_strings)
 PLAIN: Final = Subject((CAN_USE, CREATE_USAGE_EVENT, USE_FEATURE), _prepare_nothing, _used_plain)
 SKETCH: Final = Subject((replace(SHOULD_RATE_LIMIT, message=_sketch_request),), _prepare_nothing, _used_sketch)
+
+
+def wait_until_serving(address: str) -> None:
+    """Wait until a server that has a health service says that it serves; raise StartError where it takes too long."""
+    until = time.monotonic() + START_SECONDS
+    with grpc.insecure_channel(address) as channel:
+        check = health_pb2_grpc.HealthStub(channel).Check
+        while True:
+            try:
+                if check(health_pb2.HealthCheckRequest(), timeout=10).status == health_pb2.HealthCheckResponse.SERVING:
+                    return
+            except grpc.RpcError as error:
+                if cast("grpc.Call", error).code() == grpc.StatusCode.UNIMPLEMENTED:
+                    return
+            if time.monotonic() > until:
+                raise StartError(f"{address}: it does not say that it serves")
+            time.sleep(0.02)
 
 
 def spoken_at(address: str) -> Subject:
