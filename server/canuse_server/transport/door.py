@@ -42,14 +42,18 @@ class Door(threading.Thread):
         self._waiting: set[int] = set()
         self._left_at: dict[int, float] = {}
         self._closed = threading.Event()
+        # A lane that waits would not hear of calls that the doorkeeper takes. So it never takes any while a lane waits,
+        # and no lane begins to wait while it takes some.
+        self._turn = threading.Lock()
 
     def take(self, most: int, wait_ms: int) -> Taken | None:
         """Return calls as soon as there are any, none after a time; None: the front is closed."""
-        if self._kept and (taken := self._take_kept(most)):
-            return taken
         lane, asked = threading.get_ident(), time.monotonic()
-        if wait_ms:
-            self._waiting.add(lane)
+        with self._turn:
+            if self._kept and (taken := self._take_kept(most)):
+                return taken
+            if wait_ms:
+                self._waiting.add(lane)
         events = self._front.recv_batch_details(most, wait_ms)
         self._waiting.discard(lane)
         if events is None:
@@ -63,11 +67,8 @@ class Door(threading.Thread):
     def _take_kept(self, most: int) -> Taken | None:
         events: list[DetailedEvent] = []
         now, came = time.monotonic(), 0.0
-        while len(events) < most:
-            try:
-                at, event = self._kept.popleft()
-            except IndexError:  # Another lane was quicker.
-                break
+        while self._kept and len(events) < most:
+            at, event = self._kept.popleft()
             came = came or at - LOOK_SECONDS
             kind, call_id, method_id, payload, key, details = event
             self._load.leave(len(payload or b""))
@@ -79,11 +80,13 @@ class Door(threading.Thread):
     def run(self) -> None:
         """Look after the calls until the door is closed."""
         while not self._closed.wait(LOOK_SECONDS):
-            if not self._waiting:
-                self._keep_or_refuse()
+            while self._keep_or_refuse():
+                continue
 
-    def _keep_or_refuse(self) -> None:
-        while events := self._front.recv_batch_details(TAKEN_AT_MOST, 0):
+    def _keep_or_refuse(self) -> bool:
+        """Take what waits for a lane; return whether there may be more."""
+        with self._turn:
+            events = () if self._waiting else self._front.recv_batch_details(TAKEN_AT_MOST, 0) or ()
             now = time.monotonic()
             for event in events:
                 kind, call_id, _, payload, _, _ = event
@@ -95,6 +98,7 @@ class Door(threading.Thread):
                     self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
                 else:
                     self._kept.append((now, event))
+            return bool(events)
 
     def close(self) -> None:
         """Let the doorkeeper go."""
