@@ -3,7 +3,7 @@
 With writes that both replicas have to confirm nothing may be lost; with writes in the master's memory alone that can
 happen, and is measured. In neither case may anything count twice, or past a limit.
 
-Guards, each of them a break of `make mutants`: writes wait for the replicas (in `durability.py`), or they are lost; and
+Guards: writes wait for the replicas (in `durability.py`), or they are lost; and
 what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in `connection.py`), or what was told not to be
 written is counted.
 """

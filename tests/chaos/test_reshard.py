@@ -3,7 +3,7 @@
 Nothing may be lost or count twice. While the keys of a user are on two nodes no script runs for that user: calls wait,
 or are told that nothing was written.
 
-Guards, each of them a break of `make mutants`: `MOVED`, `ASK` and `TRYAGAIN` are words of a server that did not run the
+Guards: `MOVED`, `ASK` and `TRYAGAIN` are words of a server that did not run the
 command (in `replies.py`), or calls fail for no known reason; and what may have run is not sent again (`_routed` in
 `cluster.py`), or events without an id count twice.
 """
