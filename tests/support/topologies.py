@@ -1,6 +1,7 @@
 """Stores of several servers on the loopback: a master with replicas that Sentinels watch, and a Cluster."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -19,7 +20,7 @@ DOWN_AFTER_MS: Final = 500
 """How long Sentinels and nodes wait before they take a server for dead."""
 
 
-class Topology:
+class Topology(ABC):
     """Servers that belong together. `url` is what canuse is given."""
 
     def __init__(self, folder: Path) -> None:
@@ -28,13 +29,13 @@ class Topology:
         self._stack = ExitStack()
 
     @property
+    @abstractmethod
     def url(self) -> str:
         """Where it is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def start(self) -> Self:
         """Start all servers, and wait until they know of each other."""
-        raise NotImplementedError
 
     def run(self, name: str, *settings: str) -> RedisServer:
         """Start one server more."""

@@ -11,7 +11,7 @@ from canuse_server.api.errors import ApiError, ErrorReason, total_out_of_range
 from canuse_server.api.hot import AnsweredError, Plan, known_feature, parse
 from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, response_to_one, user_unknown
 from canuse_server.api.rate_limit_requests import FIRST, Asked, places, read, world_of
-from canuse_server.api.uses import Writing
+from canuse_server.api.uses import Writing, plan_one
 from canuse_server.api.validation import id_problem, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType
@@ -97,12 +97,7 @@ def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
     user_id, feature = user.value, world.cache.features.get(asked.value)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not is_plain_id(user_id):
         return None
-    delta, manual_now = request.hits_addend or 1, world.store.manual_now
-    entry = wire.ledger_entry(user_id, feature.id, delta, USAGE_ACTION_ADD)
-    charge = Charge(feature.id, delta, feature.archived, entry)
-    trip = usage.record_one_trip(world.keys, usage.USE, user_id, charge, world.retention, manual_now)
-    # The manual clock's time is part of the command.
-    return Plan(trip, user_id, (feature,), delta, repeatable=not manual_now, places=FIRST)
+    return plan_one(world, usage.USE, user_id, feature, request.hits_addend or 1, USAGE_ACTION_ADD, FIRST)
 
 
 async def should_rate_limit(payload: bytes, world: World) -> bytes:

@@ -201,11 +201,25 @@ def _quick_plan(
         return None
     if not is_plain_id(user_id) or request.event_id or request.metadata:
         return None
+    return plan_one(world, mode, user_id, feature, delta, action)
+
+
+def plan_one(
+    world: World,
+    mode: str,
+    user_id: str,
+    feature: Feature,
+    delta: int,
+    action: pb.UsageAction.ValueType,
+    places: tuple[int, ...] = (),
+) -> Plan:
+    """Return the plan for one use of a known feature, without an event id and metadata. `places`: see Plan."""
     manual_now = world.store.manual_now
-    charge = Charge(feature_id, delta, feature.archived, wire.ledger_entry(user_id, feature_id, delta, action))
+    entry = wire.ledger_entry(user_id, feature.id, delta, action)
+    charge = Charge(feature.id, delta, feature.archived, entry)
     trip = usage.record_one_trip(world.keys, mode, user_id, charge, world.retention, manual_now)
     # The manual clock's time is part of the command.
-    return Plan(trip, user_id, (feature,), delta, "", not manual_now)
+    return Plan(trip, user_id, (feature,), delta, repeatable=not manual_now, places=places)
 
 
 def _plan(

@@ -229,23 +229,15 @@ def counted(value: bytes, size: int) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def _unpack_entitlement(packed: bytes) -> Entitlement:
     # Of a user who is asked about again and again it is the same each time, while the count changes.
-    flags, reset_period, limit, limit_middle, limit_high, start, start_high = _ENTITLEMENT.unpack_from(packed)
-    at = _ENTITLEMENT.size
-    end_ms = valid_until_ms = None
-    if flags & _ENDS:
-        low, high = _MOMENT.unpack_from(packed, at)
-        end_ms, at = low | high << 32, at + _MOMENT.size
-    if flags & _RUNS_OUT:
-        low, high = _MOMENT.unpack_from(packed, at)
-        valid_until_ms = low | high << 32
+    flags, reset_period, limit, start_ms, end_ms, valid_until_ms, _ = terms(packed)
     return Entitlement(
         flags & CONSUMABLE != 0,
         flags & ACTIVE != 0,
-        None if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48,
+        _some(limit),
         flags & OVERAGE != 0,
         _RESET_PERIODS[reset_period],
-        Period(start | start_high << 32, end_ms),
-        valid_until_ms,
+        Period(start_ms, _some(end_ms)),
+        _some(valid_until_ms),
         flags & _GRANTED != 0,
     )
 
