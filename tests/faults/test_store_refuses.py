@@ -276,6 +276,9 @@ def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: S
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server.address, timeout_seconds=20)) for server in stage.servers.values()]
         on = subject(clients[0])
+        for client in clients:
+            # The other server has heard of the feature as well: it answers no check of one that it does not know.
+            until(lambda: answers(client, on))  # noqa: B023
         redis.kill()
         delay = ("--key-load-delay", "200")  # microseconds: four seconds in all
         redis.settings = (*redis.settings, *delay, "--loading-process-events-interval-bytes", "1024")
