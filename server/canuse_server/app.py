@@ -4,7 +4,7 @@ import asyncio
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,7 @@ from canuse_server.demo import load_demo
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.opening import open_store
 from canuse_server.settings import Settings, Transport
+from canuse_server.store import background
 from canuse_server.store.clock import ManualClock
 from canuse_server.store.cluster import store_at
 from canuse_server.store.durability import LEVELS, Promise
@@ -60,10 +61,6 @@ GARBAGE: Final = 50_000
 """How many objects more than were freed make the collector look at the youngest."""
 GARBAGE_OF_GRPCIO: Final = 10_000
 """The same where each call comes through grpc.aio: it leaves a cycle that holds all metadata of the call."""
-
-
-CANCEL_SECONDS: Final = 0.1
-"""How long after it was asked to end a task is asked again."""
 
 
 class ListenError(RuntimeError):
@@ -143,7 +140,8 @@ async def serve_here(
         )
         address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
         await open_store(worlds, partial(_prepare, settings, worlds, clock), access, warn=not share_port)
-        _in_background((worlds.live.cache.follow(), worlds.test.cache.follow(), access.keyring.follow()), stack)
+        following = (*worlds.live.cache.follow(), *worlds.test.cache.follow(), *access.keyring.follow())
+        stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
@@ -216,19 +214,6 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
         feature_key=settings.ratelimit_feature_key,
         deny_unknown=settings.ratelimit_unknown == "deny",
     )
-
-
-def _in_background(works: Iterable[Coroutine[None, None, None]], stack: AsyncExitStack) -> None:
-    tasks = [asyncio.create_task(work) for work in works]
-
-    async def end() -> None:
-        # redis-py loses a cancellation that comes while it connects.
-        while waiting := [task for task in tasks if not task.done()]:
-            for task in waiting:
-                task.cancel()
-            await asyncio.wait(waiting, timeout=CANCEL_SECONDS)
-
-    stack.push_async_callback(end)
 
 
 def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:

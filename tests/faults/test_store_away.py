@@ -25,6 +25,8 @@ pytestmark = pytest.mark.redis
 STORE_TIMEOUT_SECONDS = 2.0
 DEADLINE_SECONDS = 3.9
 """What a caller allows who is to see whether a call waits once for the store, or twice."""
+PAUSE_SECONDS = 0.1
+"""How long each trip takes to a store that is slow."""
 DENY, ALLOW, LAST_KNOWN = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW, v1.ON_UNAVAILABLE_LAST_KNOWN
 NO, YES = (False, v1.SOURCE_FALLBACK), (True, v1.SOURCE_FALLBACK)
 
@@ -333,6 +335,29 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redi
                 results = await asyncio.gather(*(call() for call in calls * 10), return_exceptions=True)
                 kinds = {type(result) for result in results}
                 assert kinds <= {v1.CanUseResponse, StoreUnavailable, OutcomeUnknown}, kinds
+
+
+async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for_a_store_that_is_away(
+    fragile_redis: RedisServer, tmp_path: Path
+) -> None:
+    """Each takes two trips, so that the last one waits for its turn for longer than anybody waits for the store."""
+    options, seconds = ("--redis-url", fragile_redis.url), 1.0
+    with running(Canuse(tmp_path, *options, env={"CANUSE_STORE_TIMEOUT_SECONDS": str(seconds)})) as canuse:
+        user_id, _ = await asyncio.to_thread(somebody_of, canuse.address)
+        async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as caller:
+            pausing = asyncio.create_task(slow_down(fragile_redis))
+            changes = int(seconds / PAUSE_SECONDS)
+            try:
+                await asyncio.gather(*(caller.update_user(user_id, name=unique("name")) for _ in range(changes)))
+            finally:
+                pausing.cancel()
+
+
+async def slow_down(redis: RedisServer) -> None:
+    """Let each trip take a while."""
+    while True:
+        await asyncio.to_thread(redis.command, "CLIENT", "PAUSE", str(int(1000 * PAUSE_SECONDS)), "ALL")
+        await asyncio.sleep(PAUSE_SECONDS * 1.05)
 
 
 def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(

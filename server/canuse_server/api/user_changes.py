@@ -24,6 +24,7 @@ from canuse_server.domain.model import (
 from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
+from canuse_server.store.patience import note_turn
 from canuse_server.store.users import PlacedGrant, UserChange, UserState
 
 
@@ -60,6 +61,7 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
         ApiError: there is no such user, or what `edit` raises.
     """
     async with world.user_locks.setdefault(user_id, asyncio.Lock()):
+        note_turn()
         return await _change_user(world, user_id, edit)
 
 

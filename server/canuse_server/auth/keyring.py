@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 from canuse_server.auth.gate import Gate
 from canuse_server.store.api_keys import ApiKeys
@@ -43,9 +44,9 @@ class Keyring:
             self._noted |= dict.fromkeys(due, now)
             await self._keys.note_used(dict.fromkeys(due, await self._keys.store.now_ms()))
 
-    async def follow(self) -> None:
-        """Keep up with the store: at once when told of a change, and by the version number all the time."""
-        await follow(self._keys.store, self._keys.channel, self._keep_up, POLL_SECONDS, "what is known of API keys")
+    def follow(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what keeps up with the store: all the time by the version number, at once when told of a change."""
+        return follow(self._keys.store, self._keys.channel, self._keep_up, POLL_SECONDS, "what is known of API keys")
 
     async def _keep_up(self) -> None:
         await self.refresh()

@@ -1,7 +1,8 @@
 """The catalogue in the server's memory: features are looked up for every call, and published versions never change."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from typing import Any
 
 from canuse_server.domain.model import Feature, Package
 from canuse_server.store.catalog import CatalogStore
@@ -49,6 +50,6 @@ class CatalogCache:
                 await self.find_feature(entry.feature_id)
             self.packages[package.id, package.version] = package
 
-    async def follow(self) -> None:
-        """Keep what is in memory fresh: at once when told of a change, and by the version number once a second."""
-        await follow(self._store, self._keys.catalog_channel, self.refresh, POLL_SECONDS, "the catalogue")
+    def follow(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what keeps it fresh: by the version number once a second, and at once when told of a change."""
+        return follow(self._store, self._keys.catalog_channel, self.refresh, POLL_SECONDS, "the catalogue")

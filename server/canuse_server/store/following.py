@@ -1,7 +1,8 @@
 """Keeping what is in memory as it is in the store."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 
@@ -14,13 +15,13 @@ FAULT_SECONDS = 5.0
 """How often the log tells that something may be out of date."""
 
 
-async def follow(
+def follow(
     store: Store, channel: str, refresh: Callable[[], Awaitable[None]], poll_seconds: float, what: str
-) -> None:
-    """Refresh at once when a message comes, and every `poll_seconds` whether one came or not.
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what refreshes every `poll_seconds`, and what refreshes at once when a message comes.
 
-    Each goes on whatever becomes of the other: where no messages can be had, asking still tells. `what` is it that may
-    be out of date, for the log.
+    Each goes on until it is cancelled, whatever becomes of the other: where no messages can be had, asking still tells.
+    `what` is it that may be out of date, for the log.
     """
     faults = Throttle(FAULT_SECONDS)
 
@@ -45,4 +46,4 @@ async def follow(
                     log.warning(f"{what} may be out of date", cause=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(poll_seconds)
 
-    await asyncio.gather(go_on(poll), go_on(listen))
+    return go_on(poll), go_on(listen)

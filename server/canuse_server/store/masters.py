@@ -13,6 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from canuse_server.store.background import end
 from canuse_server.store.endpoint import Address, Endpoint
 
 log = structlog.get_logger(__name__)
@@ -137,7 +138,4 @@ class Master:
 
     async def close(self) -> None:
         """Listen no more."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await end(self._tasks)

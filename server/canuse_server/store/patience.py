@@ -41,6 +41,12 @@ def patience_of_call(seconds: float) -> Patience:
     return _OF_CALL.get() or Patience(seconds, renewed=True)
 
 
+def note_turn() -> None:
+    """Start the patience of the call that is being answered afresh: it waited for its turn, not for the store."""
+    if (patience := _OF_CALL.get()) is not None:
+        patience.note_reply()
+
+
 def begin_call(seconds: float, *, renewed: bool) -> None:
     """Let all that is done for the call that this task answers, in other tasks too, share a patience."""
     _OF_CALL.set(Patience(seconds, renewed=renewed, began=BEGAN.get()))

@@ -1,0 +1,51 @@
+"""What follows the store goes on whatever happens, and ends when it is asked to."""
+
+import asyncio
+
+from canuse_server.store.background import end
+from canuse_server.store.client import Store
+from canuse_server.store.following import follow
+from support.load import wait_until
+
+
+async def test_all_of_it_has_ended_once_it_was_asked_to_also_where_a_cancellation_is_lost(store: Store) -> None:
+    """redis-py loses a cancellation that comes while it connects. What went on kept a server from ending."""
+    began, lost = asyncio.Event(), 0
+
+    async def refresh() -> None:
+        nonlocal lost
+        began.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            lost += 1
+            if lost > 1:
+                raise
+
+    before = asyncio.all_tasks()
+    tasks = [asyncio.create_task(each) for each in follow(store, "channel", refresh, 0.05, "it")]
+    await began.wait()
+    await asyncio.wait_for(end(tasks), 30)
+    assert lost
+    assert asyncio.all_tasks() <= before
+
+
+async def test_it_refreshes_by_itself_and_at_once_when_there_is_a_message(store: Store) -> None:
+    refreshed = 0
+
+    async def refresh() -> None:
+        nonlocal refreshed
+        refreshed += 1
+
+    async def told() -> bool:
+        return bool(await store.admin.publish("channel", "news"))
+
+    by_itself, by_message = follow(store, "channel", refresh, 0.05, "it")
+    tasks = [asyncio.create_task(by_itself)]
+    await wait_until(lambda: refreshed > 2)
+    await end(tasks)
+    refreshed, tasks = 0, [asyncio.create_task(by_message)]
+    while not await told():
+        await asyncio.sleep(0.01)
+    await wait_until(lambda: refreshed)
+    await end(tasks)
