@@ -23,8 +23,10 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
 run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalogue; its data is kept in canuse-data/.
 	@exec $(BIN)/canuse serve --demo
 
+TEST_PROCESSES ?= 4
+
 test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadscope $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup --no-loadscope-reorder $(ARGS)
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -42,6 +43,8 @@ ENOUGH = (
     "test_list_usage_events.py",
     "test_api_keys.py",
 )
+FIRST = ("native-valkey", "grpcio-redis")
+"""The targets with the most tests."""
 # A store that speaks TLS and has a user for canuse who may do no more than the docs say.
 LOCKED = ["native-locked"] if REDIS_SERVER else []
 TARGETS = [*ONE_SERVER, *TOPOLOGIES, *LOCKED]
@@ -57,7 +60,33 @@ def pytest_report_header() -> list[str]:
     ]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose the tests, and say which of them run in one process, where they run in several."""
+    _leave_out(config, items)
+    groups = {item: _group(item) for item in items}
+    for item, group in groups.items():
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+    # What mostly waits, for things that break, goes on beside what keeps the processor busy.
+    items.sort(key=lambda item: 0 if groups[item] in FIRST else 1 if not groups[item] else 2)
+
+
+def _group(item: pytest.Item) -> str:
+    """Return what a test shares with others that is worth being made once: a server, or what its module needs."""
+    shared = getattr(item, "callspec", None)
+    for name in ("server", "clocked_server"):
+        if shared is not None and name in shared.params:
+            return str(shared.params[name])
+    definitions = cast("Any", item)._fixtureinfo.name2fixturedefs.values()
+    of_module = any(definition[-1].scope == "module" for definition in definitions)
+    if item.path.parent.name in ("chaos", "faults") and not of_module:
+        return ""
+    transport = "" if shared is None else str(shared.params.get("front", ""))
+    return f"{item.path.parent.name}/{item.path.stem}{transport}"
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what needs a program that is not there, and what only a soak has time for."""
     marks: dict[str, object] = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "atheris": ATHERIS}
     marks["soak"] = SOAK_SECONDS or None
