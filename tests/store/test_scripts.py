@@ -55,11 +55,11 @@ FIVE_A_MONTH: Final = replace(
 PACKED: Final = pack_entitlement(FIVE_A_DAY)
 GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
-    RECORD_USAGE: (3, 8),
+    RECORD_USAGE: (3, 5),
     APPLY_USER: (5, 12),
     DELETE_USER: (7, 1),
     RESERVE: (6, 11),
-    SETTLE: (7, 11),
+    SETTLE: (7, 10),
     SWEEP_LEASES: (3, 3),
     PUT_API_KEY: (3, 4),
     PUT_CATALOG: (4, 6),

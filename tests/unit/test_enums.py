@@ -86,6 +86,7 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
         ("MOMENT_BYTES", layout._MOMENT.size),
         ("GRANT_BYTES", layout._GRANT.size),
         ("PAST_PERIOD_BYTES", layout._PAST_PERIOD.size),
+        ("RETENTION_BYTES", layout._RETENTION.size),
     ],
 )
 def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: int) -> None:
@@ -102,6 +103,7 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
         ("COUNTER", layout._COUNTER),
         ("GRANT", layout._GRANT),
         ("PAST_PERIOD", layout._PAST_PERIOD),
+        ("RETENTION", layout._RETENTION),
     ],
 )
 def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Struct) -> None:
@@ -134,7 +136,7 @@ def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
 
 
 def test_the_modes_are_those_that_the_script_knows() -> None:
-    described = re.search(r"2 mode: (.*)", RECORD_USAGE.source)
+    described = re.search(r"1 mode: (.*)", RECORD_USAGE.source)
     assert described
     assert re.findall(r"'(\w)'", described[1]) == [usage.ADD, usage.SET, usage.USE]
 

@@ -58,8 +58,7 @@ def response_to_one(charge: Single) -> bytes:
     if access and budget < 0:
         status += _REMAINING + varint(MOST)
     elif budget >= 0 and charge.packed and (access or reason == Reason.BUDGET_EXCEEDED):
-        _, reset_period, _, start_ms, end_ms, _, _ = terms(charge.packed)
-        _, end_ms = rolled(start_ms, end_ms, reset_period, charge.period_start_ms)
+        reset_period, end_ms = _reset(charge.packed, charge.period_start_ms)
         remaining = budget - charge.used - charge.reserved
         status += _limit(budget, reset_period)
         if remaining > 0:
@@ -69,6 +68,13 @@ def response_to_one(charge: Single) -> bytes:
             duration = _FIRST + varint(seconds) + _NANOSECONDS[milliseconds]
             status += _DURATION + varint(len(duration)) + duration
     return b"".join((code, _STATUS, varint(len(status)), status))
+
+
+@lru_cache(maxsize=4096)
+def _reset(packed: bytes, period_start_ms: int) -> tuple[int, int]:
+    """Return the reset period of an entitlement, and when the period ends; -1: never."""
+    _, reset_period, _, start_ms, end_ms, _, _ = terms(packed)
+    return reset_period, rolled(start_ms, end_ms, reset_period, period_start_ms)[1]
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,5 @@
 """Changes of a user: read, decide, write if nothing has changed since; else again."""
 
-import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from canuse_server.domain.model import (
 from canuse_server.domain.settlement import settle
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
-from canuse_server.store.patience import note_turn
+from canuse_server.store.patience import Turns
 from canuse_server.store.users import PlacedGrant, UserChange, UserState
 
 
@@ -60,8 +59,7 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
     Raises:
         ApiError: there is no such user, or what `edit` raises.
     """
-    async with world.user_locks.setdefault(user_id, asyncio.Lock()):
-        note_turn()
+    async with world.user_turns.setdefault(user_id, Turns()).turn():
         return await _change_user(world, user_id, edit)
 
 

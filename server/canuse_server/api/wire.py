@@ -13,15 +13,17 @@ _LONG: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14
 """The low 14 bits of a number that goes on."""
 _LOW: Final = (1 << 14) - 1
 _IN_THREE_PARTS: Final = 1 << 28
-"""From it on, which is since 1978, a number of seconds is put together from three parts of 14 bits."""
+"""From it on, which is since 1978 for a number of seconds, a number is put together from three parts of 14 bits."""
 _UNSIGNED: Final = (1 << 64) - 1
 
 
 def varint(number: int) -> bytes:
     """Return a number, 0 or above, as a varint."""
-    if number < len(_SHORT):
+    if number <= _LOW:
         return _SHORT[number]
-    return _LONG[number & _LOW] + varint(number >> 14)
+    if number < _IN_THREE_PARTS:
+        return _LONG[number & _LOW] + _SHORT[number >> 14]
+    return _LONG[number & _LOW] + _LONG[number >> 14 & _LOW] + varint(number >> 28)
 
 
 _NANOSECONDS: Final = tuple(b"\x10" + varint(ms * 1_000_000) if ms else b"" for ms in range(1000))
@@ -52,26 +54,37 @@ def counts(tag: bytes, single: Single) -> bytes:
     """Return the field with the counts after a use; nothing where there is nothing to count against."""
     if not single.packed:
         return b""
-    flags, reset_period, _, start_ms, end_ms, _, _ = terms(single.packed)
-    start_ms, end_ms = rolled(start_ms, end_ms, reset_period, single.period_start_ms)
-    return consumption(tag, flags, single.used, single.budget, single.reserved, start_ms, end_ms)
+    frame = _frame_of(single.packed, single.period_start_ms)
+    return _framed(tag, single.used, single.budget, single.reserved, frame)
 
 
 def consumption(tag: bytes, flags: int, used: int, budget: int, reserved: int, start_ms: int, end_ms: int) -> bytes:
     """Return a field of counts; `budget` and `end_ms` are -1 where there is none."""
-    parts = [b"\x08", varint(used)] if used else []
+    return _framed(tag, used, budget, reserved, _frame(flags, start_ms, end_ms))
+
+
+def _framed(tag: bytes, used: int, budget: int, reserved: int, frame: bytes) -> bytes:
+    counted = b"\x08" + varint(used) if used else b""
     if budget >= 0:
         left = budget - used - reserved
-        parts += (b"\x10", varint(budget), b"\x18", varint(left) if left > 0 else b"\x00")
+        counted += b"\x10" + varint(budget) + b"\x18" + (varint(left) if left > 0 else b"\x00")
     if reserved:
-        parts += (b"\x20", varint(reserved))
-    if flags & OVERAGE:
-        parts.append(b"\x28\x01")
-    parts += (b"\x32", moment(start_ms))
-    if end_ms >= 0:
-        parts += (b"\x3a", moment(end_ms))
-    body = b"".join(parts)
-    return b"".join((tag, varint(len(body)), body))
+        counted += b"\x20" + varint(reserved)
+    return b"".join((tag, varint(len(counted) + len(frame)), counted, frame))
+
+
+@lru_cache(maxsize=4096)
+def _frame_of(packed: bytes, period_start_ms: int) -> bytes:
+    """Return the part of the counts that stays the same from use to use."""
+    flags, reset_period, _, start_ms, end_ms, _, _ = terms(packed)
+    return _frame(flags, *rolled(start_ms, end_ms, reset_period, period_start_ms))
+
+
+def _frame(flags: int, start_ms: int, end_ms: int) -> bytes:
+    overage = b"\x28\x01\x32" if flags & OVERAGE else b"\x32"
+    if end_ms < 0:
+        return overage + moment(start_ms)
+    return b"".join((overage, moment(start_ms), b"\x3a", moment(end_ms)))
 
 
 def moment(time_ms: int) -> bytes:

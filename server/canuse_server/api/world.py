@@ -14,6 +14,7 @@ from canuse_server.store.client import Store
 from canuse_server.store.keys import Keys
 from canuse_server.store.leases import Leases
 from canuse_server.store.ledger import Ledger
+from canuse_server.store.patience import Turns
 from canuse_server.store.usage import Retention
 from canuse_server.store.users import Users
 
@@ -34,8 +35,8 @@ class World:
     default_package: str
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     last_known: LastKnown = field(default_factory=LastKnown)
-    user_locks: WeakValueDictionary[str, asyncio.Lock] = field(default_factory=WeakValueDictionary)
-    """A lock for each user who is being changed, so that this server's own changes of one user do not race."""
+    user_turns: WeakValueDictionary[str, Turns] = field(default_factory=WeakValueDictionary)
+    """For each user who is being changed, so that this server's own changes of one user do not race."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is to end: what goes on for long has to come to a good end."""
     elsewhere: "World | None" = None

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import struct
 import time
 from typing import Final
 
@@ -16,6 +17,8 @@ PAUSE_SECONDS: Final = 0.5
 READ_BYTES: Final = 1 << 18
 GENEROUS_SECONDS: Final = 0.02
 """How much longer than is left the socket may wait: to tell it each time would cost a system call."""
+_NEVER_TOLD: Final = -1.0
+_TIMEVAL: Final = struct.Struct("ll")
 _NOT_ENOUGH: Final = object()
 
 
@@ -31,7 +34,8 @@ class LaneConnection:
         self._socket: socket.socket | None = None
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
-        self.ends = self._told = 0.0
+        self._told = _NEVER_TOLD
+        self.ends = 0.0
         """Up to when it takes its time, by `time.monotonic`."""
 
     def begin(self) -> float:
@@ -55,7 +59,13 @@ class LaneConnection:
         assert self._socket is not None
         left = self._left()
         if abs(left - self._told) > GENEROUS_SECONDS:
-            self._socket.settimeout(left)
+            if self._socket.gettimeout() is None:
+                # One microsecond more: none at all would be no limit.
+                limit = _TIMEVAL.pack(*divmod(int(left * 1_000_000) + 1, 1_000_000))
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+            else:
+                self._socket.settimeout(left)
             self._told = left
 
     def connect(self) -> None:
@@ -73,7 +83,7 @@ class LaneConnection:
             if endpoint is None:
                 raise UnreachableError("no Sentinel has said yet where the master is")
             self._socket = self._open(endpoint)
-            self._told = 0.0
+            self._told = _NEVER_TOLD
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
@@ -89,12 +99,14 @@ class LaneConnection:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(self._left())
             connection.connect(endpoint.path)
-            return connection
-        connection = socket.create_connection((endpoint.host, endpoint.port), self._left())
-        connection.settimeout(self._left())
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if endpoint.tls is not None:
-            return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
+        else:
+            connection = socket.create_connection((endpoint.host, endpoint.port), self._left())
+            connection.settimeout(self._left())
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if endpoint.tls is not None:
+                return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
+        # From here on the kernel watches the time: Python would ask it before each read and write whether it is ready.
+        connection.settimeout(None)
         return connection
 
     def send(self, packed: bytes) -> None:
@@ -105,7 +117,10 @@ class LaneConnection:
         """
         assert self._socket is not None
         self._hurry()
-        self._socket.sendall(packed)
+        try:
+            self._socket.sendall(packed)
+        except BlockingIOError as error:
+            raise TimeoutError("timed out") from error
 
     def receive(self) -> object:
         """Return the next reply; an error that the store answered is a value.
@@ -116,7 +131,10 @@ class LaneConnection:
         assert self._socket is not None
         while (reply := self._reader.gets()) is _NOT_ENOUGH:
             self._hurry()
-            data = self._socket.recv(READ_BYTES)
+            try:
+                data = self._socket.recv(READ_BYTES)
+            except BlockingIOError as error:
+                raise TimeoutError("timed out") from error
             if not data:
                 raise ConnectionResetError("closed by the store")
             self._reader.feed(data)

@@ -4,6 +4,7 @@ All numbers are little-endian. Values are short, so that Redis keeps the hash in
 which only a long id or more than two grants of one feature exceed.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -51,6 +52,8 @@ _OUTCOME: Final = Struct("<Bq")
 _CHARGE: Final = Struct("<BBBqqqqq")
 # both of them, for the one charge that there usually is
 _SINGLE: Final = Struct(_OUTCOME.format + _CHARGE.format.removeprefix("<"))
+# age in ms up to which the ledger is kept, past periods kept
+_RETENTION: Final = Struct("<IHI")
 # Looking a member up by its number takes several times as long as this.
 _RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
 _REASONS: Final = {member.value: member for member in Reason}
@@ -295,6 +298,17 @@ def unpack_subscription(token: str, value: bytes) -> Subscription:
         trial_end_ms=dates[0],
         cancel_at_ms=dates[1],
     )
+
+
+def pack_retention(ledger_max_age_ms: int, past_periods_kept: int) -> bytes:
+    """Return how long things are kept, as scripts take it."""
+    return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_kept)
+
+
+def pack_archived(charges: Iterable[bool]) -> bytes:
+    """Return which charges are of archived features, as `record_usage` takes it after that: nothing if none is."""
+    bits = sum(archived << number for number, archived in enumerate(charges))
+    return bits.to_bytes(4, "little") if bits else b""
 
 
 def _halves(number: int) -> tuple[int, int]:

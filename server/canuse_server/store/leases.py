@@ -71,11 +71,10 @@ def reserve_trip(keys: Keys, wish: Wish, retention: Retention, manual_now: str) 
     """Return the command that sets an amount aside; `manual_now` is empty where Redis's clock holds."""
     user_id = wish.user_id
     names = (keys.user(user_id), keys.history(user_id), *keys.dedupe(user_id))
-    dedupe_ttl, _, past_periods_kept = retention.arguments
     return Trip(
         (
             *("EVALSHA", RESERVE.sha, "6", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, wish.event_id, wish.fingerprint, dedupe_ttl, past_periods_kept),
+            *(manual_now, wish.event_id, wish.fingerprint, retention.dedupe_ttl, str(retention.past_periods_kept)),
             *(wish.feature_id, _flag(wish.archived), str(wish.amount), str(wish.min_amount), str(wish.ttl_ms)),
             wish.token,
         ),
@@ -98,7 +97,7 @@ def settle_trip(keys: Keys, settling: Settling, retention: Retention, manual_now
     return Trip(
         (
             *("EVALSHA", SETTLE.sha, "7", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, settling.event_id, settling.fingerprint, *retention.arguments),
+            *(manual_now, settling.event_id, settling.fingerprint, retention.dedupe_ttl, retention.packed),
             *(settling.token, settling.feature_id, _flag(settling.archived), str(settling.used), settling.entry),
         ),
         SETTLE,

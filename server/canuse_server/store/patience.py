@@ -1,6 +1,10 @@
 """How long one call waits for the store in all, whatever that takes: connections, detours, scripts loaded again."""
 
+import asyncio
+import math
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -13,12 +17,14 @@ class Patience:
     One that is `renewed` starts afresh with each reply: what needs many trips may take as long as the store answers.
     """
 
-    __slots__ = ("_renewed", "_seconds", "ends")
+    __slots__ = ("_renewed", "_seconds", "ends", "heard_at")
 
     def __init__(self, seconds: float, *, renewed: bool, began: float | None = None) -> None:
         self._seconds = seconds
         self._renewed = renewed
         self.ends = (time.monotonic() if began is None else began) + seconds
+        self.heard_at = -math.inf
+        """When the last reply came."""
 
     def check(self) -> None:
         """Raise StoreUnavailableError if it is over: nothing more is to be sent."""
@@ -27,8 +33,9 @@ class Patience:
 
     def note_reply(self, at: float | None = None) -> None:
         """Start afresh, now or at the moment of the reply, where that is what it does."""
+        self.heard_at = time.monotonic() if at is None else at
         if self._renewed:
-            self.ends = max(self.ends, (time.monotonic() if at is None else at) + self._seconds)
+            self.ends = max(self.ends, self.heard_at + self._seconds)
 
 
 BEGAN: Final[ContextVar[float | None]] = ContextVar("began", default=None)
@@ -41,12 +48,31 @@ def patience_of_call(seconds: float) -> Patience:
     return _OF_CALL.get() or Patience(seconds, renewed=True)
 
 
-def note_turn() -> None:
-    """Start the patience of the call that is being answered afresh: it waited for its turn, not for the store."""
-    if (patience := _OF_CALL.get()) is not None:
-        patience.note_reply()
-
-
 def begin_call(seconds: float, *, renewed: bool) -> None:
     """Let all that is done for the call that this task answers, in other tasks too, share a patience."""
     _OF_CALL.set(Patience(seconds, renewed=renewed, began=BEGAN.get()))
+
+
+class Turns:
+    """Lets calls do something one after the other.
+
+    Whoever waits for a turn does so as long as the store answers those before, and then has the time that a call has.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._heard_at = -math.inf
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and take it."""
+        patience = _OF_CALL.get()
+        async with self._lock:
+            if patience is None:
+                yield
+                return
+            patience.note_reply(self._heard_at)
+            try:
+                yield
+            finally:
+                self._heard_at = patience.heard_at

@@ -6,7 +6,16 @@ from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Standing
 from canuse_server.store.keys import Keys
-from canuse_server.store.layout import Outcome, Single, unpack_feature, unpack_grants, unpack_moment, unpack_reservation
+from canuse_server.store.layout import (
+    Outcome,
+    Single,
+    pack_archived,
+    pack_retention,
+    unpack_feature,
+    unpack_grants,
+    unpack_moment,
+    unpack_reservation,
+)
 from canuse_server.store.lua import RECORD_USAGE, Script
 
 ADD: Final = "A"
@@ -57,9 +66,14 @@ class Retention:
     past_periods_kept: int
 
     @cached_property
-    def arguments(self) -> tuple[str, str, str]:
-        """The three as the script takes them."""
-        return str(self.dedupe_ttl_ms), str(self.ledger_max_age_ms), str(self.past_periods_kept)
+    def dedupe_ttl(self) -> str:
+        """The first one as scripts take it."""
+        return str(self.dedupe_ttl_ms)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The others as scripts take them."""
+        return pack_retention(self.ledger_max_age_ms, self.past_periods_kept)
 
 
 class Charge(NamedTuple):
@@ -130,24 +144,22 @@ def holds_until_ms(reply: object, now_ms: int) -> int:
 def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
     mode, user_id, charges, event_id, fingerprint = use
-    dedupe_ttl, ledger_max_age, past_periods_kept = retention.arguments
     # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
     names = (*keys.of_use(user_id), *(keys.dedupe(user_id) if event_id else ()))
     command: tuple[str | bytes, ...] = (
         *("EVALSHA", RECORD_USAGE.sha, str(len(names)), *names),
-        *(manual_now, mode, ledger_max_age, past_periods_kept),
+        *(mode + manual_now, retention.packed + pack_archived(charge.archived for charge in charges)),
     )
-    for feature_id, delta, archived, entry in charges:
-        command += (feature_id, str(delta), "1" if archived else "", entry)
+    for feature_id, delta, _, entry in charges:
+        command += (feature_id, str(delta), entry)
     if event_id:
-        command += (event_id, fingerprint, dedupe_ttl)
+        command += (event_id, fingerprint, retention.dedupe_ttl)
     return Trip(command, RECORD_USAGE)
 
 
 def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str) -> Trip:
     """Return what `record_trip` does for one charge without an event id, in half the time."""
     user, ledger, history = keys.of_use(user_id)
-    _, ledger_max_age, past_periods_kept = retention.arguments
     feature_id, delta, archived, entry = charge
     return Trip(
         (
@@ -157,13 +169,10 @@ def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retenti
             user,
             ledger,
             history,
-            manual_now,
-            mode,
-            ledger_max_age,
-            past_periods_kept,
+            mode + manual_now,
+            retention.packed + pack_archived((True,)) if archived else retention.packed,
             feature_id,
             str(delta),
-            "1" if archived else "",
             entry,
         ),
         RECORD_USAGE,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
 
 if TYPE_CHECKING:
-    from pygrpc_native._native import CallDetails, DetailedEvent
+    from pygrpc_native._native import DetailedEvent
 
 from canuse_server.api.answers import without_store
 from canuse_server.api.durability import NOTHING, wanted
@@ -47,6 +47,7 @@ WAKE_MS: Final = 250
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
+_NO_DETAILS: Final = ((), "", None)
 
 
 class _Batch(NamedTuple):
@@ -127,18 +128,21 @@ class Lane(threading.Thread):
     def _read(self, events: "list[DetailedEvent]") -> list[Call]:
         """Return the calls among the events that are to be sent to the store; the others are answered here."""
         calls: list[Call] = []
+        refused, now = self.drained.is_set(), time.monotonic()
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
                 continue
-            seconds_left = details[2] if details else None
-            if self.drained.is_set():
+            metadata, _, seconds_left = details or _NO_DETAILS
+            if refused:
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
             elif len(payload) > MESSAGE_BYTES:
                 self._fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
-            elif call := self._call(call_id, method_id, payload, client_key, details):
-                calls.append(call)
+            else:
+                deadline = math.inf if seconds_left is None else now + seconds_left
+                if call := self._call(call_id, method_id, payload, client_key, metadata, deadline):
+                    calls.append(call)
         return calls
 
     def _put_writes_aside(self, calls: list[Call]) -> list[Call]:
@@ -155,21 +159,22 @@ class Lane(threading.Thread):
         method_id: int,
         payload: bytes,
         client_key: bytes | str | None,
-        details: "CallDetails | None",
+        metadata: Iterable[tuple[str, str | bytes]],
+        deadline: float,
     ) -> Call | None:
         method = self._methods[method_id]
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
             if method.writes:
-                level = wanted(details[0] if details else ())
+                level = wanted(metadata)
                 if level is not NOTHING and level & ~self._promised:
                     self._hand_over(call_id, method.path, payload, world, level, self._came)
                     return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
                 request = memo.request(method_id, method, payload)
-                return Call(call_id, payload, request, memo, self._came, _deadline(details))
+                return Call(call_id, payload, request, memo, self._came, deadline)
             except DETOUR_ERRORS:
                 self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
         except ApiError as error:
@@ -321,8 +326,3 @@ class Lane(threading.Thread):
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
-
-
-def _deadline(details: "CallDetails | None") -> float:
-    """Return when the caller of a call gives up, by `time.monotonic`."""
-    return math.inf if details is None or details[2] is None else time.monotonic() + details[2]

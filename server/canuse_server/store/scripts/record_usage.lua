@@ -3,11 +3,12 @@
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods
 --       then, with an event id: the user's idempotency keys, two hashes
 --       then, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
--- ARGV  1 now in ms, or '' for Redis's clock
---       2 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0
---       3 age in ms up to which the ledger is kept   4 past periods kept
---       then for each charge: feature id, delta, '1' if the feature is archived or else '', and the ledger entry up to what is
---       only known here (a serialised canuse.v1.LedgerEntry). No feature is charged twice.
+-- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0; then now in ms, or nothing for
+--         Redis's clock
+--       2 how long things are kept, as in RETENTION; then, where features are archived, 4 bytes in which the bits of their
+--         charges are set, of the first one the lowest
+--       then for each charge: feature id, delta, and the ledger entry up to what is only known here (a serialised
+--       canuse.v1.LedgerEntry). No feature is charged twice.
 --       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
 -- Returns one string. Its first byte says what happened:
 --       'K' done: an outcome follows
@@ -22,25 +23,26 @@
 -- include: layout
 -- include: decision
 -- include: ledger
-local FIRST, WIDTH, FOR_EVENT_ID = 5, 4, 3 -- where the charges start, how many arguments each has, and an event id has
+local FIRST, WIDTH, FOR_EVENT_ID = 3, 3, 3 -- where the charges start, how many arguments each has, and an event id has
 local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
-local mode, key_count, last = ARGV[2], #KEYS, #ARGV
+local mode, manual_now, retention = string.sub(ARGV[1], 1, 1), string.sub(ARGV[1], 2), ARGV[2]
+local key_count, last = #KEYS, #ARGV
 local repeatable = key_count > 4
 local count = (last - FIRST + 1 - (repeatable and FOR_EVENT_ID or 0)) / WIDTH
 local chain = KEYS[repeatable and 6 or 4]
 assert(
   key_count > 2 and key_count < 7 and count >= 1 and count % 1 == 0,
-  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 4 arguments, 4 for each charge, 3 with an event id'
+  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 3 with an event id'
 )
 -- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
 if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
 
 local now
-if ARGV[1] == '' then
+if manual_now == '' then
   local time = redis.call('TIME')
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 else
-  now = tonumber(ARGV[1])
+  now = tonumber(manual_now)
 end
 
 -- What there is.
@@ -59,10 +61,10 @@ end
 local meta, value = fields[1], fields[3]
 local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 
--- The short way, at less than half the time, for nearly all uses: of one feature, without an event id, grants and leases, in
--- a period that has been counted in or the first one. It decides and writes what the long way below would. It has few
+-- The short way, at less than half the time, for nearly all uses: of one feature that is not archived, without an event id,
+-- grants and leases, in a period that has been counted in or the first one. It decides and writes what the long way below would. It has few
 -- functions and calls few, since each costs as much as what it does.
-if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable then
+if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable and #retention == RETENTION_BYTES then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
   local size, fresh = ENTITLEMENT_BYTES, true
   if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
@@ -85,7 +87,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
     local delta = tonumber(ARGV[FIRST + 1])
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
-    local reason = decide(disabled, ARGV[FIRST + 2] == '1', flags, budget, total)
+    local reason = decide(disabled, false, flags, budget, total)
     local refused, applied, id = 0, 0, ''
     if mode == 'U' and reason >= NOT_ENTITLED then
       refused = 1
@@ -93,7 +95,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
       if total > MAX_AMOUNT then return 'O' end
       -- From here on it writes.
       applied, used = total - used, total
-      id = append(KEYS[2], ARGV[1], now, ARGV[3], ARGV[FIRST + 3], applied, used, reason, budget)
+      id = append(KEYS[2], manual_now, now, retention, ARGV[FIRST + 2], applied, used, reason, budget)
       redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
     end
     return 'K'
@@ -119,6 +121,8 @@ local function repeat_first(answer)
 end
 if not meta then return repeat_first('U') end
 
+local _, past_periods_kept, after = struct.unpack(RETENTION, retention)
+local archived = #retention >= after and struct.unpack('<I4', retention, after) or 0
 local event_id, fingerprint = '', ''
 if repeatable then event_id, fingerprint = ARGV[last - 2], ARGV[last - 1] end
 local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
@@ -130,9 +134,11 @@ local function weigh(number)
   local charge = read_account(ARGV[at], fields[first], fields[first + 1], fields[first + 2], now)
   if not charge then return nil end
   local delta = tonumber(ARGV[at + 1])
-  charge.entry, charge.applied, charge.ledger_id = ARGV[at + 3], 0, ''
+  charge.entry, charge.applied, charge.ledger_id = ARGV[at + 2], 0, ''
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
-  charge.reason = decide(disabled, ARGV[at + 2] == '1', charge.flags, charge.budget, charge.total + charge.reserved)
+  charge.reason = decide(
+    disabled, has(archived, 2 ^ (number - 1)), charge.flags, charge.budget, charge.total + charge.reserved
+  )
   if not charge.flags and mode ~= 'U' then charge.reason = NOT_ENTITLED end
   charge.refused = mode == 'U' and charge.reason >= NOT_ENTITLED
   charge.counted = charge.flags and not charge.refused and (mode ~= 'U' or delta > 0)
@@ -157,9 +163,9 @@ local function record(charge)
   charge.applied = charge.total - charge.used
   count_up_to(charge, charge.total, now)
   charge.ledger_id = append(
-    KEYS[2], ARGV[1], now, ARGV[3], charge.entry, charge.applied, charge.used, charge.reason, charge.budget
+    KEYS[2], manual_now, now, retention, charge.entry, charge.applied, charge.used, charge.reason, charge.budget
   )
-  save_account(KEYS[1], KEYS[3], tonumber(ARGV[4]), charge)
+  save_account(KEYS[1], KEYS[3], past_periods_kept, charge)
 end
 
 local outcome = { pack_outcome(refused, now) }

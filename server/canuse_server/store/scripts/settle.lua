@@ -6,9 +6,9 @@
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
 --       6 the user's leases   7 the order in which they are due
 -- ARGV  1 now in ms, or '' for Redis's clock   2 event id, or ''   3 fingerprint of the content (8 bytes)
---       4 ttl of event ids in ms   5 age in ms up to which the ledger is kept   6 past periods kept   7 the lease's token
---       8 feature id   9 '1' if the feature is archived or else ''   10 the amount used
---       11 the ledger entry up to what is only known here
+--       4 ttl of event ids in ms   5 how long things are kept, as in RETENTION   6 the lease's token
+--       7 feature id   8 '1' if the feature is archived or else ''   9 the amount used
+--       10 the ledger entry up to what is only known here
 -- Returns one string. Its first byte says what happened, as in record_usage, and 'N': there is no such lease. 'K' or 'R' is
 -- followed by a byte, 1 where the lease had expired, and an outcome as in record_usage of one charge.
 -- include: layout
@@ -23,10 +23,10 @@
 -- include: account
 -- include: leases
 -- include: outcome
-assert(#KEYS == 7 and #ARGV == 11, 'settle takes 7 keys and 11 arguments')
+assert(#KEYS == 7 and #ARGV == 10, 'settle takes 7 keys and 10 arguments')
 
-local now, token, feature, used = clock(ARGV[1]), ARGV[7], ARGV[8], tonumber(ARGV[10])
-local event_id, fingerprint, kept = ARGV[2], ARGV[3], tonumber(ARGV[6])
+local now, token, feature, used = clock(ARGV[1]), ARGV[6], ARGV[7], tonumber(ARGV[9])
+local event_id, fingerprint, _, kept = ARGV[2], ARGV[3], struct.unpack(RETENTION, ARGV[5])
 local fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
 if not fields[1] then return 'N' end
 local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
@@ -91,9 +91,9 @@ elseif used > 0 then
 end
 
 local disabled = has(string.byte(fields[1]), DISABLED)
-local reason = decide(disabled, ARGV[9] == '1', account.flags, account.budget, account.used + account.reserved)
+local reason = decide(disabled, ARGV[8] == '1', account.flags, account.budget, account.used + account.reserved)
 local ledger_id = ''
-if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now, ARGV[5], ARGV[11], used, total, reason, budget) end
+if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now, ARGV[5], ARGV[10], used, total, reason, budget) end
 local outcome = string.char(lease.state == EXPIRED and 1 or 0)
   .. pack_outcome(0, now)
   .. pack_charge(

@@ -14,6 +14,9 @@ local PAST_PERIOD_BYTES = 44
 local RESERVATION = '<I4I6I7'     -- epoch, start of its period, units set aside by the leases of the epoch that are open
 local LEASE = '<BI4I7I6'          -- state, epoch, amount, expires at; the feature id follows
 local LEASE_BYTES = 18
+-- Not in the store, but in arguments: age in ms up to which the ledger is kept, past periods kept
+local RETENTION = '<I6I4'
+local RETENTION_BYTES = 10
 local NONE = -1
 local MAX_AMOUNT = 9007199254740991 -- 2^53 - 1, up to which numbers here are exact
 
