@@ -78,7 +78,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
         return None
     reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
     if not flags & CONSUMABLE:
-        return _head(reason or Reason.INCLUDED) + _FROM_STORE
+        return wire.ACCESS[reason or Reason.INCLUDED] + _FROM_STORE
     used, (start_ms, end_ms) = 0, rolled(first_ms, first_end_ms, reset_period, now_ms)
     if len(value) > size:
         used, since_ms = counted(value, size)
@@ -90,11 +90,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     if total > MAX_AMOUNT:
         return None
     reason = reason or within(None if limit < 0 else limit, total, flags & OVERAGE != 0)
-    return _head(reason) + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
-
-
-def _head(reason: Reason) -> bytes:
-    return (b"\x08\x01\x10" if reason < Reason.NOT_ENTITLED else b"\x10") + wire.varint(reason)
+    return wire.ACCESS[reason] + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
 
 
 def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:

@@ -13,7 +13,7 @@ from canuse_server.api.errors import event_id_reused, not_consumable, total_out_
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store import usage
 from canuse_server.store.layout import ChargeOutcome, Outcome, Single
 from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRangeError, Use
@@ -99,8 +99,7 @@ class UseFeature(Writing):
         charge, replayed = _single(plan, reply)
         return b"".join(
             (
-                b"\x08\x01" if charge.reason < Reason.NOT_ENTITLED else b"",
-                b"\x10" + wire.varint(charge.reason),
+                wire.ACCESS[charge.reason],
                 wire.counts(b"\x1a", charge),
                 wire.text(b"\x22", plan.event_id.encode() or charge.ledger_id),
                 b"\x28\x01" if replayed else b"",

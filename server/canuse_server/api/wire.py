@@ -5,6 +5,7 @@ takes a third of the time that messages take. Tests hold them equal to what mess
 from functools import lru_cache
 from typing import Final
 
+from canuse_server.domain.model import Reason
 from canuse_server.domain.periods import rolled
 from canuse_server.store.layout import OVERAGE, Single, terms
 
@@ -32,6 +33,12 @@ _NANOSECONDS: Final = tuple(b"\x10" + varint(ms * 1_000_000) if ms else b"" for 
 def int64(number: int) -> bytes:
     """Return a number as the varint of an int64."""
     return varint(number & _UNSIGNED)
+
+
+ACCESS: Final = {
+    int(reason): (b"\x08\x01\x10" if reason < Reason.NOT_ENTITLED else b"\x10") + varint(reason) for reason in Reason
+}
+"""The fields `access` and `reason`, by the reason."""
 
 
 def text(tag: bytes, value: bytes) -> bytes:

@@ -44,29 +44,41 @@ class LaneConnection:
         return self.ends
 
     def _left(self) -> float:
-        """Return how much of the time is left.
-
-        Raises:
-            TimeoutError: nothing is.
-        """
+        """Return how much of the time is left; raise TimeoutError where nothing is."""
         left = self.ends - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
         return left
 
     def _hurry(self) -> None:
-        """Let the next call to the socket take what is left of the time; raises TimeoutError where nothing is."""
-        assert self._socket is not None
+        """Let the next call to the socket take what is left of the time; raise TimeoutError where nothing is."""
         left = self._left()
         if abs(left - self._told) > GENEROUS_SECONDS:
-            if self._socket.gettimeout() is None:
-                # One microsecond more: none at all would be no limit.
-                limit = _TIMEVAL.pack(*divmod(int(left * 1_000_000) + 1, 1_000_000))
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-            else:
-                self._socket.settimeout(left)
-            self._told = left
+            self._tell(left)
+
+    def _tell(self, seconds: float) -> None:
+        """Let calls to the socket take so long from now on."""
+        assert self._socket is not None
+        self._told = seconds
+        if self._socket.gettimeout() is None:
+            # One microsecond more: none at all would be no limit.
+            limit = _TIMEVAL.pack(*divmod(int(seconds * 1_000_000) + 1, 1_000_000))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        else:
+            self._socket.settimeout(seconds)
+
+    def make_ready(self, *, idle: bool) -> None:
+        """Connect unless it is connected; `idle`: no reply is due, so that one which is stale can be left.
+
+        Raises:
+            StoreUnavailableError: the store does not answer or does not let us in.
+        """
+        # While replies are due nobody can tell whether the store has closed it.
+        if self._socket is not None and idle and self.is_stale():
+            self.close()
+        if self._socket is None:
+            self.connect()
 
     def connect(self) -> None:
         """Connect unless it is connected.

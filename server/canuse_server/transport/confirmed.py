@@ -96,9 +96,7 @@ class ConfirmedWrites(threading.Thread):
         """Send some calls and what has them confirmed; None: they have been answered, since that was not possible."""
         connection.begin()
         try:
-            if connection.is_stale():
-                connection.close()
-            connection.connect()
+            connection.make_ready(idle=True)
         except StoreUnavailableError as error:
             self._routes.failed()
             self._answers.refuse(calls, error)

@@ -46,6 +46,8 @@ WAKE_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
+LATE_SECONDS: Final = 0.001
+"""How long after calls were read it is looked again whether their deadlines have passed."""
 DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
 _NO_DETAILS: Final = ((), "", None)
 
@@ -92,7 +94,7 @@ class Lane(threading.Thread):
         """Batches whose replies are due, in their order: for each connection two at most."""
         self._retire = False
         """Whether the server that has just answered is no master any more."""
-        self._came = 0.0
+        self._came = self._read_at = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
@@ -129,6 +131,7 @@ class Lane(threading.Thread):
         """Return the calls among the events that are to be sent to the store; the others are answered here."""
         calls: list[Call] = []
         refused, now = self.drained.is_set(), time.monotonic()
+        self._read_at = now
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
                 continue
@@ -202,24 +205,23 @@ class Lane(threading.Thread):
                 self._answer(self._under_way[0])
         ends = connection.begin()
         try:
-            # While replies are due nobody can tell whether the store has closed it.
-            if all(batch.connection is not connection for batch in self._under_way) and connection.is_stale():
-                connection.close()
-            connection.connect()
+            connection.make_ready(idle=all(batch.connection is not connection for batch in self._under_way))
         except StoreUnavailableError as error:
             self._routes.failed()
             self.refuse(calls, error)
             return
-        calls = self.in_time(calls)
-        if not calls:
+        # Their deadlines were looked at when they were read, which as a rule was just now.
+        if time.monotonic() > self._read_at + LATE_SECONDS and not (calls := self.in_time(calls)):
             return
-        packed = [call.request.packed for call in calls]
-        manual_now_ms = self._store.manual_now_ms
+        packed, timed, manual_now_ms = [TIME], False, self._store.manual_now_ms
+        for call in calls:
+            packed.append(call.request.packed)
+            timed = timed or not call.request.method.writes
         # One reading of the clock serves all checks of the batch; scripts read it themselves.
-        timed = manual_now_ms is None and not all(call.request.method.writes for call in calls)
+        timed = timed and manual_now_ms is None
         self._under_way.append(_Batch(connection, deque(calls), timed, manual_now_ms, ends))
         try:
-            connection.send(b"".join([TIME, *packed] if timed else packed))
+            connection.send(b"".join(packed if timed else packed[1:]))
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
             self._break_off(connection, error)
 

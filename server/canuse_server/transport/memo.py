@@ -73,11 +73,13 @@ class Memo:
 
     def conclude(self, request: Request, reply: object, now_ms: int) -> bytes:
         """Answer a request by the store's reply; raises what the method's `conclude` raises."""
+        method, plan = request.method, request.plan
+        if method.writes:
+            return method.conclude(plan, reply, now_ms)
         if request.from_ms <= now_ms < request.until_ms and reply == request.reply:
             return request.response
-        method, plan = request.method, request.plan
         response = method.conclude(plan, reply, now_ms)
-        if request.kept and not method.writes:
+        if request.kept:
             request.reply, request.response = reply, response
             request.from_ms, request.until_ms = now_ms, method.holds_until_ms(reply, now_ms)
         return response
