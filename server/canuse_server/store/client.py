@@ -272,7 +272,9 @@ class Store:
 
     def _level(self) -> Durability:
         """Return what has to be confirmed for the call that is being answered."""
-        return self.promise.level | WANTED.get()
+        wanted = WANTED.get()
+        # Arithmetic with flags is slow, and hardly any call asks for more.
+        return self.promise.level if wanted is Durability.MEMORY else self.promise.level | wanted
 
     def _tags(self, *commands: Command) -> tuple[str, ...]:
         """Return the hash tags of the keys of some commands, where they matter."""
