@@ -30,8 +30,8 @@ TOPOLOGIES = (
     if ALL_TARGETS
     else ["grpcio-sentinel", "native-cluster"]
 )
-# These are one server, as any other: what finds it and lets canuse in is used by some tests in all ways that there are.
-PARTLY = ("grpcio-sentinel", "native-locked")
+# What finds the server and lets canuse in is used by some tests in all ways that there are.
+PARTLY = ("grpcio-sentinel", "native-cluster", "native-locked")
 ENOUGH = (
     "test_seed_flow.py",
     "test_batches.py",
@@ -98,9 +98,19 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         if any(item.get_closest_marker(mark) for mark in absent)
         or (any(name in item.nodeid for name in PARTLY) and not (ALL_TARGETS or item.path.name in ENOUGH))
     ]
+    if not (SOAK_SECONDS or ALL_TARGETS):
+        left_out += _every_other_transport([item for item in items if item.get_closest_marker("chaos")])
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def _every_other_transport(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return what to leave out so that each chaos script breaks each thing on one transport, in turns."""
+    on_both = [item for item in items if "transport" in getattr(item, "fixturenames", ())]
+    names = dict.fromkeys(item.nodeid.replace("grpcio", "native") for item in on_both)
+    kept = {name: TRANSPORTS[number % 2] for number, name in enumerate(names)}
+    return [item for item in on_both if kept[item.nodeid.replace("grpcio", "native")] not in item.nodeid]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

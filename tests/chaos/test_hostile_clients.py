@@ -42,7 +42,7 @@ pytestmark = pytest.mark.chaos
 SHORT, LONG = 1, 10
 LONG_SOAK = SOAK_SECONDS >= 600
 ATTACK_SECONDS = 3.0 if LONG_SOAK else 1.0
-CALLS = 1_000 if LONG_SOAK else 300
+CALLS = 1_000 if LONG_SOAK else 200
 """How many calls of the good client say how long a call takes, at least."""
 FILES = 256
 """How many files the server may have open at first."""

@@ -23,7 +23,7 @@ from support.stores import store_of, valkey_pid
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SIZE = 2_500
+SIZE = 1_500
 """More than are moved by the time the first message has been read, and the second."""
 Messages = list[v1.MigrateSubscriptionsResponse]
 

@@ -23,28 +23,33 @@ class Inside:
 
     def everything(self) -> bytes:
         """Return the names of all keys and all that is under them, run together."""
-        read: dict[bytes, Callable[[bytes], object]] = {
+        return b"\n".join(key + repr(self._contents(key)).encode() for key in self._redis.scan_iter())
+
+    def _contents(self, key: str | bytes) -> object:
+        """Return all that is under a key, in no order of its own where it has none."""
+        read: dict[bytes, Callable[[str | bytes], object]] = {
             b"hash": self._redis.hgetall,
             b"set": self._redis.smembers,
-            b"zset": lambda key: self._redis.zrange(key, 0, -1),
+            b"zset": lambda key: self._redis.zrange(key, 0, -1, withscores=True),
             b"stream": self._redis.xrange,
             b"string": self._redis.get,
+            b"none": lambda _: None,
         }
-        return b"\n".join(key + repr(read[self._redis.type(key)](key)).encode() for key in self._redis.scan_iter())
+        return read[self._redis.type(key)](key)
 
     def kinds_of_keys(self, user_id: str) -> set[str]:
         """Return what comes before the user's id in the names of the keys that are theirs alone: `u`, `d0`."""
         names = {key.decode().split(":", 3)[3] for key in self._redis.scan_iter(match=f"canuse:live:*:*:{user_id}")}
         return {name.partition(":")[0] for name in names}
 
-    def dump(self, *users: str) -> list[bytes | None]:
-        """Return, byte by byte, what is kept of some users and of the catalogue."""
+    def dump(self, *users: str) -> list[object]:
+        """Return all that is kept of some users and of the catalogue."""
         keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
         for user_id in users:
             keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
             keys.append(KEYS.grants(user_id))
             keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
-        return [cast("bytes | None", self._redis.dump(key)) for key in keys]
+        return [self._contents(key) for key in keys]
 
     def ledger(self, user_id: str) -> dict[str, v1.LedgerEntry]:
         """Return the ledger that a user's events are in, by the ids of the entries, oldest first."""

@@ -5,6 +5,7 @@ What holds for all calls is applied here, not stacked around each of them: reque
 the table, answers are written.
 """
 
+import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,10 @@ Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
 StreamEndpoint = Callable[[bytes, World], AsyncGenerator[bytes, None]]
 """Answers one call with a stream; raises ApiError and nothing else."""
+LARGE: Final = ("List", "Batch")
+"""How the names of methods begin whose answers may be large, so that to make one takes a while."""
+LARGE_AT_A_TIME: Final = 4
+"""How many of them are made at a time: calls that take no time are answered in between, however many of these wait."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 
 
@@ -43,7 +48,7 @@ class Endpoints(NamedTuple):
 
 def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
     """Return the methods of a service."""
-    found = Endpoints({}, {})
+    found, turns = Endpoints({}, {}), asyncio.Semaphore(LARGE_AT_A_TIME)
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         hot = _HOT.get(path)
@@ -54,7 +59,8 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
             plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
             if not hot and changes(path):
                 plain = _confirmed(plain)
-            found.unary[path] = _guard(path, plain)
+            guarded = _guard(path, plain)
+            found.unary[path] = _in_turn(guarded, turns) if method.name.startswith(LARGE) else guarded
     return found
 
 
@@ -64,6 +70,16 @@ def _hot(method: HotMethod) -> Endpoint:
 
     async def call(payload: bytes, world: World) -> bytes:
         return await answer(method, payload, world)
+
+    return call
+
+
+def _in_turn(endpoint: Endpoint, turns: asyncio.Semaphore) -> Endpoint:
+    """Its time for the store begins with its turn."""
+
+    async def call(payload: bytes, world: World) -> bytes:
+        async with turns:
+            return await endpoint(payload, world)
 
     return call
 

@@ -1,0 +1,129 @@
+"""What a call costs behind gRPC: `python -m bench.servicer`.
+
+The way of the `grpcio` transport from the bytes of a request to those of its answer (validation, rules, the shared
+connection to the store), beside one EVALSHA of redis-py a call with a script of five lines. gRPC itself is left out: it
+costs both the same, and more than either. One process, and a Valkey on the other core; all take turns.
+"""
+
+import argparse
+import asyncio
+import statistics
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Final, cast
+
+from redis.asyncio import Redis
+
+from bench import plain
+from bench.measure import WARM_SHARE
+from bench.methods import CAN_USE, CREATE_USAGE_EVENT, FEATURE, METHODS, USE_FEATURE
+from bench.processes import Cores, pin
+from bench.store import valkey
+from canuse import v1
+from canuse.v1 import catalog_service_pb2, entitlement_service_pb2, subscription_service_pb2, user_service_pb2
+from canuse_server.api.catalog import CatalogServicer
+from canuse_server.api.endpoints import Endpoints, endpoints
+from canuse_server.api.entitlements import EntitlementServicer
+from canuse_server.api.subscriptions import SubscriptionServicer
+from canuse_server.api.users import UserServicer
+from canuse_server.api.world import World
+from canuse_server.store.client import Store
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.usage import Retention
+
+Call = Callable[[], Awaitable[object]]
+USER: Final = "bench-0"
+PACKAGE: Final = "bench"
+BASELINE: Final = "redis-py EVALSHA"
+
+
+async def prepare(served: Endpoints, world: World) -> None:
+    """Make a user with a budget that is never used up."""
+
+    async def call(method: str, request: object) -> None:
+        await served.unary[f"/canuse.v1.{method}"](cast("v1.User", request).SerializeToString(), world)
+
+    entry = v1.PackageFeature(feature_id=FEATURE, limit=plain.LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
+    feature = v1.Feature(id=FEATURE, type=v1.FEATURE_TYPE_CONSUMABLE)
+    package = v1.Package(id=PACKAGE, type=v1.PACKAGE_TYPE_BASE, features=[entry])
+    await call("CatalogService/CreateFeature", v1.CreateFeatureRequest(feature=feature))
+    await call("CatalogService/CreatePackage", v1.CreatePackageRequest(package=package))
+    await call("CatalogService/PublishPackage", v1.PublishPackageRequest(package_id=PACKAGE))
+    await call("UserService/CreateUser", v1.CreateUserRequest(user=v1.User(id=USER)))
+    await call("SubscriptionService/Subscribe", v1.SubscribeRequest(user_id=USER, package_ids=[PACKAGE]))
+
+
+def all_endpoints() -> Endpoints:
+    """Return what is called, and what is needed to make a user."""
+    found = Endpoints({}, {})
+    for module, service, servicer in (
+        (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
+        (catalog_service_pb2, "CatalogService", CatalogServicer()),
+        (user_service_pb2, "UserService", UserServicer()),
+        (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
+    ):
+        found.unary.update(endpoints(module.DESCRIPTOR.services_by_name[service], servicer).unary)
+    return found
+
+
+async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
+    """Make calls for so long; return what processor time of this process each took."""
+    made, until = 0, time.perf_counter() + seconds
+
+    async def go_on() -> None:
+        nonlocal made
+        while time.perf_counter() < until:
+            await call()
+            made += 1
+
+    began = time.process_time()
+    await asyncio.gather(*(go_on() for _ in range(in_flight)))
+    return (time.process_time() - began) * 1e6 / made
+
+
+async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
+    """Measure all in turns."""
+    store, redis = Store(Endpoint.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
+    world, served = World.of(store, "live", Retention(86_400_000, 2_592_000_000, 12), ""), all_endpoints()
+    await prepare(served, world)
+    sha = await redis.script_load(plain.USE)
+    key = plain.KEY.format(user_id=USER, feature_id=FEATURE)
+    calls: dict[str, Call] = {
+        BASELINE: lambda: cast("Awaitable[object]", redis.evalsha(sha, 1, key, "1", str(plain.LIMIT), "1"))
+    }
+    for method in METHODS:
+        if method in (CAN_USE, USE_FEATURE, CREATE_USAGE_EVENT):
+            calls[method.name] = partial(served.unary[method.path], method.message([USER]), world)
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        await microseconds(call, options.in_flight, WARM_SHARE * options.seconds)
+    for _ in range(options.rounds):
+        for name, call in calls.items():
+            found[name].append(await microseconds(call, options.in_flight, options.seconds))
+    await store.close()
+    await redis.aclose()
+    return found
+
+
+def main() -> None:
+    """Read the options, measure, tell."""
+    parser = argparse.ArgumentParser(prog="bench.servicer", description="What a call costs behind gRPC.")
+    parser.add_argument("--in-flight", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    options = parser.parse_args()
+    cores = Cores.of_this_machine()
+    pin(cores.load)
+    with valkey("everysec", cores) as store:
+        pin(cores.server)
+        found = asyncio.run(run(store.url, options))
+    print(f"{'call':20} {'us of processor time':>22} {'times redis-py':>16}   in each round")
+    for name, costs in found.items():
+        ratios = [theirs / ours for theirs, ours in zip(found[BASELINE], costs, strict=True)]
+        each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"{name:20} {statistics.median(costs):22.1f} {statistics.median(ratios):16.2f}   {each}")
+
+
+if __name__ == "__main__":
+    main()
