@@ -24,9 +24,9 @@ USING = 20
 
 
 @pytest.fixture(scope="module")
-async def many(server: Canuse) -> Crowd:
+def many(server: Canuse) -> Crowd:
     """A crowd that each test moves as it finds it."""
-    return await crowd(server.address, SIZE)
+    return crowd(server, SIZE)
 
 
 @pytest.fixture
@@ -174,7 +174,7 @@ async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_ba
 async def test_users_who_are_erased_as_they_are_about_to_move_stay_erased(
     server: Canuse, client: Client, caller: AsyncClient, store: Inside
 ) -> None:
-    some = await crowd(server.address, 300)
+    some = crowd(server, 300)
     over = asyncio.Event()
 
     async def move() -> None:

@@ -120,7 +120,7 @@ async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_goes_on_under_a_key_ends_when_it_is_revoked(tmp_path: Path, transport: str) -> None:
     with running(Canuse(tmp_path, "--transport", transport)) as canuse:
-        many = await crowd(canuse.address, 2100)
+        many = crowd(canuse, 2100)
         with Client(canuse.address) as nobody:
             server = Guarded(canuse, nobody.create_api_key("admin", SCOPES, environment=LIVE).secret)
         made = server.key()

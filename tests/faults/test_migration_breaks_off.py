@@ -15,7 +15,7 @@ import canuse
 from canuse import AsyncClient, Client, v1
 from support.crowd import Crowd, crowd
 from support.inside import Inside
-from support.load import PATIENCE_SECONDS, running, until, wait_until
+from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until, wait_until
 from support.migrations import migrate
 from support.processes import Canuse
 from support.stores import store_of, valkey_pid
@@ -23,7 +23,7 @@ from support.stores import store_of, valkey_pid
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-SIZE = 1_500
+SIZE = 2_500
 """More than are moved by the time the first message has been read, and the second."""
 Messages = list[v1.MigrateSubscriptionsResponse]
 
@@ -36,9 +36,9 @@ def at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-async def many(at_work: Canuse) -> Crowd:
+def many(at_work: Canuse) -> Crowd:
     """A crowd that each test finds on version 1 and leaves on version 2."""
-    return await crowd(at_work.address, SIZE)
+    return crowd(at_work, SIZE)
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_server_that_is_killed_in_the_middle(at_work: Canuse, many: Crow
     await asyncio.to_thread(at_work.start)
     moved = sum(count > was for count, was in zip(changes(at_work, many), before, strict=True))
     assert messages[-1].migrated <= moved < SIZE
-    with Client(at_work.address) as again:
+    with Client(at_work.address, options=OWN_CONNECTION) as again:
         done = migrate(again, many.package_id, resume_token=messages[-1].resume_token)
     # What had moved after the last message is counted by nobody.
     assert done.migrated == messages[-1].migrated + SIZE - moved
@@ -115,7 +115,7 @@ async def test_a_server_that_is_asked_to_end_says_how_far_it_was(
     await asyncio.to_thread(at_work.start)
     moved = sum(count > was for count, was in zip(changes(at_work, many), before, strict=True))
     assert messages[-1].migrated == moved < SIZE
-    with Client(at_work.address) as again:
+    with Client(at_work.address, options=OWN_CONNECTION) as again:
         done = migrate(again, many.package_id, resume_token=messages[-1].resume_token)
     assert done.migrated == SIZE
     await all_moved_once(at_work, many, before)
@@ -153,7 +153,7 @@ async def test_a_caller_that_goes_away_ends_it(at_work: Canuse, many: Crowd, bef
     while len(seen) < 2 or seen[-1] != seen[-2]:
         seen.append(sum(changes(at_work, many)) - sum(before))
     assert first.migrated <= seen[-1] < SIZE
-    with Client(at_work.address) as again:
+    with Client(at_work.address, options=OWN_CONNECTION) as again:
         migrate(again, many.package_id, resume_token=first.resume_token)
     await all_moved_once(at_work, many, before)
 

@@ -38,7 +38,7 @@ from support.strategies import amounts, balances, entitlements, granted, length_
 USER: Final = "124"
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
 CALLS: Final = "calls"
-hundreds = settings(max_examples=250, deadline=None)
+hundreds = settings(max_examples=150, deadline=None)
 
 
 @dataclass(frozen=True)

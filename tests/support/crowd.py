@@ -1,6 +1,5 @@
 """Many users of one package with two versions, and what the store holds of each of them."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,6 +8,8 @@ from canuse import AsyncClient, Client, v1
 from canuse_server.store import layout
 from support.inside import Inside
 from support.load import in_groups
+from support.processes import Canuse
+from support.stores import store_of
 from support.world import consumable, unique
 
 AT_A_TIME: Final = 32
@@ -44,30 +45,22 @@ class Crowd:
         return [answer.consumption.used for answer in answers]
 
 
-async def crowd(address: str, size: int) -> Crowd:
+def crowd(server: Canuse, size: int) -> Crowd:
     """Make a crowd: 100 a month in version 1, 200 a day in version 2."""
-    feature_id, package_id = await asyncio.to_thread(_publish, address)
-    made = Crowd(package_id, feature_id, [unique("user") for _ in range(size)])
-    async with AsyncClient(address, timeout_seconds=60) as client:
-
-        async def one(user_id: str) -> None:
-            await client.create_user(user_id)
-            await client.subscribe(user_id, [package_id])
-            await client.create_usage_event(user_id, feature_id)
-
-        await in_groups(AT_A_TIME, map(one, made.user_ids))
-        await client.publish_package(package_id)
-    return made
-
-
-def _publish(address: str) -> tuple[str, str]:
-    """Publish the first version, and draft the second."""
     package_id = unique("package")
-    with Client(address) as client:
+    first, *others = user_ids = [unique("user") for _ in range(size)]
+    with Client(server.address) as client:
         feature_id = consumable(client)
-        first = v1.PackageFeature(feature_id=feature_id, limit=100, reset_period=v1.RESET_PERIOD_MONTH)
-        client.create_package(package_id, [first])
+        a_month = v1.PackageFeature(feature_id=feature_id, limit=100, reset_period=v1.RESET_PERIOD_MONTH)
+        client.create_package(package_id, [a_month])
         client.publish_package(package_id)
-        second = v1.PackageFeature(feature_id=feature_id, limit=200, reset_period=v1.RESET_PERIOD_DAY)
-        client.update_package(package_id, features=[second])
-    return feature_id, package_id
+        client.create_user(first)
+        client.subscribe(first, [package_id])
+        client.create_usage_event(first, feature_id)
+        redis = store_of(server)
+        Inside(redis).copy_user(first, others)
+        redis.close()
+        a_day = v1.PackageFeature(feature_id=feature_id, limit=200, reset_period=v1.RESET_PERIOD_DAY)
+        client.update_package(package_id, features=[a_day])
+        client.publish_package(package_id)
+    return Crowd(package_id, feature_id, user_ids)

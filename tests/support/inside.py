@@ -1,6 +1,6 @@
 """What a server's store holds, for promises about what is kept and what is not."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
 
 from redis import Redis
@@ -20,6 +20,16 @@ class Inside:
     def user(self, user_id: str) -> dict[bytes, bytes]:
         """Return the hash of a user."""
         return cast("dict[bytes, bytes]", self._redis.hgetall(KEYS.user(user_id)))
+
+    def copy_user(self, user_id: str, others: Iterable[str]) -> None:
+        """Make other users who are as one is, faster than through the API; the one has no name and no address."""
+        fields = self.user(user_id)
+        assert self.kinds_of_keys(user_id) == {"u"}
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for other in others:
+                pipeline.hset(KEYS.user(other), mapping=fields)
+                pipeline.sadd(KEYS.users(bucket_of(other)), other)
+            pipeline.execute()
 
     def everything(self) -> bytes:
         """Return the names of all keys and all that is under them, run together."""

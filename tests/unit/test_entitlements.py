@@ -24,7 +24,7 @@ START: Final = ms(datetime(2026, 1, 31, tzinfo=UTC))
 NOW: Final = ms(datetime(2026, 3, 5, tzinfo=UTC))
 DAY: Final = 86_400_000
 User = tuple[list[Subscription], Packages]
-many = settings(max_examples=400, deadline=None)
+many = settings(max_examples=250, deadline=None)
 
 
 def entry(limit: int | None = 10, reset: ResetPeriod = ResetPeriod.NEVER, *, overage: bool = False) -> PackageFeature:

@@ -28,10 +28,11 @@ Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
 StreamEndpoint = Callable[[bytes, World], AsyncGenerator[bytes, None]]
 """Answers one call with a stream; raises ApiError and nothing else."""
-LARGE: Final = ("List", "Batch")
-"""How the names of methods begin whose answers may be large, so that to make one takes a while."""
+_LARGE: Final = ("List", "Batch")
+"""How the names of methods begin whose answers may be large."""
 LARGE_AT_A_TIME: Final = 4
-"""How many of them are made at a time: calls that take no time are answered in between, however many of these wait."""
+"""How many large answers are made at a time. Each takes a while; calls that take none are answered in between, however
+many of these wait."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 
 
@@ -60,8 +61,13 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
             if not hot and changes(path):
                 plain = _confirmed(plain)
             guarded = _guard(path, plain)
-            found.unary[path] = _in_turn(guarded, turns) if method.name.startswith(LARGE) else guarded
+            found.unary[path] = _in_turn(guarded, turns) if is_large(path) else guarded
     return found
+
+
+def is_large(path: str) -> bool:
+    """Whether the answers of the method of a path may be large."""
+    return path.rpartition("/")[2].startswith(_LARGE)
 
 
 def _hot(method: HotMethod) -> Endpoint:

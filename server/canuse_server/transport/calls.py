@@ -5,6 +5,13 @@ from typing import NamedTuple
 from canuse_server.transport.memo import Memo, Request
 
 
+class HandedOver(NamedTuple):
+    """A method whose calls the front takes itself, and the event loop answers."""
+
+    path: str
+    writes: bool
+
+
 class Call(NamedTuple):
     """A call on its way."""
 

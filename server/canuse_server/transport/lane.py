@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, NativeGrpcFront
@@ -31,7 +31,7 @@ from canuse_server.store.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import NoScriptError, ReadOnlyError, RedirectError, check
-from canuse_server.transport.calls import Call
+from canuse_server.transport.calls import Call, HandedOver
 from canuse_server.transport.confirmed import ConfirmedWrites
 from canuse_server.transport.door import Door
 from canuse_server.transport.limits import MESSAGE_BYTES
@@ -70,7 +70,7 @@ class Lane(threading.Thread):
         self,
         front: NativeGrpcFront,
         door: Door,
-        methods: dict[int, HotMethod],
+        methods: Mapping[int, HotMethod | HandedOver],
         gate: Gate,
         store: Store,
         hand_over: Callable[[int, str, bytes, World, Durability, float], None],
@@ -174,6 +174,9 @@ class Lane(threading.Thread):
                 if level is not NOTHING and level & ~self._promised:
                     self._hand_over(call_id, method.path, payload, world, level, self._came)
                     return None
+            if isinstance(method, HandedOver):
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
+                return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
                 request = memo.request(method_id, method, payload)

@@ -9,6 +9,9 @@ METADATA_BYTES: Final = 16 << 10
 STREAMS: Final = 1024
 """How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
 drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
+PENDING: Final = 1 << 16
+"""How many calls of all connections gRPC keeps that canuse has not taken yet. Its own bound is 1,000: beyond that it drops
+some at random, before canuse can answer that there are too many."""
 
 GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -16,4 +19,6 @@ GRPC_OPTIONS: Final = (
     ("grpc.max_metadata_size", METADATA_BYTES),
     ("grpc.absolute_max_metadata_size", METADATA_BYTES),
     ("grpc.max_concurrent_streams", STREAMS),
+    ("grpc.server.max_pending_requests", PENDING),
+    ("grpc.server.max_pending_requests_hard_limit", PENDING),
 )

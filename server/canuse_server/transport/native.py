@@ -1,5 +1,6 @@
-"""The native transport: a front in Rust owns the public port, the batch lane answers the hot methods, and every other
-method goes through to the same `grpc.aio` server as on the reference transport, which listens on a Unix socket.
+"""The native transport: a front in Rust owns the public port. The batch lane answers the hot methods, the event loop
+those with large answers; all others go through to the same `grpc.aio` server as on the reference transport, which
+listens on a Unix socket.
 """
 
 import asyncio
@@ -10,14 +11,17 @@ from pathlib import Path
 
 from pygrpc_native import NativeGrpcFront
 
-from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.durability import changes
+from canuse_server.api.endpoints import Endpoint, is_large
 from canuse_server.api.errors import ApiError
+from canuse_server.api.hot import HotMethod
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
 from canuse_server.store.durability import WANTED, Durability
 from canuse_server.store.patience import BEGAN
+from canuse_server.transport.calls import HandedOver
 from canuse_server.transport.door import Door
 from canuse_server.transport.lane import Lane
 from canuse_server.transport.limits import METADATA_BYTES, STREAMS
@@ -45,9 +49,13 @@ class NativeTransport:
         self._loop = asyncio.get_running_loop()
         self._handed_over: set[Future[None]] = set()
         self._load = load
+        # What goes through to the other server shares a connection with all that does. So large answers that nobody
+        # reads do not go through: they would keep back those to other callers.
+        handed_over = (HandedOver(path, changes(path)) for path in endpoints if is_large(path))
+        methods: tuple[HotMethod | HandedOver, ...] = (*HOT_METHODS, *handed_over)
         self._front = NativeGrpcFront(
             listen,
-            [(method.path, False) for method in HOT_METHODS],
+            [(method.path, False) for method in methods],
             client_key_metadata="authorization",
             call_details=True,
             # One thread in Rust is faster than Python can be in one process; more would only take turns with it.
@@ -64,7 +72,7 @@ class NativeTransport:
             Lane(
                 self._front,
                 self._door,
-                dict(enumerate(HOT_METHODS)),
+                dict(enumerate(methods)),
                 gate,
                 store,
                 self._hand_over,
