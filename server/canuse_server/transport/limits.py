@@ -10,8 +10,8 @@ STREAMS: Final = 1024
 """How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
 drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
 PENDING: Final = 1 << 16
-"""How many calls of all connections gRPC keeps that canuse has not taken yet. Beyond 1,000, its own bound, it drops some
-at random, before canuse can answer that there are too many."""
+"""How many calls of all connections gRPC keeps that canuse has not taken yet. Beyond its own bound of 1,000 it drops
+some at random, before canuse can answer that there are too many."""
 
 GRPC_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
