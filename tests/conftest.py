@@ -78,6 +78,9 @@ def _group(item: pytest.Item) -> str:
     for name in ("server", "clocked_server"):
         if shared is not None and name in shared.params:
             return str(shared.params[name])
+    for mark in ("mounts", "networks"):
+        if item.get_closest_marker(mark):
+            return mark  # What is done to one disk or network is felt on the others.
     definitions = cast("Any", item)._fixtureinfo.name2fixturedefs.values()
     of_module = any(definition[-1].scope == "module" for definition in definitions)
     if item.path.parent.name in ("chaos", "faults") and not of_module:

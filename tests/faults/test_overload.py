@@ -103,6 +103,32 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 3
 
 
+@pytest.mark.redis
+@pytest.mark.parametrize("way", ["deadline", "cancel"])
+async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_turn(
+    transport: str, tmp_path: Path, redis: RedisServer, way: str
+) -> None:
+    """The native transport's front hands calls over that nobody takes back by itself."""
+    async with held_up(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(AT_MOST)) as (canuse, relay, client):
+        await asyncio.to_thread(somebody, canuse.address)
+        relay.hold_replies()
+        async with AsyncClient(
+            canuse.address, timeout_seconds=0.3 if way == "deadline" else PATIENCE_SECONDS
+        ) as hurried:
+            for _ in range(3):
+                pages = [asyncio.ensure_future(anext(aiter(hurried.list_users()))) for _ in range(AT_MOST)]
+                if way == "cancel":
+                    await asyncio.sleep(0.3)
+                    for page in pages:
+                        page.cancel()
+                results = await asyncio.gather(*pages, return_exceptions=True)
+                codes = {getattr(result, "code", None) for result in results}
+                assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED if way == "deadline" else None}, results
+                await asyncio.sleep(0.2)  # Until the server has heard of it.
+        relay.release()
+        assert [user async for user in client.list_users()]
+
+
 def counted(address: str, user_id: str, feature_id: str) -> int:
     with Client(address) as client:
         return used(client, user_id, feature_id)

@@ -24,7 +24,7 @@ local numbers = {}
 for i = 1, #values - 1 do numbers[i] = string.format('%.0f', values[i]) end
 """
 epochs = st.integers(0, 2**32 - 1)
-hundreds = settings(max_examples=200, deadline=None)
+hundreds = settings(max_examples=100, deadline=None)
 
 
 def read_in_lua(database: Database, pattern: str, value: bytes) -> tuple[list[int], bytes]:

@@ -206,7 +206,7 @@ def gifts(draw: st.DrawFn) -> list[Gift]:
     st.lists(st.integers(1, 120), max_size=6),
     st.integers(0, 60),
 )
-@settings(max_examples=160, deadline=None)
+@settings(max_examples=80, deadline=None)
 async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     shared_store: Store,
     shared_database: Database,

@@ -44,7 +44,7 @@ packages = st.builds(
     status=st.sampled_from(PackageStatus),
     version=st.integers(1, 2**31 - 1),
 )
-hundreds = settings(max_examples=300, deadline=None)
+hundreds = settings(max_examples=150, deadline=None)
 
 
 @given(features)

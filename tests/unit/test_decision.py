@@ -170,7 +170,7 @@ def test_reasons_below_ten_are_a_yes_and_the_others_a_no() -> None:
 
 
 @given(entitlements(NOW), amounts, amounts, amounts.filter(bool), st.lists(balances(NOW), max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_whoever_may_use_an_amount_may_use_a_smaller_one_and_may_have_used_less(
     entitlement: Entitlement, used: int, less: int, delta: int, grants: list[GrantBalance]
 ) -> None:
@@ -198,7 +198,7 @@ def test_a_total_is_within_the_budget_exactly_up_to_the_limit(entitlement: Entit
 
 
 @given(entitlements(NOW), amounts, amounts, amounts.filter(bool))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_is_reserved_of_the_current_period_weighs_like_what_was_used(
     entitlement: Entitlement, used: int, units: int, delta: int
 ) -> None:

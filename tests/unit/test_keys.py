@@ -15,7 +15,7 @@ ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_si
 nasty = st.text("{}:ub0psersledgd1", min_size=1, max_size=12)
 """Ids that look like parts of keys."""
 user_ids = ids | nasty
-thousand = settings(max_examples=1000, deadline=None)
+thousand = settings(max_examples=400, deadline=None)
 
 
 def keys_of(user_id: str) -> list[str]:

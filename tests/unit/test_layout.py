@@ -16,7 +16,7 @@ from support.strategies import amounts, balances, entitlements, limits, moments,
 LISTPACK_BYTES = 64
 """Up to this length of values Redis keeps a hash in its small form."""
 ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=32)
-hundreds = settings(max_examples=300, deadline=None)
+hundreds = settings(max_examples=150, deadline=None)
 
 
 @given(st.booleans(), st.integers(0, 2**32 - 1), moments)

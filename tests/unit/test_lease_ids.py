@@ -12,7 +12,7 @@ from canuse_server.api.subscription_ids import encode as subscription_id
 ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=128)
 tokens = st.binary(min_size=8, max_size=8)
 names = st.builds(LeaseName, ids, ids, tokens)
-hundreds = settings(max_examples=500, deadline=None)
+hundreds = settings(max_examples=250, deadline=None)
 TOKEN = bytes.fromhex("0badcafe01234567")
 NAME = LeaseName("124", "calls", TOKEN)
 

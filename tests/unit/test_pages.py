@@ -12,7 +12,7 @@ from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.store.keys import BUCKETS
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=128).filter(lambda id_: len(id_.encode()) <= 128)
-hundreds = settings(max_examples=500, deadline=None)
+hundreds = settings(max_examples=250, deadline=None)
 
 
 def forged(content: bytes) -> str:

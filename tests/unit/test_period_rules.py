@@ -16,8 +16,8 @@ from support.strategies import EPOCH, moments, ms, reset_periods
 CALENDAR = {ResetPeriod.MONTH: 1, ResetPeriod.YEAR: 12}
 FIXED = {ResetPeriod.HOUR: 3_600_000, ResetPeriod.DAY: 86_400_000, ResetPeriod.WEEK: 604_800_000}
 DAY_MS = 86_400_000
-thousands = settings(max_examples=1500, deadline=None)
-hundreds = settings(max_examples=400, deadline=None)
+thousands = settings(max_examples=1000, deadline=None)
+hundreds = settings(max_examples=250, deadline=None)
 
 
 def at(*parts: int) -> int:

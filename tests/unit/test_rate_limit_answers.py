@@ -25,7 +25,7 @@ REPLY: Final = Struct("<BqBBBqqqqq")
     ledger_id=st.sampled_from((b"", b"1700000000000-0")),
     past_ms=st.integers(0, 10_000) | st.integers(0, 400 * 86_400_000),
 )
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_an_answer_is_what_a_message_would_give(
     entitlement: Entitlement | None,
     reason: Reason,

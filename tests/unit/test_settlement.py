@@ -93,7 +93,7 @@ def test_an_unlimited_budget_is_kept_as_none() -> None:
 
 
 @given(recent_moments, st.data())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go_on_in(
     now_ms: int, data: st.DataObject
 ) -> None:

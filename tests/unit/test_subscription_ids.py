@@ -12,7 +12,7 @@ from canuse_server.domain.model import Subscription, SubscriptionStatus
 
 user_ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=128)
 tokens = st.integers(0, 2**32 - 1).map("{:08x}".format)
-hundreds = settings(max_examples=500, deadline=None)
+hundreds = settings(max_examples=250, deadline=None)
 
 
 @given(user_ids, tokens)

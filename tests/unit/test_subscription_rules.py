@@ -32,7 +32,7 @@ SOON: Final = st.integers(0, 12)
 FOREVER: Final = range(40)
 ACCESS: Final = (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING)
 OVER: Final = (SubscriptionStatus.CANCELLED, SubscriptionStatus.INCOMPLETE_EXPIRED)
-hundreds = settings(max_examples=600, deadline=None)
+hundreds = settings(max_examples=150, deadline=None)
 
 
 def subscription(

@@ -24,7 +24,7 @@ from canuse_server.domain.model import MAX_AMOUNT
 from support.strategies import ms
 
 strings = st.text(st.characters(exclude_categories=["Cs"]), max_size=160)
-thousand = settings(max_examples=1000, deadline=None)
+thousand = settings(max_examples=400, deadline=None)
 CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 
 

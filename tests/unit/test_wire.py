@@ -81,14 +81,14 @@ def expected(kind: type[Message], state: SimpleNamespace) -> Message:
     ("method", "kind"), [(UseFeature(), v1.UseFeatureResponse), (CreateUsageEvent(), v1.CreateUsageEventResponse)]
 )
 @given(state=states)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_answer_is_what_a_message_would_give(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
     plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=()))
     assert kind.FromString(method.conclude(plan, reply_of(state), 0)) == expected(kind, state)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_number_is_read_as_it_was_written(number: int) -> None:
     assert v1.CreateUsageEventResponse.FromString(b"\x20" + wire.int64(number)).applied_delta == number
 
@@ -113,7 +113,7 @@ def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, bool]:
 
 
 @given(check=checks())
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], int, int, bool]) -> None:
     reply, now_ms, delta, archived = check
     feature = SimpleNamespace(id="calls", archived=archived)
@@ -137,7 +137,7 @@ def outcome(answer: Callable[[], Message]) -> Message | str:
 
 
 @given(ids, ids, st.integers(-MAX_AMOUNT, MAX_AMOUNT), st.sampled_from((1, 2)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_an_event_of_the_ledger_is_what_a_message_would_give(
     user_id: str, feature_id: str, delta: int, action: int
 ) -> None:

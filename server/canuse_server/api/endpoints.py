@@ -5,7 +5,6 @@ What holds for all calls is applied here, not stacked around each of them: reque
 the table, answers are written.
 """
 
-import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Final, NamedTuple
@@ -22,17 +21,19 @@ from canuse_server.api.hot import HotMethod, parse
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
-from canuse_server.store.patience import begin_call
+from canuse_server.store.patience import Turns, begin_call
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
 StreamEndpoint = Callable[[bytes, World], AsyncGenerator[bytes, None]]
 """Answers one call with a stream; raises ApiError and nothing else."""
-_LARGE: Final = ("List", "Batch")
+_LISTING: Final = "List"
+"""How the names of methods begin that answer with pages."""
+_LARGE: Final = (_LISTING, "Batch")
 """How the names of methods begin whose answers may be large."""
-LARGE_AT_A_TIME: Final = 4
-"""How many large answers are made at a time. Each takes a while; calls that take none are answered in between, however
-many of these wait."""
+PAGES_AT_A_TIME: Final = 4
+"""How many pages are made at a time. Each takes a while; calls that take none are answered in between, however many of
+these wait. Batches do not take turns: they record and check, which must not wait for others."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 
 
@@ -47,9 +48,9 @@ class Endpoints(NamedTuple):
         return sorted({path.split("/")[1] for path in (*self.unary, *self.streaming)})
 
 
-def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
-    """Return the methods of a service."""
-    found, turns = Endpoints({}, {}), asyncio.Semaphore(LARGE_AT_A_TIME)
+def endpoints(service: ServiceDescriptor, servicer: object, pages: Turns) -> Endpoints:
+    """Return the methods of a service. Those of all services that answer with pages share the turns."""
+    found = Endpoints({}, {})
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         hot = _HOT.get(path)
@@ -60,8 +61,9 @@ def endpoints(service: ServiceDescriptor, servicer: object) -> Endpoints:
             plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
             if not hot and changes(path):
                 plain = _confirmed(plain)
-            guarded = _guard(path, plain)
-            found.unary[path] = _in_turn(guarded, turns) if is_large(path) else guarded
+            if method.name.startswith(_LISTING):
+                plain = _in_turn(plain, pages)
+            found.unary[path] = _guard(path, plain)
     return found
 
 
@@ -80,11 +82,9 @@ def _hot(method: HotMethod) -> Endpoint:
     return call
 
 
-def _in_turn(endpoint: Endpoint, turns: asyncio.Semaphore) -> Endpoint:
-    """Its time for the store begins with its turn."""
-
+def _in_turn(endpoint: Endpoint, turns: Turns) -> Endpoint:
     async def call(payload: bytes, world: World) -> bytes:
-        async with turns:
+        async with turns.turn():
             return await endpoint(payload, world)
 
     return call

@@ -128,9 +128,11 @@ class LaneConnection:
             OSError: the connection broke or the time is over; some of them may have been sent.
         """
         assert self._socket is not None
-        self._hurry()
+        rest = memoryview(packed)
         try:
-            self._socket.sendall(packed)
+            while rest:
+                self._hurry()
+                rest = rest[self._socket.send(rest) :]
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
@@ -154,8 +156,7 @@ class LaneConnection:
 
     def is_stale(self) -> bool:
         """Whether nothing should be sent on a connection that is idle now: the store closed it, or it is to be left."""
-        # No reply is due while it is idle, so what can be read can only be the end. (A peek with MSG_DONTWAIT would
-        # wait for the socket's timeout all the same: Python polls before it reads.)
+        # No reply is due while it is idle, so what can be read can only be the end.
         return self._socket is not None and (self.is_to_be_left() or bool(self._poll.poll(0)))
 
     def is_to_be_left(self) -> bool:

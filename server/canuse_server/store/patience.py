@@ -34,8 +34,12 @@ class Patience:
     def note_reply(self, at: float | None = None) -> None:
         """Start afresh, now or at the moment of the reply, where that is what it does."""
         self.heard_at = time.monotonic() if at is None else at
+        self.extend(self.heard_at)
+
+    def extend(self, at: float) -> None:
+        """Start afresh at a moment at which the store answered, if that is what it does."""
         if self._renewed:
-            self.ends = max(self.ends, self.heard_at + self._seconds)
+            self.ends = max(self.ends, at + self._seconds)
 
 
 BEGAN: Final[ContextVar[float | None]] = ContextVar("began", default=None)
@@ -54,25 +58,26 @@ def begin_call(seconds: float, *, renewed: bool) -> None:
 
 
 class Turns:
-    """Lets calls do something one after the other.
+    """Lets calls do something a few at a time, in the order in which they came.
 
-    Whoever waits for a turn does so as long as the store answers those before, and then has the time that a call has.
+    Whoever waits for a turn does so as long as the store answers those before: what needs many trips has its time
+    afresh then. With a store that is silent all that wait fail together.
     """
 
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, at_a_time: int = 1) -> None:
+        self._free = asyncio.Semaphore(at_a_time)
         self._heard_at = -math.inf
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn, and take it."""
         patience = _OF_CALL.get()
-        async with self._lock:
+        async with self._free:
             if patience is None:
                 yield
                 return
-            patience.note_reply(self._heard_at)
+            patience.extend(self._heard_at)
             try:
                 yield
             finally:
-                self._heard_at = patience.heard_at
+                self._heard_at = max(self._heard_at, patience.heard_at)

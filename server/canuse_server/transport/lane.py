@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
@@ -73,7 +73,8 @@ class Lane(threading.Thread):
         methods: Mapping[int, HotMethod | HandedOver],
         gate: Gate,
         store: Store,
-        hand_over: Callable[[int, str, bytes, World, Durability, float], None],
+        hand_over: Callable[[int, str, bytes, World, Durability, float, float], None],
+        take_back: Callable[[int], None],
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
@@ -84,6 +85,7 @@ class Lane(threading.Thread):
         self._memos: dict[World, Memo] = {}
         self._routes = store.lane_routes(store.timeout_seconds)
         self._hand_over = hand_over
+        self._take_back = take_back
         self._promised = store.promise.level
         # With nothing to be confirmed a write is as quick as a check, and shares its connection.
         self._confirmed = ConfirmedWrites(self, store) if self._promised else None
@@ -134,6 +136,8 @@ class Lane(threading.Thread):
         self._read_at = now
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
+                if kind == EVENT_CANCEL:
+                    self._take_back(call_id)
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
             if refused:
@@ -172,17 +176,17 @@ class Lane(threading.Thread):
             if method.writes:
                 level = wanted(metadata)
                 if level is not NOTHING and level & ~self._promised:
-                    self._hand_over(call_id, method.path, payload, world, level, self._came)
+                    self._hand_over(call_id, method.path, payload, world, level, self._came, deadline)
                     return None
             if isinstance(method, HandedOver):
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline)
                 return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
                 request = memo.request(method_id, method, payload)
                 return Call(call_id, payload, request, memo, self._came, deadline)
             except DETOUR_ERRORS:
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline)
         except ApiError as error:
             self._fail(call_id, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
@@ -327,7 +331,8 @@ class Lane(threading.Thread):
 
     def _detour(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""
-        self._hand_over(call.id, call.request.method.path, call.payload, call.memo.world, Durability.MEMORY, call.came)
+        path, world = call.request.method.path, call.memo.world
+        self._hand_over(call.id, path, call.payload, world, Durability.MEMORY, call.came, call.deadline)
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

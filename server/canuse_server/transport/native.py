@@ -4,6 +4,7 @@ listens on a Unix socket.
 """
 
 import asyncio
+import math
 import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -13,7 +14,7 @@ from pygrpc_native import NativeGrpcFront
 
 from canuse_server.api.durability import changes
 from canuse_server.api.endpoints import Endpoint, is_large
-from canuse_server.api.errors import ApiError
+from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.hot import HotMethod
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
@@ -47,7 +48,7 @@ class NativeTransport:
             _ask_for(listen)
         self._endpoints = endpoints
         self._loop = asyncio.get_running_loop()
-        self._handed_over: set[Future[None]] = set()
+        self._handed_over: dict[int, Future[None]] = {}
         self._load = load
         # What goes through to the other server shares a connection with all that does. So large answers that nobody
         # reads do not go through: they would keep back those to other callers.
@@ -76,6 +77,7 @@ class NativeTransport:
                 gate,
                 store,
                 self._hand_over,
+                self._take_back,
             )
             for _ in range(lanes)
         ]
@@ -91,31 +93,51 @@ class NativeTransport:
         for lane in self._lanes:
             lane.start()
 
-    def _hand_over(self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float) -> None:
+    def _hand_over(
+        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float, deadline: float
+    ) -> None:
         """Let the event loop answer a call, from the thread of a lane.
 
-        `level` is what the caller asks for, `came` when the call came: its time for the store began then.
+        `level` is what the caller asks for, `came` when the call came: its time for the store began then. `deadline` is
+        when the caller gives up. Both are on the clock of `time.monotonic`, which is that of the event loop as well.
         """
         try:
             self._load.enter(len(payload))
         except ApiError as error:
-            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+            self._fail(call_id, error)
             return
-        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, path, payload, world, level, came), self._loop)
-        self._handed_over.add(future)
-        future.add_done_callback(self._handed_over.discard)
+        future = asyncio.run_coroutine_threadsafe(
+            self._answer(call_id, path, payload, world, level, came, deadline), self._loop
+        )
+        self._handed_over[call_id] = future
+
+        def is_over(_: Future[None]) -> None:
+            # Not in `_answer`: a call that is taken back at once never gets there.
+            self._load.leave(len(payload))
+            self._handed_over.pop(call_id, None)
+
+        future.add_done_callback(is_over)
+
+    def _take_back(self, call_id: int) -> None:
+        """Work no more on a call that its caller has taken back, from the thread of a lane."""
+        if (future := self._handed_over.get(call_id)) is not None:
+            future.cancel()
 
     async def _answer(
-        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float
+        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float, deadline: float
     ) -> None:
         WANTED.set(level)
         BEGAN.set(came)
         try:
-            self._front.respond(call_id, await self._endpoints[path](payload, world))
+            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+                self._front.respond(call_id, await self._endpoints[path](payload, world))
+        except TimeoutError:
+            self._fail(call_id, deadline_passed())
         except ApiError as error:
-            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
-        finally:
-            self._load.leave(len(payload))
+            self._fail(call_id, error)
+
+    def _fail(self, call_id: int, error: ApiError) -> None:
+        self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
 
     async def drain(self, grace_seconds: float) -> None:
         """Take no more hot calls, and answer those that are here."""
@@ -123,8 +145,10 @@ class NativeTransport:
             lane.drain()
         for lane in self._lanes:
             await asyncio.to_thread(lane.drained.wait, grace_seconds)
-        if waiting := [asyncio.wrap_future(future) for future in self._handed_over]:
-            await asyncio.wait(waiting, timeout=grace_seconds)
+        if waiting := [asyncio.wrap_future(future) for future in list(self._handed_over.values())]:
+            _, late = await asyncio.wait(waiting, timeout=grace_seconds)
+            for future in late:
+                future.cancel()
 
     async def close(self) -> None:
         """Close the port and end the lanes."""
