@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 COPIED: Final = ("client", "server", "tests", "pyproject.toml")
 MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
 ORDERS: Final = "tests/model/test_serial_orders.py"
+CLUSTER: Final = "tests/faults/test_cluster.py"
 LOST_REPLIES: Final = "tests/chaos/test_reply_lost.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
 
@@ -228,6 +229,55 @@ MUTANTS: Final = (
         '        "OOM",\n',
         "",
         "tests/chaos/test_out_of_memory.py",
+    ),
+    Mutant(
+        "cluster: a key that is on its way is taken for one that has moved",
+        "server/canuse_server/store/replies.py",
+        '(AskError if word == "ASK" else MovedError)(text',
+        "MovedError(text",
+        CLUSTER,
+    ),
+    Mutant(
+        "cluster: a node that moves its keys is taken for one that is away",
+        "server/canuse_server/store/replies.py",
+        'if word in ("TRYAGAIN", "CLUSTERDOWN"):',
+        'if word == "CLUSTERDOWN":',
+        CLUSTER,
+    ),
+    Mutant(
+        "sentinel: writes do not wait for the replicas",
+        "server/canuse_server/transport/lane.py",
+        "if self._confirmed is None:\n            return calls",
+        "if self._confirmed is not None or not self._confirmed:\n            return calls",
+        "tests/faults/test_durability.py",
+    ),
+    Mutant(
+        "archived: the bit of the charge behind it",
+        f"{SCRIPTS}/record_usage.lua",
+        "has(archived, 2 ^ (number - 1))",
+        "has(archived, 2 ^ number)",
+        "tests/store/test_rule_equality.py",
+    ),
+    Mutant(
+        "end: a task that lost its cancellation is not asked again",
+        "server/canuse_server/store/background.py",
+        "while waiting :=",
+        "if waiting :=",
+        "tests/store/test_following.py",
+    ),
+    Mutant(
+        "turns: the wait for a turn is a wait for the store",
+        "server/canuse_server/store/patience.py",
+        "            patience.extend(self._heard_at)\n",
+        "",
+        "tests/faults/test_store_away.py",
+    ),
+    Mutant(
+        "deadline: not looked at again where the lane was late",
+        "server/canuse_server/transport/lane.py",
+        "not (calls := self.in_time(calls))",
+        "not calls",
+        "tests/faults/test_overload.py",
     ),
     Mutant(
         "full disk: MISCONF is no refusal",

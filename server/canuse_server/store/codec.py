@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 from canuse_server.domain.model import (
@@ -25,8 +26,9 @@ def encode(item: Feature | Package | Profile | Grant) -> bytes:
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+@lru_cache(maxsize=4096)
 def decode_feature(value: bytes) -> Feature:
-    """Read a feature."""
+    """Read a feature; the same bytes may give the same object."""
     fields = _fields(value)
     on_unavailable = OnUnavailable(fields.get("on_unavailable", OnUnavailable.DENY))
     return Feature(**{**fields, "type": FeatureType(fields["type"]), "on_unavailable": on_unavailable})
