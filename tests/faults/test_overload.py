@@ -27,12 +27,12 @@ MAX_CONCURRENT_STREAMS = 3
 
 @asynccontextmanager
 async def held_up(
-    transport: str, folder: Path, redis: RedisServer, **env: str
+    transport: str, folder: Path, redis: RedisServer, *, database: str = "0", **env: str
 ) -> AsyncIterator[tuple[Canuse, Relay, AsyncClient]]:
     """Run a server whose store can be held up."""
     async with Relay.to(redis.port) as relay:
         env = {"CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
-        canuse = Canuse(folder, "--transport", transport, "--redis-url", relay.url, env=env)
+        canuse = Canuse(folder, "--transport", transport, "--redis-url", f"{relay.url}/{database}", env=env)
         await asyncio.to_thread(canuse.start)
         try:
             async with callers(canuse.address, 1) as (client,):
@@ -101,6 +101,24 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
         await asyncio.wait_for(first, PATIENCE_SECONDS)
         await client.use_feature(user_id, feature_id)
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 3
+
+
+@pytest.mark.redis
+async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    async with held_up("native", tmp_path, redis, database="1") as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        await client.use_feature(user_id, feature_id)
+        relay.hold_replies()  # To the choice of the database, with which each connection begins.
+        relay.cut()
+        async with AsyncClient(canuse.address, timeout_seconds=0.3) as hurried:
+            with pytest.raises(CanuseError) as late:
+                await hurried.use_feature(user_id, feature_id)
+        assert late.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+        relay.release()
+        await client.use_feature(user_id, feature_id)
+        assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 2
 
 
 @pytest.mark.redis
