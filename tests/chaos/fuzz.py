@@ -65,7 +65,8 @@ def main() -> None:
         for number, example in enumerate(inputs.examples()):
             (Path(folder) / str(number)).write_bytes(example)
         limits = [f"-seed={seed}", f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LARGEST}"]
-        limits += ["-print_final_stats=1", "-timeout=20", "-verbosity=0"]
+        # What it finds is in what it prints; a file of it would be left in whatever folder this runs in.
+        limits += ["-print_final_stats=1", "-timeout=20", "-verbosity=0", f"-artifact_prefix={folder}/"]
         atheris.Setup([sys.argv[0], *limits, folder], one)
         atheris.Fuzz()  # It does not return: it ends the process.
 
