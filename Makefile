@@ -26,7 +26,7 @@ run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalog
 TEST_PROCESSES ?= 4
 
 test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadgroup --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder $(ARGS)
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from canuse import Client
 from support.locked import LockedRedis
 from support.processes import Canuse, RedisServer
+from support.scheduling import FIRST, Scheduling, scope_of
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ATHERIS, ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
 from support.topologies import Cluster, SentinelTrio
@@ -38,8 +39,6 @@ ENOUGH = {
     "native-locked": (*_ALL_WAYS, "test_packages_and_features.py"),
     "native-cluster": (*_ALL_WAYS, *_MANY_KEYS),
 }
-FIRST = ("native-valkey", "grpcio-redis")
-"""The targets with the most tests."""
 # A store that speaks TLS and has a user for canuse who may do no more than the docs say.
 LOCKED = ["native-locked"] if REDIS_SERVER else []
 TARGETS = [*ONE_SERVER, *TOPOLOGIES, *LOCKED]
@@ -55,33 +54,17 @@ def pytest_report_header() -> list[str]:
     ]
 
 
-@pytest.hookimpl(tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Say how tests are handed out to processes side by side."""
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the tests, and say which of them run in one process, where they run in several."""
+    """Choose the tests, and their order."""
     _leave_out(config, items)
-    groups = {item: _group(item) for item in items}
-    for item, group in groups.items():
-        if group:
-            item.add_marker(pytest.mark.xdist_group(group))
     # What mostly waits, for things that break, goes on beside what keeps the processor busy.
-    items.sort(key=lambda item: 0 if groups[item] in FIRST else 1 if not groups[item] else 2)
-
-
-def _group(item: pytest.Item) -> str:
-    """Return what a test shares with others that is worth being made once: a server, or what its module needs."""
-    shared = getattr(item, "callspec", None)
-    for name in ("server", "clocked_server"):
-        if shared is not None and name in shared.params:
-            return str(shared.params[name])
-    for mark in ("mounts", "networks"):
-        if item.get_closest_marker(mark):
-            return mark  # What is done to one disk or network is felt on the others.
-    definitions = cast("Any", item)._fixtureinfo.name2fixturedefs.values()
-    of_module = any(definition[-1].scope == "module" for definition in definitions)
-    if item.path.parent.name in ("chaos", "faults") and not of_module:
-        return ""
-    transport = "" if shared is None else str(shared.params.get("front", ""))
-    return f"{item.path.parent.name}/{item.path.stem}{transport}"
+    scopes = {item: scope_of(item.nodeid) for item in items}
+    items.sort(key=lambda item: 0 if scopes[item] in FIRST else 1 if scopes[item] == item.nodeid else 2)
 
 
 def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:

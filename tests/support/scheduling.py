@@ -1,0 +1,40 @@
+"""Which tests run in one process, one after the other, where they run in several side by side."""
+
+import re
+from typing import Final
+
+from xdist.scheduler import LoadScopeScheduling
+
+FIRST: Final = ("native-valkey", "grpcio-redis")
+"""The servers with the most tests."""
+_SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|locked))\b")
+_FRONT: Final = re.compile(r"\[(\w+)")
+_OF_ONE_DISK: Final = ("test_power_cut", "test_full_disk")
+"""What is done to one disk is felt on the others."""
+_OF_ONE_NETWORK: Final = ("test_partitions",)
+_ONE_BY_ONE: Final = ("chaos", "test_durability")
+"""Folders and modules whose tests share nothing, and mostly wait."""
+
+
+def scope_of(name: str) -> str:
+    """Return what a test shares with others that is worth being made once: a server, or what its module needs.
+
+    By its name: the process that hands the tests out knows no more of them. A test that shares nothing is its own.
+    """
+    if server := _SERVER.search(name):
+        return server[1]
+    path, _, rest = name.partition("::")
+    _, folder, *_ = path.split("/")
+    module = path.rpartition("/")[2].removesuffix(".py")
+    if module in (*_OF_ONE_DISK, *_OF_ONE_NETWORK):
+        return "disks" if module in _OF_ONE_DISK else "networks"
+    if module == "test_hostile_clients" and (front := _FRONT.search(rest)):
+        return f"{module} {front[1].partition('-')[0]}"
+    return name if folder in _ONE_BY_ONE or module in _ONE_BY_ONE else path
+
+
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """Hands the tests of a scope to one process, in the order in which they were collected."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
