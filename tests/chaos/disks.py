@@ -4,6 +4,7 @@ import fcntl
 import os
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Final
 # FS_IOC_SHUTDOWN of Linux: from now on nothing more reaches the disk, and what the journal holds is not flushed either.
 SHUT_DOWN: Final = 0x8004587D
 WITHOUT_FLUSHING: Final = struct.pack("I", 2)
+BUSY_SECONDS: Final = 20
 
 
 class PowerCutDisk:
@@ -40,8 +42,11 @@ class PowerCutDisk:
         self._mount()
 
     def close(self) -> None:
-        """Take it away."""
-        _run("umount", str(self.path))
+        """Take it away, as soon as nobody looks at it."""
+        until = time.monotonic() + BUSY_SECONDS
+        while subprocess.run(("umount", str(self.path)), check=False, capture_output=True).returncode:
+            assert time.monotonic() < until, f"{self.path} stays busy"
+            time.sleep(0.05)
 
     def _mount(self) -> None:
         _run("mount", "-o", "loop", str(self._image), str(self.path))

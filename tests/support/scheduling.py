@@ -9,9 +9,8 @@ FIRST: Final = ("native-valkey", "grpcio-redis")
 """The servers with the most tests."""
 _SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|locked))\b")
 _FRONT: Final = re.compile(r"\[(\w+)")
-_OF_ONE_DISK: Final = ("test_power_cut", "test_full_disk")
-"""What is done to one disk is felt on the others."""
-_OF_ONE_NETWORK: Final = ("test_partitions",)
+_OF_ONE_SYSTEM: Final = ("test_power_cut", "test_full_disk", "test_partitions")
+"""Disks and networks: a disk can't be taken away while a network is made, which has a view of all disks of its own."""
 _ONE_BY_ONE: Final = ("chaos", "test_durability")
 """Folders and modules whose tests share nothing, and mostly wait."""
 
@@ -26,8 +25,8 @@ def scope_of(name: str) -> str:
     path, _, rest = name.partition("::")
     _, folder, *_ = path.split("/")
     module = path.rpartition("/")[2].removesuffix(".py")
-    if module in (*_OF_ONE_DISK, *_OF_ONE_NETWORK):
-        return "disks" if module in _OF_ONE_DISK else "networks"
+    if module in _OF_ONE_SYSTEM:
+        return "the system"
     if module == "test_hostile_clients" and (front := _FRONT.search(rest)):
         return f"{module} {front[1].partition('-')[0]}"
     return name if folder in _ONE_BY_ONE or module in _ONE_BY_ONE else path
