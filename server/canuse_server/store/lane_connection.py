@@ -75,10 +75,9 @@ class LaneConnection:
             StoreUnavailableError: the store does not answer or does not let us in.
         """
         # While replies are due nobody can tell whether the store has closed it.
-        if self._socket is not None and idle and self.is_stale():
+        if idle and self.is_stale():
             self.close()
-        if self._socket is None:
-            self.connect()
+        self.connect()
 
     def connect(self) -> None:
         """Connect unless it is connected.

@@ -62,8 +62,8 @@ local meta, value = fields[1], fields[3]
 local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 
 -- The short way, at less than half the time, for nearly all uses: of one feature that is not archived, without an event id,
--- grants and leases, in a period that has been counted in or the first one. It decides and writes what the long way below would. It has few
--- functions and calls few, since each costs as much as what it does.
+-- grants and leases, in a period that has been counted in or the first one. It decides and writes what the long way below
+-- would. It has few functions and calls few, since each costs as much as what it does.
 if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable and #retention == RETENTION_BYTES then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
   local size, fresh = ENTITLEMENT_BYTES, true
