@@ -9,7 +9,7 @@ Guards, with what is red without them:
 - `files.allow_many`: with the few files that many systems give a process at first, idle connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
-- `is_large` in `transport/native.py`, by the figures: calls that are passed on wait until those who read nothing have gone.
+- `is_large` in `transport/native.py`, by the figures: what is passed on waits until those have gone who read nothing.
 - On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
 """
 
