@@ -62,11 +62,13 @@ async def assert_repeated_as_acknowledged(canuse: Canuse, events: Events) -> Non
     ]
 
 
-def kill_both(canuse: Canuse) -> None:
+async def kill_both(canuse: Canuse) -> None:
     """End the server and its Valkey as a power cut would: neither gets to do anything about the other's end."""
     valkey = valkey_pid(canuse)
     os.kill(valkey, signal.SIGSTOP)
     os.kill(canuse.pid, signal.SIGSTOP)
+    # What was answered by now reaches its callers, and they send more: some calls are under way for sure.
+    await asyncio.sleep(0.1)
     os.kill(valkey, signal.SIGKILL)
     canuse.kill()
 
@@ -77,7 +79,7 @@ async def test_every_acknowledged_event_survives_a_kill_of_everything_under_load
     with running(Canuse(tmp_path, "--transport", transport, env={"CANUSE_FSYNC": "always"})) as canuse:
         events = events_of_somebody(canuse)
         async with load(canuse, events):
-            kill_both(canuse)
+            await kill_both(canuse)
         assert events.unacknowledged, "nothing was under way"
         acknowledged = len(events.acknowledged)
         await asyncio.to_thread(canuse.start)
@@ -98,7 +100,7 @@ async def test_by_default_an_event_survives_a_kill_of_everything_once_the_window
             pass
         assert not events.unacknowledged
         await asyncio.sleep(2)
-        kill_both(canuse)
+        await kill_both(canuse)
         await asyncio.to_thread(canuse.start)
         assert count(canuse, events) == len(events.acknowledged)
 
