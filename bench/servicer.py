@@ -23,14 +23,14 @@ from bench.store import valkey
 from canuse import v1
 from canuse.v1 import catalog_service_pb2, entitlement_service_pb2, subscription_service_pb2, user_service_pb2
 from canuse_server.api.catalog import CatalogServicer
-from canuse_server.api.endpoints import PAGES_AT_A_TIME, Endpoints, endpoints
+from canuse_server.api.endpoints import Endpoints, endpoints
 from canuse_server.api.entitlements import EntitlementServicer
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.users import UserServicer
 from canuse_server.api.world import World
 from canuse_server.store.client import Store
 from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.patience import Turns
+from canuse_server.store.pacing import Pages
 from canuse_server.store.usage import Retention
 
 Call = Callable[[], Awaitable[object]]
@@ -57,7 +57,7 @@ async def prepare(served: Endpoints, world: World) -> None:
 
 def all_endpoints() -> Endpoints:
     """Return what is called, and what is needed to make a user."""
-    found, pages = Endpoints({}, {}), Turns(PAGES_AT_A_TIME)
+    found, pages = Endpoints({}, {}), Pages()
     for module, service, servicer in (
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),

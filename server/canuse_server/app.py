@@ -28,7 +28,7 @@ from canuse_server import files
 from canuse_server.api.api_keys import ApiKeyServicer
 from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.clock import ClockServicer
-from canuse_server.api.endpoints import PAGES_AT_A_TIME, Endpoints, endpoints
+from canuse_server.api.endpoints import Endpoints, endpoints
 from canuse_server.api.entitlements import EntitlementServicer
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.rate_limit_rules import RateLimitRules
@@ -48,7 +48,7 @@ from canuse_server.store.cluster import store_at
 from canuse_server.store.durability import LEVELS, Promise
 from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
-from canuse_server.store.patience import Turns
+from canuse_server.store.pacing import Pages
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio, tls
 from canuse_server.transport.load import Load
@@ -230,7 +230,7 @@ def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:
     ]
     if clock is not None:
         served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
-    found, pages = Endpoints({}, {}), Turns(PAGES_AT_A_TIME)
+    found, pages = Endpoints({}, {}), Pages()
     for module, service, servicer in served:
         methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer, pages)
         found.unary.update(methods.unary)

@@ -2,7 +2,8 @@
 
 While `hostile.py` does its worst, a good client goes on calling: each of its calls has to succeed, health has to
 answer, nothing may crash, and no memory and no connection may be kept. How long its calls take, and how much memory is
-used, is told; only what must never be is asserted.
+used, is told; only what must never be is asserted. In `make soak` each attack is also made on another server beside
+this one: what that costs the good client is what the attack costs the machine, whomever it is made on.
 
 Guards, with what is red without them:
 - `STREAMS` in `transport/limits.py`: calls of the good client are CANCELLED while others reset theirs.
@@ -22,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import pytest
@@ -65,6 +67,8 @@ class Front:
     tls: Tls | None
     user_id: str = ""
     feature_id: str = ""
+    beside: "Front | None" = None
+    """Another one on the same machine."""
 
     def client(self) -> Client:
         """Return a client with a connection of its own."""
@@ -104,10 +108,9 @@ def few_files() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
 
 
-@pytest.fixture(scope="module", params=["native", "grpcio", pytest.param("envoy", marks=pytest.mark.envoy)])
-def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A server that is attacked."""
-    folder, name = tmp_path_factory.mktemp("hostile"), str(request.param)
+@contextmanager
+def serving(folder: Path, name: str) -> Iterator[Front]:
+    """Serve, and have something to call for and large pages to ask for."""
     with ExitStack() as stack:
         transport = "grpcio" if name == "grpcio" else "native"
         with few_files():
@@ -122,6 +125,17 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             front.user_id, front.feature_id = subscriber(client, None)
             for _ in range(FEATURES):
                 client.create_feature(unique("feature"), type=v1.FEATURE_TYPE_BINARY, metadata={"words": "w" * WORDS})
+        yield front
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio", pytest.param("envoy", marks=pytest.mark.envoy)])
+def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A server that is attacked."""
+    name = str(request.param)
+    with ExitStack() as stack:
+        front = stack.enter_context(serving(tmp_path_factory.mktemp("hostile"), name))
+        if SOAK_SECONDS:
+            front.beside = stack.enter_context(serving(tmp_path_factory.mktemp("beside"), name))
         yield front
 
 
@@ -145,10 +159,10 @@ class Calls:
                 self.failures.append(repr(error))
             self.milliseconds.append((time.perf_counter() - start) * 1000)
 
-    def p99(self) -> float:
-        """Return how many milliseconds 99 of 100 calls did not pass."""
+    def p99(self) -> float | None:
+        """Return how many milliseconds 99 of 100 calls did not pass; None where there were no calls."""
         ordered = sorted(self.milliseconds)
-        return round(ordered[len(ordered) * 99 // 100], 1)
+        return round(ordered[len(ordered) * 99 // 100], 1) if ordered else None
 
 
 @contextmanager
@@ -166,22 +180,27 @@ def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[s
             process.kill()
 
 
+def over(attack: "subprocess.Popen[str]", calls: Calls) -> Callable[[], bool]:
+    """Return what says that an attack is over, and that there were some calls meanwhile."""
+    least = len(calls.milliseconds) + CALLS // 10
+    return lambda: attack.poll() is not None and len(calls.milliseconds) >= least
+
+
 @pytest.mark.parametrize("name", ATTACKS)
 def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str, rounds: Rounds, tell: Tell) -> None:
-    before, during, done, sizes = Calls(), Calls(), dict[str, int](), [front.mib()]
+    before, beside, during, done, sizes = Calls(), Calls(), Calls(), dict[str, int](), [front.mib()]
     peak = 0
     with front.client() as client:
         before.make(client, front, lambda: len(before.milliseconds) >= CALLS)
         files = front.files()
         for chance in rounds(SHORT, LONG):
-            with attacked(front, name, chance.getrandbits(32)) as attack:
-                least = len(during.milliseconds) + CALLS // 10
-
-                def is_over(attack: "subprocess.Popen[str]" = attack, least: int = least) -> bool:
-                    return attack.poll() is not None and len(during.milliseconds) >= least
-
+            seed = chance.getrandbits(32)
+            if front.beside:
+                with attacked(front.beside, name, seed) as attack:
+                    beside.make(client, front, over(attack, beside))
+            with attacked(front, name, seed) as attack:
                 assert front.is_serving()
-                during.make(client, front, is_over)
+                during.make(client, front, over(attack, during))
                 peak = max(peak, front.mib())
                 assert attack.stdout is not None
                 for what, number in json.loads(attack.stdout.read()).items():
@@ -195,10 +214,11 @@ def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str,
     times = len(sizes) - 1
     tell(
         "hostile", front=front.name, attack=name, times=times, **done, calls=len(during.milliseconds),
-        failed=len(during.failures), p99_before_ms=before.p99(), p99_during_ms=during.p99(), mib_before=sizes[0],
+        failed=len(during.failures), p99_before_ms=before.p99(), p99_beside_ms=beside.p99(),
+        p99_during_ms=during.p99(), longest_ms=round(max(during.milliseconds), 1), mib_before=sizes[0],
         mib_peak=peak, mib_after=sizes[-1],
     )  # fmt: skip
-    assert (before.failures, during.failures, after.failures) == ([], [], [])
+    assert (before.failures, beside.failures, during.failures, after.failures) == ([], [], [], [])
     assert front.canuse.process is not None
     assert front.canuse.process.poll() is None
     assert sizes[-1] - sizes[0] < MIB_AT_MOST

@@ -15,6 +15,7 @@ from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, OnUnavailable
 from canuse_server.store.errors import ConflictError
+from canuse_server.store.pacing import each
 
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", "on_unavailable")
 
@@ -64,7 +65,7 @@ class CatalogServicer(PackageMethods, MigrationMethods):
         size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
         found = await world.catalog.feature_page(last, size + 1)
         return pb.ListFeaturesResponse(
-            features=[feature_message(feature) for feature in found[:size]],
+            features=await each(found[:size], feature_message),
             next_page_token=pages.encode(found[size - 1].id) if len(found) > size else "",
         )
 

@@ -21,7 +21,8 @@ from canuse_server.api.hot import HotMethod, parse
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
-from canuse_server.store.patience import Turns, begin_call
+from canuse_server.store.pacing import Pages
+from canuse_server.store.patience import begin_call
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
@@ -31,9 +32,6 @@ _LISTING: Final = "List"
 """How the names of methods begin that answer with pages."""
 _LARGE: Final = (_LISTING, "Batch")
 """How the names of methods begin whose answers may be large."""
-PAGES_AT_A_TIME: Final = 4
-"""How many pages are made at a time. Each takes a while; calls that take none are answered in between, however many of
-these wait. Batches do not take turns: they record and check, which must not wait for others."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 
 
@@ -48,7 +46,7 @@ class Endpoints(NamedTuple):
         return sorted({path.split("/")[1] for path in (*self.unary, *self.streaming)})
 
 
-def endpoints(service: ServiceDescriptor, servicer: object, pages: Turns) -> Endpoints:
+def endpoints(service: ServiceDescriptor, servicer: object, pages: Pages) -> Endpoints:
     """Return the methods of a service. Those of all services that answer with pages share the turns."""
     found = Endpoints({}, {})
     for method in service.methods:
@@ -61,6 +59,7 @@ def endpoints(service: ServiceDescriptor, servicer: object, pages: Turns) -> End
             plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
             if not hot and changes(path):
                 plain = _confirmed(plain)
+            # Batches do not take turns: they record and check, which must not wait for others.
             if method.name.startswith(_LISTING):
                 plain = _in_turn(plain, pages)
             found.unary[path] = _guard(path, plain)
@@ -82,9 +81,9 @@ def _hot(method: HotMethod) -> Endpoint:
     return call
 
 
-def _in_turn(endpoint: Endpoint, turns: Turns) -> Endpoint:
+def _in_turn(endpoint: Endpoint, pages: Pages) -> Endpoint:
     async def call(payload: bytes, world: World) -> bytes:
-        async with turns.turn():
+        async with pages.turn():
             return await endpoint(payload, world)
 
     return call

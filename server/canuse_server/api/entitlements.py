@@ -12,6 +12,7 @@ from canuse_server.api.validation import page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.decision import TotalOutOfRangeError, decide
 from canuse_server.domain.model import Grant, Reason
+from canuse_server.store.pacing import take_break
 from canuse_server.store.users import UserState
 
 
@@ -37,6 +38,7 @@ class EntitlementServicer(BatchMethods):
     async def _entitlement(
         self, world: World, state: UserState, feature_id: str, sources: Mapping[str, list[str]], grants: list[Grant]
     ) -> pb.Entitlement:
+        await take_break()
         feature = await world.cache.find_feature(feature_id)
         standing = standing_of(state, feature_id, archived=feature is not None and feature.archived)
         try:

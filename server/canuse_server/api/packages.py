@@ -14,6 +14,7 @@ from canuse_server.api.validation import Violations, masked, page_size, require_
 from canuse_server.api.world import World
 from canuse_server.domain.model import Package, PackageStatus, PackageType
 from canuse_server.store.errors import ConflictError
+from canuse_server.store.pacing import take_break
 
 PAGE_BYTES: Final = 2 * 1024 * 1024
 """How large a page of packages becomes, before the last one on it: clients take answers of up to 4 MiB."""
@@ -73,11 +74,13 @@ class PackageMethods:
         """List packages by id."""
         size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
         found = await world.catalog.package_page(last, size + 1)
-        page: list[pb.Package] = []
+        page, left = list[pb.Package](), PAGE_BYTES
         for package in found[:size]:
             page.append(package_message(package))
-            if sum(message.ByteSize() for message in page) > PAGE_BYTES:
+            left -= page[-1].ByteSize()
+            if left < 0:
                 break
+            await take_break()
         token = pages.encode(page[-1].id) if len(found) > len(page) else ""
         return pb.ListPackagesResponse(packages=page, next_page_token=token)
 

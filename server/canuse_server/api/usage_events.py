@@ -11,6 +11,7 @@ from canuse_server.api.user_changes import create_default_user
 from canuse_server.api.validation import Violations, page_size
 from canuse_server.api.world import World
 from canuse_server.store.ledger import Place
+from canuse_server.store.pacing import each
 
 
 class UsageEventMethods:
@@ -32,7 +33,7 @@ class UsageEventMethods:
             user_id, since_ms, before, size, lambda entry: feature_id in ("", entry.feature_id)
         )
         return pb.ListUsageEventsResponse(
-            events=[_message(place, entry) for place, entry in page.events],
+            events=await each(page.events, _message),
             next_page_token="" if page.before is None else pages.encode(str(page.before)),
         )
 
@@ -72,7 +73,8 @@ def _at_or_after(moment: Timestamp, floor_ms: int) -> int:
     return floor_ms + bool(moment.nanos % 1_000_000)
 
 
-def _message(place: Place, entry: LedgerEntry) -> pb.UsageEvent:
+def _message(event: tuple[Place, LedgerEntry]) -> pb.UsageEvent:
+    place, entry = event
     budget = None if entry.budget < 0 else entry.budget
     return pb.UsageEvent(
         id=str(place),

@@ -14,6 +14,7 @@ from canuse_server.domain.model import Profile
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.layout import Meta
+from canuse_server.store.pacing import each
 from canuse_server.store.users import UserState
 
 PROFILE: Final = ("name", "email", "billing_id", "metadata")
@@ -65,9 +66,10 @@ class UserServicer:
         size, after = page_size(request.page_size), pages.decode(request.page_token)
         ids = await world.users.page(after, size + 1)
         described = zip(ids, await world.users.describe(ids[:size]), strict=False)
+        known = ((user_id, *found) for user_id, found in described if found is not None)
         last = ids[size - 1] if len(ids) > size else ""
         return pb.ListUsersResponse(
-            users=[user_message(user_id, *found) for user_id, found in described if found is not None],
+            users=await each(known, lambda user: user_message(*user)),
             next_page_token=pages.encode(last, bucket_of(last)) if last else "",
         )
 

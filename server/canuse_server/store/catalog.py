@@ -9,6 +9,7 @@ from canuse_server.store.codec import decode_feature, decode_package, encode
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import Keys
 from canuse_server.store.lua import PUT_CATALOG
+from canuse_server.store.pacing import each
 
 
 class CatalogStore:
@@ -47,12 +48,12 @@ class CatalogStore:
     async def feature_page(self, after: str, size: int) -> list[Feature]:
         """Return the features whose ids follow one, by id."""
         values = await self._page(self._keys.features, self._keys.feature_ids, after, size)
-        return [decode_feature(value) for value in values]
+        return await each(values, decode_feature)
 
     async def package_page(self, after: str, size: int) -> list[Package]:
         """Return the packages whose ids follow one, by id."""
         values = await self._page(self._keys.packages, self._keys.package_ids, after, size)
-        return [decode_package(value) for value in values]
+        return await each(values, decode_package)
 
     async def _page(self, items: str, index: str, after: str, size: int) -> list[bytes]:
         start = f"({after}" if after else "-"

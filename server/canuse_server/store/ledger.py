@@ -6,6 +6,7 @@ from typing import Final, NamedTuple, cast
 from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.store.client import Store
 from canuse_server.store.keys import Keys, bucket_of
+from canuse_server.store.pacing import take_break
 
 CHUNK: Final = 1000
 """How many entries are read at a time."""
@@ -61,6 +62,7 @@ class Ledger:
             (reply,), _ = await self._store.call(("XREVRANGE", key, end, str(since_ms), "COUNT", str(CHUNK)))
             entries = cast("list[tuple[bytes, list[bytes]]]", reply)
             for entry_id, fields in entries:
+                await take_break()
                 before = Place.parse(entry_id.decode())
                 entry = LedgerEntry.FromString(fields[1])
                 if entry.user_id == user_id and wanted(entry):

@@ -17,6 +17,7 @@ from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
 from canuse_server.store.lua import APPLY_USER, DELETE_USER
+from canuse_server.store.pacing import each
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,7 @@ class Users:
         for user_id in user_ids:
             commands += [("HGET", self._keys.user(user_id), "m"), ("GET", self._keys.profile(user_id))]
         replies = cast("list[bytes | None]", (await self._store.call(*commands))[0])
-        return [
-            None if meta is None else (Meta.unpack(meta), decode_profile(profile) if profile else Profile())
-            for meta, profile in zip(replies[::2], replies[1::2], strict=True)
-        ]
+        return await each(zip(replies[::2], replies[1::2], strict=True), _described)
 
     async def page(self, after: tuple[int, str], size: int) -> list[str]:
         """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""
@@ -220,6 +218,11 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
         reservations=reservations,
         leases_due_ms=None if due is None else layout.unpack_moment(due),
     )
+
+
+def _described(values: tuple[bytes | None, bytes | None]) -> tuple[Meta, Profile] | None:
+    meta, profile = values
+    return None if meta is None else (Meta.unpack(meta), decode_profile(profile) if profile else Profile())
 
 
 def _profile_argument(profile: Profile | None) -> bytes:

@@ -1,0 +1,48 @@
+"""Pages of many items are made a little at a time."""
+
+import asyncio
+import time
+
+from canuse_server.store.pacing import WORK_SECONDS, Pages, each
+
+ITEMS = 40
+
+
+def slowly(item: int) -> int:
+    """Work for as long as pages may without a break."""
+    until = time.monotonic() + WORK_SECONDS
+    while time.monotonic() < until:
+        continue
+    return item
+
+
+async def turns_of_the_loop(pages: int) -> int:
+    """Make some pages at once, and return how often the event loop came round meanwhile."""
+    pace, turns, made = Pages(), 0, 0
+
+    async def make() -> None:
+        nonlocal made
+        async with pace.turn():
+            assert await each(range(ITEMS), slowly) == list(range(ITEMS))
+        made += 1
+
+    async def count() -> None:
+        nonlocal turns
+        while made < pages:
+            turns += 1
+            await asyncio.sleep(0)
+
+    await asyncio.gather(count(), *(make() for _ in range(pages)))
+    return turns
+
+
+async def test_others_have_a_turn_after_each_item_that_takes_long() -> None:
+    assert await turns_of_the_loop(1) >= ITEMS
+
+
+async def test_with_many_pages_others_have_as_many_turns_as_they_want() -> None:
+    assert await turns_of_the_loop(3) > 3 * ITEMS * 5
+
+
+async def test_outside_of_pages_nothing_takes_breaks() -> None:
+    assert await each(range(ITEMS), str) == [str(item) for item in range(ITEMS)]
