@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-COPIED: Final = ("client", "server", "tests", "pyproject.toml")
+COPIED: Final = ("bench", "client", "server", "tests", "pyproject.toml")
 MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
 ORDERS: Final = "tests/model/test_serial_orders.py"
 CLUSTER: Final = "tests/faults/test_cluster.py"
@@ -271,6 +271,27 @@ MUTANTS: Final = (
         "            patience.extend(self._heard_at)\n",
         "",
         "tests/faults/test_store_away.py",
+    ),
+    Mutant(
+        "pace: many pages take no breaks",
+        "server/canuse_server/store/pacing.py",
+        "if self._under_way > 1 else 0",
+        "if self._under_way > 9 else 0",
+        "tests/unit/test_pacing.py",
+    ),
+    Mutant(
+        "metadata: what comes in several frames is not looked at",
+        "server/canuse_server/transport/grpcio.py",
+        "if size > METADATA_BYTES:",
+        "if size > 100 * METADATA_BYTES:",
+        "tests/faults/test_overload.py",
+    ),
+    Mutant(
+        "reflection: no bound to what it answers",
+        "server/canuse_server/transport/reflection.py",
+        "if amount > self._left:",
+        "if amount > self._most:",
+        "tests/unit/test_allowance.py",
     ),
     Mutant(
         "deadline: not looked at again where the lane was late",

@@ -38,6 +38,10 @@ CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
 LIST_FEATURES: Final = "/canuse.v1.CatalogService/ListFeatures"
 REQUEST: Final = b"\x0a\x03124\x12\x04none"
 """A check of a feature that there is not."""
+REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+SYMBOL: Final = b"canuse.v1.EntitlementService"
+DESCRIBE: Final = b"\x22" + bytes((len(SYMBOL),)) + SYMBOL
+"""Asks what there is in the file of a service, which takes no key."""
 PAGE: Final = b"\x08\xe8\x07"
 """A page of 1000 features."""
 CANCEL: Final = 8
@@ -220,11 +224,23 @@ def idle(attack: Attack) -> None:
 
 def slow_readers(attack: Attack) -> None:
     """Calls with large answers that nobody reads: no window for them, or a window and a full socket."""
-    calls = b"".join(call(stream, LIST_FEATURES, PAGE) for stream in range(1, 21, 2))
-    opened = [Connection(attack, window=number % 2 * 65_535, receive_bytes=4096) for number in range(40)]
+    _ask_and_read_nothing(attack, b"".join(call(stream, LIST_FEATURES, PAGE) for stream in range(1, 21, 2)), 10)
+
+
+def deaf_askers(attack: Attack) -> None:
+    """Streams that ask for descriptions without end, and read none."""
+    questions = [
+        frame(HEADERS, END_HEADERS, stream, block(REFLECTION)) + frame(DATA, 0, stream, message(DESCRIBE)) * 50
+        for stream in range(1, 41, 2)
+    ]
+    _ask_and_read_nothing(attack, b"".join(questions), 1000)
+
+
+def _ask_and_read_nothing(attack: Attack, calls: bytes, number: int) -> None:
+    opened = [Connection(attack, window=place % 2 * 65_535, receive_bytes=4096) for place in range(40)]
     for connection in opened:
         if connection.send(calls):
-            attack.add("asked", 10)
+            attack.add("asked", number)
     attack.wait()
     for connection in opened:
         connection.close()
@@ -406,6 +422,7 @@ ATTACKS: Final[dict[str, Callable[[Attack], None]]] = {
     for attack in (
         idle,
         slow_readers,
+        deaf_askers,
         slow_writers,
         resets,
         garbage,

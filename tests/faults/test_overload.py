@@ -5,23 +5,28 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from bench.http2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, RST_STREAM, SETTINGS
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import AsyncClient, CanuseError, Client, Overloaded, v1
+from canuse.errors import from_rpc_error
 from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, STREAMS
-from support.load import PATIENCE_SECONDS, callers, used, wait_until
+from canuse_server.transport.reflection import BYTES_A_SECOND, BYTES_AT_MOST
+from chaos.hostile import block, frame, message
+from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.world import subscriber
 
 CALLS = 300
 AT_MOST = 50
-SETTINGS_FRAME = 4
 MAX_CONCURRENT_STREAMS = 3
 
 
@@ -179,11 +184,55 @@ def test_metadata_up_to_the_limit_is_taken_every_time_and_beyond_it_never(server
             assert accepted or codes <= {"RESOURCE_EXHAUSTED", "UNKNOWN"}
 
 
+def test_metadata_beyond_the_limit_is_refused_in_several_frames_too(server: Canuse) -> None:
+    user_id, feature_id = somebody(server.address)
+    use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
+    # A header that no table keeps: a name of 3 bytes, and a value whose length takes three.
+    value = b"y" * (METADATA_BYTES * 3 // 4)
+    more = b"\x00\x03x-y\x7f" + bytes((len(value) - 127 & 0x7F | 0x80, len(value) - 127 >> 7)) + value
+    host, _, port = server.address.rpartition(":")
+    for frames in (1, 2, 50):
+        with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection:
+            headers = frame(HEADERS, 0, 1, block(METHODS[0])) + frame(CONTINUATION, 0, 1, more) * frames
+            ended = frame(CONTINUATION, END_HEADERS, 1) + frame(DATA, END_STREAM, 1, message(use))
+            connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + headers + ended)
+            wait_for_the_end(connection)
+        with Client(server.address) as client:
+            assert used(client, user_id, feature_id) == 1  # The first one, which is below the limit.
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) -> None:
+    question = reflection_pb2.ServerReflectionRequest(file_containing_symbol="canuse.v1.EntitlementService")
+    sizes: list[int] = []
+    with (
+        running(Canuse(tmp_path, "--transport", transport)) as canuse,
+        grpc.insecure_channel(canuse.address) as channel,
+    ):
+        call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
+        with pytest.raises(grpc.RpcError) as refused:
+            sizes.extend(answer.ByteSize() for answer in call(repeat(question), timeout=PATIENCE_SECONDS))
+    error = from_rpc_error(refused.value)
+    assert isinstance(error, Overloaded)
+    assert error.retry_after_seconds
+    # All but the answer that would have been too much, and what was given back meanwhile.
+    assert BYTES_AT_MOST * 0.99 < sum(sizes) < BYTES_AT_MOST + BYTES_A_SECOND * PATIENCE_SECONDS
+
+
+def wait_for_the_end(connection: socket.socket) -> None:
+    """Wait until a server has said all there is to say to the call of a connection, or has ended the connection."""
+    with connection.makefile("rb") as read:
+        while head := read.read(9):
+            if head[3] == RST_STREAM or (head[3] == HEADERS and head[4] & END_STREAM):
+                return
+            read.read(int.from_bytes(head[:3]))
+
+
 def test_a_connection_is_told_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
     host, _, port = server.address.rpartition(":")
     with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection, connection.makefile("rb") as read:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS_FRAME, 0, 0, 0, 0, 0)))
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
         head = read.read(9)
-        assert head[3] == SETTINGS_FRAME
+        assert head[3] == SETTINGS
         settings = dict(struct.iter_unpack(">HI", read.read(int.from_bytes(head[:3]))))
     assert settings[MAX_CONCURRENT_STREAMS] == STREAMS

@@ -237,6 +237,12 @@ def overloaded() -> ApiError:
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
 
 
+def too_much_asked() -> ApiError:
+    """Return the error for a question about the services after too many of them."""
+    text = "reflection has answered as much as it may for now; the protos are in the package canuse as well"
+    return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
+
+
 def message_too_large(size: int, most: int) -> ApiError:
     """Return the error for a request of so many bytes."""
     return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; at most {most} are accepted")

@@ -1,9 +1,9 @@
-"""Pages of many items, made a little at a time: they are not urgent, and what is must not wait for them."""
+"""Work that is not urgent, such as large pages, done a little at a time: what is urgent must not wait for it."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
@@ -12,13 +12,41 @@ from canuse_server.store.patience import Turns
 AT_A_TIME: Final = 4
 """How many pages are under way at a time: while one waits for the store another is worked on."""
 WORK_SECONDS: Final = 0.0003
-"""How long pages are worked on without a break, about."""
+"""How long there is work without a break, about."""
 BREAK_SECONDS: Final = 0.0005
-"""How long the break is at least where more than one page is wanted. The threads of the batch lane need it: what they
-need to go on Python gives them when the event loop has nothing to do, or else after five milliseconds."""
+"""How long the break is at least where more than one call is to be answered. The threads of the batch lane need it:
+what they need to go on Python gives them when the event loop has nothing to do, or else after five milliseconds."""
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
+
+
+class Pace:
+    """Lets work of many calls that is not urgent take its breaks together."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._break_at = 0.0
+        self._in_break = asyncio.Lock()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count a call that is to be answered."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def take_break(self) -> None:
+        """Take a break if it is time for one."""
+        if time.monotonic() < self._break_at:
+            return
+        # After a break the one that has waited longest goes on; the others wait for the next one.
+        async with self._in_break:
+            ends = self._break_at + BREAK_SECONDS if self._under_way > 1 else 0
+            await asyncio.sleep(ends - time.monotonic())
+            self._break_at = time.monotonic() + WORK_SECONDS
 
 
 class Pages:
@@ -26,38 +54,24 @@ class Pages:
 
     def __init__(self) -> None:
         self._turns = Turns(AT_A_TIME)
-        self._wanted = 0
-        self._break_at = 0.0
+        self._pace = Pace()
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
         """Wait for a turn, and take it; what the call does in here takes its breaks from work with the others."""
-        _OF_CALL.set(self)
-        self._wanted += 1
-        try:
+        _OF_CALL.set(self._pace)
+        with self._pace.under_way():
             async with self._turns.turn():
                 yield
-        finally:
-            self._wanted -= 1
-
-    async def take_break(self) -> None:
-        """Take a break if it is time for one."""
-        if time.monotonic() < self._break_at:
-            return
-        await asyncio.sleep(0)
-        # Of those who wait here the first one goes on; the others find that it has worked, and wait once more.
-        while self._wanted > 1 and (left := self._break_at + BREAK_SECONDS - time.monotonic()) > 0:  # noqa: ASYNC110
-            await asyncio.sleep(left)
-        self._break_at = time.monotonic() + WORK_SECONDS
 
 
-_OF_CALL: Final[ContextVar[Pages]] = ContextVar("pages")
+_OF_CALL: Final[ContextVar[Pace]] = ContextVar("pace")
 
 
 async def take_break() -> None:
     """Take a break from the page that this task makes, if it is time for one."""
-    if (pages := _OF_CALL.get(None)) is not None:
-        await pages.take_break()
+    if (pace := _OF_CALL.get(None)) is not None:
+        await pace.take_break()
 
 
 async def each(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:

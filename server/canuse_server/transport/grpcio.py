@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, Final, NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import grpc
-from google.protobuf import descriptor_pool, text_format
-from google.protobuf.descriptor import FileDescriptor
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc import aio
 from grpc_health.v1 import health
-from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from canuse_server.api.durability import changes, wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
-from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.errors import ApiError, deadline_passed, invalid
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
-from canuse_server.transport.limits import GRPC_OPTIONS
+from canuse_server.transport.limits import GRPC_OPTIONS, METADATA_BYTES, PAIR_BYTES
 from canuse_server.transport.load import Load
+from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
 
-REFLECTION_SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+_Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 class _Handlers(grpc.GenericRpcHandler):
@@ -52,7 +49,7 @@ def build(
     handlers |= {path: _stream_handler(path, endpoint, gate, load) for path, endpoint in endpoints.streaming.items()}
     handlers |= _health(health_servicer)
     if with_reflection:
-        handlers |= _reflection(endpoints.services())
+        handlers |= Reflection(endpoints.services()).handlers()
     server.add_generic_rpc_handlers((_Handlers(handlers),))
     return server
 
@@ -64,9 +61,22 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
     return server.add_secure_port(listen, certificates.credentials)
 
 
-def _authorization(context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+def _metadata(context: aio.ServicerContext[bytes, bytes]) -> _Metadata:
+    """Return a call's metadata; raise ApiError where it is too large.
+
+    gRPC refuses what is too large itself, but counts anew with each frame that the metadata comes in.
+    """
+    metadata = tuple(context.invocation_metadata() or ())
+    size = sum(len(name) + len(value) + PAIR_BYTES for name, value in metadata)
+    if size > METADATA_BYTES:
+        accepted = f"must be at most {METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
+        raise invalid([("metadata", f"{accepted}; {size} were sent")])
+    return metadata
+
+
+def _authorization(metadata: _Metadata) -> bytes | None:
     """Return the value of a call's `authorization`; where it is there more than once, the first."""
-    for name, value in context.invocation_metadata() or ():
+    for name, value in metadata:
         if name == "authorization":
             return value.encode() if isinstance(value, str) else value
     return None
@@ -77,9 +87,10 @@ def _handler(path: str, endpoint: Endpoint, gate: Gate, load: Load) -> grpc.RpcM
 
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
-            world = gate.admit(path, _authorization(context))
+            metadata = _metadata(context)
+            world = gate.admit(path, _authorization(metadata))
             if changing:
-                WANTED.set(wanted(context.invocation_metadata() or ()))
+                WANTED.set(wanted(metadata))
             left = cast("float | None", context.time_remaining())
             if left is not None and left <= 0:
                 raise deadline_passed()
@@ -102,10 +113,11 @@ async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) ->
 
 def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
-        authorization = _authorization(context)
         try:
+            metadata = _metadata(context)
+            authorization = _authorization(metadata)
             world = gate.admit(path, authorization)
-            WANTED.set(wanted(context.invocation_metadata() or ()))
+            WANTED.set(wanted(metadata))
             load.enter(len(payload))
             try:
                 async with aclosing(endpoint(payload, world)) as messages:
@@ -131,44 +143,3 @@ def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHand
         f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(servicer.Check, **reading),
         f"/{health.SERVICE_NAME}/Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, **reading),
     }
-
-
-def _file(descriptor: FileDescriptor) -> FileDescriptorProto:
-    file = FileDescriptorProto()
-    descriptor.CopyToProto(file)
-    return file
-
-
-class _Symbols:
-    """A descriptor pool that finds the file of a method, too; protobuf's own knows those of services and messages."""
-
-    def __init__(self) -> None:
-        self._pool = descriptor_pool.Default()
-        # v1 of the reflection service differs from v1alpha by its name only, and grpcio brings only v1alpha.
-        text = text_format.MessageToString(_file(reflection_pb2.DESCRIPTOR)).replace("v1alpha", "v1")
-        self._pool.AddSerializedFile(text_format.Parse(text, FileDescriptorProto()).SerializeToString())
-
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the name that is asked for
-        """Return the file that defines a symbol; raise KeyError where there is none."""
-        try:
-            return self._pool.FindFileContainingSymbol(symbol)
-        except KeyError:
-            service, _, method = symbol.rpartition(".")
-            found = self._pool.FindServiceByName(service)
-            return found.methods_by_name[method].containing_service.file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._pool, name)
-
-
-def _reflection(services: Iterable[str]) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-    servicer = reflection.aio.ReflectionServicer(
-        [*services, health.SERVICE_NAME, *REFLECTION_SERVICES], pool=_Symbols()
-    )
-    # One servicer answers both: their messages are the same.
-    handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )
-    return {f"/{service}/ServerReflectionInfo": handler for service in REFLECTION_SERVICES}

@@ -5,7 +5,9 @@ from typing import Final
 MESSAGE_BYTES: Final = 4 << 20
 """The largest request, in bytes."""
 METADATA_BYTES: Final = 16 << 10
-"""The most metadata of a call, in bytes: names, values, and 32 for each pair."""
+"""The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
+PAIR_BYTES: Final = 32
+"""What a pair of metadata counts for besides its name and value, as in HTTP/2."""
 STREAMS: Final = 1024
 """How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
 drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""

@@ -1,0 +1,18 @@
+"""What reflection may answer: so much at once, and so much more each second."""
+
+from canuse_server.transport.reflection import Allowance
+
+
+def test_there_is_as_much_as_was_not_spent_and_more_as_time_goes_by() -> None:
+    now = 0.0
+    allowance = Allowance(100, 10, lambda: now)
+    assert [allowance.spend(60), allowance.spend(60), allowance.spend(40), allowance.spend(1)] == [
+        True,
+        False,
+        True,
+        False,
+    ]
+    now = 2.0
+    assert [allowance.spend(21), allowance.spend(20), allowance.spend(1)] == [False, True, False]
+    now = 3600.0
+    assert [allowance.spend(101), allowance.spend(100), allowance.spend(1)] == [False, True, False]
