@@ -273,6 +273,13 @@ MUTANTS: Final = (
         "tests/faults/test_store_away.py",
     ),
     Mutant(
+        "shutdown: lanes wait for the store for as long as it takes",
+        "server/canuse_server/transport/native.py",
+        "                lane.give_up()\n",
+        "",
+        "tests/faults/test_shutdown.py",
+    ),
+    Mutant(
         "pace: many pages take no breaks",
         "server/canuse_server/store/pacing.py",
         "if self._under_way > 1 else 0",

@@ -51,6 +51,7 @@ from canuse_server.store.endpoint import Endpoint as StoreEndpoint
 from canuse_server.store.pacing import Pages
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio, tls
+from canuse_server.transport.grace import Grace
 from canuse_server.transport.load import Load
 from canuse_server.workers import Port, Workers
 
@@ -265,11 +266,12 @@ async def _listen(
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
     native = _native(settings.transport if certificates is None else "grpcio")
+    grace = Grace(settings.grace_seconds)
     try:
         if native is None:
             port = grpcio.open_port(server, settings.listen, certificates)
             await server.start()
-            stack.push_async_callback(server.stop, settings.grace_seconds)
+            stack.push_async_callback(_stop, server, grace)
             return f"{host}:{port}", f"grpcio with {certificates.words}" if certificates else "grpcio"
         folder = Path(tempfile.mkdtemp(prefix="canuse-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -289,9 +291,13 @@ async def _listen(
         # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
         stack.push_async_callback(front.close)
         await server.start()
-        stack.push_async_callback(server.stop, settings.grace_seconds)
+        stack.push_async_callback(_stop, server, grace)
         front.serve()
-        stack.push_async_callback(front.drain, settings.grace_seconds)
+        stack.push_async_callback(front.drain, grace)
     except (RuntimeError, OSError) as error:
         raise ListenError(f"can't listen on {settings.listen}: {error}") from error
     return f"{host}:{port}", "native"
+
+
+async def _stop(server: aio.Server, grace: Grace) -> None:
+    await server.stop(grace.left())

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from canuse import AsyncClient, Client
+from canuse import AsyncClient, CanuseError, Client, OutcomeUnknown
 from support.load import callers, running, until, used
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
@@ -95,6 +95,32 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
             assert await status(canuse) == 0
             assert not await is_serving(canuse.address)
         finally:
+            await asyncio.to_thread(canuse.stop)
+
+
+@pytest.mark.redis
+async def test_calls_that_do_not_end_keep_no_server_from_ending(
+    transport: str, tmp_path: Path, redis: RedisServer
+) -> None:
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "60", "CANUSE_GRACE_SECONDS": "1"}
+    async with Relay.to(redis.port) as relay:
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
+        await asyncio.to_thread(canuse.start)
+        try:
+            user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+            async with callers(canuse.address, 1) as (client,):
+                relay.hold_replies()
+                calls = await calls_under_way(redis, client, user_id, feature_id, 4)
+                os.kill(canuse.pid, signal.SIGTERM)
+                assert await status(canuse) == 0
+                results = await asyncio.gather(*calls, return_exceptions=True)
+            # A check may have been answered without the store.
+            assert all(isinstance(result, CanuseError) for place, result in enumerate(results) if place != 2)
+            # The lanes have time to say it; gRPC itself says of all calls that are left that it was UNAVAILABLE.
+            assert any(isinstance(result, OutcomeUnknown) for result in results) == (transport == "native")
+            assert "Traceback" not in canuse.log
+        finally:
+            relay.release()
             await asyncio.to_thread(canuse.stop)
 
 

@@ -4,6 +4,7 @@ import select
 import socket
 import struct
 import time
+from contextlib import suppress
 from typing import Final
 
 import hiredis
@@ -32,6 +33,7 @@ class LaneConnection:
         self._paused_until = 0.0
         self._timeout_seconds = timeout_seconds
         self._socket: socket.socket | None = None
+        self._given_up = False
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
         self._told = _NEVER_TOLD
@@ -98,6 +100,8 @@ class LaneConnection:
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
+            if self._given_up:
+                raise UnreachableError("canuse is stopping")
             if endpoint.greeting_replies:
                 self._socket.sendall(endpoint.greeting)
                 endpoint.check_greeting([self.receive() for _ in range(endpoint.greeting_replies)])
@@ -174,6 +178,13 @@ class LaneConnection:
         self.close()
         if isinstance(error, TimeoutError):
             self._paused_until = time.monotonic() + PAUSE_SECONDS
+
+    def give_up(self) -> None:
+        """From another thread: let whoever waits for it wait no longer. It can't be used any more."""
+        self._given_up = True
+        if (connection := self._socket) is not None:
+            with suppress(OSError):  # It is closed already.
+                connection.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it; what was under way is lost."""

@@ -30,6 +30,11 @@ class LaneRoutes:
         with suppress(RuntimeError):  # The event loop has ended: canuse is stopping.
             self._loop.call_soon_threadsafe(self._suspect)
 
+    def give_up(self) -> None:
+        """From another thread: let whoever waits for the store wait no longer. No connection can be used any more."""
+        if self.single is not None:
+            self.single.give_up()
+
     def close(self) -> None:
         """Close all connections."""
         if self.single is not None:
@@ -45,6 +50,7 @@ class ClusterRoutes(LaneRoutes):
         self._slots = slots
         self._timeout_seconds = timeout_seconds
         self._connections: dict[Address, LaneConnection] = {}
+        self._given_up = False
 
     def connection_for(self, user_id: str) -> LaneConnection:
         """Return the connection to the node that has a user, as far as is known."""
@@ -54,7 +60,15 @@ class ClusterRoutes(LaneRoutes):
         if connection is None:
             connection = LaneConnection(self._endpoint.at(address), self._timeout_seconds)
             self._connections[address] = connection
+            if self._given_up:
+                connection.give_up()
         return connection
+
+    def give_up(self) -> None:
+        """From another thread: let whoever waits for the store wait no longer. No connection can be used any more."""
+        self._given_up = True
+        for connection in list(self._connections.values()):
+            connection.give_up()
 
     def close(self) -> None:
         """Close all connections."""

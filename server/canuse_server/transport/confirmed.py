@@ -58,6 +58,10 @@ class ConfirmedWrites(threading.Thread):
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._busy)
 
+    def give_up(self) -> None:
+        """Wait no longer for the store."""
+        self._routes.give_up()
+
     def end(self) -> None:
         """Let the thread end once all calls have been answered, and wait for that."""
         with self._changed:

@@ -129,6 +129,12 @@ class Lane(threading.Thread):
         self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
+    def give_up(self) -> None:
+        """Wait no longer for the store: what became of the calls that it was sent remains unknown."""
+        self._routes.give_up()
+        if self._confirmed is not None:
+            self._confirmed.give_up()
+
     def _read(self, events: "list[DetailedEvent]") -> list[Call]:
         """Return the calls among the events that are to be sent to the store; the others are answered here."""
         calls: list[Call] = []

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Final
 
 from pygrpc_native import NativeGrpcFront
 
@@ -24,9 +25,13 @@ from canuse_server.store.durability import WANTED, Durability
 from canuse_server.store.patience import BEGAN
 from canuse_server.transport.calls import HandedOver
 from canuse_server.transport.door import Door
+from canuse_server.transport.grace import Grace
 from canuse_server.transport.lane import Lane
 from canuse_server.transport.limits import METADATA_BYTES, STREAMS
 from canuse_server.transport.load import Load
+
+LAST_SECONDS: Final = 1.0
+"""How long a lane may take at most to answer its calls when it waits for the store no longer."""
 
 
 class NativeTransport:
@@ -139,14 +144,16 @@ class NativeTransport:
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
 
-    async def drain(self, grace_seconds: float) -> None:
-        """Take no more hot calls, and answer those that are here."""
+    async def drain(self, grace: Grace) -> None:
+        """Take no more hot calls, and answer those that are here as long as there is time."""
         for lane in self._lanes:
             lane.drain()
         for lane in self._lanes:
-            await asyncio.to_thread(lane.drained.wait, grace_seconds)
+            if not await asyncio.to_thread(lane.drained.wait, grace.left()):
+                lane.give_up()
+                await asyncio.to_thread(lane.drained.wait, LAST_SECONDS)
         if waiting := [asyncio.wrap_future(future) for future in list(self._handed_over.values())]:
-            _, late = await asyncio.wait(waiting, timeout=grace_seconds)
+            _, late = await asyncio.wait(waiting, timeout=grace.left())
             for future in late:
                 future.cancel()
 
@@ -156,7 +163,7 @@ class NativeTransport:
         await asyncio.to_thread(self._front.close)
         for lane in self._lanes:
             if lane.is_alive():
-                await asyncio.to_thread(lane.join)
+                await asyncio.to_thread(lane.join, LAST_SECONDS)
 
 
 def _ask_for(address: str) -> None:
