@@ -287,7 +287,7 @@ MUTANTS: Final = (
         "tests/unit/test_pacing.py",
     ),
     Mutant(
-        "metadata: what comes in several frames is not looked at",
+        "metadata: callers who have not acknowledged the limit have none",
         "server/canuse_server/transport/grpcio.py",
         "if size > METADATA_BYTES:",
         "if size > 100 * METADATA_BYTES:",

@@ -184,7 +184,7 @@ def test_metadata_up_to_the_limit_is_taken_every_time_and_beyond_it_never(server
             assert accepted or codes <= {"RESOURCE_EXHAUSTED", "UNKNOWN"}
 
 
-def test_metadata_beyond_the_limit_is_refused_in_several_frames_too(server: Canuse) -> None:
+def test_metadata_beyond_the_limit_is_refused_where_a_caller_has_not_acknowledged_it(server: Canuse) -> None:
     user_id, feature_id = somebody(server.address)
     use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
     # A header that no table keeps: a name of 3 bytes, and a value whose length takes three.

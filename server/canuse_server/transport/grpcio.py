@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import aclosing
 from typing import Any, NoReturn, cast
 
@@ -20,8 +20,6 @@ from canuse_server.transport.load import Load
 from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
 
-_Metadata = tuple[tuple[str, str | bytes], ...]
-
 
 class _Handlers(grpc.GenericRpcHandler):
     """Looks a method up by its path."""
@@ -30,7 +28,24 @@ class _Handlers(grpc.GenericRpcHandler):
         self._handlers = handlers
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        # gRPC holds callers to the limit once they have acknowledged it; until then, to 16 MiB.
+        metadata = handler_call_details.invocation_metadata or ()
+        size = sum(len(name) + len(value) + PAIR_BYTES for name, value in metadata)
+        if size > METADATA_BYTES:
+            return _refusal(size)
         return self._handlers.get(handler_call_details.method)
+
+
+def _refusal(size: int) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return what answers a call with so much metadata."""
+    accepted = f"must be at most {METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
+    error = invalid([("metadata", f"{accepted}; {size} were sent")])
+
+    async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
+        await _abort(context, error)
+
+    # Not unary: that would wait for the request, which may never come.
+    return grpc.stream_unary_rpc_method_handler(cast("Callable[..., Any]", call))
 
 
 def build(
@@ -61,20 +76,7 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
     return server.add_secure_port(listen, certificates.credentials)
 
 
-def _metadata(context: aio.ServicerContext[bytes, bytes]) -> _Metadata:
-    """Return a call's metadata; raise ApiError where it is too large.
-
-    gRPC refuses what is too large itself, but counts anew with each frame that the metadata comes in.
-    """
-    metadata = tuple(context.invocation_metadata() or ())
-    size = sum(len(name) + len(value) + PAIR_BYTES for name, value in metadata)
-    if size > METADATA_BYTES:
-        accepted = f"must be at most {METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
-        raise invalid([("metadata", f"{accepted}; {size} were sent")])
-    return metadata
-
-
-def _authorization(metadata: _Metadata) -> bytes | None:
+def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> bytes | None:
     """Return the value of a call's `authorization`; where it is there more than once, the first."""
     for name, value in metadata:
         if name == "authorization":
@@ -87,7 +89,7 @@ def _handler(path: str, endpoint: Endpoint, gate: Gate, load: Load) -> grpc.RpcM
 
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
-            metadata = _metadata(context)
+            metadata = context.invocation_metadata() or ()
             world = gate.admit(path, _authorization(metadata))
             if changing:
                 WANTED.set(wanted(metadata))
@@ -114,7 +116,7 @@ async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) ->
 def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
     async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
         try:
-            metadata = _metadata(context)
+            metadata = context.invocation_metadata() or ()
             authorization = _authorization(metadata)
             world = gate.admit(path, authorization)
             WANTED.set(wanted(metadata))
