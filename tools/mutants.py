@@ -275,9 +275,23 @@ MUTANTS: Final = (
     Mutant(
         "shutdown: lanes wait for the store for as long as it takes",
         "server/canuse_server/transport/native.py",
-        "                lane.give_up()\n",
-        "",
+        "lane.give_up()",
+        "lane.is_alive()",
         "tests/faults/test_shutdown.py",
+    ),
+    Mutant(
+        "shutdown: checks that the lanes give up are left to the event loop",
+        "server/canuse_server/store/lane_connection.py",
+        'TimeoutError("canuse is stopping")',
+        'ConnectionResetError("canuse is stopping")',
+        "tests/faults/test_shutdown.py",
+    ),
+    Mutant(
+        "pace: breaks are taken for a wait for the store",
+        "server/canuse_server/store/pacing.py",
+        "        note_work()\n",
+        "        return\n",
+        "tests/unit/test_pacing.py",
     ),
     Mutant(
         "pace: many pages take no breaks",

@@ -11,7 +11,7 @@ Guards, with what is red without them:
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
 - `Pages` in `store/pacing.py`, by the figures: calls wait for the pages of those who ask for many at once.
-- `BYTES_AT_MOST` in `transport/reflection.py`: in a soak the memory of those who ask and don't read grows on and on.
+- `BYTES_AT_MOST` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
 - `is_large` in `transport/native.py`, by the figures: what is passed on waits until those have gone who read nothing.
 - On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
 """

@@ -3,7 +3,10 @@
 import asyncio
 import time
 
+import pytest
+
 from canuse_server.store.pacing import WORK_SECONDS, Pages, each
+from canuse_server.store.patience import begin_call, patience_of_call
 
 ITEMS = 40
 
@@ -44,5 +47,23 @@ async def test_with_many_pages_others_have_as_many_turns_as_they_want() -> None:
     assert await turns_of_the_loop(3) > 3 * ITEMS * 5
 
 
-async def test_outside_of_pages_nothing_takes_breaks() -> None:
-    assert await each(range(ITEMS), str) == [str(item) for item in range(ITEMS)]
+def test_outside_of_pages_nothing_takes_breaks() -> None:
+    with pytest.raises(StopIteration) as ended:
+        each(range(ITEMS), slowly).send(None)
+    assert ended.value.value == list(range(ITEMS))
+
+
+async def test_to_wait_for_other_pages_is_not_to_wait_for_the_store() -> None:
+    """All of them together take longer than anybody waits for the store, which answers at once."""
+    pages = Pages()
+
+    async def page() -> None:
+        begin_call(0.25, renewed=True)
+        async with pages.turn():
+            patience = patience_of_call(0.25)
+            patience.check()
+            patience.note_reply()
+            await each(range(3 * ITEMS), slowly)
+            patience.check()
+
+    await asyncio.gather(*(asyncio.create_task(page()) for _ in range(9)))

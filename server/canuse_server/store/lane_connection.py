@@ -89,6 +89,8 @@ class LaneConnection:
         """
         if self._socket is not None:
             return
+        if self._given_up:
+            raise UnreachableError("canuse is stopping")
         if time.monotonic() < self._paused_until:
             raise UnreachableError("the store did not answer in time a moment ago")
         try:
@@ -153,6 +155,8 @@ class LaneConnection:
             except BlockingIOError as error:
                 raise TimeoutError("timed out") from error
             if not data:
+                if self._given_up:
+                    raise TimeoutError("canuse is stopping")
                 raise ConnectionResetError("closed by the store")
             self._reader.feed(data)
         return reply
@@ -184,7 +188,8 @@ class LaneConnection:
         self._given_up = True
         if (connection := self._socket) is not None:
             with suppress(OSError):  # It is closed already.
-                connection.shutdown(socket.SHUT_RDWR)
+                # That of the class: the one of TLS would leave the socket to the thread that uses it without TLS.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close it; what was under way is lost."""

@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
-from canuse_server.store.patience import Turns
+from canuse_server.store.patience import Turns, note_work
 
 AT_A_TIME: Final = 4
 """How many pages are under way at a time: while one waits for the store another is worked on."""
 WORK_SECONDS: Final = 0.0003
 """How long there is work without a break, about."""
 BREAK_SECONDS: Final = 0.0005
-"""How long the break is at least where more than one call is to be answered. The threads of the batch lane need it:
-what they need to go on Python gives them when the event loop has nothing to do, or else after five milliseconds."""
+"""How long the break is where more than one call is to be answered; the event loop makes a millisecond of it. The
+threads of the batch lane need it: what they need to go on Python gives them when the event loop has nothing to do, or
+else after five milliseconds."""
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -38,15 +39,16 @@ class Pace:
         finally:
             self._under_way -= 1
 
-    async def take_break(self) -> None:
-        """Take a break if it is time for one."""
+    async def take_break(self) -> bool:
+        """Take a break if it is time for one; return whether it was."""
         if time.monotonic() < self._break_at:
-            return
+            return False
         # After a break the one that has waited longest goes on; the others wait for the next one.
         async with self._in_break:
             ends = self._break_at + BREAK_SECONDS if self._under_way > 1 else 0
             await asyncio.sleep(ends - time.monotonic())
             self._break_at = time.monotonic() + WORK_SECONDS
+        return True
 
 
 class Pages:
@@ -70,8 +72,8 @@ _OF_CALL: Final[ContextVar[Pace]] = ContextVar("pace")
 
 async def take_break() -> None:
     """Take a break from the page that this task makes, if it is time for one."""
-    if (pace := _OF_CALL.get(None)) is not None:
-        await pace.take_break()
+    if (pace := _OF_CALL.get(None)) is not None and await pace.take_break():
+        note_work()
 
 
 async def each(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:

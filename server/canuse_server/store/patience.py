@@ -57,6 +57,12 @@ def begin_call(seconds: float, *, renewed: bool) -> None:
     _OF_CALL.set(Patience(seconds, renewed=renewed, began=BEGAN.get()))
 
 
+def note_work() -> None:
+    """Take note that the call that this task answers has had its reply and works on: it does not wait for the store."""
+    if (patience := _OF_CALL.get()) is not None:
+        patience.note_reply()
+
+
 class Turns:
     """Lets calls do something a few at a time, in the order in which they came.
 

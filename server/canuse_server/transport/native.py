@@ -31,7 +31,7 @@ from canuse_server.transport.limits import METADATA_BYTES, STREAMS
 from canuse_server.transport.load import Load
 
 LAST_SECONDS: Final = 1.0
-"""How long a lane may take at most to answer its calls when it waits for the store no longer."""
+"""How long lanes may take at most to answer their calls when they wait for the store no longer."""
 
 
 class NativeTransport:
@@ -149,9 +149,13 @@ class NativeTransport:
         for lane in self._lanes:
             lane.drain()
         for lane in self._lanes:
-            if not await asyncio.to_thread(lane.drained.wait, grace.left()):
+            await asyncio.to_thread(lane.drained.wait, grace.left())
+        if late_lanes := [lane for lane in self._lanes if not lane.drained.is_set()]:
+            for lane in late_lanes:
                 lane.give_up()
-                await asyncio.to_thread(lane.drained.wait, LAST_SECONDS)
+            last = Grace(LAST_SECONDS)
+            for lane in late_lanes:
+                await asyncio.to_thread(lane.drained.wait, last.left())
         if waiting := [asyncio.wrap_future(future) for future in list(self._handed_over.values())]:
             _, late = await asyncio.wait(waiting, timeout=grace.left())
             for future in late:
@@ -161,9 +165,10 @@ class NativeTransport:
         """Close the port and end the lanes."""
         self._door.close()
         await asyncio.to_thread(self._front.close)
+        last = Grace(LAST_SECONDS)
         for lane in self._lanes:
             if lane.is_alive():
-                await asyncio.to_thread(lane.join, LAST_SECONDS)
+                await asyncio.to_thread(lane.join, last.left())
 
 
 def _ask_for(address: str) -> None:

@@ -25,7 +25,7 @@ from canuse_server.store.pacing import Pace
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 BYTES_AT_MOST: Final = 32 << 20
 """How much may be answered at once: some hundred times what describes all services."""
-BYTES_A_SECOND: Final = 1 << 20
+BYTES_A_SECOND: Final = 32 << 10
 """How much more may be answered each second after that."""
 
 _Requests = AsyncIterator[reflection_pb2.ServerReflectionRequest]
@@ -62,12 +62,16 @@ class Reflection:
 
     async def _answers(self, requests: _Requests, context: _Context) -> _Answers:
         with self._pace.under_way():
-            async for answer in self._servicer.ServerReflectionInfo(requests, context):
+            async for answer in self._servicer.ServerReflectionInfo(self._paced(requests), context):
                 if not self._allowance.spend(answer.ByteSize()):
                     error: ApiError = too_much_asked()
                     await context.abort(error.reason.status, error.message, error.trailing_metadata())
                 yield answer
-                await self._pace.take_break()
+
+    async def _paced(self, requests: _Requests) -> _Requests:
+        async for request in requests:
+            await self._pace.take_break()
+            yield request
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
         """Return what handles its methods, by path. Both versions share it: their messages are the same."""
