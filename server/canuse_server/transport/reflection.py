@@ -64,8 +64,9 @@ class Reflection:
         with self._pace.under_way():
             async for answer in self._servicer.ServerReflectionInfo(self._paced(requests), context):
                 if not self._allowance.spend(answer.ByteSize()):
-                    error: ApiError = too_much_asked()
-                    await context.abort(error.reason.status, error.message, error.trailing_metadata())
+                    # Not `abort`: its exception and the call hold each other, and with them all that was asked.
+                    _refuse(context, too_much_asked())
+                    return
                 yield answer
 
     async def _paced(self, requests: _Requests) -> _Requests:
@@ -81,6 +82,12 @@ class Reflection:
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         return {f"/{service}/ServerReflectionInfo": handler for service in SERVICES}
+
+
+def _refuse(context: _Context, error: ApiError) -> None:
+    context.set_code(error.reason.status)
+    context.set_details(error.message)
+    context.set_trailing_metadata(error.trailing_metadata())
 
 
 def _file(descriptor: FileDescriptor) -> FileDescriptorProto:
