@@ -5,12 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from redis import Redis
 
 from canuse import AsyncClient, Client, InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
 from support.load import running, used, wait_until
 from support.processes import Canuse, RedisServer
-from support.relay import Relay
+from support.relay import Relay, server_behind_relay
 from support.tools import REDIS_SERVER
 from support.world import subscriber
 
@@ -29,9 +28,7 @@ class Way:
 
     def calls(self, command: str) -> int:
         """Return how often the store has run a command, asked past the relay."""
-        with Redis(port=self.redis.port) as redis:
-            statistics = redis.info("commandstats")
-        return int(statistics.get(f"cmdstat_{command}", {"calls": 0})["calls"])
+        return self.redis.calls(command)
 
     async def subscriber(self) -> tuple[str, str]:
         """Create a user who has one feature without a limit; return the ids of both."""
@@ -53,15 +50,9 @@ class Way:
 
 @pytest.fixture
 async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
-    async with Relay.to(redis.port) as relay:
-        patience = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
-        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=patience)
-        await asyncio.to_thread(canuse.start)
-        try:
-            yield Way(canuse, relay, redis)
-        finally:
-            relay.release()
-            await asyncio.to_thread(canuse.stop)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+    async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
+        yield Way(canuse, relay, redis)
 
 
 @pytest.fixture

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from redis import Redis
 
 from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable
 from support.load import running, wait_until
 from support.processes import Canuse, RedisServer
-from support.relay import Relay
+from support.relay import Relay, server_behind_relay
 from support.world import subscriber
 
 T = TypeVar("T")
@@ -27,18 +26,12 @@ class Way:
         self._relay = relay
         self._redis = redis
 
-    def _scripts(self) -> int:
-        """Return how many scripts the store has run, asked past the relay."""
-        with Redis(port=self._redis.port) as redis:
-            statistics = redis.info("commandstats")
-        return int(statistics.get("cmdstat_evalsha", {"calls": 0})["calls"])
-
     async def lose_the_answer(self, call: Callable[[], Awaitable[T]]) -> None:
         """Make a call that the store carries out, and whose answer never comes."""
-        before = self._scripts()
+        before = self._redis.calls("evalsha")
         self._relay.hold_replies()
         calling = asyncio.ensure_future(call())
-        await wait_until(lambda: self._scripts() > before)
+        await wait_until(lambda: self._redis.calls("evalsha") > before)
         self._relay.cut()
         self._relay.release()
         with pytest.raises(OutcomeUnknown):
@@ -60,17 +53,11 @@ class Way:
 
 @pytest.fixture
 async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
-    async with Relay.to(redis.port) as relay:
-        patience = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
-        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=patience)
-        await asyncio.to_thread(canuse.start)
-        try:
-            names = await asyncio.to_thread(_subscriber, canuse.address)
-            async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
-                yield Way(client, relay, redis, names)
-        finally:
-            relay.release()
-            await asyncio.to_thread(canuse.stop)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+    async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
+        names = await asyncio.to_thread(_subscriber, canuse.address)
+        async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
+            yield Way(client, relay, redis, names)
 
 
 def _subscriber(address: str) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """More than a server may take on is refused at once, with when to try again; nothing that is too large gets in."""
 
 import asyncio
-import re
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,7 +23,7 @@ from canuse_server.transport.reflection import BYTES_A_SECOND, BYTES_AT_MOST
 from chaos.hostile import block, frame, message
 from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
 from support.processes import Canuse, RedisServer
-from support.relay import Relay
+from support.relay import Relay, server_behind_relay
 from support.world import subscriber
 
 CALLS = 300
@@ -37,16 +36,12 @@ async def held_up(
     transport: str, folder: Path, redis: RedisServer, *, database: str = "0", **env: str
 ) -> AsyncIterator[tuple[Canuse, Relay, AsyncClient]]:
     """Run a server whose store can be held up."""
-    async with Relay.to(redis.port) as relay:
-        env = {"CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
-        canuse = Canuse(folder, "--transport", transport, "--redis-url", f"{relay.url}/{database}", env=env)
-        await asyncio.to_thread(canuse.start)
-        try:
-            async with callers(canuse.address, 1) as (client,):
-                yield canuse, relay, client
-        finally:
-            relay.release()
-            await asyncio.to_thread(canuse.stop)
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
+    async with (
+        server_behind_relay(transport, folder, redis, database=database, **env) as (canuse, relay),
+        callers(canuse.address, 1) as (client,),
+    ):
+        yield canuse, relay, client
 
 
 def somebody(address: str) -> tuple[str, str]:
@@ -97,9 +92,9 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
         user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
         await client.use_feature(user_id, feature_id)
         relay.hold_replies()
-        before = uses(redis)
+        before = redis.calls("evalsha")
         first = asyncio.ensure_future(client.use_feature(user_id, feature_id))
-        await wait_until(lambda: uses(redis) > before)
+        await wait_until(lambda: redis.calls("evalsha") > before)
         async with AsyncClient(canuse.address, timeout_seconds=0.2) as hurried:
             late = [hurried.use_feature(user_id, feature_id) for _ in range(20)]
             results = await asyncio.gather(*late, return_exceptions=True)
@@ -159,12 +154,6 @@ async def codes_of_pages(client: AsyncClient, way: str) -> set[grpc.StatusCode |
             page.cancel()
     results = await asyncio.gather(*pages, return_exceptions=True)
     return {getattr(result, "code", None) for result in results}
-
-
-def uses(redis: RedisServer) -> int:
-    """Return how many scripts a store has been asked to run: all that is recorded is."""
-    found = re.search(rb"cmdstat_evalsha:calls=(\d+)", redis.command("INFO", "commandstats"))
-    return int(found[1]) if found else 0
 
 
 def counted(address: str, user_id: str, feature_id: str) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from canuse import AsyncClient, CanuseError, Client, OutcomeUnknown, StoreUnavailable
 from support.load import callers, running, until, used
 from support.processes import Canuse, RedisServer
-from support.relay import Relay
+from support.relay import server_behind_relay
 from support.stores import valkey_pid
 from support.world import subscriber
 
@@ -43,10 +42,10 @@ async def is_serving(address: str) -> bool:
         return serving
 
 
-async def status(canuse: Canuse) -> int:
+async def status(canuse: Canuse, seconds: float = PATIENCE_SECONDS) -> int:
     """Wait for a server that was asked to end, and return its exit status."""
     assert canuse.process is not None
-    return await asyncio.to_thread(canuse.process.wait, PATIENCE_SECONDS)
+    return await asyncio.to_thread(canuse.process.wait, seconds)
 
 
 async def calls_under_way(
@@ -54,18 +53,14 @@ async def calls_under_way(
 ) -> list["asyncio.Task[object]"]:
     """Make calls that wait for the store, over one connection, and return when all have reached the server."""
 
-    def reads() -> int:
-        found = re.search(rb"cmdstat_hgetall:calls=(\d+)", redis.command("INFO", "commandstats"))
-        return int(found[1]) if found else 0
-
     async def call(kind: Callable[[str, str], Awaitable[object]]) -> object:
         return await kind(user_id, feature_id)
 
-    expected = reads() + number // 4
+    expected = redis.calls("hgetall") + number // 4
     kinds = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)
     calls = [asyncio.create_task(call(kinds[index % 4])) for index in range(number)]
     # The last of them is a ShowUsage, and has asked the store what nothing else asks it.
-    await asyncio.to_thread(until, lambda: reads() >= expected)
+    await asyncio.to_thread(until, lambda: redis.calls("hgetall") >= expected)
     assert not any(call.done() for call in calls)
     return calls
 
@@ -77,27 +72,21 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
 ) -> None:
     # With hundreds under way on one channel grpcio itself now and then ends one as CANCELLED, also with a bare server.
     number = (300 if transport == "native" else 60) if many else 4
-    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "20"}
-    async with Relay.to(redis.port) as relay:
-        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
-        await asyncio.to_thread(canuse.start)
-        try:
-            user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
-            async with callers(canuse.address, 1) as (client,):
-                assert await is_serving(canuse.address)
-                relay.hold_replies()
-                calls = await calls_under_way(redis, client, user_id, feature_id, number)
-                os.kill(canuse.pid, signal.SIGTERM)
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    while await is_serving(canuse.address):
-                        await asyncio.sleep(0.01)
-                relay.release()
-                results = await asyncio.gather(*calls, return_exceptions=True)
-            assert [result for result in results if isinstance(result, BaseException)] == []
-            assert await status(canuse) == 0
-            assert not await is_serving(canuse.address)
-        finally:
-            await asyncio.to_thread(canuse.stop)
+    async with server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="20") as (canuse, relay):
+        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        async with callers(canuse.address, 1) as (client,):
+            assert await is_serving(canuse.address)
+            relay.hold_replies()
+            calls = await calls_under_way(redis, client, user_id, feature_id, number)
+            os.kill(canuse.pid, signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while await is_serving(canuse.address):
+                    await asyncio.sleep(0.01)
+            relay.release()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [result for result in results if isinstance(result, BaseException)] == []
+        assert await status(canuse) == 0
+        assert not await is_serving(canuse.address)
 
 
 @pytest.mark.redis
@@ -105,29 +94,22 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
     transport: str, tmp_path: Path, redis: RedisServer
 ) -> None:
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "60", "CANUSE_GRACE_SECONDS": "1"}
-    async with Relay.to(redis.port) as relay:
-        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
-        await asyncio.to_thread(canuse.start)
-        try:
-            user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
-            async with callers(canuse.address, 1) as (client,):
-                relay.hold_replies()
-                calls = await calls_under_way(redis, client, user_id, feature_id, 4)
-                os.kill(canuse.pid, signal.SIGTERM)
-                assert canuse.process is not None
-                # Less than anything waits for the store.
-                assert await asyncio.to_thread(canuse.process.wait, PATIENCE_SECONDS / 2) == 0
-                results = await asyncio.gather(*calls, return_exceptions=True)
-            # A check is answered without the store, where there is anybody to do it.
-            answered = [place for place, result in enumerate(results) if not isinstance(result, CanuseError)]
-            assert answered == ([2] if transport == "native" else [])
-            # The lanes have time to say what became of a write; gRPC says of all calls that are left: UNAVAILABLE.
-            told = [isinstance(result, OutcomeUnknown | StoreUnavailable) for result in results[:2]]
-            assert told == [transport == "native"] * 2
-            assert "Traceback" not in canuse.log
-        finally:
-            relay.release()
-            await asyncio.to_thread(canuse.stop)
+    async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
+        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        async with callers(canuse.address, 1) as (client,):
+            relay.hold_replies()
+            calls = await calls_under_way(redis, client, user_id, feature_id, 4)
+            os.kill(canuse.pid, signal.SIGTERM)
+            # Less than anything waits for the store.
+            assert await status(canuse, PATIENCE_SECONDS / 2) == 0
+            results = await asyncio.gather(*calls, return_exceptions=True)
+        # A check is answered without the store, where there is anybody to do it.
+        answered = [place for place, result in enumerate(results) if not isinstance(result, CanuseError)]
+        assert answered == ([2] if transport == "native" else [])
+        # The lanes have time to say what became of a write; gRPC says of all calls that are left: UNAVAILABLE.
+        told = [isinstance(result, OutcomeUnknown | StoreUnavailable) for result in results[:2]]
+        assert told == [transport == "native"] * 2
+        assert "Traceback" not in canuse.log
 
 
 def somebody(address: str) -> tuple[str, str]:

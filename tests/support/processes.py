@@ -180,6 +180,11 @@ class RedisServer:
             connection.sendall(b"*%d\r\n%s" % (len(parts), packed))
             return connection.recv(1 << 16)
 
+    def calls(self, command: str) -> int:
+        """Return how often it has run a command, in lower case."""
+        found = re.search(rf"cmdstat_{command}:calls=(\d+)", self.command("INFO", "commandstats").decode())
+        return int(found[1]) if found else 0
+
     def has_ended(self) -> bool:
         """Whether it has ended, by itself or not."""
         return self.process is not None and self.process.poll() is not None

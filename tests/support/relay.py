@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+
+from support.processes import Canuse, RedisServer
 
 READ_BYTES = 1 << 16
 
@@ -139,3 +142,18 @@ def _gate() -> asyncio.Event:
     event = asyncio.Event()
     event.set()
     return event
+
+
+@asynccontextmanager
+async def server_behind_relay(
+    transport: str, folder: Path, redis: RedisServer, *, database: str = "0", **env: str
+) -> AsyncIterator[tuple[Canuse, Relay]]:
+    """Run a server with a relay between it and its store."""
+    async with Relay.to(redis.port) as relay:
+        canuse = Canuse(folder, "--transport", transport, "--redis-url", f"{relay.url}/{database}", env=env)
+        await asyncio.to_thread(canuse.start)
+        try:
+            yield canuse, relay
+        finally:
+            relay.release()
+            await asyncio.to_thread(canuse.stop)
