@@ -3,10 +3,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak mutants lint protos docs lock bench clean
+.PHONY: help run test test-all soak mutants lint protos docs lock bench clean
 
 help: ## Show this.
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 # Each virtual environment is set up once, and again when what it is made from changes.
 $(VENV)/.server: requirements.lock pyproject.toml
@@ -14,6 +14,10 @@ $(VENV)/.server: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.test: requirements-test.lock $(VENV)/.server
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
@@ -25,8 +29,13 @@ run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalog
 
 TEST_PROCESSES ?= 4
 
-test: $(VENV)/.dev ## Run all tests.
-	$(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder $(ARGS)
+PYTEST := $(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder
+
+test: $(VENV)/.test ## Run the tests that take at most three minutes, and no other programs, in all.
+	$(PYTEST) --fast $(ARGS)
+
+test-all: $(VENV)/.dev ## Run all tests.
+	$(PYTEST) $(ARGS)
 
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
@@ -57,7 +66,9 @@ lock: $(VENV)/.dev ## Pin all dependencies anew.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
-		--custom-compile-command "make lock" --extra server --extra dev pyproject.toml -o requirements-dev.lock
+		--custom-compile-command "make lock" --extra server --extra test pyproject.toml -o requirements-test.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
+		--custom-compile-command "make lock" --extra server --extra test --extra dev pyproject.toml -o requirements-dev.lock
 
 bench: $(VENV)/.dev ## Measure, in some minutes, into bench-results/; ARGS="--help" says what can be chosen.
 	$(BIN)/python -m bench $(ARGS)

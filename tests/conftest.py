@@ -1,6 +1,5 @@
-"""Servers for the tests: each transport, on the embedded Valkey and on the system's Redis."""
+"""Servers for the tests: each transport on each kind of store."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,49 +8,17 @@ from typing import Any
 import pytest
 
 from canuse import Client
+from support.load import PATIENCE_SECONDS
 from support.locked import LockedRedis
 from support.processes import Canuse, RedisServer
 from support.scheduling import FIRST, Scheduling, scope_of
+from support.selection import FAST, TARGETS, is_extended, is_fast
 from support.soak import SECONDS as SOAK_SECONDS
-from support.tools import ATHERIS, ENVOY, GRPCURL, MOUNTS, NETWORKS, REDIS_SERVER
+from support.tools import VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
 from support.world import Clock
 
-TRANSPORTS = ("native", "grpcio")
-STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
 IN_SOAK = ("soak", "chaos")
-ALL_TARGETS = os.environ.get("CANUSE_ALL_TARGETS") == "1"
-# Each transport, each store and each topology, but not each with each: what becomes of calls where a node has moved has
-# tests of its own. CANUSE_ALL_TARGETS=1 takes all.
-ONE_SERVER = [f"{transport}-{store}" for store in STORES for transport in TRANSPORTS]
-if not ALL_TARGETS and REDIS_SERVER:
-    ONE_SERVER = ["native-valkey", "grpcio-redis"]
-TOPOLOGIES = (
-    [f"{transport}-{topology}" for topology in ("sentinel", "cluster") for transport in TRANSPORTS]
-    if ALL_TARGETS
-    else ["grpcio-sentinel", "native-cluster"]
-)
-# What finds the server and lets canuse in is used by some tests in all ways that there are.
-_ALL_WAYS = ("test_seed_flow.py", "test_users.py", "test_leases.py", "test_migration.py", "test_api_keys.py")
-_MANY_KEYS = ("test_batches.py", "test_periods.py", "test_packages_and_features.py", "test_list_usage_events.py")
-ENOUGH = {
-    "grpcio-sentinel": _ALL_WAYS,
-    "native-locked": (*_ALL_WAYS, "test_packages_and_features.py"),
-    "native-cluster": (*_ALL_WAYS, *_MANY_KEYS),
-}
-# A store that speaks TLS and has a user for canuse who may do no more than the docs say.
-LOCKED = ["native-locked"] if REDIS_SERVER else []
-TARGETS = [*ONE_SERVER, *TOPOLOGIES, *LOCKED]
-
-
-def pytest_report_header() -> list[str]:
-    """Say which programs are missing, and so which tests are left out."""
-    missing = {"redis-server": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "atheris": ATHERIS}
-    rights = {"mount disks": MOUNTS, "lay networks": NETWORKS}
-    return [
-        *(f"left out, for want of the program: {name}" for name, path in missing.items() if path is None),
-        *(f"left out, since only root on Linux may: {name}" for name, allowed in rights.items() if not allowed),
-    ]
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -59,39 +26,21 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add what `make test` says."""
+    parser.addoption(FAST, action="store_true", help="leave out what only `make test-all` runs")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Choose the tests, and their order."""
-    _leave_out(config, items)
+    left_out = {item for item in items if item.get_closest_marker("soak")} if not SOAK_SECONDS else set()
+    if is_fast(config):
+        left_out |= {item for item in items if is_extended(item)}
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
     # What mostly waits, for things that break, goes on beside what keeps the processor busy.
     scopes = {item: scope_of(item.nodeid) for item in items}
     items.sort(key=lambda item: 0 if scopes[item] in FIRST else 1 if scopes[item] == item.nodeid else 2)
-
-
-def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a program that is not there, and what only a soak has time for."""
-    marks: dict[str, object] = {"redis": REDIS_SERVER, "grpcurl": GRPCURL, "envoy": ENVOY, "atheris": ATHERIS}
-    marks["soak"] = SOAK_SECONDS or None
-    marks |= {"mounts": MOUNTS or None, "networks": NETWORKS or None}
-    absent = [mark for mark, path in marks.items() if path is None]
-    left_out = [
-        item
-        for item in items
-        if any(item.get_closest_marker(mark) for mark in absent)
-        or (not ALL_TARGETS and any(name in item.nodeid and item.path.name not in ENOUGH[name] for name in ENOUGH))
-    ]
-    if not (SOAK_SECONDS or ALL_TARGETS):
-        left_out += _every_other_transport([item for item in items if item.get_closest_marker("chaos")])
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-
-
-def _every_other_transport(items: list[pytest.Item]) -> list[pytest.Item]:
-    """Return what to leave out so that each chaos script breaks each thing on one transport, in turns."""
-    on_both = [item for item in items if "transport" in getattr(item, "fixturenames", ())]
-    names = dict.fromkeys(item.nodeid.replace("grpcio", "native") for item in on_both)
-    kept = {name: TRANSPORTS[number % 2] for number, name in enumerate(names)}
-    return [item for item in on_both if kept[item.nodeid.replace("grpcio", "native")] not in item.nodeid]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -108,11 +57,16 @@ def soak_seconds(request: pytest.FixtureRequest) -> float:
     return SOAK_SECONDS / sum(any(map(item.get_closest_marker, IN_SOAK)) for item in request.session.items)
 
 
+@pytest.fixture(scope="session", params=["valkey", pytest.param("redis", marks=pytest.mark.extended)])
+def store_program(request: pytest.FixtureRequest) -> str:
+    """A program to run as a store: the Valkey that comes with canuse, and the system's Redis."""
+    return VALKEY_SERVER if request.param == "valkey" else tool("redis-server")
+
+
 @pytest.fixture(scope="session")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """The system's Redis."""
-    assert REDIS_SERVER is not None
-    server = RedisServer(REDIS_SERVER, tmp_path_factory.mktemp("redis")).start()
+def redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A store with a port of its own, shared by all tests."""
+    server = RedisServer(store_program, tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
@@ -123,8 +77,7 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
     options = ["--transport", transport, "--clock", clock]
     with ExitStack() as stack:
         if store == "redis":
-            assert REDIS_SERVER is not None
-            redis = RedisServer(REDIS_SERVER, folder / "redis").start()
+            redis = RedisServer(tool("redis-server"), folder / "redis").start()
             stack.callback(redis.stop)
             options += ["--redis-url", redis.url]
         if store in ("sentinel", "cluster"):
@@ -159,14 +112,14 @@ def clocked_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def client(server: Canuse) -> Iterator[Client]:
     """A client of the server on the system clock."""
-    with Client(server.address) as client:
+    with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
         yield client
 
 
 @pytest.fixture
 def clocked(clocked_server: Canuse) -> Iterator[Client]:
     """A client of the server on the manual clock."""
-    with Client(clocked_server.address) as client:
+    with Client(clocked_server.address, timeout_seconds=PATIENCE_SECONDS) as client:
         yield client
 
 

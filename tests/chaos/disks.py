@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from support.tools import require_disks
+
 # FS_IOC_SHUTDOWN of Linux: from now on nothing more reaches the disk, and what the journal holds is not flushed either.
 SHUT_DOWN: Final = 0x8004587D
 WITHOUT_FLUSHING: Final = struct.pack("I", 2)
@@ -20,6 +22,7 @@ class PowerCutDisk:
     """A file system in a file. After `cut` it has what was brought to the disk (fsync) before, and little else."""
 
     def __init__(self, folder: Path, megabytes: int) -> None:
+        require_disks()
         self.path = folder / "disk"
         self._image = folder / "disk.img"
         self.path.mkdir()
@@ -55,6 +58,7 @@ class PowerCutDisk:
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """Mount a disk that is soon full."""
+    require_disks()
     path = folder / "small"
     path.mkdir()
     _run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from support.processes import RedisServer
-from support.tools import VALKEY_SERVER
+from support.tools import VALKEY_SERVER, require_networks
 
 # A queue that has room for no packet: all that leaves a link is lost, and nobody is told.
 LOSE_ALL: Final = ("root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
@@ -85,6 +85,7 @@ class Machine:
 @contextmanager
 def machine() -> Iterator[Machine]:
     """Have a machine for a while."""
+    require_networks()
     made = Machine()
     try:
         yield made

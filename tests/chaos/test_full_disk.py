@@ -22,7 +22,7 @@ from support.chaos import Rounds, Tell
 from support.processes import RedisServer
 from support.tools import VALKEY_SERVER
 
-pytestmark = [pytest.mark.chaos, pytest.mark.mounts]
+pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 2, 50
 CALLS = 300

@@ -28,9 +28,9 @@ from canuse.v1 import (
 from canuse_server.envoy import rate_limit_service_pb2
 from support.chaos import SEED, Tell
 from support.processes import RedisServer
-from support.tools import ROOT, VALKEY_SERVER
+from support.tools import ROOT, VALKEY_SERVER, require_atheris
 
-pytestmark = [pytest.mark.chaos, pytest.mark.atheris]
+pytestmark = pytest.mark.chaos
 
 RUNS = 6_000
 SECONDS_AT_MOST = 300
@@ -71,6 +71,7 @@ def fuzz(url: str, runs: int, seconds: int, *methods: str) -> int:
 def test_no_request_is_a_fault_of_the_server_or_writes_what_it_refuses(
     tmp_path: Path, soak_seconds: float, tell: Tell
 ) -> None:
+    require_atheris()
     settings = ("--enable-debug-command", "yes", "--appendonly", "no")
     store = RedisServer(VALKEY_SERVER, tmp_path / "store", settings).start()
     try:

@@ -26,7 +26,7 @@ from support.load import until
 from support.processes import Canuse
 from support.relay import Relay
 
-pytestmark = [pytest.mark.chaos, pytest.mark.networks]
+pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 1, 25
 CALLS = 200

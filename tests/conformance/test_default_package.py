@@ -11,11 +11,11 @@ from canuse import Client, v1
 from canuse_server.api import lease_ids
 from canuse_server.api.lease_ids import LeaseName
 from support.processes import Canuse, RedisServer
-from support.tools import REDIS_SERVER
+from support.tools import tool
 from support.wire import Stubs, failure
 from support.world import consumable, package, unique
 
-STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+STORES = ("valkey", "redis")
 TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
 
 
@@ -33,7 +33,8 @@ def run(request: pytest.FixtureRequest, folder: Path, package_id: str) -> Canuse
     transport, store = request.param.split("-")
     options = ["--transport", transport]
     if store == "redis":
-        redis: RedisServer = request.getfixturevalue("redis")
+        redis = RedisServer(tool("redis-server"), folder / "redis").start()
+        request.addfinalizer(redis.stop)
         options += ["--redis-url", redis.url]
     server = Canuse(folder, *options, env={"CANUSE_DEFAULT_PACKAGE": package_id}).start()
     request.addfinalizer(server.stop)

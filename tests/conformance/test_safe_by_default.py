@@ -71,7 +71,6 @@ async def test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are
         assert len(canuse.said_before) == 1
 
 
-@pytest.mark.redis
 def test_of_servers_that_start_at_the_same_time_one_makes_the_key(tmp_path: Path, redis: RedisServer) -> None:
     url = f"{redis.url}/5"
     servers = [Canuse(tmp_path / str(number), "--redis-url", url, env=ANYWHERE) for number in range(3)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.processes import Canuse
-from support.tools import GRPCURL, ROOT
+from support.tools import ROOT, tool
 
 
 def story() -> list[tuple[str, list[str]]]:
@@ -39,16 +39,14 @@ def empty_server(tmp_path: Path) -> Iterator[Canuse]:
     server.stop()
 
 
-@pytest.mark.grpcurl
 def test_the_story_in_the_readme_happens_as_it_says(empty_server: Canuse) -> None:
-    assert GRPCURL is not None
     steps = story()
     definition = steps[0][0]
     expected = 0
     for command, outputs in steps[1:]:
         script = f"{definition}\n{command}".replace("127.0.0.1:50051", empty_server.address)
-        script = script.replace("grpcurl ", f"{GRPCURL} ")
-        ran = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+        script = script.replace("grpcurl ", f"{tool('grpcurl')} ")
+        ran = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
         assert ran.returncode == 0, ran.stderr
         for output in outputs:
             assert output in ran.stdout

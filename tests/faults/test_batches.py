@@ -10,10 +10,7 @@ from canuse import AsyncClient, Client, InvalidArgument, OutcomeUnknown, StoreUn
 from support.load import running, used, wait_until
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
-from support.tools import REDIS_SERVER
 from support.world import subscriber
-
-pytestmark = pytest.mark.redis
 
 PATIENCE_SECONDS = 30
 
@@ -131,9 +128,10 @@ async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_us
     assert way.calls("evalsha") == before + 3
 
 
-def test_while_the_store_is_away_every_call_of_a_batch_says_so(transport: str, tmp_path: Path) -> None:
-    assert REDIS_SERVER is not None
-    redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+def test_while_the_store_is_away_every_call_of_a_batch_says_so(
+    transport: str, store_program: str, tmp_path: Path
+) -> None:
+    redis = RedisServer(store_program, tmp_path / "redis").start()
     server = Canuse(tmp_path, "--transport", transport, "--redis-url", redis.url)
     try:
         with running(server), Client(server.address) as client:

@@ -15,8 +15,6 @@ from support.relay import Relay
 from support.stores import store_of
 from support.world import subscriber
 
-pytestmark = pytest.mark.redis
-
 
 @pytest.fixture
 def lane(redis: RedisServer) -> Iterator[LaneConnection]:

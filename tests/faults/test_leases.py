@@ -65,7 +65,6 @@ def _subscriber(address: str) -> tuple[str, str]:
         return subscriber(client, 9)
 
 
-@pytest.mark.redis
 async def test_a_call_that_is_repeated_after_its_answer_was_lost_has_one_effect(way: Way) -> None:
     async def reserve() -> tuple[str, int, bool]:
         answer = await way.client.reserve(way.user_id, way.feature_id, 4, event_id="r")

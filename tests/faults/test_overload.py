@@ -56,7 +56,6 @@ async def healthy(address: str) -> bool:
         return serving
 
 
-@pytest.mark.redis
 @pytest.mark.parametrize("hot", [True, False], ids=["hot", "other"])
 @pytest.mark.parametrize("bound", ["CALLS_IN_FLIGHT", "BYTES"])
 async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_made(
@@ -86,7 +85,6 @@ async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_ma
         assert answer.consumption.used == len(made) * hot + 1
 
 
-@pytest.mark.redis
 async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path: Path, redis: RedisServer) -> None:
     async with held_up("native", tmp_path, redis) as (canuse, relay, client):
         user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
@@ -105,7 +103,6 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 3
 
 
-@pytest.mark.redis
 async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made(
     tmp_path: Path, redis: RedisServer
 ) -> None:
@@ -123,7 +120,6 @@ async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 2
 
 
-@pytest.mark.redis
 @pytest.mark.parametrize("way", ["deadline", "cancel"])
 async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_turn(
     transport: str, tmp_path: Path, redis: RedisServer, way: str

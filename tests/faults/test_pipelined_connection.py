@@ -18,8 +18,6 @@ from support.processes import RedisServer, free_port
 from support.relay import Relay
 from support.world import unique
 
-pytestmark = pytest.mark.redis
-
 PATIENCE_SECONDS = 30.0
 
 

@@ -65,7 +65,6 @@ async def calls_under_way(
     return calls
 
 
-@pytest.mark.redis
 @pytest.mark.parametrize("many", [False, True])
 async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
     transport: str, tmp_path: Path, redis: RedisServer, many: bool
@@ -89,7 +88,6 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
         assert not await is_serving(canuse.address)
 
 
-@pytest.mark.redis
 async def test_calls_that_do_not_end_keep_no_server_from_ending(
     transport: str, tmp_path: Path, redis: RedisServer
 ) -> None:

@@ -17,10 +17,7 @@ from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, Unavai
 from canuse_server.store.keys import SCHEMA
 from support.load import PATIENCE_SECONDS, running, until
 from support.processes import Canuse, RedisServer, free_port
-from support.tools import REDIS_SERVER
 from support.world import subscriber, unique
-
-pytestmark = pytest.mark.redis
 
 STORE_TIMEOUT_SECONDS = 2.0
 DEADLINE_SECONDS = 3.9
@@ -63,10 +60,9 @@ WAYS: list[Away] = [killed, paused, loading_no_commands]
 
 
 @pytest.fixture(scope="module")
-def fragile_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis to take away; each test leaves it running."""
-    assert REDIS_SERVER is not None
-    server = RedisServer(REDIS_SERVER, tmp_path_factory.mktemp("away")).start()
+    server = RedisServer(store_program, tmp_path_factory.mktemp("away")).start()
     yield server
     server.stop()
 
@@ -255,10 +251,9 @@ def launched(transport: str, tmp_path: Path) -> Iterator[Callable[..., Canuse]]:
 
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
 def test_a_server_starts_without_its_store_and_serves_once_it_is_there(
-    launched: Callable[..., Canuse], tmp_path: Path, options: tuple[str, ...]
+    launched: Callable[..., Canuse], store_program: str, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    assert REDIS_SERVER is not None
-    redis = RedisServer(REDIS_SERVER, tmp_path / "redis")
+    redis = RedisServer(store_program, tmp_path / "redis")
     canuse = launched(redis.url, "--demo", *options)
     until(lambda: health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING)
     with Client(canuse.address, timeout_seconds=20) as client:
@@ -280,10 +275,9 @@ def test_a_server_starts_without_its_store_and_serves_once_it_is_there(
 
 
 def test_a_store_of_another_layout_that_comes_later_still_ends_the_server(
-    launched: Callable[..., Canuse], tmp_path: Path
+    launched: Callable[..., Canuse], store_program: str, tmp_path: Path
 ) -> None:
-    assert REDIS_SERVER is not None
-    redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+    redis = RedisServer(store_program, tmp_path / "redis").start()
     try:
         with Redis(port=redis.port) as store:
             store.set(SCHEMA, "1")

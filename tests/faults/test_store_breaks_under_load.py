@@ -5,7 +5,6 @@ import random
 from pathlib import Path
 
 import grpc
-import pytest
 
 from canuse import v1
 from canuse.errors import from_rpc_error
@@ -97,7 +96,6 @@ async def break_it(fault: str, relay: Relay, redis: RedisServer) -> None:
             relay.cut()
 
 
-@pytest.mark.redis
 async def test_every_answer_is_right_and_every_count_exact_while_connections_to_the_store_break(
     transport: str, tmp_path: Path, redis: RedisServer
 ) -> None:

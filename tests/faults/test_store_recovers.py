@@ -10,10 +10,7 @@ from redis import Redis
 from canuse import Client, StoreUnavailable, v1
 from support.load import running, used
 from support.processes import Canuse, RedisServer
-from support.tools import REDIS_SERVER
 from support.world import consumable, package, subscriber, unique
-
-pytestmark = pytest.mark.redis
 
 Call = Callable[[Client, str, str], object]
 
@@ -30,10 +27,9 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.fixture(scope="module")
-def fragile_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis to break; each test leaves it running."""
-    assert REDIS_SERVER is not None
-    server = RedisServer(REDIS_SERVER, tmp_path_factory.mktemp("recovers")).start()
+    server = RedisServer(store_program, tmp_path_factory.mktemp("recovers")).start()
     yield server
     server.stop()
 

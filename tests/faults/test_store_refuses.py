@@ -12,10 +12,7 @@ from redis import Redis
 from canuse import Client, StoreUnavailable, v1
 from support.load import running, until, used
 from support.processes import Canuse, RedisServer, free_port
-from support.tools import REDIS_SERVER
 from support.world import package, subscriber, unique
-
-pytestmark = pytest.mark.redis
 
 TRANSPORTS = ("native", "grpcio")
 KEEPER = "keeper"
@@ -75,12 +72,11 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """One for all tests here: each leaves it as it was."""
     folder = tmp_path_factory.mktemp("refuses")
-    assert REDIS_SERVER is not None
     keeper = ("--user", KEEPER, "on", "nopass", "~*", "&*", "+@all")
-    redis = RedisServer(REDIS_SERVER, folder / "redis", ("--enable-debug-command", "yes", *keeper)).start()
+    redis = RedisServer(store_program, folder / "redis", ("--enable-debug-command", "yes", *keeper)).start()
     with ExitStack() as stack:
         stack.callback(redis.stop)
         servers = {}

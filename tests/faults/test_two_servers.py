@@ -15,8 +15,6 @@ from support.migrations import migrate
 from support.processes import Canuse, RedisServer
 from support.world import consumable, subscriber, unique
 
-pytestmark = pytest.mark.redis
-
 BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
 SEEN_WITHIN_SECONDS = 5
 

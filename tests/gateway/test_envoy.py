@@ -13,11 +13,9 @@ from support.guarded import TEST, guarded
 from support.load import running, used
 from support.processes import Canuse, RedisServer
 from support.rate_limits import RateLimits
-from support.tools import REDIS_SERVER
+from support.tools import VALKEY_SERVER
 from support.wire import failure
 from support.world import package, unique
-
-pytestmark = pytest.mark.envoy
 
 DAY_SECONDS = 86_400
 
@@ -129,15 +127,13 @@ def test_envoy_finds_canuse_healthy_and_every_answer_good(client: Client, envoy:
     assert health["failure"] == 0
 
 
-@pytest.mark.redis
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 @pytest.mark.parametrize(("deny", "status"), [(True, 500), (False, 200)])
 def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
     application: Application, tmp_path: Path, transport: str, *, deny: bool, status: int
 ) -> None:
-    assert REDIS_SERVER is not None
     with ExitStack() as stack:
-        redis = RedisServer(REDIS_SERVER, tmp_path / "redis").start()
+        redis = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
         stack.callback(redis.stop)
         canuse = stack.enter_context(running(Canuse(tmp_path, "--transport", transport, "--redis-url", redis.url)))
         client = stack.enter_context(Client(canuse.address))

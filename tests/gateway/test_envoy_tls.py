@@ -15,8 +15,6 @@ from support.load import OWN_CONNECTION, running, until
 from support.processes import Canuse
 from support.world import subscriber
 
-pytestmark = pytest.mark.envoy
-
 USE_FEATURE = "canuse.v1.EntitlementService/UseFeature"
 
 
@@ -58,7 +56,6 @@ def test_calls_come_through_tls_and_others_do_not(canuse: Canuse, authority: Aut
             plain.can_use(user_id, feature_id)
 
 
-@pytest.mark.grpcurl
 def test_grpcurl_comes_through_tls_with_reflection_answers_and_errors(
     canuse: Canuse, authority: Authority, tmp_path: Path
 ) -> None:

@@ -8,9 +8,7 @@ import pytest
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto, FileDescriptorProto
 
 from canuse_server.envoy import descriptor_pb2, rate_limit_service_pb2
-from support.tools import ENVOY
-
-pytestmark = pytest.mark.envoy
+from support.tools import tool
 
 FILES = {
     "envoy/service/ratelimit/v3/rls.proto": rate_limit_service_pb2.DESCRIPTOR,
@@ -33,8 +31,7 @@ def varint(data: mmap.mmap, at: int) -> tuple[int, int]:
 
 def built_in(path: str) -> FileDescriptorProto:
     """Return the definitions of a file, as Envoy's program has them among its constants."""
-    assert ENVOY is not None
-    with Path(ENVOY).open("rb") as program, mmap.mmap(program.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with Path(tool("envoy")).open("rb") as program, mmap.mmap(program.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(bytes([NAME << 3 | BYTES, len(path)]) + path.encode())
         assert start >= 0, f"there is no {path}"
         at, field = start, 0

@@ -15,8 +15,6 @@ from support.grpcurl import grpcurl as run_grpcurl
 from support.processes import Canuse
 from support.world import unique
 
-pytestmark = pytest.mark.grpcurl
-
 SERVICES = {
     f"canuse.v1.{name}Service" for name in ("ApiKey", "Catalog", "Entitlement", "Subscription", "Usage", "User")
 }

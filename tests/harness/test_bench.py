@@ -47,7 +47,6 @@ def test_a_run_prints_a_table_and_ratios_and_writes_json_and_a_picture(tmp_path:
     assert {*names, "CanUse, 30 users: decisions/s", "UseFeature, 30 users: latency"} <= texts
 
 
-@pytest.mark.redis
 def test_a_server_elsewhere_is_measured_and_checked_where_its_store_is_known(
     redis: RedisServer, tmp_path: Path
 ) -> None:

@@ -48,11 +48,15 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, built from what is here."""
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    built = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
     [path] = folder.glob("*.whl")
     return path
+
+
+installs = pytest.mark.extended
+"""What `bare` needs is downloaded."""
 
 
 @pytest.fixture(scope="session")
@@ -88,6 +92,7 @@ def test_the_wheel_has_types_stubs_and_scripts_and_nothing_that_does_not_belong(
     assert not [name for name in names if "__pycache__" in name or name.endswith((".pyc", ".proto"))]
 
 
+@installs
 def test_the_wheel_alone_brings_grpc_and_protobuf_and_no_more(bare: Path) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(bare / "bin" / "python"), "list", "--format", "json"]
     listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -97,6 +102,7 @@ def test_the_wheel_alone_brings_grpc_and_protobuf_and_no_more(bare: Path) -> Non
     assert {package["name"]: package["version"] for package in listed}["canuse"] == project["version"]
 
 
+@installs
 @pytest.mark.parametrize("server", ["native-valkey"], indirect=True)
 def test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs(
     server: Canuse, bare: Path, tmp_path: Path
@@ -108,6 +114,7 @@ def test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs
     assert called.stdout == "False REASON_NOT_ENTITLED\n", called.stderr
 
 
+@installs
 @pytest.mark.parametrize("command", [["canuse", "serve"], ["canuse"], ["python", "-m", "canuse_server", "serve"]])
 def test_the_command_without_its_extra_says_how_to_get_it(bare: Path, tmp_path: Path, command: list[str]) -> None:
     program, *arguments = command

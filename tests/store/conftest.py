@@ -13,9 +13,9 @@ from canuse_server.store.usage import Retention
 from canuse_server.store.users import Users
 from support.database import KEYS, Database
 from support.processes import RedisServer
-from support.tools import REDIS_SERVER
+from support.tools import tool
 
-STORES = ("valkey", "redis") if REDIS_SERVER else ("valkey",)
+STORES = ("valkey", pytest.param("redis", marks=pytest.mark.extended))
 
 
 @pytest_asyncio.fixture(scope="session", params=STORES)
@@ -23,8 +23,7 @@ async def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
     """Where a store is that all tests share."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "redis":
-        assert REDIS_SERVER is not None
-        server = RedisServer(REDIS_SERVER, folder).start()
+        server = RedisServer(tool("redis-server"), folder).start()
         yield server.url
         server.stop()
     else:

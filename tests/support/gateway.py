@@ -13,7 +13,7 @@ from typing import Self
 
 from support.certificates import Pair
 from support.processes import START_SECONDS, STOP_SECONDS, free_port
-from support.tools import ENVOY, ROOT
+from support.tools import ROOT, tool
 
 CONFIGURATIONS = ROOT / "deploy" / "envoy"
 
@@ -88,10 +88,9 @@ class EnvoyProcess:
 
     def start(self) -> Self:
         """Start it and wait until it takes requests."""
-        assert ENVOY is not None
-        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
+        command = [tool("envoy"), "-c", str(self._configuration), "--concurrency", "1", "--disable-hot-restart"]
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen([ENVOY, "-c", self._configuration, *options], stdout=log, stderr=log)
+            self._process = subprocess.Popen([*command, "--log-level", "warning"], stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self._is_ready():
             assert time.monotonic() < deadline, self._log.read_text()

@@ -2,11 +2,10 @@
 
 import subprocess
 
-from support.tools import GRPCURL
+from support.tools import tool
 
 
 def grpcurl(address: str, *arguments: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     """Run grpcurl against an address; `options` come before it."""
-    assert GRPCURL is not None
-    command = [GRPCURL, *options, address, *arguments]
+    command = [tool("grpcurl"), *options, address, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)

@@ -9,7 +9,7 @@ from redis import Redis
 
 from support.certificates import Authority
 from support.processes import RedisServer, free_port
-from support.tools import REDIS_SERVER, ROOT
+from support.tools import ROOT, tool
 
 PASSWORD: Final = "a-password"
 
@@ -28,7 +28,6 @@ class LockedRedis(RedisServer):
     """A Redis on two ports: `url` is the one without TLS, for tests that look into it as somebody who may do all."""
 
     def __init__(self, folder: Path) -> None:
-        assert REDIS_SERVER is not None
         self.tls_port = free_port()
         authority = Authority(folder / "certificates")
         server, client = authority.server(), authority.client()
@@ -36,7 +35,7 @@ class LockedRedis(RedisServer):
         settings = ["--tls-port", str(self.tls_port), "--tls-auth-clients", "yes"]
         for name, value in tls.items():
             settings += [f"--{name}", str(value)]
-        super().__init__(REDIS_SERVER, folder / "redis", settings)
+        super().__init__(tool("redis-server"), folder / "redis", settings)
         self.ca = {"ssl_ca_certs": str(authority.path)}
         self.certificate = {"ssl_certfile": str(client.certificate), "ssl_keyfile": str(client.key)}
 

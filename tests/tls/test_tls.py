@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 
 from canuse import AsyncClient, Client, Tls, Unavailable
 from support.certificates import Authority, Pair
@@ -95,7 +96,6 @@ def test_who_has_none_or_one_of_another_ca_is_not_let_in(
     refused(mutual.address, authority.trusted(stranger.client()))
 
 
-@pytest.mark.grpcurl
 def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
     authority: Authority, stranger: Authority, secured: Canuse, mutual: Canuse
 ) -> None:
@@ -204,5 +204,7 @@ def test_files_that_can_not_be_used_are_named_at_the_start(
 
 def seal(key: Path, path: Path) -> None:
     """Write a key anew, with a password."""
-    command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
+    opened = serialization.load_pem_private_key(key.read_bytes(), password=None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    path.write_bytes(opened.private_bytes(pem, pkcs8, encryption))
