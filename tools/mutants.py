@@ -120,8 +120,8 @@ MUTANTS: Final = (
     Mutant(
         "all or nothing: the charges that could be recorded are",
         f"{SCRIPTS}/record_usage.lua",
-        "if charge.counted and refused == 0 then record(charge) end",
-        "if charge.counted then record(charge) end",
+        "charge.counted = charge.counted and (refused == 0 or charge.fact)",
+        "",
     ),
     Mutant(
         "leases: one expires a moment later",

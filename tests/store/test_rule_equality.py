@@ -357,6 +357,78 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
 
 @given(st.data())
 @hundreds
+def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
+    shared_database: Database, data: st.DataObject
+) -> None:
+    names = (CALLS, "messages", "exports")
+    state = data.draw(states(names).filter(lambda state: state.exists), label="state")
+    facts = [data.draw(st.booleans(), label=f"{feature_id} is a fact") for feature_id in names]
+    deltas_of = [
+        data.draw(positive | positive.map(int.__neg__) if is_fact else positive, label=feature_id)
+        for feature_id, is_fact, positive in zip(names, facts, map(deltas, state.parts.values()), strict=True)
+    ]
+    state.put(shared_database)
+    before = shared_database.contents()
+    charges = tuple(
+        Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id), is_fact)
+        for feature_id, delta, is_fact in zip(names, deltas_of, facts, strict=True)
+    )
+    use = Use(usage.USE, USER, charges, "", b"")
+    try:
+        found = [state.look(shared_database, feature_id) for feature_id in names]
+    except (LeasesDueError, StaleError) as error:
+        with pytest.raises(type(error)):
+            shared_database.record_all(NOW, use)
+        assert shared_database.contents() == before
+        return
+    totals = [
+        max(0, standing.current()[1] + charge.delta) if standing.entitlement else 0
+        for standing, charge in zip(found, charges, strict=True)
+    ]
+    reasons = [
+        Reason.NOT_ENTITLED if standing.entitlement is None else stands(standing, total)
+        for standing, total in zip(found, totals, strict=True)
+    ]
+    checked = [
+        reason if charge.fact else decided(standing, charge)
+        for standing, charge, reason in zip(found, charges, reasons, strict=True)
+    ]
+    refused = next((n for n, reason in enumerate(checked, 1) if reason is not None and not reason.access), 0)
+    written = [
+        standing.entitlement is not None and (charge.fact or not refused)
+        for standing, charge in zip(found, charges, strict=True)
+    ]
+    if any(
+        is_written and total + standing.reserved() > MAX_AMOUNT
+        for is_written, total, standing in zip(written, totals, found, strict=True)
+    ):
+        with pytest.raises(RecordOutOfRangeError):
+            shared_database.record_all(NOW, use)
+        assert shared_database.contents() == before
+        return
+
+    outcome, _ = shared_database.record_all(NOW, use)
+    assert outcome.refused == refused
+    assert len(shared_database.entries()) == sum(written)
+    for number, charge in enumerate(outcome.charges):
+        if facts[number]:
+            assert charge.reason == reasons[number]
+        if written[number]:
+            compare(shared_database, state, found[number], charge, totals[number])
+        else:
+            assert (charge.applied_delta, charge.ledger_id) == (0, "")
+
+
+def decided(standing: Standing, charge: Charge) -> Reason | None:
+    """Return what a check says of a use; None: its total is out of range."""
+    try:
+        return decide(standing, charge.delta)
+    except TotalOutOfRangeError:
+        return None
+
+
+@given(st.data())
+@hundreds
 def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database, data: st.DataObject) -> None:
     state = data.draw(states(), label="state")
     part = state.parts[CALLS]

@@ -4,7 +4,6 @@ All numbers are little-endian. Values are short, so that Redis keeps the hash in
 which only a long id or more than two grants of one feature exceed.
 """
 
-from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -305,10 +304,13 @@ def pack_retention(ledger_max_age_ms: int, past_periods_kept: int) -> bytes:
     return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_kept)
 
 
-def pack_archived(charges: Iterable[bool]) -> bytes:
-    """Return which charges are of archived features, as `record_usage` takes it after that: nothing if none is."""
-    bits = sum(archived << number for number, archived in enumerate(charges))
-    return bits.to_bytes(4, "little") if bits else b""
+def pack_marks(archived: int, facts: int) -> bytes:
+    """Return which charges are of archived features and which are facts, as `record_usage` takes it after that.
+
+    Each has the bit of its number; where no bit is set there is nothing to say.
+    """
+    marks = archived.to_bytes(4, "little") if archived or facts else b""
+    return marks + facts.to_bytes(4, "little") if facts else marks
 
 
 def _halves(number: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from canuse_server.store.keys import Keys
 from canuse_server.store.layout import (
     Outcome,
     Single,
-    pack_archived,
+    pack_marks,
     pack_retention,
     unpack_feature,
     unpack_grants,
@@ -77,12 +77,16 @@ class Retention:
 
 
 class Charge(NamedTuple):
-    """One use to record. `entry` is the ledger entry as far as the caller knows it."""
+    """One use to record. `entry` is the ledger entry as far as the caller knows it.
+
+    One that is `fact` is recorded whatever the check says; with a no the others are not, as with any no.
+    """
 
     feature_id: str
     delta: int
     archived: bool
     entry: bytes
+    fact: bool = False
 
 
 class Use(NamedTuple):
@@ -146,12 +150,16 @@ def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> 
     mode, user_id, charges, event_id, fingerprint = use
     # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
     names = (*keys.of_use(user_id), *(keys.dedupe(user_id) if event_id else ()))
+    archived = facts = 0
+    parts: tuple[str | bytes, ...] = ()
+    for number, charge in enumerate(charges):
+        archived |= charge.archived << number
+        facts |= charge.fact << number
+        parts += (charge.feature_id, str(charge.delta), charge.entry)
     command: tuple[str | bytes, ...] = (
         *("EVALSHA", RECORD_USAGE.sha, str(len(names)), *names),
-        *(mode + manual_now, retention.packed + pack_archived(charge.archived for charge in charges)),
+        *(mode + manual_now, retention.packed + pack_marks(archived, facts), *parts),
     )
-    for feature_id, delta, _, entry in charges:
-        command += (feature_id, str(delta), entry)
     if event_id:
         command += (event_id, fingerprint, retention.dedupe_ttl)
     return Trip(command, RECORD_USAGE)
@@ -160,7 +168,7 @@ def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> 
 def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str) -> Trip:
     """Return what `record_trip` does for one charge without an event id, in half the time."""
     user, ledger, history = keys.of_use(user_id)
-    feature_id, delta, archived, entry = charge
+    feature_id, delta, archived, entry, _ = charge
     return Trip(
         (
             "EVALSHA",
@@ -170,7 +178,7 @@ def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retenti
             ledger,
             history,
             mode + manual_now,
-            retention.packed + pack_archived((True,)) if archived else retention.packed,
+            retention.packed + pack_marks(1, 0) if archived else retention.packed,
             feature_id,
             str(delta),
             entry,

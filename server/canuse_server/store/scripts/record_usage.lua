@@ -6,7 +6,8 @@
 -- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0; then now in ms, or nothing for
 --         Redis's clock
 --       2 how long things are kept, as in RETENTION; then, where features are archived, 4 bytes in which the bits of their
---         charges are set, of the first one the lowest
+--         charges are set, of the first one the lowest; then, where charges of mode 'U' are facts, 4 bytes with theirs: a
+--         fact is added whatever the check says, but the others are not added where it says no of one
 --       then for each charge: feature id, delta, and the ledger entry up to what is only known here (a serialised
 --       canuse.v1.LedgerEntry). No feature is charged twice.
 --       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
@@ -123,6 +124,7 @@ if not meta then return repeat_first('U') end
 
 local _, past_periods_kept, after = struct.unpack(RETENTION, retention)
 local archived = #retention >= after and struct.unpack('<I4', retention, after) or 0
+local facts = #retention >= after + 4 and struct.unpack('<I4', retention, after + 4) or 0
 local event_id, fingerprint = '', ''
 if repeatable then event_id, fingerprint = ARGV[last - 2], ARGV[last - 1] end
 local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
@@ -139,9 +141,10 @@ local function weigh(number)
   charge.reason = decide(
     disabled, has(archived, 2 ^ (number - 1)), charge.flags, charge.budget, charge.total + charge.reserved
   )
-  if not charge.flags and mode ~= 'U' then charge.reason = NOT_ENTITLED end
+  charge.fact = mode ~= 'U' or has(facts, 2 ^ (number - 1))
+  if not charge.flags and charge.fact then charge.reason = NOT_ENTITLED end
   charge.refused = mode == 'U' and charge.reason >= NOT_ENTITLED
-  charge.counted = charge.flags and not charge.refused and (mode ~= 'U' or delta > 0)
+  charge.counted = charge.flags and (charge.fact or not charge.refused and delta > 0)
   return charge
 end
 
@@ -152,10 +155,10 @@ for i = 1, count do
   if not charges[i] then return repeat_first('S') end
   if refused == 0 and charges[i].refused then refused = i end
 end
-if refused == 0 then
-  for i = 1, count do
-    if charges[i].counted and charges[i].total + charges[i].reserved > MAX_AMOUNT then return 'O' end
-  end
+for i = 1, count do
+  local charge = charges[i]
+  charge.counted = charge.counted and (refused == 0 or charge.fact)
+  if charge.counted and charge.total + charge.reserved > MAX_AMOUNT then return 'O' end
 end
 
 -- From here on it writes.
@@ -171,7 +174,7 @@ end
 local outcome = { pack_outcome(refused, now) }
 for i = 1, count do
   local charge = charges[i]
-  if charge.counted and refused == 0 then record(charge) end
+  if charge.counted then record(charge) end
   outcome[i + 1] = pack_charge(
     charge.reason, charge.packed, charge.ledger_id, charge.used, charge.applied, charge.start, charge.budget, charge.reserved
   )
