@@ -11,6 +11,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from canuse_server.api.validation import id_problem
 from canuse_server.redis_url import check_redis_url
 
 Transport = Literal["auto", "native", "grpcio"]
@@ -106,6 +107,9 @@ class Settings(BaseSettings):
     ratelimit_feature_key: Annotated[str, Field(min_length=1)] = Field(
         "feature_id", description="The entry of Envoy's descriptors that has the id of the feature."
     )
+    ratelimit_record_key: Annotated[str, Field(min_length=1)] = Field(
+        "record", description="The entry of Envoy's descriptors that says `fact` of a use that has happened already."
+    )
     ratelimit_unknown: Literal["deny", "allow"] = Field(
         "deny", description="What Envoy is told about a user or a feature that is not known."
     )
@@ -157,6 +161,13 @@ class Settings(BaseSettings):
             raise ValueError("workers must be 1 with the manual clock: each process would have its own")
         return self
 
+    @field_validator("default_package")
+    @classmethod
+    def _check_default_package(cls, value: str) -> str:
+        if value and id_problem(value):
+            raise ValueError("must be the id of a package: up to 128 bytes of UTF-8 without control characters")
+        return value
+
     @field_validator("ratelimit_test_domain")
     @classmethod
     def _check_test_domain(cls, value: str, info: ValidationInfo) -> str:
@@ -174,6 +185,13 @@ class Settings(BaseSettings):
     def _check_feature_key(cls, value: str, info: ValidationInfo) -> str:
         if value == info.data.get("ratelimit_user_key"):
             raise ValueError("must be another entry than ratelimit_user_key")
+        return value
+
+    @field_validator("ratelimit_record_key")
+    @classmethod
+    def _check_record_key(cls, value: str, info: ValidationInfo) -> str:
+        if value in (info.data.get("ratelimit_user_key"), info.data.get("ratelimit_feature_key")):
+            raise ValueError("must be another entry than ratelimit_user_key and ratelimit_feature_key")
         return value
 
     @classmethod

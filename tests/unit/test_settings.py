@@ -119,6 +119,11 @@ def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
         ('ratelimit_feature_key = "user_id"', "ratelimit_feature_key"),
         ('ratelimit_user_key = "id"\nratelimit_feature_key = "id"', "ratelimit_feature_key"),
         ('ratelimit_unknown = "maybe"', "ratelimit_unknown"),
+        ('ratelimit_record_key = ""', "ratelimit_record_key"),
+        ('ratelimit_record_key = "user_id"', "ratelimit_record_key"),
+        ('ratelimit_feature_key = "record"', "ratelimit_record_key"),
+        (f'default_package = "{"x" * 129}"', "default_package"),
+        (r'default_package = "a\nb"', "default_package"),
     ],
 )
 def test_a_wrong_value_and_an_unknown_name_in_the_file_are_named(tmp_path: Path, text: str, name: str) -> None:

@@ -112,7 +112,11 @@ async def create_default_user(world: World, user_id: str) -> None:
     """
     if not world.default_package:
         raise user_not_found(user_id)
-    package = await published_package(world, world.default_package)
+    try:
+        package = await published_package(world, world.default_package)
+    except ApiError as error:
+        text = f"there is no user {user_id!r}, and the default package can't be given: {error.message}"
+        raise ApiError(error.reason, text, {"user_id": user_id, **error.metadata}) from None
     # On the clock that will say whether the subscription has begun.
     now_ms = await world.store.now_ms(world.keys.user(user_id))
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
