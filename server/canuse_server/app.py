@@ -214,6 +214,7 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
         other_domain=other_domain,
         user_key=settings.ratelimit_user_key,
         feature_key=settings.ratelimit_feature_key,
+        record_key=settings.ratelimit_record_key,
         deny_unknown=settings.ratelimit_unknown == "deny",
     )
 

@@ -1,6 +1,6 @@
 """Envoy's rate limit service: which requests are understood, what is not known, and what can be set."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import grpc
@@ -9,11 +9,10 @@ import pytest
 from canuse import Client, v1
 from support.load import running, used
 from support.processes import Canuse
-from support.rate_limits import MOST, Descriptor, RateLimits, descriptor, gist, left
+from support.rate_limits import MOST, PATH, Descriptor, RateLimits, descriptor, gist, left
 from support.wire import Stubs, failure
 from support.world import consumable, package, subscriber, unique
 
-PATH = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 # No user and no feature has such an id: nobody can create them.
 IMPOSSIBLE = ["", "x" * 129, "x" * 1000, "é" * 65, "a\nb"]
 
@@ -29,14 +28,14 @@ def foreign(**entries: str) -> Descriptor:
     return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
 
 
-def test_descriptors_that_name_no_use_limit_nothing(client: Client, limits: RateLimits) -> None:
+def test_descriptors_that_name_neither_a_user_nor_a_feature_limit_nothing(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 1)
-    others = [foreign(path="/x"), foreign(user_id=user_id), foreign(feature_id=feature_id), Descriptor()]
+    others = [foreign(path="/x"), foreign(record="fact"), Descriptor()]
     alone = limits.ask(*others)
-    assert (gist(alone), left(alone)) == ("OK: OK OK OK OK", [MOST] * 4)
+    assert (gist(alone), left(alone)) == ("OK: OK OK OK", [MOST] * 3)
     assert gist(limits.ask()) == "OK:"
     among = [*others[:2], descriptor(user_id, feature_id, path="/x"), *others[2:]]
-    assert [gist(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK OK"]
+    assert [gist(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK"]
     assert used(client, user_id, feature_id) == 1
 
 
@@ -90,50 +89,6 @@ def test_a_domain_that_stands_for_no_environment_is_an_error(client: Client, lim
     assert len(refused.message) < 200
 
 
-def test_descriptors_of_several_users_are_an_error_and_count_nothing(client: Client, limits: RateLimits) -> None:
-    users = [subscriber(client, 5) for _ in range(2)]
-    refused = failure(limits.ask, *(descriptor(*user) for user in users))
-    assert refused.violations == {"descriptors": "must be of one user, to be used all or none; 2 users were sent"}
-    assert [used(client, *user) for user in users] == [0, 0]
-
-
-def negative(user_id: str, feature_id: str) -> list[Descriptor]:
-    """Give hits back."""
-    back = descriptor(user_id, feature_id)
-    back.is_negative_hits = True
-    return [descriptor(user_id, feature_id), back]
-
-
-def too_large(user_id: str, feature_id: str) -> list[Descriptor]:
-    """Use more than there are numbers for, in two parts that would each do."""
-    half = descriptor(user_id, feature_id)
-    half.hits_addend.value = 2**52
-    return [half, half]
-
-
-def too_many(user_id: str, feature_id: str) -> list[Descriptor]:
-    """Use 33 features."""
-    return [descriptor(user_id, f"{feature_id}-{number}") for number in range(33)]
-
-
-@pytest.mark.parametrize(
-    ("make", "violations"),
-    [
-        (negative, {"descriptors[1].is_negative_hits": "must be false; CreateUsageEvent takes uses back"}),
-        (too_large, {"hits_addend": f"must be 0 to 2^53 - 1; {2**53} was sent"}),
-        (too_many, {"descriptors": "must be of at most 32 features; 33 were sent"}),
-    ],
-)
-def test_what_can_not_be_done_is_an_error_and_counts_nothing(
-    client: Client, limits: RateLimits, make: Callable[[str, str], list[Descriptor]], violations: dict[str, str]
-) -> None:
-    user_id, feature_id = subscriber(client, None)
-    refused = failure(limits.ask, *make(user_id, feature_id))
-    assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
-    assert refused.violations == violations
-    assert used(client, user_id, feature_id) == 0
-
-
 def test_thirty_two_features_are_not_too_many(client: Client, limits: RateLimits) -> None:
     features, user_id = [consumable(client) for _ in range(32)], unique("user")
     client.create_user(user_id)
@@ -164,6 +119,7 @@ def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "TEST_DOMAIN": "lab",
         "USER_KEY": "who",
         "FEATURE_KEY": "what",
+        "RECORD_KEY": "how",
         "UNKNOWN": "allow",
     }
     env = {f"CANUSE_RATELIMIT_{name}": value for name, value in settings.items()}
@@ -177,6 +133,9 @@ def test_the_domain_and_the_entries_can_be_set(lenient: Lenient) -> None:
     own, usual = foreign(who=user_id, what=feature_id), descriptor(user_id, feature_id)
     assert gist(limits.ask(own, usual, domain="shop")) == "OK: OK OK"
     assert gist(limits.ask(own, usual, domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
+    done = foreign(who=user_id, what=feature_id, how="fact")
+    assert gist(limits.ask(done, foreign(how="fact"), domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
+    assert used(lenient.client, user_id, feature_id) == 2
     refused = failure(limits.ask, own)
     assert refused.violations == {"domain": "must be 'shop' or 'lab'; 'canuse' was sent"}
 
@@ -195,6 +154,11 @@ def test_what_is_not_known_can_be_let_through(lenient: Lenient) -> None:
     assert used(lenient.client, user_id, feature_id) == 1
     several = [foreign(who=user_id, what=unique("missing")) for _ in range(20)]
     assert gist(limits.ask(*several, domain="shop")) == f"OK: {' '.join(['OK'] * 20)}"
+    for half in (foreign(who=user_id), foreign(what=feature_id)):
+        assert gist(limits.ask(half, domain="shop")) == "OK: OK"
+    for text in (user_id, feature_id):
+        assert gist(limits.ask_bytes(text, b"\xff" * len(text), known, domain="shop")) == "OK: OK"
+    assert gist(limits.ask(known, domain="shop")) == "OVER_LIMIT: OVER_LIMIT"
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

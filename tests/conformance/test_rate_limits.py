@@ -2,14 +2,13 @@
 
 from datetime import UTC, datetime, timedelta
 
-import grpc
 import pytest
 
 from canuse import Client, v1
 from support.inside import Inside
 from support.load import used
 from support.rate_limits import MOST, RateLimits, Request, Unit, descriptor, gist, left
-from support.wire import Stubs, failure
+from support.wire import Stubs
 from support.world import Clock, binary, consumable, package, subscriber, unique
 
 
@@ -251,14 +250,6 @@ def test_what_leases_hold_is_not_left(client: Client, limits: RateLimits) -> Non
     assert [gist(answer) for answer in answers] == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
     assert [left(answer) for answer in answers] == [[1], [0], [0]]
     assert used(client, user_id, feature_id) == 2
-
-
-def test_a_total_beyond_the_largest_amount_is_refused_as_for_every_use(client: Client, limits: RateLimits) -> None:
-    user_id, feature_id = subscriber(client, None)
-    client.create_usage_event(user_id, feature_id, 2**53 - 1)
-    refused = failure(limits.use, user_id, feature_id)
-    assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOTAL_OUT_OF_RANGE")
-    assert refused.metadata == {"user_id": user_id, "feature_id": feature_id}
 
 
 def test_a_year_of_a_leap_day_subscriber_is_told_by_the_calendar(clocked: Client, clocked_limits: RateLimits) -> None:

@@ -14,6 +14,7 @@ Response = rate_limit_service_pb2.RateLimitResponse
 Status = Response.DescriptorStatus
 Unit = Response.RateLimit.Unit
 
+PATH: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 MOST: Final = 2**32 - 1
 
 
@@ -23,10 +24,24 @@ def descriptor(user_id: str, feature_id: str, **others: str) -> Descriptor:
     return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
 
 
+def amount(descriptor: Descriptor, hits: int, *, negative: bool = False) -> Descriptor:
+    """Return a descriptor with hits of its own."""
+    own = Descriptor()
+    own.CopyFrom(descriptor)
+    own.hits_addend.value, own.is_negative_hits = hits, negative
+    return own
+
+
+def fact(user_id: str, feature_id: str, hits: int) -> Descriptor:
+    """Return the descriptor of a use that has happened."""
+    return amount(descriptor(user_id, feature_id, record="fact"), hits)
+
+
 class RateLimits:
     """Asks a server as Envoy does."""
 
     def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
         self.stub = rate_limit_service_pb2_grpc.RateLimitServiceStub(channel)
 
     def ask(
@@ -35,6 +50,16 @@ class RateLimits:
         """Make one request."""
         request = Request(domain=domain, descriptors=descriptors, hits_addend=hits)
         return self.stub.ShouldRateLimit(request, timeout=TIMEOUT_SECONDS, metadata=call_metadata(api_key))
+
+    def ask_bytes(self, text: str, raw: bytes, *descriptors: Descriptor, domain: str = "canuse") -> Response:
+        """Make one request in which a text is replaced by as many bytes, which need not be UTF-8."""
+        request = Request(domain=domain, descriptors=descriptors).SerializeToString()
+        assert text.encode() in request
+        assert len(text) == len(raw)
+        method: grpc.UnaryUnaryMultiCallable[bytes, Response] = self._channel.unary_unary(
+            PATH, response_deserializer=Response.FromString
+        )
+        return method(request.replace(text.encode(), raw), timeout=TIMEOUT_SECONDS)
 
     def use(self, user_id: str, feature_id: str, hits: int = 0) -> Response:
         """Make one request of one descriptor."""

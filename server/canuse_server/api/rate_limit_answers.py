@@ -1,10 +1,10 @@
 """The answers of Envoy's rate limit service. From them Envoy makes the `x-ratelimit-…` headers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from canuse_server.api.rate_limit_requests import LIMITS_NOTHING, Asked
+from canuse_server.api.rate_limit_requests import LIMITS_NOTHING, NOT_LOOKED_AT, REFUSED, Asked
 from canuse_server.api.wire import varint
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 OK: Final = pb.RateLimitResponse.OK
 OVER_LIMIT: Final = pb.RateLimitResponse.OVER_LIMIT
-NOT_LOOKED_AT: Final = pb.RateLimitResponse.UNKNOWN
+CODES: "Final[dict[int, Code]]" = {LIMITS_NOTHING: OK, REFUSED: OVER_LIMIT, NOT_LOOKED_AT: pb.RateLimitResponse.UNKNOWN}
+"""The codes of descriptors that no charge belongs to, by their places."""
 MOST: Final = 2**32 - 1
 """The largest number that the answer has room for."""
 UNITS: Final = {
@@ -39,14 +40,13 @@ _NANOSECONDS: Final = [_SECOND + varint(milliseconds * 1_000_000) for millisecon
 
 def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
     """Return the answer to a request whose descriptors belong to these charges."""
-    response = pb.RateLimitResponse(overall_code=OVER_LIMIT if outcome.refused else OK)
-    statuses = response.statuses
+    response = pb.RateLimitResponse()
     for place in places:
-        if place == LIMITS_NOTHING:
-            statuses.add(code=OK, limit_remaining=MOST)
+        if place < 0:
+            _add_code(response.statuses, CODES[place])
         else:
-            _add(statuses, outcome.charges[place], outcome.now_ms)
-    return response.SerializeToString()
+            _add(response.statuses, outcome.charges[place], outcome.now_ms)
+    return _complete(response)
 
 
 def response_to_one(charge: Single) -> bytes:
@@ -107,25 +107,34 @@ def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
         duration.nanos = milliseconds * 1_000_000
 
 
+def response_without_counts(places: Iterable[int]) -> bytes:
+    """Return the answer to a request that nothing is recorded for."""
+    response = pb.RateLimitResponse()
+    for place in places:
+        _add_code(response.statuses, CODES[place])
+    return _complete(response)
+
+
 def user_unknown(asked: Asked, *, deny: bool) -> bytes:
     """Return the answer about a user that there is not."""
-    code = OVER_LIMIT if deny else OK
-    return _without_limits([OK if name is None else code for name in asked.features])
+    place = REFUSED if deny else LIMITS_NOTHING
+    return response_without_counts([LIMITS_NOTHING if name is None else place for name in asked.features])
 
 
-def refused(asked: Asked, unknown: Sequence[str]) -> bytes:
-    """Return the answer that refuses a request for features that there are not."""
-    codes = {feature_id: OVER_LIMIT if feature_id in unknown else NOT_LOOKED_AT for feature_id in asked.hits}
-    return _without_limits([OK if name is None else codes[name] for name in asked.features])
+def impossible(places: Iterable[int]) -> bytes:
+    """Return the answer to a request for uses that can't be recorded."""
+    refused = [LIMITS_NOTHING if place == LIMITS_NOTHING else REFUSED for place in places]
+    return response_without_counts(refused) if refused else _REFUSED
 
 
-def all_ok(asked: Asked) -> bytes:
-    """Return the answer to a request that limits nothing."""
-    return _without_limits([OK] * len(asked.features))
+def _add_code(statuses: "Statuses", code: "Code") -> None:
+    statuses.add(code=code, limit_remaining=MOST if code == OK else 0)
 
 
-def _without_limits(codes: "Sequence[Code]") -> bytes:
-    response = pb.RateLimitResponse(overall_code=OVER_LIMIT if OVER_LIMIT in codes else OK)
-    for code in codes:
-        response.statuses.add(code=code, limit_remaining=MOST if code == OK else 0)
+def _complete(response: pb.RateLimitResponse) -> bytes:
+    over_limit = any(status.code == OVER_LIMIT for status in response.statuses)
+    response.overall_code = OVER_LIMIT if over_limit else OK
     return response.SerializeToString()
+
+
+_REFUSED: Final = pb.RateLimitResponse(overall_code=OVER_LIMIT).SerializeToString()

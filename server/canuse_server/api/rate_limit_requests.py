@@ -1,27 +1,52 @@
-"""What a request of Envoy's rate limit service asks for."""
+"""What a request of Envoy's rate limit service asks for.
 
-from typing import Final, NamedTuple, NoReturn
+Envoy's own callers choose the values of headers, and with them the entries of descriptors. So whatever the entries are,
+there is something that the request asks for; only a domain that stands for no environment is an error.
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, TypeGuard
 
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.rate_limit_rules import RateLimitRules
 from canuse_server.api.uses import CHARGES_AT_MOST
-from canuse_server.api.validation import Violations, shown
+from canuse_server.api.validation import id_problem, is_plain_id, shown
 from canuse_server.api.world import World
 from canuse_server.domain.model import MAX_AMOUNT
 from canuse_server.envoy import rate_limit_service_pb2 as pb
+from canuse_server.envoy.descriptor_pb2 import RateLimitDescriptor
 
+# Places of descriptors that no charge belongs to.
 LIMITS_NOTHING: Final = -1
-"""The place of a descriptor that no charge belongs to."""
+REFUSED: Final = -2
+NOT_LOOKED_AT: Final = -3
 FIRST: Final = (0,)
 """The places of the one descriptor that there usually is."""
+FACT: Final = "fact"
+"""The value of the entry `record_key` for a use that has happened already."""
+NOT_KNOWN: Final = ""
+"""Stands for the feature of a descriptor whose user or feature nobody can have: no feature has this id."""
+DESCRIPTORS_AT_MOST: Final = 128
+ENTRIES_AT_MOST: Final = 64
 
 
 class Asked(NamedTuple):
-    """Hits by feature, and the feature of each descriptor: None where it does not name a user and a feature."""
+    """Hits by feature, and the feature of each descriptor: None where it names neither a user nor a feature.
+
+    Of the features in `facts` the use has happened already. `problem` is why nothing can be used; empty: it can.
+    """
 
     user_id: str
     hits: dict[str, int]
+    facts: set[str]
     features: list[str | None]
+    problem: str = ""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether each hit can be recorded, if user and feature are known."""
+        in_range = all(-MAX_AMOUNT <= amount <= MAX_AMOUNT for amount in self.hits.values())
+        return bool(self.hits) and in_range and not self.problem and NOT_KNOWN not in self.features
 
 
 def world_of(domain: str, world: World) -> World:
@@ -39,56 +64,67 @@ def world_of(domain: str, world: World) -> World:
 
 
 def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
-    """Return what a request asks for; raise ApiError where that can't be done."""
-    user_key, feature_key = rules.user_key, rules.feature_key
-    plain = True
-    user_id = None
+    """Return what a request asks for."""
+    if problem := _too_many(request):
+        return Asked("", {}, set(), [], problem)
+    users: set[str] = set()
     hits: dict[str, int] = {}
+    facts: set[str] = set()
     features: list[str | None] = []
     for descriptor in request.descriptors:
-        user = feature = None
-        for entry in descriptor.entries:
-            key = entry.key
-            if key == user_key:
-                user = entry.value
-            elif key == feature_key:
-                feature = entry.value
-        if user is None or feature is None:
+        user, feature, record = _named(descriptor, rules)
+        if user is None and feature is None:
             features.append(None)
             continue
+        if not (_can_be(user) and _can_be(feature)):
+            features.append(NOT_KNOWN)
+            continue
+        users.add(user)
         features.append(feature)
         amount = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
-        hits[feature] = amount = hits.get(feature, 0) + amount
-        if amount > MAX_AMOUNT or descriptor.is_negative_hits or (user_id is not None and user != user_id):
-            plain = False
-        user_id = user
-    if not plain or len(hits) > CHARGES_AT_MOST:
-        _refuse(request, rules, hits)
-    return Asked(user_id or "", hits, features)
-
-
-def _refuse(request: pb.RateLimitRequest, rules: RateLimitRules, hits: dict[str, int]) -> NoReturn:
-    """Raise ApiError, saying what is wrong with a request."""
-    violations = Violations()
-    users: set[str] = set()
-    for index, descriptor in enumerate(request.descriptors):
-        entries = {entry.key: entry.value for entry in descriptor.entries}
-        if not {rules.user_key, rules.feature_key} <= entries.keys():
-            continue
-        users.add(entries[rules.user_key])
-        if descriptor.is_negative_hits:
-            violations.add(f"descriptors[{index}].is_negative_hits", "must be false; CreateUsageEvent takes uses back")
+        negative = descriptor.is_negative_hits
+        hits[feature] = hits.get(feature, 0) + (-amount if negative else amount)
+        if negative or record == FACT:
+            facts.add(feature)
     if len(users) > 1:
-        violations.add("descriptors", f"must be of one user, to be used all or none; {len(users)} users were sent")
-    if len(hits) > CHARGES_AT_MOST:
-        violations.add("descriptors", f"must be of at most {CHARGES_AT_MOST} features; {len(hits)} were sent")
-    violations.amount("hits_addend", max(hits.values(), default=0), 0)
-    raise invalid(violations.found)
+        problem = f"its descriptors are of {len(users)} users"
+    elif len(hits) > CHARGES_AT_MOST:
+        problem = f"its descriptors are of more than {CHARGES_AT_MOST} features"
+    return Asked(users.pop() if users else "", hits, facts, features, problem)
 
 
-def places(asked: Asked) -> tuple[int, ...]:
-    """Return for each descriptor which of the hits it belongs to, or LIMITS_NOTHING."""
-    if len(asked.features) == 1:
-        return FIRST
+def _too_many(request: pb.RateLimitRequest) -> str:
+    """Say of what a request has more than is looked at; empty: of nothing."""
+    if len(request.descriptors) > DESCRIPTORS_AT_MOST:
+        return f"it has more than {DESCRIPTORS_AT_MOST} descriptors"
+    if any(len(descriptor.entries) > ENTRIES_AT_MOST for descriptor in request.descriptors):
+        return f"a descriptor has more than {ENTRIES_AT_MOST} entries"
+    return ""
+
+
+def _named(descriptor: RateLimitDescriptor, rules: RateLimitRules) -> tuple[str | None, str | None, str | None]:
+    """Return the entries of a descriptor that matter: the user, the feature, and how it is recorded."""
+    user_key, feature_key, record_key = rules.user_key, rules.feature_key, rules.record_key
+    user = feature = record = None
+    for entry in descriptor.entries:
+        key = entry.key
+        if key == user_key:
+            user = entry.value
+        elif key == feature_key:
+            feature = entry.value
+        elif key == record_key:
+            record = entry.value
+    return user, feature, record
+
+
+def _can_be(name: str | None) -> TypeGuard[str]:
+    """Whether a user or a feature can have an id."""
+    return name is not None and (is_plain_id(name) or id_problem(name) is None)
+
+
+def places(asked: Asked, others: Mapping[str, int]) -> tuple[int, ...]:
+    """Return for each descriptor which of the hits it belongs to; `others` has the places of features without one."""
     found = {feature_id: place for place, feature_id in enumerate(asked.hits)}
-    return tuple([LIMITS_NOTHING if name is None else found.get(name, LIMITS_NOTHING) for name in asked.features])
+    return tuple(
+        [LIMITS_NOTHING if name is None else found[name] if name in found else others[name] for name in asked.features]
+    )

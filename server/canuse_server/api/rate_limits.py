@@ -1,23 +1,57 @@
 """ShouldRateLimit, of Envoy's rate limit service: the features that a request names are used, all of them or none.
 
 To Envoy an error means that the service failed, and unless it is told otherwise it then lets the request through. So
-what Envoy's own callers can send must not lead to one: an id that can't be is answered like one that is not known.
+what Envoy's own callers can send must not lead to one: an id that can't be is answered like one that is not known, and
+what can't be recorded is refused.
 """
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
 
 from canuse.v1.entitlement_service_pb2 import USAGE_ACTION_ADD
 from canuse_server.api import wire
 from canuse_server.api.answers import answer
-from canuse_server.api.errors import ApiError, ErrorReason, total_out_of_range
-from canuse_server.api.hot import AnsweredError, Plan, known_feature, parse
-from canuse_server.api.rate_limit_answers import all_ok, refused, response_to, response_to_one, user_unknown
-from canuse_server.api.rate_limit_requests import FIRST, Asked, places, read, world_of
+from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.hot import AnsweredError, Plan, known_feature
+from canuse_server.api.rate_limit_answers import (
+    impossible,
+    response_to,
+    response_to_one,
+    response_without_counts,
+    user_unknown,
+)
+from canuse_server.api.rate_limit_bytes import parse_request
+from canuse_server.api.rate_limit_requests import (
+    FIRST,
+    LIMITS_NOTHING,
+    NOT_KNOWN,
+    NOT_LOOKED_AT,
+    REFUSED,
+    Asked,
+    places,
+    read,
+    world_of,
+)
 from canuse_server.api.uses import Writing, plan_one
-from canuse_server.api.validation import id_problem, is_plain_id
+from canuse_server.api.validation import is_plain_id
 from canuse_server.api.world import World
-from canuse_server.domain.model import FeatureType
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.envoy import rate_limit_service_pb2 as pb
+from canuse_server.observe.throttle import Throttle
 from canuse_server.store import usage
 from canuse_server.store.usage import Charge, RecordOutOfRangeError, Use
+
+log = structlog.get_logger(__name__)
+
+NO_USER: Final = frozenset(
+    {ErrorReason.USER_NOT_FOUND, ErrorReason.PACKAGE_NOT_FOUND, ErrorReason.PACKAGE_NOT_PUBLISHED}
+)
+"""Why there is no such user: a default package that can't be given makes none."""
+# Both tell of a mistake of whoever set up Envoy or canuse, which each request shows again.
+_IMPOSSIBLE: Final = Throttle(1.0)
+_NO_DEFAULT_PACKAGE: Final = Throttle(1.0)
 
 
 class ShouldRateLimit(Writing):
@@ -30,46 +64,59 @@ class ShouldRateLimit(Writing):
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
-        request = parse(pb.RateLimitRequest, payload)
+        request = parse_request(payload)
         world = world_of(request.domain, world)
         if plan := _quick_plan(request, world):
             return plan
         asked = read(request, world.rate_limits)
-        user_id, hits, _ = asked
+        user_id, hits, facts = asked.user_id, asked.hits, asked.facts
         known = world.cache.features
-        if not (hits and is_plain_id(user_id) and all(map(known.__contains__, hits))):
-            self._sort_out(asked, world)
+        clear = asked.is_clear and all(map(known.__contains__, hits))
+        where = places(asked, {} if clear else self._sort_out(asked, world))
+        if len(hits) == 1:
+            [(feature_id, amount)] = hits.items()
+            feature = known[feature_id]
+            delta = _delta(feature, amount)
+            mode = usage.ADD if delta and feature_id in facts else usage.USE
+            return plan_one(world, mode, user_id, feature, delta, USAGE_ACTION_ADD, where)
         charges = []
         for feature_id, amount in hits.items():
             feature = known[feature_id]
-            # What is on or off has nothing to count: a charge of 0 only asks.
-            delta = amount if feature.type == FeatureType.CONSUMABLE else 0
+            delta = _delta(feature, amount)
             entry = wire.ledger_entry(user_id, feature_id, delta, USAGE_ACTION_ADD)
-            charges.append(Charge(feature_id, delta, feature.archived, entry))
+            is_fact = delta != 0 and feature_id in facts
+            charges.append(Charge(feature_id, delta, feature.archived, entry, is_fact))
         use = Use(usage.USE, user_id, tuple(charges), "", b"")
         trip = usage.record_trip(world.keys, use, world.retention, world.store.manual_now)
         features = tuple([known[feature_id] for feature_id in hits])
-        return Plan(trip, user_id, features, charges[0].delta, places=places(asked))
+        return Plan(trip, user_id, features, charges[0].delta, places=where)
 
-    def _sort_out(self, asked: Asked, world: World) -> None:
-        """Take out of the hits what is let through unseen.
+    def _sort_out(self, asked: Asked, world: World) -> Mapping[str, int]:
+        """Take out of the hits what is not recorded, and return the places of that.
+
+        Where a descriptor is refused no use is recorded, but what has happened already is.
 
         Raises:
             AnsweredError: there is nothing to ask the store about.
             FeatureUnknownError: a feature may be in the store.
         """
-        hits, deny = asked.hits, world.rate_limits.deny_unknown
-        if hits and id_problem(asked.user_id):
-            raise AnsweredError(user_unknown(asked, deny=deny))
-        unknown = [feature_id for feature_id in hits if feature_id in self._missing or id_problem(feature_id)]
-        if unknown and deny:
-            raise AnsweredError(refused(asked, unknown))
-        for feature_id in unknown:
-            del hits[feature_id]
+        hits = asked.hits
+        if asked.problem:
+            if _IMPOSSIBLE.let_through() is not None:
+                log.warning("Envoy was told OVER_LIMIT: a request can't be answered otherwise", cause=asked.problem)
+            raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
+        unknown = REFUSED if world.rate_limits.deny_unknown else LIMITS_NOTHING
+        others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
+        others |= {name: REFUSED for name, amount in hits.items() if abs(amount) > MAX_AMOUNT}
+        if REFUSED in others.values():
+            others |= {name: NOT_LOOKED_AT for name in hits if name not in asked.facts and name not in others}
+        for name in others:
+            hits.pop(name, None)
         if not hits:
-            raise AnsweredError(all_ok(asked))
+            raise AnsweredError(response_without_counts(places(asked, others)))
         for feature_id in hits:
             known_feature(world, feature_id)
+        return others
 
     def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
@@ -78,7 +125,12 @@ class ShouldRateLimit(Writing):
                 return response_to_one(usage.single(reply)[0])
             return response_to(plan.places, usage.outcome(reply)[0])
         except RecordOutOfRangeError:
-            raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+            return impossible(plan.places)
+
+
+def _delta(feature: Feature, amount: int) -> int:
+    """Return what is counted of a feature. What is on or off has nothing to count: a charge of 0 only asks."""
+    return amount if feature.type == FeatureType.CONSUMABLE else 0
 
 
 def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
@@ -107,15 +159,27 @@ async def should_rate_limit(payload: bytes, world: World) -> bytes:
         ApiError: the request is no good.
         StoreError: the store is away.
     """
-    world = world_of(parse(pb.RateLimitRequest, payload).domain, world)
     missing: frozenset[str] = frozenset()
-    while True:
-        try:
-            return await answer(ShouldRateLimit(missing), payload, world)
-        except ApiError as error:
-            if error.reason is ErrorReason.USER_NOT_FOUND:
-                asked = read(parse(pb.RateLimitRequest, payload), world.rate_limits)
-                return user_unknown(asked, deny=world.rate_limits.deny_unknown)
-            if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
-                raise
-            missing |= {error.metadata["feature_id"]}
+    try:
+        world = world_of(parse_request(payload).domain, world)
+        while True:
+            try:
+                return await answer(ShouldRateLimit(missing), payload, world)
+            except ApiError as error:
+                if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
+                    raise
+                missing |= {error.metadata["feature_id"]}
+    except AnsweredError as known:
+        return known.answer
+    except ApiError as error:
+        if error.reason not in NO_USER:
+            raise
+        _note_default_package(error)
+        asked = read(parse_request(payload), world.rate_limits)
+        return user_unknown(asked, deny=world.rate_limits.deny_unknown)
+
+
+def _note_default_package(error: ApiError) -> None:
+    """Log why unknown users get no default package, though there is one set."""
+    if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.let_through() is not None:
+        log.warning("Envoy asked about an unknown user, who gets no default package", cause=error.message)

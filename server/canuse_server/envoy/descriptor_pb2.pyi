@@ -57,10 +57,12 @@ class RateLimitDescriptor(_message.Message):
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
     IS_NEGATIVE_HITS_FIELD_NUMBER: _builtins.int
     is_negative_hits: _builtins.bool
-    """Whether the hits are to be given back. canuse refuses that: `CreateUsageEvent` with a negative delta does it."""
+    """Whether the hits are given back: what was used is less by them, down to 0. It is a fact."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]:
-        """The pairs; canuse looks for that of the user and that of the feature, and passes over all others."""
+        """The pairs; canuse looks for that of the user, that of the feature and `record`, and passes over all others. With `record`
+        `fact` the use has happened already, and is recorded whatever the budget says.
+        """
 
     @_builtins.property
     def hits_addend(self) -> _wrappers_pb2.UInt64Value:

@@ -36,7 +36,9 @@ class RateLimitRequest(_message.Message):
     """How much of each feature is used, in its units. 0 is 1."""
     @_builtins.property
     def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[_descriptor_pb2.RateLimitDescriptor]:
-        """What is used. Descriptors without a user and a feature limit nothing. All others must be of one user."""
+        """What is used. Descriptors that name neither a user nor a feature limit nothing. The others are of one user, and of 32
+        features at most; else they are refused.
+        """
 
     def __init__(
         self,
@@ -188,7 +190,7 @@ class RateLimitResponse(_message.Message):
     OVERALL_CODE_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     overall_code: Global___RateLimitResponse.Code.ValueType
-    """OK exactly when every use was recorded."""
+    """OK exactly when each descriptor would be let through alone. Else no use was recorded, but what had happened already."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitResponse.DescriptorStatus]:
         """The descriptors, in the order of the request."""

@@ -49,7 +49,8 @@ class RateLimitServiceServicer:
     """
 
     def ShouldRateLimit(self, request, context):
-        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on.
+        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
+        happened already is recorded in any case.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

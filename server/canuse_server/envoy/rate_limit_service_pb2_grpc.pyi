@@ -36,7 +36,9 @@ class RateLimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     ShouldRateLimit: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.RateLimitRequest, _rate_limit_service_pb2.RateLimitResponse]
-    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on."""
+    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
+    happened already is recorded in any case.
+    """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
@@ -46,7 +48,9 @@ class RateLimitServiceAsyncStub(RateLimitServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ShouldRateLimit: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.RateLimitRequest, _rate_limit_service_pb2.RateLimitResponse]  # type: ignore[assignment]
-    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on."""
+    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
+    happened already is recorded in any case.
+    """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
     """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
@@ -59,6 +63,8 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_service_pb2.RateLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.RateLimitResponse, _abc.Awaitable[_rate_limit_service_pb2.RateLimitResponse]]:
-        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on."""
+        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
+        happened already is recorded in any case.
+        """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
