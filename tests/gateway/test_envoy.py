@@ -1,5 +1,6 @@
 """The real Envoy asks canuse about each request, by the configuration that docs/envoy.md tells people to start from."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,13 +12,36 @@ from canuse import Client, v1
 from support.gateway import Application, Envoy
 from support.guarded import TEST, guarded
 from support.load import running, used
-from support.processes import Canuse, RedisServer
+from support.processes import START_SECONDS, Canuse, RedisServer
 from support.rate_limits import RateLimits
 from support.tools import VALKEY_SERVER
 from support.wire import failure
 from support.world import package, unique
 
 DAY_SECONDS = 86_400
+LAST_ROUTE = """
+                          route:
+                            cluster: application
+                            rate_limits:
+                              - actions:
+                                  - request_headers: { header_name: x-user-id, descriptor_key: user_id }
+                                  - generic_key: { descriptor_key: feature_id, descriptor_value: api-calls }
+                http_filters:
+"""
+CARELESS_ROUTE = """
+                          route: { cluster: application }
+                          typed_per_filter_config:
+                            envoy.filters.http.ratelimit:
+                              "@type": type.googleapis.com/envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute
+                              rate_limits:
+                                - actions:
+                                    - request_headers:
+                                        { header_name: x-user-id, descriptor_key: user_id, skip_if_absent: true }
+                                    - generic_key: { descriptor_key: feature_id, descriptor_value: api-calls }
+                                  hits_addend: { format: "%REQ(x-cost)%" }
+                http_filters:
+"""
+WITHOUT_A_USER = "{ name: x-user-id, present_match: true, invert_match: true }"
 
 
 @pytest.fixture(params=["native", "grpcio"], scope="module")
@@ -45,6 +69,24 @@ def envoy(canuse: Canuse, application: Application, tmp_path_factory: pytest.Tem
     envoy.stop()
 
 
+@pytest.fixture(scope="module")
+def tokens(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    """Envoy before an application whose answers say what they cost."""
+    envoy = Envoy(tmp_path_factory.mktemp("tokens"), canuse.address, application, name="tokens.yaml").start()
+    yield envoy
+    envoy.stop()
+
+
+@pytest.fixture(scope="module")
+def careless(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+    """Envoy that lets requests through after an error, and takes the user and the amount from headers of the caller."""
+    folder = tmp_path_factory.mktemp("careless")
+    changes = {LAST_ROUTE: CARELESS_ROUTE, WITHOUT_A_USER: "{ name: x-turned-away, present_match: true }"}
+    envoy = Envoy(folder, canuse.address, application, failure_mode_deny=False, others=changes).start()
+    yield envoy
+    envoy.stop()
+
+
 @pytest.fixture
 def client(canuse: Canuse) -> Iterator[Client]:
     """A client of the server that Envoy asks."""
@@ -54,7 +96,7 @@ def client(canuse: Canuse) -> Iterator[Client]:
 
 def create_features(client: Client) -> None:
     """Create the features that the example speaks of."""
-    for feature_id in ("api-calls", "reports"):
+    for feature_id in ("api-calls", "reports", "tokens"):
         client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
 
 
@@ -67,6 +109,14 @@ def subscriber(client: Client, **limits: int) -> str:
     ]
     client.subscribe(user_id, [package(client, entries)])
     return user_id
+
+
+def wait_until_used(client: Client, user_id: str, feature_id: str, amount: int) -> None:
+    """Wait until a counter has what Envoy reports after the response, and check that it has no more."""
+    deadline = time.monotonic() + START_SECONDS
+    while used(client, user_id, feature_id) != amount:
+        assert time.monotonic() < deadline, (used(client, user_id, feature_id), amount)
+        time.sleep(0.01)
 
 
 def test_a_route_is_let_through_five_times_and_then_gets_429(
@@ -125,6 +175,62 @@ def test_envoy_finds_canuse_healthy_and_every_answer_good(client: Client, envoy:
     health = envoy.counts("cluster.canuse.health_check.")
     assert health["success"] > 0
     assert health["failure"] == 0
+
+
+def test_what_a_response_cost_is_counted_past_the_limit_and_then_nobody_is_let_through(
+    client: Client, tokens: Envoy, application: Application
+) -> None:
+    """A report past the limit was refused and not counted, so that the user was let through for ever."""
+    user_id, path = subscriber(client, tokens=1000), unique("/chat")
+    application.bodies[path] = b'{"usage": {"total_tokens": 400}}'
+    for number, remaining in enumerate(("1000", "600", "200"), 1):
+        answer = tokens.get(path, user_id)
+        assert (answer.status, answer.limits["remaining"]) == (200, remaining)
+        wait_until_used(client, user_id, "tokens", 400 * number)
+    assert [tokens.get(path, user_id).status for _ in range(3)] == [429] * 3
+    assert application.asked.count(path) == 3
+    assert used(client, user_id, "tokens") == 1200
+
+
+def test_a_response_that_does_not_say_what_it_cost_is_not_counted(
+    client: Client, tokens: Envoy, application: Application
+) -> None:
+    user_id, silent, telling = subscriber(client, tokens=1000), unique("/chat"), unique("/chat")
+    application.bodies |= {silent: b'{"usage": {}}', telling: b'{"usage": {"total_tokens": 7}}'}
+    assert [tokens.get(path, user_id).status for path in (silent, telling)] == [200, 200]
+    wait_until_used(client, user_id, "tokens", 7)
+
+
+def test_what_a_job_did_not_need_is_given_back(client: Client, tokens: Envoy, application: Application) -> None:
+    user_id, path = subscriber(client, tokens=250), unique("/jobs")
+    application.bodies[path] = b'{"unused": 60}'
+    for number, remaining in enumerate(("150", "110", "70", "30"), 1):
+        answer = tokens.get(path, user_id)
+        assert (answer.status, answer.limits["remaining"]) == (200, remaining)
+        wait_until_used(client, user_id, "tokens", 40 * number)
+    assert [tokens.get(path, user_id).status for _ in range(2)] == [429] * 2
+    assert used(client, user_id, "tokens") == 160
+
+
+@pytest.mark.parametrize(
+    ("suffix", "cost"),
+    [(b"\xff", "1"), (b"\xc3", "1"), (b"n" * 200, "1"), (b"\x80" * 9000, "1"), (b"", "nan"), (b"", "1e9")],
+)
+def test_nothing_that_a_caller_sends_is_an_error_that_envoy_lets_through(
+    client: Client, careless: Envoy, application: Application, suffix: bytes, cost: str
+) -> None:
+    """With a byte that is no UTF-8 behind their id, or `nan` for the amount, a caller went unlimited."""
+    user_id, path = subscriber(client, api_calls=5), unique("/path")
+    answer = careless.get(path, user_id.encode() + suffix, x_cost=cost)
+    assert (answer.status, application.asked.count(path)) == (429, 0)
+    assert careless.get(path, user_id, x_cost="2").status == 200
+    assert used(client, user_id, "api-calls") == 2
+    assert careless.counts("cluster.application.ratelimit.").get("error", 0) == 0
+
+
+def test_who_leaves_out_a_header_that_may_be_left_out_is_not_known(careless: Envoy) -> None:
+    """`skip_if_absent` leaves out the entry: the request limited nothing."""
+    assert careless.get("/", None, x_cost="1").status == 429
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

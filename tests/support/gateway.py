@@ -19,20 +19,27 @@ CONFIGURATIONS = ROOT / "deploy" / "envoy"
 
 
 class Application:
-    """What Envoy protects: an HTTP server that says yes to everything, and notes what it was asked for."""
+    """What Envoy protects: an HTTP server that says yes to everything, and notes what it was asked for.
+
+    `bodies` has the JSON that it answers with, by path; to all else the answer is empty.
+    """
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        asked = self.asked
+        self.bodies: dict[str, bytes] = {}
+        asked, bodies = self.asked, self.bodies
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
                 asked.append(self.path)
+                body = bodies.get(self.path, b"")
                 self.send_response(200)
-                self.send_header("content-length", "0")
+                self.send_header("content-type", "application/json")
+                self.send_header("content-length", str(len(body)))
                 self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
                 """Say nothing: stderr is for what goes wrong."""
@@ -115,7 +122,7 @@ class EnvoyProcess:
         return {name.removeprefix(prefix): value for name, value in stats.items() if name.startswith(prefix)}
 
     @staticmethod
-    def _ask(port: int, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+    def _ask(port: int, path: str, headers: Mapping[str, str | bytes]) -> tuple[int, dict[str, str], bytes]:
         connection = HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
         try:
             connection.request("GET", path, headers=headers)
@@ -133,7 +140,7 @@ class EnvoyProcess:
 
 class Envoy(EnvoyProcess):
     """Envoy before an application. `failure_mode_deny` is whether requests are turned away while canuse does not
-    answer, `api_key` what it sends to canuse."""
+    answer, `api_key` what it sends to canuse, `others` what else is changed in the configuration called `name`."""
 
     def __init__(
         self,
@@ -143,6 +150,8 @@ class Envoy(EnvoyProcess):
         *,
         failure_mode_deny: bool = True,
         api_key: str | None = None,
+        name: str = "ratelimit.yaml",
+        others: Mapping[str, str] | None = None,
     ) -> None:
         self._port = free_port()
         changes = {
@@ -154,11 +163,14 @@ class Envoy(EnvoyProcess):
         }
         if api_key is not None:
             changes |= {"# initial_metadata: ": "initial_metadata: ", "sk_live_0123456789abcdef": api_key}
-        super().__init__(folder, "ratelimit.yaml", canuse, changes)
+        super().__init__(folder, name, canuse, {**changes, **(others or {})})
 
-    def get(self, path: str, user_id: str | None) -> Answer:
-        """Make a request, as a user or as nobody."""
-        status, headers, _ = self._ask(self._port, path, {} if user_id is None else {"x-user-id": user_id})
+    def get(self, path: str, user_id: str | bytes | None, **others: str | bytes) -> Answer:
+        """Make a request, as a user or as nobody, with more headers if any are given."""
+        sent = {name.replace("_", "-"): value for name, value in others.items()}
+        if user_id is not None:
+            sent["x-user-id"] = user_id
+        status, headers, _ = self._ask(self._port, path, sent)
         prefix = "x-ratelimit-"
         limits = {name.removeprefix(prefix): value for name, value in headers.items() if name.startswith(prefix)}
         return Answer(status, limits)
