@@ -52,6 +52,12 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
+        "event ids: used up by a fact that was not recorded",
+        f"{SCRIPTS}/record_usage.lua",
+        "if repeatable and remembered then",
+        "if repeatable then",
+    ),
+    Mutant(
         "grant order: by expiry before priority",
         "server/canuse_server/domain/model.py",
         'return (self.priority, float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.id)',

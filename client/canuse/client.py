@@ -155,7 +155,8 @@ class Client:
             delta: With ADD the amount, in the feature's units: 1 by default, a negative one takes back, down to zero.
                 With SET the new total of the period, which must be given.
             action: `v1.USAGE_ACTION_ADD` or `v1.USAGE_ACTION_SET`.
-            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and is not counted.
+            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and is not counted; after
+                `recorded` false the key is still free.
             metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
 
         Returns:

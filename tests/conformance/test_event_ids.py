@@ -71,17 +71,6 @@ def test_a_use_is_replayed_and_so_is_a_refusal(client: Client) -> None:
     assert client.use_feature(user_id, feature_id, 2, event_id="a new try").access
 
 
-def test_what_was_not_recorded_is_replayed_too(client: Client) -> None:
-    user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
-    recorded = client.create_usage_event(user_id, feature_id, event_id="e")
-    refused = client.use_feature(user_id, feature_id, event_id="f")
-    assert (recorded.recorded, recorded.event_id, refused.access, refused.event_id) == (False, "e", False, "f")
-    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=feature_id)])])
-    assert same_but_replayed(recorded, client.create_usage_event(user_id, feature_id, event_id="e"))
-    assert same_but_replayed(refused, client.use_feature(user_id, feature_id, event_id="f"))
-    assert used(client, user_id, feature_id) == 0
-
-
 @pytest.mark.parametrize(
     "other",
     [{"delta": 3}, {"delta": -2}, {"action": v1.USAGE_ACTION_SET}, {"metadata": {"a": "c"}}, {"metadata": {}}],
@@ -220,3 +209,52 @@ def test_many_ids_of_one_user_are_each_remembered(client: Client, stubs: Stubs) 
             calls = [stubs.entitlements.UseFeature.future(request) for request in requests[first : first + 100]]
             assert {call.result().replayed for call in calls} == {replayed}
     assert used(client, user_id, feature_id) == 300
+
+
+def test_a_fact_that_was_not_recorded_leaves_its_id_free(client: Client) -> None:
+    """An event that came before its subscription was answered `recorded: false, replayed: true` for a day."""
+    user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
+
+    def send() -> list[v1.CreateUsageEventResponse]:
+        by_batch = [
+            v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=4, event_id=f"batch-{number % 2}")
+            for number in range(3)
+        ]
+        answers = [
+            client.create_usage_event(user_id, feature_id, 2, event_id="added"),
+            client.create_usage_event(user_id, feature_id, 7, action=v1.USAGE_ACTION_SET, event_id="set"),
+            *client.batch_create_usage_events(by_batch),
+        ]
+        return [answer for answer in answers if isinstance(answer, v1.CreateUsageEventResponse)]
+
+    told = [(answer.recorded, answer.replayed, answer.reason) for answer in send()]
+    assert told == [(False, False, v1.REASON_NOT_ENTITLED)] * 5
+    # Nothing was made of it, so that the same id with other content is as good.
+    assert not client.create_usage_event(user_id, feature_id, 3, event_id="added").recorded
+    entry = v1.PackageFeature(feature_id=feature_id, limit=None, reset_period=v1.RESET_PERIOD_MONTH)
+    client.subscribe(user_id, [package(client, [entry])])
+    told_then = [(answer.recorded, answer.replayed, answer.consumption.used) for answer in send()]
+    assert told_then == [(True, False, 2), (True, False, 7), (True, False, 11), (True, False, 15), (True, True, 11)]
+    assert [answer.replayed for answer in send()] == [True] * 5
+    assert used(client, user_id, feature_id) == 15
+
+
+def test_a_no_of_a_use_keeps_its_id_though_there_was_nothing_to_count_against(client: Client) -> None:
+    user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
+    first = client.use_feature(user_id, feature_id, event_id="e")
+    refused = client.reserve(user_id, feature_id, 1, event_id="f")
+    several = client.use_features(user_id, {feature_id: 1}, event_id="g")
+    entry = v1.PackageFeature(feature_id=feature_id, limit=None, reset_period=v1.RESET_PERIOD_MONTH)
+    client.subscribe(user_id, [package(client, [entry])])
+    assert same_but_replayed(first, client.use_feature(user_id, feature_id, event_id="e"))
+    assert same_but_replayed(refused, client.reserve(user_id, feature_id, 1, event_id="f"))
+    assert same_but_replayed(several, client.use_features(user_id, {feature_id: 1}, event_id="g"))
+    assert used(client, user_id, feature_id) == 0
+
+
+def test_a_lease_settled_with_nothing_used_keeps_its_id(client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    lease_id = client.reserve(user_id, feature_id, 2).lease_id
+    first = client.settle(lease_id, used=0, event_id="e")
+    assert not first.recorded
+    assert same_but_replayed(first, client.settle(lease_id, used=0, event_id="e"))

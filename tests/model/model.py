@@ -134,7 +134,8 @@ class Model(Leases):
                 person.events.append(Event(self.now, feature, delta, applied, *done))
             lines.append(Line(reason, account.counts(self.now), applied, recorded))
         booking = Booking(blocking, tuple(lines), event_id or (f"@{self.now}" if lines[0].recorded else ""))
-        if event_id:
+        # A fact that was not recorded can be sent again; the answer to a question is kept, yes or no.
+        if event_id and (action == USING or any(line.recorded for line in lines)):
             person.remembered[event_id] = Remembered(content, booking, self.now)
         return booking, False
 

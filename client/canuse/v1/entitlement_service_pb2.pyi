@@ -172,7 +172,8 @@ class CreateUsageEventRequest(_message.Message):
     event_id: _builtins.str
     """Idempotency key, at most 128 bytes of UTF-8 without control characters. A repeat with the same content gets the first
     answer again and is not counted; with other content it is ALREADY_EXISTS, EVENT_ID_REUSED. Kept for at least 24
-    hours unless the server is set otherwise. Keys are per user, shared by all mutating calls. Default: none.
+    hours unless the server is set otherwise. A use that was not recorded (`recorded` false) leaves its key free. Keys are per
+    user, shared by all mutating calls. Default: none.
     """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

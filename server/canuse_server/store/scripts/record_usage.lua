@@ -171,16 +171,18 @@ local function record(charge)
   save_account(KEYS[1], KEYS[3], past_periods_kept, charge)
 end
 
-local outcome = { pack_outcome(refused, now) }
+local outcome, remembered = { pack_outcome(refused, now) }, mode == 'U'
 for i = 1, count do
   local charge = charges[i]
   if charge.counted then record(charge) end
+  remembered = remembered or charge.counted
   outcome[i + 1] = pack_charge(
     charge.reason, charge.packed, charge.ledger_id, charge.used, charge.applied, charge.start, charge.budget, charge.reserved
   )
 end
 outcome = table.concat(outcome)
-if repeatable then
+-- A fact that was not recorded leaves its event id free: it is recorded once there is something to count against.
+if repeatable and remembered then
   dedupe_store(KEYS[4], KEYS[5], event_id, fingerprint .. outcome, now, tonumber(ARGV[last]))
 end
 return 'K' .. outcome
