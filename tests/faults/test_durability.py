@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,7 +17,7 @@ from canuse import CanuseError, Client, InvalidArgument, OutcomeUnknown, v1
 from support.load import running, until, used
 from support.processes import Canuse, RedisServer
 from support.tools import VALKEY_SERVER
-from support.world import package, subscriber, unique
+from support.world import consumable, package, subscriber, unique
 
 TIMEOUT_SECONDS: Final = 2.0
 """How long a write waits for its confirmation: long enough where nothing is broken, short where it never comes."""
@@ -236,3 +237,102 @@ def test_durability_fsync_has_the_embedded_valkey_bring_each_write_to_disk(trans
             client.use_feature(user_id, feature_id)
         assert used(client, user_id, feature_id) == 20
         assert "everysec" not in canuse.log
+
+
+def _checked(client: Client, user_id: str, feature_id: str) -> "v1.Source.ValueType":
+    """Ask a check in a batch; return where its answer comes from."""
+    [answer] = client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)])
+    assert isinstance(answer, v1.CanUseResponse)
+    return answer.source
+
+
+READS: Final[dict[str, Callable[[Client, str, str], object]]] = {
+    "CanUse": lambda client, user, feature: client.can_use(user, feature).source,
+    "CanUse, explained": lambda client, user, feature: client.can_use(user, feature, explain=True).source,
+    "BatchCanUse": _checked,
+    "ListEntitlements": lambda client, user, _: list(client.list_entitlements(user)),
+    "ShowUsage": lambda client, user, feature: client.show_usage(user, feature),
+    "ListUsageEvents": lambda client, user, _: list(client.list_usage_events(user)),
+    "ListSubscriptions": lambda client, user, _: list(client.list_subscriptions(user)),
+}
+
+
+@pytest.fixture
+def generous(stage: Stage, tmp_path: Path) -> Iterator[Canuse]:
+    """Another server on the stage's store: it waits for long, and unknown users get the package `default`."""
+    env = {**stage.canuse.env, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "20", "CANUSE_DEFAULT_PACKAGE": "default"}
+    folder = tmp_path / "generous"
+    folder.mkdir()
+    with running(Canuse(folder, *stage.canuse.options, env={**env, "CANUSE_LISTEN": "127.0.0.1:0"})) as canuse:
+        yield canuse
+
+
+def _on_trial(client: Client, package_id: str, ends: datetime) -> str:
+    """Create a user who tries a package; return the id."""
+    user_id = client.create_user(unique("user")).id
+    client.subscribe(user_id, [package_id], trial_end=ends)
+    return user_id
+
+
+def _has_passed(moment: datetime) -> bool:
+    return datetime.now(UTC) > moment
+
+
+@pytest.mark.parametrize("stage", ["memory", "replica"], indirect=True)
+def test_no_read_waits_until_what_it_brings_up_to_date_is_confirmed(stage: Stage, generous: Canuse) -> None:
+    """A check of a user whose trial had just ended was denied with STORE_UNAVAILABLE: it waited for a replica."""
+    with Client(generous.address, timeout_seconds=60) as client:
+        feature_id = consumable(client)
+        package_id = client.create_package("default", [v1.PackageFeature(feature_id=feature_id)]).id
+        client.publish_package(package_id)
+        ends = datetime.now(UTC) + timedelta(seconds=2)
+        on_trial = {name: _on_trial(client, package_id, ends) for name in READS}
+        leasing = {name: _on_trial(client, package_id, ends + timedelta(days=1)) for name in READS}
+        for user_id in leasing.values():
+            client.reserve(user_id, feature_id, 1, ttl=timedelta(seconds=1))
+        leased = datetime.now(UTC) + timedelta(seconds=1)
+    until(lambda: _has_passed(max(ends, leased)))
+    with Client(generous.address, timeout_seconds=60, durability="replica") as client:
+        before = stage.commands("wait")
+        stage.hold_replica()
+        for name, read in READS.items():
+            for user_id in (on_trial[name], leasing[name]):
+                assert read(client, user_id, feature_id) != v1.SOURCE_FALLBACK, name
+            if name != "ListSubscriptions":
+                assert read(client, unique("unknown"), feature_id) != v1.SOURCE_FALLBACK, name
+        assert client.can_use(on_trial["CanUse"], feature_id).reason == v1.REASON_SUBSCRIPTION_INACTIVE
+        assert client.show_usage(leasing["CanUse"], feature_id).current.reserved == 0
+        assert stage.commands("wait") == before
+        assert stage.admin.info("clients")["blocked_clients"] == 0
+
+
+@promises_replica
+def test_no_check_waits_until_a_change_of_its_user_is_confirmed(stage: Stage, generous: Canuse) -> None:
+    """What brings entitlements up to date waited for its turn behind a change that waited for its replica."""
+    with Client(generous.address, timeout_seconds=60) as client, ThreadPoolExecutor(1) as thread:
+        user_id, feature_id = subscriber(client, None)
+        ends = datetime.now(UTC) + timedelta(seconds=2)
+        client.update_subscription(next(client.list_subscriptions(user_id)).id, cancel_at=ends)
+        stage.hold_replica()
+        renamed = thread.submit(client.update_user, user_id, disabled=False, name="name")
+        until(lambda: stage.admin.info("clients")["blocked_clients"] == 1 and _has_passed(ends))
+        answer = client.can_use(user_id, feature_id)
+        assert (answer.source, answer.reason) == (v1.SOURCE_STORE, v1.REASON_SUBSCRIPTION_INACTIVE)
+        stage.release_replica()
+        renamed.result()
+
+
+@promises_replica
+def test_a_write_that_brings_its_user_up_to_date_first_is_made_and_its_confirmation_waited_for(stage: Stage) -> None:
+    """That its user was to be brought up to date first was not confirmed either, and it was not made again."""
+    with Client(stage.canuse.address, timeout_seconds=20) as client:
+        feature_id = consumable(client)
+        package_id = package(client, [v1.PackageFeature(feature_id=feature_id)])
+        ends = datetime.now(UTC) + timedelta(seconds=1)
+        user_id = _on_trial(client, package_id, ends)
+        until(lambda: _has_passed(ends))
+        stage.hold_replica()
+        with pytest.raises(OutcomeUnknown):
+            _batch(client, user_id, feature_id)
+        stage.release_replica()
+        assert used(client, user_id, feature_id) == 2

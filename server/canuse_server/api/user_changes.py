@@ -21,6 +21,7 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.settlement import settle
+from canuse_server.store.durability import unconfirmed
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
 from canuse_server.store.patience import Turns
@@ -82,16 +83,24 @@ async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
 
 
 async def renew(world: World, user_id: str) -> None:
-    """Bring a user's entitlements up to date, after a period or a date has passed."""
+    """Bring a user's entitlements up to date, after a period or a date has passed. It does not wait for a confirmation.
+
+    Raises:
+        ApiError: there is no such user.
+    """
     try:
-        await change_user(world, user_id, _nothing)
+        # Not in the turn of `change_user`: a change that waits for its confirmation would keep checks waiting.
+        async with world.renewals.setdefault(user_id, Turns()).turn():
+            with unconfirmed():
+                await _change_user(world, user_id, _nothing_but_renewed)
     except OutcomeUnknownError as error:
         # It counts nothing, so whether it happened does not matter to the call that it is made for.
         raise StoreUnavailableError(str(error)) from error
 
 
-async def _nothing(_: UserState) -> Edit:
-    return Edit()
+async def _nothing_but_renewed(state: UserState) -> Edit | None:
+    # Of many calls that find it stale at a time the first one renews it.
+    return None if state.is_current() else Edit()
 
 
 async def create_user(world: World, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
@@ -105,7 +114,7 @@ async def create_user(world: World, user_id: str, profile: Profile, *, disabled:
 
 
 async def create_default_user(world: World, user_id: str) -> None:
-    """Create a user who is seen for the first time, subscribed to the default package.
+    """Create a user who is seen for the first time, subscribed to the default package. See `renew` about confirmations.
 
     Raises:
         ApiError: there is no default package to give.
@@ -122,7 +131,8 @@ async def create_default_user(world: World, user_id: str) -> None:
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:
-        await world.users.apply((await _user_change(world, nobody, Edit((subscription,))))[0])
+        with unconfirmed():
+            await world.users.apply((await _user_change(world, nobody, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:

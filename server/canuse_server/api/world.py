@@ -37,6 +37,8 @@ class World:
     last_known: LastKnown = field(default_factory=LastKnown)
     user_turns: WeakValueDictionary[str, Turns] = field(default_factory=WeakValueDictionary)
     """For each user who is being changed, so that this server's own changes of one user do not race."""
+    renewals: WeakValueDictionary[str, Turns] = field(default_factory=WeakValueDictionary)
+    """The same for each user whose entitlements are brought up to date."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is to end: what goes on for long has to come to a good end."""
     elsewhere: "World | None" = None

@@ -20,7 +20,7 @@ from canuse_server.store.lua import ALL, Script
 from canuse_server.store.masters import Master
 from canuse_server.store.patience import patience_of_call
 from canuse_server.store.replies import NoScriptError, ReadOnlyError, check, pack
-from canuse_server.store.usage import Trip
+from canuse_server.store.usage import Trip, is_repeated
 
 TIME: Final = pack(("TIME",))
 ASKING: Final = pack(("ASKING",))
@@ -256,7 +256,7 @@ class Store:
                 # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
                 load = pack(("SCRIPT", "LOAD", script.source))
                 continue
-            if fault is not None:
+            if fault is not None and not is_repeated(reply):
                 raise fault
             return reply
         raise StoreUnavailableError("the store forgot the script again and again")
@@ -274,7 +274,9 @@ class Store:
         """Return what has to be confirmed for the call that is being answered."""
         wanted = WANTED.get()
         # Arithmetic with flags is slow, and hardly any call asks for more.
-        return self.promise.level if wanted is Durability.MEMORY else self.promise.level | wanted
+        if wanted is Durability.MEMORY:
+            return self.promise.level
+        return Durability.MEMORY if wanted is None else self.promise.level | wanted
 
     def _tags(self, *commands: Command) -> tuple[str, ...]:
         """Return the hash tags of the keys of some commands, where they matter."""
@@ -305,4 +307,4 @@ def _checked(reply: object, unconfirmed: StoreError | None) -> object:
         reply = check(reply)
     except StoreError as error:
         return error
-    return reply if unconfirmed is None else unconfirmed
+    return reply if unconfirmed is None or is_repeated(reply) else unconfirmed

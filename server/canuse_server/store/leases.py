@@ -4,6 +4,7 @@ from struct import Struct
 from typing import Final, NamedTuple, cast
 
 from canuse_server.store.client import Store
+from canuse_server.store.durability import unconfirmed
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.layout import ChargeOutcome, Outcome
@@ -122,6 +123,8 @@ class Leases:
     async def sweep(self, user_id: str) -> None:
         """Give back what a user's leases hold that have expired, and forget those that expired `late_ms` ago.
 
+        It does not wait for a confirmation.
+
         Raises:
             StoreUnavailableError: not all of it was done. It counts nothing, and is done by the next call.
         """
@@ -129,8 +132,9 @@ class Leases:
         names = [keys.user(user_id), keys.leases(user_id), keys.leases_due(user_id)]
         arguments = (self._store.manual_now, str(self._late_ms), str(SWEPT_AT_A_TIME))
         try:
-            while await self._store.run(SWEEP_LEASES, names, *arguments) == SWEPT_AT_A_TIME:
-                continue
+            with unconfirmed():
+                while await self._store.run(SWEEP_LEASES, names, *arguments) == SWEPT_AT_A_TIME:
+                    continue
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error
 

@@ -233,3 +233,9 @@ REFUSALS: Final[dict[bytes, type[Exception]]] = {
     b"O": RecordOutOfRangeError,
 }
 """What the scripts that count refuse, by the first byte of their reply."""
+_REPEATED: Final = (b"B", b"U", b"L", b"S")
+
+
+def is_repeated(reply: object) -> bool:
+    """Whether a script that counts says that something has to be done first: there is nothing to confirm."""
+    return isinstance(reply, bytes) and reply[:1] in _REPEATED
