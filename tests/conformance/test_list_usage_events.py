@@ -1,6 +1,7 @@
 """ListUsageEvents: what was recorded, newest first, with what each event came to."""
 
-from base64 import urlsafe_b64encode
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -218,9 +219,14 @@ def test_pages_meet_where_the_ledger_is_read_in_several_parts(client: Client, si
     assert found == sorted(found, reverse=True)
 
 
-def token(content: bytes) -> str:
-    """Return a page token with a content of one's own."""
-    return urlsafe_b64encode(content).decode().rstrip("=")
+def token(stubs: Stubs, user_id: str, feature_id: str, content: bytes) -> str:
+    """Return a page token of a user's events with a content of one's own; there are events after it."""
+    event = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=5)
+    stubs.entitlements.BatchCreateUsageEvents(v1.BatchCreateUsageEventsRequest(requests=[event] * 2))
+    page = stubs.usage.ListUsageEvents(v1.ListUsageEventsRequest(user_id=user_id, page_size=1))
+    mark = json.loads(urlsafe_b64decode(page.next_page_token + "=="))[0]
+    forged = json.dumps([mark]).encode()[:-1] + b"," + content.removeprefix(b"[")
+    return urlsafe_b64encode(forged).decode().rstrip("=")
 
 
 @pytest.mark.parametrize(
@@ -244,17 +250,16 @@ def token(content: bytes) -> str:
     ],
 )
 def test_a_token_of_no_place_in_the_ledger_is_refused(client: Client, stubs: Stubs, content: bytes) -> None:
-    user_id, _ = subscriber(client, None)
-    request = v1.ListUsageEventsRequest(user_id=user_id, page_token=token(content))
+    user_id, feature_id = subscriber(client, None)
+    request = v1.ListUsageEventsRequest(user_id=user_id, page_token=token(stubs, user_id, feature_id, content))
     refused = failure(stubs.usage.ListUsageEvents, request)
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["page_token"])
 
 
 def test_a_token_of_any_place_in_the_ledger_is_taken(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = subscriber(client, None)
-    client.create_usage_event(user_id, feature_id, 5)
-    for content, count in ((b'[0,"0-1"]', 0), (b'[0,"18446744073709551615-18446744073709551615"]', 1)):
-        request = v1.ListUsageEventsRequest(user_id=user_id, page_token=token(content))
+    for content, count in ((b'[0,"0-1"]', 0), (b'[0,"18446744073709551615-18446744073709551615"]', 4)):
+        request = v1.ListUsageEventsRequest(user_id=user_id, page_token=token(stubs, user_id, feature_id, content))
         assert len(stubs.usage.ListUsageEvents(request).events) == count
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from canuse import v1
 from model.account import Account
-from model.sources import Grant, Subscription, best
+from model.sources import ENDED, Grant, Subscription, best
 from model.words import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
 
 
@@ -128,7 +128,8 @@ class Person:
             reason, counts = reason or account.weigh(account.used + 1, now), account.counts(now)
             if gives(reason) and account.used + account.reserved(now) == MAX:
                 reason = v1.REASON_BUDGET_EXCEEDED  # Every unit that can be counted has been used or is set aside.
-        listing = sorted((held.started, held.id) for held in self.subscriptions if lists(held, feature))
+        going_on = [held for held in self.subscriptions if held.status_at(now) not in ENDED]
+        listing = sorted((held.started, held.id) for held in going_on if lists(held, feature))
         ids = tuple(held_id for _, held_id in listing)
         return Entitled(feature, gives(reason), reason, counts, ids, tuple(grant.id for grant in account.grants))
 

@@ -10,7 +10,7 @@ from canuse_server.api import pages
 from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.convert import timestamp
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
-from canuse_server.api.validation import Violations, page_size, require_id, shown
+from canuse_server.api.validation import Violations, require_id, shown
 from canuse_server.api.world import World
 from canuse_server.auth.secret import PREFIX, digest, new_id, new_secret
 from canuse_server.domain.api_keys import KEYS_AT_MOST, LIVE, TEST, ApiKey, Scope, is_manageable, may_manage
@@ -59,16 +59,15 @@ class ApiKeyServicer:
 
     async def list_api_keys(self, request: pb.ListApiKeysRequest, world: World) -> pb.ListApiKeysResponse:
         """List keys, those made first first."""
-        size, after = page_size(request.page_size), pages.decode(request.page_token)
+        after = pages.decode(request)
         read, used = await self._read(world), await self._keys.used()
         seen = [key for key in read.keys if may_manage(world.environment, key.environment)]
         seen.sort(key=_place)
-        found = [key for key in seen if _place(key) > after][: size + 1]
-        last = _place(found[size - 1]) if len(found) > size else None
-        return pb.ListApiKeysResponse(
-            api_keys=[_message(key, used.get(key.id)) for key in found[:size]],
-            next_page_token=pages.encode(last[1], last[0]) if last else "",
+        found = [key for key in seen if _place(key) > after]
+        api_keys, token = await pages.fill(
+            request, found, lambda key: _message(key, used.get(key.id)), lambda key: (key.id, key.created_at_ms)
         )
+        return pb.ListApiKeysResponse(api_keys=api_keys, next_page_token=token)
 
     async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, world: World) -> pb.RevokeApiKeyResponse:
         """Revoke a key."""

@@ -15,7 +15,6 @@ from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, OnUnavailable
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.pacing import each
 
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", "on_unavailable")
 
@@ -62,12 +61,10 @@ class CatalogServicer(PackageMethods, MigrationMethods):
 
     async def list_features(self, request: pb.ListFeaturesRequest, world: World) -> pb.ListFeaturesResponse:
         """List features by id."""
-        size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
+        size, (_, last) = page_size(request.page_size), pages.decode(request)
         found = await world.catalog.feature_page(last, size + 1)
-        return pb.ListFeaturesResponse(
-            features=await each(found[:size], feature_message),
-            next_page_token=pages.encode(found[size - 1].id) if len(found) > size else "",
-        )
+        features, token = await pages.fill(request, found, feature_message, lambda feature: (feature.id, 0))
+        return pb.ListFeaturesResponse(features=features, next_page_token=token)
 
     async def archive_feature(self, request: pb.ArchiveFeatureRequest, world: World) -> pb.ArchiveFeatureResponse:
         """Archive a feature."""

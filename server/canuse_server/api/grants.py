@@ -8,7 +8,7 @@ from canuse_server.api import pages
 from canuse_server.api.convert import grant_message, timestamp
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
 from canuse_server.api.user_changes import Edit, change_user, create_default_user
-from canuse_server.api.validation import Violations, page_size, require_id
+from canuse_server.api.validation import Violations, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.store.errors import ConflictError
@@ -65,15 +65,15 @@ class GrantMethods:
 
     async def list_grants(self, request: pb.ListGrantsRequest, world: World) -> pb.ListGrantsResponse:
         """List a user's grants by id."""
-        size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
+        (_, last) = pages.decode(request)
         user_id = require_id("user_id", request.user_id)
         if await world.users.read(user_id) is None:
             raise user_not_found(user_id)
         rest = sorted((grant for grant in await world.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
-        return pb.ListGrantsResponse(
-            grants=[grant_message(user_id, grant) for grant in rest[:size]],
-            next_page_token=pages.encode(rest[size - 1].id) if len(rest) > size else "",
+        grants, token = await pages.fill(
+            request, rest, lambda grant: grant_message(user_id, grant), lambda grant: (grant.id, 0)
         )
+        return pb.ListGrantsResponse(grants=grants, next_page_token=token)
 
     async def revoke_grant(self, request: pb.RevokeGrantRequest, world: World) -> pb.RevokeGrantResponse:
         """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""

@@ -14,10 +14,7 @@ from canuse_server.api.validation import Violations, masked, page_size, require_
 from canuse_server.api.world import World
 from canuse_server.domain.model import Package, PackageStatus, PackageType
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.pacing import take_break
 
-PAGE_BYTES: Final = 2 * 1024 * 1024
-"""How large a page of packages becomes, before the last one on it: clients take answers of up to 4 MiB."""
 PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 
 
@@ -72,17 +69,10 @@ class PackageMethods:
 
     async def list_packages(self, request: pb.ListPackagesRequest, world: World) -> pb.ListPackagesResponse:
         """List packages by id."""
-        size, (_, last) = page_size(request.page_size), pages.decode(request.page_token)
+        size, (_, last) = page_size(request.page_size), pages.decode(request)
         found = await world.catalog.package_page(last, size + 1)
-        page, left = list[pb.Package](), PAGE_BYTES
-        for package in found[:size]:
-            page.append(package_message(package))
-            left -= page[-1].ByteSize()
-            if left < 0:
-                break
-            await take_break()
-        token = pages.encode(page[-1].id) if len(found) > len(page) else ""
-        return pb.ListPackagesResponse(packages=page, next_page_token=token)
+        packages, token = await pages.fill(request, found, package_message, lambda package: (package.id, 0))
+        return pb.ListPackagesResponse(packages=packages, next_page_token=token)
 
     async def publish_package(self, request: pb.PublishPackageRequest, world: World) -> pb.PublishPackageResponse:
         """Publish a draft."""

@@ -16,7 +16,7 @@ from canuse_server.api.errors import (
 )
 from canuse_server.api.grants import GrantMethods
 from canuse_server.api.user_changes import Edit, change_user, new_token, published_package
-from canuse_server.api.validation import Violations, masked, page_size, require_id
+from canuse_server.api.validation import Violations, masked, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_two_bases, period_end_ms, status_at
@@ -65,16 +65,19 @@ class SubscriptionServicer(GrantMethods):
         self, request: pb.ListSubscriptionsRequest, world: World
     ) -> pb.ListSubscriptionsResponse:
         """List a user's subscriptions, oldest first."""
-        size, (started_at_ms, token) = page_size(request.page_size), pages.decode(request.page_token)
+        started_at_ms, token = pages.decode(request)
         state = await world.users.read(require_id("user_id", request.user_id))
         if state is None:
             raise user_not_found(request.user_id)
         rest = [item for item in state.subscriptions if (item.started_at_ms, item.token) > (started_at_ms, token)]
-        page = rest[:size]
-        return pb.ListSubscriptionsResponse(
-            subscriptions=[subscription_message(state.user_id, item, state.now_ms) for item in page],
-            next_page_token=pages.encode(page[-1].token, page[-1].started_at_ms) if len(rest) > size else "",
+        user_id, now_ms = state.user_id, state.now_ms
+        subscriptions, next_token = await pages.fill(
+            request,
+            rest,
+            lambda item: subscription_message(user_id, item, now_ms),
+            lambda item: (item.token, item.started_at_ms),
         )
+        return pb.ListSubscriptionsResponse(subscriptions=subscriptions, next_page_token=next_token)
 
     async def update_subscription(
         self, request: pb.UpdateSubscriptionRequest, world: World

@@ -11,7 +11,6 @@ from canuse_server.api.user_changes import create_default_user
 from canuse_server.api.validation import Violations, page_size
 from canuse_server.api.world import World
 from canuse_server.store.ledger import Place
-from canuse_server.store.pacing import each
 
 
 class UsageEventMethods:
@@ -19,7 +18,7 @@ class UsageEventMethods:
 
     async def list_usage_events(self, request: pb.ListUsageEventsRequest, world: World) -> pb.ListUsageEventsResponse:
         """List what was recorded for a user, newest first."""
-        size, before = page_size(request.page_size), _place(request.page_token)
+        size, before = page_size(request.page_size), _place(request)
         user_id, feature_id = request.user_id, request.feature_id
         since_ms, until = _span(request)
         if (await world.users.describe([user_id]))[0] is None:
@@ -32,23 +31,23 @@ class UsageEventMethods:
         page = await world.ledger.page(
             user_id, since_ms, before, size, lambda entry: feature_id in ("", entry.feature_id)
         )
-        return pb.ListUsageEventsResponse(
-            events=await each(page.events, _message),
-            next_page_token="" if page.before is None else pages.encode(str(page.before)),
-        )
+        events, token = await pages.fill(request, page.events, _message, lambda event: (str(event[0]), 0))
+        if not token and page.before is not None:
+            token = pages.encode(request, str(page.before))
+        return pb.ListUsageEventsResponse(events=events, next_page_token=token)
 
 
-def _place(token: str) -> Place | None:
+def _place(request: pb.ListUsageEventsRequest) -> Place | None:
     """Return where a page starts, or None for the newest event."""
-    if not token:
+    group, last = pages.decode(request)
+    if not request.page_token:
         return None
-    group, last = pages.decode(token)
     try:
         if group == 0:
             return Place.parse(last)
     except ValueError:
         pass
-    raise pages.unknown(token)
+    raise pages.unknown(request.page_token)
 
 
 def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:

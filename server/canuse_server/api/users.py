@@ -14,7 +14,6 @@ from canuse_server.domain.model import Profile
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.layout import Meta
-from canuse_server.store.pacing import each
 from canuse_server.store.users import UserState
 
 PROFILE: Final = ("name", "email", "billing_id", "metadata")
@@ -63,15 +62,16 @@ class UserServicer:
 
     async def list_users(self, request: pb.ListUsersRequest, world: World) -> pb.ListUsersResponse:
         """List users, by bucket and id."""
-        size, after = page_size(request.page_size), pages.decode(request.page_token)
+        size, after = page_size(request.page_size), pages.decode(request)
         ids = await world.users.page(after, size + 1)
-        described = zip(ids, await world.users.describe(ids[:size]), strict=False)
-        known = ((user_id, *found) for user_id, found in described if found is not None)
-        last = ids[size - 1] if len(ids) > size else ""
-        return pb.ListUsersResponse(
-            users=await each(known, lambda user: user_message(*user)),
-            next_page_token=pages.encode(last, bucket_of(last)) if last else "",
-        )
+        described = dict(zip(ids, await world.users.describe(ids[:size]), strict=False))
+
+        def make(user_id: str) -> pb.User | None:
+            found = described[user_id]
+            return None if found is None else user_message(user_id, *found)
+
+        users, token = await pages.fill(request, ids, make, lambda user_id: (user_id, bucket_of(user_id)))
+        return pb.ListUsersResponse(users=users, next_page_token=token)
 
     async def delete_user(self, request: pb.DeleteUserRequest, world: World) -> pb.DeleteUserResponse:
         """Erase a user."""

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Subscription
-from canuse_server.domain.subscriptions import ENDED, status_at
+from canuse_server.domain.subscriptions import has_ended
 
 
 class Move(NamedTuple):
@@ -25,7 +25,7 @@ class Move(NamedTuple):
             if subscription.package_id == self.package_id
             and subscription.package_version != self.to_version
             and self.from_version in (0, subscription.package_version)
-            and status_at(subscription, now_ms) not in ENDED
+            and not has_ended(subscription, now_ms)
         )
 
 

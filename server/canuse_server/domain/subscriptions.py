@@ -28,6 +28,11 @@ def status_at(subscription: Subscription, now_ms: int) -> SubscriptionStatus:
     return subscription.status
 
 
+def has_ended(subscription: Subscription, now_ms: int) -> bool:
+    """Whether a subscription has ended: nothing but a new status brings it back."""
+    return status_at(subscription, now_ms) in ENDED
+
+
 def counts_at(subscription: Subscription, now_ms: int) -> bool:
     """Whether a subscription gives access now."""
     return subscription.started_at_ms <= now_ms and status_at(subscription, now_ms) in COUNTING
@@ -46,7 +51,7 @@ def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now
         (subscription.started_at_ms, _or_forever(end_ms(subscription)))
         for subscription in subscriptions
         if packages[subscription.package_id, subscription.package_version].type == PackageType.BASE
-        and status_at(subscription, now_ms) not in ENDED
+        and not has_ended(subscription, now_ms)
     )
     # One that ends before it starts never holds.
     return any(end > start for (_, end), (start, _) in pairwise(span for span in spans if span[0] < span[1]))
