@@ -199,7 +199,16 @@ def test_a_mask_says_what_to_change_and_without_one_what_is_set_is_changed() -> 
     changeable = ("name", "email", "disabled")
     assert masked(FieldMask(), user, changeable) == {"name"}
     assert masked(FieldMask(paths=["email", "disabled"]), user, changeable) == {"email", "disabled"}
+    assert masked(FieldMask(paths=["email", "email"]), user, changeable) == {"email"}
     assert masked(FieldMask(paths=["*"]), user, changeable) == set(changeable)
+
+
+@pytest.mark.parametrize("user", [v1.User(), v1.User(id="u"), v1.User(id="u", disabled=False, email="")])
+def test_an_update_that_says_nothing_is_refused_with_the_fields_that_a_mask_takes(user: v1.User) -> None:
+    """It was answered with OK and changed nothing: `disabled: false` is what protobuf leaves out."""
+    with pytest.raises(ApiError, match=r"update_mask: .* name, email, disabled, or \* for all") as raised:
+        masked(FieldMask(), user, ("name", "email", "disabled"))
+    assert [field for field, _ in raised.value.violations] == ["update_mask"]
 
 
 @pytest.mark.parametrize("path", ["id", "created_at", "nothing", "name.first", "*"])

@@ -19,6 +19,10 @@ METADATA_PAIRS: Final = 16
 METADATA_BYTES: Final = 2048
 PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000
+ALL_FIELDS: Final = "*"
+"""The path of an update mask that stands for all fields that can be changed."""
+SHOWN_PATHS: Final = 3
+"""How many wrong paths of an update mask are told."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SHOWN: Final = 40
@@ -136,12 +140,19 @@ def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> f
     Without a mask a resource can be sent back as it was got: fields that never change are passed over.
     """
     if not mask.paths:
-        return frozenset(descriptor.name for descriptor, _ in resource.ListFields()).intersection(changeable)
-    chosen = set(changeable) if list(mask.paths) == ["*"] else set(mask.paths)
-    if unknown := sorted(chosen - set(changeable)):
-        accepted = ", ".join(changeable)
-        raise invalid([("update_mask", f"only {accepted} can be changed; {', '.join(unknown)} was asked for")])
-    return frozenset(chosen)
+        chosen = frozenset(field.name for field, _ in resource.ListFields()).intersection(changeable)
+        if not chosen:
+            accepted = f"must name the fields to change where none is set: {', '.join(changeable)}, or * for all"
+            raise invalid([("update_mask", f"{accepted}; nothing was sent")])
+        return chosen
+    if list(mask.paths) == [ALL_FIELDS]:
+        return frozenset(changeable)
+    if unknown := sorted(set(mask.paths).difference(changeable)):
+        accepted = f"only {', '.join(changeable)} can be changed"
+        asked = ", ".join(shown(path) for path in unknown[:SHOWN_PATHS])
+        alone = f" ({ALL_FIELDS} stands for all of them, and alone)" if ALL_FIELDS in unknown else ""
+        raise invalid([("update_mask", f"{accepted}; {asked} was asked for{alone}")])
+    return frozenset(mask.paths)
 
 
 def malformed(message_name: str) -> ApiError:
