@@ -28,6 +28,7 @@ _USES: Final = {
         "Reserve",
         "Settle",
     ),
+    "SubscriptionService": ("Subscribe",),
 }
 
 

@@ -57,11 +57,12 @@ _COUNTING: Final = (
     v1.UseFeaturesRequest,
     v1.ReserveRequest,
     v1.SettleRequest,
+    v1.SubscribeRequest,
 )
 
 
 def give_event_ids(request: object) -> None:
-    """Give a request that counts an event id of its own, unless it has one: so it may be sent again."""
+    """Give a request that counts or subscribes an event id of its own, unless it has one: so it may be sent again."""
     if isinstance(request, v1.BatchCreateUsageEventsRequest):
         for item in request.requests:
             give_event_ids(item)
@@ -217,6 +218,7 @@ def subscribe(
     started_at: datetime | None,
     trial_end: datetime | None,
     status: v1.SubscriptionStatus.ValueType | None,
+    event_id: str | None = None,
 ) -> v1.SubscribeRequest:
     """Build the request that subscribes a user."""
     if isinstance(package_ids, str):
@@ -227,6 +229,7 @@ def subscribe(
         started_at=timestamp("started_at", started_at),
         trial_end=timestamp("trial_end", trial_end),
         status=v1.SUBSCRIPTION_STATUS_UNSPECIFIED if status is None else status,
+        event_id=event_id or "",
     )
 
 

@@ -390,9 +390,12 @@ class AsyncClient:
         started_at: datetime | None = None,
         trial_end: datetime | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
+        event_id: str | None = None,
     ) -> list[v1.Subscription]:
         """Subscribe a user to published packages, all or none."""
-        request = _requests.subscribe(user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status)
+        request = _requests.subscribe(
+            user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
+        )
         return list((await self._call(self._subscriptions.Subscribe, request)).subscriptions)
 
     async def get_subscription(self, subscription_id: str) -> v1.Subscription:

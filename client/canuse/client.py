@@ -622,6 +622,7 @@ class Client:
         started_at: datetime | None = None,
         trial_end: datetime | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
+        event_id: str | None = None,
     ) -> list[v1.Subscription]:
         """Subscribe a user to published packages, all or none.
 
@@ -631,16 +632,21 @@ class Client:
             started_at: From when on, with a time zone; periods are counted from it. Default: now.
             trial_end: When the trial ends, with a time zone. Default: no trial.
             status: Default `v1.SUBSCRIPTION_STATUS_ACTIVE`, or TRIALING with a trial end.
+            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and subscribes nobody.
 
         Returns:
             One subscription for each package, in the order of `package_ids`.
 
         Raises:
             NotFound: There is no such user or package.
-            FailedPrecondition: A package is not published, or the user would have two base packages.
+            FailedPrecondition: A package is not published, or the user would have two base packages, or more than 100
+                subscriptions that have not ended.
+            AlreadyExists: The `event_id` was sent before with other content.
             ValueError: A time without a time zone.
         """
-        request = _requests.subscribe(user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status)
+        request = _requests.subscribe(
+            user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
+        )
         return list(self._call(self._subscriptions.Subscribe, request).subscriptions)
 
     def get_subscription(self, subscription_id: str) -> v1.Subscription:

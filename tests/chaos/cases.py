@@ -113,6 +113,13 @@ CASES: Final[dict[str, Case]] = {
         lambda on: v1.SubscribeRequest(user_id=on.newcomer_id, package_ids=[on.base_id]),
         "SECOND_BASE_PACKAGE", lambda on: on.subscriptions(on.newcomer_id), lambda on: [(on.base_id, 1)],
     ),
+    "Subscribe, with an event id": Case(
+        lambda on: v1.SubscribeRequest(
+            user_id=on.newcomer_id, package_ids=[on.base_id, on.addon_id], event_id="event"
+        ),
+        REPLAYED,
+        lambda on: sorted(on.subscriptions(on.newcomer_id)), lambda on: sorted([(on.base_id, 1), (on.addon_id, 1)]),
+    ),
     "UpdateSubscription": Case(
         _update_subscription, SAME, lambda on: on.client.get_subscription(on.subscription_id).status,
         lambda _: v1.SUBSCRIPTION_STATUS_PAST_DUE,
@@ -172,7 +179,7 @@ CASES: Final[dict[str, Case]] = {
     ),
     "RevokeApiKey": Case(_revoke_key, "API_KEY_NOT_FOUND", lambda on: on.keys(), lambda _: 0),
     # No id of the caller's tells two of these calls apart, so that whoever was not answered has to look first.
-    "Subscribe, to an add-on": Case(
+    "Subscribe, to an add-on without an event id": Case(
         lambda on: v1.SubscribeRequest(user_id=on.newcomer_id, package_ids=[on.addon_id]),
         "one more each time",
         lambda on: on.subscriptions(on.newcomer_id), lambda on: 3 * [(on.addon_id, 1)],

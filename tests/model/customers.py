@@ -80,6 +80,9 @@ class Customers(Catalog):
         """UpdateSubscription, of those of the fields `status`, `trial_end` and `cancel_at` that are given."""
         person, old = self._subscription(held_id)
         new = replace(old)
+        if old.status_at(self.now) in ENDED and changes.get("status") in (None, *ENDED):
+            # It has ended, and dates do not bring it back.
+            return self._exchange(person, old, replace(old, status=changes.get("status") or old.status))
         new.trial_end = changes.get("trial_end", old.trial_end)
         if "cancel_at" in changes:
             at = changes["cancel_at"]
@@ -112,6 +115,8 @@ class Customers(Catalog):
                 end = old.trial_end
             if end is None:
                 raise Refused("NO_PERIOD_END")
+        if old.cancel_at is not None and end is not None:
+            end = min(old.cancel_at, end)
         return self._exchange(person, old, replace(old, cancel_at=end))
 
     def list_subscriptions(self, user: str) -> list[SubscriptionView]:

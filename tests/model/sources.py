@@ -99,11 +99,8 @@ class Terms(NamedTuple):
 def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, now: int) -> Terms | None:
     """Return the terms of a feature, `grants` being those of it. None: there is no entitlement."""
     listed = [(held, entry) for held in subscriptions for entry in held.entries if entry.feature == feature]
-    holding = best(listed, now)
-    granted = holding is None and any(grant.is_open(now) for grant in grants)
-    if holding is None and listed:
-        # None counts. One that may count again comes before one that has ended, that before one that has not begun.
-        holding = max(listed, key=lambda pair: (hope(pair[0], now), rank(pair)))
+    granted = best(listed, now) is None and any(grant.is_open(now) for grant in grants)
+    holding = held_by(listed, now)
     if holding is None and all(grant.is_over(now) for grant in grants):
         return None
     limit, overage = (0, False) if holding is None else (holding[1].limit, holding[1].overage)
@@ -115,6 +112,12 @@ def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, 
         start, end = period_at(holding[0].started, holding[1].reset, now)
     counts = holding is not None and holding[0].counts(now)
     return Terms(counts or granted, granted, limit, overage and not granted, start, end)
+
+
+def held_by(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
+    """Return the subscription in whose periods uses are counted, with its entry."""
+    # Where none counts, one that may count again comes before one that has ended, that before one that has not begun.
+    return best(pairs, now) or max(pairs, key=lambda pair: (hope(pair[0], now), rank(pair)), default=None)
 
 
 def best(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:

@@ -5,7 +5,7 @@ from model.account import Account
 from model.catalog import Feature
 from model.moves import Moves
 from model.person import Person
-from model.sources import best
+from model.sources import ENDED, best, held_by
 from model.words import Check, Step
 
 BINARY = v1.FEATURE_TYPE_BINARY
@@ -33,8 +33,10 @@ class Stories(Moves):
     def _subscriptions(self, person: Person, feature: str) -> list[Step]:
         found: list[Step] = []
         pairs = [(held, entry) for held in person.subscriptions for entry in held.entries if entry.feature == feature]
-        holding = best(pairs, self.now)
+        holding, kept = best(pairs, self.now), held_by(pairs, self.now)
         for held in sorted(person.subscriptions, key=lambda held: (held.started, held.id)):
+            if held.status_at(self.now) in ENDED and not (kept and kept[0] is held):
+                continue
             entries = [entry for entry in held.entries if entry.feature == feature]
             status, counts = held.status_at(self.now), held.counts(self.now)
             found.append(("subscription", held.id, held.package, held.version, status, counts, bool(entries)))

@@ -67,7 +67,7 @@ def store(database: Database, shared_store: Store) -> Store:
 @pytest.fixture
 def users(store: Store) -> Users:
     """The users in it."""
-    return Users(store, KEYS, past_periods_kept=3)
+    return Users(store, KEYS, Retention(3_600_000, 3_600_000_000, 3))
 
 
 @pytest.fixture

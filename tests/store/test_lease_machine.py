@@ -255,7 +255,7 @@ def machine(shared_database: Database) -> Iterator[type[Machine]]:
     """The machine on a store."""
     with asyncio.Runner() as runner:
         store = Store(Endpoint.from_url(shared_database.url), 5.0)
-        users = Users(store, KEYS, RETENTION.past_periods_kept)
+        users = Users(store, KEYS, RETENTION)
         parts = {"database": shared_database, "runner": runner, "users": users}
         yield type("MachineOnAStore", (Machine,), parts)
         runner.run(store.close())

@@ -56,8 +56,8 @@ PACKED: Final = pack_entitlement(FIVE_A_DAY)
 GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
     RECORD_USAGE: (3, 5),
-    APPLY_USER: (5, 12),
-    DELETE_USER: (7, 1),
+    APPLY_USER: (6, 14),
+    DELETE_USER: (8, 1),
     RESERVE: (6, 11),
     SETTLE: (7, 10),
     SWEEP_LEASES: (3, 3),
@@ -79,7 +79,7 @@ def keys(count: int) -> list[str]:
 def wrong_counts(script: Script) -> list[tuple[int, int]]:
     """Return numbers of keys and arguments that are one too few or too many for a script."""
     key_count, argument_count = ARITY[script]
-    wrong = [(key_count, argument_count - 1), (1 if script is DELETE_USER else key_count - 1, argument_count)]
+    wrong = [(key_count, argument_count - 1), (2 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
         # A use may belong to a chain, which is one more key; two more take an event id.
         wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
@@ -347,14 +347,17 @@ def apply(
     counted_from: str | None = None,
     grants: Mapping[str, bytes] = NOTHING,
     orders: Mapping[str, tuple[PlacedBalance, ...]] = NOTHING,
-) -> int:
+    ended: Mapping[str, bytes] = NOTHING,
+    event: tuple[str, bytes, bytes] | None = None,
+) -> int | bytes:
     """Run apply_user on the user 124 and return its reply."""
     names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
-    reply: int = database.run(
+    reply: int | bytes = database.run(
         APPLY_USER,
-        [*names, KEYS.grants("124")],
+        [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.dedupe("124") if event else ())],
         *(expected, meta, "124", profile, "3"),
         *_counted(subscriptions.items()),
+        *("until", *_counted(ended.items())),
         *_counted(entitlements.items()),
         *_counted((feature_id,) for feature_id in removals),
         *(("1", "calls", _start(database) if counted_from is None else counted_from) if settlements else ("0",)),
@@ -362,6 +365,7 @@ def apply(
         *_counted(grants.items()),
         str(len(orders)),
         *(argument for feature_id, placed in orders.items() for argument in (feature_id, *_counted(placed))),
+        *((*event, "3600000", "") if event else ()),
     )
     return reply
 
@@ -479,16 +483,37 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     apply(database)
     before = database.contents()
     names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
+    names.append(KEYS.ended("124"))
     start = ("new", "newer", "124", "", "3")
     for rest in (
-        ("0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
-        ("0", "0", "0", "0", "0", "0", "0", "more"),
-        ("0", "5", "a", "x", "0", "0", "0"),
-        ("0", "0", "0", "0", "0", "0", "1", "calls", "2", "0", "5", "-1", "7"),
+        ("0", "", "0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
+        ("0", "", "0", "0", "0", "0", "0", "0", "0", "more"),
+        ("0", "", "0", "5", "a", "x", "0", "0", "0"),
+        ("0", "", "0", "0", "0", "0", "0", "0", "1", "calls", "2", "0", "5", "-1", "7"),
     ):
         with pytest.raises(ResponseError):
             database.run(APPLY_USER, names, *start, *rest)
         assert database.contents() == before
+
+
+def test_a_subscription_that_has_ended_is_in_one_place(database: Database) -> None:
+    apply(database, subscriptions={"a": b"on", "b": b"on"})
+    assert database.redis.hget(KEYS.user("124"), "e") is None
+    apply(database, b"new", ended={"a": b"ended"})
+    assert database.redis.hgetall(KEYS.ended("124")) == {b"a": b"ended"}
+    assert database.redis.hmget(KEYS.user("124"), "s:a", "s:b", "e") == [None, b"on", b"until"]
+
+
+def test_an_answer_is_kept_with_its_change_and_given_again_whatever_has_changed_since(database: Database) -> None:
+    event = ("event", b"12345678", b"answer")
+    assert apply(database, b"other", event=event) == 0
+    assert apply(database, event=event) == 1
+    before = database.contents()
+    assert apply(database, b"whatever", meta=b"2", event=event) == b"Ranswer"
+    assert apply(database, b"new", meta=b"2", event=event) == b"Ranswer"
+    assert apply(database, b"new", meta=b"2", event=("event", b"87654321", b"answer")) == b"X"
+    assert database.contents() == before
+    assert apply(database, b"new", meta=b"2", event=("another", b"12345678", b"other")) == 1
 
 
 def test_several_settlements_of_one_count_are_made_one_after_the_other(database: Database) -> None:
@@ -605,31 +630,49 @@ def test_grants_of_others_and_of_other_features_are_left_alone(database: Databas
 # delete_user, put_catalog, advance_clock.
 
 
-def delete(database: Database, user_id: str) -> int:
+def newest(database: Database) -> bytes:
+    """Return the id of the newest event in the ledger."""
+    entries = cast("list[tuple[bytes, object]]", database.redis.xrevrange(KEYS.ledger(bucket_of("124")), count=1))
+    return entries[0][0]
+
+
+def delete(database: Database, user_id: str) -> tuple[int, bytes]:
     """Run delete_user and return its reply."""
+    bucket = bucket_of(user_id)
     beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.dedupe(user_id)]
-    reply: int = database.run(DELETE_USER, [KEYS.user(user_id), KEYS.users(bucket_of(user_id)), *beside], user_id)
-    return reply
+    names = [KEYS.user(user_id), KEYS.users(bucket), KEYS.ledger(bucket), *beside, KEYS.ended(user_id)]
+    existed, last = database.run(DELETE_USER, names, user_id)
+    return existed, last
 
 
 def test_a_user_who_is_erased_leaves_nothing_but_the_events(database: Database) -> None:
-    apply(database, profile=b"S{}", grants={"g1": b"{}"})
+    apply(database, profile=b"S{}", grants={"g1": b"{}"}, ended={"s1": b"x"})
     database.put_user(FIVE_A_DAY)
     for day in range(3):
         database.record(NOW + day * DAY, event_id=f"e{day}", fingerprint=b"12345678")
-    assert len(database.contents()) == 8
-    assert delete(database, "124") == 1
+    assert len(database.contents()) == 9
+    last = newest(database)
+    assert delete(database, "124") == (1, last)
     assert set(database.contents()) == {KEYS.ledger(bucket_of("124")).encode()}
 
 
 def test_others_in_the_bucket_stay_and_nobody_is_erased_twice(database: Database) -> None:
     apply(database)
     database.redis.sadd(KEYS.users(bucket_of("124")), "another")
-    assert delete(database, "124") == 1
+    assert delete(database, "124") == (1, b"")
     before = database.contents()
     assert database.redis.smembers(KEYS.users(bucket_of("124"))) == {b"another"}
-    assert delete(database, "124") == 0
+    assert delete(database, "124") == (0, b"")
     assert database.contents() == before
+
+
+def test_the_last_event_is_told_of_nobody_too(database: Database) -> None:
+    """Events of a user who is gone may be left, of one who is made anew a moment later there may be more."""
+    apply(database)
+    database.put_user(FIVE_A_DAY)
+    database.record(NOW, delta=1)
+    last = newest(database)
+    assert [delete(database, "124") for _ in range(2)] == [(1, last), (0, last)]
 
 
 def put(database: Database, before: str, after: str, version: str = "", item: str = "f") -> int:

@@ -39,7 +39,7 @@ async def test_a_user_is_read_as_they_were_written(users: Users) -> None:
     meta = Meta(disabled=True, revision=7, created_at_ms=NOW)
     entitlements = {"a:b": MONTHLY, "{é}": replace(MONTHLY, limit=None)}
     older = replace(SUBSCRIPTION, token="1", started_at_ms=NOW - 1, trial_end_ms=None)
-    change = UserChange("124", b"", meta, Profile(name="Zoë"), (SUBSCRIPTION, older), entitlements)
+    change = UserChange("124", b"", meta, Profile(name="Zoë"), (SUBSCRIPTION, older), entitlements=entitlements)
     await users.apply(change)
     state = await users.read("124")
     assert state is not None
@@ -75,7 +75,7 @@ async def test_grants_are_read_as_they_were_given_and_drawn_from_in_their_order(
         "calls": (GrantBalance(NOW - DAY, NOW + DAY, 0, 3), GrantBalance(NOW, NOW + 9 * DAY, 4, 1)),
         "sso": (GrantBalance(NOW, None, None, 0),),
     }
-    assert await users.delete("124")
+    assert (await users.delete("124"))[0]
     assert await users.grants("124") == []
     assert database.redis.keys("*:124") == []
 
@@ -189,8 +189,8 @@ def _bucket(user_id: str) -> int:
 
 async def test_whoever_is_erased_is_gone_from_the_list(users: Users) -> None:
     await users.apply(UserChange("124", b"", META))
-    assert await users.delete("124")
-    assert not await users.delete("124")
+    assert await users.delete("124") == (True, None)
+    assert await users.delete("124") == (False, None)
     assert await users.read("124") is None
     assert await users.page((0, ""), 10) == []
     await users.apply(UserChange("124", b"", META))

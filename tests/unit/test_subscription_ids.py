@@ -66,7 +66,7 @@ def test_another_spelling_of_an_id_is_not_that_id(change: object) -> None:
 def test_a_new_token_is_none_that_the_user_has() -> None:
     taken: tuple[Subscription, ...] = ()
     for _ in range(200):
-        token = new_token(taken)
+        token = new_token([held.token for held in taken])
         assert token not in {item.token for item in taken}
         assert decode(encode("u_ser", token)) == ("u_ser", token)
         taken = (*taken, Subscription(token, "p", 1, SubscriptionStatus.ACTIVE, 0))

@@ -60,7 +60,8 @@ class ApiKeyServiceServicer:
 
     def CreateApiKey(self, request, context):
         """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
+        key: where no answer came, look for the key by its name, revoke it, and make one anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,8 @@ class ApiKeyServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ApiKeyServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_service_pb2.CreateApiKeyResponse]
     """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
+    key: where no answer came, look for the key by its name, revoke it, and make one anew.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]
     """Lists keys, the oldest first, without their secrets."""
@@ -55,7 +56,8 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
+    key: where no answer came, look for the key by its name, revoke it, and make one anew.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists keys, the oldest first, without their secrets."""
@@ -76,7 +78,8 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.CreateApiKeyResponse]]:
         """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
+        key: where no answer came, look for the key by its name, revoke it, and make one anew.
         """
 
     @_abc_1.abstractmethod

@@ -471,7 +471,9 @@ class UpdateFeatureRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, unit_label, unit_label_plural, metadata. Empty: those of them that are set in `feature`."""
+        """Which fields to change: name, unit_label, unit_label_plural, metadata, on_unavailable. Empty: those of them that are set in
+        `feature`, at least one.
+        """
 
     def __init__(
         self,
@@ -723,7 +725,7 @@ class UpdatePackageRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, type, features, metadata. Empty: those of them that are set in `package`."""
+        """Which fields to change: name, type, features, metadata. Empty: those of them that are set in `package`, at least one."""
 
     def __init__(
         self,

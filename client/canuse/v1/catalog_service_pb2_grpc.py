@@ -187,7 +187,8 @@ class CatalogServiceServicer:
         current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
         what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
         user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-        PACKAGE_NOT_PUBLISHED for a version that is a draft.
+        PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
+        these calls under way already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -67,7 +67,8 @@ class CatalogServiceStub:
     current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
     what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
     user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-    PACKAGE_NOT_PUBLISHED for a version that is a draft.
+    PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
+    these calls under way already.
     """
 
 @_typing.type_check_only
@@ -109,7 +110,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
     what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
     user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-    PACKAGE_NOT_PUBLISHED for a version that is a draft.
+    PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
+    these calls under way already.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -220,7 +222,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
         what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
         user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-        PACKAGE_NOT_PUBLISHED for a version that is a draft.
+        PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
+        these calls under way already.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

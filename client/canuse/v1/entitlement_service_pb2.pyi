@@ -929,7 +929,7 @@ class Entitlement(_message.Message):
 
     @_builtins.property
     def subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The subscriptions that list the feature, whether or not they count now."""
+        """The subscriptions that list the feature and have not ended, whether or not they count now."""
 
     @_builtins.property
     def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -132,10 +132,13 @@ class SubscribeRequest(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     TRIAL_END_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     status: Global___SubscriptionStatus.ValueType
     """The status. Default ACTIVE, or TRIALING with a trial end."""
+    event_id: _builtins.str
+    """Idempotency key, as in CreateUsageEventRequest; the order of `package_ids` is content. A call that is refused keeps none."""
     @_builtins.property
     def package_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The packages, 1 to 32, each published."""
@@ -156,10 +159,11 @@ class SubscribeRequest(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         trial_end: _timestamp_pb2.Timestamp | None = ...,
         status: Global___SubscriptionStatus.ValueType = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "trial_end", b"trial_end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_ids", b"package_ids", "started_at", b"started_at", "status", b"status", "trial_end", b"trial_end", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "package_ids", b"package_ids", "started_at", b"started_at", "status", b"status", "trial_end", b"trial_end", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -172,6 +176,12 @@ class SubscribeResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """The idempotency key that was sent. Empty: none was."""
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id: the subscriptions as they were then."""
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
         """One for each package, in the order of `package_ids`."""
@@ -180,10 +190,12 @@ class SubscribeResponse(_message.Message):
         self,
         *,
         subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscriptions", b"subscriptions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "replayed", b"replayed", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -307,7 +319,7 @@ class UpdateSubscriptionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: status, trial_end, cancel_at. Empty: those of them that are set in `subscription`."""
+        """Which fields to change: status, trial_end, cancel_at. Empty: those of them that are set in `subscription`, at least one."""
 
     def __init__(
         self,
@@ -359,8 +371,8 @@ class CancelSubscriptionRequest(_message.Message):
     """The subscription's id."""
     at_period_end: _builtins.bool
     """False (the default): at once. True: at the end of its period, which is the end of the trial for a trial, and else the
-    end of the current period of the package's longest reset period. FAILED_PRECONDITION, NO_PERIOD_END where nothing in
-    the package resets.
+    end of the current period of the package's longest reset period; or at the end that was set before, if that is earlier.
+    FAILED_PRECONDITION, NO_PERIOD_END where nothing in the package resets.
     """
     def __init__(
         self,

@@ -83,7 +83,8 @@ class SubscriptionServiceServicer:
 
     def Subscribe(self, request, context):
         """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-        base packages at a time, PACKAGE_NOT_PUBLISHED for a draft or an archived package.
+        base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
+        PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,14 +105,17 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay.
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
+        brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
+        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSubscription(self, request, context):
-        """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing.
+        """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
+        Cancelling one that has ended changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

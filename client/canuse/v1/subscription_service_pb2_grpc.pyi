@@ -35,16 +35,22 @@ class SubscriptionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SubscriptionServiceAsyncStub: ...
     Subscribe: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.SubscribeRequest, _subscription_service_pb2.SubscribeResponse]
     """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-    base packages at a time, PACKAGE_NOT_PUBLISHED for a draft or an archived package.
+    base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
+    PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]
     """Gets a subscription."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]
     """Lists a user's subscriptions, oldest first, ended ones too."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
-    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
+    brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
+    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+    """
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]
-    """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+    """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
+    Cancelling one that has ended changes nothing.
+    """
     CreateGrant: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]
     """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
     with other content it is ALREADY_EXISTS, GRANT_EXISTS.
@@ -61,16 +67,22 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.SubscribeRequest, _subscription_service_pb2.SubscribeResponse]  # type: ignore[assignment]
     """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-    base packages at a time, PACKAGE_NOT_PUBLISHED for a draft or an archived package.
+    base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
+    PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Gets a subscription."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
     """Lists a user's subscriptions, oldest first, ended ones too."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
+    brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
+    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+    """
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
-    """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+    """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
+    Cancelling one that has ended changes nothing.
+    """
     CreateGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]  # type: ignore[assignment]
     """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
     with other content it is ALREADY_EXISTS, GRANT_EXISTS.
@@ -90,7 +102,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.SubscribeResponse, _abc.Awaitable[_subscription_service_pb2.SubscribeResponse]]:
         """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-        base packages at a time, PACKAGE_NOT_PUBLISHED for a draft or an archived package.
+        base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
+        PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
         """
 
     @_abc_1.abstractmethod
@@ -115,7 +128,10 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
-        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay."""
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
+        brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
+        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+        """
 
     @_abc_1.abstractmethod
     def CancelSubscription(
@@ -123,7 +139,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.CancelSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.CancelSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.CancelSubscriptionResponse]]:
-        """Cancels a subscription, now or at the end of its period. Cancelling one that has ended changes nothing."""
+        """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
+        Cancelling one that has ended changes nothing.
+        """
 
     @_abc_1.abstractmethod
     def CreateGrant(

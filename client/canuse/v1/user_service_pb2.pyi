@@ -198,7 +198,9 @@ class UpdateUserRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those of them that are set in `user`."""
+        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those of them that are set in `user`, at
+        least one. What is to be emptied, and `disabled` where it is to be false, has to be named here.
+        """
 
     def __init__(
         self,

@@ -96,6 +96,8 @@ class UserServiceServicer:
 
     def DeleteUser(self, request, context):
         """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
+        Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
+        user who is made anew meanwhile stays.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,7 +42,10 @@ class UserServiceStub:
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
     """Lists users, in a fixed order that is not that of their ids."""
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
-    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys."""
+    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
+    Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
+    user who is made anew meanwhile stays.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -58,7 +61,10 @@ class UserServiceAsyncStub(UserServiceStub):
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
     """Lists users, in a fixed order that is not that of their ids."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys."""
+    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
+    Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
+    user who is made anew meanwhile stays.
+    """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """The users that entitlements belong to."""
@@ -101,6 +107,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
-        """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys."""
+        """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
+        Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
+        user who is made anew meanwhile stays.
+        """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -52,6 +52,9 @@ class ErrorReason(Enum):
     PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
     FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave the feature out of new packages.")
     SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
+    TOO_MANY_SUBSCRIPTIONS = ErrorSpec(
+        StatusCode.FAILED_PRECONDITION, "End subscriptions that are not needed: 100 that have not ended are accepted."
+    )
     TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Give fewer, larger grants of one feature.")
     NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
     ADMIN_KEY_NEEDED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "First make another key with which keys can be made.")

@@ -14,9 +14,9 @@ from canuse_server.api.hot import Plan
 from canuse_server.api.user_states import read_with_grants, standing_of
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing
-from canuse_server.domain.entitlements import winning_subscription
+from canuse_server.domain.entitlements import holding_subscription, winning_subscription
 from canuse_server.domain.model import Feature, Grant
-from canuse_server.domain.subscriptions import Packages
+from canuse_server.domain.subscriptions import Packages, has_ended
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.users import UserState
 
@@ -72,9 +72,15 @@ def _explain_without_store(plan: Plan) -> pb.CanUseResponse:
 
 
 def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> Iterable[ExplanationStep]:
-    """Yield each subscription, oldest first, and what its package gives of the feature, if it lists it."""
+    """Yield subscriptions, oldest first, each with what its package gives of the feature, if it lists it.
+
+    Of those that have ended there is only the one by whose periods uses are still counted.
+    """
     winner = winning_subscription(state.subscriptions, packages, feature.id, state.now_ms)
+    holding = holding_subscription(state.subscriptions, packages, feature.id, state.now_ms)
     for item in state.subscriptions:
+        if has_ended(item, state.now_ms) and item != holding:
+            continue
         entries = packages[item.package_id, item.package_version].features
         entry = next((entry for entry in entries if entry.feature_id == feature.id), None)
         yield steps.subscription(state, item, lists_feature=entry is not None)

@@ -1,28 +1,33 @@
 """SubscriptionService: which users have which packages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
-from canuse_server.api import pages, subscription_ids
+from canuse_server.api import pages, subscribed, subscription_ids
 from canuse_server.api.convert import subscription_message, timestamp
 from canuse_server.api.errors import (
     ApiError,
     ErrorReason,
+    event_id_reused,
     invalid,
     subscription_not_found,
     user_not_found,
 )
 from canuse_server.api.grants import GrantMethods
 from canuse_server.api.user_changes import Edit, change_user, new_token, published_package
+from canuse_server.api.uses import fingerprint
 from canuse_server.api.validation import Violations, masked, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Subscription, SubscriptionStatus
-from canuse_server.domain.subscriptions import ENDED, has_two_bases, period_end_ms, status_at
-from canuse_server.store.users import UserState
+from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, period_end_ms
+from canuse_server.store.usage import EventIdReusedError
+from canuse_server.store.users import AnsweredError, Event, UserState
 
 PACKAGES_AT_MOST: Final = 32
+SUBSCRIPTIONS_AT_MOST: Final = 100
+"""How many subscriptions of a user may not have ended: each change of the user works all of them out anew."""
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 
 
@@ -32,31 +37,34 @@ class SubscriptionServicer(GrantMethods):
     async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
+        mark = _fingerprint(request, draft)
         made: list[Subscription] = []
 
         async def edit(state: UserState) -> Edit:
-            made.clear()
-            # Looked up each time: while others changed the user, another version may have been published.
-            packages = [await published_package(world, package_id) for package_id in request.package_ids]
-            started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
-            _check_trial(replace(draft, started_at_ms=started_at_ms), "")
-            for package in packages:
-                token = new_token((*state.subscriptions, *made))
-                source = {"token": token, "package_id": package.id, "package_version": package.version}
-                made.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
-            await _refuse_two_bases(world, state, made)
-            return Edit(tuple(made))
+            # After the user was read: an error that the first call itself has caused must not go before its answer.
+            await _refuse_answered(world, request, mark)
+            made[:] = await _new_subscriptions(world, state, request, draft)
+            await _refuse_too_much(world, state, made)
+            answer = subscribed.pack(made, state.now_ms)
+            return Edit(tuple(made), event=Event(request.event_id, mark, answer) if request.event_id else None)
 
-        state = (await change_user(world, request.user_id, edit)).state
+        try:
+            now_ms, replayed = (await change_user(world, request.user_id, edit)).state.now_ms, False
+        except AnsweredError as error:
+            (made[:], now_ms), replayed = subscribed.unpack(error.answer), True
+        except EventIdReusedError:
+            raise event_id_reused(request.user_id, request.event_id) from None
         return pb.SubscribeResponse(
-            subscriptions=[subscription_message(state.user_id, item, state.now_ms) for item in made]
+            subscriptions=[subscription_message(request.user_id, item, now_ms) for item in made],
+            event_id=request.event_id,
+            replayed=replayed,
         )
 
     async def get_subscription(self, request: pb.GetSubscriptionRequest, world: World) -> pb.GetSubscriptionResponse:
         """Get a subscription."""
         user_id, token = _parse_id("subscription_id", request.subscription_id)
         state = await world.users.read(user_id)
-        found = None if state is None else _find(state, token)
+        found = None if state is None else await _find(world, state, token)
         if state is None or found is None:
             raise subscription_not_found(request.subscription_id)
         return pb.GetSubscriptionResponse(subscription=subscription_message(user_id, found, state.now_ms))
@@ -66,14 +74,14 @@ class SubscriptionServicer(GrantMethods):
     ) -> pb.ListSubscriptionsResponse:
         """List a user's subscriptions, oldest first."""
         started_at_ms, token = pages.decode(request)
-        state = await world.users.read(require_id("user_id", request.user_id))
-        if state is None:
-            raise user_not_found(request.user_id)
-        rest = [item for item in state.subscriptions if (item.started_at_ms, item.token) > (started_at_ms, token)]
-        user_id, now_ms = state.user_id, state.now_ms
+        user_id = require_id("user_id", request.user_id)
+        found = await world.users.all_subscriptions(user_id)
+        if found is None:
+            raise user_not_found(user_id)
+        listed, now_ms = found
         subscriptions, next_token = await pages.fill(
             request,
-            rest,
+            [item for item in listed if (item.started_at_ms, item.token) > (started_at_ms, token)],
             lambda item: subscription_message(user_id, item, now_ms),
             lambda item: (item.token, item.started_at_ms),
         )
@@ -84,6 +92,7 @@ class SubscriptionServicer(GrantMethods):
     ) -> pb.UpdateSubscriptionResponse:
         """Change the status or the trial end."""
         wanted = request.subscription
+        _parse_id("subscription.id", wanted.id)
         chosen = masked(request.update_mask, wanted, CHANGEABLE)
         violations = Violations()
         status = _status(violations, "subscription.status", wanted.status) if "status" in chosen else None
@@ -94,6 +103,8 @@ class SubscriptionServicer(GrantMethods):
         violations.check()
 
         def change(old: Subscription, now_ms: int) -> Subscription:
+            if has_ended(old, now_ms) and (status is None or status in ENDED):
+                return replace(old, status=status or old.status)
             new = replace(
                 old,
                 trial_end_ms=dates.get("trial_end_ms", old.trial_end_ms),
@@ -114,7 +125,7 @@ class SubscriptionServicer(GrantMethods):
         """Cancel a subscription, now or at the end of its period."""
 
         def change(old: Subscription, now_ms: int) -> Subscription:
-            if status_at(old, now_ms) in ENDED:
+            if has_ended(old, now_ms):
                 return old
             if not request.at_period_end:
                 return replace(old, cancel_at_ms=now_ms)
@@ -122,7 +133,7 @@ class SubscriptionServicer(GrantMethods):
             if end_ms is None:
                 text = f"nothing in package {old.package_id!r} resets, so that the subscription has no period"
                 raise ApiError(ErrorReason.NO_PERIOD_END, text, {"subscription_id": request.subscription_id})
-            return replace(old, cancel_at_ms=end_ms)
+            return replace(old, cancel_at_ms=end_ms if old.cancel_at_ms is None else min(old.cancel_at_ms, end_ms))
 
         changed = await _change(world, "subscription_id", request.subscription_id, change)
         return pb.CancelSubscriptionResponse(subscription=changed)
@@ -137,12 +148,12 @@ async def _change(
     made: list[Subscription] = []
 
     async def edit(state: UserState) -> Edit:
-        old = _find(state, token)
+        old = await _find(world, state, token)
         if old is None:
             raise subscription_not_found(subscription_id)
         await world.cache.load_packages([(old.package_id, old.package_version)])
         made[:] = [change(old, state.now_ms)]
-        await _refuse_two_bases(world, state, made)
+        await _refuse_too_much(world, state, made)
         return Edit(tuple(made))
 
     state = (await change_user(world, user_id, edit)).state
@@ -163,19 +174,64 @@ def _with_status(subscription: Subscription, status: SubscriptionStatus, now_ms:
     return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
 
 
-async def _refuse_two_bases(world: World, state: UserState, changed: list[Subscription]) -> None:
+async def _new_subscriptions(
+    world: World, state: UserState, request: pb.SubscribeRequest, draft: Subscription
+) -> list[Subscription]:
+    # Looked up each time: while others changed the user, another version may have been published.
+    packages = [await published_package(world, package_id) for package_id in request.package_ids]
+    started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
+    _check_trial(replace(draft, started_at_ms=started_at_ms), "")
+    taken = {item.token for item in state.subscriptions}
+    made: list[Subscription] = []
+    for package in packages:
+        token = new_token(taken)
+        while await world.users.ended_subscription(state.user_id, token):
+            token = new_token(taken)
+        taken.add(token)
+        source = {"token": token, "package_id": package.id, "package_version": package.version}
+        made.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
+    return made
+
+
+async def _refuse_answered(world: World, request: pb.SubscribeRequest, mark: bytes) -> None:
+    """Raise what was answered under the event id of a request, if it has one."""
+    known = await world.users.answered(request.user_id, request.event_id) if request.event_id else None
+    if known is not None:
+        first_mark, answer = known
+        raise AnsweredError(answer) if first_mark == mark else EventIdReusedError
+
+
+async def _refuse_too_much(world: World, state: UserState, changed: list[Subscription]) -> None:
+    """Refuse a change after which a user would have two base packages at a time, or too many subscriptions."""
     merged = {item.token: item for item in (*state.subscriptions, *changed)}
     # Another server may have made some of them.
     await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
     if has_two_bases(merged.values(), world.cache.packages, state.now_ms):
         text = "the user would have two base packages at a time; end the other subscription first"
         raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
+    before, after = (_going_on(items, state.now_ms) for items in (state.subscriptions, merged.values()))
+    if after > max(before, SUBSCRIPTIONS_AT_MOST):
+        text = f"user {state.user_id!r} would have {after} subscriptions that have not ended"
+        ids = {"user_id": state.user_id}
+        raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; at most {SUBSCRIPTIONS_AT_MOST} may be", ids)
+
+
+def _going_on(subscriptions: Iterable[Subscription], now_ms: int) -> int:
+    return sum(not has_ended(item, now_ms) for item in subscriptions)
+
+
+def _fingerprint(request: pb.SubscribeRequest, draft: Subscription) -> bytes:
+    """Return what tells the content of a request apart from other content under the same event id."""
+    started_at_ms = draft.started_at_ms if request.HasField("started_at") else None
+    content = (tuple(request.package_ids), started_at_ms, draft.trial_end_ms, int(draft.status))
+    return fingerprint("subscribe", content, {})
 
 
 def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
     """Check a request and return the subscription it asks for, without its package."""
     violations = Violations()
     violations.id("user_id", request.user_id)
+    violations.event_id("event_id", request.event_id)
     for index, package_id in enumerate(request.package_ids):
         violations.id(f"package_ids[{index}]", package_id)
     count = len(request.package_ids)
@@ -220,5 +276,6 @@ def _parse_id(field: str, subscription_id: str) -> tuple[str, str]:
     return parsed
 
 
-def _find(state: UserState, token: str) -> Subscription | None:
-    return next((item for item in state.subscriptions if item.token == token), None)
+async def _find(world: World, state: UserState, token: str) -> Subscription | None:
+    found = next((item for item in state.subscriptions if item.token == token), None)
+    return found or await world.users.ended_subscription(state.user_id, token)

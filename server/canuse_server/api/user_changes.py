@@ -1,7 +1,7 @@
 """Changes of a user: read, decide, write if nothing has changed since; else again."""
 
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.world import World
-from canuse_server.domain.entitlements import Entitlement, resolve
+from canuse_server.domain.entitlements import Entitlement, resolve, without_effect
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
     FeatureType,
@@ -21,11 +21,12 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.settlement import settle
+from canuse_server.domain.subscriptions import end_ms
 from canuse_server.store.durability import unconfirmed
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.layout import Meta
 from canuse_server.store.patience import Turns
-from canuse_server.store.users import PlacedGrant, UserChange, UserState
+from canuse_server.store.users import Event, PlacedGrant, UserChange, UserState
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Edit:
     """What to change of a user; None leaves it.
 
     `subscriptions` are those that are new or changed. With `grant` comes `grant_order`, the new order of all grants of
-    its feature.
+    its feature. `event` is what the call is answered when it is repeated under its event id.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
@@ -41,6 +42,7 @@ class Edit:
     profile: Profile | None = None
     grant: Grant | None = None
     grant_order: tuple[PlacedGrant, ...] = ()
+    event: Event | None = None
 
 
 class Changed(NamedTuple):
@@ -59,6 +61,8 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
 
     Raises:
         ApiError: there is no such user, or what `edit` raises.
+        AnsweredError: there is an answer under the event id already.
+        EventIdReusedError: it is of other content.
     """
     async with world.user_turns.setdefault(user_id, Turns()).turn():
         return await _change_user(world, user_id, edit)
@@ -144,18 +148,20 @@ async def published_package(world: World, package_id: str) -> Package:
     package = await world.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
-    if package.status == PackageStatus.ARCHIVED or not package.published_version:
-        text = f"package {package_id!r} is {package.status.name}; only a PUBLISHED one can be subscribed to"
+    if package.status == PackageStatus.ARCHIVED:
+        text = f"package {package_id!r} is archived: nobody can subscribe to it any more"
+        raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
+    if not package.published_version:
+        text = f"package {package_id!r} has no published version; PublishPackage makes its draft one"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     version = (package_id, package.published_version)
     await world.cache.load_packages([version])
     return world.cache.packages[version]
 
 
-def new_token(taken: tuple[Subscription, ...]) -> str:
-    """Return a token that no other subscription of the user has."""
-    tokens = {subscription.token for subscription in taken}
-    while (token := secrets.token_hex(4)) in tokens:
+def new_token(taken: Collection[str]) -> str:
+    """Return a token that is not taken."""
+    while (token := secrets.token_hex(4)) in taken:
         continue
     return token
 
@@ -182,13 +188,18 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[User
         return resolve(state.subscriptions, world.cache.packages, types, state.grants, moment_ms)
 
     entitlements = resolve(merged, world.cache.packages, types, grants, state.now_ms)
+    ended = without_effect(merged, world.cache.packages, state.now_ms)
+    apart = {subscription.token for subscription in ended}
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
         meta=Meta(disabled, state.meta.revision + 1, state.meta.created_at_ms),
         profile=edit.profile,
-        subscriptions=edit.subscriptions,
+        subscriptions=tuple(item for item in edit.subscriptions if item.token not in apart),
+        ended=ended,
+        ended_until_ms=max(state.ended_until_ms, *(end_ms(subscription) or 0 for subscription in ended), 0),
+        event=edit.event,
         entitlements={key: value for key, value in entitlements.items() if state.entitlements.get(key) != value},
         removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
         counters=state.counters,

@@ -61,7 +61,7 @@ class World:
             environment=environment,
             store=store,
             keys=keys,
-            users=Users(store, keys, retention.past_periods_kept),
+            users=Users(store, keys, retention),
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
             catalog=catalog,
             cache=CatalogCache(catalog, store, keys),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from canuse_server.domain.grants import GrantBalance, stretch_at
 from canuse_server.domain.model import FeatureType, PackageFeature, ResetPeriod, Subscription
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
-from canuse_server.domain.subscriptions import ENDED, Packages, counts_at, next_change_ms, status_at
+from canuse_server.domain.subscriptions import Packages, counts_at, has_ended, next_change_ms
 
 
 # Not frozen: every check makes one, and a frozen one takes four times as long to make.
@@ -77,9 +77,7 @@ def resolve(
     by_feature: dict[str, list[_Candidate]] = {
         feature_id: [] for feature_id, given in grants.items() if not all(grant.has_ended(now_ms) for grant in given)
     }
-    for subscription in subscriptions:
-        for entry in packages[subscription.package_id, subscription.package_version].features:
-            by_feature.setdefault(entry.feature_id, []).append(_Candidate(subscription, entry))
+    by_feature |= _candidates(subscriptions, packages)
     return {
         feature_id: _entitlement(
             candidates, grants.get(feature_id, ()), types[feature_id] == FeatureType.CONSUMABLE, now_ms
@@ -100,6 +98,44 @@ def winning_subscription(
         if entry.feature_id == feature_id
     ]
     return max(candidates, key=_Candidate.rank).subscription if candidates else None
+
+
+def holding_subscription(
+    subscriptions: Iterable[Subscription], packages: Packages, feature_id: str, now_ms: int
+) -> Subscription | None:
+    """Return the subscription in whose periods a feature is counted, also where none counts; None: there is none."""
+    candidates = _candidates(subscriptions, packages).get(feature_id, [])
+    counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
+    best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
+    return None if best is None else best.subscription
+
+
+def without_effect(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[Subscription]:
+    """Return the subscriptions that have ended and that no entitlement is made from, now or later.
+
+    Where none counts, uses are counted in the periods of the one that ended and ranks highest: it is needed. One that
+    ended before its start may become that one with its start.
+    """
+    ended = [subscription for subscription in subscriptions if has_ended(subscription, now_ms)]
+    needed: set[str] = set()
+    for candidates in _candidates(ended, packages).values():
+        candidates.sort(key=_Candidate.rank, reverse=True)
+        candidates.sort(key=lambda candidate: max(candidate.subscription.started_at_ms, now_ms))
+        highest = None
+        for candidate in candidates:
+            if highest is None or candidate.rank() > highest:
+                highest = candidate.rank()
+                needed.add(candidate.subscription.token)
+    return [subscription for subscription in ended if subscription.token not in needed]
+
+
+def _candidates(subscriptions: Iterable[Subscription], packages: Packages) -> dict[str, list[_Candidate]]:
+    """Return what subscriptions list, by feature id."""
+    found: dict[str, list[_Candidate]] = {}
+    for subscription in subscriptions:
+        for entry in packages[subscription.package_id, subscription.package_version].features:
+            found.setdefault(entry.feature_id, []).append(_Candidate(subscription, entry))
+    return found
 
 
 def _entitlement(
@@ -145,6 +181,6 @@ def _best_of_inactive(candidates: list[_Candidate], now_ms: int) -> _Candidate |
     def standing(candidate: _Candidate) -> int:
         if candidate.subscription.started_at_ms > now_ms:
             return 0
-        return 1 if status_at(candidate.subscription, now_ms) in ENDED else 2
+        return 1 if has_ended(candidate.subscription, now_ms) else 2
 
     return max(candidates, key=lambda candidate: (standing(candidate), candidate.rank()), default=None)

@@ -73,6 +73,10 @@ class Keys:
         """Return the hash of a user's grants by id; what is left of them stands in the user's own hash."""
         return f"{self._buckets[bucket_of(user_id)]}g:{user_id}"
 
+    def ended(self, user_id: str) -> str:
+        """Return the hash of a user's ended subscriptions by token; the user's own hash goes before it."""
+        return f"{self._buckets[bucket_of(user_id)]}e:{user_id}"
+
     def history(self, user_id: str) -> str:
         """Return the hash of a user's past periods, a field a feature."""
         return f"{self._buckets[bucket_of(user_id)]}h:{user_id}"

@@ -20,6 +20,7 @@ SUBSCRIPTION_PREFIX: Final = b"s:"
 GRANTS_PREFIX: Final = b"g:"
 RESERVATION_PREFIX: Final = b"r:"
 LEASES_DUE_FIELD: Final = b"x"
+ENDED_UNTIL_FIELD: Final = b"e"
 
 _NONE: Final = -1
 CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
@@ -259,8 +260,13 @@ def unpack_reservation(value: bytes) -> Reservation:
 
 
 def unpack_moment(value: bytes) -> int:
-    """Read the field `x`: when something is to be done about the user's leases."""
+    """Read the field `x` or `e`: when leases are due, or when the last of the subscriptions put away ended."""
     return int.from_bytes(value, "little")
+
+
+def pack_moment(moment_ms: int) -> bytes:
+    """Return the value of such a field."""
+    return _MOMENT.pack(*_halves(moment_ms))
 
 
 def pack_subscription(subscription: Subscription) -> bytes:

@@ -1,15 +1,16 @@
 """Users: one hash each with all that a decision needs, and a few keys beside it."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Grant, Profile, Subscription
 from canuse_server.domain.settlement import Settlement
+from canuse_server.domain.subscriptions import has_ended
 from canuse_server.store import layout
 from canuse_server.store.client import Store
 from canuse_server.store.codec import decode_grant, decode_profile, encode
@@ -18,6 +19,9 @@ from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
 from canuse_server.store.lua import APPLY_USER, DELETE_USER
 from canuse_server.store.pacing import each
+from canuse_server.store.usage import EventIdReusedError, Retention
+
+FINGERPRINT_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,29 @@ class UserState:
     reservations: Mapping[str, Reservation] = field(default_factory=dict)
     leases_due_ms: int | None = None
     """When something is to be done about leases. None: there are none."""
+    ended_until_ms: int = 0
+    """When the last of those subscriptions ended that are kept apart; 0: none of them ended by a date."""
 
     def is_current(self) -> bool:
         """Whether the entitlements hold still; else a period or a date has passed since they were worked out."""
         ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
         return all(end_ms is None or end_ms > self.now_ms for end_ms in ends)
+
+
+class Event(NamedTuple):
+    """What is kept under an event id: 8 bytes that tell the content of the call apart, and what it was answered."""
+
+    id: str
+    fingerprint: bytes
+    answer: bytes
+
+
+class AnsweredError(Exception):
+    """The call was made before, under the same event id and with the same content."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
 
 
 class PlacedGrant(NamedTuple):
@@ -55,6 +77,8 @@ class UserChange:
 
     `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read: of
     each feature that the change is about the count has to be in the same period still, or still not be there.
+    `ended` are subscriptions to keep apart from now on, and `ended_until_ms` goes with them. `event` is kept with the
+    change, as what a call is answered that repeats it.
     """
 
     user_id: str
@@ -62,6 +86,9 @@ class UserChange:
     meta: Meta
     profile: Profile | None = None
     subscriptions: tuple[Subscription, ...] = ()
+    ended: Sequence[Subscription] = ()
+    ended_until_ms: int = 0
+    event: Event | None = None
     entitlements: Mapping[str, Entitlement] = field(default_factory=dict)
     removed_entitlements: Iterable[str] = ()
     counters: Mapping[str, Counter] = field(default_factory=dict)
@@ -73,31 +100,74 @@ class UserChange:
 class Users:
     """The users of one environment."""
 
-    def __init__(self, store: Store, keys: Keys, past_periods_kept: int) -> None:
+    def __init__(self, store: Store, keys: Keys, retention: Retention) -> None:
         self._store = store
         self._keys = keys
-        self._past_periods_kept = past_periods_kept
+        self._retention = retention
 
     async def read(self, user_id: str) -> UserState | None:
-        """Return a user's hash, or None if there is no such user."""
-        (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
-        return _state(user_id, _fields(reply), now_ms)
+        """Return a user's hash, or None if there is no such user.
 
-    async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[list[Subscription]], int]:
-        """Return the subscriptions of each of some users, all in one trip, and the time then; the rest is not read."""
+        Of the subscriptions that have ended it only has those that an entitlement may be made from; `ended` has all.
+        """
+        (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
+        state = _state(user_id, _fields(reply), now_ms)
+        if state is None or state.ended_until_ms <= now_ms:
+            return state
+        return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
+
+    async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
+        """Return what `read` says of the subscriptions of each of some users, all in one trip, and the time then."""
         replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
-        return [_subscriptions(_fields(reply)) for reply in replies], now_ms
+        found: list[Sequence[Subscription]] = []
+        for user_id, reply in zip(user_ids, replies, strict=True):
+            fields = _fields(reply)
+            subscriptions: Sequence[Subscription] = _subscriptions(fields)
+            if _ended_until_ms(fields) > now_ms:
+                subscriptions = await self._with_returned(user_id, subscriptions, now_ms)
+            found.append(subscriptions)
+        return found, now_ms
+
+    async def all_subscriptions(self, user_id: str) -> tuple[list[Subscription], int] | None:
+        """Return all subscriptions of a user, ended ones too, oldest first, and the time then; None: no such user."""
+        # In this order: what is put away between the two is found in both.
+        commands = (("HGETALL", self._keys.user(user_id)), ("HGETALL", self._keys.ended(user_id)))
+        (reply, ended), now_ms = await self._store.call(*commands)
+        fields = _fields(reply)
+        if layout.META_FIELD not in fields:
+            return None
+        return _merged(await each(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
+
+    async def ended_subscription(self, user_id: str, token: str) -> Subscription | None:
+        """Return a subscription that is kept apart. To be asked after `read`, whose subscriptions go before it."""
+        (value,), _ = await self._store.call(("HGET", self._keys.ended(user_id), token))
+        return None if value is None else layout.unpack_subscription(token, cast("bytes", value))
+
+    async def answered(self, user_id: str, event_id: str) -> tuple[bytes, bytes] | None:
+        """Return the fingerprint and the answer that are kept under an event id, or None."""
+        commands = (("HGET", name, f"i{event_id}") for name in self._keys.dedupe(user_id))
+        values, _ = await self._store.call(*commands)
+        known = next((cast("bytes", value) for value in values if value is not None), None)
+        return None if known is None else (known[:FINGERPRINT_BYTES], known[FINGERPRINT_BYTES:])
+
+    async def _with_returned(
+        self, user_id: str, subscriptions: Sequence[Subscription], now_ms: int
+    ) -> tuple[Subscription, ...]:
+        """Return subscriptions with those kept apart that have not ended: the store's clock was ahead when they had."""
+        (reply,), _ = await self._store.call(("HGETALL", self._keys.ended(user_id)))
+        ended = await each(_fields(reply).items(), _ended)
+        return tuple(_merged((item for item in ended if not has_ended(item, now_ms)), subscriptions))
 
     async def apply(self, change: UserChange) -> None:
         """Make a change in one step.
 
         Raises:
             ConflictError: the user has changed since it was read; nothing was written.
+            AnsweredError: there is an answer under the event id already; nothing was written.
+            EventIdReusedError: it is of other content; nothing was written.
         """
-        keys, user_id = self._keys, change.user_id
-        subscriptions: list[str | bytes] = []
-        for subscription in change.subscriptions:
-            subscriptions += (subscription.token, layout.pack_subscription(subscription))
+        keys, user_id, event = self._keys, change.user_id, change.event
+        subscriptions, ended = _subscription_arguments(change.subscriptions), _subscription_arguments(change.ended)
         entitlements: list[str | bytes] = []
         for feature_id, entitlement in change.entitlements.items():
             entitlements += (feature_id, layout.pack_entitlement(entitlement))
@@ -112,19 +182,24 @@ class Users:
         grants = [argument for grant in change.grants for argument in (grant.id, encode(grant))]
         orders = [_order_arguments(feature_id, placed) for feature_id, placed in change.grant_orders.items()]
         names = (keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id))
+        beside = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
         applied = await self._store.run(
             APPLY_USER,
-            [*names, keys.history(user_id), keys.grants(user_id)],
+            [*names, *beside, *(keys.dedupe(user_id) if event else ())],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
-            str(self._past_periods_kept),
+            str(self._retention.past_periods_kept),
             *(str(len(subscriptions) // 2), *subscriptions),
+            *(layout.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
             *(str(len(entitlements) // 2), *entitlements),
             *(str(len(removals)), *removals),
             *(str(len(counters) // 2), *counters),
             *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
             *(str(len(grants) // 2), *grants),
             *(str(len(orders)), *chain.from_iterable(orders)),
+            *((*event, self._retention.dedupe_ttl, self._store.manual_now) if event else ()),
         )
+        if isinstance(applied, bytes):
+            raise AnsweredError(applied[1:]) if applied[:1] == b"R" else EventIdReusedError
         if not applied:
             raise ConflictError
 
@@ -167,7 +242,7 @@ class Users:
         keys = self._keys
         beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
-        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside, *leases]
+        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside, keys.ended(user_id), *leases]
         return bool(await self._store.run(DELETE_USER, names, user_id))
 
 
@@ -183,7 +258,34 @@ def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
         for name, value in fields.items()
         if name.startswith(layout.SUBSCRIPTION_PREFIX)
     ]
-    return sorted(found, key=lambda subscription: (subscription.started_at_ms, subscription.token))
+    return sorted(found, key=_age)
+
+
+def _ended(item: tuple[bytes, bytes]) -> Subscription:
+    token, value = item
+    return layout.unpack_subscription(token.decode(), value)
+
+
+def _merged(ended: Iterable[Subscription], subscriptions: Iterable[Subscription]) -> list[Subscription]:
+    """Return subscriptions that are kept apart with the others, oldest first; one that is in both was brought back."""
+    found = {subscription.token: subscription for subscription in (*ended, *subscriptions)}
+    return sorted(found.values(), key=_age)
+
+
+def _age(subscription: Subscription) -> tuple[int, str]:
+    return subscription.started_at_ms, subscription.token
+
+
+def _ended_until_ms(fields: Mapping[bytes, bytes]) -> int:
+    value = fields.get(layout.ENDED_UNTIL_FIELD)
+    return 0 if value is None else layout.unpack_moment(value)
+
+
+def _subscription_arguments(subscriptions: Iterable[Subscription]) -> list[str | bytes]:
+    arguments: list[str | bytes] = []
+    for subscription in subscriptions:
+        arguments += (subscription.token, layout.pack_subscription(subscription))
+    return arguments
 
 
 def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
@@ -217,6 +319,7 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
         grants=grants,
         reservations=reservations,
         leases_due_ms=None if due is None else layout.unpack_moment(due),
+        ended_until_ms=_ended_until_ms(fields),
     )
 
 

@@ -4,9 +4,11 @@
 -- drawn from a grant stays drawn.
 --
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
+--       6 the user's ended subscriptions   then, with an event id: the user's idempotency keys, two hashes
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 past periods kept
 --       then how many subscriptions to set, and pairs of token and value
+--       then the field `e`, how many ended subscriptions to move to KEYS[6], and pairs of token and value
 --       then how many entitlements to set, and pairs of feature id and value
 --       then how many entitlements to remove, and their feature ids
 --       then how many counters were read, and for each: feature id, start of the period it was in ('' : none was there)
@@ -15,13 +17,22 @@
 --       then how many grants to set in KEYS[5], and pairs of id and value
 --       then how many features whose grants change, and for each: feature id, number of grants, and for each of these in
 --       the order of drawing: its place in the old order (0: it is new), effective at, expires at, amount (-1 unlimited)
--- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written.
+--       then, with an event id: the event id, the fingerprint of the content (8 bytes), the answer to keep, the ttl of event ids
+--       in ms, now in ms or '' for Redis's clock
+-- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written. Nor was it
+-- where the event id is known: then it returns a string, 'R' and the answer kept under it, or 'X' where the content is another.
 -- include: layout
 -- include: fields
 -- include: grants
 -- include: history
-assert(#KEYS == 5 and #ARGV >= 12, 'apply_user takes 5 keys and at least 12 arguments')
+-- include: clock
+-- include: dedupe
+assert((#KEYS == 6 or #KEYS == 8) and #ARGV >= 14, 'apply_user takes 6 keys, 2 with an event id, and at least 14 arguments')
 
+if #KEYS == 8 then
+  local answered = dedupe_answer(KEYS[7], KEYS[8], ARGV[#ARGV - 4], ARGV[#ARGV - 3])
+  if answered then return answered end
+end
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
 
 local at = 5
@@ -37,6 +48,7 @@ local function next_values(count)
 end
 
 local subscriptions = next_values(2 * next_number())
+local ended_until, ended = next_argument(), next_values(2 * next_number())
 local entitlements = next_values(2 * next_number())
 local removals = next_values(next_number())
 local counters = next_values(2 * next_number())
@@ -48,6 +60,7 @@ for i = 1, next_number() do
   orders[i] = { feature = next_argument(), grants = {} }
   for j = 1, next_number() do orders[i].grants[j] = next_values(4) end
 end
+local event = next_values(#KEYS == 8 and 5 or 0)
 assert(at == #ARGV, 'apply_user: the counts do not add up')
 
 local function count_of(feature)
@@ -113,6 +126,11 @@ for _, settlement in ipairs(settlements) do
 end
 
 for i = 1, #subscriptions, 2 do redis.call('HSET', KEYS[1], 's:' .. subscriptions[i], subscriptions[i + 1]) end
+for i = 1, #ended, 2 do
+  redis.call('HSET', KEYS[6], ended[i], ended[i + 1])
+  redis.call('HDEL', KEYS[1], 's:' .. ended[i])
+end
+if #ended > 0 then redis.call('HSET', KEYS[1], 'e', ended_until) end
 for i = 1, #entitlements, 2 do
   local feature = entitlements[i]
   local _, counter = count_of(feature)
@@ -131,5 +149,9 @@ for _, order in ipairs(orders) do
     }
   end
   redis.call('HSET', KEYS[1], field, pack_grants(new))
+end
+if #KEYS == 8 then
+  local event_id, fingerprint, answer, ttl, manual_now = unpack(event)
+  dedupe_store(KEYS[7], KEYS[8], event_id, fingerprint .. answer, clock(manual_now), tonumber(ttl))
 end
 return 1
