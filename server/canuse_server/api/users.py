@@ -76,13 +76,14 @@ class UserServicer:
     async def delete_user(self, request: pb.DeleteUserRequest, world: World) -> pb.DeleteUserResponse:
         """Erase a user."""
         user_id = require_id("user_id", request.user_id)
-        existed = await world.users.read(user_id) is not None
         world.last_known.forget(user_id)
         try:
             # The events go first: should it be cut off after them, the user is still there to be deleted again.
             erased = await world.ledger.erase(user_id)
-            await world.users.delete(user_id)
-            erased += await world.ledger.erase(user_id)
+            existed, last = await world.users.delete(user_id)
+            if last is not None:
+                # Those recorded meanwhile, and none of a user who was made anew since.
+                erased += await world.ledger.erase(user_id, last)
         except StoreUnavailableError as error:
             raise OutcomeUnknownError(str(error)) from error  # By then something may have been erased.
         if not existed and not erased:

@@ -73,11 +73,15 @@ class Ledger:
                 return Page(found, None)
         return Page(found, before)
 
-    async def erase(self, user_id: str) -> int:
-        """Remove all events of a user and return how many there were. Repeating it does no harm."""
+    async def erase(self, user_id: str, last: Place | None = None) -> int:
+        """Remove a user's events up to the last one that is to go and return how many there were.
+
+        None: all. Repeating it does no harm.
+        """
         key, start, erased = self._keys.ledger(bucket_of(user_id)), "-", 0
+        end = "+" if last is None else str(last)
         while True:
-            (reply,), _ = await self._store.call(("XRANGE", key, start, "+", "COUNT", str(CHUNK)))
+            (reply,), _ = await self._store.call(("XRANGE", key, start, end, "COUNT", str(CHUNK)))
             entries = cast("list[tuple[bytes, list[bytes]]]", reply)
             ids = [entry_id for entry_id, fields in entries if LedgerEntry.FromString(fields[1]).user_id == user_id]
             if ids:

@@ -17,6 +17,7 @@ from canuse_server.store.codec import decode_grant, decode_profile, encode
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
+from canuse_server.store.ledger import Place
 from canuse_server.store.lua import APPLY_USER, DELETE_USER
 from canuse_server.store.pacing import each
 from canuse_server.store.usage import EventIdReusedError, Retention
@@ -237,13 +238,20 @@ class Users:
         (values,), _ = await self._store.call(("HVALS", self._keys.grants(user_id)))
         return sorted((decode_grant(value) for value in cast("list[bytes]", values)), key=Grant.order)
 
-    async def delete(self, user_id: str) -> bool:
-        """Erase a user, but for the events in the ledger; return whether there was one."""
+    async def delete(self, user_id: str) -> tuple[bool, Place | None]:
+        """Erase a user, but for the events in the ledger.
+
+        Returns:
+            Whether there was one, and the last event in the ledger at that moment, of any user; None: it is empty.
+        """
         keys = self._keys
         beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
+        beside.append(keys.ended(user_id))
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
-        names = [keys.user(user_id), keys.users(bucket_of(user_id)), *beside, keys.ended(user_id), *leases]
-        return bool(await self._store.run(DELETE_USER, names, user_id))
+        bucket = bucket_of(user_id)
+        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *beside, *leases]
+        existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, user_id))
+        return bool(existed), Place.parse(last.decode()) if last else None
 
 
 def _fields(reply: object) -> dict[bytes, bytes]:
