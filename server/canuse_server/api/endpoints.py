@@ -6,7 +6,8 @@ the table, answers are written.
 """
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final, NamedTuple
 
 from google.protobuf.descriptor import ServiceDescriptor
@@ -109,12 +110,13 @@ def _confirmed(endpoint: Endpoint) -> Endpoint:
     return call
 
 
-def _streaming(input_type: Any, handler: Callable[[Message, World], AsyncIterator[Message]]) -> StreamEndpoint:
+def _streaming(input_type: Any, handler: Callable[[Message, World], AsyncGenerator[Message, None]]) -> StreamEndpoint:
     request_class = GetMessageClass(input_type)
 
     async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
-        async for message in handler(parse(request_class, payload), world):
-            yield message.SerializeToString()
+        async with aclosing(handler(parse(request_class, payload), world)) as messages:
+            async for message in messages:
+                yield message.SerializeToString()
 
     return call
 
@@ -147,8 +149,9 @@ def _guard_stream(path: str, endpoint: StreamEndpoint) -> StreamEndpoint:
     async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
         begin_call(world.store.seconds_for(writes=True), renewed=True)
         try:
-            async for message in endpoint(payload, world):
-                yield message
+            async with aclosing(endpoint(payload, world)) as messages:
+                async for message in messages:
+                    yield message
         except ApiError:
             raise
         except Exception as error:  # As in `_guard`.

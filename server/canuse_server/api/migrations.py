@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
@@ -28,6 +29,10 @@ MESSAGE_USERS: Final = 1000
 """After how many users there is a message, if not earlier."""
 MESSAGE_SECONDS: Final = 1.0
 """After how long there is a message, if not earlier."""
+AT_A_TIME: Final = 4
+"""How many migrations a process has under way, of both environments: each keeps store and processor busy."""
+RETRY_SECONDS: Final = 5.0
+"""How long a caller is asked to wait who wants one more."""
 
 
 class _Changed(NamedTuple):
@@ -41,13 +46,29 @@ class _Changed(NamedTuple):
 class MigrationMethods:
     """The method of CatalogService that moves subscriptions."""
 
+    _under_way = 0
+
     async def migrate_subscriptions(
         self, request: pb.MigrateSubscriptionsRequest, world: World
-    ) -> AsyncIterator[pb.MigrateSubscriptionsResponse]:
+    ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
         """Move subscriptions user by user, and tell how far it is.
 
         Nothing is kept of a migration between batches but what the caller was told: it can end at any moment.
         """
+        if self._under_way >= AT_A_TIME:
+            text = f"{AT_A_TIME} migrations are under way, as many as may be at a time; nothing was written"
+            raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
+        self._under_way += 1
+        try:
+            async with aclosing(self._migrate(request, world)) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._under_way -= 1
+
+    async def _migrate(
+        self, request: pb.MigrateSubscriptionsRequest, world: World
+    ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
         move, start = await _begin(request, world)
         progress, told, told_at = start, start, time.monotonic()
         shrinking: list[str] = []
