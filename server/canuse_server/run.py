@@ -1,6 +1,7 @@
 """`canuse serve`: settings, logs, signals, and in words what keeps it from starting."""
 
 import asyncio
+import os
 import signal
 import tomllib
 from collections.abc import Callable, Coroutine
@@ -8,15 +9,19 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+import structlog
 from pydantic import ValidationError
 
 from canuse_server.app import ListenError, Ready, serve
 from canuse_server.observe import logs
 from canuse_server.settings import Settings
+from canuse_server.settings_problems import problems, unknown_variables
 from canuse_server.store.embedded import DataDirInUse, EmbeddedStartError
 from canuse_server.store.errors import StoreError
 from canuse_server.transport.tls import TlsError
 from canuse_server.workers import WorkerStartError
+
+log = structlog.get_logger(__name__)
 
 START_ERRORS = (ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
 
@@ -26,13 +31,12 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
     try:
         settings = Settings.load(config, given)
     except ValidationError as error:
-        parts = (
-            (".".join(map(str, part["loc"])), part["msg"].removeprefix("Value error, ")) for part in error.errors()
-        )
-        return "; ".join(f"{name}: {text}" for name, text in parts)
+        return problems(error, config, given, os.environ)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return f"{config}: {error}"
     logs.configure(settings.log_level)
+    for name, closest in unknown_variables(os.environ):
+        log.warning("an environment variable is no setting and changes nothing", name=name, closest=closest)
     try:
         asyncio.run(_serve(settings))
     except START_ERRORS as error:

@@ -1,15 +1,20 @@
 """Settings: the command line goes before the environment, that before the file, and what is wrong is named."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from typer.main import get_command
 
+from canuse_server.cli import app
 from canuse_server.settings import Settings
+from canuse_server.settings_problems import unknown_variables
 
 TLS = ("tls_certificate", "tls_key", "tls_client_ca")
 
@@ -135,6 +140,73 @@ def test_a_wrong_value_and_an_unknown_name_in_the_file_are_named(tmp_path: Path,
 def test_a_wrong_value_is_one_line_that_names_the_setting() -> None:
     assert refused(CANUSE_LANES="many").startswith("canuse: lanes: ")
     assert refused("--clock", "sundial").startswith("canuse: clock: ")
+
+
+def test_a_wrong_value_is_told_with_what_was_given_and_where(tmp_path: Path) -> None:
+    """What pydantic says names neither."""
+    assert refused(CANUSE_LANES="many").endswith("; 'many' was given in CANUSE_LANES")
+    assert "must be 'system' or 'manual'; 'sundial' was given with --clock" in refused("--clock", "sundial")
+    assert "; 'nowhere' was given with --listen" in refused("--listen", "nowhere")
+    file = written(tmp_path, "lanes = 99\nlisten = 5")
+    said = refused("--config", str(file))
+    assert f"lanes: must be less than or equal to 16; 99 was given in {file}" in said
+    assert f"listen: must be a valid string; 5 was given in {file}" in said
+    assert "Input" not in said
+
+
+def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> None:
+    said = refused("--workers", "2", "--clock", "manual")
+    assert said.startswith("canuse: workers must be 1 with the manual clock")
+    assert refused("--tls-key", str(tmp_path)).startswith("canuse: tls_key: must be given together with")
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong", "meant"),
+    [
+        ('lisen = "127.0.0.1:1"', "lisen", ": listen may be meant"),
+        ("store_timeout = 1", "store_timeout", ": store_timeout_seconds may be meant"),
+        ("[server]\nlanes = 1", "server", ""),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setting(
+    tmp_path: Path, text: str, wrong: str, meant: str
+) -> None:
+    """`lisen: Extra inputs are not permitted` named no file, and was taken for a fault of the command."""
+    file = written(tmp_path, text)
+    assert refused("--config", str(file)) == f"canuse: {file}: {wrong}: there is no such setting{meant}"
+
+
+def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
+    """A misspelt one was ignored, and nobody heard of it."""
+    command = [sys.executable, "-m", "canuse_server", "serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem"]
+    env = os.environ | {"CANUSE_LISTN": "127.0.0.1:1", "CANUSE_NONSENSE": "1", "CANUSE_SERVICE_HOST": "10.0.0.1"}
+    ran = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
+    told = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
+    assert [(each["level"], each["name"], each["closest"]) for each in told] == [
+        ("warning", "CANUSE_LISTN", "CANUSE_LISTEN"),
+        ("warning", "CANUSE_NONSENSE", None),
+    ]
+
+
+def test_only_what_is_neither_a_setting_nor_of_the_command_nor_of_kubernetes_is_unknown() -> None:
+    kubernetes = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT", "PORT_50051_TCP", "PORT_50051_TCP_ADDR")
+    known = [f"CANUSE_{name.upper()}" for name in Settings.model_fields]
+    known += ["canuse_lanes", "PATH", "OTHER_LISTEN", *(f"CANUSE_{name}" for name in kubernetes)]
+    known += [f"CANUSE_REDIS_{name}" for name in kubernetes]
+    known += sorted(variables_of_commands(get_command(app)))
+    assert list(unknown_variables(dict.fromkeys(known, "x"))) == []
+    assert {"CANUSE_CONFIG", "CANUSE_SERVER", "CANUSE_API_KEY"} <= set(known)
+    misspelt = {"CANUSE_REDIS_URI": "x", "CANUSE_": "x", "CANUSE_API_KEYS": "x"}
+    assert [each.name for each in unknown_variables(misspelt)] == sorted(misspelt)
+    assert next(unknown_variables({"CANUSE_REDIS_URI": "x"})).closest == "CANUSE_REDIS_URL"
+
+
+def variables_of_commands(command: Any) -> set[str]:
+    """Return the variables in which the options of a command and those under it can be given."""
+    found = {name for option in command.params for name in (option.envvar or "").split() if name}
+    for each in getattr(command, "commands", {}).values():
+        found |= variables_of_commands(each)
+    return found
 
 
 def test_a_file_that_is_not_there_or_no_toml_is_one_line_that_names_it(tmp_path: Path) -> None:
