@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.entitlements import EntitlementServicer
+from canuse_server.api.batches import BATCH_METHODS, answer_batch
 from canuse_server.api.world import World
 from canuse_server.demo import load_demo
 from canuse_server.domain.entitlements import Entitlement
@@ -113,7 +113,8 @@ async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_
             [("124", "api-calls"), ("124", "missing"), ("200", "messages"), ("124", "messages"), ("200", "gone")], 1
         )
     ]
-    batch = pb.BatchCreateUsageEventsRequest(requests=requests)
-    answer = await EntitlementServicer().batch_create_usage_events(batch, world)
+    [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
+    batch = pb.BatchCreateUsageEventsRequest(requests=requests).SerializeToString()
+    answer = pb.BatchCreateUsageEventsResponse.FromString(await answer_batch(method, batch, world))
     told = [result.response.consumption.used or result.status.message for result in answer.results]
     assert told == [1, "there is no feature 'missing'", 3, 4, "there is no feature 'gone'"]

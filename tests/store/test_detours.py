@@ -2,8 +2,9 @@
 
 from canuse import v1
 from canuse_server.api.answers import answer
+from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.user_changes import create_user
-from canuse_server.api.uses import CHARGES_AT_MOST, UseFeatures
+from canuse_server.api.uses import UseFeatures
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, Profile
 
@@ -12,7 +13,7 @@ async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names
     world: World,
 ) -> None:
     """Another server had made them a moment ago. After ten of them the call gave up with STORE_UNAVAILABLE."""
-    ids = [f"f{number}" for number in range(CHARGES_AT_MOST)]
+    ids = [f"f{number}" for number in range(MAX_CHARGES)]
     for feature_id in ids:
         await world.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
     await create_user(world, "124", Profile(), disabled=False)
@@ -21,4 +22,4 @@ async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names
     assert world.cache.features == {}
     response = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), request.SerializeToString(), world))
     assert (response.reason, response.blocking_feature_id) == (v1.REASON_NOT_ENTITLED, ids[0])
-    assert len(response.consumptions) == CHARGES_AT_MOST
+    assert len(response.consumptions) == MAX_CHARGES

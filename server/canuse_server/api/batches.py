@@ -8,74 +8,93 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
+
+from google.protobuf.message import DecodeError, Message
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.answers import gone_stale, take, without_store
+from canuse_server.api.batch_items import batch_items
+from canuse_server.api.bounds import check_size, method_bytes, too_large
 from canuse_server.api.can_use import CanUse
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.faults import faulty
-from canuse_server.api.hot import DETOURS, ExplanationWantedError, FeatureUnknownError, HotMethod, Plan
+from canuse_server.api.hot import DETOURS, PREFIX, ExplanationWantedError, FeatureUnknownError, HotMethod, Plan
 from canuse_server.api.user_states import DETOURS_AT_MOST
 from canuse_server.api.uses import CreateUsageEvent
+from canuse_server.api.validation import malformed
+from canuse_server.api.wire import varint
 from canuse_server.api.world import World
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.pacing import WorkShare
 from canuse_server.store.replies import NoScriptError
 from canuse_server.store.usage import ChainBrokenError, Trip, chained
 
-REQUESTS_AT_MOST: Final = 1000
-_CAN_USE: Final = CanUse()
-_CREATE_USAGE_EVENT: Final = CreateUsageEvent()
 _REPEATED: Final = (*DETOURS, ChainBrokenError, NoScriptError)
 """What sends a call again. None of them has written anything."""
+# The tags of results and of what is in one, which are the same in all batches.
+_RESULTS, _RESPONSE, _STATUS = b"\x0a", b"\x0a", b"\x12"
 
 
-class BatchMethods:
-    """The methods of EntitlementService that answer many calls at once."""
+class BatchMethod(NamedTuple):
+    """A method that makes many calls of a hot one."""
 
-    async def batch_can_use(self, request: pb.BatchCanUseRequest, world: World) -> pb.BatchCanUseResponse:
-        """Answer many checks."""
-        answers = await _answers(_CAN_USE, request.requests, world)
-        return pb.BatchCanUseResponse(
-            results=[
-                pb.BatchCanUseResult(status=answer.status())
-                if isinstance(answer, ApiError)
-                else pb.BatchCanUseResult(response=pb.CanUseResponse.FromString(answer))
-                for answer in answers
-            ]
-        )
-
-    async def batch_create_usage_events(
-        self, request: pb.BatchCreateUsageEventsRequest, world: World
-    ) -> pb.BatchCreateUsageEventsResponse:
-        """Record many uses."""
-        answers = await _answers(_CREATE_USAGE_EVENT, request.requests, world)
-        return pb.BatchCreateUsageEventsResponse(
-            results=[
-                pb.BatchCreateUsageEventsResult(status=answer.status())
-                if isinstance(answer, ApiError)
-                else pb.BatchCreateUsageEventsResult(response=pb.CreateUsageEventResponse.FromString(answer))
-                for answer in answers
-            ]
-        )
+    path: str
+    hot: HotMethod
+    request: type[Message]
+    item: type[Message]
 
 
-async def _answers(
-    method: HotMethod, requests: Sequence[pb.CanUseRequest] | Sequence[pb.CreateUsageEventRequest], world: World
-) -> list[bytes | ApiError]:
-    if not 1 <= len(requests) <= REQUESTS_AT_MOST:
-        text = f"must be 1 to {REQUESTS_AT_MOST} requests; {len(requests)} were sent"
-        raise invalid([("requests", text)])
-    return await _Batch(method, [request.SerializeToString() for request in requests], world).run()
+BATCH_METHODS: Final = (
+    BatchMethod(PREFIX + "BatchCanUse", CanUse(), pb.BatchCanUseRequest, pb.CanUseRequest),
+    BatchMethod(
+        PREFIX + "BatchCreateUsageEvents",
+        CreateUsageEvent(),
+        pb.BatchCreateUsageEventsRequest,
+        pb.CreateUsageEventRequest,
+    ),
+)
+
+
+async def answer_batch(method: BatchMethod, payload: bytes, world: World) -> bytes:
+    """Answer the calls of a batch; others go on meanwhile, however many these are.
+
+    Raises:
+        ApiError: there are none or too many, or the bytes are no such message.
+    """
+    check_size(method.path, len(payload))
+    name, share = method.request.DESCRIPTOR.full_name, WorkShare()
+    payloads = batch_items(name, payload)
+    for item in payloads:
+        if len(item) <= method_bytes(method.hot.path):
+            try:
+                method.item.FromString(item)
+            except DecodeError:
+                raise malformed(name) from None
+            await share.pause_if_due()
+    results = []
+    for answer in await _Batch(method.hot, payloads, world, share).run():
+        if isinstance(answer, ApiError):
+            result = _field(_STATUS, answer.status().SerializeToString())
+        else:
+            result = _field(_RESPONSE, answer)
+        results.append(_field(_RESULTS, result))
+        await share.pause_if_due()
+    return b"".join(results)
+
+
+def _field(tag: bytes, value: bytes) -> bytes:
+    return b"".join((tag, varint(len(value)), value))
 
 
 class _Batch:
     """The calls of a batch on their way. They are known by their place in it."""
 
-    def __init__(self, method: HotMethod, payloads: Sequence[bytes], world: World) -> None:
+    def __init__(self, method: HotMethod, payloads: Sequence[bytes], world: World, share: WorkShare) -> None:
         self._method = method
         self._payloads = payloads
         self._world = world
+        self._share = share
         self._answers: dict[int, bytes | ApiError] = {}
         self._planned: dict[int, Plan] = {}
 
@@ -101,13 +120,14 @@ class _Batch:
             for place in self._waiting():
                 try:
                     if place not in plans:
-                        plans[place] = self._method.plan(self._payloads[place], self._world)
+                        plans[place] = self._plan(self._payloads[place])
                 except FeatureUnknownError as detour:
                     unknown.setdefault(detour.feature_id, []).append(place)
                 except ExplanationWantedError:
                     self._fail([place], invalid([("explain", "must not be set in a batch; true was sent")]))
                 except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
                     self._fail([place], error)
+                await self._share.pause_if_due()
             if not unknown:
                 break
             await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
@@ -115,6 +135,11 @@ class _Batch:
             self._fail([place for place in self._waiting() if place not in plans], gone_stale())
         self._planned |= plans
         return dict(sorted(plans.items()))
+
+    def _plan(self, payload: bytes) -> Plan:
+        if len(payload) > method_bytes(self._method.path):
+            raise too_large(self._method.path, len(payload))
+        return self._method.plan(payload, self._world)
 
     async def _travel(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
         """Make the trips of all calls in one write; return the detours to take, each with its user and its calls."""
@@ -130,6 +155,7 @@ class _Batch:
                 detours.setdefault(plan.user_id, (detour, plan.user_id, []))[2].append(place)
             except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
                 self._fail([place], error)
+            await self._share.pause_if_due()
         return list(detours.values())
 
     def _trips(self, plans: Iterable[Plan]) -> list[Trip]:

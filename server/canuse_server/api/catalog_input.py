@@ -1,15 +1,13 @@
 """What is accepted as a feature or a package."""
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.bounds import MAX_PACKAGE_FEATURES
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeature, PackageType, ResetPeriod
-
-FEATURES_AT_MOST: Final = 1000
 
 
 def check_feature(feature: pb.Feature, *, created: bool) -> None:
@@ -38,8 +36,8 @@ def check_package(package: pb.Package) -> None:
         accepted = "must be PACKAGE_TYPE_BASE or PACKAGE_TYPE_ADD_ON"
         violations.add("package.type", f"{accepted}; {package.type} was sent")
     ids = [entry.feature_id for entry in package.features]
-    if len(ids) > FEATURES_AT_MOST or len(set(ids)) != len(ids):
-        accepted = f"must be at most {FEATURES_AT_MOST} features, each once"
+    if len(set(ids)) != len(ids):
+        accepted = f"must be at most {MAX_PACKAGE_FEATURES} features, each once"
         violations.add("package.features", f"{accepted}; {len(ids)} with {len(set(ids))} different ids were sent")
     for index, entry in enumerate(package.features):
         field = f"package.features[{index}]"

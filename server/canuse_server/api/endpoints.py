@@ -15,10 +15,12 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.answers import answer
+from canuse_server.api.batches import BATCH_METHODS, BatchMethod, answer_batch
+from canuse_server.api.bounds import check_counts, check_size, method_bytes
 from canuse_server.api.durability import changes
 from canuse_server.api.errors import ApiError
 from canuse_server.api.faults import faulty
-from canuse_server.api.hot import HotMethod, parse
+from canuse_server.api.hot import HotMethod, Request, parse
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
@@ -34,6 +36,7 @@ _LISTING: Final = "List"
 _LARGE: Final = (_LISTING, "Batch")
 """How the names of methods begin whose answers may be large."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
+_BATCHES: Final = {method.path: method for method in BATCH_METHODS}
 
 
 class Endpoints(NamedTuple):
@@ -53,11 +56,17 @@ def endpoints(service: ServiceDescriptor, servicer: object, pages: Pages) -> End
     for method in service.methods:
         path = f"/{service.full_name}/{method.name}"
         hot = _HOT.get(path)
+        method_bytes(path)  # A field without a bound is found when the server starts.
         if method.server_streaming:
-            stream = _streaming(method.input_type, getattr(servicer, _snake(method.name)))
+            stream = _streaming(path, method.input_type, getattr(servicer, _snake(method.name)))
             found.streaming[path] = _guard_stream(path, stream)
         else:
-            plain = _hot(hot) if hot else _plain(method.input_type, _handler(servicer, method.name))
+            if hot:
+                plain = _hot(hot)
+            elif path in _BATCHES:
+                plain = _batch(_BATCHES[path])
+            else:
+                plain = _plain(path, method.input_type, _handler(servicer, method.name))
             if not hot and changes(path):
                 plain = _confirmed(plain)
             # Batches do not take turns: they record and check, which must not wait for others.
@@ -77,7 +86,15 @@ def _hot(method: HotMethod) -> Endpoint:
         return should_rate_limit
 
     async def call(payload: bytes, world: World) -> bytes:
+        check_size(method.path, len(payload))
         return await answer(method, payload, world)
+
+    return call
+
+
+def _batch(method: BatchMethod) -> Endpoint:
+    async def call(payload: bytes, world: World) -> bytes:
+        return await answer_batch(method, payload, world)
 
     return call
 
@@ -90,13 +107,21 @@ def _in_turn(endpoint: Endpoint, pages: Pages) -> Endpoint:
     return call
 
 
-def _plain(input_type: Any, handler: Callable[[Message, World], Awaitable[Message]]) -> Endpoint:
+def _plain(path: str, input_type: Any, handler: Callable[[Message, World], Awaitable[Message]]) -> Endpoint:
     request_class = GetMessageClass(input_type)
 
     async def call(payload: bytes, world: World) -> bytes:
-        return (await handler(parse(request_class, payload), world)).SerializeToString()
+        return (await handler(_read(path, request_class, payload), world)).SerializeToString()
 
     return call
+
+
+def _read(path: str, request_class: type[Request], payload: bytes) -> Request:
+    """Read a request of a method; raise ApiError where it is too large, no such message, or has too many items."""
+    check_size(path, len(payload))
+    request = parse(request_class, payload)
+    check_counts(request)
+    return request
 
 
 def _confirmed(endpoint: Endpoint) -> Endpoint:
@@ -110,11 +135,13 @@ def _confirmed(endpoint: Endpoint) -> Endpoint:
     return call
 
 
-def _streaming(input_type: Any, handler: Callable[[Message, World], AsyncGenerator[Message, None]]) -> StreamEndpoint:
+def _streaming(
+    path: str, input_type: Any, handler: Callable[[Message, World], AsyncGenerator[Message, None]]
+) -> StreamEndpoint:
     request_class = GetMessageClass(input_type)
 
     async def call(payload: bytes, world: World) -> AsyncGenerator[bytes, None]:
-        async with aclosing(handler(parse(request_class, payload), world)) as messages:
+        async with aclosing(handler(_read(path, request_class, payload), world)) as messages:
             async for message in messages:
                 yield message.SerializeToString()
 

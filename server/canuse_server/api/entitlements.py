@@ -2,7 +2,6 @@
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api import pages, subscription_ids
-from canuse_server.api.batches import BatchMethods
 from canuse_server.api.can_use import counts
 from canuse_server.api.hot import reason_message
 from canuse_server.api.user_states import read_with_grants, standing_of
@@ -15,7 +14,7 @@ from canuse_server.store.pacing import take_break
 from canuse_server.store.users import UserState
 
 
-class EntitlementServicer(BatchMethods):
+class EntitlementServicer:
     """EntitlementService; `answers.py` answers the hot methods, and the batches are in `batches.py`."""
 
     async def list_entitlements(self, request: pb.ListEntitlementsRequest, world: World) -> pb.ListEntitlementsResponse:

@@ -15,6 +15,8 @@ DOMAIN: Final = "canuse"
 # Errors travel in headers, of which clients take about 8 KiB in all. What is larger would reach nobody.
 MESSAGE_BYTES: Final = 1200
 TEXT_BYTES: Final = 256
+MAX_VIOLATIONS: Final = 20
+"""How many bad fields of a request are told; of more only the number is."""
 RETRY_SECONDS: Final = 0.5
 """How long a caller is asked to wait whose call was one too many."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -145,18 +147,20 @@ def _any(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
     return packed
 
 
-def invalid(violations: Sequence[tuple[str, str]]) -> ApiError:
-    """Return the error for bad fields: pairs of a field's path and what is wrong with it."""
+def invalid(violations: Sequence[tuple[str, str]], untold: int = 0) -> ApiError:
+    """Return the error for bad fields: pairs of a field's path and what is wrong with it; `untold` is how many more."""
     told: list[tuple[str, str]] = []
     parts: list[str] = []
-    for field, text in violations:
+    size = 0
+    for field, text in violations[:MAX_VIOLATIONS]:
         part = f"{_clip(field, TEXT_BYTES)}: {_clip(text, TEXT_BYTES)}"
-        if told and len("; ".join([*parts, part]).encode()) > MESSAGE_BYTES:
+        size += len(part.encode()) + len("; ")
+        if told and size - len("; ") > MESSAGE_BYTES:
             break
         parts.append(part)
         told.append((field, text))
-    if len(violations) > len(told):
-        parts.append(f"and {len(violations) - len(told)} more")
+    if untold := untold + len(violations) - len(told):
+        parts.append(f"and {untold} more")
     return ApiError(ErrorReason.INVALID_FIELD, "; ".join(parts), violations=told)
 
 

@@ -14,13 +14,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
+from canuse_server.api.bounds import MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS, accepted_bytes
 from canuse_server.api.hot import AnsweredError, parse
 from canuse_server.api.rate_limit_answers import impossible
-from canuse_server.api.rate_limit_requests import DESCRIPTORS_AT_MOST, ENTRIES_AT_MOST
 from canuse_server.envoy import descriptor_pb2, rate_limit_service_pb2
 from canuse_server.envoy.rate_limit_service_pb2 import RateLimitRequest
 
-REQUEST_BYTES_AT_MOST: Final = 1 << 20
+MAX_BYTES: Final = accepted_bytes(RateLimitRequest.DESCRIPTOR)
 """Requests beyond it are refused unread: what a caller puts into headers must not hold up others."""
 _NO_ID: Final = b"\0"
 """Ids have no control characters."""
@@ -33,7 +33,7 @@ def parse_request(payload: bytes) -> RateLimitRequest:
         AnsweredError: it is too large.
         ApiError: it is no such message.
     """
-    if len(payload) > REQUEST_BYTES_AT_MOST:
+    if len(payload) > MAX_BYTES:
         raise AnsweredError(impossible(()))
     try:
         return RateLimitRequest.FromString(payload)
@@ -44,10 +44,10 @@ def parse_request(payload: bytes) -> RateLimitRequest:
 def _with_good_strings(payload: bytes) -> RateLimitRequest:
     request: Any = parse(_OF_BYTES, payload)
     # One more than is looked at shows that there are too many.
-    del request.descriptors[DESCRIPTORS_AT_MOST + 1 :]
+    del request.descriptors[MAX_DESCRIPTORS + 1 :]
     request.domain = _good(request.domain)
     for descriptor in request.descriptors:
-        del descriptor.entries[ENTRIES_AT_MOST + 1 :]
+        del descriptor.entries[MAX_DESCRIPTOR_ENTRIES + 1 :]
         for entry in descriptor.entries:
             entry.key, entry.value = _good(entry.key), _good(entry.value)
     return RateLimitRequest.FromString(request.SerializeToString())

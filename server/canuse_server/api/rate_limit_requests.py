@@ -7,9 +7,9 @@ there is something that the request asks for; only a domain that stands for no e
 from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeGuard
 
+from canuse_server.api.bounds import MAX_CHARGES, MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.rate_limit_rules import RateLimitRules
-from canuse_server.api.uses import CHARGES_AT_MOST
 from canuse_server.api.validation import id_problem, is_plain_id, shown
 from canuse_server.api.world import World
 from canuse_server.domain.model import MAX_AMOUNT
@@ -26,8 +26,6 @@ FACT: Final = "fact"
 """The value of the entry `record_key` for a use that has happened already."""
 NOT_KNOWN: Final = ""
 """Stands for the feature of a descriptor whose user or feature nobody can have: no feature has this id."""
-DESCRIPTORS_AT_MOST: Final = 128
-ENTRIES_AT_MOST: Final = 64
 
 
 class Asked(NamedTuple):
@@ -88,17 +86,17 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
             facts.add(feature)
     if len(users) > 1:
         problem = f"its descriptors are of {len(users)} users"
-    elif len(hits) > CHARGES_AT_MOST:
-        problem = f"its descriptors are of more than {CHARGES_AT_MOST} features"
+    elif len(hits) > MAX_CHARGES:
+        problem = f"its descriptors are of more than {MAX_CHARGES} features"
     return Asked(users.pop() if users else "", hits, facts, features, problem)
 
 
 def _too_many(request: pb.RateLimitRequest) -> str:
     """Say of what a request has more than is looked at; empty: of nothing."""
-    if len(request.descriptors) > DESCRIPTORS_AT_MOST:
-        return f"it has more than {DESCRIPTORS_AT_MOST} descriptors"
-    if any(len(descriptor.entries) > ENTRIES_AT_MOST for descriptor in request.descriptors):
-        return f"a descriptor has more than {ENTRIES_AT_MOST} entries"
+    if len(request.descriptors) > MAX_DESCRIPTORS:
+        return f"it has more than {MAX_DESCRIPTORS} descriptors"
+    if any(len(descriptor.entries) > MAX_DESCRIPTOR_ENTRIES for descriptor in request.descriptors):
+        return f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries"
     return ""
 
 

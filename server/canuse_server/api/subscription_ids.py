@@ -3,6 +3,8 @@
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
+LENGTH: Final = 256
+"""More than any id that `encode` makes: a token and an id of 128 bytes, encoded, are below it."""
 _PREFIX: Final = "sub"
 _PADDING: Final = "==="
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api import pages, subscribed, subscription_ids
+from canuse_server.api.bounds import MAX_SUBSCRIBED_PACKAGES
 from canuse_server.api.convert import subscription_message, timestamp
 from canuse_server.api.errors import (
     ApiError,
@@ -25,7 +26,6 @@ from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, 
 from canuse_server.store.usage import EventIdReusedError
 from canuse_server.store.users import AnsweredError, Event, UserState
 
-PACKAGES_AT_MOST: Final = 32
 SUBSCRIPTIONS_AT_MOST: Final = 100
 """How many subscriptions of a user may not have ended: each change of the user works all of them out anew."""
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
@@ -235,8 +235,8 @@ def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
     for index, package_id in enumerate(request.package_ids):
         violations.id(f"package_ids[{index}]", package_id)
     count = len(request.package_ids)
-    if not 1 <= count <= PACKAGES_AT_MOST or len(set(request.package_ids)) != count:
-        accepted = f"must be 1 to {PACKAGES_AT_MOST} packages, each once"
+    if not count or len(set(request.package_ids)) != count:
+        accepted = f"must be 1 to {MAX_SUBSCRIBED_PACKAGES} packages, each once"
         violations.add("package_ids", f"{accepted}; {count} ids were sent")
     started_at_ms = violations.time_ms("started_at", request.started_at)
     trial_end_ms = violations.time_ms("trial_end", request.trial_end) if request.HasField("trial_end") else None

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
-from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api import wire
+from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
@@ -17,8 +17,6 @@ from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store import usage
 from canuse_server.store.layout import ChargeOutcome, Outcome, Single
 from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRangeError, Use
-
-CHARGES_AT_MOST: Final = 32
 
 
 class Writing:
@@ -115,19 +113,11 @@ class UseFeatures(Writing):
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
         request = parse(pb.UseFeaturesRequest, payload)
-        charges = tuple(
-            (charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in request.charges
-        )
         violations = Violations()
         violations.id("user_id", request.user_id)
         violations.event_id("event_id", request.event_id)
         violations.metadata("metadata", request.metadata)
-        if not 1 <= len(charges) <= CHARGES_AT_MOST or len({feature_id for feature_id, _ in charges}) != len(charges):
-            accepted = f"must be 1 to {CHARGES_AT_MOST} charges, each of another feature"
-            violations.add("charges", f"{accepted}; {len(charges)} were sent")
-        for index, (feature_id, delta) in enumerate(charges):
-            violations.id(f"charges[{index}].feature_id", feature_id)
-            violations.amount(f"charges[{index}].delta", delta, 1)
+        charges = _charges(violations, request)
         violations.check()
         return _plan(world, usage.USE, request, pb.USAGE_ACTION_ADD, charges)
 
@@ -144,6 +134,20 @@ class UseFeatures(Writing):
             event_id=plan.event_id or outcome.charges[0].ledger_id,
             replayed=replayed,
         ).SerializeToString()
+
+
+def _charges(violations: Violations, request: pb.UseFeaturesRequest) -> tuple[tuple[str, int], ...]:
+    """Check the charges of a request; return the feature and the delta of each, none where there are too many."""
+    count = len(request.charges)
+    sent = request.charges if count <= MAX_CHARGES else ()
+    charges = tuple((charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in sent)
+    if not charges or len({feature_id for feature_id, _ in charges}) != count:
+        accepted = f"must be 1 to {MAX_CHARGES} charges, each of another feature"
+        violations.add("charges", f"{accepted}; {count} were sent")
+    for index, (feature_id, delta) in enumerate(charges):
+        violations.id(f"charges[{index}].feature_id", feature_id)
+        violations.amount(f"charges[{index}].delta", delta, 1)
+    return charges
 
 
 def fingerprint(mode: str, content: tuple[object, ...], metadata: Mapping[str, str]) -> bytes:

@@ -9,7 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.errors import MAX_VIOLATIONS, ApiError, invalid
 from canuse_server.domain.model import MAX_AMOUNT
 from canuse_server.store.clock import LATEST_MS
 
@@ -17,6 +17,8 @@ ID_BYTES: Final = 128
 TEXT_BYTES: Final = 256
 METADATA_PAIRS: Final = 16
 METADATA_BYTES: Final = 2048
+MASK_PATHS: Final = 32
+MASK_PATH_BYTES: Final = 64
 PAGE_SIZE: Final = 50
 PAGE_SIZE_MAX: Final = 1000
 ALL_FIELDS: Final = "*"
@@ -50,7 +52,7 @@ def _text_problem(value: str, most: int, least: int) -> str | None:
 
 def shown(value: object) -> str:
     """Return what was sent as an error repeats it: not all of what is long."""
-    text = repr(value)
+    text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
@@ -59,10 +61,16 @@ class Violations:
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
+        """What is told."""
+        self.untold = 0
+        """How many more there are."""
 
     def add(self, field: str, text: str) -> None:
         """Note what is wrong with a field."""
-        self.found.append((field, text))
+        if len(self.found) < MAX_VIOLATIONS:
+            self.found.append((field, text))
+        else:
+            self.untold += 1
 
     def id(self, field: str, value: str) -> None:
         """Check an id: 1 to 128 bytes of UTF-8 without control characters."""
@@ -81,9 +89,12 @@ class Violations:
 
     def metadata(self, field: str, pairs: Mapping[str, str]) -> None:
         """Check metadata: up to 16 pairs, 2 KiB in all."""
+        accepted = f"must be at most {METADATA_PAIRS} pairs and {METADATA_BYTES} bytes in all"
+        if len(pairs) > METADATA_PAIRS:
+            self.add(field, f"{accepted}; {len(pairs)} pairs were sent")
+            return
         size = sum(len(key.encode()) + len(value.encode()) for key, value in pairs.items())
-        if len(pairs) > METADATA_PAIRS or size > METADATA_BYTES:
-            accepted = f"must be at most {METADATA_PAIRS} pairs and {METADATA_BYTES} bytes in all"
+        if size > METADATA_BYTES:
             self.add(field, f"{accepted}; {len(pairs)} pairs and {size} bytes were sent")
 
     def amount(self, field: str, value: int, least: int) -> None:
@@ -117,7 +128,7 @@ class Violations:
     def check(self) -> None:
         """Raise the error if anything was found."""
         if self.found:
-            raise invalid(self.found)
+            raise invalid(self.found, self.untold)
 
 
 def require_id(field: str, value: str) -> str:

@@ -17,6 +17,8 @@ BREAK_SECONDS: Final = 0.0005
 """How long the break is where more than one call is to be answered; the event loop makes a millisecond of it. The
 threads of the batch lane need it: what they need to go on Python gives them when the event loop has nothing to do, or
 else after five milliseconds."""
+SHARE_SECONDS: Final = 0.002
+"""How long work that is urgent itself goes on before others get a share."""
 
 _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
@@ -49,6 +51,20 @@ class Pace:
             await asyncio.sleep(ends - time.monotonic())
             self._break_at = time.monotonic() + WORK_SECONDS
         return True
+
+
+class WorkShare:
+    """Lets other calls go on in the middle of much work, which does not wait for any of them."""
+
+    def __init__(self) -> None:
+        self._pause_at = time.monotonic() + SHARE_SECONDS
+
+    async def pause_if_due(self) -> None:
+        """Let the event loop and other threads do what is due, if this has gone on for long."""
+        if time.monotonic() >= self._pause_at:
+            await asyncio.sleep(0)
+            note_work()
+            self._pause_at = time.monotonic() + SHARE_SECONDS
 
 
 class Pages:

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 from canuse_server.api.answers import without_store
+from canuse_server.api.bounds import method_bytes, too_large
 from canuse_server.api.durability import NOTHING, wanted
 from canuse_server.api.errors import ApiError, deadline_passed, message_too_large, shutting_down
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import DETOURS, HotMethod
+from canuse_server.api.rate_limits import ShouldRateLimit
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import TIME, Store, time_ms
@@ -80,6 +82,11 @@ class Lane(threading.Thread):
         self._front = front
         self._door = door
         self._methods = methods
+        # An error would let Envoy's request through: ShouldRateLimit itself answers one that is too large.
+        self._most_bytes = {
+            method_id: MESSAGE_BYTES if isinstance(method, ShouldRateLimit) else method_bytes(method.path)
+            for method_id, method in methods.items()
+        }
         self._gate = gate
         self._store = store
         self._memos: dict[World, Memo] = {}
@@ -179,6 +186,8 @@ class Lane(threading.Thread):
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
             world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
+            if len(payload) > self._most_bytes[method_id]:
+                raise too_large(method.path, len(payload))
             if method.writes:
                 level = wanted(metadata)
                 if level is not NOTHING and level & ~self._promised:

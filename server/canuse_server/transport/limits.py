@@ -2,7 +2,9 @@
 
 from typing import Final
 
-MESSAGE_BYTES: Final = 4 << 20
+from canuse_server.api.bounds import REQUEST_BYTES
+
+MESSAGE_BYTES: Final = REQUEST_BYTES
 """The largest request, in bytes."""
 METADATA_BYTES: Final = 16 << 10
 """The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
