@@ -1,0 +1,141 @@
+"""How large requests are taken, of every method; what is larger, or has too many items, costs nobody anything."""
+
+import time
+
+import grpc
+import pytest
+from google.rpc.error_details_pb2 import BadRequest
+
+from canuse import Client, v1
+from canuse_server.api.bounds import REQUEST_BYTES, method_bytes, most_items
+from support.processes import Canuse
+from support.rate_limits import RateLimits, Request, Response, descriptor
+from support.requests import METHODS, Place, in_batch, largest, places, unknown
+from support.wire import TIMEOUT_SECONDS, Stubs, failure
+from support.world import subscriber
+
+SERVED = {path: method for path, method in METHODS.items() if ".testing." not in path}
+REPEATED = [place for place in places() if place.field.is_repeated and place.path in SERVED]
+RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+NEEDS_NOTHING = ("ListFeatures", "ListPackages", "ListUsers", "ListApiKeys")
+NO_TIME_SECONDS = 1.0
+"""What takes milliseconds is done by then on any machine; all that was found here took 1 to 10 seconds."""
+
+every_repeated_field = pytest.mark.parametrize("place", REPEATED, ids=str)
+
+
+def send(stubs: Stubs, path: str, payload: bytes) -> bytes:
+    """Call a method; return the last message of its answer."""
+    if not SERVED[path].server_streaming:
+        return stubs.call_raw(path, payload)
+    stream: grpc.UnaryStreamMultiCallable[bytes, bytes] = stubs.channel.unary_stream(path)
+    return list(stream(payload, timeout=TIMEOUT_SECONDS))[-1]
+
+
+def violations(stubs: Stubs, place: Place, payload: bytes) -> dict[str, str]:
+    """Send a request that is refused; return what is wrong with which field, of a batch with its first item."""
+    if place.name != "requests[0].metadata" or len(payload) > method_bytes(place.path):
+        refused = failure(send, stubs, place.path, payload)
+        assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        return refused.violations
+    # An item alone is bad, and has its status in its place.
+    [result] = v1.BatchCreateUsageEventsResponse.FromString(send(stubs, place.path, payload)).results
+    bad = BadRequest()
+    assert result.status.details[1].Unpack(bad)
+    return {f"requests[0].{each.field}": each.description for each in bad.field_violations}
+
+
+def beside(place: Place) -> bytes:
+    """Return what a request needs to be looked at."""
+    return Request(domain="canuse").SerializeToString() if place.path == RATE_LIMIT else b""
+
+
+@pytest.mark.parametrize("path", SERVED)
+def test_the_largest_valid_request_is_not_found_to_be_too_large(stubs: Stubs, path: str) -> None:
+    try:
+        send(stubs, path, largest(SERVED[path].input_type, 1).SerializeToString())
+    except grpc.RpcError:
+        refused = failure(send, stubs, path, largest(SERVED[path].input_type, 1).SerializeToString())
+        assert refused.reason != "MESSAGE_TOO_LARGE"
+        found = [text for text in refused.violations.values() if "at most" in text or " bytes" in text]
+        assert not found
+
+
+@pytest.mark.parametrize("path", [path for path in SERVED if path != RATE_LIMIT])
+def test_a_request_may_have_as_many_bytes_as_the_method_takes_and_none_more(stubs: Stubs, path: str) -> None:
+    most = method_bytes(path)
+    for size in (most, most + 1):
+        payload = unknown(size)
+        if size > most:
+            told = f"must be at most {most} bytes for {path.rpartition('/')[2]}; {size} were sent"
+            assert failure(send, stubs, path, payload).violations == {"request": told}
+        elif path.rpartition("/")[2] not in NEEDS_NOTHING:
+            assert "request" not in failure(send, stubs, path, payload).violations
+
+
+@every_repeated_field
+def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, place: Place) -> None:
+    most = most_items(place.field)
+    told = violations(stubs, place, place.filled(most + 1, beside(place)))
+    assert f"{most + 1} " in told[place.name]
+    assert not [field for field in told if field.startswith(f"{place.name}[")]
+
+
+@every_repeated_field
+@pytest.mark.parametrize("size", ["4 MiB", "what the method takes"])
+def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, place: Place, size: str) -> None:
+    """2 million empty charges kept everybody waiting for 3 seconds; package ids, scopes and descriptors likewise."""
+    most = REQUEST_BYTES if size == "4 MiB" else method_bytes(place.path)
+    payload = place.flood(most, beside(place))
+    with Client(server.address) as client:
+        user_id, feature_id = subscriber(client, None)
+        begun = time.monotonic()
+        if place.path == RATE_LIMIT and size == "4 MiB":
+            assert Response.FromString(send(stubs, place.path, payload)).overall_code == Response.OVER_LIMIT
+        else:
+            assert "sent" in "".join(violations(stubs, place, payload).values())
+        assert client.can_use(user_id, feature_id).access
+        assert time.monotonic() - begun < NO_TIME_SECONDS
+
+
+def test_what_is_too_large_for_envoys_service_is_answered(client: Client, server: Canuse) -> None:
+    """A caller of Envoy can make a header long that descriptors repeat; an error would let the request through."""
+    user_id, feature_id = subscriber(client, 5)
+    with grpc.insecure_channel(server.address) as channel:
+        limits = RateLimits(channel)
+        long = [descriptor(user_id, feature_id, header="x" * 60_000) for _ in range(32)]
+        assert Request(descriptors=long).ByteSize() > method_bytes(RATE_LIMIT)
+        answer = limits.ask(*long)
+        assert (answer.overall_code, list(answer.statuses)) == (Response.OVER_LIMIT, [])
+        assert client.show_usage(user_id, feature_id).current.used == 0
+        assert limits.ask(long[0]).overall_code == Response.OK
+
+
+def test_what_is_too_large_for_envoys_service_is_not_read(stubs: Stubs) -> None:
+    answer = send(stubs, RATE_LIMIT, b"\xff" * (method_bytes(RATE_LIMIT) + 1))
+    assert Response.FromString(answer).overall_code == Response.OVER_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "response"),
+    [
+        ("CanUse", "BatchCanUse", v1.BatchCanUseResponse),
+        ("CreateUsageEvent", "BatchCreateUsageEvents", v1.BatchCreateUsageEventsResponse),
+    ],
+)
+def test_an_item_of_a_batch_that_is_too_large_fails_alone(
+    client: Client,
+    stubs: Stubs,
+    name: str,
+    batch: str,
+    response: type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse],
+) -> None:
+    service = "/canuse.v1.EntitlementService/"
+    user_id, feature_id = subscriber(client, None)
+    good = v1.CanUseRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
+    most = method_bytes(service + name)
+    items = [good, good + unknown(most - len(good)), good + unknown(most + 1 - len(good)), good]
+    payload = b"".join(in_batch(item) for item in items)
+    results = response.FromString(send(stubs, service + batch, payload)).results
+    told = f"request: must be at most {most} bytes for {name}; {most + 1} were sent"
+    assert [result.status.message for result in results] == ["", "", told, ""]

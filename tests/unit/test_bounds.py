@@ -1,0 +1,101 @@
+"""Every field of every request has a bound, and from the bounds follows how many bytes a method takes."""
+
+import re
+
+import pytest
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from canuse import v1
+from canuse_server.api.bounds import (
+    MAX_PACKAGE_FEATURES,
+    REQUEST_BYTES,
+    accepted_bytes,
+    check_counts,
+    check_size,
+    largest_bytes,
+    method_bytes,
+    most_items,
+    most_text_bytes,
+)
+from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.api.validation import Violations
+from support.requests import METHODS, Place, largest, places
+
+TEXTS = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BYTES)
+BOUNDED = [place for place in places() if place.field.is_repeated or place.field.type in TEXTS]
+
+
+@pytest.mark.parametrize("place", BOUNDED, ids=str)
+def test_every_text_and_every_repeated_field_of_every_request_has_a_bound(place: Place) -> None:
+    if place.field.is_repeated:
+        assert most_items(place.field) > 0
+    if place.field.type in TEXTS:
+        assert most_text_bytes(place.field) > 0
+
+
+def made_up(name: str, label: FieldDescriptorProto.Label.ValueType) -> Descriptor:
+    """Return a message with one field of text."""
+    file = FileDescriptorProto(name="made_up.proto", package="made.up", syntax="proto3")
+    field = file.message_type.add(name="Request").field.add(name=name, number=1, label=label)
+    field.type = FieldDescriptorProto.TYPE_STRING
+    pool = DescriptorPool()
+    pool.Add(file)
+    return pool.FindMessageTypeByName("made.up.Request")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("unheard_of", FieldDescriptorProto.LABEL_OPTIONAL), ("user_id", FieldDescriptorProto.LABEL_REPEATED)],
+)
+def test_a_field_without_a_bound_is_named(name: str, label: FieldDescriptorProto.Label.ValueType) -> None:
+    with pytest.raises(LookupError, match=re.escape(f"made.up.Request.{name} ")):
+        accepted_bytes(made_up(name, label))
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_the_largest_valid_request_of_a_method_is_within_what_it_takes(path: str) -> None:
+    size = largest(METHODS[path].input_type, -1).ByteSize()
+    assert size <= largest_bytes(METHODS[path].input_type) < method_bytes(path) <= REQUEST_BYTES
+    check_size(path, size)
+
+
+def test_a_request_that_is_larger_is_refused_with_what_the_method_takes_and_what_was_sent() -> None:
+    path = "/canuse.v1.EntitlementService/CanUse"
+    most = method_bytes(path)
+    check_size(path, most)
+    with pytest.raises(ApiError) as raised:
+        check_size(path, most + 1)
+    assert raised.value.reason is ErrorReason.INVALID_FIELD
+    assert raised.value.message == f"request: must be at most {most} bytes for CanUse; {most + 1} were sent"
+
+
+def test_every_field_with_too_many_items_is_told_and_no_item() -> None:
+    package = v1.Package(features=[v1.PackageFeature()] * (MAX_PACKAGE_FEATURES + 1))
+    package.metadata.update({str(number): "" for number in range(17)})
+    with pytest.raises(ApiError) as raised:
+        check_counts(v1.CreatePackageRequest(package=package))
+    assert dict(raised.value.violations) == {
+        "package.features": "must be at most 1000; 1001 were sent",
+        "package.metadata": "must be at most 16; 17 were sent",
+    }
+
+
+def test_at_most_20_violations_are_told_and_of_the_rest_the_number() -> None:
+    """Of 1000 package ids each had a text of its own, only for 990 of them to be thrown away."""
+    violations = Violations()
+    for number in range(1000):
+        violations.id(f"ids[{number}]", "")
+    assert len(violations.found) == 20
+    with pytest.raises(ApiError) as raised:
+        violations.check()
+    told = len(raised.value.violations)
+    assert 1 < told <= 20
+    assert raised.value.message.endswith(f"; and {1000 - told} more")
+
+
+def test_short_violations_are_told_up_to_20_too() -> None:
+    error = invalid([(str(number), "bad") for number in range(1000)])
+    assert [field for field, _ in error.violations] == [str(number) for number in range(20)]
+    assert error.message.endswith("; 19: bad; and 980 more")
