@@ -23,3 +23,5 @@ class Call(NamedTuple):
     """When it came at the earliest, by `time.monotonic`."""
     deadline: float
     """When its caller gives up."""
+    size: int
+    """How many bytes it counts for while it waits: its request and its metadata."""

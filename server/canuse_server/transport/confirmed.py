@@ -5,11 +5,13 @@ wait for the disk. These writes have a thread and a connection of their own, and
 """
 
 import threading
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
 from hiredis import ReplyError
 
+from canuse_server.api.errors import ApiError
 from canuse_server.store.client import Store
 from canuse_server.store.durability import Confirmation
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
@@ -17,6 +19,7 @@ from canuse_server.store.keys import key_of, tag_of
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import is_redirect
 from canuse_server.transport.calls import Call
+from canuse_server.transport.load import Load
 
 
 class Answers(Protocol):
@@ -25,8 +28,11 @@ class Answers(Protocol):
     def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
 
-    def in_time(self, calls: list[Call]) -> list[Call]:
+    def in_time(self, calls: list[Call], now: float) -> list[Call]:
         """Return the calls whose deadline has not passed; the others are answered."""
+
+    def turn_away(self, call: Call, error: ApiError) -> None:
+        """Answer a call that is not to be made."""
 
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
         """Answer calls that were not sent."""
@@ -38,9 +44,10 @@ class Answers(Protocol):
 class ConfirmedWrites(threading.Thread):
     """One thread with connections of its own to the store."""
 
-    def __init__(self, answers: Answers, store: Store) -> None:
+    def __init__(self, answers: Answers, store: Store, load: Load) -> None:
         super().__init__(name="canuse-confirmed", daemon=True)
         self._answers = answers
+        self._load = load
         self._promise = store.promise
         self._routes = store.lane_routes(store.patience_seconds(store.promise.level))
         self._changed = threading.Condition()
@@ -48,10 +55,23 @@ class ConfirmedWrites(threading.Thread):
         self._busy = self._ending = False
 
     def put(self, calls: list[Call]) -> None:
-        """Have some calls made; each is answered when that is done."""
+        """Have some calls made, as far as the process takes them on; each is answered when that is done."""
+        taken_on = [call for call in calls if self._is_taken_on(call)]
         with self._changed:
-            self._waiting += calls
+            self._waiting += taken_on
             self._changed.notify_all()
+
+    def _is_taken_on(self, call: Call) -> bool:
+        try:
+            self._load.enter(call.size)
+        except ApiError as error:
+            self._answers.turn_away(call, error)
+            return False
+        return True
+
+    def _leave(self, calls: Iterable[Call]) -> None:
+        """Note that calls wait no more. They are answered next, and who has an answer may call again at once."""
+        self._load.leave(*(call.size for call in calls))
 
     def wait_until_idle(self) -> None:
         """Wait until all calls have been answered."""
@@ -103,9 +123,12 @@ class ConfirmedWrites(threading.Thread):
             connection.make_ready(idle=True)
         except StoreUnavailableError as error:
             self._routes.failed()
+            self._leave(calls)
             self._answers.refuse(calls, error)
             return None
-        calls[:] = self._answers.in_time(calls)
+        now = time.monotonic()
+        self._leave(call for call in calls if call.deadline <= now)
+        calls[:] = self._answers.in_time(calls, now)
         if not calls:
             return None
         confirmation = self._confirmation(calls[0])
@@ -127,6 +150,7 @@ class ConfirmedWrites(threading.Thread):
             return
         if any(isinstance(reply, ReplyError) and str(reply).startswith("READONLY") for reply in replies):
             connection.retire()
+        self._leave(calls)
         lacking = confirmation.fault(confirmed)
         unconfirmed = OutcomeUnknownError(lacking) if lacking else None
         for call, reply in zip(calls, replies, strict=False):
@@ -151,4 +175,5 @@ class ConfirmedWrites(threading.Thread):
     def _break_off(self, connection: LaneConnection, calls: list[Call], error: Exception) -> None:
         connection.break_off(error)
         self._routes.failed()
+        self._leave(calls)
         self._answers.lose(calls, error)

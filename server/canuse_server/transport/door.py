@@ -6,12 +6,13 @@ doorkeeper takes them: it keeps as many as may be, and refuses the rest at once.
 
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pygrpc_native import EVENT_CALL, NativeGrpcFront
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
 from canuse_server.api.errors import ApiError
+from canuse_server.transport.limits import METADATA_BYTES, metadata_bytes, too_much_metadata
 from canuse_server.transport.load import Load
 
 if TYPE_CHECKING:
@@ -31,6 +32,15 @@ class Taken(NamedTuple):
     came: float
 
 
+class _Kept(NamedTuple):
+    """What waits for a lane: a call, or that another one was taken back."""
+
+    at: float
+    event: "DetailedEvent"
+    size: int | None
+    """What the call counts for; None: it is no call."""
+
+
 class Door(threading.Thread):
     """Gives calls to the lanes, in the order in which they came."""
 
@@ -38,7 +48,7 @@ class Door(threading.Thread):
         super().__init__(name="canuse-doorkeeper", daemon=True)
         self._front = front
         self._load = load
-        self._kept: deque[tuple[float, DetailedEvent]] = deque()
+        self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._waiting: set[int] = set()
         self._left_at: dict[int, float] = {}
         self._closed = threading.Event()
@@ -68,10 +78,11 @@ class Door(threading.Thread):
         events: list[DetailedEvent] = []
         now, came = time.monotonic(), 0.0
         while self._kept and len(events) < most:
-            at, event = self._kept.popleft()
+            _, (at, event, size) = self._kept.popitem(last=False)
             came = came or at - LOOK_SECONDS
             kind, call_id, method_id, payload, key, details = event
-            self._load.leave(len(payload or b""))
+            if size is not None:
+                self._load.leave(size)
             if details is not None and details[2] is not None:
                 details = (details[0], details[1], details[2] - (now - at))
             events.append((kind, call_id, method_id, payload, key, details))
@@ -89,16 +100,32 @@ class Door(threading.Thread):
             events = () if self._waiting else self._front.recv_batch_details(TAKEN_AT_MOST, 0) or ()
             now = time.monotonic()
             for event in events:
-                kind, call_id, _, payload, _, _ = event
-                if kind != EVENT_CALL or payload is None:
-                    continue
-                try:
-                    self._load.enter(len(payload))
-                except ApiError as error:
-                    self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
-                else:
-                    self._kept.append((now, event))
+                if event[0] == EVENT_CALL:
+                    self._keep(event, now)
+                elif event[0] == EVENT_CANCEL:
+                    self._take_back(event, now)
             return bool(events)
+
+    def _keep(self, event: "DetailedEvent", now: float) -> None:
+        _, call_id, _, payload, _, details = event
+        metadata = metadata_bytes(details[0]) if details else 0
+        size = len(payload or b"") + metadata
+        try:
+            if metadata > METADATA_BYTES:
+                raise too_much_metadata(metadata)
+            self._load.enter(size)
+        except ApiError as error:
+            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+        else:
+            self._kept[call_id] = _Kept(now, event, size)
+
+    def _take_back(self, event: "DetailedEvent", now: float) -> None:
+        """Forget a call that its caller has taken back; where a lane has it already, the lane is to hear of that."""
+        kept = self._kept.pop(event[1], None)
+        if kept is None:
+            self._kept[event[1]] = _Kept(now, event, None)
+        elif kept.size is not None:
+            self._load.leave(kept.size)
 
     def close(self) -> None:
         """Let the doorkeeper go."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, NoReturn, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
 
 import grpc
 from grpc import aio
@@ -12,39 +13,65 @@ from grpc_health.v1 import health
 
 from canuse_server.api.durability import changes, wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
-from canuse_server.api.errors import ApiError, deadline_passed, invalid
+from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
-from canuse_server.transport.limits import GRPC_OPTIONS, METADATA_BYTES, PAIR_BYTES
+from canuse_server.transport.limits import GRPC_OPTIONS, METADATA_BYTES, metadata_bytes, too_much_metadata
 from canuse_server.transport.load import Load
 from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
 
+Metadata = Sequence[tuple[str, str | bytes]]
+
+
+class _Admitted(NamedTuple):
+    """A call that has been let in, before its request is read."""
+
+    world: World
+    metadata: Metadata
+    size: int
+    """How many bytes its metadata counts for."""
+
+
+if TYPE_CHECKING:
+    _Handler = grpc.RpcMethodHandler[Any, Any]
+
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Looks a method up by its path."""
+    """Looks a method up by its path, and lets the call in or refuses it before anything of its request is read."""
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    def __init__(
+        self, gate: Gate, handlers: Mapping[str, Callable[[_Admitted], _Handler]], to_all: Mapping[str, _Handler]
+    ) -> None:
+        self._gate = gate
         self._handlers = handlers
+        self._to_all = to_all
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        # gRPC holds callers to the limit once they have acknowledged it; until then, to 16 MiB.
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         metadata = handler_call_details.invocation_metadata or ()
-        size = sum(len(name) + len(value) + PAIR_BYTES for name, value in metadata)
+        # gRPC holds callers to its limit once they have acknowledged it; until then, to 16 MiB.
+        size = metadata_bytes(metadata)
         if size > METADATA_BYTES:
-            return _refusal(size)
-        return self._handlers.get(handler_call_details.method)
+            return _refusal(too_much_metadata(size))
+        path = handler_call_details.method
+        handler = self._handlers.get(path)
+        if handler is None:
+            return self._to_all.get(path)
+        try:
+            world = self._gate.admit(path, _authorization(metadata))
+        except ApiError as error:
+            return _refusal(error)
+        return handler(_Admitted(world, metadata, size))
 
 
-def _refusal(size: int) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return what answers a call with so much metadata."""
-    accepted = f"must be at most {METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
-    error = invalid([("metadata", f"{accepted}; {size} were sent")])
+def _refusal(error: ApiError) -> _Handler:
+    """Return what answers a call with an error."""
 
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
         await _abort(context, error)
 
-    # Not unary: that would wait for the request, which may never come.
+    # Not unary: that would wait for the request, which costs memory and may never come.
     return grpc.stream_unary_rpc_method_handler(cast("Callable[..., Any]", call))
 
 
@@ -60,12 +87,12 @@ def build(
     """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
-    handlers = {path: _handler(path, endpoint, gate, load) for path, endpoint in endpoints.unary.items()}
-    handlers |= {path: _stream_handler(path, endpoint, gate, load) for path, endpoint in endpoints.streaming.items()}
-    handlers |= _health(health_servicer)
+    handlers = {path: _unary(path, endpoint, load) for path, endpoint in endpoints.unary.items()}
+    handlers |= {path: _streaming(path, endpoint, gate, load) for path, endpoint in endpoints.streaming.items()}
+    to_all = _health(health_servicer)
     if with_reflection:
-        handlers |= Reflection(endpoints.services()).handlers()
-    server.add_generic_rpc_handlers((_Handlers(handlers),))
+        to_all |= Reflection(endpoints.services()).handlers()
+    server.add_generic_rpc_handlers((_Handlers(gate, handlers, to_all),))
     return server
 
 
@@ -76,7 +103,7 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
     return server.add_secure_port(listen, certificates.credentials)
 
 
-def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> bytes | None:
+def _authorization(metadata: Metadata) -> bytes | None:
     """Return the value of a call's `authorization`; where it is there more than once, the first."""
     for name, value in metadata:
         if name == "authorization":
@@ -84,28 +111,27 @@ def _authorization(metadata: Iterable[tuple[str, str | bytes]]) -> bytes | None:
     return None
 
 
-def _handler(path: str, endpoint: Endpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
+def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _Handler]:
     changing = changes(path)
 
-    async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
-            metadata = context.invocation_metadata() or ()
-            world = gate.admit(path, _authorization(metadata))
             if changing:
-                WANTED.set(wanted(metadata))
+                WANTED.set(wanted(admitted.metadata))
             left = cast("float | None", context.time_remaining())
             if left is not None and left <= 0:
                 raise deadline_passed()
-            load.enter(len(payload))
+            size = len(payload) + admitted.size
+            load.enter(size)
             try:
-                return await endpoint(payload, world)
+                return await endpoint(payload, admitted.world)
             finally:
-                load.leave(len(payload))
+                load.leave(size)
         except ApiError as error:
             await _abort(context, error)
 
     # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
-    return grpc.unary_unary_rpc_method_handler(cast("Callable[..., Awaitable[bytes]]", call))
+    return lambda admitted: grpc.unary_unary_rpc_method_handler(partial(answer, admitted))
 
 
 async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> NoReturn:
@@ -113,26 +139,25 @@ async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) ->
     await context.abort(error.reason.status, error.message, metadata)
 
 
-def _stream_handler(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> grpc.RpcMethodHandler[Any, Any]:
-    async def call(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> Callable[[_Admitted], _Handler]:
+    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
         try:
-            metadata = context.invocation_metadata() or ()
-            authorization = _authorization(metadata)
-            world = gate.admit(path, authorization)
-            WANTED.set(wanted(metadata))
-            load.enter(len(payload))
+            WANTED.set(wanted(admitted.metadata))
+            authorization = _authorization(admitted.metadata)
+            size = len(payload) + admitted.size
+            load.enter(size)
             try:
-                async with aclosing(endpoint(payload, world)) as messages:
+                async with aclosing(endpoint(payload, admitted.world)) as messages:
                     async for message in messages:
                         await context.write(message)
                         # A key that is revoked meanwhile ends what is under way, too.
                         gate.admit(path, authorization)
             finally:
-                load.leave(len(payload))
+                load.leave(size)
         except ApiError as error:
             await _abort(context, error)
 
-    return grpc.unary_stream_rpc_method_handler(cast("Callable[..., Any]", call))
+    return lambda admitted: grpc.unary_stream_rpc_method_handler(cast("Any", partial(answer, admitted)))
 
 
 def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:

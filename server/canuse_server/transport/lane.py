@@ -36,7 +36,8 @@ from canuse_server.store.replies import NoScriptError, ReadOnlyError, RedirectEr
 from canuse_server.transport.calls import Call, HandedOver
 from canuse_server.transport.confirmed import ConfirmedWrites
 from canuse_server.transport.door import Door
-from canuse_server.transport.limits import MESSAGE_BYTES
+from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, metadata_bytes, too_much_metadata
+from canuse_server.transport.load import Load
 from canuse_server.transport.memo import Memo
 
 BATCH: Final = 40
@@ -75,7 +76,8 @@ class Lane(threading.Thread):
         methods: Mapping[int, HotMethod | HandedOver],
         gate: Gate,
         store: Store,
-        hand_over: Callable[[int, str, bytes, World, Durability, float, float], None],
+        load: Load,
+        hand_over: Callable[[int, str, bytes, World, Durability, float, float, int], None],
         take_back: Callable[[int], None],
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
@@ -95,7 +97,7 @@ class Lane(threading.Thread):
         self._take_back = take_back
         self._promised = store.promise.level
         # With nothing to be confirmed a write is as quick as a check, and shares its connection.
-        self._confirmed = ConfirmedWrites(self, store) if self._promised else None
+        self._confirmed = ConfirmedWrites(self, store, load) if self._promised else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -153,15 +155,19 @@ class Lane(threading.Thread):
                     self._take_back(call_id)
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
+            size = metadata_bytes(metadata)
             if refused:
                 self._fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._fail(call_id, deadline_passed())
+            elif size > METADATA_BYTES:
+                self._fail(call_id, too_much_metadata(size))
             elif len(payload) > MESSAGE_BYTES:
                 self._fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
             else:
                 deadline = math.inf if seconds_left is None else now + seconds_left
-                if call := self._call(call_id, method_id, payload, client_key, metadata, deadline):
+                size += len(payload)
+                if call := self._call(call_id, method_id, payload, client_key, metadata, deadline, size):
                     calls.append(call)
         return calls
 
@@ -181,6 +187,7 @@ class Lane(threading.Thread):
         client_key: bytes | str | None,
         metadata: Iterable[tuple[str, str | bytes]],
         deadline: float,
+        size: int,
     ) -> Call | None:
         method = self._methods[method_id]
         try:
@@ -191,17 +198,17 @@ class Lane(threading.Thread):
             if method.writes:
                 level = wanted(metadata)
                 if level is not NOTHING and level & ~self._promised:
-                    self._hand_over(call_id, method.path, payload, world, level, self._came, deadline)
+                    self._hand_over(call_id, method.path, payload, world, level, self._came, deadline, size)
                     return None
             if isinstance(method, HandedOver):
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline, size)
                 return None
             memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
             try:
                 request = memo.request(method_id, method, payload)
-                return Call(call_id, payload, request, memo, self._came, deadline)
+                return Call(call_id, payload, request, memo, self._came, deadline, size)
             except DETOUR_ERRORS:
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline)
+                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline, size)
         except ApiError as error:
             self._fail(call_id, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
@@ -233,7 +240,7 @@ class Lane(threading.Thread):
             self.refuse(calls, error)
             return
         # Their deadlines were looked at when they were read, which as a rule was just now.
-        if time.monotonic() > self._read_at + LATE_SECONDS and not (calls := self.in_time(calls)):
+        if time.monotonic() > self._read_at + LATE_SECONDS and not (calls := self.in_time(calls, time.monotonic())):
             return
         packed, timed, manual_now_ms = [TIME], False, self._store.manual_now_ms
         for call in calls:
@@ -247,9 +254,8 @@ class Lane(threading.Thread):
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
             self._break_off(connection, error)
 
-    def in_time(self, calls: list[Call]) -> list[Call]:
+    def in_time(self, calls: list[Call], now: float) -> list[Call]:
         """Return the calls whose deadline has not passed; the others are answered, and must not be sent."""
-        now = time.monotonic()
         if all(call.deadline > now for call in calls):
             return calls
         for call in calls:
@@ -289,6 +295,10 @@ class Lane(threading.Thread):
             return batch.manual_now_ms
         now = batch.connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
+
+    def turn_away(self, call: Call, error: ApiError) -> None:
+        """Answer a call that is not to be made."""
+        self._fail(call.id, error)
 
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
         """Answer calls that were not sent."""
@@ -347,7 +357,7 @@ class Lane(threading.Thread):
     def _detour(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""
         path, world = call.request.method.path, call.memo.world
-        self._hand_over(call.id, path, call.payload, world, Durability.MEMORY, call.came, call.deadline)
+        self._hand_over(call.id, path, call.payload, world, Durability.MEMORY, call.came, call.deadline, call.size)
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

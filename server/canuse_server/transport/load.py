@@ -6,7 +6,10 @@ from canuse_server.api.errors import overloaded
 
 
 class Load:
-    """The calls that are in flight, and the bytes of their requests. Threads share it."""
+    """The calls that are in flight, and the bytes of their requests and metadata. Threads share it.
+
+    Whoever keeps a call, or lets something wait for it, enters it and notes once that it has left.
+    """
 
     def __init__(self, calls_at_most: int, bytes_at_most: int) -> None:
         self._calls_at_most = calls_at_most
@@ -22,8 +25,8 @@ class Load:
                 raise overloaded()
             self._calls, self._bytes = calls, waiting
 
-    def leave(self, size: int) -> None:
-        """Note that a call is not in flight any more."""
+    def leave(self, *sizes: int) -> None:
+        """Note that calls of such sizes are not in flight any more."""
         with self._lock:
-            self._calls -= 1
-            self._bytes -= size
+            self._calls -= len(sizes)
+            self._bytes -= sum(sizes)

@@ -27,7 +27,7 @@ from canuse_server.transport.calls import HandedOver
 from canuse_server.transport.door import Door
 from canuse_server.transport.grace import Grace
 from canuse_server.transport.lane import Lane
-from canuse_server.transport.limits import METADATA_BYTES, STREAMS
+from canuse_server.transport.limits import METADATA_BYTES_READ, STREAMS
 from canuse_server.transport.load import Load
 
 LAST_SECONDS: Final = 1.0
@@ -69,7 +69,7 @@ class NativeTransport:
             # As grpcio does: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
             max_concurrent_streams=STREAMS,
-            max_metadata_size=METADATA_BYTES,
+            max_metadata_size=METADATA_BYTES_READ,
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
@@ -81,6 +81,7 @@ class NativeTransport:
                 dict(enumerate(methods)),
                 gate,
                 store,
+                load,
                 self._hand_over,
                 self._take_back,
             )
@@ -99,15 +100,24 @@ class NativeTransport:
             lane.start()
 
     def _hand_over(
-        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float, deadline: float
+        self,
+        call_id: int,
+        path: str,
+        payload: bytes,
+        world: World,
+        level: Durability,
+        came: float,
+        deadline: float,
+        size: int,
     ) -> None:
         """Let the event loop answer a call, from the thread of a lane.
 
         `level` is what the caller asks for, `came` when the call came: its time for the store began then. `deadline` is
         when the caller gives up. Both are on the clock of `time.monotonic`, which is that of the event loop as well.
+        `size` is how many bytes the call counts for while it waits.
         """
         try:
-            self._load.enter(len(payload))
+            self._load.enter(size)
         except ApiError as error:
             self._fail(call_id, error)
             return
@@ -118,7 +128,7 @@ class NativeTransport:
 
         def is_over(_: Future[None]) -> None:
             # Not in `_answer`: a call that is taken back at once never gets there.
-            self._load.leave(len(payload))
+            self._load.leave(size)
             self._handed_over.pop(call_id, None)
 
         future.add_done_callback(is_over)

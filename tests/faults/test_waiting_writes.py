@@ -1,0 +1,166 @@
+"""What waits counts, whatever it waits for: a place in a lane, the store's answer, its disk or a replica.
+
+Writes that wait for a confirmation have a thread of their own on the native transport, which took all that came: with
+a bound of 100 calls it took on 3,439, and it counted nobody's metadata.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from canuse import AsyncClient, Client, Overloaded, v1
+from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
+from support.processes import Canuse, RedisServer
+from support.relay import Relay, server_behind_relay
+from support.tools import VALKEY_SERVER
+from support.world import subscriber
+
+CALLS = 300
+AT_MOST = 50
+METADATA = (("x-large", "x" * 10_000),)
+IN_THE_LANE = 80
+"""How many calls a lane has taken at most, besides those that wait for it."""
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A store that can confirm what is on its disk, and has no replica."""
+    server = RedisServer(VALKEY_SERVER, tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.stop()
+
+
+@asynccontextmanager
+async def confirming(
+    transport: str, folder: Path, valkey: RedisServer, level: str, **env: str
+) -> AsyncIterator[tuple[Canuse, Relay, str, str]]:
+    """Run a server that has all writes confirmed, with somebody to write for."""
+    with running(Canuse(folder, "--redis-url", valkey.url)) as canuse, Client(canuse.address) as client:
+        user_id, feature_id = subscriber(client, None)
+    env = {"CANUSE_DURABILITY": level, "CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
+    async with server_behind_relay(transport, folder, valkey, **env) as (canuse, relay):
+        yield canuse, relay, user_id, feature_id
+
+
+async def test_writes_that_wait_for_the_disk_count_until_they_are_answered_fail_or_are_given_up(
+    transport: str, tmp_path: Path, valkey: RedisServer
+) -> None:
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "30"}
+    async with (
+        confirming(transport, tmp_path, valkey, "fsync", **env) as (canuse, relay, user_id, feature_id),
+        callers(canuse.address, 1) as (client,),
+        AsyncClient(canuse.address, timeout_seconds=1) as hurried,
+    ):
+        acknowledged = 0
+        for way in ("answered", "broken", "cancelled", "deadline", "answered"):
+            caller = hurried if way == "deadline" else client
+            await wait_until_all_have_left(client, user_id, feature_id)
+            acknowledged += 1
+            relay.hold_replies()
+            calls = [asyncio.ensure_future(caller.create_usage_event(user_id, feature_id)) for _ in range(CALLS)]
+            await wait_until(partial(all_but_done, calls, AT_MOST))
+            if way == "broken":
+                relay.cut()
+            if way == "cancelled":
+                for each in calls:
+                    each.cancel()
+            if way == "deadline":
+                await asyncio.wait(calls)
+            relay.release()
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            # Each time as many: nobody who has left is still counted, and nobody is counted as having left twice.
+            assert sum(isinstance(result, Overloaded) for result in results) == CALLS - AT_MOST, way
+            acknowledged += sum(isinstance(result, v1.CreateUsageEventResponse) for result in results)
+            if way == "answered":
+                assert sum(isinstance(result, v1.CreateUsageEventResponse) for result in results) == AT_MOST
+        assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) >= acknowledged
+
+
+def all_but_done(calls: Sequence["asyncio.Future[Any]"], most: int) -> bool:
+    """Whether at most so many calls have not ended."""
+    return sum(not each.done() for each in calls) <= most
+
+
+async def wait_until_all_have_left(client: AsyncClient, user_id: str, feature_id: str) -> None:
+    """Make one write behind all others on its way, as soon as there is room for it."""
+
+    async def made() -> bool:
+        try:
+            await client.create_usage_event(user_id, feature_id)
+        except Overloaded:
+            return False
+        return True
+
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await made():
+            await asyncio.sleep(0.05)
+
+
+def counted(address: str, user_id: str, feature_id: str) -> int:
+    with Client(address) as client:
+        return used(client, user_id, feature_id)
+
+
+async def test_the_bytes_of_writes_that_wait_for_a_missing_replica_count_with_their_metadata(
+    transport: str, tmp_path: Path, valkey: RedisServer
+) -> None:
+    env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 10_000), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "2"}
+    async with (
+        confirming(transport, tmp_path, valkey, "replica", **env) as (canuse, _, user_id, feature_id),
+        grpc.aio.insecure_channel(canuse.address) as channel,
+    ):
+        request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=1).SerializeToString()
+        call: Any = channel.unary_unary("/canuse.v1.EntitlementService/CreateUsageEvent")
+        for _ in range(2):
+            codes = await codes_of(lambda: call(request, timeout=PATIENCE_SECONDS, metadata=METADATA))
+            assert set(codes) == {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
+            # Not confirmed, but taken on.
+            assert AT_MOST * 0.8 < codes.count(grpc.StatusCode.UNAVAILABLE) <= AT_MOST
+
+
+async def codes_of(call: Callable[[], Awaitable[object]]) -> list[grpc.StatusCode]:
+    """Make many calls at once; return how they ended."""
+    return await asyncio.gather(*(code_of(call()) for _ in range(CALLS)))
+
+
+@pytest.mark.parametrize("path", ["EntitlementService/UseFeature", "UserService/ListUsers", "UsageService/ShowUsage"])
+async def test_metadata_counts_for_calls_that_wait_for_the_store(
+    transport: str, tmp_path: Path, valkey: RedisServer, path: str
+) -> None:
+    env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 10_000), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+    async with server_behind_relay(transport, tmp_path, valkey, **env) as (canuse, relay):
+        with Client(canuse.address) as client:
+            user_id, feature_id = await asyncio.to_thread(subscriber, client, None)
+        request = (
+            b""
+            if path.endswith("ListUsers")
+            else v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
+        )  # ShowUsage has the same fields.
+        relay.hold_replies()
+        async with grpc.aio.insecure_channel(canuse.address) as channel:
+            call: Any = channel.unary_unary(f"/canuse.v1.{path}")
+            calls = [
+                asyncio.ensure_future(code_of(call(request, timeout=PATIENCE_SECONDS, metadata=METADATA)))
+                for _ in range(CALLS)
+            ]
+            most = AT_MOST + (IN_THE_LANE if path.endswith("UseFeature") else 0)
+            await wait_until(partial(all_but_done, calls, most))
+            relay.release()
+            codes = await asyncio.gather(*calls)
+    assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
+    """Return how a call ended."""
+    try:
+        await call
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
