@@ -1,0 +1,88 @@
+"""A request costs no more memory than its sender has sent: what is compressed is refused before it is unpacked.
+
+200 KiB of gzip unpack to 200 MiB, and a few KiB to the largest request that there may be. gRPC refuses the former once
+4 MiB of it are unpacked; of the latter 400 at once took a gigabyte. The front of the native transport unpacks what
+comes for its own methods, and can't be told not to: it is for trusted callers, or behind Envoy, which refuses it.
+"""
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import pytest
+from bench.hpack import Decoder
+from bench.http2 import END_HEADERS, HEADERS, PREFACE, SETTINGS
+
+from canuse_server.transport.limits import MESSAGE_BYTES
+from chaos.hostile import CAN_USE, LIST_FEATURES, REFLECTION, block, frame
+from support.guarded import guarded
+from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running
+from support.processes import Canuse
+from support.statuses import statuses
+
+PASSED_ON: Final = (
+    "/canuse.v1.UsageService/ShowUsage",
+    "/canuse.v1.NoService/NoMethod",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/canuse.v1.CatalogService/MigrateSubscriptions",
+    REFLECTION,
+)
+"""Methods that the native transport's front passes on, also answers that come one by one, and one that there is not."""
+ANY_SIZE: Final = (("grpc.max_send_message_length", -1), *OWN_CONNECTION)
+MIB_AT_MOST: Final = 48
+"""How much memory all the calls of a test may take: what gRPC's own buffers take, and no more."""
+
+
+def code_of(address: str, path: str, size: int, compression: grpc.Compression) -> grpc.StatusCode:
+    """Send a request of so many zeros; return how the call ends."""
+    with grpc.insecure_channel(address, ANY_SIZE) as channel:
+        try:
+            if path in PASSED_ON[3:]:
+                stream: Any = channel.stream_stream(path)
+                list(stream(iter((bytes(size),)), timeout=PATIENCE_SECONDS, compression=compression))
+            else:
+                call: Any = channel.unary_unary(path)
+                call(bytes(size), timeout=PATIENCE_SECONDS, compression=compression)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
+def peak_mib(canuse: Canuse) -> int:
+    """Return how much memory a server has had at most."""
+    status = Path(f"/proc/{canuse.pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate], ids=["gzip", "deflate"])
+def test_a_compressed_request_is_refused_before_it_is_unpacked(
+    transport: str, tmp_path: Path, compression: grpc.Compression
+) -> None:
+    paths = PASSED_ON if transport == "native" else (*PASSED_ON, CAN_USE, LIST_FEATURES)
+    with running(Canuse(tmp_path, "--transport", transport)) as canuse:
+        before = peak_mib(canuse)
+        for path in paths:
+            assert code_of(canuse.address, path, 64 << 20, compression) is grpc.StatusCode.UNIMPLEMENTED
+        with ThreadPoolExecutor(8) as threads:
+            sent = [threads.submit(code_of, canuse.address, paths[-2], MESSAGE_BYTES, compression) for _ in range(64)]
+        assert {each.result() for each in sent} == {grpc.StatusCode.UNIMPLEMENTED}
+        assert peak_mib(canuse) - before < MIB_AT_MOST
+
+
+def test_a_call_without_a_key_is_refused_before_its_request_is_read(tmp_path: Path) -> None:
+    with guarded(Canuse(tmp_path, "--transport", "grpcio")) as guard:
+        host, _, port = guard.canuse.address.rpartition(":")
+        with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection:
+            headers = b"".join(
+                frame(HEADERS, END_HEADERS, stream, block(path))
+                for stream, path in ((1, CAN_USE), (3, PASSED_ON[0]), (5, PASSED_ON[4]))
+            )
+            connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + headers)
+            with connection.makefile("rb") as read:
+                # No request follows.
+                ended = statuses(read, Decoder(), [1, 3, 5])
+    assert ended == {1: b"16", 3: b"16", 5: b"16"}
