@@ -1,0 +1,50 @@
+"""Each bench runs, small, to its end. How fast anything is is not looked at.
+
+`python -m bench.size` had ended with an error since packages have versions: what it made had none that was published.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.tools import ROOT
+
+SHORT: Final = ("--rounds", "1", "--seconds", "0.05")
+BENCHES: Final = {
+    "bench": (*SHORT, "--built-in", "native", "plain", "--users", "3", "--in-flight", "2", "--methods", "UseFeature"),
+    "bench.growth": (*SHORT, "--users", "5", "--fill-seconds", "0.05"),
+    "bench.migrate": (*SHORT, "--users", "5", "--in-flight", "2", "--transports", "native"),
+    "bench.scaling": ("--workers", "1", "2", "--shards", "1"),
+    "bench.servicer": (*SHORT, "--in-flight", "4"),
+    "bench.size": ("--users", "60", "--features", "60", "--packages", "3"),
+}
+"""How to run each small."""
+TELLS: Final = {
+    "bench": "UseFeature",
+    "bench.growth": "one user, after filling the ledger",
+    "bench.migrate": "native: 5 subscriptions moved",
+    "bench.scaling": "decisions/s",
+    "bench.servicer": "times redis-py",
+    "bench.size": "a page of users, later ones",
+}
+"""What stands in the output of each."""
+
+
+@pytest.mark.parametrize("module", BENCHES)
+def test_each_bench_runs_to_its_end(module: str, tmp_path: Path) -> None:
+    options = [*BENCHES[module], *(("--out", str(tmp_path)) if module == "bench" else ())]
+    command = [sys.executable, "-m", module, *options]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert TELLS[module] in ran.stdout
+
+
+def test_there_is_no_other_bench() -> None:
+    files = (ROOT / "bench").glob("*.py")
+    programs = {file.stem for file in files if '__name__ == "__main__"' in file.read_text(encoding="utf-8")}
+    assert "plain" in programs, "the server that `python -m bench --built-in plain` starts"
+    benches = programs - {"plain"}
+    assert {"bench" if name == "__main__" else f"bench.{name}" for name in benches} == set(BENCHES)
