@@ -1,5 +1,8 @@
 """Servers for the tests: each transport on each kind of store."""
 
+import os
+import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,11 +17,17 @@ from support.processes import Canuse, RedisServer
 from support.scheduling import FIRST, Scheduling, scope_of
 from support.selection import FAST, TARGETS, is_extended, is_fast
 from support.soak import SECONDS as SOAK_SECONDS
-from support.tools import VALKEY_SERVER, tool
+from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
 from support.world import Clock
 
 IN_SOAK = ("soak", "chaos")
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # A server starts in half the time where its code was compiled before, and tests start hundreds. Elsewhere than
+    # beside the sources, where it was asked for that nothing is written.
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -44,7 +53,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell the figures of the chaos scripts, which their own output does not show where tests run side by side."""
+    """Tell what was left out and why, and the figures of the chaos scripts, which tests side by side do not show."""
+    skipped = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
+    for why, count in sorted(skipped.items()):
+        terminalreporter.write_line(f"{why.removeprefix('Skipped: ')}: {count} tests")
     reports = [report for found in terminalreporter.stats.values() for report in found]
     properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
     for told in sorted({value for name, value in properties if name == "chaos"}):

@@ -1,0 +1,68 @@
+"""Where programs are missing, the tests that need them are left out and listed, and nothing fails.
+
+One test asked for redis-server without the mark that said so, and ended `make test` with an error on a fresh machine.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from typing import Final
+
+import pytest
+
+from support.tools import ROOT
+
+pytestmark = pytest.mark.extended
+
+SEED_FLOW: Final = (
+    "tests/conformance/test_seed_flow.py::test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset"
+)
+ONE_OF_EACH: Final = {
+    "redis-server is not installed": (
+        "tests/chaos/test_rolling_restart.py::test_a_rolling_restart_gives_callers_no_error[redis-native]",
+        f"{SEED_FLOW}[grpcio-redis]",
+        f"{SEED_FLOW}[native-locked]",
+        "tests/store/test_clock.py",
+    ),
+    "grpcurl is not installed": ("tests/docs/test_readme_story.py",),
+    "envoy is not installed": ("tests/gateway/test_wire.py", "tests/gateway/test_envoy_tls.py"),
+    "atheris is not installed": ("tests/chaos/test_fuzzing.py",),
+    "disks can't be mounted here": ("tests/chaos/test_full_disk.py", "tests/chaos/test_power_cut.py"),
+    "networks can't be made here": ("tests/chaos/test_partitions.py",),
+}
+NEED_NOTHING: Final = (
+    f"{SEED_FLOW}[native-valkey]",
+    "tests/store/test_schema.py",
+)
+
+
+def pytest_without_programs(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run pytest with an empty PATH, and as if nothing were installed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("CANUSE_", "PYTEST_"))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**env, "PATH": "", "CANUSE_HIDE_TOOLS": "1"},
+        timeout=600,
+        check=False,
+    )
+
+
+def test_all_tests_are_collected_without_any_program() -> None:
+    ran = pytest_without_programs("--collect-only")
+    assert ran.returncode == 0, ran.stdout[-4000:]
+    assert int(re.findall(r"(\d+)(?:/\d+)? tests collected", ran.stdout)[0]) > 10_000
+
+
+def test_tests_whose_program_is_missing_are_listed_as_left_out_and_the_others_pass() -> None:
+    ran = pytest_without_programs(*(test for tests in ONE_OF_EACH.values() for test in tests), *NEED_NOTHING)
+    assert ran.returncode == 0, ran.stdout[-8000:]
+    listed = re.findall(r"^left out: (.*): (\d+) tests$", ran.stdout, re.MULTILINE)
+    counts = {why: int(count) for why, count in listed}
+    assert set(counts) == set(ONE_OF_EACH)
+    assert all(counts[why] >= len(tests) for why, tests in ONE_OF_EACH.items())
+    assert re.search(r"\d+ passed", ran.stdout)
