@@ -17,12 +17,13 @@ from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, Unavai
 from canuse_server.store.keys import SCHEMA
 from support.load import PATIENCE_SECONDS, running, until
 from support.processes import Canuse, RedisServer, free_port
+from support.relay import server_behind_relay
 from support.world import subscriber, unique
 
 STORE_TIMEOUT_SECONDS = 2.0
 DEADLINE_SECONDS = 3.9
 """What a caller allows who is to see whether a call waits once for the store, or twice."""
-PAUSE_SECONDS = 0.1
+DELAY_SECONDS = 0.2
 """How long each trip takes to a store that is slow."""
 DENY, ALLOW, LAST_KNOWN = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW, v1.ON_UNAVAILABLE_LAST_KNOWN
 NO, YES = (False, v1.SOURCE_FALLBACK), (True, v1.SOURCE_FALLBACK)
@@ -229,7 +230,9 @@ def health(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueT
     """Return the health of a server; None where it does not answer."""
     with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
         try:
-            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS
+            )
         except grpc.RpcError:
             return None
         return answer.status
@@ -241,7 +244,8 @@ def launched(transport: str, tmp_path: Path) -> Iterator[Callable[..., Canuse]]:
     with ExitStack() as stack:
 
         def launch(url: str, *options: str) -> Canuse:
-            canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", url, *options)
+            command = ("--transport", transport, "--redis-url", url, *options)
+            canuse = Canuse(tmp_path, *command, env={"CANUSE_STORE_TIMEOUT_SECONDS": "1"})
             canuse.env["CANUSE_LISTEN"] = canuse.address = f"127.0.0.1:{free_port()}"
             stack.callback(canuse.stop)
             return canuse.launch()
@@ -338,23 +342,14 @@ async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for
     fragile_redis: RedisServer, tmp_path: Path
 ) -> None:
     """Each takes two trips, so that the last one waits for its turn for longer than anybody waits for the store."""
-    options, seconds = ("--redis-url", fragile_redis.url), 1.0
-    with running(Canuse(tmp_path, *options, env={"CANUSE_STORE_TIMEOUT_SECONDS": str(seconds)})) as canuse:
+    timeout = {"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)}
+    async with server_behind_relay("native", tmp_path, fragile_redis, **timeout) as (canuse, relay):
         user_id, _ = await asyncio.to_thread(somebody_of, canuse.address)
         async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as caller:
-            pausing = asyncio.create_task(slow_down(fragile_redis))
-            changes = int(seconds / PAUSE_SECONDS)
-            try:
-                await asyncio.gather(*(caller.update_user(user_id, name=unique("name")) for _ in range(changes)))
-            finally:
-                pausing.cancel()
-
-
-async def slow_down(redis: RedisServer) -> None:
-    """Let each trip take a while."""
-    while True:
-        await asyncio.to_thread(redis.command, "CLIENT", "PAUSE", str(int(1000 * PAUSE_SECONDS)), "ALL")
-        await asyncio.sleep(PAUSE_SECONDS * 1.05)
+            relay.delay_seconds = DELAY_SECONDS
+            changes = int(STORE_TIMEOUT_SECONDS / DELAY_SECONDS)
+            await asyncio.gather(*(caller.update_user(user_id, name=unique("name")) for _ in range(changes)))
+            relay.delay_seconds = 0
 
 
 def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(

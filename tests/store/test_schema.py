@@ -40,7 +40,7 @@ def test_a_server_does_not_start_on_a_store_of_another_layout(database: Database
     before = database.contents()
     command = [sys.executable, "-m", "canuse_server", "serve", "--listen", "127.0.0.1:0", "--redis-url", database.url]
     ran = subprocess.run(
-        [*command, "--demo"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=10, check=False
+        [*command, "--demo"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False
     )
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == f"canuse: the store holds data of schema '1'; this canuse knows schema '{VERSION}' only\n"

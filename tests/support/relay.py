@@ -22,6 +22,8 @@ class Relay:
         self._fatal: bytes | None = None
         self._doomed: set[asyncio.StreamWriter] = set()
         self.request_bytes = 0
+        self.delay_seconds = 0.0
+        """How long replies take."""
         self.lost_replies = 0
         """How many replies `lose_the_reply_to` has kept back."""
 
@@ -131,6 +133,8 @@ class Relay:
                 elif server in self._doomed:
                     self.lost_replies += 1
                     return
+                elif self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
                 await gate.wait()
                 target.write(data)
                 await target.drain()
