@@ -9,10 +9,17 @@ from model.run import run, serving
 
 SEED: Final = 4
 """Which examples there are: the same ones each time, so that only a change of canuse makes a difference."""
+FEW: Final = 40
 EXAMPLES: Final = {"native": 250, "grpcio": 25}
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("transport", EXAMPLES)
 def test_a_server_answers_as_the_model_does(transport: str, tmp_path: Path) -> None:
     with serving(tmp_path, transport) as canuse:
         assert run(canuse, SEED, EXAMPLES[transport]) > 0
+
+
+def test_a_server_answers_as_the_model_does_in_a_few_examples(tmp_path: Path) -> None:
+    with serving(tmp_path, "native") as canuse:
+        assert run(canuse, SEED, FEW) > 0
