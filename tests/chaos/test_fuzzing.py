@@ -35,7 +35,7 @@ pytestmark = pytest.mark.chaos
 RUNS = 6_000
 SECONDS_AT_MOST = 300
 SECONDS_AT_LEAST = 5
-"""With less time for each method all of them are called in turn, as in `make test`: to begin takes seconds, too."""
+"""With less time for each method all of them are called in turn, as in `make test-all`: to begin takes seconds, too."""
 MODULES = (
     api_key_service_pb2,
     catalog_service_pb2,
