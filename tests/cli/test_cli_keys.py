@@ -63,6 +63,7 @@ def test_the_first_key_is_made_with_one_command(tmp_path: Path) -> None:
             assert [key.id for key in client.list_api_keys()] == [made["api_key"]["id"]]
 
 
+@pytest.mark.extended
 def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: Guarded) -> None:
     """And none of them shows it."""
     user, feature = "u", "f"

@@ -14,8 +14,8 @@ TARGETS: Final = tuple(f"{transport}-{store}" for store in STORES for transport 
 """Each transport on each store; `locked` speaks TLS and has a user for canuse who may do no more than the docs say."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey")
 EXTENDED_FOLDERS: Final = ("chaos", "gateway")
-ON_ONE_TRANSPORT: Final = ("faults",)
-"""Folders whose tests mostly start servers of their own: `make test` starts those with the native transport."""
+ON_ONE_TRANSPORT: Final = ("faults", "test_migration_crowd.py")
+"""Folders and files whose tests take long: `make test` runs them with the native transport."""
 
 
 def is_fast(config: pytest.Config) -> bool:
@@ -25,12 +25,12 @@ def is_fast(config: pytest.Config) -> bool:
 
 def is_extended(item: pytest.Item) -> bool:
     """Whether only `make test-all` runs a test."""
-    folder = item.nodeid.split("/")[1]
+    places = item.nodeid.partition("::")[0].split("/")
     callspec = getattr(item, "callspec", None)
     values = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
     return (
         item.get_closest_marker("extended") is not None
-        or folder in EXTENDED_FOLDERS
-        or (folder in ON_ONE_TRANSPORT and "grpcio" in values)
+        or any(place in EXTENDED_FOLDERS for place in places)
+        or (any(place in ON_ONE_TRANSPORT for place in places) and any(value.startswith("grpcio") for value in values))
         or any(value in TARGETS and value not in FAST_TARGETS for value in values)
     )
