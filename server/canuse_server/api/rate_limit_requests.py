@@ -4,7 +4,7 @@ Envoy's own callers choose the values of headers, and with them the entries of d
 there is something that the request asks for; only a domain that stands for no environment is an error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple, TypeGuard
 
 from canuse_server.api.bounds import MAX_CHARGES, MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS
@@ -43,8 +43,9 @@ class Asked(NamedTuple):
     @property
     def is_clear(self) -> bool:
         """Whether each hit can be recorded, if user and feature are known."""
-        in_range = all(-MAX_AMOUNT <= amount <= MAX_AMOUNT for amount in self.hits.values())
-        return bool(self.hits) and in_range and not self.problem and NOT_KNOWN not in self.features
+        if self.problem or not self.hits or NOT_KNOWN in self.features:
+            return False
+        return max(map(abs, self.hits.values())) <= MAX_AMOUNT
 
 
 def world_of(domain: str, world: World) -> World:
@@ -63,14 +64,17 @@ def world_of(domain: str, world: World) -> World:
 
 def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
     """Return what a request asks for."""
-    if problem := _too_many(request):
-        return Asked("", {}, set(), [], problem)
+    if len(request.descriptors) > MAX_DESCRIPTORS:
+        return _unread(f"it has more than {MAX_DESCRIPTORS} descriptors")
     users: set[str] = set()
     hits: dict[str, int] = {}
     facts: set[str] = set()
     features: list[str | None] = []
     for descriptor in request.descriptors:
-        user, feature, record = _named(descriptor, rules)
+        entries = descriptor.entries
+        if len(entries) > MAX_DESCRIPTOR_ENTRIES:
+            return _unread(f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries")
+        user, feature, record = _named(entries, rules)
         if user is None and feature is None:
             features.append(None)
             continue
@@ -84,27 +88,27 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
         hits[feature] = hits.get(feature, 0) + (-amount if negative else amount)
         if negative or record == FACT:
             facts.add(feature)
+    return Asked(users.pop() if len(users) == 1 else "", hits, facts, features, _problem(users, hits))
+
+
+def _unread(problem: str) -> Asked:
+    return Asked("", {}, set(), [], problem)
+
+
+def _problem(users: Collection[str], hits: Collection[str]) -> str:
+    """Say why so many users or features can't be used in one step; empty: they can."""
     if len(users) > 1:
-        problem = f"its descriptors are of {len(users)} users"
-    elif len(hits) > MAX_CHARGES:
-        problem = f"its descriptors are of more than {MAX_CHARGES} features"
-    return Asked(users.pop() if users else "", hits, facts, features, problem)
+        return f"its descriptors are of {len(users)} users"
+    return f"its descriptors are of more than {MAX_CHARGES} features" if len(hits) > MAX_CHARGES else ""
 
 
-def _too_many(request: pb.RateLimitRequest) -> str:
-    """Say of what a request has more than is looked at; empty: of nothing."""
-    if len(request.descriptors) > MAX_DESCRIPTORS:
-        return f"it has more than {MAX_DESCRIPTORS} descriptors"
-    if any(len(descriptor.entries) > MAX_DESCRIPTOR_ENTRIES for descriptor in request.descriptors):
-        return f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries"
-    return ""
-
-
-def _named(descriptor: RateLimitDescriptor, rules: RateLimitRules) -> tuple[str | None, str | None, str | None]:
+def _named(
+    entries: Iterable[RateLimitDescriptor.Entry], rules: RateLimitRules
+) -> tuple[str | None, str | None, str | None]:
     """Return the entries of a descriptor that matter: the user, the feature, and how it is recorded."""
     user_key, feature_key, record_key = rules.user_key, rules.feature_key, rules.record_key
     user = feature = record = None
-    for entry in descriptor.entries:
+    for entry in entries:
         key = entry.key
         if key == user_key:
             user = entry.value

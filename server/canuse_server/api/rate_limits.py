@@ -138,8 +138,9 @@ def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
     if len(request.descriptors) != 1:
         return None
     descriptor = request.descriptors[0]
-    if len(descriptor.entries) != 2 or descriptor.HasField("hits_addend") or descriptor.is_negative_hits:
+    if len(descriptor.entries) != 2 or descriptor.is_negative_hits:
         return None
+    hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
     user, asked = descriptor.entries
     rules = world.rate_limits
     if user.key != rules.user_key:
@@ -149,7 +150,9 @@ def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
     user_id, feature = user.value, world.cache.features.get(asked.value)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not is_plain_id(user_id):
         return None
-    return plan_one(world, usage.USE, user_id, feature, request.hits_addend or 1, USAGE_ACTION_ADD, FIRST)
+    if hits > MAX_AMOUNT:
+        return None
+    return plan_one(world, usage.USE, user_id, feature, hits, USAGE_ACTION_ADD, FIRST)
 
 
 async def should_rate_limit(payload: bytes, world: World) -> bytes:
