@@ -76,6 +76,13 @@ def is_redirect(reply: object) -> bool:
     return isinstance(reply, hiredis.ReplyError) and str(reply).partition(" ")[0] in REDIRECTS
 
 
+def reply_bytes(reply: object) -> int:
+    """Return how many bytes there are in a reply, or in the fields that it lists."""
+    if isinstance(reply, list):
+        return sum(map(len, filter(None, reply)))
+    return len(reply) if isinstance(reply, bytes) else 0
+
+
 def check(reply: object) -> object:
     """Return a reply, or raise what it means.
 

@@ -10,10 +10,19 @@ from typing import Final
 
 from canuse_server.api.hot import HotMethod, Plan
 from canuse_server.api.world import World
-from canuse_server.store.replies import pack
+from canuse_server.store.replies import pack, reply_bytes
 
 REQUESTS_AT_MOST: Final = 8192
-"""How many requests a lane remembers, at about 1 KiB each. When it is full it starts afresh."""
+"""How many requests a lane remembers in each environment. When it is full it starts afresh."""
+MAX_BYTES: Final = 32 << 20
+"""How many bytes these requests take at most, with all that is kept with them: 4 KiB each, half of which usual ones
+take."""
+MAX_PAYLOAD_BYTES: Final = 1024
+"""The largest request that is remembered: any that has no more in it than it needs is smaller."""
+MAX_ANSWER_BYTES: Final = 1024
+"""The largest reply and response that are remembered, together."""
+OBJECT_BYTES: Final = 1280
+"""What a request takes besides bytes: itself, its plan, its reply."""
 SEEN_AT_MOST: Final = REQUESTS_AT_MOST
 """How many requests a lane knows to have come once. Only what comes a second time while these are others is worth being
 remembered: what takes longer would be forgotten before it comes again."""
@@ -34,18 +43,28 @@ class Request:
     from_ms: int = 0
     until_ms: int = 0
     kept: bool = False
+    held_bytes: int = 0
+    """How many bytes it takes where it is kept."""
 
 
 class Memo:
-    """The requests of one lane in one world, by method and bytes."""
+    """The requests of one lane in one world, by method and bytes. `held_bytes` is what they take."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self._requests: dict[tuple[int, bytes], Request] = {}
         self._seen: set[int] = set()
+        self.held_bytes = 0
+
+    def __len__(self) -> int:
+        """Return how many requests are remembered."""
+        return len(self._requests)
 
     def request(self, method_id: int, method: HotMethod, payload: bytes) -> Request:
         """Plan a request, or find it planned; raises what `plan` raises."""
+        if len(payload) > MAX_PAYLOAD_BYTES:
+            plan = method.plan(payload, self.world)
+            return Request(method, plan, pack(plan.trip.command))
         key = (method_id, payload)
         known = self._requests.get(key)
         if known is not None:
@@ -66,10 +85,18 @@ class Memo:
                 self._seen.clear()
             self._seen.add(mark)
             return
-        if len(self._requests) >= REQUESTS_AT_MOST:
+        # Its plan holds what the payload says and what the command is made of: each is there twice.
+        request.held_bytes = OBJECT_BYTES + 2 * len(key[1]) + 2 * len(request.packed)
+        if not request.method.writes:
+            request.held_bytes += MAX_ANSWER_BYTES
+        if (outdated := self._requests.pop(key, None)) is not None:
+            self.held_bytes -= outdated.held_bytes
+        if len(self._requests) >= REQUESTS_AT_MOST or self.held_bytes + request.held_bytes > MAX_BYTES:
             self._requests.clear()
+            self.held_bytes = 0
         request.kept = True
         self._requests[key] = request
+        self.held_bytes += request.held_bytes
 
     def conclude(self, request: Request, reply: object, now_ms: int) -> bytes:
         """Answer a request by the store's reply; raises what the method's `conclude` raises."""
@@ -79,7 +106,7 @@ class Memo:
         if request.from_ms <= now_ms < request.until_ms and reply == request.reply:
             return request.response
         response = method.conclude(plan, reply, now_ms)
-        if request.kept:
+        if request.kept and len(response) + reply_bytes(reply) <= MAX_ANSWER_BYTES:
             request.reply, request.response = reply, response
             request.from_ms, request.until_ms = now_ms, method.holds_until_ms(reply, now_ms)
         return response
