@@ -3,6 +3,7 @@
 import subprocess
 
 import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from canuse import Client, v1
 from canuse_server.api.bounds import method_bytes
@@ -54,3 +55,20 @@ def test_requests_with_a_large_field_that_is_not_known_leave_nothing_behind(embe
                 if not before and number == FIRST:
                     before = resident_bytes(embedded)
             assert resident_bytes(embedded) - before < GROWTH_BYTES, path
+
+
+def test_a_health_check_that_waits_keeps_no_endless_name(embedded: Canuse) -> None:
+    """Anybody could have a thousand names of 4 MiB kept by each connection, without a key."""
+    with running(embedded), grpc.insecure_channel(embedded.address) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        before, watched = 0, []
+        for number in range(60):
+            call = stub.Watch(health_pb2.HealthCheckRequest(service=f"{number}".ljust(3 << 20)))
+            assert next(call).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+            watched.append(call)
+            before = resident_bytes(embedded) if number == FIRST else before
+        grown = resident_bytes(embedded) - before
+        assert grown < GROWTH_BYTES, grown >> 20
+        assert next(stub.Watch(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
+        for call in watched:
+            call.cancel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
@@ -17,7 +17,13 @@ from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
-from canuse_server.transport.limits import GRPC_OPTIONS, METADATA_BYTES, metadata_bytes, too_much_metadata
+from canuse_server.transport.limits import (
+    GRPC_OPTIONS,
+    HEALTH_REQUEST_BYTES,
+    METADATA_BYTES,
+    metadata_bytes,
+    too_much_metadata,
+)
 from canuse_server.transport.load import Load
 from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
@@ -160,13 +166,28 @@ def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> C
     return lambda admitted: grpc.unary_stream_rpc_method_handler(cast("Any", partial(answer, admitted)))
 
 
+def _health_request(payload: bytes) -> Any:
+    """Read a request; one that is too large for the name of any service asks about one that there is not."""
+    kind = health._health_pb2.HealthCheckRequest  # noqa: SLF001 - as in `_health`
+    return kind(service="?") if len(payload) > HEALTH_REQUEST_BYTES else kind.FromString(payload)
+
+
 def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     messages = health._health_pb2  # noqa: SLF001 - the package has no other name for its messages
     reading = {
-        "request_deserializer": messages.HealthCheckRequest.FromString,
+        "request_deserializer": _health_request,
         "response_serializer": messages.HealthCheckResponse.SerializeToString,
     }
+
+    async def watch(requests: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]) -> None:
+        async for request in requests:
+            await servicer.Watch(request, context)
+            return
+
     return {
         f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(servicer.Check, **reading),
-        f"/{health.SERVICE_NAME}/Watch": grpc.unary_stream_rpc_method_handler(servicer.Watch, **reading),
+        # Not as a stream for one request: gRPC would keep the bytes of the request as long as the call.
+        f"/{health.SERVICE_NAME}/Watch": grpc.stream_stream_rpc_method_handler(
+            cast("Callable[..., Any]", watch), **reading
+        ),
     }

@@ -8,6 +8,8 @@ from canuse_server.api.errors import ApiError, invalid
 
 MESSAGE_BYTES: Final = REQUEST_BYTES
 """The largest request, in bytes."""
+HEALTH_REQUEST_BYTES: Final = 1024
+"""The largest question about health that is looked at; one that is watched stays in memory as long as the call."""
 METADATA_BYTES: Final = 16 << 10
 """The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
 METADATA_BYTES_READ: Final = 512 << 10
