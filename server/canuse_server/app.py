@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote
 
+import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2
 
@@ -36,12 +37,12 @@ from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.usage import UsageServicer
 from canuse_server.api.users import UserServicer
 from canuse_server.api.world import Worlds
-from canuse_server.auth.access import Access
+from canuse_server.auth.access import Access, is_loopback
 from canuse_server.auth.scopes import check_listed
 from canuse_server.demo import load_demo
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.opening import open_store
-from canuse_server.settings import Settings, Transport
+from canuse_server.settings import Settings
 from canuse_server.store import background
 from canuse_server.store.clock import ManualClock
 from canuse_server.store.cluster import store_at
@@ -58,6 +59,7 @@ from canuse_server.workers import Port, Workers
 if TYPE_CHECKING:
     from canuse_server.transport.native import NativeTransport
 
+log = structlog.get_logger(__name__)
 
 GARBAGE: Final = 50_000
 """How many objects more than were freed make the collector look at the youngest."""
@@ -92,6 +94,11 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from
             starting.
     """
+    if settings.transport == "native" and not is_loopback(settings.listen):
+        log.warning(
+            "the native transport is for callers that are trusted, or behind Envoy: it has no bound to what a request "
+            "unpacks to (deploy/envoy/tls.yaml)"
+        )
     if settings.workers == 1:
         await serve_here(settings, ready, stop)
         return
@@ -241,8 +248,12 @@ def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:
     return found
 
 
-def _native(wanted: Transport) -> "type[NativeTransport] | None":
+def _native(settings: Settings, certificates: tls.Certificates | None) -> "type[NativeTransport] | None":
     """Return the native transport, or None where it is not wanted or not there."""
+    wanted = settings.transport
+    # It unpacks whatever is sent: strangers are let in to it by somebody who knows that, and by nobody else.
+    if certificates is not None or (wanted == "auto" and not is_loopback(settings.listen)):
+        wanted = "grpcio"
     if wanted == "grpcio":
         return None
     try:
@@ -266,7 +277,7 @@ async def _listen(
 ) -> tuple[str, str]:
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
-    native = _native(settings.transport if certificates is None else "grpcio")
+    native = _native(settings, certificates)
     grace = Grace(settings.grace_seconds)
     try:
         if native is None:

@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         repr=False,
     )
     transport: Transport = Field(
-        "auto", description="auto takes native where it is installed, else grpcio; with TLS grpcio."
+        "auto",
+        description="auto takes native on the loopback, where it is installed, else grpcio; with TLS grpcio. native on "
+        "another address is for trusted callers, or behind Envoy.",
     )
     tls_certificate: Path | None = Field(
         None, description="A PEM file: the server's certificate and those between it and the CA. Turns TLS on."
@@ -87,7 +89,7 @@ class Settings(BaseSettings):
         8192, description="How many calls a process works on or keeps waiting; it refuses those beyond them at once."
     )
     max_waiting_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = Field(
-        64 << 20, description="How many bytes the requests of these calls may have in all."
+        64 << 20, description="How many bytes the requests and metadata of these calls may have in all."
     )
     last_known_max_age_seconds: Annotated[int, Field(ge=1, le=DAY_SECONDS)] = Field(
         300, description="How old an answer may be that is given again while the store is away."
