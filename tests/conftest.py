@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from canuse import Client
 from support.load import PATIENCE_SECONDS
 from support.locked import LockedRedis
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.scheduling import FIRST, Scheduling, scope_of
 from support.selection import FAST, TARGETS, is_extended, is_fast

@@ -3,24 +3,41 @@
     import canuse
 
     with canuse.Client("localhost:50051") as client:
-        if client.can_use("user-124", "api-calls").access:
+        if client.can_use("user-124", "api-calls"):
             client.create_usage_event("user-124", "api-calls")
 
-`Client` is for threads, `AsyncClient` for asyncio, `v1` has the messages and enums of the API, and each way a call can
-fail has its exception.
+`Client` is for threads, `AsyncClient` for asyncio. What they answer are the types of `canuse.answers`, true where the
+answer is yes, and each way a call can fail has its exception. `v1` has the messages, enums and stubs of the API; users,
+features, packages, subscriptions, grants, events and keys are messages.
 """
 
 from importlib.metadata import version
 
 from canuse import v1
 from canuse._api_keys import NewApiKey
-from canuse._channel import service_config
+from canuse._channel import channel_options, service_config
 from canuse._tls import Tls
+from canuse.answers import (
+    CanUseAnswer,
+    Consumption,
+    CreateUsageEventAnswer,
+    Entitlement,
+    PastPeriod,
+    ReserveAnswer,
+    SettleAnswer,
+    ShowUsageAnswer,
+    SourceBalance,
+    UseFeatureAnswer,
+    UseFeaturesAnswer,
+)
 from canuse.async_client import AsyncClient
 from canuse.client import Client
+from canuse.enums import Reason, Source
 from canuse.errors import (
     AlreadyExists,
+    BadArgument,
     CanuseError,
+    ClientClosed,
     DeadlineExceeded,
     FailedPrecondition,
     FieldViolation,
@@ -37,9 +54,15 @@ from canuse.errors import (
 __all__ = [
     "AlreadyExists",
     "AsyncClient",
+    "BadArgument",
+    "CanUseAnswer",
     "CanuseError",
     "Client",
+    "ClientClosed",
+    "Consumption",
+    "CreateUsageEventAnswer",
     "DeadlineExceeded",
+    "Entitlement",
     "FailedPrecondition",
     "FieldViolation",
     "InvalidArgument",
@@ -47,12 +70,22 @@ __all__ = [
     "NotFound",
     "OutcomeUnknown",
     "Overloaded",
+    "PastPeriod",
     "PermissionDenied",
+    "Reason",
+    "ReserveAnswer",
+    "SettleAnswer",
+    "ShowUsageAnswer",
+    "Source",
+    "SourceBalance",
     "StoreUnavailable",
     "Tls",
     "Unauthenticated",
     "Unavailable",
+    "UseFeatureAnswer",
+    "UseFeaturesAnswer",
     "__version__",
+    "channel_options",
     "service_config",
     "v1",
 ]

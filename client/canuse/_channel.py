@@ -6,10 +6,13 @@ from typing import Any, Final, Literal, Protocol
 
 import grpc
 
+from canuse._arguments import bad_argument
 from canuse._tls import Tls
+from canuse.errors import BadArgument
 
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+DEFAULT_SILENCE_TIMEOUT_SECONDS: Final = 30.0
 
 _READS: Final = {
     "EntitlementService": ("CanUse", "BatchCanUse", "ListEntitlements"),
@@ -58,9 +61,21 @@ def service_config(*, retry_uses: bool = False) -> str:
     return json.dumps(config)
 
 
-# gRPC waits up to two minutes between attempts to connect, and meanwhile fails every call at once: too long for a
-# question that is asked before each use of a feature.
-_OPTIONS: Final[dict[str, Any]] = {"grpc.max_reconnect_backoff_ms": 2_000}
+_OPTIONS: Final[dict[str, Any]] = {
+    # gRPC waits up to two minutes between attempts to connect, and meanwhile fails every call at once: too long for a
+    # question that is asked before each use of a feature.
+    "grpc.max_reconnect_backoff_ms": 2_000,
+    # A connection that was swallowed on the way, by a firewall or a machine that is gone, is given up after 12 seconds,
+    # not when TCP gives up, which takes a quarter of an hour. Canuse's server takes a ping every 5 seconds.
+    "grpc.keepalive_time_ms": 8_000,
+    "grpc.keepalive_permit_without_calls": 1,
+    # It is this one that ends the connection. `grpc.keepalive_timeout_ms` alone leaves one for good that something on
+    # the way still acknowledges on the level of TCP.
+    "grpc.http2.ping_timeout_ms": 4_000,
+    "grpc.keepalive_timeout_ms": 4_000,
+    # Channels to one address else share a connection, so that a new client would get the dead one.
+    "grpc.use_local_subchannel_pool": 1,
+}
 
 
 class PagedRequest(Protocol):
@@ -78,8 +93,14 @@ class PagedResponse(Protocol):
 Durability = Literal["memory", "fsync", "replica"]
 
 
-def channel_options(options: Sequence[tuple[str, Any]], *, retry_uses: bool = False) -> list[tuple[str, Any]]:
-    """Return the options of a channel: the given ones, over our defaults."""
+def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool = False) -> list[tuple[str, Any]]:
+    """Return the options of the channels that the clients open, for a channel of your own: the given ones, over ours.
+
+    They are the `service_config` with its retries, and keepalive: a connection that has died silently is given up
+    within 12 seconds, and a channel has connections of its own.
+
+        channel = grpc.aio.insecure_channel(target, canuse.channel_options())
+    """
     standard = {"grpc.service_config": service_config(retry_uses=retry_uses)}
     return list((_OPTIONS | standard | dict(options)).items())
 
@@ -87,23 +108,50 @@ def channel_options(options: Sequence[tuple[str, Any]], *, retry_uses: bool = Fa
 def call_metadata(api_key: str | None, durability: Durability | None = None) -> tuple[tuple[str, str], ...]:
     """Return the metadata of each call: the API key and the durability, where they are given.
 
-    ValueError if a key can't be one. It is checked here because gRPC would put the whole key into its message.
+    BadArgument if a key can't be one. It is checked here because gRPC would put the whole key into its message.
     """
     metadata: list[tuple[str, str]] = []
     if api_key:
-        if not all("!" <= character <= "~" for character in api_key):
-            raise ValueError("api_key: only printable ASCII characters without spaces are accepted")
+        if not _is_text(api_key) or not all("!" <= character <= "~" for character in api_key):
+            raise BadArgument.of("api_key", "an api_key is a str of printable ASCII characters without spaces")
         metadata.append(("authorization", f"Bearer {api_key}"))
     if durability:
+        if not _is_text(durability) or not (durability.isascii() and durability.isprintable()):
+            raise bad_argument("durability", durability, "memory, fsync or replica")
         metadata.append(("canuse-durability", durability))
     return tuple(metadata)
 
 
-def positive(name: str, seconds: float) -> float:
-    """Return a number of seconds; ValueError unless it is above zero."""
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def positive(name: str, seconds: Any) -> float:
+    """Return a number of seconds; BadArgument unless it is above zero."""
+    if not isinstance(seconds, int | float):
+        raise bad_argument(name, seconds, "a number of seconds above zero")
     if not seconds > 0:
-        raise ValueError(f"{name}: {seconds!r} is not above zero")
-    return seconds
+        raise BadArgument.of(name, f"{seconds!r} is not above zero")
+    return float(seconds)
+
+
+_SCHEMES: Final = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock"})
+"""Those that gRPC takes without a slash after the colon."""
+
+
+def check_target(target: Any) -> str:
+    """Return the address of a server; BadArgument where it can't be one."""
+    accepted = "host:port with a port from 1 to 65535, dns:///host:port or unix:/path"
+    if not isinstance(target, str):
+        raise bad_argument("target", target, accepted)
+    host, _, port = target.rpartition(":")
+    # What has a scheme, and a name alone, which gRPC knows the port of, is gRPC's to read.
+    has_scheme = "/" in target or target.partition(":")[0] in _SCHEMES
+    is_host_and_port = ":" in target and not has_scheme and (":" not in host or host.endswith("]"))
+    bad_port = is_host_and_port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535)
+    if not target or not target.isprintable() or " " in target or target.startswith(":") or bad_port:
+        raise BadArgument.of("target", f"{target!r} is no address of a server; accepted is {accepted}")
+    return target
 
 
 def check_channel(

@@ -6,16 +6,16 @@ A request that only carries ids is built where it is sent; here are those with s
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
 from enum import Enum
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import uuid4
 
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
+from canuse._arguments import bad_argument, build, optional
+from canuse._moments import Length, Moment
+from canuse.errors import BadArgument
 
 
 class Unset(Enum):
@@ -32,22 +32,11 @@ UNSET: Final = Unset.UNSET
 """Stands for an argument that was not given, where None and empty values mean something."""
 
 
-def timestamp(name: str, moment: datetime | None) -> Timestamp | None:
-    """Return a moment as a Timestamp; ValueError without a time zone, since guessing one shifts periods by hours."""
-    if moment is None:
-        return None
-    if moment.utcoffset() is None:
-        raise ValueError(f"{name}: {moment!r} has no time zone; use for example datetime.now(UTC)")
-    result = Timestamp()
-    result.FromDatetime(moment)
-    return result
-
-
 def _given(**fields: object) -> dict[str, Any]:
-    """Return the fields that were given. ValueError if none was: an update without a field is a mistake."""
+    """Return the fields that were given. BadArgument if none was: an update without a field is a mistake."""
     given = {name: value for name, value in fields.items() if value is not UNSET}
     if not given:
-        raise ValueError(f"nothing to update: give at least one of {', '.join(fields)}")
+        raise BadArgument(f"nothing to update: give at least one of {', '.join(fields)}")
     return given
 
 
@@ -80,8 +69,12 @@ def create_usage_event(
     metadata: Mapping[str, str] | None,
 ) -> v1.CreateUsageEventRequest:
     """Build the request that records a use. A delta of None stays unset, so that the server can refuse it with SET."""
-    return v1.CreateUsageEventRequest(
-        user_id=user_id, feature_id=feature_id, delta=delta, action=action, event_id=event_id or "", metadata=metadata
+    return build(
+        v1.CreateUsageEventRequest,
+        user_id=user_id,
+        feature_id=feature_id,
+        action=action,
+        **optional(delta=delta, event_id=event_id, metadata=metadata),
     )
 
 
@@ -89,8 +82,12 @@ def use_feature(
     user_id: str, feature_id: str, *, delta: int, event_id: str | None, metadata: Mapping[str, str] | None
 ) -> v1.UseFeatureRequest:
     """Build the request that checks and records a use."""
-    return v1.UseFeatureRequest(
-        user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id or "", metadata=metadata
+    return build(
+        v1.UseFeatureRequest,
+        user_id=user_id,
+        feature_id=feature_id,
+        delta=delta,
+        **optional(event_id=event_id, metadata=metadata),
     )
 
 
@@ -98,11 +95,14 @@ def use_features(
     user_id: str, charges: Mapping[str, int], *, event_id: str | None, metadata: Mapping[str, str] | None
 ) -> v1.UseFeaturesRequest:
     """Build the request that checks and records uses of several features; `charges` are amounts by feature id."""
-    return v1.UseFeaturesRequest(
-        user_id=user_id,
-        charges=[v1.Charge(feature_id=feature_id, delta=delta) for feature_id, delta in charges.items()],
-        event_id=event_id or "",
-        metadata=metadata,
+    if not isinstance(charges, Mapping):
+        raise bad_argument("charges", charges, "a mapping of feature ids to amounts")
+    built = [
+        build(v1.Charge, f"charges[{feature_id!r}].", feature_id=feature_id, delta=delta)
+        for feature_id, delta in charges.items()
+    ]
+    return build(
+        v1.UseFeaturesRequest, user_id=user_id, charges=built, **optional(event_id=event_id, metadata=metadata)
     )
 
 
@@ -110,45 +110,36 @@ def list_usage_events(
     user_id: str,
     *,
     feature_id: str | None,
-    start_time: datetime | None,
-    end_time: datetime | None,
+    start_time: Moment | None,
+    end_time: Moment | None,
     page_size: int,
 ) -> v1.ListUsageEventsRequest:
     """Build the request for the first page of usage events."""
-    return v1.ListUsageEventsRequest(
+    return build(
+        v1.ListUsageEventsRequest,
         user_id=user_id,
-        feature_id=feature_id or "",
-        start_time=timestamp("start_time", start_time),
-        end_time=timestamp("end_time", end_time),
         page_size=page_size,
+        **optional(feature_id=feature_id, start_time=start_time, end_time=end_time),
     )
 
 
 def reserve(
-    user_id: str, feature_id: str, amount: int, *, min_amount: int, ttl: timedelta | None, event_id: str | None
+    user_id: str, feature_id: str, amount: int, *, min_amount: int, ttl: Length | None, event_id: str | None
 ) -> v1.ReserveRequest:
     """Build the request that sets an amount aside. A ttl of None leaves it to the server."""
-    return v1.ReserveRequest(
+    return build(
+        v1.ReserveRequest,
         user_id=user_id,
         feature_id=feature_id,
         amount=amount,
         min_amount=min_amount,
-        ttl=_duration(ttl),
-        event_id=event_id or "",
+        **optional(ttl=ttl, event_id=event_id),
     )
-
-
-def _duration(length: timedelta | None) -> Duration | None:
-    if length is None:
-        return None
-    result = Duration()
-    result.FromTimedelta(length)
-    return result
 
 
 def settle(lease_id: str, used: int, *, event_id: str | None, metadata: Mapping[str, str] | None) -> v1.SettleRequest:
     """Build the request that says what was used of a lease."""
-    return v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id or "", metadata=metadata)
+    return build(v1.SettleRequest, lease_id=lease_id, used=used, **optional(event_id=event_id, metadata=metadata))
 
 
 def update_feature(
@@ -168,7 +159,9 @@ def update_feature(
         metadata=metadata,
         on_unavailable=on_unavailable,
     )
-    return v1.UpdateFeatureRequest(feature=v1.Feature(id=feature_id, **given), update_mask=FieldMask(paths=given))
+    return v1.UpdateFeatureRequest(
+        feature=build(v1.Feature, id=feature_id, **given), update_mask=FieldMask(paths=given)
+    )
 
 
 def update_package(
@@ -181,19 +174,20 @@ def update_package(
 ) -> v1.UpdatePackageRequest:
     """Build the request that changes the given fields of a draft."""
     given = _given(features=features, type=type, name=name, metadata=metadata)
-    return v1.UpdatePackageRequest(package=v1.Package(id=package_id, **given), update_mask=FieldMask(paths=given))
+    return v1.UpdatePackageRequest(
+        package=build(v1.Package, id=package_id, **given), update_mask=FieldMask(paths=given)
+    )
 
 
 def migrate_subscriptions(
     package_id: str, *, from_version: int | None, to_version: int | None, dry_run: bool, resume_token: str | None
 ) -> v1.MigrateSubscriptionsRequest:
     """Build the request that moves subscriptions to another version of their package."""
-    return v1.MigrateSubscriptionsRequest(
+    return build(
+        v1.MigrateSubscriptionsRequest,
         package_id=package_id,
-        from_version=from_version or 0,
-        to_version=to_version or 0,
         dry_run=dry_run,
-        resume_token=resume_token or "",
+        **optional(from_version=from_version, to_version=to_version, resume_token=resume_token),
     )
 
 
@@ -208,28 +202,24 @@ def update_user(
 ) -> v1.UpdateUserRequest:
     """Build the request that changes the given fields of a user."""
     given = _given(name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
-    return v1.UpdateUserRequest(user=v1.User(id=user_id, **given), update_mask=FieldMask(paths=given))
+    return v1.UpdateUserRequest(user=build(v1.User, id=user_id, **given), update_mask=FieldMask(paths=given))
 
 
 def subscribe(
     user_id: str,
     package_ids: Sequence[str],
     *,
-    started_at: datetime | None,
-    trial_end: datetime | None,
+    started_at: Moment | None,
+    trial_end: Moment | None,
     status: v1.SubscriptionStatus.ValueType | None,
     event_id: str | None = None,
 ) -> v1.SubscribeRequest:
     """Build the request that subscribes a user."""
-    if isinstance(package_ids, str):
-        raise TypeError(f"package_ids: a list of ids is wanted, such as [{package_ids!r}]")
-    return v1.SubscribeRequest(
+    return build(
+        v1.SubscribeRequest,
         user_id=user_id,
         package_ids=package_ids,
-        started_at=timestamp("started_at", started_at),
-        trial_end=timestamp("trial_end", trial_end),
-        status=v1.SUBSCRIPTION_STATUS_UNSPECIFIED if status is None else status,
-        event_id=event_id or "",
+        **optional(started_at=started_at, trial_end=trial_end, status=status, event_id=event_id),
     )
 
 
@@ -237,16 +227,15 @@ def update_subscription(
     subscription_id: str,
     *,
     status: v1.SubscriptionStatus.ValueType | Unset,
-    trial_end: datetime | Unset | None,
-    cancel_at: datetime | Unset | None,
+    trial_end: Moment | Unset | None,
+    cancel_at: Moment | Unset | None,
 ) -> v1.UpdateSubscriptionRequest:
     """Build the request that changes the given fields of a subscription. A time of None takes the time away."""
-    trial: Timestamp | Literal[Unset.UNSET] | None = UNSET if trial_end is UNSET else timestamp("trial_end", trial_end)
-    end: Timestamp | Literal[Unset.UNSET] | None = UNSET if cancel_at is UNSET else timestamp("cancel_at", cancel_at)
-    given = _given(status=status, trial_end=trial, cancel_at=end)
-    return v1.UpdateSubscriptionRequest(
-        subscription=v1.Subscription(id=subscription_id, **given), update_mask=FieldMask(paths=given)
-    )
+    given = _given(status=status, trial_end=trial_end, cancel_at=cancel_at)
+    if status is None:
+        raise bad_argument("status", status, "a value of canuse.v1.SubscriptionStatus")
+    subscription = build(v1.Subscription, id=subscription_id, **optional(**given))
+    return v1.UpdateSubscriptionRequest(subscription=subscription, update_mask=FieldMask(paths=given))
 
 
 def create_grant(
@@ -255,30 +244,27 @@ def create_grant(
     feature_id: str,
     *,
     amount: int | None,
-    effective_at: datetime | None,
-    expires_at: datetime | None,
+    effective_at: Moment | None,
+    expires_at: Moment | None,
     priority: int,
     note: str,
 ) -> v1.CreateGrantRequest:
     """Build the request that gives a user an amount of a feature. An amount of None is unlimited."""
-    grant = v1.Grant(
+    grant = build(
+        v1.Grant,
         id=grant_id,
         user_id=user_id,
         feature_id=feature_id,
-        amount=amount,
-        effective_at=timestamp("effective_at", effective_at),
-        expires_at=timestamp("expires_at", expires_at),
         priority=priority,
         note=note,
+        **optional(amount=amount, effective_at=effective_at, expires_at=expires_at),
     )
     return v1.CreateGrantRequest(grant=grant)
 
 
 def create_api_key(
-    name: str, scopes: Iterable[str], *, environment: v1.Environment.ValueType, expires_at: datetime | None
+    name: str, scopes: Iterable[str], *, environment: v1.Environment.ValueType, expires_at: Moment | None
 ) -> v1.CreateApiKeyRequest:
     """Build the request that makes an API key."""
-    if isinstance(scopes, str):
-        raise ValueError(f"scopes: {scopes!r} is one text; use a list of scopes")
-    key = v1.ApiKey(name=name, environment=environment, scopes=scopes, expires_at=timestamp("expires_at", expires_at))
+    key = build(v1.ApiKey, name=name, environment=environment, scopes=scopes, **optional(expires_at=expires_at))
     return v1.CreateApiKeyRequest(api_key=key)

@@ -3,17 +3,19 @@
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from canuse import _requests, v1
 from canuse._api_keys import NewApiKey
+from canuse._arguments import build, optional
 from canuse._channel import (
+    DEFAULT_SILENCE_TIMEOUT_SECONDS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     Durability,
@@ -23,11 +25,26 @@ from canuse._channel import (
     channel_credentials,
     channel_options,
     check_channel,
+    check_target,
     positive,
 )
+from canuse._moments import Length, Moment
+from canuse._pending import calls_are_pending
 from canuse._requests import UNSET, Unset
 from canuse._tls import Tls
-from canuse.errors import CanuseError, from_rpc_error, from_status
+from canuse.answers import (
+    CanUseAnswer,
+    CreateUsageEventAnswer,
+    Entitlement,
+    ReserveAnswer,
+    SettleAnswer,
+    ShowUsageAnswer,
+    UseFeatureAnswer,
+    UseFeaturesAnswer,
+    batch_can_use_answers,
+    batch_create_usage_events_answers,
+)
+from canuse.errors import CanuseError, closed_before, closed_under_way, from_rpc_error, silent
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -36,16 +53,18 @@ _PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
 _Item = TypeVar("_Item")
 
 
+@calls_are_pending
 class AsyncClient:
     """Asks canuse what users may use, from asyncio: `Client`, with every call awaited.
 
         async with canuse.AsyncClient("localhost:50051") as client:
-            if (await client.can_use("user-124", "api-calls")).access:
+            if await client.can_use("user-124", "api-calls"):
                 ...
                 await client.create_usage_event("user-124", "api-calls")
 
-    Arguments, results and errors are those of the same methods of `Client`. The `list_*` methods return asynchronous
-    iterators. A client belongs to the event loop it was made in, and any number of its tasks may share it.
+    Arguments, results and errors are those of the same methods of `Client`. A call that is not awaited is no answer:
+    `if client.can_use(…)` raises TypeError. The `list_*` methods return asynchronous iterators. A client belongs to the
+    event loop it was made in, and any number of its tasks may share it.
     """
 
     def __init__(
@@ -53,6 +72,7 @@ class AsyncClient:
         target: str = DEFAULT_TARGET,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        silence_timeout_seconds: float = DEFAULT_SILENCE_TIMEOUT_SECONDS,
         api_key: str | None = None,
         durability: Durability | None = None,
         tls: Tls | bool = False,
@@ -64,20 +84,25 @@ class AsyncClient:
         """Prepare a client inside a running event loop; the first call connects. The arguments are those of `Client`.
 
         Raises:
-            ValueError: Settings that can't hold, or not together.
+            BadArgument: A setting that can't hold, by its name.
+            ValueError: Settings that don't go together.
             OSError: A file of `tls` can't be read.
             RuntimeError: No event loop is running: calls from another one would fail later, and less clearly.
         """
-        asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         check_channel(channel, credentials, tls, options)
         self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
+        self._silence_timeout_seconds = positive("silence_timeout_seconds", silence_timeout_seconds)
         self._owned = None
         if channel is None:
             channel = self._owned = _open(
-                target, channel_credentials(credentials, tls), channel_options(options, retry_uses=retry_uses)
+                check_target(target),
+                channel_credentials(credentials, tls),
+                channel_options(options, retry_uses=retry_uses),
             )
+        self._channel = channel
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
         self._catalog = v1.CatalogServiceStub(channel)
@@ -86,7 +111,7 @@ class AsyncClient:
         self._api_keys = v1.ApiKeyServiceStub(channel)
 
     async def close(self) -> None:
-        """Close the connection; calls under way fail. A channel that was passed in stays open."""
+        """Close the connection; calls under way raise ClientClosed. A channel that was passed in stays open."""
         if self._owned is not None:
             await self._owned.close()
 
@@ -102,12 +127,10 @@ class AsyncClient:
 
     # Entitlements and usage
 
-    async def can_use(
-        self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False
-    ) -> v1.CanUseResponse:
+    async def can_use(self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False) -> CanUseAnswer:
         """Ask whether a user may use an amount of a feature now, without recording anything."""
-        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
-        return await self._call(self._entitlements.CanUse, request)
+        request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
+        return CanUseAnswer.from_message(await self._call(self._entitlements.CanUse, request))
 
     async def create_usage_event(
         self,
@@ -118,12 +141,12 @@ class AsyncClient:
         action: v1.UsageAction.ValueType = v1.USAGE_ACTION_ADD,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.CreateUsageEventResponse:
+    ) -> CreateUsageEventAnswer:
         """Record that a use happened, past the budget too."""
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
         )
-        return await self._call(self._entitlements.CreateUsageEvent, request)
+        return CreateUsageEventAnswer.from_message(await self._call(self._entitlements.CreateUsageEvent, request))
 
     async def use_feature(
         self,
@@ -133,10 +156,10 @@ class AsyncClient:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.UseFeatureResponse:
+    ) -> UseFeatureAnswer:
         """Check and record a use in one atomic step."""
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
-        return await self._call(self._entitlements.UseFeature, request)
+        return UseFeatureAnswer.from_message(await self._call(self._entitlements.UseFeature, request))
 
     async def use_features(
         self,
@@ -145,40 +168,42 @@ class AsyncClient:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.UseFeaturesResponse:
+    ) -> UseFeaturesAnswer:
         """Check and record uses of several features in one atomic step: all of them or none."""
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
-        return await self._call(self._entitlements.UseFeatures, request)
+        return UseFeaturesAnswer.from_message(await self._call(self._entitlements.UseFeatures, request))
 
-    async def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[v1.CanUseResponse | CanuseError]:
+    async def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[CanUseAnswer | CanuseError]:
         """Ask many checks at once."""
-        answer = await self._call(self._entitlements.BatchCanUse, v1.BatchCanUseRequest(requests=requests))
-        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+        answer = await self._call(self._entitlements.BatchCanUse, build(v1.BatchCanUseRequest, requests=requests))
+        return batch_can_use_answers(answer)
 
     async def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
-    ) -> list[v1.CreateUsageEventResponse | CanuseError]:
+    ) -> list[CreateUsageEventAnswer | CanuseError]:
         """Record many uses at once, those of one user in their order."""
-        request = v1.BatchCreateUsageEventsRequest(requests=requests)
+        request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
         answer = await self._call(self._entitlements.BatchCreateUsageEvents, request)
-        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+        return batch_create_usage_events_answers(answer)
 
-    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Entitlement]:
+    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
-        request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
-        return self._pages(self._entitlements.ListEntitlements, request, lambda page: page.entitlements)
+        request = build(v1.ListEntitlementsRequest, user_id=user_id, page_size=page_size)
+        return self._pages(self._entitlements.ListEntitlements, request, _entitlements_of)
 
-    async def show_usage(self, user_id: str, feature_id: str) -> v1.ShowUsageResponse:
+    async def show_usage(self, user_id: str, feature_id: str) -> ShowUsageAnswer:
         """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first."""
-        return await self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+        return ShowUsageAnswer.from_message(
+            await self._call(self._usage.ShowUsage, build(v1.ShowUsageRequest, user_id=user_id, feature_id=feature_id))
+        )
 
     def list_usage_events(
         self,
         user_id: str,
         *,
         feature_id: str | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
         page_size: int = 50,
     ) -> AsyncIterator[v1.UsageEvent]:
         """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept."""
@@ -196,12 +221,12 @@ class AsyncClient:
         amount: int,
         *,
         min_amount: int = 1,
-        ttl: timedelta | None = None,
+        ttl: Length | None = None,
         event_id: str | None = None,
-    ) -> v1.ReserveResponse:
+    ) -> ReserveAnswer:
         """Set an amount aside ahead of use, or what there is of it: a lease, to be settled."""
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
-        return await self._call(self._entitlements.Reserve, request)
+        return ReserveAnswer.from_message(await self._call(self._entitlements.Reserve, request))
 
     async def settle(
         self,
@@ -210,10 +235,10 @@ class AsyncClient:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.SettleResponse:
+    ) -> SettleAnswer:
         """End a lease: record what was used, and give the rest back."""
         request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
-        return await self._call(self._entitlements.Settle, request)
+        return SettleAnswer.from_message(await self._call(self._entitlements.Settle, request))
 
     # Features
 
@@ -229,20 +254,21 @@ class AsyncClient:
         on_unavailable: v1.OnUnavailable.ValueType = v1.ON_UNAVAILABLE_DENY,
     ) -> v1.Feature:
         """Create a feature."""
-        feature = v1.Feature(
+        feature = build(
+            v1.Feature,
             id=feature_id,
             type=type,
             name=name,
             unit_label=unit_label,
             unit_label_plural=unit_label_plural,
-            metadata=metadata,
             on_unavailable=on_unavailable,
+            **optional(metadata=metadata),
         )
         return (await self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature))).feature
 
     async def get_feature(self, feature_id: str) -> v1.Feature:
         """Get a feature. NotFound if there is none."""
-        return (await self._call(self._catalog.GetFeature, v1.GetFeatureRequest(feature_id=feature_id))).feature
+        return (await self._call(self._catalog.GetFeature, build(v1.GetFeatureRequest, feature_id=feature_id))).feature
 
     async def update_feature(
         self,
@@ -267,12 +293,14 @@ class AsyncClient:
 
     def list_features(self, *, page_size: int = 50) -> AsyncIterator[v1.Feature]:
         """Iterate over all features by id, archived ones too."""
-        request = v1.ListFeaturesRequest(page_size=page_size)
+        request = build(v1.ListFeaturesRequest, page_size=page_size)
         return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
 
     async def archive_feature(self, feature_id: str) -> v1.Feature:
         """Archive a feature: from then on nobody may use it, and there is no way back. NotFound if there is none."""
-        return (await self._call(self._catalog.ArchiveFeature, v1.ArchiveFeatureRequest(feature_id=feature_id))).feature
+        return (
+            await self._call(self._catalog.ArchiveFeature, build(v1.ArchiveFeatureRequest, feature_id=feature_id))
+        ).feature
 
     # Packages
 
@@ -286,12 +314,14 @@ class AsyncClient:
         metadata: Mapping[str, str] | None = None,
     ) -> v1.Package:
         """Create a package as a draft; users can subscribe to it once it is published."""
-        package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
+        package = build(
+            v1.Package, id=package_id, features=features, type=type, name=name, **optional(metadata=metadata)
+        )
         return (await self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package))).package
 
     async def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
         """Get a package as it was last edited, or a version that was published. NotFound if there is none."""
-        request = v1.GetPackageRequest(package_id=package_id, version=version or 0)
+        request = build(v1.GetPackageRequest, package_id=package_id, **optional(version=version))
         return (await self._call(self._catalog.GetPackage, request)).package
 
     async def update_package(
@@ -309,16 +339,20 @@ class AsyncClient:
 
     def list_packages(self, *, page_size: int = 50) -> AsyncIterator[v1.Package]:
         """Iterate over all packages by id, of every status."""
-        request = v1.ListPackagesRequest(page_size=page_size)
+        request = build(v1.ListPackagesRequest, page_size=page_size)
         return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
 
     async def publish_package(self, package_id: str) -> v1.Package:
         """Publish a draft: from then on new subscribers get it, and it never changes. NotFound if there is none."""
-        return (await self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id))).package
+        return (
+            await self._call(self._catalog.PublishPackage, build(v1.PublishPackageRequest, package_id=package_id))
+        ).package
 
     async def archive_package(self, package_id: str) -> v1.Package:
         """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
-        return (await self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id))).package
+        return (
+            await self._call(self._catalog.ArchivePackage, build(v1.ArchivePackageRequest, package_id=package_id))
+        ).package
 
     def migrate_subscriptions(
         self,
@@ -348,12 +382,20 @@ class AsyncClient:
         disabled: bool = False,
     ) -> v1.User:
         """Create a user."""
-        user = v1.User(id=user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+        user = build(
+            v1.User,
+            id=user_id,
+            name=name,
+            email=email,
+            billing_id=billing_id,
+            disabled=disabled,
+            **optional(metadata=metadata),
+        )
         return (await self._call(self._users.CreateUser, v1.CreateUserRequest(user=user))).user
 
     async def get_user(self, user_id: str) -> v1.User:
         """Get a user. NotFound if there is none."""
-        return (await self._call(self._users.GetUser, v1.GetUserRequest(user_id=user_id))).user
+        return (await self._call(self._users.GetUser, build(v1.GetUserRequest, user_id=user_id))).user
 
     async def update_user(
         self,
@@ -373,12 +415,12 @@ class AsyncClient:
 
     def list_users(self, *, page_size: int = 50) -> AsyncIterator[v1.User]:
         """Iterate over all users, in an order that is fixed but not that of their ids."""
-        request = v1.ListUsersRequest(page_size=page_size)
+        request = build(v1.ListUsersRequest, page_size=page_size)
         return self._pages(self._users.ListUsers, request, lambda page: page.users)
 
     async def delete_user(self, user_id: str) -> None:
         """Erase a user and everything kept about them. NotFound if there is none."""
-        await self._call(self._users.DeleteUser, v1.DeleteUserRequest(user_id=user_id))
+        await self._call(self._users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))
 
     # Subscriptions
 
@@ -387,8 +429,8 @@ class AsyncClient:
         user_id: str,
         package_ids: Sequence[str],
         *,
-        started_at: datetime | None = None,
-        trial_end: datetime | None = None,
+        started_at: Moment | None = None,
+        trial_end: Moment | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
         event_id: str | None = None,
     ) -> list[v1.Subscription]:
@@ -400,12 +442,12 @@ class AsyncClient:
 
     async def get_subscription(self, subscription_id: str) -> v1.Subscription:
         """Get a subscription. NotFound if there is none."""
-        request = v1.GetSubscriptionRequest(subscription_id=subscription_id)
+        request = build(v1.GetSubscriptionRequest, subscription_id=subscription_id)
         return (await self._call(self._subscriptions.GetSubscription, request)).subscription
 
     def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Subscription]:
         """Iterate over a user's subscriptions, oldest first, ended ones too."""
-        request = v1.ListSubscriptionsRequest(user_id=user_id, page_size=page_size)
+        request = build(v1.ListSubscriptionsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
 
     async def update_subscription(
@@ -413,8 +455,8 @@ class AsyncClient:
         subscription_id: str,
         *,
         status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
-        trial_end: datetime | Unset | None = UNSET,
-        cancel_at: datetime | Unset | None = UNSET,
+        trial_end: Moment | Unset | None = UNSET,
+        cancel_at: Moment | Unset | None = UNSET,
     ) -> v1.Subscription:
         """Change the status, the trial end or the end of a subscription. A time of None takes the time away."""
         request = _requests.update_subscription(
@@ -424,7 +466,7 @@ class AsyncClient:
 
     async def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:
         """Cancel a subscription, now or at the end of its period or trial."""
-        request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
+        request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)
         return (await self._call(self._subscriptions.CancelSubscription, request)).subscription
 
     # Grants
@@ -436,8 +478,8 @@ class AsyncClient:
         feature_id: str,
         *,
         amount: int | None,
-        effective_at: datetime | None = None,
-        expires_at: datetime | None = None,
+        effective_at: Moment | None = None,
+        expires_at: Moment | None = None,
         priority: int = 0,
         note: str = "",
     ) -> v1.Grant:
@@ -456,12 +498,12 @@ class AsyncClient:
 
     def list_grants(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Grant]:
         """Iterate over a user's grants by id, ended ones too."""
-        request = v1.ListGrantsRequest(user_id=user_id, page_size=page_size)
+        request = build(v1.ListGrantsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
 
     async def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
         """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
-        request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
+        request = build(v1.RevokeGrantRequest, user_id=user_id, grant_id=grant_id)
         return (await self._call(self._subscriptions.RevokeGrant, request)).grant
 
     # API keys
@@ -472,7 +514,7 @@ class AsyncClient:
         scopes: Iterable[str],
         *,
         environment: v1.Environment.ValueType,
-        expires_at: datetime | None = None,
+        expires_at: Moment | None = None,
     ) -> NewApiKey:
         """Make an API key. Its `secret` is in this answer and nowhere else: keep it."""
         request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
@@ -481,12 +523,12 @@ class AsyncClient:
 
     def list_api_keys(self, *, page_size: int = 50) -> AsyncIterator[v1.ApiKey]:
         """Iterate over the API keys, the oldest first, without their secrets."""
-        request = v1.ListApiKeysRequest(page_size=page_size)
+        request = build(v1.ListApiKeysRequest, page_size=page_size)
         return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
 
     async def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
         """Revoke an API key, by its id: within a second no server takes it any more."""
-        request = v1.RevokeApiKeyRequest(api_key_id=api_key_id)
+        request = build(v1.RevokeApiKeyRequest, api_key_id=api_key_id)
         return (await self._call(self._api_keys.RevokeApiKey, request)).api_key
 
     # What every method goes through
@@ -497,23 +539,53 @@ class AsyncClient:
         """Make one call; raises a CanuseError where it fails."""
         if self._retry_uses:
             _requests.give_event_ids(request)
-        try:
+        with self._typed_errors():
             return await method(request, timeout=self._timeout_seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
 
     async def _stream(
         self, method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
     ) -> AsyncIterator[_Response]:
-        """Yield the messages of a call; it is cancelled where its caller wants no more."""
-        call = method(request, metadata=self._metadata)
+        """Yield the messages of a call; it is cancelled where its caller wants no more, or none comes for too long."""
+        with self._typed_errors():
+            call = method(request, metadata=self._metadata)
         try:
-            async for message in call:
+            while (message := await self._next(call)) is not None:
                 yield message
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
         finally:
             call.cancel()
+
+    async def _next(self, call: "grpc.aio.UnaryStreamCall[_Request, _Response]") -> _Response | None:
+        """Return the next message of a stream, None at its end; raises DeadlineExceeded where none comes in time."""
+        try:
+            with self._typed_errors():
+                async with asyncio.timeout(self._silence_timeout_seconds):
+                    message = await call.read()
+        except TimeoutError:
+            raise silent(self._silence_timeout_seconds) from None
+        return None if message is grpc.aio.EOF else cast("_Response", message)
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        """Turn what gRPC raises into a CanuseError, and leave alone what comes of a task that was cancelled."""
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("this AsyncClient belongs to another event loop: make one in each")
+        cancelled_before = _times_cancelled()
+        try:
+            yield
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        except grpc.aio.UsageError:
+            if self._is_closed():
+                raise closed_before() from None
+            raise
+        except asyncio.CancelledError:
+            # gRPC cancels the calls of a channel that is closed, as if somebody had cancelled their tasks.
+            if self._is_closed() and _times_cancelled() == cancelled_before:
+                raise closed_under_way() from None
+            raise
+
+    def _is_closed(self) -> bool:
+        return self._channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
 
     async def _pages(
         self,
@@ -529,6 +601,16 @@ class AsyncClient:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def _times_cancelled() -> int:
+    """Return how often somebody has asked the running task to end."""
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _entitlements_of(page: v1.ListEntitlementsResponse) -> Iterable[Entitlement]:
+    return map(Entitlement.from_message, page.entitlements)
 
 
 def _open(

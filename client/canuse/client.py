@@ -3,7 +3,7 @@
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from threading import Event, Timer
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -11,7 +11,9 @@ import grpc
 
 from canuse import _requests, v1
 from canuse._api_keys import NewApiKey
+from canuse._arguments import build, optional
 from canuse._channel import (
+    DEFAULT_SILENCE_TIMEOUT_SECONDS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     Durability,
@@ -21,11 +23,25 @@ from canuse._channel import (
     channel_credentials,
     channel_options,
     check_channel,
+    check_target,
     positive,
 )
+from canuse._moments import Length, Moment
 from canuse._requests import UNSET, Unset
 from canuse._tls import Tls
-from canuse.errors import CanuseError, from_rpc_error, from_status
+from canuse.answers import (
+    CanUseAnswer,
+    CreateUsageEventAnswer,
+    Entitlement,
+    ReserveAnswer,
+    SettleAnswer,
+    ShowUsageAnswer,
+    UseFeatureAnswer,
+    UseFeaturesAnswer,
+    batch_can_use_answers,
+    batch_create_usage_events_answers,
+)
+from canuse.errors import CanuseError, closed_before, from_rpc_error, silent
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -38,16 +54,19 @@ class Client:
     """Asks canuse what users may use, records what they used, and administers the catalogue.
 
         with canuse.Client("localhost:50051") as client:
-            if client.can_use("user-124", "api-calls").access:
+            if client.can_use("user-124", "api-calls"):
                 ...
                 client.create_usage_event("user-124", "api-calls")
 
     A client holds one connection, which threads may share. Make one and keep it: connecting costs more than a call.
 
     Every method raises a `CanuseError` where the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
-    that the server does not accept, `Unavailable` or `DeadlineExceeded` where no answer came. A no is an answer, not an
-    error. What only reads is repeated where the service did not answer, up to three times in
-    its time; a write only with `retry_uses`. Repeat one yourself only with an `event_id`.
+    that the server does not accept, `BadArgument` for input that can't even be sent, `Unavailable` or
+    `DeadlineExceeded` where no answer came, `ClientClosed` where the client was closed. A no is an answer, not an
+    error: answers are true where they are a yes, or where something was recorded.
+
+    What only reads is repeated where the service did not answer, up to three times in its time; a write only with
+    `retry_uses`. Repeat one yourself only with an `event_id`.
 
     The `list_*` methods return iterators that fetch page after page as they are consumed, `page_size` items (1 to 1000)
     at a time, so that errors arise while iterating.
@@ -58,6 +77,7 @@ class Client:
         target: str = DEFAULT_TARGET,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        silence_timeout_seconds: float = DEFAULT_SILENCE_TIMEOUT_SECONDS,
         api_key: str | None = None,
         durability: Durability | None = None,
         tls: Tls | bool = False,
@@ -71,6 +91,7 @@ class Client:
         Args:
             target: The server as gRPC names it: `host:port`, `dns:///host:port`, `unix:/path`.
             timeout_seconds: How long one call (of a list: one page) may take.
+            silence_timeout_seconds: How long a stream, which `migrate_subscriptions` is, may be without a message.
             api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `tls` only.
             durability: What a write has to reach before it is acknowledged, where the server promises less: `fsync` is
                 the store's append-only file, `replica` its replicas. One that does not get there is OutcomeUnknown.
@@ -78,22 +99,26 @@ class Client:
             credentials: gRPC's own credentials instead, such as `grpc.ssl_channel_credentials()`.
             channel: A channel of your own in place of `target`, `tls`, `credentials` and `options`. `close` leaves it
                 open.
-            options: gRPC channel options, over the defaults.
+            options: gRPC channel options, over those of `canuse.channel_options`.
             retry_uses: Repeat what counts, too, where the service did not answer. Each such call gets an `event_id`
                 unless it has one, so that it counts once. With a channel of your own, give that the retries.
 
         Raises:
-            ValueError: Settings that can't hold, or not together.
+            BadArgument: A setting that can't hold, by its name.
+            ValueError: Settings that don't go together.
             OSError: A file of `tls` can't be read.
         """
         check_channel(channel, credentials, tls, options)
         self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)
+        self._silence_timeout_seconds = positive("silence_timeout_seconds", silence_timeout_seconds)
         self._owned = None
         if channel is None:
             channel = self._owned = _open(
-                target, channel_credentials(credentials, tls), channel_options(options, retry_uses=retry_uses)
+                check_target(target),
+                channel_credentials(credentials, tls),
+                channel_options(options, retry_uses=retry_uses),
             )
         self._entitlements = v1.EntitlementServiceStub(channel)
         self._usage = v1.UsageServiceStub(channel)
@@ -103,7 +128,7 @@ class Client:
         self._api_keys = v1.ApiKeyServiceStub(channel)
 
     def close(self) -> None:
-        """Close the connection; calls under way fail. A channel that was passed in stays open."""
+        """Close the connection; calls under way raise ClientClosed. A channel that was passed in stays open."""
         if self._owned is not None:
             self._owned.close()
 
@@ -119,7 +144,7 @@ class Client:
 
     # Entitlements and usage
 
-    def can_use(self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False) -> v1.CanUseResponse:
+    def can_use(self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False) -> CanUseAnswer:
         """Ask whether a user may use an amount of a feature now, without recording anything.
 
         Args:
@@ -134,8 +159,8 @@ class Client:
         Raises:
             NotFound: There is no such user or feature.
         """
-        request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
-        return self._call(self._entitlements.CanUse, request)
+        request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
+        return CanUseAnswer.from_message(self._call(self._entitlements.CanUse, request))
 
     def create_usage_event(
         self,
@@ -146,7 +171,7 @@ class Client:
         action: v1.UsageAction.ValueType = v1.USAGE_ACTION_ADD,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.CreateUsageEventResponse:
+    ) -> CreateUsageEventAnswer:
         """Record that a use happened, past the budget too.
 
         Args:
@@ -170,7 +195,7 @@ class Client:
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
         )
-        return self._call(self._entitlements.CreateUsageEvent, request)
+        return CreateUsageEventAnswer.from_message(self._call(self._entitlements.CreateUsageEvent, request))
 
     def use_feature(
         self,
@@ -180,7 +205,7 @@ class Client:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.UseFeatureResponse:
+    ) -> UseFeatureAnswer:
         """Check and record a use in one atomic step.
 
         Args:
@@ -199,7 +224,7 @@ class Client:
             AlreadyExists: The `event_id` was sent before with other content.
         """
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
-        return self._call(self._entitlements.UseFeature, request)
+        return UseFeatureAnswer.from_message(self._call(self._entitlements.UseFeature, request))
 
     def use_features(
         self,
@@ -208,7 +233,7 @@ class Client:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.UseFeaturesResponse:
+    ) -> UseFeaturesAnswer:
         """Check and record uses of several features in one atomic step: all of them or none.
 
         Args:
@@ -227,9 +252,9 @@ class Client:
             AlreadyExists: The `event_id` was sent before with other content.
         """
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
-        return self._call(self._entitlements.UseFeatures, request)
+        return UseFeaturesAnswer.from_message(self._call(self._entitlements.UseFeatures, request))
 
-    def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[v1.CanUseResponse | CanuseError]:
+    def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[CanUseAnswer | CanuseError]:
         """Ask many checks at once.
 
         Args:
@@ -237,13 +262,14 @@ class Client:
 
         Returns:
             One item for each request, in their order: the answer, or the error that `can_use` alone would have raised.
+            An item is true where its answer is yes; an error in the place of one is false.
         """
-        answer = self._call(self._entitlements.BatchCanUse, v1.BatchCanUseRequest(requests=requests))
-        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+        answer = self._call(self._entitlements.BatchCanUse, build(v1.BatchCanUseRequest, requests=requests))
+        return batch_can_use_answers(answer)
 
     def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
-    ) -> list[v1.CreateUsageEventResponse | CanuseError]:
+    ) -> list[CreateUsageEventAnswer | CanuseError]:
         """Record many uses at once, those of one user in their order.
 
         Args:
@@ -251,33 +277,35 @@ class Client:
 
         Returns:
             One item for each request, in their order: what was recorded, or the error that `create_usage_event` alone
-            would have raised.
+            would have raised. An item is true where its use was recorded; an error in the place of one is false.
         """
-        request = v1.BatchCreateUsageEventsRequest(requests=requests)
+        request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
         answer = self._call(self._entitlements.BatchCreateUsageEvents, request)
-        return [from_status(each.status) if each.HasField("status") else each.response for each in answer.results]
+        return batch_create_usage_events_answers(answer)
 
-    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Entitlement]:
+    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[Entitlement]:
         """Iterate over what a user may use, one entry per feature, ordered by feature id."""
-        request = v1.ListEntitlementsRequest(user_id=user_id, page_size=page_size)
-        return self._pages(self._entitlements.ListEntitlements, request, lambda page: page.entitlements)
+        request = build(v1.ListEntitlementsRequest, user_id=user_id, page_size=page_size)
+        return self._pages(self._entitlements.ListEntitlements, request, _entitlements_of)
 
-    def show_usage(self, user_id: str, feature_id: str) -> v1.ShowUsageResponse:
+    def show_usage(self, user_id: str, feature_id: str) -> ShowUsageAnswer:
         """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first.
 
         Raises:
             NotFound: There is no such user or feature.
             FailedPrecondition: The feature is binary.
         """
-        return self._call(self._usage.ShowUsage, v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id))
+        return ShowUsageAnswer.from_message(
+            self._call(self._usage.ShowUsage, build(v1.ShowUsageRequest, user_id=user_id, feature_id=feature_id))
+        )
 
     def list_usage_events(
         self,
         user_id: str,
         *,
         feature_id: str | None = None,
-        start_time: datetime | None = None,
-        end_time: datetime | None = None,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
         page_size: int = 50,
     ) -> Iterator[v1.UsageEvent]:
         """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept.
@@ -291,7 +319,7 @@ class Client:
 
         Raises:
             NotFound: There is no such user or feature.
-            ValueError: A time without a time zone.
+            BadArgument: A time without a time zone.
         """
         request = _requests.list_usage_events(
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
@@ -307,9 +335,9 @@ class Client:
         amount: int,
         *,
         min_amount: int = 1,
-        ttl: timedelta | None = None,
+        ttl: Length | None = None,
         event_id: str | None = None,
-    ) -> v1.ReserveResponse:
+    ) -> ReserveAnswer:
         """Set an amount aside ahead of use, or what there is of it: a lease, to be settled.
 
         Args:
@@ -330,7 +358,7 @@ class Client:
             AlreadyExists: The `event_id` was sent before with other content.
         """
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
-        return self._call(self._entitlements.Reserve, request)
+        return ReserveAnswer.from_message(self._call(self._entitlements.Reserve, request))
 
     def settle(
         self,
@@ -339,7 +367,7 @@ class Client:
         *,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
-    ) -> v1.SettleResponse:
+    ) -> SettleAnswer:
         """End a lease: record what was used, and give the rest back.
 
         Args:
@@ -356,7 +384,7 @@ class Client:
             AlreadyExists: The `event_id` was sent before with other content.
         """
         request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
-        return self._call(self._entitlements.Settle, request)
+        return SettleAnswer.from_message(self._call(self._entitlements.Settle, request))
 
     # Features
 
@@ -385,20 +413,21 @@ class Client:
         Raises:
             AlreadyExists: The id is taken.
         """
-        feature = v1.Feature(
+        feature = build(
+            v1.Feature,
             id=feature_id,
             type=type,
             name=name,
             unit_label=unit_label,
             unit_label_plural=unit_label_plural,
-            metadata=metadata,
             on_unavailable=on_unavailable,
+            **optional(metadata=metadata),
         )
         return self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature)).feature
 
     def get_feature(self, feature_id: str) -> v1.Feature:
         """Get a feature. NotFound if there is none."""
-        return self._call(self._catalog.GetFeature, v1.GetFeatureRequest(feature_id=feature_id)).feature
+        return self._call(self._catalog.GetFeature, build(v1.GetFeatureRequest, feature_id=feature_id)).feature
 
     def update_feature(
         self,
@@ -417,7 +446,7 @@ class Client:
 
         Raises:
             NotFound: There is no such feature.
-            ValueError: No field was given.
+            BadArgument: No field was given.
         """
         request = _requests.update_feature(
             feature_id,
@@ -431,12 +460,12 @@ class Client:
 
     def list_features(self, *, page_size: int = 50) -> Iterator[v1.Feature]:
         """Iterate over all features by id, archived ones too."""
-        request = v1.ListFeaturesRequest(page_size=page_size)
+        request = build(v1.ListFeaturesRequest, page_size=page_size)
         return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
 
     def archive_feature(self, feature_id: str) -> v1.Feature:
         """Archive a feature: from then on nobody may use it, and there is no way back. NotFound if there is none."""
-        return self._call(self._catalog.ArchiveFeature, v1.ArchiveFeatureRequest(feature_id=feature_id)).feature
+        return self._call(self._catalog.ArchiveFeature, build(v1.ArchiveFeatureRequest, feature_id=feature_id)).feature
 
     # Packages
 
@@ -463,12 +492,14 @@ class Client:
             AlreadyExists: The id is taken.
             NotFound: One of the features does not exist.
         """
-        package = v1.Package(id=package_id, features=features, type=type, name=name, metadata=metadata)
+        package = build(
+            v1.Package, id=package_id, features=features, type=type, name=name, **optional(metadata=metadata)
+        )
         return self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package)).package
 
     def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
         """Get a package as it was last edited, or a version that was published. NotFound if there is none."""
-        request = v1.GetPackageRequest(package_id=package_id, version=version or 0)
+        request = build(v1.GetPackageRequest, package_id=package_id, **optional(version=version))
         return self._call(self._catalog.GetPackage, request).package
 
     def update_package(
@@ -491,23 +522,23 @@ class Client:
         Raises:
             NotFound: There is no such package, or one of the features does not exist.
             FailedPrecondition: The package is archived, or it was published and `type` is another one.
-            ValueError: No field was given.
+            BadArgument: No field was given.
         """
         request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
         return self._call(self._catalog.UpdatePackage, request).package
 
     def list_packages(self, *, page_size: int = 50) -> Iterator[v1.Package]:
         """Iterate over all packages by id, of every status."""
-        request = v1.ListPackagesRequest(page_size=page_size)
+        request = build(v1.ListPackagesRequest, page_size=page_size)
         return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
 
     def publish_package(self, package_id: str) -> v1.Package:
         """Publish a draft: from then on new subscribers get it, and it never changes. NotFound if there is none."""
-        return self._call(self._catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id)).package
+        return self._call(self._catalog.PublishPackage, build(v1.PublishPackageRequest, package_id=package_id)).package
 
     def archive_package(self, package_id: str) -> v1.Package:
         """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
-        return self._call(self._catalog.ArchivePackage, v1.ArchivePackageRequest(package_id=package_id)).package
+        return self._call(self._catalog.ArchivePackage, build(v1.ArchivePackageRequest, package_id=package_id)).package
 
     def migrate_subscriptions(
         self,
@@ -520,8 +551,8 @@ class Client:
     ) -> Iterator[v1.MigrateSubscriptionsResponse]:
         """Move subscriptions to another version of their package, and iterate over how far it is.
 
-        It begins with the iteration and goes on for as long as that takes: `timeout_seconds` does not hold. Ending the
-        iteration ends the migration; what has moved has moved.
+        It begins with the iteration and goes on for as long as that takes: `timeout_seconds` does not hold, but
+        `silence_timeout_seconds` does. Ending the iteration ends the migration; what has moved has moved.
 
             for progress in client.migrate_subscriptions("pro"):
                 print(progress.users, progress.migrated)
@@ -541,6 +572,7 @@ class Client:
             FailedPrecondition: The version was not published.
             InvalidArgument: The token belongs to other arguments.
             Unavailable: The server or its store went away: go on with the last `resume_token`.
+            DeadlineExceeded: No message came for `silence_timeout_seconds`: go on with the last `resume_token`.
         """
         request = _requests.migrate_subscriptions(
             package_id, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume_token
@@ -572,12 +604,20 @@ class Client:
         Raises:
             AlreadyExists: The id is taken.
         """
-        user = v1.User(id=user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+        user = build(
+            v1.User,
+            id=user_id,
+            name=name,
+            email=email,
+            billing_id=billing_id,
+            disabled=disabled,
+            **optional(metadata=metadata),
+        )
         return self._call(self._users.CreateUser, v1.CreateUserRequest(user=user)).user
 
     def get_user(self, user_id: str) -> v1.User:
         """Get a user. NotFound if there is none."""
-        return self._call(self._users.GetUser, v1.GetUserRequest(user_id=user_id)).user
+        return self._call(self._users.GetUser, build(v1.GetUserRequest, user_id=user_id)).user
 
     def update_user(
         self,
@@ -596,7 +636,7 @@ class Client:
 
         Raises:
             NotFound: There is no such user.
-            ValueError: No field was given.
+            BadArgument: No field was given.
         """
         request = _requests.update_user(
             user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled
@@ -605,12 +645,12 @@ class Client:
 
     def list_users(self, *, page_size: int = 50) -> Iterator[v1.User]:
         """Iterate over all users, in an order that is fixed but not that of their ids."""
-        request = v1.ListUsersRequest(page_size=page_size)
+        request = build(v1.ListUsersRequest, page_size=page_size)
         return self._pages(self._users.ListUsers, request, lambda page: page.users)
 
     def delete_user(self, user_id: str) -> None:
         """Erase a user and everything kept about them. NotFound if there is none."""
-        self._call(self._users.DeleteUser, v1.DeleteUserRequest(user_id=user_id))
+        self._call(self._users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))
 
     # Subscriptions
 
@@ -619,8 +659,8 @@ class Client:
         user_id: str,
         package_ids: Sequence[str],
         *,
-        started_at: datetime | None = None,
-        trial_end: datetime | None = None,
+        started_at: Moment | None = None,
+        trial_end: Moment | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
         event_id: str | None = None,
     ) -> list[v1.Subscription]:
@@ -642,7 +682,7 @@ class Client:
             FailedPrecondition: A package is not published, or the user would have two base packages, or more than 100
                 subscriptions that have not ended.
             AlreadyExists: The `event_id` was sent before with other content.
-            ValueError: A time without a time zone.
+            BadArgument: A time without a time zone.
         """
         request = _requests.subscribe(
             user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
@@ -651,12 +691,12 @@ class Client:
 
     def get_subscription(self, subscription_id: str) -> v1.Subscription:
         """Get a subscription. NotFound if there is none."""
-        request = v1.GetSubscriptionRequest(subscription_id=subscription_id)
+        request = build(v1.GetSubscriptionRequest, subscription_id=subscription_id)
         return self._call(self._subscriptions.GetSubscription, request).subscription
 
     def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Subscription]:
         """Iterate over a user's subscriptions, oldest first, ended ones too."""
-        request = v1.ListSubscriptionsRequest(user_id=user_id, page_size=page_size)
+        request = build(v1.ListSubscriptionsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
 
     def update_subscription(
@@ -664,8 +704,8 @@ class Client:
         subscription_id: str,
         *,
         status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
-        trial_end: datetime | Unset | None = UNSET,
-        cancel_at: datetime | Unset | None = UNSET,
+        trial_end: Moment | Unset | None = UNSET,
+        cancel_at: Moment | Unset | None = UNSET,
     ) -> v1.Subscription:
         """Change the status, the trial end or the end of a subscription. A time of None takes the time away.
 
@@ -674,7 +714,7 @@ class Client:
 
         Raises:
             NotFound: There is no such subscription.
-            ValueError: No field was given, or a time without a time zone.
+            BadArgument: No field was given, or a time without a time zone.
         """
         request = _requests.update_subscription(
             subscription_id, status=status, trial_end=trial_end, cancel_at=cancel_at
@@ -691,7 +731,7 @@ class Client:
             NotFound: There is no such subscription.
             FailedPrecondition: It has no period that ends.
         """
-        request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
+        request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)
         return self._call(self._subscriptions.CancelSubscription, request).subscription
 
     # Grants
@@ -703,8 +743,8 @@ class Client:
         feature_id: str,
         *,
         amount: int | None,
-        effective_at: datetime | None = None,
-        expires_at: datetime | None = None,
+        effective_at: Moment | None = None,
+        expires_at: Moment | None = None,
         priority: int = 0,
         note: str = "",
     ) -> v1.Grant:
@@ -726,7 +766,7 @@ class Client:
             NotFound: There is no such user or feature.
             AlreadyExists: The user has a grant with this id and other content.
             FailedPrecondition: The feature is archived, or the user has too many grants of it.
-            ValueError: A time without a time zone.
+            BadArgument: A time without a time zone.
         """
         request = _requests.create_grant(
             user_id,
@@ -742,7 +782,7 @@ class Client:
 
     def list_grants(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Grant]:
         """Iterate over a user's grants by id, ended ones too."""
-        request = v1.ListGrantsRequest(user_id=user_id, page_size=page_size)
+        request = build(v1.ListGrantsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
 
     def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
@@ -754,7 +794,7 @@ class Client:
         Raises:
             NotFound: There is no such user, or they have no such grant.
         """
-        request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
+        request = build(v1.RevokeGrantRequest, user_id=user_id, grant_id=grant_id)
         return self._call(self._subscriptions.RevokeGrant, request).grant
 
     # API keys
@@ -765,7 +805,7 @@ class Client:
         scopes: Iterable[str],
         *,
         environment: v1.Environment.ValueType,
-        expires_at: datetime | None = None,
+        expires_at: Moment | None = None,
     ) -> NewApiKey:
         """Make an API key. Its `secret` is in this answer and nowhere else: keep it.
 
@@ -779,7 +819,7 @@ class Client:
             FailedPrecondition: The first key has to be live, with keys:admin and without an expiry; or there are too
                 many keys.
             PermissionDenied: The client's own key may not make keys, or not of this environment.
-            ValueError: A time without a time zone.
+            BadArgument: A time without a time zone.
         """
         request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
         made = self._call(self._api_keys.CreateApiKey, request)
@@ -787,7 +827,7 @@ class Client:
 
     def list_api_keys(self, *, page_size: int = 50) -> Iterator[v1.ApiKey]:
         """Iterate over the API keys, the oldest first, without their secrets."""
-        request = v1.ListApiKeysRequest(page_size=page_size)
+        request = build(v1.ListApiKeysRequest, page_size=page_size)
         return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
 
     def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
@@ -800,7 +840,7 @@ class Client:
             NotFound: There is no such key, or not any more.
             FailedPrecondition: Nobody could make keys without it.
         """
-        request = v1.RevokeApiKeyRequest(api_key_id=api_key_id)
+        request = build(v1.RevokeApiKeyRequest, api_key_id=api_key_id)
         return self._call(self._api_keys.RevokeApiKey, request).api_key
 
     # What every method goes through
@@ -811,18 +851,20 @@ class Client:
             _requests.give_event_ids(request)
         try:
             return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+        except (grpc.RpcError, ValueError) as error:
+            raise _typed(error) from error
 
     def _stream(
         self, method: "grpc.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
     ) -> Iterator[_Response]:
-        """Yield the messages of a call; it is cancelled where its caller wants no more."""
-        call = method(request, metadata=self._metadata)
+        """Yield the messages of a call; it is cancelled where its caller wants no more, or none comes for too long."""
         try:
-            yield from call
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            call = method(request, metadata=self._metadata)
+        except ValueError as error:
+            raise _typed(error) from error
+        try:
+            while (message := _next(call, call.cancel, self._silence_timeout_seconds)) is not None:
+                yield message
         finally:
             call.cancel()
 
@@ -839,6 +881,39 @@ class Client:
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
+
+
+def _typed(error: grpc.RpcError | ValueError) -> Exception:
+    """Return the CanuseError for what gRPC raised."""
+    if isinstance(error, grpc.RpcError):
+        return from_rpc_error(error)
+    # gRPC has no class for it: "Cannot invoke RPC on closed channel!"
+    return closed_before() if "Cannot invoke RPC" in str(error) else error
+
+
+def _next(call: Iterator[_Response], cancel: Callable[[], object], silence_seconds: float) -> _Response | None:
+    """Return the next message of a stream, None at its end; raises DeadlineExceeded where none comes in time."""
+    was_silent = Event()
+
+    def give_up() -> None:
+        was_silent.set()
+        cancel()
+
+    timer = Timer(silence_seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        return next(call, None)
+    except grpc.RpcError as error:
+        if was_silent.is_set():
+            raise silent(silence_seconds) from None
+        raise from_rpc_error(error) from error
+    finally:
+        timer.cancel()
+
+
+def _entitlements_of(page: v1.ListEntitlementsResponse) -> Iterable[Entitlement]:
+    return map(Entitlement.from_message, page.entitlements)
 
 
 def _open(target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]) -> grpc.Channel:

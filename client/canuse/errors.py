@@ -67,6 +67,7 @@ class CanuseError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_after_seconds = retry_after_seconds
+        self._in_place_of_an_answer = False
 
     def __str__(self) -> str:
         """Return the message and the reason, or the status where there is no reason."""
@@ -80,11 +81,43 @@ class CanuseError(Exception):
             shown += f", retry_after_seconds={self.retry_after_seconds!r}"
         return f"{type(self).__name__}({self.message!r}, code={self.code.name}{shown})"
 
+    def __bool__(self) -> bool:
+        """Return False for an error in a batch in the place of an answer, so that it can't pass for a yes.
+
+        One that was raised is true: `concurrent.futures` before Python 3.13 loses a raised exception that is not.
+        """
+        return not self._in_place_of_an_answer or self.__traceback__ is not None
+
 
 class InvalidArgument(CanuseError):
     """The request is not well formed: `violations` names the fields. Change it before trying again."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
+
+
+class BadArgument(InvalidArgument, TypeError, ValueError):
+    """An argument that can't be sent: nothing was. `violations` names it, by the name of the parameter.
+
+    It is a TypeError and a ValueError as well, for code that expects what Python itself raises.
+    """
+
+    @classmethod
+    def of(cls, name: str, description: str) -> "BadArgument":
+        """Describe what is wrong with a parameter."""
+        return cls(f"{name}: {description}", violations=[FieldViolation(name, description)])
+
+    def __str__(self) -> str:
+        """Return the message alone: no server gave a reason."""
+        return self.message
+
+
+class ClientClosed(CanuseError):
+    """The client was closed, before the call or while it was under way; the message says which.
+
+    A write that was under way may have taken place: repeat it only with the same `event_id`.
+    """
+
+    code = grpc.StatusCode.CANCELLED
 
 
 class NotFound(CanuseError):
@@ -148,13 +181,16 @@ class StoreUnavailable(Unavailable):
 
 
 class DeadlineExceeded(CanuseError):
-    """No answer came within the client's `timeout_seconds`.
+    """No answer came within the client's `timeout_seconds`, or no message of a stream within `silence_timeout_seconds`.
 
     A write may have taken place: repeat it only with the same `event_id`.
     """
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
 
+
+# What gRPC says of calls that a sync channel took with it, of streams among other words.
+_CLOSED_UNDER_WAY: Final = "Channel closed!"
 
 _BY_CODE: Final[Mapping[grpc.StatusCode, type[CanuseError]]] = {
     kind.code: kind
@@ -182,12 +218,31 @@ def from_rpc_error(error: grpc.RpcError) -> CanuseError:
     # `RpcError` itself is an empty base class at run time; whatever a call raises has these methods.
     if not hasattr(error, "code"):
         return CanuseError(str(error))
+    if error.code() is grpc.StatusCode.CANCELLED and _CLOSED_UNDER_WAY in (error.details() or ""):
+        return closed_under_way()
     return _described(error.code(), error.details(), _status(error))
 
 
 def from_status(status: Status) -> CanuseError:
-    """Return the typed error for the status of one call among many."""
-    return _described(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+    """Return the typed error for the status of one call among many: it is false as long as nobody raises it."""
+    error = _described(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
+    error._in_place_of_an_answer = True  # noqa: SLF001 - of a class of this module
+    return error
+
+
+def closed_before() -> ClientClosed:
+    """Return the error for a call on a channel that is closed."""
+    return ClientClosed("the client is closed: nothing was sent")
+
+
+def closed_under_way() -> ClientClosed:
+    """Return the error for a call whose channel was closed while it was under way."""
+    return ClientClosed("the client was closed while the call was under way: whether it took place is not known")
+
+
+def silent(seconds: float) -> DeadlineExceeded:
+    """Return the error for a stream on which no message came."""
+    return DeadlineExceeded(f"silence_timeout_seconds: no message came for {seconds:g} seconds")
 
 
 def _described(code: grpc.StatusCode, message: str | None, status: Status) -> CanuseError:

@@ -1,18 +1,19 @@
 """The command `canuse`."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from canuse_server import cli_client
+from canuse_server.cli_exit import EPILOG, EXIT_NO, tell
 
 app = typer.Typer(
     help="canuse answers one question for every other service: may this user use this feature now?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    epilog=EPILOG,
 )
 cli_client.register(app)
 
@@ -54,4 +55,5 @@ def serve(
     from canuse_server.run import run  # noqa: PLC0415
 
     if problem := run(config, {name: value for name, value in options.items() if value is not None}):
-        sys.exit(f"canuse: {problem}")
+        tell(problem)
+        raise typer.Exit(EXIT_NO)

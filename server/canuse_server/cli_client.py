@@ -1,6 +1,7 @@
 """The commands that ask a running server, through the same client that other programs use.
 
-Exit status of all of them: 0 done (for a question: yes), 1 no, 2 an error, which is told on standard error in one line.
+Exit status of all of them: 0 done (for a question: yes), 1 no, 2 an error, which is told on standard error in one line;
+`cli_exit` has those that have nothing to do with the answer.
 """
 
 from typing import Annotated
@@ -10,12 +11,13 @@ import typer
 from canuse import v1
 from canuse_server import cli_output as out
 from canuse_server.cli_events import events
+from canuse_server.cli_exit import EXIT_NO
 from canuse_server.cli_export import export_user
 from canuse_server.cli_grants import grants
 from canuse_server.cli_keys import keys
 from canuse_server.cli_leases import reserve, settle
 from canuse_server.cli_migrate import migrate
-from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
+from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
 from canuse_server.cli_resources import features, packages, users
 from canuse_server.cli_tls import give_options
 
@@ -52,13 +54,13 @@ def can_use(
     with connected(server, api_key) as client:
         answer = client.can_use(user, feature, delta, explain=explain)
     if as_json:
-        out.print_json(out.as_json(answer))
+        out.print_json(out.as_json(answer.message))
     else:
-        counts = f", {out.consumption_words(answer.consumption)}" if answer.HasField("consumption") else ""
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
         typer.echo(f"{out.yes_or_no(answer.access)}: {out.reason(answer.reason)}{counts}")
-        for number, step in enumerate(answer.explanation.steps, start=1):
+        for number, step in enumerate(answer.message.explanation.steps, start=1):
             typer.echo(f"{number:3}. {out.printable(step.text)}")
-    if not answer.access:
+    if not answer:
         raise typer.Exit(EXIT_NO)
 
 
@@ -81,15 +83,15 @@ def record(
     with connected(server, api_key) as client:
         answer = client.create_usage_event(user, feature, delta, action=action, event_id=event_id)
     if as_json:
-        out.print_json(out.as_json(answer))
+        out.print_json(out.as_json(answer.message))
     elif answer.recorded:
         repeat = ", a repeat that was not counted again" if answer.replayed else ""
-        counts = out.consumption_words(answer.consumption)
-        typer.echo(f"recorded {answer.applied_delta:+d}: {out.reason(answer.reason)}, {counts}{repeat}")
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
+        typer.echo(f"recorded {answer.applied_delta:+d}: {out.reason(answer.reason)}{counts}{repeat}")
         typer.echo(f"event id {out.printable(answer.event_id)}")
     else:
         typer.echo(f"not recorded: {out.reason(answer.reason)}")
-    if not answer.recorded:
+    if not answer:
         raise typer.Exit(EXIT_NO)
 
 
@@ -112,14 +114,14 @@ def _usage_of_all(user: str, server: str, api_key: str | None, as_json: bool) ->
     with connected(server, api_key) as client:
         entitlements = list(client.list_entitlements(user))
     if as_json:
-        out.print_json([out.as_json(entitlement) for entitlement in entitlements])
+        out.print_json([out.as_json(entitlement.message) for entitlement in entitlements])
         return
     rows = (
         [
             entitlement.feature_id,
             out.yes_or_no(entitlement.access),
             out.reason(entitlement.reason),
-            *out.consumption_cells(entitlement.consumption if entitlement.HasField("consumption") else None),
+            *out.consumption_cells(entitlement.consumption),
         ]
         for entitlement in entitlements
     )
@@ -132,20 +134,20 @@ def _usage_of_one(user: str, feature: str, server: str, api_key: str | None, as_
     with connected(server, api_key) as client:
         answer = client.show_usage(user, feature)
     if as_json:
-        out.print_json(out.as_json(answer))
+        out.print_json(out.as_json(answer.message))
         return
     rows = []
-    if answer.HasField("current"):
+    if answer.current:
         *amounts, resets_at = out.consumption_cells(answer.current)
-        rows.append(["current", out.moment(answer.current, "period_start", ""), resets_at, *amounts])
+        rows.append(["current", out.moment(answer.current.message, "period_start", ""), resets_at, *amounts])
     rows.extend(
         [
             "past",
-            out.moment(past, "period_start", ""),
-            out.moment(past, "period_end", ""),
+            out.moment(past.message, "period_start", ""),
+            out.moment(past.message, "period_end", ""),
             str(past.used),
             "",
-            out.amount(past, "budget"),
+            out.amount(past.message, "budget"),
             "",
         ]
         for past in answer.past

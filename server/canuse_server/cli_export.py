@@ -27,7 +27,7 @@ def _document(client: canuse.Client, user: str) -> dict[str, Any]:
         "user": out.as_json(client.get_user(user)),
         "subscriptions": [out.as_json(each) for each in client.list_subscriptions(user, page_size=PAGE)],
         "grants": [out.as_json(each) for each in client.list_grants(user, page_size=PAGE)],
-        "entitlements": [out.as_json(each) for each in client.list_entitlements(user, page_size=PAGE)],
+        "entitlements": [out.as_json(each.message) for each in client.list_entitlements(user, page_size=PAGE)],
         "usage": [{"feature_id": feature_id} | out.as_json(shown) for feature_id, shown in _usage(client, user)],
         "usage_events": [out.as_json(each) for each in client.list_usage_events(user, page_size=PAGE)],
     }
@@ -40,6 +40,6 @@ def _usage(client: canuse.Client, user: str) -> Iterator[tuple[str, v1.ShowUsage
     """
     for feature in client.list_features(page_size=PAGE):
         if feature.type == v1.FEATURE_TYPE_CONSUMABLE:
-            shown = client.show_usage(user, feature.id)
+            shown = client.show_usage(user, feature.id).message
             if shown.ListFields():
                 yield feature.id, shown

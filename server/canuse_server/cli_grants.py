@@ -1,6 +1,5 @@
 """The commands about grants: one-off amounts of a feature for one user."""
 
-from datetime import datetime
 from itertools import islice
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from canuse import v1
 from canuse_server import cli_output as out
-from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Server, User, connected
+from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Server, User, connected, moment
 
 grants = typer.Typer(no_args_is_help=True, help="Give users amounts of a feature on top of packages.")
 
@@ -70,8 +69,8 @@ def create_grant(
             grant,
             feature,
             amount=amount,
-            effective_at=None if effective_at is None else datetime.fromisoformat(effective_at),
-            expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+            effective_at=moment("--effective-at", effective_at),
+            expires_at=moment("--expires-at", expires_at),
             priority=priority,
             note=note,
         )

@@ -1,6 +1,5 @@
 """The commands about API keys."""
 
-from datetime import datetime
 from itertools import islice
 from typing import Annotated, Final, Literal
 
@@ -8,7 +7,7 @@ import typer
 
 from canuse import v1
 from canuse_server import cli_output as out
-from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Json, Limit, Server, connected
+from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Json, Limit, Server, connected, moment
 from canuse_server.domain.api_keys import Scope
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke the API keys with which all calls are made.")
@@ -46,7 +45,7 @@ def create_key(
             name,
             list(Scope) if all_scopes else scope or [],
             environment=_ENVIRONMENTS[environment],
-            expires_at=None if expires_at is None else datetime.fromisoformat(expires_at),
+            expires_at=moment("--expires-at", expires_at),
         )
     if as_json:
         out.print_json({"api_key": out.as_json(made.api_key), "secret": made.secret})

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from canuse import v1
+from canuse import SettleAnswer
 from canuse_server import cli_output as out
-from canuse_server.cli_options import DEFAULT_SERVER, EXIT_NO, ApiKey, Feature, Json, Server, User, connected
+from canuse_server.cli_exit import EXIT_NO
+from canuse_server.cli_options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
 
 EventId = Annotated[str | None, typer.Option(help="Idempotency key: a repeat gets the first answer again.")]
 
@@ -31,13 +32,13 @@ def reserve(
         length = None if ttl is None else timedelta(seconds=ttl)
         answer = client.reserve(user, feature, amount, min_amount=min_amount, ttl=length, event_id=event_id)
     if as_json:
-        out.print_json(out.as_json(answer))
+        out.print_json(out.as_json(answer.message))
     else:
-        counts = f", {out.consumption_words(answer.consumption)}" if answer.HasField("consumption") else ""
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
         typer.echo(f"granted {answer.granted}: {out.reason(answer.reason)}{counts}")
-        if answer.granted:
-            typer.echo(f"lease {answer.lease_id} until {out.moment(answer, 'expires_at', '')}")
-    if not answer.granted:
+        if answer:
+            typer.echo(f"lease {answer.lease_id} until {out.moment(answer.message, 'expires_at', '')}")
+    if not answer:
         raise typer.Exit(EXIT_NO)
 
 
@@ -54,17 +55,17 @@ def settle(
     with connected(server, api_key) as client:
         answer = client.settle(lease, used, event_id=event_id)
     if as_json:
-        out.print_json(out.as_json(answer))
+        out.print_json(out.as_json(answer.message))
         return
     typer.echo(f"settled{_remarks(answer)}: {out.reason(answer.reason)}{_counts(answer)}")
     if answer.event_id:
         typer.echo(f"event id {out.printable(answer.event_id)}")
 
 
-def _remarks(answer: v1.SettleResponse) -> str:
+def _remarks(answer: SettleAnswer) -> str:
     late = ", after it had expired" if answer.late else ""
     return late + (", a repeat that was not counted again" if answer.replayed else "")
 
 
-def _counts(answer: v1.SettleResponse) -> str:
-    return f", {out.consumption_words(answer.consumption)}" if answer.HasField("consumption") else ""
+def _counts(answer: SettleAnswer) -> str:
+    return f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from canuse import v1
+from canuse import Consumption, v1
 
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
 # Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
@@ -130,24 +130,24 @@ def amount(message: Message, field: str) -> str:
     return str(getattr(message, field)) if message.HasField(field) else "unlimited"
 
 
-def consumption_cells(consumption: v1.Consumption | None) -> list[str]:
+def consumption_cells(consumption: Consumption | None) -> list[str]:
     """Return used, reserved, budget, remaining and the reset of a consumption; empty cells where nothing is counted."""
     if consumption is None:
         return [""] * 5
     return [
         str(consumption.used),
         str(consumption.reserved),
-        amount(consumption, "budget"),
-        amount(consumption, "remaining"),
-        moment(consumption, "resets_at", "never"),
+        amount(consumption.message, "budget"),
+        amount(consumption.message, "remaining"),
+        moment(consumption.message, "resets_at", "never"),
     ]
 
 
-def consumption_words(consumption: v1.Consumption) -> str:
+def consumption_words(consumption: Consumption) -> str:
     """Return the counts of a consumption as a part of a sentence."""
     reserved = f", {consumption.reserved} reserved" if consumption.reserved else ""
     counts = f"{consumption.used} used{reserved}, unlimited"
-    if consumption.HasField("budget"):
+    if consumption.budget is not None:
         counts = f"{consumption.used} of {consumption.budget} used{reserved}, {consumption.remaining} remaining"
-    resets_at = moment(consumption, "resets_at", "")
+    resets_at = moment(consumption.message, "resets_at", "")
     return f"{counts}, resets at {resets_at}" if resets_at else f"{counts}, never resets"

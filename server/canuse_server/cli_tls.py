@@ -69,3 +69,9 @@ def tls_wanted() -> canuse.Tls | bool:
     if ca is certificate is key is None:
         return bool(given["tls"])
     return canuse.Tls(ca, certificate, key)
+
+
+def option_of(path: object) -> str:
+    """Return the option that names a file, to put before it; empty where none does."""
+    names = (option.name for option in OPTIONS if str(_given.get()[option.name]) == str(path))
+    return "".join(f"--{name.replace('_', '-')}: " for name in names)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from canuse import Client, NotFound, v1
+from canuse import NotFound, v1
+from support.message_clients import Client
 from support.world import consumable, package, unique
 
 LIMIT: Final = 1000

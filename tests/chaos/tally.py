@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, v1
+from canuse import OutcomeUnknown, StoreUnavailable, v1
 from support.load import callers, in_groups, subscribers, until, used, wait_until
+from support.message_clients import AsyncClient, Client
 from support.world import consumable, package, unique
 
 USERS: Final = 40

@@ -32,12 +32,13 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from canuse import Client, Tls, v1
+from canuse import Tls, v1
 from chaos.hostile import ATTACKS
 from support.certificates import Authority
 from support.chaos import Rounds, Tell
 from support.gateway import TlsEnvoy
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
+from support.message_clients import Client
 from support.processes import Canuse
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from canuse import Client, NotFound
+from canuse import NotFound
 from chaos.stage import stage
 from chaos.tally import Losses, tally
 from support.chaos import SEED, Rounds, Tell
+from support.message_clients import Client
 from support.processes import RedisServer
 
 pytestmark = pytest.mark.chaos

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from canuse import Client
 from chaos.stage import stage
 from chaos.tally import Losses, tally
 from support.chaos import Rounds, Tell
+from support.message_clients import Client
 
 pytestmark = pytest.mark.chaos
 

@@ -20,13 +20,14 @@ import pytest
 from google.protobuf.message import Message
 from redis import Redis
 
-from canuse import Client, v1
+from canuse import v1
 from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_error, from_status
 from chaos.cases import CASES, DONE, REPLAYED, SAME
 from chaos.ground import Catalogue, Ground, catalogue, ground
 from chaos.methods import METHODS, Method
 from support.chaos import Rounds, Tell
 from support.load import OWN_CONNECTION, wait_until
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.tools import VALKEY_SERVER

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from canuse import AsyncClient, CanuseError, Client
+from canuse import CanuseError
 from support.chaos import Rounds, Tell
 from support.load import used
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.world import subscriber
 

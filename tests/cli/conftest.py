@@ -5,8 +5,9 @@ from uuid import uuid4
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.command_line import CommandLine, Subscriber
+from support.message_clients import Client
 from support.processes import Canuse
 
 START = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)

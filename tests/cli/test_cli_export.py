@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.command_line import CommandLine
+from support.message_clients import Client
 from support.processes import Canuse
 from support.world import Clock, binary, consumable, package, unique
 

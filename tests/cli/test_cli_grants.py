@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from canuse import Client
 from support.command_line import CommandLine, Subscriber
+from support.message_clients import Client
 
 # The commands are the same whatever serves: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from canuse import Client
 from support.command_line import CommandLine
 from support.guarded import SCOPES, Guarded, guarded
 from support.load import running
+from support.message_clients import Client
 from support.processes import Canuse
 
 

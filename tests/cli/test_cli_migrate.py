@@ -9,7 +9,8 @@ from typing import Final
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.migrations import of, person, publish, versions
 from support.processes import Canuse
 from support.world import consumable, package, subscriber, unique

@@ -12,11 +12,12 @@ from typing import Any
 import grpc
 import pytest
 
-from canuse import CanuseError, Client, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
+from canuse import CanuseError, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
 from canuse_server.store.keys import API_KEYS
 from support.guarded import LIVE, SCOPES, TEST, Guarded, guarded
 from support.inside import Inside
 from support.load import running, wait_until
+from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, descriptor, gist
 from support.stores import store_of

@@ -10,8 +10,9 @@ from google.rpc.error_details_pb2 import BadRequest
 from google.rpc.status_pb2 import Status
 
 import canuse
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.inside import Inside
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.wire import Stubs, failure
 from support.world import Clock, binary, consumable, package, subscriber, unique

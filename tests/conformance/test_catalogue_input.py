@@ -8,7 +8,8 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import binary, consumable, unique
 

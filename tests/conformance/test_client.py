@@ -1,6 +1,6 @@
 """The clients against a running server: what they return, what they raise, how they page."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import uuid4
@@ -8,7 +8,15 @@ from uuid import uuid4
 import pytest
 
 import canuse
-from canuse import AsyncClient, Client, v1
+from canuse import (
+    AsyncClient,
+    CanUseAnswer,
+    Client,
+    Consumption,
+    CreateUsageEventAnswer,
+    Reason,
+    v1,
+)
 
 START = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
 FAR_OFF = datetime(2125, 1, 1, tzinfo=UTC)
@@ -23,6 +31,13 @@ class Server(Protocol):
 
 
 @pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """Connect to the server as callers do, for their kind of answers."""
+    with Client(server.address) as connected:
+        yield connected
+
+
+@pytest.fixture
 async def async_client(server: Server) -> AsyncIterator[AsyncClient]:
     """Connect to the server from the event loop of the tests."""
     async with AsyncClient(server.address) as connected:
@@ -32,6 +47,12 @@ async def async_client(server: Server) -> AsyncIterator[AsyncClient]:
 def unique(kind: str) -> str:
     """Return an id that no other test has: they share the server."""
     return f"{kind}-{uuid4().hex}"
+
+
+def counts(answer: CanUseAnswer | CreateUsageEventAnswer) -> Consumption:
+    """Return the counts of an answer that has some."""
+    assert answer.consumption
+    return answer.consumption
 
 
 def monthly(feature_id: str, limit: int | None) -> v1.PackageFeature:
@@ -66,19 +87,20 @@ class TestEntitlements:
         user_id = subscriber(client, monthly(feature_id, 10))
 
         asked = client.can_use(user_id, feature_id, 10)
-        assert (asked.access, asked.reason) == (True, v1.REASON_WITHIN_BUDGET)
-        assert (asked.consumption.used, asked.consumption.remaining) == (0, 10)
+        assert (asked.access, asked.reason) == (True, Reason.REASON_WITHIN_BUDGET)
+        assert (counts(asked).used, counts(asked).remaining) == (0, 10)
 
         recorded = client.create_usage_event(user_id, feature_id, 8, metadata={"job": "1"})
-        assert (recorded.recorded, recorded.applied_delta, recorded.consumption.remaining) == (True, 8, 2)
+        assert (recorded.recorded, recorded.applied_delta, counts(recorded).remaining) == (True, 8, 2)
 
         assert client.use_feature(user_id, feature_id, 2).access
         refused = client.use_feature(user_id, feature_id)
-        assert (refused.access, refused.reason) == (False, v1.REASON_BUDGET_EXCEEDED)
+        assert (refused.access, refused.reason) == (False, Reason.REASON_BUDGET_EXCEEDED)
         assert not client.can_use(user_id, feature_id).access
 
         shown = client.show_usage(user_id, feature_id)
-        assert (shown.current.used, shown.current.budget, list(shown.past)) == (10, 10, [])
+        assert shown.current
+        assert (shown.current.used, shown.current.budget, shown.past) == (10, 10, ())
         [entitlement] = client.list_entitlements(user_id)
         assert (entitlement.feature_id, entitlement.access) == (feature_id, False)
 
@@ -89,13 +111,13 @@ class TestEntitlements:
         assert client.create_usage_event(user_id, feature_id, -5).applied_delta == -1
         unlimited = client.can_use(user_id, feature_id)
         assert unlimited.reason == v1.REASON_UNLIMITED
-        assert not unlimited.consumption.HasField("budget")
+        assert counts(unlimited).budget is None
 
     def test_a_total_is_set_and_never_by_default(self, client: Client) -> None:
         feature_id = consumable(client)
         user_id = subscriber(client, monthly(feature_id, 10))
-        assert client.create_usage_event(user_id, feature_id, 7, action=v1.USAGE_ACTION_SET).consumption.used == 7
-        assert client.create_usage_event(user_id, feature_id, 0, action=v1.USAGE_ACTION_SET).consumption.used == 0
+        assert counts(client.create_usage_event(user_id, feature_id, 7, action=v1.USAGE_ACTION_SET)).used == 7
+        assert counts(client.create_usage_event(user_id, feature_id, 0, action=v1.USAGE_ACTION_SET)).used == 0
         with pytest.raises(canuse.InvalidArgument) as caught:
             client.create_usage_event(user_id, feature_id, action=v1.USAGE_ACTION_SET)
         assert [violation.field for violation in caught.value.violations] == ["delta"]
@@ -107,7 +129,7 @@ class TestEntitlements:
         again = client.create_usage_event(user_id, feature_id, 2, event_id=event_id)
         assert (first.replayed, again.replayed) == (False, True)
         assert first.event_id == again.event_id == event_id
-        assert again.consumption.used == 2
+        assert counts(again).used == 2
         with pytest.raises(canuse.AlreadyExists) as caught:
             client.create_usage_event(user_id, feature_id, 3, event_id=event_id)
         assert caught.value.reason == "EVENT_ID_REUSED"
@@ -203,7 +225,7 @@ class TestSubscriptions:
         late = client.update_subscription(trial.id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
         assert late.status == v1.SUBSCRIPTION_STATUS_PAST_DUE
         refused = client.can_use(user_id, feature_id)
-        assert (refused.access, refused.reason) == (False, v1.REASON_SUBSCRIPTION_INACTIVE)
+        assert (refused.access, refused.reason) == (False, Reason.REASON_SUBSCRIPTION_INACTIVE)
 
         cancelled = client.cancel_subscription(trial.id)
         assert cancelled.status == v1.SUBSCRIPTION_STATUS_CANCELLED
@@ -215,7 +237,9 @@ class TestSubscriptions:
         [subscription] = client.list_subscriptions(user_id)
         ending = client.cancel_subscription(subscription.id, at_period_end=True)
         assert ending.status == v1.SUBSCRIPTION_STATUS_ACTIVE
-        assert ending.cancel_at == client.show_usage(user_id, feature_id).current.resets_at
+        current = client.show_usage(user_id, feature_id).current
+        assert current
+        assert ending.cancel_at.ToDatetime(UTC) == current.resets_at
 
     def test_subscriptions_come_in_the_order_of_the_packages_and_from_all_pages(self, client: Client) -> None:
         user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
@@ -286,7 +310,9 @@ class TestAsyncClient:
         assert (await async_client.create_usage_event(user_id, feature_id)).recorded
         assert (await async_client.use_feature(user_id, feature_id)).access
         assert not (await async_client.use_feature(user_id, feature_id)).access
-        assert (await async_client.show_usage(user_id, feature_id)).current.used == 2
+        shown = await async_client.show_usage(user_id, feature_id)
+        assert shown.current
+        assert shown.current.used == 2
         assert [each.feature_id async for each in async_client.list_entitlements(user_id)] == [feature_id]
         assert [each.id async for each in async_client.list_subscriptions(user_id)] == [subscription.id]
 

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from canuse_server.api import lease_ids
 from canuse_server.api.lease_ids import LeaseName
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.tools import tool
 from support.wire import Stubs, failure

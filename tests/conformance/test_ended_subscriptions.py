@@ -7,8 +7,9 @@ import grpc
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from canuse import Client, v1
+from canuse import v1
 from support.inside import Inside
+from support.message_clients import Client
 from support.wire import Stubs, failure, moment
 from support.world import Clock, consumable, package, subscriber, unique
 

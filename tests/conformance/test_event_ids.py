@@ -8,7 +8,8 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import Clock, consumable, package, subscriber, unique
 

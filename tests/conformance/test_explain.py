@@ -7,8 +7,9 @@ from typing import cast
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.inside import Inside
+from support.message_clients import Client
 from support.wire import Stubs, failure, moment
 from support.world import Clock, binary, consumable, package, subscriber, unique
 

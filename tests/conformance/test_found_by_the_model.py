@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, moment
 from support.world import Clock, consumable, grant, package, subscriber, unique
 

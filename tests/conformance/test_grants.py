@@ -7,7 +7,8 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, failure, moment
 from support.world import binary, consumable, grant, left, subscriber, unique
 

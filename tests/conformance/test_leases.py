@@ -9,8 +9,9 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import Client, NotFound, v1
+from canuse import NotFound, v1
 from support.inside import Inside
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import Clock, binary, consumable, package, subscriber, unique
 

@@ -8,8 +8,9 @@ import grpc
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.inside import neighbour
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.wire import Stubs, failure, moment
 from support.world import Clock, binary, consumable, package, subscriber, unique

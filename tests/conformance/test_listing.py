@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import consumable, grant, package, unique
 

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse import Client, v1
+from canuse import v1
 from canuse.v1 import (
     catalog_service_pb2,
     entitlement_service_pb2,
@@ -18,6 +18,7 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import subscriber, unique
 

@@ -5,8 +5,9 @@ from datetime import UTC, timedelta
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from canuse import Client, v1
+from canuse import v1
 from support.inside import Inside
+from support.message_clients import Client
 from support.migrations import migrate, of, person, publish, versions
 from support.world import Clock, consumable, package, subscriber, unique
 

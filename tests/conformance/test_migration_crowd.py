@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.crowd import Crowd, crowd
 from support.inside import Inside
 from support.load import PATIENCE_SECONDS, callers, in_groups
+from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
 from support.processes import Canuse
 from support.world import unique

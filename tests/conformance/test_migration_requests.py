@@ -4,9 +4,10 @@ from typing import Any
 
 import grpc
 
-from canuse import Client, v1
+from canuse import v1
 from canuse_server.api import migration_tokens
 from canuse_server.api.migration_tokens import Progress
+from support.message_clients import Client
 from support.migrations import migrate, of, publish, versions
 from support.wire import Failure, Stubs, failure
 from support.world import package, subscriber, unique

@@ -6,7 +6,8 @@ from typing import Final
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.migrations import migrate, of, person, publish
 from support.world import Clock, binary, consumable, package, subscriber
 

@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.migrations import migrate, publish
 from support.tools import ROOT
 from support.world import Clock, binary, consumable, package, unique

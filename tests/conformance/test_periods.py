@@ -8,8 +8,9 @@ import pytest
 from dateutil.relativedelta import relativedelta
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import Client, v1
+from canuse import v1
 from canuse.testing import v1 as testing
+from support.message_clients import Client
 from support.wire import Stubs, failure, moment
 from support.world import Clock, subscriber
 

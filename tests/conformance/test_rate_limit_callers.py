@@ -10,8 +10,9 @@ from typing import NamedTuple
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.load import running, used
+from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import MOST, Descriptor, RateLimits, amount, descriptor, fact, gist, left
 from support.wire import Stubs, failure

@@ -2,9 +2,10 @@
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.inside import Inside
 from support.load import used
+from support.message_clients import Client
 from support.rate_limits import RateLimits, amount, descriptor, fact, gist, left
 from support.wire import Stubs
 from support.world import binary, consumable, package, subscriber, unique

@@ -4,9 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.inside import Inside
 from support.load import used
+from support.message_clients import Client
 from support.rate_limits import MOST, RateLimits, Request, Unit, descriptor, gist, left
 from support.wire import Stubs
 from support.world import Clock, binary, consumable, package, subscriber, unique

@@ -6,8 +6,9 @@ import grpc
 import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
-from canuse import Client, v1
+from canuse import v1
 from canuse_server.api.bounds import REQUEST_BYTES, method_bytes, most_items
+from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, Request, Response, descriptor
 from support.requests import METHODS, Place, in_batch, largest, places, unknown

@@ -1,6 +1,7 @@
 """The story canuse is for: a user is let in, uses up what there is, is turned away, and is let in again."""
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.world import Clock, package, unique
 
 

@@ -3,7 +3,8 @@
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.wire import Stubs, failure
 from support.world import Clock, consumable, package, subscriber, unique
 

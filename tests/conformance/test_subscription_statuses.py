@@ -8,7 +8,8 @@ import grpc
 import pytest
 from dateutil.relativedelta import relativedelta
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.migrations import of, person
 from support.wire import Stubs, failure
 from support.world import Clock, consumable, package, subscriber

@@ -10,8 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse import Client, v1
+from canuse import v1
 from chaos.methods import METHODS, Method
+from support.message_clients import Client
 from support.tools import ROOT
 from support.wire import Stubs, failure
 from support.world import consumable, package, subscriber, unique

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from canuse import AsyncClient, Client, InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
+from canuse import InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
 from support.load import running, used, wait_until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
 from support.world import subscriber

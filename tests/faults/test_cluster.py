@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from canuse import Client, StoreUnavailable, v1
+from canuse import StoreUnavailable, v1
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.slots import BUCKET_SLOTS
 from support.load import running, used
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.topologies import Cluster
 from support.world import subscriber, unique

@@ -13,8 +13,9 @@ from typing import Any, Final, Literal
 import pytest
 from redis import Redis
 
-from canuse import CanuseError, Client, InvalidArgument, OutcomeUnknown, v1
+from canuse import CanuseError, InvalidArgument, OutcomeUnknown, v1
 from support.load import running, until, used
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.tools import VALKEY_SERVER
 from support.world import consumable, package, subscriber, unique

@@ -5,8 +5,9 @@ from collections.abc import Callable, Coroutine
 
 import pytest
 
-from canuse import AlreadyExists, AsyncClient, Client, v1
+from canuse import AlreadyExists, v1
 from support.load import callers, running, used
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.world import subscriber, unique
 

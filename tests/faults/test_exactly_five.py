@@ -2,8 +2,9 @@
 
 import asyncio
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.load import callers, plan, subscribers
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.world import consumable, subscriber
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from canuse import Client
 from support.load import Events, callers, in_groups, running, used, wait_until
+from support.message_clients import Client
 from support.processes import Canuse
 from support.stores import valkey_pid, valkey_socket
 from support.world import subscriber, unique

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from canuse import Client
 from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.replies import pack
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import Relay
 from support.stores import store_of

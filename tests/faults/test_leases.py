@@ -7,8 +7,9 @@ from typing import TypeVar
 
 import pytest
 
-from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable
+from canuse import OutcomeUnknown, StoreUnavailable
 from support.load import running, wait_until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
 from support.world import subscriber

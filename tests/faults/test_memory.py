@@ -5,9 +5,10 @@ import subprocess
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from canuse import Client, v1
+from canuse import v1
 from canuse_server.api.bounds import method_bytes
 from support.load import running
+from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import Request, descriptor
 from support.requests import unknown

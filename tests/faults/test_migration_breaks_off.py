@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 import canuse
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.crowd import Crowd, crowd
 from support.inside import Inside
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until, wait_until
+from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
 from support.processes import Canuse
 from support.stores import store_of, valkey_pid

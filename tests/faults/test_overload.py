@@ -16,13 +16,14 @@ from bench.http2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PR
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from canuse import AsyncClient, CanuseError, Client, Overloaded, v1
+from canuse import CanuseError, Overloaded, v1
 from canuse.errors import from_rpc_error
 from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, STREAMS
 from canuse_server.transport.reflection import BYTES_A_SECOND, BYTES_AT_MOST
 from chaos.hostile import block, frame, message
 from support.guarded import LIVE, SCOPES
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, callers, running, used, wait_until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
 from support.statuses import statuses

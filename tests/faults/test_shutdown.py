@@ -12,8 +12,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from canuse import AsyncClient, CanuseError, Client, OutcomeUnknown, StoreUnavailable
+from canuse import CanuseError, OutcomeUnknown, StoreUnavailable
 from support.load import callers, running, until, used
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import server_behind_relay
 from support.stores import valkey_pid

@@ -13,9 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis
 
-from canuse import AsyncClient, Client, OutcomeUnknown, StoreUnavailable, Unavailable, v1
+from canuse import OutcomeUnknown, StoreUnavailable, Unavailable, v1
 from canuse_server.store.keys import SCHEMA
 from support.load import PATIENCE_SECONDS, running, until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import server_behind_relay
 from support.world import subscriber, unique

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from redis import Redis
 
-from canuse import Client, StoreUnavailable, v1
+from canuse import StoreUnavailable, v1
 from support.load import running, used
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.world import consumable, package, subscriber, unique
 

@@ -9,8 +9,9 @@ import grpc
 import pytest
 from redis import Redis
 
-from canuse import Client, StoreUnavailable, v1
+from canuse import StoreUnavailable, v1
 from support.load import running, until, used
+from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
 from support.world import package, subscriber, unique
 

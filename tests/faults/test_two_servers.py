@@ -7,10 +7,11 @@ from contextlib import ExitStack
 import pytest
 from redis import Redis
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.crowd import crowd
 from support.inside import Inside
 from support.load import callers, in_groups, plan, running, used, wait_until
+from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
 from support.processes import Canuse, RedisServer
 from support.world import consumable, subscriber, unique

@@ -14,8 +14,9 @@ from typing import Any
 import grpc
 import pytest
 
-from canuse import AsyncClient, Client, Overloaded, v1
+from canuse import Overloaded, v1
 from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
 from support.tools import VALKEY_SERVER

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from canuse import Client
 from canuse.errors import CanuseError, Unavailable
 from support.load import OWN_CONNECTION, running, used, wait_until
+from support.message_clients import Client
 from support.processes import Canuse
 from support.world import subscriber, unique
 

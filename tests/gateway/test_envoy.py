@@ -8,10 +8,11 @@ from pathlib import Path
 import grpc
 import pytest
 
-from canuse import Client, v1
+from canuse import v1
 from support.gateway import Application, Envoy
 from support.guarded import TEST, guarded
 from support.load import running, used
+from support.message_clients import Client
 from support.processes import START_SECONDS, Canuse, RedisServer
 from support.rate_limits import RateLimits
 from support.tools import VALKEY_SERVER

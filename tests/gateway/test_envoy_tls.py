@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from canuse import Client, Unavailable
+from canuse import Unavailable
 from support.certificates import Authority, first, served
 from support.gateway import TlsEnvoy
 from support.grpcurl import grpcurl
 from support.load import OWN_CONNECTION, running, until
+from support.message_clients import Client
 from support.processes import Canuse
 from support.world import subscriber
 

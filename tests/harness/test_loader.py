@@ -15,7 +15,8 @@ from bench.measure import measure
 from bench.methods import CAN_USE, SERVICE, USE_FEATURE, yes_in_field_1
 from bench.processes import Cores
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.processes import Canuse
 from support.world import subscriber
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from canuse_server.store import layout
 from support.inside import Inside
 from support.load import in_groups
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.stores import store_of
 from support.world import consumable, unique

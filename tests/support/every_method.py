@@ -13,9 +13,10 @@ from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from canuse import Client, v1
+from canuse import v1
 from canuse.testing import v1 as testing
 from support.guarded import LIVE, SCOPES
+from support.message_clients import Client
 from support.rate_limits import Request, descriptor
 from support.world import binary, consumable, grant, package, unique
 

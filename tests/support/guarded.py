@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from canuse import Client, NewApiKey, v1
+from canuse import NewApiKey, v1
 from support.load import running
+from support.message_clients import Client
 from support.processes import Canuse
 from support.world import unique
 

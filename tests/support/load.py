@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
-from canuse import AsyncClient, Client, Unavailable, v1
+from canuse import Unavailable, v1
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.world import unique
 

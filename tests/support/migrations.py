@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from canuse import Client, v1
+from canuse import v1
+from support.message_clients import Client
 from support.world import unique
 
 MONTH = v1.RESET_PERIOD_MONTH

@@ -19,6 +19,7 @@ class Relay:
         self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._requests = _gate()
         self._replies = _gate()
+        self._swallowing: list[asyncio.Event] = []
         self._fatal: bytes | None = None
         self._doomed: set[asyncio.StreamWriter] = set()
         self.request_bytes = 0
@@ -74,8 +75,15 @@ class Relay:
 
     def release(self) -> None:
         """Let everything through, first of all what was held."""
-        self._requests.set()
-        self._replies.set()
+        for gate in (self._requests, self._replies, *self._swallowing):
+            gate.set()
+
+    def swallow(self) -> None:
+        """Pass nothing more on the connections there are, without breaking them off; new ones work."""
+        self._requests.clear()
+        self._replies.clear()
+        self._swallowing += [self._requests, self._replies]
+        self._requests, self._replies = _gate(), _gate()
 
     def cut(self) -> None:
         """Break off every connection on both sides; what was held on them is lost."""

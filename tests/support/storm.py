@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import grpc
 
-from canuse import AsyncClient, Client, v1
+from canuse import v1
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, plan, subscribers, used
+from support.message_clients import AsyncClient, Client
 from support.world import consumable
 
 if TYPE_CHECKING:

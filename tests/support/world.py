@@ -8,9 +8,10 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import Client, v1
+from canuse import v1
 from canuse._channel import call_metadata
 from canuse.testing import v1 as testing
+from support.message_clients import Client
 
 
 def unique(prefix: str = "x") -> str:

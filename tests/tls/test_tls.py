@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from canuse import AsyncClient, Client, Tls, Unavailable
+from canuse import Tls, Unavailable
 from support.certificates import Authority, Pair
 from support.grpcurl import grpcurl
 from support.load import OWN_CONNECTION, running
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.world import subscriber
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from canuse import AsyncClient, Client, Tls, Unavailable
+from canuse import Tls, Unavailable
 from support.certificates import Authority, Pair, first, put, served
 from support.load import OWN_CONNECTION, running, wait_until
+from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.world import subscriber
 

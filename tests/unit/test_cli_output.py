@@ -5,7 +5,7 @@ import json
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import v1
+from canuse import Consumption, v1
 from canuse_server import cli_output as out
 
 LARGEST = 2**53 - 1
@@ -60,11 +60,17 @@ def test_what_could_steer_the_terminal_is_escaped(capsys: pytest.CaptureFixture[
 
 
 def test_counts_read_as_a_sentence() -> None:
-    assert out.consumption_words(CONSUMPTION) == (
+    assert out.consumption_words(Consumption.from_message(CONSUMPTION)) == (
         f"3 of {LARGEST} used, {LARGEST - 3} remaining, resets at 2025-01-31T12:00:00.250Z"
     )
-    assert out.consumption_words(v1.Consumption(used=3)) == "3 used, unlimited, never resets"
-    assert out.consumption_cells(v1.Consumption(used=3)) == ["3", "0", "unlimited", "unlimited", "never"]
+    assert out.consumption_words(Consumption.from_message(v1.Consumption(used=3))) == "3 used, unlimited, never resets"
+    assert out.consumption_cells(Consumption.from_message(v1.Consumption(used=3))) == [
+        "3",
+        "0",
+        "unlimited",
+        "unlimited",
+        "never",
+    ]
     assert out.consumption_cells(None) == ["", "", "", "", ""]
 
 

@@ -1,5 +1,7 @@
 """How the clients read a stream: as it comes, with typed errors, and no further than their caller does."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -124,3 +126,26 @@ async def test_nothing_is_asked_for_before_the_iteration(server: Server) -> None
         assert server.requests == []
         assert next(messages).users == 1
         assert len(server.requests) == 1
+
+
+async def test_a_stream_on_which_no_message_comes_is_given_up(server: Server) -> None:
+    # There was no bound: a server that stood still, or was gone without a word, was waited for without end.
+    seen: list[int] = []
+    with Client(server.address, silence_timeout_seconds=0.5) as client:
+        with pytest.raises(canuse.DeadlineExceeded, match=r"silence_timeout_seconds: no message came for 0\.5 seconds"):
+            seen.extend(message.users for message in client.migrate_subscriptions("endless"))
+        assert server.ended.wait(PATIENCE_SECONDS)
+    server.ended.clear()
+    async with AsyncClient(server.address, silence_timeout_seconds=0.5) as asynchronous:
+        with pytest.raises(canuse.DeadlineExceeded, match="silence_timeout_seconds"):
+            await note(asynchronous.migrate_subscriptions("endless"), seen)
+    assert seen == [1, 2, 1, 2]
+
+
+async def test_the_time_that_the_caller_takes_for_a_message_is_no_silence(server: Server) -> None:
+    with Client(server.address, silence_timeout_seconds=0.5) as client:
+        for message in client.migrate_subscriptions("done"):
+            await asyncio.to_thread(time.sleep, 0.7 if message.users == 1 else 0)
+    async with AsyncClient(server.address, silence_timeout_seconds=0.5) as asynchronous:
+        async for message in asynchronous.migrate_subscriptions("done"):
+            await asyncio.sleep(0.7 if message.users == 1 else 0)

@@ -57,14 +57,19 @@ def test_exports_are_listed_once_and_exist(package: ModuleType) -> None:
     assert package.__doc__
 
 
-def test_the_client_library_exports_the_clients_the_errors_and_the_api() -> None:
-    errors = {
+def public_classes(module: ModuleType) -> set[str]:
+    """Return the names of the classes that a module defines for callers."""
+    return {
         name
-        for name, value in vars(canuse.errors).items()
-        if inspect.isclass(value) and value.__module__ == "canuse.errors"
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }
-    others = {"Client", "AsyncClient", "NewApiKey", "Tls", "service_config", "v1", "__version__"}
-    assert set(canuse.__all__) == others | errors
+
+
+def test_the_client_library_exports_the_clients_the_answers_the_errors_and_the_api() -> None:
+    classes = public_classes(canuse.errors) | public_classes(canuse.answers) | public_classes(canuse.enums)
+    others = {"Client", "AsyncClient", "NewApiKey", "Tls", "channel_options", "service_config", "v1", "__version__"}
+    assert set(canuse.__all__) == others | classes
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", canuse.__version__)
 
 

@@ -1,0 +1,147 @@
+"""The arguments of the clients' methods as messages: the one place where they are checked and converted. No I/O."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from reprlib import repr as shortened
+from typing import Any, Final, TypeVar
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse.errors import BadArgument
+
+_M = TypeVar("_M", bound=Message)
+_Converter = Callable[[str, Any], object]
+
+_SCALARS: Final[Mapping[int, str]] = {
+    FieldDescriptor.CPPTYPE_STRING: "a str",
+    FieldDescriptor.CPPTYPE_BOOL: "True or False",
+    FieldDescriptor.CPPTYPE_INT32: "an int from -2^31 to 2^31 - 1",
+    FieldDescriptor.CPPTYPE_INT64: "an int from -2^63 to 2^63 - 1",
+}
+
+
+def optional(**values: object) -> dict[str, Any]:
+    """Return the values that were given: None stands for an argument that was left out."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
+    """Return a message with the given fields; BadArgument names the first one that can't be sent, after `where`."""
+    converters = _converters(kind)
+    fields: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is None:
+            raise _refused(kind, where, name, value)
+        convert = converters.get(name)
+        fields[name] = value if convert is None else convert(where + _parameter(kind, name), value)
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError):
+        raise _culprit(kind, where, fields) from None
+
+
+def timestamp(name: str, moment: object) -> Timestamp:
+    """Return a moment as a Timestamp. One without a time zone is refused: guessing one shifts periods by hours."""
+    if isinstance(moment, Timestamp):
+        return moment
+    if not isinstance(moment, datetime):
+        raise bad_argument(name, moment, "a datetime with a time zone or a protobuf Timestamp")
+    if moment.utcoffset() is None:
+        raise BadArgument.of(name, f"{moment!r} has no time zone; use for example datetime.now(UTC)")
+    result = Timestamp()
+    result.FromDatetime(moment)
+    return result
+
+
+def duration(name: str, length: object) -> Duration:
+    """Return a length of time as a Duration."""
+    if isinstance(length, Duration):
+        return length
+    if not isinstance(length, timedelta):
+        raise bad_argument(name, length, "a timedelta or a protobuf Duration")
+    result = Duration()
+    result.FromTimedelta(length)
+    return result
+
+
+def bad_argument(name: str, value: object, accepted: str) -> BadArgument:
+    """Return the error for an argument of a wrong type or value."""
+    given = "None" if value is None else f"{shortened(value)} of type {type(value).__name__}"
+    return BadArgument.of(name, f"{given} was given; accepted is {accepted}")
+
+
+def _listed(name: str, values: Any) -> list[Any]:
+    """Return the items of a repeated field. One text is refused: its letters would be sent."""
+    if isinstance(values, str | bytes):
+        raise bad_argument(name, values, f"a list, such as [{values!r}]")
+    try:
+        return list(values)
+    except TypeError:
+        raise bad_argument(name, values, "a list") from None
+
+
+def _converters(kind: type[Message]) -> Mapping[str, _Converter]:
+    return _converters_by_descriptor(kind.DESCRIPTOR)
+
+
+@cache
+def _converters_by_descriptor(descriptor: Any) -> Mapping[str, _Converter]:
+    """Return how to convert the fields of a message that protobuf would not take, or take wrongly."""
+    found: dict[str, _Converter] = {}
+    for name, field in descriptor.fields_by_name.items():
+        if field.is_repeated and not _is_map(field):
+            found[name] = _listed
+        elif field.message_type is Timestamp.DESCRIPTOR:
+            found[name] = timestamp
+        elif field.message_type is Duration.DESCRIPTOR:
+            found[name] = duration
+    return found
+
+
+def _culprit(kind: type[Message], where: str, fields: Mapping[str, Any]) -> BadArgument:
+    """Return the error about the first field that protobuf does not take, or the first such item of it."""
+    for name, value in fields.items():
+        items = [[item] for item in value] if name in _converters(kind) and isinstance(value, list) else [value]
+        for number, item in enumerate(items):
+            try:
+                kind(**{name: item})
+            except (TypeError, ValueError):
+                if item is value:
+                    return _refused(kind, where, name, value)
+                return _refused(kind, where, name, item[0], f"[{number}]")
+    raise AssertionError("protobuf takes each field alone, but not all of them")
+
+
+def _refused(kind: type[Message], where: str, name: str, value: object, item: str = "") -> BadArgument:
+    return bad_argument(f"{where}{_parameter(kind, name)}{item}", value, _accepted(kind, name, bool(item)))
+
+
+def _accepted(kind: type[Message], name: str, as_item: bool) -> str:
+    """Return in words what a field takes, or one item of it."""
+    field: Any = kind.DESCRIPTOR.fields_by_name[name]
+    if _is_map(field):
+        return "a mapping of str to str"
+    if field.enum_type is not None:
+        one = f"a value of canuse.v1.{field.enum_type.name}, such as canuse.v1.{field.enum_type.values[1].name}"
+    elif field.message_type is Timestamp.DESCRIPTOR:
+        one = "a datetime with a time zone or a protobuf Timestamp"
+    elif field.message_type is Duration.DESCRIPTOR:
+        one = "a timedelta or a protobuf Duration"
+    elif field.message_type is not None:
+        one = f"a canuse.v1.{field.message_type.name}"
+    else:
+        one = _SCALARS[field.cpp_type]
+    return f"a list, each item {one}" if field.is_repeated and not as_item else one
+
+
+def _is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
+
+
+def _parameter(kind: type[Message], name: str) -> str:
+    """Return what the clients call a field: the `id` of a User is `user_id`."""
+    return f"{kind.DESCRIPTOR.name.lower()}_id" if name == "id" else name

@@ -1,0 +1,216 @@
+"""How the command ends where the answer is not what decides: output that can't be written, faults, Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from socket import socket
+from uuid import uuid4
+
+import pytest
+
+from support.command_line import CommandLine, Subscriber
+from support.load import running
+from support.message_clients import Client
+from support.processes import STOP_SECONDS, Canuse
+
+NO, ERROR, UNEXPECTED, OUTPUT, INTERRUPTED = 1, 2, 70, 74, 130
+FULL = Path("/dev/full")
+needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+    """One server: how a command ends has nothing to do with its transport or its store."""
+    with running(Canuse(tmp_path_factory.mktemp("server"))) as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: Canuse) -> Iterator[Client]:
+    """A client of it."""
+    with Client(server.address) as connected:
+        yield connected
+
+
+def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int, str]:
+    """Run the command with its output led elsewhere; return its status and what it told on standard error."""
+    settings = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
+    ran = subprocess.run(
+        [sys.executable, "-m", "canuse_server", *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=settings | {"CANUSE_SERVER": address} | env,
+        timeout=60,
+        check=False,
+    )
+    return ran.returncode, ran.stderr
+
+
+def to_a_full_disk(address: str, *arguments: str) -> tuple[int, str]:
+    """Run the command where nothing can be written."""
+    with FULL.open("wb") as full:
+        return canuse(address, *arguments, stdout=full.fileno())
+
+
+def to_a_closed_pipe(address: str, *arguments: str) -> tuple[int, str]:
+    """Run the command where nobody reads any more, as after `| head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        return canuse(address, *arguments, stdout=writer)
+    finally:
+        os.close(writer)
+
+
+def commands(world: Subscriber, client: Client) -> list[list[str]]:
+    """Return a command of each kind of output, and one whose answer is no."""
+    nobody = client.create_user(f"user-{uuid4().hex}").id
+    return [
+        ["record", world.user, world.unlimited],
+        ["record", nobody, world.counted],
+        ["can-use", world.user, world.counted, "--json"],
+        ["reserve", world.user, world.unlimited, "1"],
+        ["usage", world.user],
+        ["users", "show", world.user],
+        ["keys", "list"],
+        ["export-user", world.user],
+        ["migrate", world.package, "--dry-run", "--json"],
+        ["--help"],
+    ]
+
+
+@needs_dev_full
+def test_output_that_cannot_be_written_is_told_in_a_line_and_is_no_no(
+    server: Canuse, world: Subscriber, client: Client
+) -> None:
+    # `record … >/dev/full` recorded, printed a traceback and ended with 1, which means that nothing was recorded.
+    for command in commands(world, client):
+        status, told = to_a_full_disk(server.address, *command)
+        assert (status, told.splitlines()[-1:]) == (
+            OUTPUT,
+            ["canuse: the output can't be written: No space left on device; what the command has done stays done"],
+        ), (command, told)
+        assert "Traceback" not in told
+    assert client.show_usage(world.user, world.unlimited).current.used == 1
+
+
+def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(server: Canuse, world: Subscriber, client: Client) -> None:
+    for command in commands(world, client)[:4]:
+        status, told = to_a_closed_pipe(server.address, *command)
+        assert (status, told.splitlines()[-1:]) == (
+            OUTPUT,
+            ["canuse: the output can't be written: Broken pipe; what the command has done stays done"],
+        ), (command, told)
+        assert "Traceback" not in told
+
+
+@needs_dev_full
+def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: Path) -> None:
+    serve = ("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
+    status, told = to_a_full_disk("", *serve)
+    assert status == OUTPUT
+    assert told.splitlines()[-1].startswith("canuse: the output can't be written: No space left on device")
+    assert "Traceback" not in told
+
+
+def test_letters_that_the_terminal_does_not_have_are_escaped(run: CommandLine, client: Client) -> None:
+    user = client.create_user(f"user-{uuid4().hex}", name="Xia 夏").id
+    shown = run("users", "show", user, PYTHONIOENCODING="latin-1")
+    assert (shown.status, shown.stderr) == (0, "")
+    assert r"Xia \u590f" in shown.stdout
+
+
+FAULTY = """
+import typer
+from canuse_server import cli_exit
+app = typer.Typer()
+@app.command()
+def fail() -> None:
+    raise RuntimeError("one\\ntwo")
+cli_exit.run(app)
+"""
+
+
+def faulty(**env: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with a fault in it."""
+    settings = {key: value for key, value in os.environ.items() if key != "CANUSE_DEBUG"}
+    return subprocess.run(
+        [sys.executable, "-c", FAULTY], capture_output=True, text=True, env=settings | env, timeout=60, check=False
+    )
+
+
+def test_an_error_that_no_command_expects_is_one_line_and_status_70() -> None:
+    ran = faulty()
+    assert (ran.returncode, ran.stdout) == (UNEXPECTED, "")
+    [line] = ran.stderr.splitlines()
+    assert line.startswith("canuse: unexpected RuntimeError: one two; with CANUSE_DEBUG=1")
+
+
+def test_with_canuse_debug_it_shows_where() -> None:
+    ran = faulty(CANUSE_DEBUG="1")
+    assert ran.returncode == UNEXPECTED
+    assert "Traceback (most recent call last):" in ran.stderr
+    assert 'raise RuntimeError("one' in ran.stderr or "in fail" in ran.stderr
+
+
+def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
+    with closing(socket()) as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        command = [sys.executable, "-m", "canuse_server", "migrate", "p", "--server", address]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        connection, _ = silent.accept()  # It waits for an answer from now on.
+        with closing(connection):
+            process.send_signal(signal.SIGINT)
+            out, told = process.communicate(timeout=STOP_SECONDS)
+    assert (process.returncode, out) == (INTERRUPTED, "")
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--server", ""], "--server: '' is no address of a server; accepted is host:port"),
+        (["--server", "foo"], "--server: 'foo' has no port; accepted is host:port"),
+        (["--server", ":1"], "--server: ':1' is no address"),
+        (["--server", "host:99999"], "--server: 'host:99999' is no address"),
+        (["--server", "a b:1"], "--server: 'a b:1' is no address"),
+        (["--api-key", ""], "--api-key: it is empty"),
+        (["--api-key", "sk_live_1\n"], "--api-key: an api_key is a str of printable ASCII characters"),
+        (["--tls-ca", "/nowhere/ca.pem"], "--tls-ca: /nowhere/ca.pem: No such file or directory"),
+    ],
+)
+def test_an_option_that_cannot_be_used_is_named(run: CommandLine, options: Sequence[str], told: str) -> None:
+    refused = run("users", "list", *options)
+    assert (refused.status, refused.stdout) == (ERROR, "")
+    [line] = refused.stderr.splitlines()
+    assert line.startswith(f"canuse: {told}")
+
+
+def test_a_variable_that_is_empty_counts_as_not_set(run: CommandLine) -> None:
+    assert run("users", "list", "--server", run.address, CANUSE_API_KEY="", CANUSE_CLIENT_TLS_CA="").status == 0
+
+
+@pytest.mark.parametrize("time_given", ["tomorrow", "2026-07-01T00:00:00", ""])
+def test_a_time_that_is_none_or_has_no_zone_is_refused_by_its_option(
+    run: CommandLine, world: Subscriber, time_given: str
+) -> None:
+    grant = ("grants", "create", world.user, "g", world.counted, "--amount", "1", "--expires-at", time_given)
+    key = ("keys", "create", "k", "--scope", "usage:write", "--expires-at", time_given)
+    for command in (grant, key):
+        refused = run(*command)
+        assert refused.status == ERROR
+        [line] = refused.stderr.splitlines()
+        assert line.startswith(f"canuse: --expires-at: '{time_given}' is no time in ISO 8601 with a time zone")
+
+
+def test_the_statuses_are_in_the_help(run: CommandLine) -> None:
+    shown = " ".join(run("--help").stdout.split())
+    for status in (UNEXPECTED, OUTPUT, INTERRUPTED):
+        assert str(status) in shown

@@ -1,0 +1,168 @@
+"""What the methods of the clients refuse to send: an error names the parameter, what was given and what is accepted."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse import AsyncClient, BadArgument, CanuseError, Client, InvalidArgument, _requests, v1
+
+NOBODY = "127.0.0.1:1"
+AT = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
+NAIVE = datetime(2025, 1, 31)  # noqa: DTZ001 - the point of the tests that use it
+STAMP = Timestamp(seconds=1738326600)
+CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
+
+# A method, its arguments, and what the error has to say.
+WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
+    ("can_use", (5, "f"), {}, "user_id: 5 of type int was given; accepted is a str"),
+    ("can_use", ("u", None), {}, "feature_id: None was given; accepted is a str"),
+    ("can_use", ("u\ud800", "f"), {}, "user_id: .* accepted is a str"),
+    ("can_use", ("u", "f", "3"), {}, "delta: '3' of type str was given; accepted is an int"),
+    ("can_use", ("u", "f", True), {}, "delta: True of type bool"),
+    ("can_use", ("u", "f", 1.5), {}, "delta: 1.5 of type float"),
+    ("can_use", ("u", "f", 2**63), {}, "delta: 9223372036854775808 of type int"),
+    ("can_use", ("u", "f"), {"explain": "no"}, "explain: 'no' of type str was given; accepted is True or False"),
+    ("create_usage_event", ("u", "f", "3"), {}, "delta: '3'"),
+    ("create_usage_event", ("u", "f"), {"action": 1.0}, "action: .* a value of canuse.v1.UsageAction, such as"),
+    ("create_usage_event", ("u", "f"), {"event_id": 5}, "event_id: 5"),
+    ("create_usage_event", ("u", "f"), {"metadata": {"k": 5}}, "metadata: .* accepted is a mapping of str to str"),
+    ("use_feature", ("u", "f"), {"delta": None}, "delta: None"),
+    ("use_features", ("u", ["f"]), {}, "charges: .* accepted is a mapping of feature ids to amounts"),
+    ("use_features", ("u", {"f": "1"}), {}, r"charges\['f'\].delta: '1'"),
+    ("use_features", ("u", {5: 1}), {}, r"charges\[5\].feature_id: 5"),
+    ("batch_can_use", ([v1.CanUseRequest(), "u"],), {}, r"requests\[1\]: 'u' .* accepted is a canuse.v1.CanUseRequest"),
+    ("batch_can_use", (v1.CanUseRequest(),), {}, "requests: .* accepted is a list"),
+    (
+        "batch_create_usage_events",
+        ([v1.CanUseRequest()],),
+        {},
+        r"requests\[0\]: .* a canuse.v1.CreateUsageEventRequest",
+    ),
+    ("list_entitlements", (5,), {}, "user_id: 5"),
+    ("list_entitlements", ("u",), {"page_size": "9"}, "page_size: '9'"),
+    ("show_usage", ("u", 5), {}, "feature_id: 5"),
+    ("list_usage_events", ("u",), {"start_time": NAIVE}, "start_time: .* has no time zone"),
+    ("list_usage_events", ("u",), {"end_time": "2025-01-31"}, "end_time: .* a datetime with a time zone"),
+    ("list_usage_events", ("u",), {"feature_id": 5}, "feature_id: 5"),
+    ("reserve", ("u", "f", "4"), {}, "amount: '4'"),
+    ("reserve", ("u", "f", 4), {"ttl": 60}, "ttl: 60 of type int was given; accepted is a timedelta"),
+    ("settle", (5, 1), {}, "lease_id: 5"),
+    ("settle", ("l", None), {}, "used: None"),
+    ("create_feature", (5,), {"type": CONSUMABLE}, "feature_id: 5"),
+    ("create_feature", ("f",), {"type": "CONSUMABLE"}, "type: 'CONSUMABLE' .* such as canuse.v1.FEATURE_TYPE_BINARY"),
+    ("update_feature", ("f",), {"name": None}, "name: None"),
+    ("get_package", ("p",), {"version": "1"}, "version: '1'"),
+    ("create_package", ("p", ["f"]), {}, r"features\[0\]: 'f' .* accepted is a canuse.v1.PackageFeature"),
+    ("create_package", ("p", v1.PackageFeature()), {}, "features: .* accepted is a list"),
+    ("update_package", ("p",), {"features": None}, "features: None"),
+    ("migrate_subscriptions", ("p",), {"to_version": "2"}, "to_version: '2'"),
+    ("create_user", (5,), {}, "user_id: 5"),
+    ("create_user", ("u",), {"disabled": "yes"}, "disabled: 'yes'"),
+    ("update_user", ("u",), {}, "nothing to update: give at least one of name,"),
+    ("delete_user", (None,), {}, "user_id: None"),
+    ("subscribe", ("u", "pro"), {}, r"package_ids: 'pro' .* such as \['pro'\]"),
+    ("subscribe", ("u", ["pro", 5]), {}, r"package_ids\[1\]: 5"),
+    ("subscribe", ("u", ["pro"]), {"trial_end": date(2025, 1, 31)}, "trial_end: .* of type date"),
+    ("update_subscription", ("s",), {"status": None}, "status: None"),
+    ("update_subscription", ("s",), {"cancel_at": 1738326600}, "cancel_at: 1738326600 of type int"),
+    ("cancel_subscription", (5,), {}, "subscription_id: 5"),
+    ("create_grant", ("u", 5, "f"), {"amount": 1}, "grant_id: 5"),
+    ("create_grant", ("u", "g", "f"), {"amount": "1"}, "amount: '1'"),
+    ("create_api_key", ("n", "usage:write"), {"environment": v1.ENVIRONMENT_LIVE}, "scopes: 'usage:write'"),
+    ("revoke_api_key", (5,), {}, "api_key_id: 5"),
+]
+
+
+def called(call: Callable[[], Any]) -> object:
+    """Make a call of a client to its end, an iterator to its first item."""
+    result = call()
+    return next(result) if isinstance(result, Iterator) else result
+
+
+async def called_later(call: Callable[[], Any]) -> object:
+    """Make a call of an asynchronous client to its end, an iterator to its first item."""
+    result = call()
+    return await (result if isinstance(result, Awaitable) else anext(result))
+
+
+@pytest.mark.parametrize(("method", "arguments", "named", "told"), WRONG)
+async def test_an_argument_that_cannot_be_sent_is_named_and_nothing_is_sent(
+    method: str, arguments: tuple[Any, ...], named: dict[str, Any], told: str
+) -> None:
+    # It was "bad argument type for built-in operation", without a name, or was taken for something else.
+    with Client(NOBODY, timeout_seconds=30) as client, pytest.raises(BadArgument, match=f"^{told}") as caught:
+        called(lambda: getattr(client, method)(*arguments, **named))
+    if violations := caught.value.violations:
+        assert str(caught.value) == f"{violations[0].field}: {violations[0].description}"
+    async with AsyncClient(NOBODY, timeout_seconds=30) as asynchronous:
+        with pytest.raises(BadArgument, match=f"^{re.escape(str(caught.value))}$"):
+            await called_later(lambda: getattr(asynchronous, method)(*arguments, **named))
+
+
+def test_a_bad_argument_is_what_code_for_bad_input_expects() -> None:
+    for kind in (CanuseError, InvalidArgument, TypeError, ValueError):
+        assert issubclass(BadArgument, kind)
+
+
+@pytest.mark.parametrize("moment", [AT, STAMP])
+def test_a_time_is_a_datetime_or_what_the_server_sent(moment: datetime | Timestamp) -> None:
+    # The server's own times, passed back, were "AttributeError: utcoffset".
+    request = _requests.subscribe("u", ["p"], started_at=moment, trial_end=moment, status=None)
+    assert request.started_at == request.trial_end == STAMP
+    grant = _requests.create_grant(
+        "u", "g", "f", amount=1, effective_at=moment, expires_at=moment, priority=0, note=""
+    ).grant
+    assert grant.effective_at == grant.expires_at == STAMP
+    change = _requests.update_subscription("s", status=_requests.UNSET, trial_end=moment, cancel_at=moment)
+    assert change.subscription.trial_end == change.subscription.cancel_at == STAMP
+    listing = _requests.list_usage_events("u", feature_id=None, start_time=moment, end_time=moment, page_size=1)
+    assert listing.start_time == listing.end_time == STAMP
+    key = _requests.create_api_key("n", ["s"], environment=v1.ENVIRONMENT_LIVE, expires_at=moment).api_key
+    assert key.expires_at == STAMP
+
+
+@pytest.mark.parametrize("length", [timedelta(seconds=90), Duration(seconds=90)])
+def test_a_length_of_time_is_a_timedelta_or_a_duration(length: timedelta | Duration) -> None:
+    request = _requests.reserve("u", "f", 1, min_amount=1, ttl=length, event_id=None)
+    assert request.ttl.seconds == 90
+
+
+def test_items_of_an_iterator_are_all_sent() -> None:
+    request = _requests.subscribe("u", (name for name in ("a", "b")), started_at=None, trial_end=None, status=None)  # type: ignore[arg-type]
+    assert list(request.package_ids) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"target": ""}, "target: '' is no address"),
+        ({"target": ":50051"}, "target: ':50051' is no address"),
+        ({"target": "host:99999"}, "target: 'host:99999'"),
+        ({"target": "host:http"}, "target: 'host:http'"),
+        ({"target": "two words:1"}, "target: 'two words:1'"),
+        ({"target": 5}, "target: 5 of type int"),
+        ({"target": None}, "target: None"),
+        ({"timeout_seconds": "5"}, "timeout_seconds: '5' of type str"),
+        ({"timeout_seconds": 0}, "timeout_seconds: 0 is not above zero"),
+        ({"silence_timeout_seconds": -1}, "silence_timeout_seconds: -1"),
+        ({"api_key": 5}, "api_key: "),
+        ({"durability": 5}, "durability: 5"),
+    ],
+)
+async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{told}"):
+        Client(**settings)
+    with pytest.raises(BadArgument, match=f"^{told}"):
+        AsyncClient(**settings)
+
+
+@pytest.mark.parametrize(
+    "target", ["host:50051", "[::1]:50051", "dns:///host:50051", "unix:/path", "unix:path", "ipv4:10.0.0.1:5", "host"]
+)
+def test_every_kind_of_address_that_grpc_knows_is_left_to_it(target: str) -> None:
+    Client(target).close()
