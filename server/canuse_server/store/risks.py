@@ -35,7 +35,10 @@ def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promis
     """Return why a store can't give what is promised; None: it can. `appendfsync` None: the store does not tell."""
     if promise.level & Durability.FSYNC:
         if not has_file(info):
-            return "durability is fsync, and the store keeps no append-only file: set its appendonly to yes"
+            return (
+                "durability is fsync, and the store keeps no append-only file: say CONFIG SET appendonly yes to it "
+                "while it runs, and only then write that into its configuration file: with that alone it comes up empty"
+            )
         version = info["redis_version"]
         if "valkey_version" not in info and tuple(map(int, version.split(".")[:2])) < WAITAOF_SINCE:
             return f"durability is fsync, and the store is redis {version}: that needs Redis 7.2 or Valkey 8"
@@ -57,8 +60,9 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
         )
     if not has_file(info):
         yield (
-            "the store keeps no append-only file: when it ends, all that came after its last snapshot is lost; set "
-            "appendonly to yes"
+            "the store keeps no append-only file: when it ends, all that came after its last snapshot is lost. Say "
+            "CONFIG SET appendonly yes to it while it runs, and only then write appendonly yes into its configuration "
+            "file: a store that is started with that setting and no such file yet comes up empty"
         )
     elif appendfsync == "no":
         yield (
