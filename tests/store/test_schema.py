@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from canuse_server.store.client import Store
-from canuse_server.store.errors import SchemaError
+from canuse_server.store.errors import SchemaError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA
-from canuse_server.store.schema import VERSION, check_schema, check_version
+from canuse_server.store.schema import OLDER, VERSION, check_schema, check_version
 from support.database import Database
 
 
@@ -20,7 +20,24 @@ async def test_an_empty_store_gets_the_version_of_the_layout(store: Store, datab
     await check_schema(store)
 
 
-@pytest.mark.parametrize("found", [str(int(VERSION) - 1), str(int(VERSION) + 1), "0", "", f"{VERSION}.0", "canuse"])
+@pytest.mark.parametrize("found", OLDER)
+async def test_a_store_of_an_older_layout_that_is_read_gets_the_present_one(
+    store: Store, database: Database, found: str
+) -> None:
+    database.redis.set(SCHEMA, found)
+    await check_schema(store, create=False)
+    assert database.redis.get(SCHEMA) == found.encode()
+    await check_schema(store)
+    assert database.redis.get(SCHEMA) == VERSION.encode()
+
+
+async def test_a_worker_does_not_make_an_empty_store_ready(store: Store, database: Database) -> None:
+    with pytest.raises(StoreUnavailableError, match="empty"):
+        await check_schema(store, create=False)
+    assert database.contents() == {}
+
+
+@pytest.mark.parametrize("found", ["2", str(int(VERSION) + 1), "0", "", f"{VERSION}.0", "canuse"])
 async def test_a_store_of_another_layout_is_refused_in_words_and_left_alone(
     store: Store, database: Database, found: str
 ) -> None:

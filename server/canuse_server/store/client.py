@@ -9,11 +9,12 @@ from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
 from canuse_server.store.connection import PipelinedConnection
+from canuse_server.store.data_guard import GONE, DataGuard
 from canuse_server.store.durability import CONFIRMED, WANTED, Durability, Promise
 from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.group_commit import GroupCommit, Written
-from canuse_server.store.keys import key_of, tag_of
+from canuse_server.store.keys import SCHEMA, key_of, tag_of
 from canuse_server.store.lane_connection import LaneConnection
 from canuse_server.store.lane_routes import LaneRoutes
 from canuse_server.store.lua import ALL, Script
@@ -60,6 +61,7 @@ class Store:
         *,
         clock: Clock | None = None,
         tagged: bool = False,
+        guard: DataGuard | None = None,
     ) -> None:
         """Connect when it is needed. `tagged`: it is a node of a Cluster, whose keys have a tag that says so."""
         self.endpoint = endpoint
@@ -68,7 +70,8 @@ class Store:
         self.admin: Redis = endpoint.admin(timeout_seconds)
         self._clock = clock or Clock()
         self._tagged = tagged
-        self._master = Master(endpoint, timeout_seconds)
+        self.guard = guard or DataGuard()
+        self._master = Master(endpoint, timeout_seconds, self.guard)
         self._connection = PipelinedConnection(self._master, timeout_seconds)
         # Replies come in order: on one connection a single call would wait for all of a batch that was sent before it.
         self._batches = PipelinedConnection(self._master, timeout_seconds)
@@ -206,6 +209,26 @@ class Store:
         if self._clock.now_ms is not None:
             return self._clock.now_ms
         return (await self.call())[1]
+
+    async def schema(self) -> bytes | None:
+        """Return the version of the layout of the data, None where there is no data; also while it is not used."""
+        (reply,) = await self._connection.execute(pack(("GET", SCHEMA)), 1, writes=False, guarded=False)
+        return cast("bytes | None", check(reply))
+
+    async def require_data(self) -> None:
+        """Make sure that the data is there, before something is created or said not to be there.
+
+        Raises:
+            StoreUnavailableError: it is gone, or nobody can tell.
+        """
+        if self.guard.is_on and await self.schema() is None:
+            self.guard.note(GONE)
+        self.guard.check()
+
+    def link(self, key: str) -> object:
+        """Return what is another once commands about a key go over another connection."""
+        del key  # There is one for all.
+        return self._connection.opened
 
     def messages(self) -> PubSub:
         """Return what can be subscribed to channels with."""

@@ -15,7 +15,7 @@ from canuse_server.store.client import IN_MEMORY, REST_SECONDS, Command, Store
 from canuse_server.store.durability import CONFIRMED, Promise
 from canuse_server.store.endpoint import Address, Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
-from canuse_server.store.keys import key_of
+from canuse_server.store.keys import SCHEMA, key_of
 from canuse_server.store.lane_routes import ClusterRoutes, LaneRoutes
 from canuse_server.store.lua import Script
 from canuse_server.store.replies import AskError, MovedError, NotNowError, RedirectError
@@ -135,6 +135,15 @@ class ClusterStore(Store):
             return self.manual_now_ms
         return await self._routed(slot_of(near), lambda node, _: node.now_ms())
 
+    async def schema(self) -> bytes | None:
+        """See Store."""
+        return await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
+
+    def link(self, key: str) -> object:
+        """See Store."""
+        owner = self._slots.owners[slot_of(key)]
+        return owner, None if owner is None else self._node(owner).link(key)
+
     def messages(self) -> PubSub:
         """See Store. A message reaches all nodes; each time another one is taken, for the last one may be away."""
         nodes = self._slots.nodes() or self.endpoint.seeds
@@ -143,7 +152,7 @@ class ClusterStore(Store):
 
     def lane_routes(self, timeout_seconds: float) -> LaneRoutes:
         """See Store."""
-        return ClusterRoutes(self.endpoint, self._slots, timeout_seconds)
+        return ClusterRoutes(self.endpoint, self._slots, timeout_seconds, self.guard)
 
     async def _write(self, command: Command, script: Script) -> object:
         return await self._routed(
@@ -199,7 +208,7 @@ class ClusterStore(Store):
         node = self._nodes.get(address)
         if node is None:
             endpoint = self.endpoint.at(address)
-            node = Store(endpoint, self.timeout_seconds, self.promise, clock=self._clock, tagged=True)
+            node = Store(endpoint, self.timeout_seconds, self.promise, clock=self._clock, tagged=True, guard=self.guard)
             self._nodes[address] = node
         return node
 

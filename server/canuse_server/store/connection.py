@@ -135,18 +135,22 @@ class PipelinedConnection:
         self._timeout_seconds = timeout_seconds
         self._silence = f"the store did not answer in {timeout_seconds} s"
         self._wire: _Wire | None = None
+        self.opened = 0
+        """How often it has connected: what was read before the last time may be of another history of the store."""
         self._connecting: asyncio.Task[_Wire] | None = None
 
-    async def execute(self, packed: bytes, count: int, *, writes: bool) -> list[object]:
+    async def execute(self, packed: bytes, count: int, *, writes: bool, guarded: bool = True) -> list[object]:
         """Send packed commands and return their `count` replies, errors among them as values.
 
-        Connecting and waiting take no longer than the call has patience.
+        Connecting and waiting take no longer than the call has patience. Not `guarded`: also while the data is gone.
 
         Raises:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
         patience = patience_of_call(self._timeout_seconds)
+        if guarded:
+            self._master.guard.check()
         wire = await self._wire_in_time(patience)
         since = wire.now()
         future = wire.send(packed, count, writes=writes).future
@@ -169,6 +173,7 @@ class PipelinedConnection:
         replies: list[object] = []
         patience = patience_of_call(self._timeout_seconds)
         try:
+            self._master.guard.check()
             wire = await self._wire_in_time(patience)
             waiter = wire.send(packed, count, writes=writes)
             replies = waiter.replies
@@ -222,6 +227,7 @@ class PipelinedConnection:
         self._connecting = None
         if not task.cancelled() and task.exception() is None:
             self._wire = task.result()
+            self.opened += 1
 
     async def _open(self) -> _Wire:
         loop = asyncio.get_running_loop()

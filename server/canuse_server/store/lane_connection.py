@@ -74,8 +74,9 @@ class LaneConnection:
         """Connect unless it is connected; `idle`: no reply is due, so that one which is stale can be left.
 
         Raises:
-            StoreUnavailableError: the store does not answer or does not let us in.
+            StoreUnavailableError: the store does not answer or does not let us in, or its data is gone.
         """
+        self._master.guard.check()
         # While replies are due nobody can tell whether the store has closed it.
         if idle and self.is_stale():
             self.close()

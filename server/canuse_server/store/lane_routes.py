@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
+from canuse_server.store.data_guard import DataGuard
 from canuse_server.store.endpoint import Address, Endpoint
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.lane_connection import LaneConnection
+from canuse_server.store.masters import Master
 from canuse_server.store.slots import BUCKET_SLOTS, SlotMap
 
 
@@ -44,8 +46,9 @@ class LaneRoutes:
 class ClusterRoutes(LaneRoutes):
     """A connection to each node of a Cluster."""
 
-    def __init__(self, endpoint: Endpoint, slots: SlotMap, timeout_seconds: float) -> None:
+    def __init__(self, endpoint: Endpoint, slots: SlotMap, timeout_seconds: float, guard: DataGuard) -> None:
         super().__init__(None, slots.suspect)
+        self._guard = guard
         self._endpoint = endpoint
         self._slots = slots
         self._timeout_seconds = timeout_seconds
@@ -58,7 +61,8 @@ class ClusterRoutes(LaneRoutes):
         address = self._slots.owners[BUCKET_SLOTS[bucket_of(user_id)]] or self._endpoint.seeds[0]
         connection = self._connections.get(address)
         if connection is None:
-            connection = LaneConnection(self._endpoint.at(address), self._timeout_seconds)
+            node = Master(self._endpoint.at(address), self._timeout_seconds, self._guard)
+            connection = LaneConnection(node, self._timeout_seconds)
             self._connections[address] = connection
             if self._given_up:
                 connection.give_up()

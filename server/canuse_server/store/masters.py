@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from canuse_server.store.background import end
+from canuse_server.store.data_guard import DataGuard
 from canuse_server.store.endpoint import Address, Endpoint
 
 log = structlog.get_logger(__name__)
@@ -31,8 +32,9 @@ CHANNELS: Final = ("+promoted-slave", "+failover-state-reconf-slaves", "+switch-
 class Master:
     """Knows where the master is. Lanes read `endpoint` from their threads; all else belongs to the event loop."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float, guard: DataGuard | None = None) -> None:
         self._sought = endpoint
+        self.guard = guard or DataGuard()
         self._patience_seconds = min(timeout_seconds, ASK_SECONDS)
         self.endpoint = endpoint if endpoint.sentinels is None else None
         """Where it is, or None where that is not known yet."""

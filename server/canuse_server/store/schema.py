@@ -1,14 +1,22 @@
-"""What canuse needs of a store before it starts: a server that is new enough, and data in a layout that it knows."""
+"""What canuse needs of a store: a server that is new enough, and data in a layout that it knows."""
 
-from typing import Final, cast
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
 
 from canuse_server.store.client import Store
-from canuse_server.store.errors import SchemaError
+from canuse_server.store.data_guard import GONE
+from canuse_server.store.errors import SchemaError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA
 
-VERSION: Final = "3"
+VERSION: Final = "4"
+OLDER: Final = ("3",)
+"""Layouts that this version reads as well: what it writes makes them the present one."""
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
+LOOK_SECONDS: Final = 0.5
+"""How often it is looked whether the data is still there."""
 
 
 async def check_version(store: Store) -> None:
@@ -26,13 +34,53 @@ async def check_version(store: Store) -> None:
             raise SchemaError(f"the store is {name} {version}; canuse needs {needed}")
 
 
-async def check_schema(store: Store) -> None:
-    """Put our version on an empty store; compare it with what an older or newer canuse left.
+async def check_schema(store: Store, *, create: bool = True) -> None:
+    """Compare the version on a store with ours. `create`: put ours on one that is empty or has an older layout.
 
     Raises:
         SchemaError: the data has a layout that this canuse does not know.
+        StoreUnavailableError: the store is empty, and is not to be made ready here.
     """
-    _, found = (await store.call(("SET", SCHEMA, VERSION, "NX"), ("GET", SCHEMA)))[0]
-    version = cast("bytes", found).decode(errors="replace")
-    if version != VERSION:
-        raise SchemaError(f"the store holds data of schema {version!r}; this canuse knows schema {VERSION!r} only")
+    if create:
+        await store.call(("SET", SCHEMA, VERSION, "NX"))
+    found = await store.schema()
+    if found is None:
+        raise StoreUnavailableError("the store is empty, and another process has to make it ready")
+    if problem := problem_with(found):
+        raise SchemaError(problem)
+    if create and found.decode() in OLDER:
+        await store.call(("SET", SCHEMA, VERSION))
+
+
+def problem_with(found: bytes | None) -> str:
+    """Return what is wrong with the version that a store has (None: it has none); empty where nothing is."""
+    if found is None:
+        return GONE
+    version = found.decode(errors="replace")
+    if version in (VERSION, *OLDER):
+        return ""
+    return f"the store holds data of schema {version!r}; this canuse knows schema {VERSION!r} only"
+
+
+async def keep_looking(store: Store, told: Callable[[bool], Awaitable[None]]) -> None:
+    """Look again and again whether the data is still there; `told` is awaited when it is gone, and when it is back.
+
+    Where `told` raises a StoreError it is told again.
+    """
+    was_there = True
+    while True:
+        store.guard.changed.clear()
+        # A store that is unavailable says nothing about its data.
+        with suppress(StoreError):
+            await look(store)
+            is_there = not store.guard.problem
+            if is_there is not was_there:
+                await told(is_there)
+                was_there = is_there
+        with suppress(TimeoutError):
+            await asyncio.wait_for(store.guard.changed.wait(), LOOK_SECONDS)
+
+
+async def look(store: Store) -> None:
+    """Look whether the data is there; raises StoreError where the store is unavailable."""
+    store.guard.note(problem_with(await store.schema()))
