@@ -16,7 +16,7 @@ from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
 from canuse_server.domain.model import MAX_AMOUNT, FeatureType, OnUnavailable, Reason
 from canuse_server.domain.periods import rolled
 from canuse_server.store import usage
-from canuse_server.store.layout import ACTIVE, CONSUMABLE, DISABLED, OVERAGE, counted, terms
+from canuse_server.store.layout import ACTIVE, CONSUMABLE, DISABLED, LAST_RESET_PERIOD, OVERAGE, counted, terms
 
 _FROM_STORE: Final = b"\x20" + wire.varint(SOURCE_STORE)
 
@@ -74,7 +74,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     if meta is None or value is None or grants is not None or reservation is not None:
         return None
     flags, reset_period, limit, first_ms, first_end_ms, valid_until_ms, size = terms(value)
-    if 0 <= valid_until_ms <= now_ms:
+    if 0 <= valid_until_ms <= now_ms or reset_period > LAST_RESET_PERIOD:
         return None
     reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
     if not flags & CONSUMABLE:

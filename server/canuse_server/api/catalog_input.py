@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.bounds import MAX_PACKAGE_FEATURES
+from canuse_server.api.enums import name_of
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
@@ -58,6 +59,9 @@ async def _package_feature(world: World, index: int, entry: pb.PackageFeature) -
     feature = await world.cache.find_feature(entry.feature_id)
     if feature is None:
         raise feature_not_found(entry.feature_id)
+    if not feature.is_known:
+        text = f"must not be {feature.id!r}: its type is {name_of(feature.type)}"
+        raise invalid([(f"package.features[{index}].feature_id", text)])
     if feature.archived:
         ids = {"feature_id": feature.id}
         raise ApiError(ErrorReason.FEATURE_ARCHIVED, f"feature {feature.id!r} is archived", ids)

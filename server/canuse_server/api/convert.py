@@ -9,6 +9,7 @@ from canuse.v1 import subscription_service_pb2 as subscription
 from canuse.v1 import user_service_pb2 as user
 from canuse.v1.consumption_pb2 import Consumption
 from canuse_server.api import subscription_ids
+from canuse_server.api.enums import shown
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Feature, Grant, Package, Profile, Subscription
 from canuse_server.domain.periods import Period
@@ -64,13 +65,13 @@ def feature_message(feature: Feature) -> catalog.Feature:
     return catalog.Feature(
         id=feature.id,
         name=feature.name,
-        type=cast("catalog.FeatureType.ValueType", int(feature.type)),
+        type=cast("catalog.FeatureType.ValueType", shown(feature.type)),
         unit_label=feature.unit_label,
         unit_label_plural=feature.unit_label_plural,
         metadata=feature.metadata,
         archived=feature.archived,
         created_at=timestamp(feature.created_at_ms),
-        on_unavailable=cast("catalog.OnUnavailable.ValueType", int(feature.on_unavailable)),
+        on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(feature.on_unavailable)),
     )
 
 
@@ -79,18 +80,18 @@ def package_message(package: Package) -> catalog.Package:
     return catalog.Package(
         id=package.id,
         name=package.name,
-        type=cast("catalog.PackageType.ValueType", int(package.type)),
+        type=cast("catalog.PackageType.ValueType", shown(package.type)),
         features=[
             catalog.PackageFeature(
                 feature_id=entry.feature_id,
                 limit=entry.limit,
-                reset_period=cast("catalog.ResetPeriod.ValueType", int(entry.reset_period)),
+                reset_period=cast("catalog.ResetPeriod.ValueType", shown(entry.reset_period)),
                 overage_enabled=entry.overage_enabled,
             )
             for entry in package.features
         ],
         metadata=package.metadata,
-        status=cast("catalog.PackageStatus.ValueType", int(package.status)),
+        status=cast("catalog.PackageStatus.ValueType", shown(package.status)),
         version=package.version,
         created_at=timestamp(package.created_at_ms),
         published_version=package.published_version,
@@ -133,7 +134,7 @@ def subscription_message(user_id: str, item: Subscription, now_ms: int) -> subsc
         user_id=user_id,
         package_id=item.package_id,
         package_version=item.package_version,
-        status=cast("subscription.SubscriptionStatus.ValueType", int(status_at(item, now_ms))),
+        status=cast("subscription.SubscriptionStatus.ValueType", shown(status_at(item, now_ms))),
         started_at=timestamp(item.started_at_ms),
         trial_end=optional_timestamp(item.trial_end_ms),
         cancel_at=optional_timestamp(item.cancel_at_ms),

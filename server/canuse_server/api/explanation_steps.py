@@ -11,6 +11,7 @@ from canuse.v1 import subscription_service_pb2 as subscriptions
 from canuse.v1.explanation_pb2 import ExplanationStep
 from canuse_server.api import subscription_ids
 from canuse_server.api.convert import optional_timestamp, timestamp
+from canuse_server.api.enums import name_of, shown
 from canuse_server.domain.decision import Standing
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
@@ -26,7 +27,12 @@ from canuse_server.domain.model import (
 from canuse_server.domain.subscriptions import counts_at, status_at
 from canuse_server.store.users import UserState
 
-_EVERY: Final = {
+_KINDS: Final[dict[int, str]] = {
+    FeatureType.BINARY: "binary, which is on or off",
+    FeatureType.CONSUMABLE: "consumable, which is counted",
+}
+_UNKNOWN_PERIOD: Final = "in a period that this version of canuse does not know"
+_EVERY: Final[dict[int, str]] = {
     ResetPeriod.NEVER: "in all",
     ResetPeriod.HOUR: "an hour",
     ResetPeriod.DAY: "a day",
@@ -44,12 +50,12 @@ def user(user_id: str, *, disabled: bool) -> ExplanationStep:
 
 def feature(item: Feature) -> ExplanationStep:
     """Say how the feature is used, and whether it still is."""
-    kind = "binary, which is on or off" if item.type == FeatureType.BINARY else "consumable, which is counted"
+    kind = _KINDS.get(item.type, "of a type that this version of canuse does not know")
     stands = ", and archived, so that the answer is no" if item.archived else ""
     return ExplanationStep(
         text=f"Feature {item.id!r} is {kind}{stands}.",
         feature=explanation.FeatureStep(
-            type=cast("catalog.FeatureType.ValueType", int(item.type)), archived=item.archived
+            type=cast("catalog.FeatureType.ValueType", shown(item.type)), archived=item.archived
         ),
     )
 
@@ -63,12 +69,12 @@ def subscription(state: UserState, item: Subscription, *, lists_feature: bool) -
     lists = "lists" if lists_feature else "does not list"
     return ExplanationStep(
         text=f"Subscription {subscription_id!r} to version {item.package_version} of package {item.package_id!r}"
-        f" is {status.name}{effect}; the package {lists} the feature.",
+        f" is {name_of(status)}{effect}; the package {lists} the feature.",
         subscription=explanation.SubscriptionStep(
             subscription_id=subscription_id,
             package_id=item.package_id,
             package_version=item.package_version,
-            status=cast("subscriptions.SubscriptionStatus.ValueType", int(status)),
+            status=cast("subscriptions.SubscriptionStatus.ValueType", shown(status)),
             counts=counts,
             lists_feature=lists_feature,
         ),
@@ -83,7 +89,7 @@ def package_entry(
         gives = "switches the feature on"
     else:
         overage = ", with overage" if entry.overage_enabled else ""
-        gives = f"gives {_amount(entry.limit, of)} {_EVERY[entry.reset_period]}{overage}"
+        gives = f"gives {_amount(entry.limit, of)} {_EVERY.get(entry.reset_period, _UNKNOWN_PERIOD)}{overage}"
     if holds:
         verdict = "this entry holds"
     elif counts_at(item, state.now_ms):
@@ -95,7 +101,7 @@ def package_entry(
         package_entry=explanation.PackageEntryStep(
             subscription_id=subscription_ids.encode(state.user_id, item.token),
             limit=entry.limit,
-            reset_period=cast("catalog.ResetPeriod.ValueType", int(entry.reset_period)),
+            reset_period=cast("catalog.ResetPeriod.ValueType", shown(entry.reset_period)),
             overage_enabled=entry.overage_enabled,
             holds=holds,
         ),
@@ -161,9 +167,9 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
     else:
         what = "it is answered alike for everybody"
     return ExplanationStep(
-        text=f"The store is away; the feature is set to {item.on_unavailable.name}, so that {what}.",
+        text=f"The store is away; the feature is set to {name_of(item.on_unavailable)}, so that {what}.",
         store_unavailable=explanation.StoreUnavailableStep(
-            on_unavailable=cast("catalog.OnUnavailable.ValueType", int(item.on_unavailable)), age=age
+            on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(item.on_unavailable)), age=age
         ),
     )
 

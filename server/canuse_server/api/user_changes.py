@@ -124,6 +124,7 @@ async def create_default_user(world: World, user_id: str) -> None:
         ApiError: there is no default package to give.
     """
     if not world.default_package:
+        await world.store.require_data()
         raise user_not_found(user_id)
     try:
         package = await published_package(world, world.default_package)
@@ -150,6 +151,9 @@ async def published_package(world: World, package_id: str) -> Package:
         raise package_not_found(package_id)
     if package.status == PackageStatus.ARCHIVED:
         text = f"package {package_id!r} is archived: nobody can subscribe to it any more"
+        raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
+    if not package.is_known:
+        text = f"package {package_id!r} was written by a newer version of canuse, which this one does not understand"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     if not package.published_version:
         text = f"package {package_id!r} has no published version; PublishPackage makes its draft one"
@@ -194,7 +198,7 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[User
     change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
-        meta=Meta(disabled, state.meta.revision + 1, state.meta.created_at_ms),
+        meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1),
         profile=edit.profile,
         subscriptions=tuple(item for item in edit.subscriptions if item.token not in apart),
         ended=ended,
@@ -217,7 +221,7 @@ def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscrip
 
 async def _types(
     world: World, subscriptions: Iterable[Subscription], granted: Iterable[str]
-) -> Mapping[str, FeatureType]:
+) -> Mapping[str, FeatureType | int]:
     """Have the packages of some subscriptions in memory; return the types of all they list and of what is granted."""
     versions = {(item.package_id, item.package_version) for item in subscriptions}
     await world.cache.load_packages(versions)
@@ -225,10 +229,11 @@ async def _types(
     return {feature_id: await _type(world, feature_id) for feature_id in listed.union(granted)}
 
 
-async def _type(world: World, feature_id: str) -> FeatureType:
+async def _type(world: World, feature_id: str) -> FeatureType | int:
     """Return the type of a feature that a package or a grant is about: features are never deleted."""
     feature = await world.cache.find_feature(feature_id)
-    assert feature is not None, feature_id
+    if feature is None:
+        raise StoreUnavailableError(f"the feature {feature_id!r} of a package or a grant is not in the store")
     return feature.type
 
 

@@ -45,6 +45,11 @@ class Entitlement:
 class _Candidate:
     subscription: Subscription
     entry: PackageFeature
+    is_known: bool
+    """Whether this version of canuse knows all of what the package is and gives."""
+
+    def counts(self, now_ms: int) -> bool:
+        return self.is_known and counts_at(self.subscription, now_ms)
 
     def rank(self) -> tuple[bool, int, bool, int, str]:
         """Order candidates: unlimited, then the higher limit, then overage; the rest only makes the choice stable."""
@@ -65,14 +70,15 @@ Grants = Mapping[str, tuple[GrantBalance, ...]]
 def resolve(
     subscriptions: Iterable[Subscription],
     packages: Packages,
-    types: Mapping[str, FeatureType],
+    types: Mapping[str, FeatureType | int],
     grants: Grants,
     now_ms: int,
 ) -> dict[str, Entitlement]:
     """Work out a user's entitlements as of now, by feature id.
 
     A feature that only subscriptions that do not count list is there too, inactive: what is recorded then still has a
-    period to count in.
+    period to count in. So is one of a type that only a newer version of canuse knows, and what a package gives in a way
+    that only that knows: counts are kept, and there is no access.
     """
     by_feature: dict[str, list[_Candidate]] = {
         feature_id: [] for feature_id, given in grants.items() if not all(grant.has_ended(now_ms) for grant in given)
@@ -80,7 +86,7 @@ def resolve(
     by_feature |= _candidates(subscriptions, packages)
     return {
         feature_id: _entitlement(
-            candidates, grants.get(feature_id, ()), types[feature_id] == FeatureType.CONSUMABLE, now_ms
+            candidates, grants.get(feature_id, ()), types[feature_id] != FeatureType.BINARY, now_ms
         )
         for feature_id, candidates in by_feature.items()
     }
@@ -91,11 +97,7 @@ def winning_subscription(
 ) -> Subscription | None:
     """Return the subscription whose entry of a feature holds now, or None where none counts."""
     candidates = [
-        _Candidate(subscription, entry)
-        for subscription in subscriptions
-        if counts_at(subscription, now_ms)
-        for entry in packages[subscription.package_id, subscription.package_version].features
-        if entry.feature_id == feature_id
+        candidate for candidate in _candidates(subscriptions, packages).get(feature_id, ()) if candidate.counts(now_ms)
     ]
     return max(candidates, key=_Candidate.rank).subscription if candidates else None
 
@@ -105,7 +107,7 @@ def holding_subscription(
 ) -> Subscription | None:
     """Return the subscription in whose periods a feature is counted, also where none counts; None: there is none."""
     candidates = _candidates(subscriptions, packages).get(feature_id, [])
-    counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
+    counting = [candidate for candidate in candidates if candidate.counts(now_ms)]
     best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
     return None if best is None else best.subscription
 
@@ -133,15 +135,18 @@ def _candidates(subscriptions: Iterable[Subscription], packages: Packages) -> di
     """Return what subscriptions list, by feature id."""
     found: dict[str, list[_Candidate]] = {}
     for subscription in subscriptions:
-        for entry in packages[subscription.package_id, subscription.package_version].features:
-            found.setdefault(entry.feature_id, []).append(_Candidate(subscription, entry))
+        package = packages[subscription.package_id, subscription.package_version]
+        is_known = package.is_known
+        for entry in package.features:
+            candidate = _Candidate(subscription, entry, is_known and entry.known_reset_period is not None)
+            found.setdefault(entry.feature_id, []).append(candidate)
     return found
 
 
 def _entitlement(
     candidates: list[_Candidate], grants: tuple[GrantBalance, ...], consumable: bool, now_ms: int
 ) -> Entitlement:
-    counting = [candidate for candidate in candidates if counts_at(candidate.subscription, now_ms)]
+    counting = [candidate for candidate in candidates if candidate.counts(now_ms)]
     best = max(counting, key=_Candidate.rank) if counting else _best_of_inactive(candidates, now_ms)
     if best is None or best.subscription.started_at_ms > now_ms:
         # What is used now counts to no period of a subscription that is to start, and grants have nothing to reset.
@@ -150,7 +155,7 @@ def _entitlement(
         period = Period(start_ms, min((end for end in ends if end is not None), default=None))
         reset_period = ResetPeriod.NEVER
     else:
-        reset_period = best.entry.reset_period
+        reset_period = best.entry.known_reset_period or ResetPeriod.NEVER
         period = period_at(best.subscription.started_at_ms, reset_period, now_ms)
     granted = not counting and any(grant.is_open(now_ms) for grant in grants)
     changes = [next_change_ms(candidate.subscription, now_ms) for candidate in candidates]

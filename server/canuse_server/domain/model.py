@@ -2,6 +2,10 @@
 
 Enum members have the numbers of their counterparts in `canuse.v1`; a test holds the two together. Times are
 milliseconds since 1970 in UTC. Amounts are integers of at most `MAX_AMOUNT`.
+
+A newer canuse may have written what is read here. A field that should hold an enum member then may hold another
+number: it is kept as it is and gives no access. `unknown` holds the fields that this version does not know, so that
+they are written back.
 """
 
 from collections.abc import Mapping
@@ -90,14 +94,20 @@ class Feature:
     """Something a user may use."""
 
     id: str
-    type: FeatureType
+    type: FeatureType | int
     created_at_ms: int
     name: str = ""
     unit_label: str = ""
     unit_label_plural: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
     archived: bool = False
-    on_unavailable: OnUnavailable = OnUnavailable.DENY
+    on_unavailable: OnUnavailable | int = OnUnavailable.DENY
+    unknown: Mapping[str, object] | None = field(default=None, compare=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version of canuse knows how the feature is used."""
+        return isinstance(self.type, FeatureType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +116,14 @@ class PackageFeature:
 
     feature_id: str
     limit: int | None = None
-    reset_period: ResetPeriod = ResetPeriod.NEVER
+    reset_period: ResetPeriod | int = ResetPeriod.NEVER
     overage_enabled: bool = False
+    unknown: Mapping[str, object] | None = field(default=None, compare=False)
+
+    @property
+    def known_reset_period(self) -> ResetPeriod | None:
+        """The reset period, or None where only a newer version of canuse knows it."""
+        return self.reset_period if isinstance(self.reset_period, ResetPeriod) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +136,18 @@ class Package:
     id: str
     created_at_ms: int
     name: str = ""
-    type: PackageType = PackageType.BASE
+    type: PackageType | int = PackageType.BASE
     features: tuple[PackageFeature, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-    status: PackageStatus = PackageStatus.DRAFT
+    status: PackageStatus | int = PackageStatus.DRAFT
     version: int = 1
     published_version: int = 0
+    unknown: Mapping[str, object] | None = field(default=None, compare=False)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether this version of canuse knows what the package is for and how it stands."""
+        return isinstance(self.type, PackageType) and isinstance(self.status, PackageStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +157,7 @@ class Subscription:
     token: str
     package_id: str
     package_version: int
-    status: SubscriptionStatus
+    status: SubscriptionStatus | int
     started_at_ms: int
     trial_end_ms: int | None = None
     cancel_at_ms: int | None = None
@@ -157,6 +179,7 @@ class Grant:
     priority: int = 0
     note: str = ""
     revoked_at_ms: int | None = None
+    unknown: Mapping[str, object] | None = field(default=None, compare=False)
 
     @property
     def end_ms(self) -> int | None:
@@ -176,3 +199,4 @@ class Profile:
     email: str = ""
     billing_id: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    unknown: Mapping[str, object] | None = field(default=None, compare=False)

@@ -20,8 +20,11 @@ def end_ms(subscription: Subscription) -> int | None:
     return min((end for end in (subscription.cancel_at_ms, trial_end_ms) if end is not None), default=None)
 
 
-def status_at(subscription: Subscription, now_ms: int) -> SubscriptionStatus:
-    """Return the status as of now: a dated end that has passed shows as CANCELLED, with no job having run."""
+def status_at(subscription: Subscription, now_ms: int) -> SubscriptionStatus | int:
+    """Return the status as of now: a dated end that has passed shows as CANCELLED, with no job having run.
+
+    A plain number is a status that only a newer version of canuse knows.
+    """
     end = end_ms(subscription)
     if end is not None and end <= now_ms and subscription.status not in ENDED:
         return SubscriptionStatus.CANCELLED
@@ -64,7 +67,8 @@ def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> 
     """
     if subscription.status == SubscriptionStatus.TRIALING and subscription.trial_end_ms is not None:
         return subscription.trial_end_ms
-    longest = max((entry.reset_period for entry in package.features), default=ResetPeriod.NEVER)
+    known = (entry.known_reset_period for entry in package.features)
+    longest = max((period for period in known if period is not None), default=ResetPeriod.NEVER)
     return period_at(subscription.started_at_ms, longest, now_ms).end_ms
 
 

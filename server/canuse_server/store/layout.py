@@ -13,6 +13,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
+from canuse_server.store.codec import note_unknown
 
 META_FIELD: Final = b"m"
 FEATURE_PREFIX: Final = b"f:"
@@ -56,25 +57,34 @@ _SINGLE: Final = Struct(_OUTCOME.format + _CHARGE.format.removeprefix("<"))
 _RETENTION: Final = Struct("<IHI")
 # Looking a member up by its number takes several times as long as this.
 _RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
+LAST_RESET_PERIOD: Final = max(_RESET_PERIODS)
+_STATUSES: Final = {member.value: member for member in SubscriptionStatus}
 _REASONS: Final = {member.value: member for member in Reason}
 
 
 class Meta(NamedTuple):
-    """What is kept once a user. Every change of subscriptions or of the user raises the revision."""
+    """What is kept once a user. Every change of subscriptions or of the user raises the revision.
+
+    `other_flags` and `rest` are what a newer version of canuse keeps there as well.
+    """
 
     disabled: bool
     revision: int
     created_at_ms: int
+    other_flags: int = 0
+    rest: bytes = b""
 
     def pack(self) -> bytes:
         """Return the value of the field."""
-        return _META.pack(DISABLED if self.disabled else 0, self.revision, *_halves(self.created_at_ms))
+        flags = self.other_flags | (DISABLED if self.disabled else 0)
+        return _META.pack(flags, self.revision, *_halves(self.created_at_ms)) + self.rest
 
     @classmethod
     def unpack(cls, value: bytes) -> "Meta":
         """Read the value of the field."""
-        flags, revision, created, created_high = _META.unpack(value)
-        return cls(bool(flags & DISABLED), revision, created | created_high << 32)
+        flags, revision, created, created_high = _META.unpack_from(value)
+        rest = value[_META.size :]
+        return cls(bool(flags & DISABLED), revision, created | created_high << 32, flags & ~DISABLED, rest)
 
 
 class PastPeriod(NamedTuple):
@@ -232,13 +242,16 @@ def counted(value: bytes, size: int) -> tuple[int, int]:
 @lru_cache(maxsize=4096)
 def _unpack_entitlement(packed: bytes) -> Entitlement:
     # Of a user who is asked about again and again it is the same each time, while the count changes.
-    flags, reset_period, limit, start_ms, end_ms, valid_until_ms, _ = terms(packed)
+    flags, number, limit, start_ms, end_ms, valid_until_ms, _ = terms(packed)
+    reset_period = _RESET_PERIODS.get(number)
+    if reset_period is None:
+        note_unknown("entitlement", "", "reset_period", number)
     return Entitlement(
         flags & CONSUMABLE != 0,
-        flags & ACTIVE != 0,
+        flags & ACTIVE != 0 and reset_period is not None,
         _some(limit),
         flags & OVERAGE != 0,
-        _RESET_PERIODS[reset_period],
+        reset_period or ResetPeriod.NEVER,
         Period(start_ms, _some(end_ms)),
         _some(valid_until_ms),
         flags & _GRANTED != 0,
@@ -284,11 +297,15 @@ def pack_subscription(subscription: Subscription) -> bytes:
 
 def unpack_subscription(token: str, value: bytes) -> Subscription:
     """Read the field `s:<token>`."""
-    status, version, started, started_high = _SUBSCRIPTION.unpack_from(value)
+    flagged, version, started, started_high = _SUBSCRIPTION.unpack_from(value)
+    number = flagged & ~(_TRIAL | _CANCEL)
+    status = _STATUSES.get(number)
+    if status is None:
+        note_unknown("subscription", token, "status", number)
     at = _SUBSCRIPTION.size
     dates: list[int | None] = []
     for flag in (_TRIAL, _CANCEL):
-        if not status & flag:
+        if not flagged & flag:
             dates.append(None)
             continue
         low, high = _MOMENT.unpack_from(value, at)
@@ -298,7 +315,7 @@ def unpack_subscription(token: str, value: bytes) -> Subscription:
         token=token,
         package_id=value[at:].decode(),
         package_version=version,
-        status=SubscriptionStatus(status & ~(_TRIAL | _CANCEL)),
+        status=number if status is None else status,
         started_at_ms=started | started_high << 32,
         trial_end_ms=dates[0],
         cancel_at_ms=dates[1],

@@ -13,7 +13,7 @@ from canuse_server.domain.settlement import Settlement
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.store import layout
 from canuse_server.store.client import Store
-from canuse_server.store.codec import decode_grant, decode_profile, encode
+from canuse_server.store.codec import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.layout import Meta, PastPeriod
@@ -167,6 +167,8 @@ class Users:
             AnsweredError: there is an answer under the event id already; nothing was written.
             EventIdReusedError: it is of other content; nothing was written.
         """
+        if not change.raw_meta:
+            await self._store.require_data()
         keys, user_id, event = self._keys, change.user_id, change.event
         subscriptions, ended = _subscription_arguments(change.subscriptions), _subscription_arguments(change.ended)
         entitlements: list[str | bytes] = []
@@ -333,13 +335,21 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
 
 def _described(values: tuple[bytes | None, bytes | None]) -> tuple[Meta, Profile] | None:
     meta, profile = values
-    return None if meta is None else (Meta.unpack(meta), decode_profile(profile) if profile else Profile())
+    return None if meta is None else (Meta.unpack(meta), _profile(profile) if profile else Profile())
+
+
+def _profile(value: bytes) -> Profile:
+    try:
+        return decode_profile(value)
+    except UnreadableError as error:
+        note_unreadable("profile", "", error)
+        return Profile()
 
 
 def _profile_argument(profile: Profile | None) -> bytes:
     if profile is None:
         return b""
-    return b"D" if profile == Profile() else b"S" + encode(profile)
+    return b"D" if profile == Profile() and not profile.unknown else b"S" + encode(profile)
 
 
 def _start(counter: Counter | None) -> str:
