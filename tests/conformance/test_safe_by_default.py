@@ -62,8 +62,7 @@ async def test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are
     with running(Canuse(tmp_path, env=ANYWHERE)) as canuse:
         [secret] = KEY.findall(canuse.said_before[0])
         redis = store_of(canuse)
-        redis.delete(API_KEYS)
-        redis.incr(API_KEYS_VERSION)
+        redis.delete(API_KEYS, API_KEYS_VERSION)
         redis.close()
         with Client(canuse.address) as nobody, Client(canuse.address, api_key=secret) as admin:
             await wait_until(lambda: asked_for(admin) == "API_KEY_INVALID")

@@ -64,7 +64,7 @@ async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(pai
         assert redis.pubsub_numsub(API_KEYS_CHANNEL) == [(API_KEYS_CHANNEL.encode(), 2)]
         # As RevokeApiKey does it, but for telling anybody.
         redis.hdel(API_KEYS, made.api_key.id)
-        redis.incr(API_KEYS_VERSION)
+        redis.delete(API_KEYS_VERSION)
         redis.close()
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
@@ -90,7 +90,7 @@ async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[
         # Ends those who listen, and lets nobody listen again.
         redis.acl_setuser("default", enabled=True, reset_channels=True)
         redis.hdel(API_KEYS, made.api_key.id)
-        redis.incr(API_KEYS_VERSION)
+        redis.delete(API_KEYS_VERSION)
         redis.close()
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 

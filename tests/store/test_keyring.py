@@ -1,6 +1,8 @@
 """The keys in a server's memory, on a real store, with nothing that follows it in the background."""
 
+import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -8,12 +10,16 @@ from canuse import v1
 from canuse_server.api.api_keys import ApiKeyServicer
 from canuse_server.api.errors import ApiError
 from canuse_server.api.rate_limit_rules import RateLimitRules
-from canuse_server.api.world import Worlds
+from canuse_server.api.world import World, Worlds
+from canuse_server.auth.first_key import make_first_key
 from canuse_server.auth.gate import Gate
 from canuse_server.auth.keyring import Keyring
+from canuse_server.auth.secret import digest
 from canuse_server.store.api_keys import ApiKeys
 from canuse_server.store.client import Store
+from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.usage import Retention
+from support.database import Database
 from support.guarded import LIVE, SCOPES
 
 CAN_USE = "/canuse.v1.EntitlementService/CanUse"
@@ -22,17 +28,17 @@ CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 class Site:
     """What a server has of keys."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, never_demand: bool = False) -> None:
         self.worlds = Worlds.of(store, Retention(3_600_000, 3_600_000, 3), "", RateLimitRules(), RateLimitRules())
         self.keys = ApiKeys(store)
-        self.gate = Gate(self.worlds, never_demand=False, open_without_keys=True)
+        self.gate = Gate(self.worlds, never_demand=never_demand, open_without_keys=True)
         self.keyring = Keyring(self.keys, self.gate)
         self.servicer = ApiKeyServicer(self.keys, self.keyring.refresh)
 
-    async def create(self) -> tuple[str, bytes]:
+    async def create(self, world: World | None = None) -> tuple[str, bytes]:
         """Make a key; return its id, and the header with its secret."""
         key = v1.ApiKey(name="n", environment=LIVE, scopes=SCOPES)
-        made = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), self.worlds.live)
+        made = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), world or self.worlds.live)
         return made.api_key.id, f"Bearer {made.secret}".encode()
 
     def why(self, header: bytes | None) -> str:
@@ -110,3 +116,98 @@ async def test_more_keys_than_every_server_can_hold_are_refused(site: Site, monk
     with pytest.raises(ApiError) as caught:
         await site.create()
     assert caught.value.reason.name == "TOO_MANY_API_KEYS"
+
+
+async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gone(
+    site: Site, database: Database
+) -> None:
+    """After FLUSHALL anybody on the machine could make the first key with keys:admin, and with it all others."""
+    await site.keyring.refresh()
+    _, first = await site.create()
+    database.empty()
+    await site.keyring.refresh()
+    assert [site.why(None), site.why(first)] == ["API_KEY_MISSING", "API_KEY_INVALID"]
+    assert not site.gate.is_open
+    create = "/canuse.v1.ApiKeyService/CreateApiKey"
+    assert why(lambda: site.gate.admit(create, None)) == "API_KEY_MISSING"
+
+
+async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
+    store: Store, database: Database
+) -> None:
+    site = Site(store, never_demand=True)
+    await site.keyring.refresh()
+    await site.create()
+    database.empty()
+    await site.keyring.refresh()
+    assert site.why(None) == ""
+    create = "/canuse.v1.ApiKeyService/CreateApiKey"
+    assert why(lambda: site.gate.admit(create, None)) == "API_KEY_MISSING"
+
+
+async def test_keys_of_a_store_that_went_back_in_time_hold_though_their_number_is_the_same(
+    site: Site, database: Database
+) -> None:
+    """The number hid that the keys were others: those that there were no more were taken, and new ones were not."""
+    await site.keyring.refresh()
+    _, first = await site.create()
+    before = {key: database.redis.dump(key) for key in (API_KEYS, API_KEYS_VERSION)}
+    _, second = await site.create()
+    for key, value in before.items():
+        database.redis.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
+    elsewhere = Site(site.keys.store)
+    await elsewhere.keyring.refresh()
+    _, third = await elsewhere.create()
+    await site.keyring.refresh()
+    assert [site.why(header) for header in (first, second, third)] == ["", "API_KEY_INVALID", ""]
+
+
+GARBAGE = [b"", b"{", b"[]", b"null", b'{"id":"key_1"}', b"\xff"]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
+    site: Site, database: Database, garbage: bytes
+) -> None:
+    """One of them was an error for all: keys that were revoked went on to be taken."""
+    database.redis.hset(API_KEYS, "key_0", garbage)
+    await site.keyring.refresh()
+    assert site.why(None) == "API_KEY_MISSING"
+    with pytest.raises(ApiError, match="one of them is needed"):
+        await site.create(site.worlds.open)
+    key_id, made = await site.create()
+    _, other = await site.create()
+    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.worlds.live)
+    assert [site.why(made), site.why(other)] == ["API_KEY_INVALID", ""]
+    assert database.call("HGET", API_KEYS, "key_0") == garbage
+
+
+async def test_no_first_key_is_made_where_there_is_one_that_can_not_be_read(site: Site, database: Database) -> None:
+    database.redis.hset(API_KEYS, "key_0", b"{")
+    before = database.contents()
+    await make_first_key(site.keys)
+    assert database.contents() == before
+
+
+async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_shown(
+    site: Site, database: Database
+) -> None:
+    """A key of an unknown environment was one of `test`, and listing the keys was an internal error."""
+    await site.keyring.refresh()
+    _, admin = await site.create()
+    kept: dict[str, Any] = json.loads(next(iter(database.call("HVALS", API_KEYS))))
+    newer: list[dict[str, Any]] = [{"scopes": ["catalog:read", "billing:write"]}, {"environment": "staging"}]
+    for number, changes in enumerate(newer):
+        secret = f"sk_live_{number}"
+        document = {**kept, "id": f"key_{number}", "sha256": digest(secret.encode()).hex(), "extra": 1, **changes}
+        database.redis.hset(API_KEYS, f"key_{number}", json.dumps(document))
+    database.redis.delete(API_KEYS_VERSION)
+    await site.keyring.refresh()
+    get = "/canuse.v1.CatalogService/GetFeature"
+    told = [why(lambda: site.gate.admit(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
+    assert told == ["", "SCOPE_MISSING"]
+    assert [site.why(b"Bearer sk_live_0"), site.why(admin)] == ["SCOPE_MISSING", ""]
+    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.worlds.live)
+    shown = {key.id: (list(key.scopes), key.environment) for key in listed.api_keys}
+    assert shown["key_0"] == (["billing:write", "catalog:read"], LIVE)
+    assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED

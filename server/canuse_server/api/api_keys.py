@@ -15,7 +15,7 @@ from canuse_server.api.world import World
 from canuse_server.auth.secret import PREFIX, digest, new_id, new_secret
 from canuse_server.domain.api_keys import KEYS_AT_MOST, LIVE, TEST, ApiKey, Scope, is_manageable, may_manage
 from canuse_server.store.api_keys import ApiKeys, KeysRead
-from canuse_server.store.errors import ConflictError
+from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
@@ -49,10 +49,10 @@ class ApiKeyServicer:
                 expires_at_ms=expires_at_ms,
                 digest=digest(secret.encode()),
             )
-            if len(read.keys) >= KEYS_AT_MOST:
+            if read.total >= KEYS_AT_MOST:
                 raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"there are {KEYS_AT_MOST} keys already")
             _keep_manageable([*read.keys, key])
-            if await self._done(self._keys.put(read.version, key), attempt):
+            if await self._done(self._keys.put(read.stamp, key), attempt):
                 log.info("an API key was made", key_id=key.id, environment=environment)
                 return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
         raise overtaken("the API keys")
@@ -78,7 +78,7 @@ class ApiKeyServicer:
             read = await self._read(world)
             key = _find(read, key_id, world)
             _keep_manageable([other for other in read.keys if other is not key])
-            if await self._done(self._keys.remove(read.version, key_id), attempt):
+            if await self._done(self._keys.remove(read.stamp, key_id), attempt):
                 log.info("an API key was revoked", key_id=key_id, environment=key.environment)
                 return pb.RevokeApiKeyResponse(api_key=_message(key, None))
         raise overtaken("the API keys")
@@ -86,7 +86,7 @@ class ApiKeyServicer:
     async def _read(self, world: World) -> KeysRead:
         """Return all keys, to who may manage them: without a key only as long as there is none."""
         read = await self._keys.read()
-        if read.keys and world.elsewhere is not None:
+        if read.total and world.elsewhere is not None:
             # Another server has made the first one, and this one is about to hear of it.
             raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
         return read
@@ -98,7 +98,10 @@ class ApiKeyServicer:
         except ConflictError:
             await wait_after(attempt)
             return False
-        await self._refresh()
+        try:
+            await self._refresh()
+        except StoreUnavailableError as error:
+            raise OutcomeUnknownError(str(error)) from error  # It was written.
         return True
 
 
@@ -152,8 +155,8 @@ def _message(key: ApiKey, used_at_ms: int | None) -> pb.ApiKey:
     return pb.ApiKey(
         id=key.id,
         name=key.name,
-        environment=_MESSAGES[key.environment],
-        scopes=sorted(key.scopes),
+        environment=_MESSAGES.get(key.environment, pb.ENVIRONMENT_UNSPECIFIED),
+        scopes=sorted({*key.scopes, *key.unknown_scopes}),
         created_at=timestamp(key.created_at_ms),
         expires_at=None if key.expires_at_ms is None else timestamp(key.expires_at_ms),
         last_used_at=None if used_at_ms is None else timestamp(used_at_ms),

@@ -22,12 +22,12 @@ class Access:
     """Whether it makes a key where there is none: keys are demanded from the start, and no other process makes it."""
 
     @classmethod
-    def of(cls, worlds: Worlds, settings: Settings, *, is_worker: bool = False) -> "Access":
-        """Make a gate that lets nobody pass until it is opened."""
+    def of(cls, worlds: Worlds, settings: Settings, *, is_worker: bool = False, keys_seen: bool = False) -> "Access":
+        """Make a gate that lets nobody pass until it is opened. `keys_seen`: see Gate."""
         keys = ApiKeys(worlds.live.store)
         near = is_loopback(settings.listen)
         demanded = not (near or settings.insecure_no_auth)
-        gate = Gate(worlds, never_demand=settings.insecure_no_auth, open_without_keys=near)
+        gate = Gate(worlds, never_demand=settings.insecure_no_auth, open_without_keys=near, keys_seen=keys_seen)
         return cls(keys, gate, Keyring(keys, gate), makes_first_key=demanded and not is_worker)
 
     async def open(self) -> None:

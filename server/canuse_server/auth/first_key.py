@@ -12,7 +12,7 @@ async def make_first_key(keys: ApiKeys) -> None:
     It goes to standard output and to no log. Of several servers that start at once one makes the key.
     """
     read = await keys.read()
-    if read.keys:
+    if read.total:
         return
     secret = new_secret(LIVE)
     key = ApiKey(
@@ -25,7 +25,7 @@ async def make_first_key(keys: ApiKeys) -> None:
         digest=digest(secret.encode()),
     )
     try:
-        await keys.put(read.version, key)
+        await keys.put(read.stamp, key)
     except ConflictError:
         return
     print(f"canuse made the first API key, shown this once: {secret}", flush=True)  # noqa: T201 - nobody else knows it

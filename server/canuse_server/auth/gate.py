@@ -13,7 +13,7 @@ from canuse_server.api.errors import ApiError, ErrorReason, store_error
 from canuse_server.api.world import World, Worlds
 from canuse_server.auth.scopes import SCOPES, paths_for
 from canuse_server.auth.secret import digest, read_credentials
-from canuse_server.domain.api_keys import ApiKey, Scope
+from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, Scope
 from canuse_server.store.errors import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
@@ -44,12 +44,18 @@ class _Known(NamedTuple):
 
 
 class Gate:
-    """Says who may call what. `never_demand`: no key is ever demanded; `open_without_keys`: none until there is one."""
+    """Says who may call what.
 
-    def __init__(self, worlds: Worlds, *, never_demand: bool, open_without_keys: bool) -> None:
+    `never_demand`: no key is ever demanded; `open_without_keys`: none until there is one. `keys_seen`: there was one
+    already. Where there was one, keys stay demanded when they are gone: a store that lost its state, or that somebody
+    emptied, opens nothing.
+    """
+
+    def __init__(self, worlds: Worlds, *, never_demand: bool, open_without_keys: bool, keys_seen: bool = False) -> None:
         self._worlds = worlds
         self._never_demand = never_demand
         self._open_without_keys = open_without_keys
+        self.keys_seen = keys_seen
         self._clock_offset_ms = 0.0
         self._known: _Known | None = None
         self._by_header: dict[bytes | None, _Pass] = {}
@@ -113,21 +119,16 @@ class Gate:
         """Go by the store's clock, which shows a time now."""
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
 
-    def set_keys(self, keys: Iterable[ApiKey]) -> None:
-        """Let these keys pass from now on, and no others."""
-        by_digest = {
-            key.digest: _Pass(
-                self._worlds.live if key.environment == "live" else self._worlds.test,
-                paths_for(key.scopes),
-                key.id,
-                key.expires_at_ms,
-            )
-            for key in keys
-        }
+    def set_keys(self, keys: Iterable[ApiKey], *, demanded: bool = False) -> None:
+        """Let these keys pass from now on, and no others. `demanded`: there are some, even if none can be read."""
+        by_digest = {key.digest: self._pass(key) for key in keys}
+        self.keys_seen = self.keys_seen or demanded or bool(by_digest)
         by_header: dict[bytes | None, _Pass] = {}
-        if self._never_demand or (self._open_without_keys and not by_digest):
+        if self._never_demand or (self._open_without_keys and not self.keys_seen):
             # Elsewhere the same keys may be demanded, so that even here they can't be made without one.
-            by_header[None] = _Pass(self._worlds.open, _ALL_BUT_KEYS if by_digest else _ANYTHING)
+            by_header[None] = _Pass(self._worlds.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
+        if self.keys_seen and not by_digest and not self._never_demand:
+            log.warning("there is no API key any more: all calls are refused until there is one again, or a restart")
         for key_id in self.take_used():
             for holder in by_digest.values():
                 holder.used = holder.used or holder.key_id == key_id
@@ -135,6 +136,12 @@ class Gate:
         self._by_header = by_header
         if was_open is not self.is_open:
             _tell(is_open=self.is_open, any_address=self._never_demand)
+
+    def _pass(self, key: ApiKey) -> _Pass:
+        world = self._worlds.test if key.environment == TEST else self._worlds.live
+        # Of an environment that only a newer canuse knows nothing is shown.
+        paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
+        return _Pass(world, paths, key.id, key.expires_at_ms)
 
     def take_used(self) -> list[str]:
         """Return the ids of the keys that calls came with since this was last asked."""

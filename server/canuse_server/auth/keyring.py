@@ -21,19 +21,22 @@ class Keyring:
     def __init__(self, keys: ApiKeys, gate: Gate) -> None:
         self._keys = keys
         self._gate = gate
-        self._version = -1
+        self._stamp: bytes | None = None
         self._noted: dict[str, float] = {}
         self._reading = asyncio.Lock()
 
     async def refresh(self) -> None:
         """Read the keys again if they have changed; raises StoreError."""
         async with self._reading:
-            version, now_ms = await self._keys.version()
+            stamp, now_ms = await self._keys.stamp()
             self._gate.set_clock(now_ms)
-            if version != self._version:
+            if stamp != self._stamp:
                 read = await self._keys.read()
-                self._gate.set_keys(read.keys)
-                self._version = read.version
+                if not read.total:
+                    # An empty store is no reason to let anybody in, or to forget the keys.
+                    await self._keys.store.require_data()
+                self._gate.set_keys(read.keys, demanded=read.total > 0)
+                self._stamp = read.stamp
 
     async def note_used(self) -> None:
         """Note which keys have been used, of each once a minute at most; raises StoreError."""
@@ -45,7 +48,7 @@ class Keyring:
             await self._keys.note_used(dict.fromkeys(due, await self._keys.store.now_ms()))
 
     def follow(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return what keeps up with the store: all the time by the version number, at once when told of a change."""
+        """Return what keeps up with the store: all the time by the stamp, at once when told of a change."""
         return follow(self._keys.store, self._keys.channel, self._keep_up, POLL_SECONDS, "what is known of API keys")
 
     async def _keep_up(self) -> None:

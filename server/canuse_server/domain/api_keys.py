@@ -7,6 +7,7 @@ from typing import Final
 
 LIVE: Final = "live"
 TEST: Final = "test"
+ENVIRONMENTS: Final = frozenset({LIVE, TEST})
 KEYS_AT_MOST: Final = 1000
 """How many keys there may be: every server has all of them in memory."""
 
@@ -23,7 +24,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. `digest` is the SHA-256 of it; `expires_at_ms` None: never."""
+    """A key without its secret. `digest` is the SHA-256 of it; `expires_at_ms` None: never.
+
+    A newer canuse may have given it scopes and an environment that this one does not know: they give nothing.
+    """
 
     id: str
     name: str
@@ -32,6 +36,7 @@ class ApiKey:
     created_at_ms: int
     expires_at_ms: int | None
     digest: bytes = field(repr=False)
+    unknown_scopes: frozenset[str] = frozenset()
 
 
 def may_manage(manager: str, environment: str) -> bool:

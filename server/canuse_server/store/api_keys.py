@@ -1,22 +1,28 @@
-"""API keys in the store, outside of the environments: one hash, and a version that each change raises."""
+"""API keys in the store, outside of the environments: one hash, and a stamp that each change replaces."""
 
 import json
 from collections.abc import Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Final, NamedTuple, cast
 
-from canuse_server.domain.api_keys import ApiKey, Scope
+from canuse_server.domain.api_keys import ENVIRONMENTS, ApiKey, Scope
 from canuse_server.store.client import Store
+from canuse_server.store.codec import UnreadableError, note_unknown, note_unreadable
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_USED, API_KEYS_VERSION
 from canuse_server.store.lua import PUT_API_KEY
+from canuse_server.store.stamps import random_part
+
+_SCOPES: Final = frozenset(map(str, Scope))
 
 
 class KeysRead(NamedTuple):
-    """All keys, at a version, and what the store's clock showed then."""
+    """All keys that can be read, at a stamp, and what the store's clock showed then."""
 
-    version: int
+    stamp: bytes
     keys: list[ApiKey]
     now_ms: int
+    total: int
+    """How many there are, with those that can't be read."""
 
 
 class ApiKeys:
@@ -27,27 +33,35 @@ class ApiKeys:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    async def version(self) -> tuple[int, int]:
-        """Return the number that every change raises, and the time."""
+    async def stamp(self) -> tuple[bytes, int]:
+        """Return what every change replaces, empty where there was none yet, and the time."""
         (value,), now_ms = await self.store.call(("GET", API_KEYS_VERSION))
-        return _number(value), now_ms
+        return cast("bytes | None", value) or b"", now_ms
 
     async def read(self) -> KeysRead:
-        """Return all keys. What is changed meanwhile is not missed: the version is the one from before."""
-        (version, values), now_ms = await self.store.call(("GET", API_KEYS_VERSION), ("HVALS", API_KEYS))
-        return KeysRead(_number(version), [_decode(value) for value in cast("list[bytes]", values)], now_ms)
+        """Return all keys. What is changed meanwhile is not missed: the stamp is the one from before."""
+        (stamp, reply), now_ms = await self.store.call(("GET", API_KEYS_VERSION), ("HGETALL", API_KEYS))
+        words = cast("list[bytes]", reply)
+        keys = []
+        for key_id, value in zip(words[::2], words[1::2], strict=True):
+            try:
+                keys.append(_decode(value))
+            except UnreadableError as error:
+                note_unreadable("API key", key_id.decode(errors="replace"), error)
+        return KeysRead(cast("bytes | None", stamp) or b"", keys, now_ms, len(words) // 2)
 
-    async def put(self, version: int, key: ApiKey) -> None:
-        """Keep a new key; raises ConflictError where the keys have changed since a version."""
-        await self._write(version, key.id, _encode(key))
+    async def put(self, stamp: bytes, key: ApiKey) -> None:
+        """Keep a new key; raises ConflictError where the keys have changed since they had a stamp."""
+        await self.store.require_data()
+        await self._write(stamp, key.id, _encode(key))
 
-    async def remove(self, version: int, key_id: str) -> None:
-        """Forget a key; raises ConflictError where the keys have changed since a version."""
-        await self._write(version, key_id, b"")
+    async def remove(self, stamp: bytes, key_id: str) -> None:
+        """Forget a key; raises ConflictError where the keys have changed since they had a stamp."""
+        await self._write(stamp, key_id, b"")
 
-    async def _write(self, version: int, key_id: str, value: bytes) -> None:
+    async def _write(self, stamp: bytes, key_id: str, value: bytes) -> None:
         keys = [API_KEYS, API_KEYS_VERSION, API_KEYS_USED]
-        if not await self.store.run(PUT_API_KEY, keys, str(version), key_id, value, API_KEYS_CHANNEL):
+        if not await self.store.run(PUT_API_KEY, keys, stamp, key_id, value, API_KEYS_CHANNEL, random_part()):
             raise ConflictError
 
     async def note_used(self, moments: Mapping[str, int]) -> None:
@@ -60,10 +74,6 @@ class ApiKeys:
         (reply,), _ = await self.store.call(("ZRANGE", API_KEYS_USED, "0", "-1", "WITHSCORES"))
         words = cast("list[bytes]", reply)
         return {key_id.decode(): int(float(score)) for key_id, score in zip(words[::2], words[1::2], strict=True)}
-
-
-def _number(value: object) -> int:
-    return int(cast("bytes", value)) if value else 0
 
 
 def _encode(key: ApiKey) -> bytes:
@@ -80,15 +90,26 @@ def _encode(key: ApiKey) -> bytes:
 
 
 def _decode(value: bytes) -> ApiKey:
-    fields: dict[str, Any] = json.loads(value)
-    known = {str(scope) for scope in Scope}
-    return ApiKey(
-        id=fields["id"],
-        name=fields["name"],
-        environment=fields["environment"],
-        # A newer canuse on the same store may know others.
-        scopes=frozenset(Scope(scope) for scope in fields["scopes"] if scope in known),
-        created_at_ms=fields["created_at_ms"],
-        expires_at_ms=fields["expires_at_ms"],
-        digest=bytes.fromhex(fields["sha256"]),
-    )
+    """Read a key; raises UnreadableError. Scopes and environments of a newer canuse are kept, and give nothing."""
+    try:
+        fields: dict[str, Any] = json.loads(value)
+        scopes = [str(scope) for scope in fields["scopes"]]
+        expires_at_ms = fields["expires_at_ms"]
+        key = ApiKey(
+            id=str(fields["id"]),
+            name=str(fields["name"]),
+            environment=str(fields["environment"]),
+            scopes=frozenset(Scope(scope) for scope in scopes if scope in _SCOPES),
+            created_at_ms=int(fields["created_at_ms"]),
+            expires_at_ms=None if expires_at_ms is None else int(expires_at_ms),
+            digest=bytes.fromhex(fields["sha256"]),
+            unknown_scopes=frozenset(scopes) - _SCOPES,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        # Its text may hold a part of the document, and with that of the digest.
+        raise UnreadableError(type(error).__name__) from None
+    for scope in key.unknown_scopes:
+        note_unknown("API key", key.id, "scopes", scope)
+    if key.environment not in ENVIRONMENTS:
+        note_unknown("API key", key.id, "environment", key.environment)
+    return key
