@@ -61,8 +61,8 @@ ARITY: Final = {
     RESERVE: (6, 11),
     SETTLE: (7, 10),
     SWEEP_LEASES: (3, 3),
-    PUT_API_KEY: (3, 4),
-    PUT_CATALOG: (4, 6),
+    PUT_API_KEY: (3, 5),
+    PUT_CATALOG: (5, 8),
     ADVANCE_CLOCK: (1, 3),
 }
 """Numbers of keys and arguments that each script takes, or takes at least."""
@@ -675,23 +675,46 @@ def test_the_last_event_is_told_of_nobody_too(database: Database) -> None:
     assert [delete(database, "124") for _ in range(2)] == [(1, last), (0, last)]
 
 
-def put(database: Database, before: str, after: str, version: str = "", item: str = "f") -> int:
-    """Run put_catalog on a feature and return its reply."""
-    names = [KEYS.features, KEYS.feature_ids, KEYS.catalog_version, KEYS.package_versions]
-    reply: int = database.run(PUT_CATALOG, names, item, before, after, version, KEYS.catalog_channel, item)
+def put(database: Database, before: str, after: str, version: str = "", item: str = "f", part: int = 7) -> bytes:
+    """Run put_catalog on a feature and return its reply; `part` is the random part of the stamp."""
+    keys = (KEYS.features, KEYS.feature_ids, KEYS.catalog_version, KEYS.package_versions, KEYS.catalog_changes)
+    change = (item, before, after, version, KEYS.catalog_channel, str(part), "feature", "100")
+    reply: bytes = database.run(PUT_CATALOG, list(keys), *change)
     return reply
 
 
 def test_an_item_of_the_catalogue_is_created_once_and_replaced_as_it_was_read(database: Database) -> None:
-    assert put(database, "", "one") == 1
-    assert put(database, "one", "two") == 1
+    assert put(database, "", "one") == b"1-7"
+    assert put(database, "one", "two", part=9) == b"2-9"
     before = database.contents()
     for expected in ("", "one", "tw"):
-        assert put(database, expected, "three", "1:f") == 0
+        assert put(database, expected, "three", "1:f") == b""
     assert database.contents() == before
     assert database.redis.hget(KEYS.features, "f") == b"two"
-    assert database.redis.get(KEYS.catalog_version) == b"2"
+    assert database.redis.get(KEYS.catalog_version) == b"2-9"
     assert not database.redis.exists(KEYS.package_versions)
+
+
+def changes(database: Database) -> list[bytes]:
+    """Return the stamps in the log of changes."""
+    return [entry[0] for entry in database.call("XRANGE", KEYS.catalog_changes, "-", "+")]
+
+
+def test_the_log_of_changes_ends_with_the_stamp_and_is_the_log_of_one_history(database: Database) -> None:
+    put(database, "", "one", part=5)
+    put(database, "one", "two", part=6)
+    assert changes(database) == [b"1-5", b"2-6"]
+    # A version without stamps counted on, and then the stamp was lost.
+    for before, part, stamps in (("17", 3, [b"18-3"]), ("", 4, [b"1-4"]), ("odd", 8, [b"1-8"])):
+        database.redis.set(KEYS.catalog_version, before)
+        put(database, "two", "two", part=part)
+        assert changes(database) == stamps
+
+
+def test_the_log_of_changes_does_not_grow_without_bound(database: Database) -> None:
+    for number in range(1000):
+        put(database, "", "x", item=str(number))
+    assert 100 <= len(changes(database)) <= 300
 
 
 def test_items_are_found_in_the_order_of_their_ids_byte_by_byte(database: Database) -> None:

@@ -37,11 +37,10 @@ class CatalogServicer(PackageMethods, MigrationMethods):
             on_unavailable=_on_unavailable(wanted),
         )
         try:
-            await world.catalog.put_feature(None, feature)
+            await world.cache.put_feature(None, feature)
         except ConflictError:
             text, ids = f"there is a feature {feature.id!r} already", {"feature_id": feature.id}
             raise ApiError(ErrorReason.FEATURE_EXISTS, text, ids) from None
-        world.cache.features[feature.id] = feature
         return pb.CreateFeatureResponse(feature=feature_message(feature))
 
     async def get_feature(self, request: pb.GetFeatureRequest, world: World) -> pb.GetFeatureResponse:
@@ -85,14 +84,15 @@ async def _feature(world: World, feature_id: str) -> Feature:
 
 async def _put_feature(world: World, feature_id: str, changes: dict[str, object]) -> Feature:
     for attempt in range(ATTEMPTS):
-        old = await _feature(world, feature_id)
-        new = replace(old, **changes)  # type: ignore[arg-type]
+        old = await world.cache.stored_feature(feature_id)
+        if old is None:
+            raise feature_not_found(feature_id)
+        new = replace(old.item, **changes)  # type: ignore[arg-type]
         try:
-            if new != old:
-                await world.catalog.put_feature(old, new)
+            if new != old.item:
+                await world.cache.put_feature(old, new)
         except ConflictError:
             await wait_after(attempt)
             continue
-        world.cache.features[feature_id] = new
         return new
     raise overtaken("one feature")

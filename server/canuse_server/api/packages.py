@@ -9,6 +9,7 @@ from canuse_server.api import pages
 from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
 from canuse_server.api.catalog_input import check_package, package_features
 from canuse_server.api.convert import package_message
+from canuse_server.api.enums import name_of
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.api.world import World
@@ -111,10 +112,12 @@ async def _version(world: World, package_id: str, number: int) -> Package:
 async def _change(world: World, package_id: str, change: Callable[[Package], Package]) -> Package:
     """Replace a package in one step by what becomes of it; others may change it meanwhile, then it is done anew."""
     for attempt in range(ATTEMPTS):
-        old = await current_package(world, package_id)
-        new = change(old)
+        old = await world.catalog.stored_package(package_id)
+        if old is None:
+            raise package_not_found(package_id)
+        new = change(old.item)
         try:
-            if new != old:
+            if new != old.item:
                 await world.catalog.put_package(old, new)
         except ConflictError:
             await wait_after(attempt)
@@ -129,7 +132,7 @@ def _edited(old: Package, changes: Mapping[str, Any]) -> Package:
     if new == old:
         return old
     if old.published_version and new.type != old.type:
-        text = f"package {old.id!r} was published as {old.type.name}, and its type stays"
+        text = f"package {old.id!r} was published as {name_of(old.type)}, and its type stays"
         raise ApiError(ErrorReason.PACKAGE_IMMUTABLE, text, {"package_id": old.id})
     if old.status == PackageStatus.PUBLISHED:
         return replace(new, status=PackageStatus.DRAFT, version=old.version + 1)

@@ -59,6 +59,7 @@ class Keys:
         self.package_ids = catalog + "package_ids"
         self.package_versions = catalog + "package_versions"
         self.catalog_version = catalog + "version"
+        self.catalog_changes = catalog + "changes"
         self.catalog_channel = f"canuse:{environment}:catalog"
 
     def user(self, user_id: str) -> str:

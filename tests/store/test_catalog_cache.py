@@ -1,0 +1,340 @@
+"""The catalogue in memory: a change costs what has changed, and nothing in memory is older than it was known to be."""
+
+import asyncio
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from canuse import v1
+from canuse_server.api.catalog import CatalogServicer
+from canuse_server.api.user_changes import Edit, change_user, create_user
+from canuse_server.api.world import World
+from canuse_server.domain.model import (
+    Feature,
+    FeatureType,
+    Package,
+    PackageFeature,
+    PackageStatus,
+    PackageType,
+    Profile,
+    Subscription,
+    SubscriptionStatus,
+)
+from canuse_server.store.catalog import CHANGES_KEPT
+from canuse_server.store.client import Store
+from canuse_server.store.codec import decode_feature
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.users import UserState
+from support.database import KEYS, RETENTION, Database
+
+CALLS = Feature("calls", FeatureType.CONSUMABLE, 1)
+
+
+def server(store: Store) -> World:
+    """Return what one server of several has in its memory."""
+    return World.of(store, "live", RETENTION, default_package="")
+
+
+@pytest.fixture
+def other(store: Store) -> World:
+    """Another server on the same store."""
+    return server(store)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """All features that are read, in their order."""
+    found: list[bytes] = []
+
+    def counted(value: bytes) -> Feature:
+        found.append(value)
+        return decode_feature(value)
+
+    monkeypatch.setattr("canuse_server.store.catalog.decode_feature", counted)
+    return found
+
+
+async def put(world: World, *features: Feature) -> None:
+    """Create features, or replace them."""
+    for feature in features:
+        await world.cache.put_feature(await world.catalog.stored_feature(feature.id), feature)
+
+
+async def create_many(world: World, count: int) -> None:
+    """Create features with numbers in their ids."""
+    many = [Feature(f"f{number:05d}", FeatureType.CONSUMABLE, 1) for number in range(count)]
+    await asyncio.gather(*(world.catalog.put_feature(None, feature) for feature in many))
+
+
+async def test_a_change_costs_what_has_changed_however_many_features_there_are(
+    world: World, other: World, decoded: list[bytes]
+) -> None:
+    """All features were read again: beyond 4,096 of them each change stopped the event loop for 50 ms and more."""
+    await create_many(other, 5000)
+    await world.cache.refresh()
+    assert len(decoded) == len(world.cache.features) == 5000
+    before = dict(world.cache.features)
+    for number in range(10):
+        await put(other, Feature(f"f{number:05d}", FeatureType.CONSUMABLE, 1, name="new"))
+        decoded.clear()
+        await world.cache.refresh()
+        assert len(decoded) == 1
+    # Lanes plan anew what is about a feature that is another object.
+    kept = [name for name, feature in before.items() if world.cache.features[name] is feature]
+    assert len(kept) == 4990
+    assert {world.cache.features[f"f{number:05d}"].name for number in range(10)} == {"new"}
+
+
+async def test_changes_of_packages_read_no_features(world: World, other: World, decoded: list[bytes]) -> None:
+    await put(other, CALLS)
+    await world.cache.refresh()
+    decoded.clear()
+    await other.catalog.put_package(None, Package("p", 1))
+    await world.cache.refresh()
+    assert decoded == []
+
+
+async def test_all_features_are_read_a_few_at_a_time(
+    world: World, other: World, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one piece 30,000 of them held up everybody for 200 ms."""
+    await create_many(other, 1200)
+    call, at_a_time = Store.call, list[int]()
+
+    async def counted(self: Store, *commands: Any) -> Any:
+        at_a_time.append(len(decoded))
+        return await call(self, *commands)
+
+    monkeypatch.setattr(Store, "call", counted)
+    await world.cache.refresh()
+    assert len(decoded) == 1200
+    assert max(b - a for a, b in pairwise(at_a_time)) <= 100
+
+
+async def test_who_is_too_far_behind_for_the_log_of_changes_reads_everything(world: World, other: World) -> None:
+    await put(other, CALLS, Feature("sso", FeatureType.BINARY, 1))
+    await world.cache.refresh()
+    await put(other, replace(CALLS, archived=True))
+    for number in range(CHANGES_KEPT + 200):
+        await put(other, Feature("sso", FeatureType.BINARY, 1, name=str(number)))
+    await world.cache.refresh()
+    assert world.cache.features["calls"].archived
+    assert world.cache.features["sso"].name == str(CHANGES_KEPT + 199)
+
+
+Dump = dict[bytes, bytes]
+
+
+def backup(database: Database) -> Dump:
+    """Return what a backup has of the store."""
+    return {key: database.redis.dump(key) for key in database.redis.scan_iter()}  # type: ignore[misc]
+
+
+def restore(database: Database, dump: Dump) -> None:
+    """Take the store back to a backup."""
+    database.empty()
+    for key, value in dump.items():
+        database.redis.restore(key, 0, value)
+
+
+async def publish(world: World, limit: int) -> None:
+    """Publish the next version of a package that gives so many calls."""
+    stored = await world.catalog.stored_package("p")
+    version = stored.item.version + 1 if stored else 1
+    package = Package("p", 1, status=PackageStatus.PUBLISHED, version=version, published_version=version)
+    entry = PackageFeature("calls", limit)
+    await world.catalog.put_package(stored, replace(package, type=PackageType.BASE, features=(entry,)))
+
+
+async def test_a_store_that_went_back_in_time_and_came_to_the_same_number_again_is_read_anew(
+    world: World, other: World, database: Database
+) -> None:
+    """The number was the same, so that packages and features of the other history stayed in memory for good."""
+    await put(other, CALLS)
+    await publish(other, 1)
+    before = backup(database)
+    await publish(other, 2)
+    await put(other, replace(CALLS, name="old"))
+    await world.cache.refresh()
+    await world.cache.load_packages([("p", 1), ("p", 2)])
+    restore(database, before)
+    await publish(other, 3)
+    await put(other, replace(CALLS, name="new"))
+    await world.cache.refresh()
+    await world.cache.load_packages([("p", 1), ("p", 2)])
+    assert world.cache.features["calls"].name == "new"
+    assert [entry.limit for entry in world.cache.packages["p", 2].features] == [3]
+    assert [entry.limit for entry in world.cache.packages["p", 1].features] == [1]
+
+
+async def test_a_store_that_went_back_in_time_is_read_anew_though_its_number_is_lower(
+    world: World, other: World, database: Database
+) -> None:
+    await put(other, CALLS)
+    await publish(other, 1)
+    before = backup(database)
+    await put(other, replace(CALLS, archived=True), Feature("later", FeatureType.BINARY, 1))
+    await publish(other, 2)
+    await world.cache.refresh()
+    await world.cache.load_packages([("p", 2)])
+    restore(database, before)
+    await world.cache.refresh()
+    assert set(world.cache.features) == {"calls"}
+    assert not world.cache.features["calls"].archived
+    await world.cache.load_packages([("p", 2)])
+    with pytest.raises(StoreUnavailableError, match="version 2 of package 'p'"):
+        world.cache.packages["p", 2]
+    # What is written from now on has lower numbers than what was in memory.
+    await put(world, replace(CALLS, name="again"))
+    assert world.cache.features["calls"].name == "again"
+
+
+async def test_packages_are_those_of_the_store_at_once_after_a_connection_was_made_anew(
+    world: World, other: World, database: Database
+) -> None:
+    await put(other, CALLS)
+    before = backup(database)
+    await publish(other, 1)
+    await world.cache.refresh()
+    await world.cache.load_packages([("p", 1)])
+    restore(database, before)
+    await publish(other, 7)
+    database.redis.client_kill_filter(_type="normal", skipme=True)
+    # Whatever comes first: the connection has to have been needed since.
+    await wait_until_connected(world)
+    await world.cache.load_packages([("p", 1)])
+    assert [entry.limit for entry in world.cache.packages["p", 1].features] == [7]
+
+
+async def wait_until_connected(world: World) -> None:
+    """Wait until the store answers."""
+    while True:
+        try:
+            await world.users.read("124")
+        except StoreUnavailableError:
+            await asyncio.sleep(0.01)
+        else:
+            return
+
+
+async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
+    world: World, other: World, database: Database
+) -> None:
+    """It was a KeyError, told as an internal error."""
+    await put(other, CALLS)
+    await publish(other, 5)
+    await create_user(world, "124", Profile(), disabled=False)
+
+    async def edit(_: UserState) -> Edit:
+        return Edit((Subscription("t", "p", 1, SubscriptionStatus.ACTIVE, 1),))
+
+    await change_user(world, "124", edit)
+    database.redis.delete(KEYS.package_versions)
+    before = database.contents()
+    with pytest.raises(StoreUnavailableError):
+        await change_user(other, "124", edit)
+    assert database.contents() == before
+
+
+class Late:
+    """Keeps back the reply to the first call of a method of the catalogue in the store."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, world: World, method: str) -> None:
+        self.made, self._come = asyncio.Event(), asyncio.Event()
+        self._call = getattr(world.catalog, method)
+        monkeypatch.setattr(world.catalog, method, self)
+
+    async def __call__(self, *arguments: Any) -> Any:
+        """Make the call; the first one returns when it may."""
+        reply = await self._call(*arguments)
+        if not self.made.is_set():
+            self.made.set()
+            await self._come.wait()
+        return reply
+
+    def come(self) -> None:
+        """Let the reply come."""
+        self._come.set()
+
+
+async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One server renamed a feature, another archived it, and the first one then said yes for it from there on."""
+    await put(other, CALLS)
+    await world.cache.refresh()
+    confirmation = Late(monkeypatch, world, "put_feature")
+    request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="renamed"))
+    renaming = asyncio.create_task(CatalogServicer().update_feature(request, world))
+    await confirmation.made.wait()
+    await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), other)
+    await world.cache.refresh()
+    confirmation.come()
+    await renaming
+    assert (world.cache.features["calls"].name, world.cache.features["calls"].archived) == ("renamed", True)
+
+
+async def test_a_slow_reading_does_not_bring_back_what_was_changed_since(
+    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(other, CALLS)
+    reading = Late(monkeypatch, world, "usable_feature")
+    finding = asyncio.create_task(world.cache.find_feature("calls"))
+    await reading.made.wait()
+    await put(other, replace(CALLS, archived=True))
+    await world.cache.refresh()
+    reading.come()
+    found = await finding
+    assert found is not None
+    assert found.archived
+    assert world.cache.features["calls"].archived
+
+
+async def test_a_reading_of_another_history_is_thrown_away_when_it_comes(
+    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
+    reading = Late(monkeypatch, world, "usable_feature")
+    finding = asyncio.create_task(world.cache.find_feature("calls"))
+    await reading.made.wait()
+    database.empty()
+    await put(other, replace(CALLS, name="new"))
+    await world.cache.refresh()
+    reading.come()
+    found = await finding
+    assert found is not None
+    assert found.name == "new"
+    assert world.cache.features["calls"].name == "new"
+
+
+async def test_a_write_that_was_lost_with_its_history_does_not_stay_in_memory(
+    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(other, CALLS)
+    before = backup(database)
+    confirmation = Late(monkeypatch, world, "put_feature")
+    archiving = asyncio.create_task(put(world, replace(CALLS, archived=True)))
+    await confirmation.made.wait()
+    restore(database, before)
+    await world.cache.refresh()
+    confirmation.come()
+    await archiving
+    assert not world.cache.features["calls"].archived
+
+
+async def test_what_is_changed_while_all_is_read_is_not_lost(
+    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(other, CALLS)
+    await world.cache.refresh()
+    database.redis.delete(KEYS.catalog_changes)
+    await put(other, replace(CALLS, name="one"))
+    reading = Late(monkeypatch, world, "usable_features")
+    refreshing = asyncio.create_task(world.cache.refresh())
+    await reading.made.wait()
+    await put(world, replace(CALLS, name="two"))
+    reading.come()
+    await refreshing
+    assert world.cache.features["calls"].name == "two"
