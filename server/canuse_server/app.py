@@ -50,6 +50,7 @@ from canuse_server.store.durability import LEVELS, Promise
 from canuse_server.store.embedded import EmbeddedValkey
 from canuse_server.store.endpoint import Endpoint as StoreEndpoint
 from canuse_server.store.pacing import Pages
+from canuse_server.store.schema import keep_looking
 from canuse_server.store.usage import Retention
 from canuse_server.transport import grpcio, tls
 from canuse_server.transport.grace import Grace
@@ -113,21 +114,31 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
             raise ListenError(f"can't listen on {settings.listen}: {error}") from error
         stack.callback(port.close)
         update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
-        workers = Workers(settings.model_copy(update=update), settings.workers)
+        workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.gate.keys_seen)
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
         stack.callback(starting.cancel)
         # The workers wait for the store as well; what is wrong with it is to be said once, by this process.
-        await open_store(worlds, partial(_prepare, settings, worlds, None), access, warn=True)
+        await open_store(worlds, partial(_prepare, settings, worlds, None), access, first=True)
+        # So that a worker that is started later knows of keys that are gone by then.
+        following = [asyncio.create_task(each) for each in access.keyring.follow()]
+        stack.push_async_callback(background.end, following)
         transport = await starting
         ready(Ready(port.address, transport, name, settings.clock, access.words, settings.workers))
         await stop.wait()
 
 
 async def serve_here(
-    settings: Settings, ready: Callable[[Ready], None], stop: asyncio.Event, *, share_port: bool = False
+    settings: Settings,
+    ready: Callable[[Ready], None],
+    stop: asyncio.Event,
+    *,
+    share_port: bool = False,
+    keys_seen: bool = False,
 ) -> None:
     """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
+
+    `keys_seen`: there were API keys before.
 
     Raises:
         ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
@@ -139,7 +150,7 @@ async def serve_here(
         worlds = _worlds(settings, endpoint, stack)
         clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
         # What a worker prints is for the process that keeps it.
-        access = Access.of(worlds, settings, is_worker=share_port)
+        access = Access.of(worlds, settings, is_worker=share_port, keys_seen=keys_seen)
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(access, clock)
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -148,8 +159,18 @@ async def serve_here(
             served, access.gate, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
         )
         address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
-        await open_store(worlds, partial(_prepare, settings, worlds, clock), access, warn=not share_port)
-        following = (*worlds.live.cache.follow(), *worlds.test.cache.follow(), *access.keyring.follow())
+        await open_store(worlds, partial(_prepare, settings, worlds, clock), access, first=not share_port)
+
+        async def data_is(there: bool) -> None:
+            """Say by the health status whether the store has its data."""
+            if there:
+                await worlds.refresh()
+                await access.keyring.refresh()
+            status = health_pb2.HealthCheckResponse
+            await _set_health(health_servicer, served, status.SERVING if there else status.NOT_SERVING)
+
+        looking = keep_looking(worlds.live.store, data_is)
+        following = (*worlds.live.cache.follow(), *worlds.test.cache.follow(), *access.keyring.follow(), looking)
         stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.

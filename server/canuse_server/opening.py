@@ -21,10 +21,11 @@ TOLD_SECONDS: Final = 10.0
 """How often it is logged that the store is still away."""
 
 
-async def open_store(worlds: Worlds, prepare: Callable[[], Awaitable[None]], access: Access, *, warn: bool) -> None:
+async def open_store(worlds: Worlds, prepare: Callable[[], Awaitable[None]], access: Access, *, first: bool) -> None:
     """Wait for the store, see whether it is one that canuse can work with, prepare it, and let calls through to it.
 
-    `warn`: say what of it may lose counts.
+    `first`: this is the process that makes an empty store ready, and says what of it may lose counts. A worker is not:
+    it may be started anew at any time, and then a store that is empty has lost its data.
 
     Raises:
         SchemaError: it is too old, can't keep what is promised, or holds data of another layout.
@@ -34,7 +35,7 @@ async def open_store(worlds: Worlds, prepare: Callable[[], Awaitable[None]], acc
     since, told_at = loop.time(), None
     while True:
         try:
-            await _open(worlds, prepare, access, warn=warn)
+            await _open(worlds, prepare, access, first=first)
             break
         except (StoreUnavailableError, OutcomeUnknownError) as error:
             if any(word in str(error) for word in FORBIDDING):
@@ -47,13 +48,14 @@ async def open_store(worlds: Worlds, prepare: Callable[[], Awaitable[None]], acc
         log.info("the store is there", seconds=round(loop.time() - since, 1))
 
 
-async def _open(worlds: Worlds, prepare: Callable[[], Awaitable[None]], access: Access, *, warn: bool) -> None:
+async def _open(worlds: Worlds, prepare: Callable[[], Awaitable[None]], access: Access, *, first: bool) -> None:
     store = worlds.live.store
     await check_version(store)
-    await check_durability(store, warn=warn)
-    await check_schema(store)
+    await check_durability(store, warn=first)
+    await check_schema(store, create=first)
     await store.load_scripts()
     await prepare()
     await worlds.refresh()
     # Last: before that the gate lets nobody pass.
     await access.open()
+    store.guard.is_on = True

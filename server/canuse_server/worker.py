@@ -11,6 +11,7 @@ from canuse_server.app import Ready, serve_here
 from canuse_server.observe import logs
 from canuse_server.run import START_ERRORS, until_ended
 from canuse_server.settings import Settings
+from canuse_server.workers import KEYS_SEEN
 
 
 def main() -> None:
@@ -22,7 +23,8 @@ def main() -> None:
         print(how.transport, flush=True)  # noqa: T201 - the process that keeps the workers waits for it
 
     try:
-        asyncio.run(until_ended(partial(serve_here, settings, share_port=True), ready))
+        keys_seen = KEYS_SEEN in sys.argv
+        asyncio.run(until_ended(partial(serve_here, settings, share_port=True, keys_seen=keys_seen), ready))
     except START_ERRORS as error:
         sys.exit(f"canuse: {error}")
 

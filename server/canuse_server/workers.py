@@ -5,6 +5,7 @@ import os
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,8 @@ from canuse_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+KEYS_SEEN: Final = "--keys-seen"
+"""Tells a worker that there were API keys before it was started."""
 AGAIN_SECONDS: Final = 1.0
 """How long after a start a worker that died is started again at the earliest: at once, unless it did not last."""
 
@@ -47,8 +50,10 @@ class Port:
 class Workers:
     """Keeps a number of workers running until it is told to stop."""
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, settings: Settings, count: int, keys_seen: Callable[[], bool]) -> None:
+        """Take the settings of each worker; `keys_seen` says whether there was an API key."""
         self._settings = settings
+        self._keys_seen = keys_seen
         self._count = count
         self._tasks: list[asyncio.Task[None]] = []
         self._processes: dict[int, Process] = {}
@@ -77,7 +82,7 @@ class Workers:
         await asyncio.gather(*(process.wait() for process in self._processes.values()))
 
     async def _start(self, number: int) -> str:
-        command = [sys.executable, "-m", "canuse_server.worker"]
+        command = [sys.executable, "-m", "canuse_server.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
         if sys.platform == "linux":
             # The workers end when this process does, even by `kill -9`.
             child = Path(__file__).parent / "store" / "_child.py"

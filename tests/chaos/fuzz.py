@@ -36,7 +36,7 @@ async def prepare(stack: AsyncExitStack, url: str) -> Ground:
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
     worlds = app._worlds(settings, Endpoint.from_url(url), stack)
     access = Access.of(worlds, settings)
-    await open_store(worlds, partial(app._prepare, settings, worlds, None), access, warn=False)
+    await open_store(worlds, partial(app._prepare, settings, worlds, None), access, first=True)
     ground = Ground(worlds.live, app._endpoints(access, None).unary)
     await ground.begin()
     return ground

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc import StatusCode
 
 from canuse_server.api.answers import answer
 from canuse_server.api.batches import BATCH_METHODS, BatchMethod, answer_batch
@@ -163,7 +164,13 @@ def _guard(path: str, endpoint: Endpoint) -> Endpoint:
     async def call(payload: bytes, world: World) -> bytes:
         begin_call(world.store.seconds_for(writes=writes), renewed=renewed)
         try:
-            return await endpoint(payload, world)
+            try:
+                return await endpoint(payload, world)
+            except ApiError as error:
+                if error.reason.status is StatusCode.NOT_FOUND:
+                    # Not of a store whose data is gone.
+                    await world.store.require_data()
+                raise
         except ApiError:
             raise
         except Exception as error:  # The last resort: callers are told of a defect, but nothing about it.
