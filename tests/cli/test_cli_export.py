@@ -56,3 +56,21 @@ def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
     events = [(each["feature_id"], each["delta"], each["event_id"]) for each in document["usage_events"]]
     assert events == [(monthly, 1, "later"), (monthly, 4, ""), (gone, 2, "")]
     assert list(document["usage_events"][1]["metadata"]) == ["b", "y"]
+
+
+def test_a_user_with_thousands_of_ended_subscriptions_is_exported(clocked: Client, clocked_server: Canuse) -> None:
+    """The ids of 106 of them were repeated for each of its features, in an answer that nobody could receive."""
+    user = clocked.create_user(unique("user").ljust(128, "x")).id
+    features = [consumable(clocked) for _ in range(250)]
+    large = package(clocked, [v1.PackageFeature(feature_id=each, limit=5) for each in features], v1.PACKAGE_TYPE_ADD_ON)
+    small = [package(clocked, [], v1.PACKAGE_TYPE_ADD_ON) for _ in range(32)]
+    expired = v1.SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED
+    ended = [each.id for _ in range(106) for each in clocked.subscribe(user, [large], status=expired)]
+    ended += [each.id for _ in range(64) for each in clocked.subscribe(user, small, status=expired)]
+    going_on = [clocked.subscribe(user, [large])[0].id for _ in range(3)]
+    exported = CommandLine(clocked_server.address)("export-user", user)
+    assert (exported.status, exported.stderr) == (0, "")
+    document = exported.json()
+    assert sorted(each["id"] for each in document["subscriptions"]) == sorted(ended + going_on)
+    assert [each["feature_id"] for each in document["entitlements"]] == sorted(features)
+    assert all(sorted(each["subscription_ids"]) == sorted(going_on) for each in document["entitlements"])

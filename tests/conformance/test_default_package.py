@@ -1,13 +1,16 @@
 """A default package makes an unknown user one that has been subscribed to it since first seen."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 import grpc
 import pytest
 
-from canuse import v1
+from canuse import NotFound, v1
 from canuse_server.api import lease_ids
 from canuse_server.api.lease_ids import LeaseName
 from support.message_clients import Client
@@ -177,6 +180,34 @@ def test_an_erased_user_is_new_when_seen_again(world: World) -> None:
     client.use_feature(user_id, world.feature_id, 5)
     client.delete_user(user_id)
     assert client.use_feature(user_id, world.feature_id, 2).consumption.used == 2
+
+
+def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(world: World) -> None:
+    """Events of the new user were taken for a rest of the old one: 211 were used, and 189 listed."""
+    client, user_id, stop = world.client, unique("user"), Event()
+
+    def use() -> None:
+        while not stop.is_set():
+            client.create_usage_event(user_id, world.feature_id)
+
+    def erase() -> None:
+        for _ in range(40):
+            with suppress(NotFound):
+                client.delete_user(user_id)
+
+    with ThreadPoolExecutor() as threads:
+        using = [threads.submit(use) for _ in range(4)]
+        erasing = [threads.submit(erase) for _ in range(2)]
+        for each in erasing:
+            each.result()
+        stop.set()
+        for each in using:
+            each.result()
+    client.create_usage_event(user_id, world.feature_id)
+    events = list(client.list_usage_events(user_id, page_size=1000))
+    assert client.can_use(user_id, world.feature_id).consumption.used == len(events)
+    # The total after each event is the number of events up to it: none of them is of another time.
+    assert [event.used for event in reversed(events)] == list(range(1, len(events) + 1))
 
 
 @pytest.fixture(params=TARGETS[:2])

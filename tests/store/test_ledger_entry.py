@@ -18,6 +18,7 @@ from canuse_server.store.client import Store
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.ledger import CHUNK, Ledger
 from canuse_server.store.usage import Retention
+from canuse_server.store.users import Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
 from support.strategies import ms
 
@@ -155,3 +156,20 @@ async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: 
     assert await ledger.erase("124") == 0
     left = [v1.LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
     assert left == [other] * 800
+
+
+async def test_events_after_the_last_one_that_is_to_go_stay(store: Store, database: Database) -> None:
+    """They are of a user who was made anew: with a default package the next call does that."""
+    ledger, users = Ledger(store, KEYS), Users(store, KEYS, RETENTION)
+    entry = v1.LedgerEntry(user_id="124", feature_id="calls", delta=1).SerializeToString()
+    database.put_user(UNLIMITED)
+    for _ in range(3):
+        database.record(NOW, entry=entry)
+    assert (await users.delete("124"))[0]
+    database.put_user(UNLIMITED)
+    _, last = await users.delete("124")
+    database.put_user(UNLIMITED)
+    for _ in range(2):
+        database.record(NOW, entry=entry)
+    assert await ledger.erase("124", last) == 3
+    assert len((await ledger.page("124", 0, None, 10, lambda _: True)).events) == 2
