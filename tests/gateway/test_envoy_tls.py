@@ -1,22 +1,38 @@
 """The real Envoy speaks TLS before the native transport, by the configuration that docs/security.md tells people of."""
 
+import asyncio
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Final
 
+import grpc
 import pytest
 
 from canuse import Unavailable
+from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES
 from support.certificates import Authority, first, served
 from support.gateway import TlsEnvoy
 from support.grpcurl import grpcurl
-from support.load import OWN_CONNECTION, running, until
+from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.world import subscriber
 
 USE_FEATURE = "canuse.v1.EntitlementService/UseFeature"
+HEAP_MIB: Final = 512
+"""How much memory Envoy may have, by its configuration."""
+SEND_ANYTHING: Final = (("grpc.max_send_message_length", -1), ("grpc.max_metadata_size", 1 << 20), *OWN_CONNECTION)
+METHODS: Final = (
+    f"/{USE_FEATURE}",
+    "/canuse.v1.CatalogService/ListFeatures",
+    "/canuse.v1.UsageService/ShowUsage",
+    "/canuse.v1.NoService/NoMethod",
+    "/grpc.health.v1.Health/Check",
+)
+REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +120,81 @@ def test_a_renewed_certificate_is_shown_without_a_call_that_fails(
 
         until(is_renewed)
         assert served(envoy.address) != before
+
+
+def peak_mib(pid: int) -> int:
+    """Return how much memory a process has had at most."""
+    return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
+
+
+def refused(channel: grpc.Channel, path: str, size: int, compression: grpc.Compression) -> tuple[str, str]:
+    """Send a request of so many zeros; return with what status and in which words it is refused."""
+    call: Any = channel.stream_stream(path)
+    with pytest.raises(grpc.RpcError) as error:
+        list(call(iter((bytes(size),)), timeout=PATIENCE_SECONDS, compression=compression))
+    return error.value.code().name, str(error.value.details())
+
+
+def test_what_is_compressed_or_too_large_gets_no_further_than_envoy(
+    canuse: Canuse, authority: Authority, tmp_path: Path
+) -> None:
+    """The native transport's front unpacks and reads all that comes: four calls of 199 KiB took it 800 MiB."""
+    plain, gzip, deflate = grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate
+    credentials = authority.trusted().credentials()
+    with started(TlsEnvoy(tmp_path, canuse.address, authority.server())) as envoy, ThreadPoolExecutor(4) as threads:
+        pids = (canuse.pid, envoy.pid)
+        before = [peak_mib(pid) for pid in pids]
+        with grpc.secure_channel(envoy.address, credentials, SEND_ANYTHING) as channel:
+            assert refused(channel, METHODS[0], MESSAGE_BYTES, plain)[0] == "INVALID_ARGUMENT"
+            for path in METHODS:
+                sent = [threads.submit(refused, channel, path, 64 << 20, how) for how in (plain, gzip, plain, deflate)]
+                assert [each.result() for each in sent] == [
+                    ("UNKNOWN", "the request has more than 4194304 bytes"),
+                    ("UNIMPLEMENTED", "compressed requests are not taken"),
+                ] * 2
+            assert refused(channel, REFLECTION, 64 << 20, gzip)[0] == "UNIMPLEMENTED"
+            assert refused(channel, REFLECTION, 64 << 20, plain)[0] == "RESOURCE_EXHAUSTED"
+        assert all(peak_mib(pid) - then < 64 for pid, then in zip(pids, before, strict=True))
+
+
+def test_requests_that_do_not_end_fill_the_memory_of_envoy_up_to_its_bound(
+    canuse: Canuse, authority: Authority, tmp_path: Path
+) -> None:
+    async def send(address: str) -> None:
+        async def send_some() -> None:
+            async with grpc.aio.secure_channel(address, authority.trusted().credentials(), SEND_ANYTHING) as channel:
+                calls: list[Any] = [channel.stream_unary(METHODS[0])(timeout=PATIENCE_SECONDS) for _ in range(20)]
+                for call in calls:
+                    # Refused or cut off, sooner or later.
+                    with suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
+                        await asyncio.wait_for(call.write(bytes(MESSAGE_BYTES - 100)), 2)
+
+        await asyncio.gather(*(send_some() for _ in range(15)))
+
+    with started(TlsEnvoy(tmp_path, canuse.address, authority.server())) as envoy:
+        asyncio.run(send(envoy.address))
+        # It looks every 50 ms, and TLS has buffers of its own.
+        assert peak_mib(envoy.pid) < HEAP_MIB * 1.5
+        with Client(envoy.address, tls=authority.trusted(), options=OWN_CONNECTION) as client:
+            user_id, feature_id = subscriber(client, None)
+            assert client.use_feature(user_id, feature_id).access
+
+
+def test_a_call_with_too_much_metadata_is_refused_alone(canuse: Canuse, authority: Authority, tmp_path: Path) -> None:
+    with (
+        started(TlsEnvoy(tmp_path, canuse.address, authority.server())) as envoy,
+        grpc.secure_channel(envoy.address, authority.trusted().credentials(), SEND_ANYTHING) as channel,
+    ):
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        beside = watch(b"")
+        next(beside)
+        for size in (METADATA_BYTES, 70_000, 300 << 10):
+            metadata = tuple((f"x-large-{number}", "x" * 8_000) for number in range(size // 8_000 + 1))
+            for path in METHODS:
+                call: Any = channel.unary_unary(path)
+                with pytest.raises(grpc.RpcError) as error:
+                    call(b"", timeout=PATIENCE_SECONDS, metadata=metadata)
+                assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+                assert str(error.value.details()).startswith("metadata: must be at most 16384 bytes")
+        assert beside.is_active()
+        beside.cancel()

@@ -115,6 +115,12 @@ class EnvoyProcess:
         except OSError:
             return False
 
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def counts(self, prefix: str) -> dict[str, int]:
         """Return Envoy's own counters, by what follows a prefix in their names."""
         _, _, body = self._ask(self._admin_port, "/stats?format=json", {})
