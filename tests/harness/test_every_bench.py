@@ -33,7 +33,12 @@ TELLS: Final = {
 """What stands in the output of each."""
 
 
-@pytest.mark.parametrize("module", BENCHES)
+LONGER: Final = ("bench", "bench.growth", "bench.migrate")
+
+
+@pytest.mark.parametrize(
+    "module", [pytest.param(name, marks=pytest.mark.extended if name in LONGER else ()) for name in BENCHES]
+)
 def test_each_bench_runs_to_its_end(module: str, tmp_path: Path) -> None:
     options = [*BENCHES[module], *(("--out", str(tmp_path)) if module == "bench" else ())]
     command = [sys.executable, "-m", module, *options]

@@ -14,7 +14,7 @@ TARGETS: Final = tuple(f"{transport}-{store}" for store in STORES for transport 
 """Each transport on each store; `locked` speaks TLS and has a user for canuse who may do no more than the docs say."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey")
 EXTENDED_FOLDERS: Final = ("chaos", "gateway")
-ON_ONE_TRANSPORT: Final = ("faults", "test_migration_crowd.py")
+ON_ONE_TRANSPORT: Final = ("faults", "test_migration_crowd.py", "test_safe_by_default.py")
 """Folders and files whose tests take long: `make test` runs them with the native transport."""
 
 
