@@ -15,7 +15,9 @@ from redis import Redis
 
 from canuse import CanuseError, v1
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION, SCHEMA
+from canuse_server.store.slots import slot_of
 from support.guarded import guarded
+from support.inside import KEYS
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -187,6 +189,28 @@ async def test_the_data_is_missed_on_sentinel_and_on_a_cluster_too(kind: type[To
                 assert not redis.exists(SCHEMA)
     finally:
         topology.stop()
+
+
+async def test_a_node_of_a_cluster_that_lost_its_data_is_missed_though_the_others_have_theirs(tmp_path: Path) -> None:
+    """The users of that node were told that they did not exist."""
+    cluster = Cluster(tmp_path / "stores").start()
+    try:
+        with running(Canuse(tmp_path, "--redis-url", cluster.url)) as canuse, Client(canuse.address) as client:
+            without_schema = [server for server in cluster.masters if server is not cluster.owner(slot_of(SCHEMA))]
+            user_id, feature_id = subscriber(client, 5)
+            while cluster.owner(slot_of(KEYS.user(user_id))) not in without_schema:
+                user_id = unique("user")
+                client.create_user(user_id)
+            cluster.owner(slot_of(KEYS.user(user_id))).command("FLUSHALL")
+            assert reason(lambda: client.use_feature(user_id, feature_id)) == "STORE_UNAVAILABLE"
+            await wait_until(lambda: health(canuse) == {NOT_SERVING})
+            canuse.stop()
+            canuse.start()
+            assert health(canuse) == {SERVING}
+            with Client(canuse.address, options=OWN_CONNECTION) as later:
+                assert reason(lambda: later.get_user(user_id)) == "USER_NOT_FOUND"
+    finally:
+        cluster.stop()
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

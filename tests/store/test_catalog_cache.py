@@ -324,6 +324,22 @@ async def test_a_write_that_was_lost_with_its_history_does_not_stay_in_memory(
     assert not world.cache.features["calls"].archived
 
 
+async def test_what_is_written_while_another_history_is_read_holds_though_its_number_is_lower(
+    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
+    await world.cache.refresh()
+    database.empty()
+    await put(other, CALLS)
+    reading = Late(monkeypatch, world, "usable_features")
+    refreshing = asyncio.create_task(world.cache.refresh())
+    await reading.made.wait()
+    await put(world, replace(CALLS, name="new"))
+    reading.come()
+    await refreshing
+    assert world.cache.features["calls"].name == "new"
+
+
 async def test_what_is_changed_while_all_is_read_is_not_lost(
     world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,9 +210,17 @@ class Store:
             return self._clock.now_ms
         return (await self.call())[1]
 
+    async def create_schema(self, version: str) -> None:
+        """Put the version of a layout on a store that has none."""
+        await self.call(("SET", SCHEMA, version, "NX"))
+
     async def schema(self) -> bytes | None:
         """Return the version of the layout of the data, None where there is no data; also while it is not used."""
-        (reply,) = await self._connection.execute(pack(("GET", SCHEMA)), 1, writes=False, guarded=False)
+        return await self.unguarded(SCHEMA)
+
+    async def unguarded(self, key: str) -> bytes | None:
+        """Return a string, also while the data is gone."""
+        (reply,) = await self._connection.execute(pack(("GET", key)), 1, writes=False, guarded=False)
         return cast("bytes | None", check(reply))
 
     async def require_data(self) -> None:

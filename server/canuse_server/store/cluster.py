@@ -15,7 +15,7 @@ from canuse_server.store.client import IN_MEMORY, REST_SECONDS, Command, Store
 from canuse_server.store.durability import CONFIRMED, Promise
 from canuse_server.store.endpoint import Address, Endpoint
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
-from canuse_server.store.keys import SCHEMA, key_of
+from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
 from canuse_server.store.lane_routes import ClusterRoutes, LaneRoutes
 from canuse_server.store.lua import Script
 from canuse_server.store.replies import AskError, MovedError, NotNowError, RedirectError
@@ -135,9 +135,18 @@ class ClusterStore(Store):
             return self.manual_now_ms
         return await self._routed(slot_of(near), lambda node, _: node.now_ms())
 
+    async def create_schema(self, version: str) -> None:
+        """See Store. Each bucket gets a mark, so that it can be seen that a node has lost what it had."""
+        marks = (("SET", data_mark(bucket_tag(bucket)), version, "NX") for bucket in range(BUCKETS))
+        await self.call(("SET", SCHEMA, version, "NX"), *marks)
+
     async def schema(self) -> bytes | None:
-        """See Store."""
-        return await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
+        """See Store. None also where one node has no data."""
+        found = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
+        tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
+        looks = (self._node(address).unguarded(data_mark(tag)) for address, tag in tags.items() if tag)
+        # A node that is unavailable says nothing, and neither does one whose bucket is on its way to another.
+        return None if None in await asyncio.gather(*looks, return_exceptions=True) else found
 
     def link(self, key: str) -> object:
         """See Store."""

@@ -15,8 +15,8 @@ from canuse_server.store.errors import StoreUnavailableError
 log = structlog.get_logger(__name__)
 
 GONE: Final = (
-    "the store's data is gone: it has no key canuse:schema. Restore the data, or restart canuse to begin with an empty "
-    "store"
+    "the store's data, or that of a node of the Cluster, is gone: it has no key canuse:schema, or canuse:{b…}:schema. "
+    "Restore the data, or restart canuse to go on with what there is"
 )
 
 

@@ -29,6 +29,11 @@ def bucket_tag(bucket: int) -> str:
     return f"b{bucket:04d}"
 
 
+def data_mark(tag: str) -> str:
+    """Return the key that is there on a Cluster, for the tag of each bucket, as long as the data of its node is."""
+    return f"canuse:{{{tag}}}:schema"
+
+
 def tag_of(key: str | bytes) -> str:
     """Return the part of a key by which a Cluster places it: what stands in its first braces, or else all of it."""
     text = key if isinstance(key, str) else key.decode()

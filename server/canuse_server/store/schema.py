@@ -42,7 +42,7 @@ async def check_schema(store: Store, *, create: bool = True) -> None:
         StoreUnavailableError: the store is empty, and is not to be made ready here.
     """
     if create:
-        await store.call(("SET", SCHEMA, VERSION, "NX"))
+        await store.create_schema(VERSION)
     found = await store.schema()
     if found is None:
         raise StoreUnavailableError("the store is empty, and another process has to make it ready")
