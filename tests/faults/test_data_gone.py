@@ -15,6 +15,7 @@ from redis import Redis
 
 from canuse import CanuseError, v1
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION, SCHEMA
+from canuse_server.store.schema import VERSION
 from canuse_server.store.slots import slot_of
 from support.guarded import guarded
 from support.inside import KEYS
@@ -120,6 +121,27 @@ async def test_a_store_that_was_emptied_is_an_outage_until_its_data_is_back(
         await wait_until(lambda: health(canuse) == {SERVING})
         assert client.use_feature(user_id, feature_id).consumption.used == 2
         assert client.create_user(unique("user")).id
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_users_who_are_there_are_not_counted_for_in_data_of_an_unknown_layout(
+    transport: str, tmp_path: Path
+) -> None:
+    """As a backup of a newer version may bring it."""
+    with running(Canuse(tmp_path, "--transport", transport)) as canuse, Client(canuse.address) as client:
+        user_id, feature_id = subscriber(client, 5)
+        event = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=1)
+        with inside(canuse) as redis:
+            redis.set(SCHEMA, "9999")
+            await wait_until(lambda: health(canuse) == {NOT_SERVING})
+            assert reason(lambda: client.use_feature(user_id, feature_id)) == "STORE_UNAVAILABLE"
+            assert reason(lambda: client.update_user(user_id, name="n")) == "STORE_UNAVAILABLE"
+            [answer] = client.batch_create_usage_events([event])
+            assert reason(lambda: raised(answer)) == "STORE_UNAVAILABLE"
+            assert client.can_use(user_id, feature_id).reason == v1.REASON_STORE_UNAVAILABLE
+            redis.set(SCHEMA, VERSION)
+        await wait_until(lambda: health(canuse) == {SERVING})
+        assert client.use_feature(user_id, feature_id).consumption.used == 1
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

@@ -17,6 +17,7 @@ from canuse_server.auth.keyring import Keyring
 from canuse_server.auth.secret import digest
 from canuse_server.store.api_keys import ApiKeys
 from canuse_server.store.client import Store
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.usage import Retention
 from support.database import Database
@@ -211,3 +212,15 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
     shown = {key.id: (list(key.scopes), key.environment) for key in listed.api_keys}
     assert shown["key_0"] == (["billing:write", "catalog:read"], LIVE)
     assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED
+
+
+async def test_a_change_that_was_made_is_not_told_as_one_that_was_not(site: Site, database: Database) -> None:
+    """The store went away after it had taken the change: the caller was told that nothing was written."""
+
+    async def unavailable() -> None:
+        raise StoreUnavailableError("it went away")
+
+    site.servicer = ApiKeyServicer(site.keys, unavailable)
+    with pytest.raises(OutcomeUnknownError):
+        await site.create()
+    assert database.redis.hlen(API_KEYS) == 1
