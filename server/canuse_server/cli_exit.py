@@ -63,7 +63,6 @@ def run(app: typer.Typer) -> NoReturn:
     try:
         app()
     except OutputError as error:
-        _discard_output()
         tell(f"the output can't be written: {error}; what the command has done stays done")
         sys.exit(EXIT_OUTPUT)
     except KeyboardInterrupt:
@@ -81,9 +80,3 @@ def tell(text: str) -> None:
     """Write a line to standard error, if that can be written to."""
     with suppress(OSError):
         typer.echo(f"canuse: {text}", err=True)
-
-
-def _discard_output() -> None:
-    """Lead standard output nowhere: Python tries once more at its end to write what could not be written."""
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -113,17 +113,18 @@ async def test_an_asynchronous_client_is_back_after_its_connection_died(reached:
 
 
 async def test_a_new_client_of_the_same_process_has_a_connection_of_its_own(plain: Canuse) -> None:
+    # Without pings, which would end the old connection sooner or later: only one of its own helps the new client.
+    patient = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.http2.ping_timeout_ms", 2**31 - 1))
     async with relay_to(plain.address) as (relay, address):
-        # Without haste: it is not the old client's pings that help the new one.
-        with Client(address, timeout_seconds=BOUND_SECONDS) as old:
+        with Client(address, timeout_seconds=BOUND_SECONDS, options=patient) as old:
             await asyncio.to_thread(users, old)
             relay.swallow()
-            with Client(address, timeout_seconds=BOUND_SECONDS / 2) as new:
+            with Client(address, timeout_seconds=BOUND_SECONDS / 2, options=patient) as new:
                 await asyncio.to_thread(users, new)
-        async with AsyncClient(address, timeout_seconds=BOUND_SECONDS) as old_asynchronous:
+        async with AsyncClient(address, timeout_seconds=BOUND_SECONDS, options=patient) as old_asynchronous:
             _ = [user async for user in old_asynchronous.list_users()]
             relay.swallow()
-            async with AsyncClient(address, timeout_seconds=BOUND_SECONDS / 2) as new_asynchronous:
+            async with AsyncClient(address, timeout_seconds=BOUND_SECONDS / 2, options=patient) as new_asynchronous:
                 _ = [user async for user in new_asynchronous.list_users()]
 
 

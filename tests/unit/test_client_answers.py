@@ -85,7 +85,7 @@ def test_fields_are_python_values() -> None:
         v1.CanUseResponse(access=True, reason=v1.REASON_OVERAGE, consumption=FULL, source=v1.SOURCE_STORE)
     )
     assert answer.reason == v1.REASON_OVERAGE
-    assert (str(answer.reason), f"{answer.source}") == ("REASON_OVERAGE", "SOURCE_STORE")
+    assert (str(answer.reason), f"{answer.source:>14}") == ("REASON_OVERAGE", "  SOURCE_STORE")
     assert answer.consumption
     assert (answer.consumption.used, answer.consumption.budget, answer.consumption.remaining) == (3, 5, 1)
     assert answer.consumption.period_start == answer.consumption.resets_at == AT
