@@ -36,7 +36,8 @@ def served(
     """A server on it, on each transport, with writes that are confirmed and with others."""
     transport, level = request.param.split("-")
     options = ("--transport", transport, "--redis-url", cluster.url, "--durability", level)
-    with running(Canuse(tmp_path_factory.mktemp(request.param), *options)) as canuse:
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "3"}
+    with running(Canuse(tmp_path_factory.mktemp(request.param), *options, env=env)) as canuse:
         yield canuse
     assert "no known reason" not in canuse.log
 
