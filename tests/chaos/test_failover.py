@@ -17,7 +17,7 @@ import pytest
 from chaos.tally import tally
 from support.chaos import SEED, Rounds, Tell
 from support.load import running
-from support.processes import Canuse
+from support.processes import GIVE_UP_SOON, Canuse
 from support.topologies import Cluster, SentinelTrio, wait_for
 
 pytestmark = pytest.mark.chaos
@@ -36,7 +36,7 @@ async def test_a_failover_by_sentinels_loses_no_more_than_was_promised(
     try:
         options = ("--transport", transport, "--redis-url", trio.url, *LEVELS[level])
         # Both replicas: Sentinels may promote either.
-        with running(Canuse(tmp_path, *options, env={"CANUSE_DURABILITY_REPLICAS": "2"})) as canuse:
+        with running(Canuse(tmp_path, *options, env={**GIVE_UP_SOON, "CANUSE_DURABILITY_REPLICAS": "2"})) as canuse:
             times = forgotten = 0
             book = await tally(canuse.address, random.Random(SEED))
             for chance in rounds(SHORT, LONG):
@@ -74,7 +74,7 @@ async def test_a_failover_in_a_cluster_loses_nothing_that_its_replica_had_confir
     cluster = await asyncio.to_thread(Cluster(tmp_path / "stores", replicas=True).start)
     try:
         options = ("--transport", transport, "--redis-url", cluster.url, *LEVELS["replica"])
-        with running(Canuse(tmp_path, *options)) as canuse:
+        with running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)) as canuse:
             times = forgotten = 0
             book = await tally(canuse.address, random.Random(SEED))
             for chance in rounds(SHORT, LONG):

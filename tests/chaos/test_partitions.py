@@ -23,7 +23,7 @@ from chaos.stage import stage
 from chaos.tally import WORKERS, Losses, tally
 from support.chaos import Rounds, Tell
 from support.load import until
-from support.processes import Canuse
+from support.processes import GIVE_UP_SOON, Canuse
 from support.relay import Relay
 
 pytestmark = pytest.mark.chaos
@@ -93,7 +93,7 @@ async def fail_over_to_who_was_cut_off(
         relay = await stack.enter_async_context(Relay.to(store.port))
         relay.lead_to(store.host, store.port)
         canuse = Canuse(folder, "--transport", transport, "--redis-url", relay.url, "--durability", durability)
-        canuse.env["CANUSE_DURABILITY_TIMEOUT_SECONDS"] = "1"
+        canuse.env |= {**GIVE_UP_SOON, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "1"}
         await asyncio.to_thread(canuse.start)
         stack.push_async_callback(asyncio.to_thread, canuse.stop)
         book = await tally(canuse.address, chance)

@@ -28,7 +28,7 @@ from chaos.methods import METHODS, Method
 from support.chaos import Rounds, Tell
 from support.load import OWN_CONNECTION, wait_until
 from support.message_clients import Client
-from support.processes import Canuse, RedisServer
+from support.processes import GIVE_UP_SOON, Canuse, RedisServer
 from support.relay import Relay
 from support.tools import VALKEY_SERVER
 
@@ -68,7 +68,7 @@ async def on_a_set(folder: Path, transport: str) -> AsyncIterator[Set]:
     store = await asyncio.to_thread(RedisServer(VALKEY_SERVER, folder / "store").start)
     try:
         async with Relay.to(store.port) as behind:
-            canuse = Canuse(folder, "--transport", transport, "--redis-url", behind.url)
+            canuse = Canuse(folder, "--transport", transport, "--redis-url", behind.url, env=GIVE_UP_SOON)
             await asyncio.to_thread(canuse.start)
             try:
                 async with Relay.to(int(canuse.address.rpartition(":")[2])) as before:

@@ -20,7 +20,7 @@ from canuse_server.store.slots import BUCKET_SLOTS
 from chaos.tally import tally
 from support.chaos import SEED, Rounds, Tell
 from support.load import running
-from support.processes import Canuse
+from support.processes import GIVE_UP_SOON, Canuse
 from support.topologies import Cluster
 
 pytestmark = pytest.mark.chaos
@@ -35,7 +35,9 @@ async def test_users_that_move_between_nodes_lose_nothing_and_count_nothing_twic
 ) -> None:
     cluster = await asyncio.to_thread(Cluster(tmp_path / "stores").start)
     try:
-        with running(Canuse(tmp_path, "--transport", transport, "--redis-url", cluster.url)) as canuse:
+        with running(
+            Canuse(tmp_path, "--transport", transport, "--redis-url", cluster.url, env=GIVE_UP_SOON)
+        ) as canuse:
             times = forgotten = keys = 0
             book = await tally(canuse.address, random.Random(SEED))
             slots = sorted({BUCKET_SLOTS[bucket_of(user_id)] for user_id in book.user_ids})

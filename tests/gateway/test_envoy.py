@@ -13,7 +13,7 @@ from support.gateway import Application, Envoy
 from support.guarded import TEST, guarded
 from support.load import running, used
 from support.message_clients import Client
-from support.processes import START_SECONDS, Canuse, RedisServer
+from support.processes import GIVE_UP_SOON, START_SECONDS, Canuse, RedisServer
 from support.rate_limits import RateLimits
 from support.tools import VALKEY_SERVER
 from support.wire import failure
@@ -242,7 +242,8 @@ def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
     with ExitStack() as stack:
         redis = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
         stack.callback(redis.stop)
-        canuse = stack.enter_context(running(Canuse(tmp_path, "--transport", transport, "--redis-url", redis.url)))
+        options = ("--transport", transport, "--redis-url", redis.url)
+        canuse = stack.enter_context(running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)))
         client = stack.enter_context(Client(canuse.address))
         create_features(client)
         user_id = subscriber(client, api_calls=2)

@@ -16,6 +16,8 @@ START_SECONDS = 60
 STOP_SECONDS = 30
 STORE_TIMEOUT_SECONDS = 20
 """How long servers wait for their store, unless a test is about that: a busy machine is no store that is away."""
+GIVE_UP_SOON = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
+"""For servers whose store is taken away: how long they wait where nothing is set."""
 
 
 def free_port() -> int:
