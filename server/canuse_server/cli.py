@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from canuse_server import cli_client
-from canuse_server.cli_exit import EPILOG, EXIT_NO, tell
+from canuse_server.cli_exit import EPILOG, EXIT_NO, OutputError, tell
 
 app = typer.Typer(
     help="canuse answers one question for every other service: may this user use this feature now?",
@@ -52,8 +52,18 @@ def serve(
         "demo": demo,
     }
     # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.
+    import structlog  # noqa: PLC0415
+
     from canuse_server.run import run  # noqa: PLC0415
 
-    if problem := run(config, {name: value for name, value in options.items() if value is not None}):
+    try:
+        problem = run(config, {name: value for name, value in options.items() if value is not None})
+    except OutputError:
+        raise
+    except Exception:
+        # The one line that the command ends with does not say where; a server's log has to.
+        structlog.get_logger(__name__).critical("the server ended by an unexpected error", exc_info=True)
+        raise
+    if problem:
         tell(problem)
         raise typer.Exit(EXIT_NO)

@@ -1,5 +1,6 @@
 """How the command ends where the answer is not what decides: output that can't be written, faults, Ctrl-C."""
 
+import json
 import os
 import signal
 import subprocess
@@ -136,11 +137,23 @@ cli_exit.run(app)
 """
 
 
-def faulty(**env: str) -> subprocess.CompletedProcess[str]:
+FAULTY_SERVER = """
+import sys
+from canuse_server import cli, cli_exit, run
+from canuse_server.observe import logs
+def fail(*_: object) -> None:
+    raise RuntimeError("one\\ntwo")
+run.run, sys.argv = fail, ["canuse", "serve"]
+logs.configure("info")
+cli_exit.run(cli.app)
+"""
+
+
+def faulty(program: str = FAULTY, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command with a fault in it."""
     settings = {key: value for key, value in os.environ.items() if key != "CANUSE_DEBUG"}
     return subprocess.run(
-        [sys.executable, "-c", FAULTY], capture_output=True, text=True, env=settings | env, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, env=settings | env, timeout=60, check=False
     )
 
 
@@ -149,6 +162,14 @@ def test_an_error_that_no_command_expects_is_one_line_and_status_70() -> None:
     assert (ran.returncode, ran.stdout) == (UNEXPECTED, "")
     [line] = ran.stderr.splitlines()
     assert line.startswith("canuse: unexpected RuntimeError: one two; with CANUSE_DEBUG=1")
+
+
+def test_a_server_logs_where_an_error_arose_that_nobody_expects() -> None:
+    ran = faulty(FAULTY_SERVER)
+    assert ran.returncode == UNEXPECTED
+    logged, line = ran.stderr.splitlines()
+    assert "Traceback (most recent call last)" in json.loads(logged)["exception"]
+    assert line.startswith("canuse: unexpected RuntimeError: one two")
 
 
 def test_with_canuse_debug_it_shows_where() -> None:
