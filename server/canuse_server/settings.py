@@ -95,7 +95,7 @@ class Settings(BaseSettings):
         300, description="How old an answer may be that is given again while the store is away."
     )
     last_known_entries: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        100_000, description="How many such answers a process remembers, at about half a KiB each."
+        100_000, description="How many such answers are remembered of an environment, at half a KiB each."
     )
     ratelimit_live_domain: Annotated[str, Field(min_length=1)] = Field(
         "canuse", description="The domain with which Envoy's rate limit filter asks about live users."

@@ -65,7 +65,7 @@ class ApiKey(_message.Message):
     """The environment of every call that is made with the key."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key may do, at least one of: entitlements:read, usage:write, catalog:read, catalog:write, keys:admin. None
+        """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, catalog:write, keys:admin. None
         includes another.
         """
 

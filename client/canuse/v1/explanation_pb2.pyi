@@ -32,10 +32,10 @@ class Explanation(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStep]:
-        """The steps: the user, the feature, each subscription of the user that has not ended, and
-        of those that have the one by whose periods uses are still counted, oldest first, each followed by what its package gives of the
-        feature if it lists it, each grant of the feature in the order in which they are drawn from, the counts where there are
-        any, and the decision. While the store is away: the feature, what is done without the store, and the decision.
+        """The steps: the user, the feature, each subscription of the user that has not ended, and of those that have the one by
+        whose periods uses are still counted, oldest first, each followed by what its package gives of the feature if it lists
+        it, each grant of the feature in the order in which they are drawn from, the counts where there are any, and the
+        decision. While the store is away: the feature, what is done without the store, and the decision.
         """
 
     def __init__(

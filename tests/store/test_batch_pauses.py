@@ -1,0 +1,22 @@
+"""However much work a batch is, others go on in the middle of it."""
+
+import asyncio
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse_server.api.batches import BATCH_METHODS, answer_batch
+from canuse_server.api.world import World
+
+
+async def test_others_go_on_while_a_batch_is_worked_on(world: World) -> None:
+    """A thousand bad uses held up everybody else for up to 400 ms."""
+    [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
+    # What is wrong with all of them is found without the store: nothing is waited for.
+    bad = pb.CreateUsageEventRequest(user_id="\n" * 99, feature_id="\n" * 99, event_id="\n" * 99, delta=0)
+    batch = pb.BatchCreateUsageEventsRequest(requests=[bad] * 1000).SerializeToString()
+    answering = asyncio.ensure_future(answer_batch(method, batch, world))
+    others = 0
+    while not answering.done():
+        others += 1
+        await asyncio.sleep(0)
+    assert len(pb.BatchCreateUsageEventsResponse.FromString(await answering).results) == 1000
+    assert others > 5
