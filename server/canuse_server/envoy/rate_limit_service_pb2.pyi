@@ -36,8 +36,8 @@ class RateLimitRequest(_message.Message):
     """How much of each feature is used, in its units. 0 is 1."""
     @_builtins.property
     def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[_descriptor_pb2.RateLimitDescriptor]:
-        """What is used, at most 64 descriptors. Those that name neither a user nor a feature limit nothing. The others are of one user, and of 32
-        features at most; else they are refused.
+        """What is used, at most 64 descriptors. Those that name neither a user nor a feature limit nothing. The others are of one
+        user, and of 32 features at most; else they are refused.
         """
 
     def __init__(
