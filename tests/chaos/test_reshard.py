@@ -35,9 +35,8 @@ async def test_users_that_move_between_nodes_lose_nothing_and_count_nothing_twic
 ) -> None:
     cluster = await asyncio.to_thread(Cluster(tmp_path / "stores").start)
     try:
-        with running(
-            Canuse(tmp_path, "--transport", transport, "--redis-url", cluster.url, env=GIVE_UP_SOON)
-        ) as canuse:
+        options = ("--transport", transport, "--redis-url", cluster.url)
+        with running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)) as canuse:
             times = forgotten = keys = 0
             book = await tally(canuse.address, random.Random(SEED))
             slots = sorted({BUCKET_SLOTS[bucket_of(user_id)] for user_id in book.user_ids})

@@ -182,7 +182,7 @@ def test_half_of_the_settings_is_refused(authority: Authority, tmp_path: Path) -
     assert "tls_client_ca: " in not_started(tmp_path, "--tls-client-ca", str(authority.path))
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.extended)])
 def test_files_that_can_not_be_used_are_named_at_the_start(
     authority: Authority, stranger: Authority, tmp_path: Path, workers: str
 ) -> None:
