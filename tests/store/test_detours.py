@@ -1,12 +1,24 @@
 """What one trip to the store can't answer takes detours: as many as the call may need."""
 
+from collections.abc import Awaitable, Callable
+
+import pytest
+
 from canuse import v1
-from canuse_server.api.answers import answer
+from canuse_server.api.answers import answer, take
 from canuse_server.api.bounds import MAX_CHARGES
+from canuse_server.api.hot import FeatureUnknownError
 from canuse_server.api.user_changes import create_user
 from canuse_server.api.uses import UseFeatures
 from canuse_server.api.world import World
-from canuse_server.domain.model import Feature, FeatureType, Profile
+from canuse_server.domain.api_keys import ApiKey
+from canuse_server.domain.model import Feature, FeatureType, Package, Profile
+from canuse_server.store.api_keys import ApiKeys
+from canuse_server.store.client import Store
+from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.usage import UserMissingError
+from support.database import RETENTION, Database
 
 
 async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names_as_many_as_it_can(
@@ -23,3 +35,28 @@ async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names
     response = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), request.SerializeToString(), world))
     assert (response.reason, response.blocking_feature_id) == (v1.REASON_NOT_ENTITLED, ids[0])
     assert len(response.consumptions) == MAX_CHARGES
+
+
+async def test_nobody_is_said_to_be_missing_and_nothing_is_made_where_the_data_is_gone(database: Database) -> None:
+    store = Store(Endpoint.from_url(database.url), 5.0)
+    store.guard.is_on = True
+    world = World.of(store, "live", RETENTION, default_package="")
+    feature, package = Feature("f", FeatureType.BINARY, 1), Package("p", 1)
+    key = ApiKey("key_1", "n", "live", frozenset(), 1, None, b"")
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: take(UserMissingError(), "124", world),
+        lambda: take(FeatureUnknownError("f"), "124", world),
+        lambda: create_user(world, "124", Profile(), disabled=False),
+        lambda: world.cache.put_feature(None, feature),
+        lambda: world.catalog.put_package(None, package),
+        lambda: ApiKeys(store).put(b"", key),
+        world.cache.refresh,
+    )
+    try:
+        for call in calls:
+            store.guard.problem = ""
+            with pytest.raises(StoreUnavailableError, match="data"):
+                await call()
+    finally:
+        await store.close()
+    assert database.contents() == {}
