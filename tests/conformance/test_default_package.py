@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count, islice
 from pathlib import Path
 from threading import Event
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import pytest
 from canuse import NotFound, v1
 from canuse_server.api import lease_ids
 from canuse_server.api.lease_ids import LeaseName
+from canuse_server.store.keys import bucket_of
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.tools import tool
@@ -184,30 +186,35 @@ def test_an_erased_user_is_new_when_seen_again(world: World) -> None:
 
 def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(world: World) -> None:
     """Events of the new user were taken for a rest of the old one: 211 were used, and 189 listed."""
-    client, user_id, stop = world.client, unique("user"), Event()
+    client, other = world.client, unique("other")
+    # The events of another user in the same ledger make each erasure take a while.
+    use = v1.CreateUsageEventRequest(user_id=other, feature_id=world.feature_id)
+    for _ in range(12):
+        client.batch_create_usage_events([use] * 1000)
+    same_ledger = (f"{other}-{number}" for number in count() if bucket_of(f"{other}-{number}") == bucket_of(other))
 
-    def use() -> None:
-        while not stop.is_set():
-            client.create_usage_event(user_id, world.feature_id)
-
-    def erase() -> None:
-        for _ in range(40):
+    def erase(user_id: str, erased: Event) -> None:
+        for _ in range(2):
             with suppress(NotFound):
                 client.delete_user(user_id)
+        erased.set()
+
+    def use_until(user_id: str, erased: Event) -> None:
+        while not erased.is_set():
+            client.create_usage_event(user_id, world.feature_id)
 
     with ThreadPoolExecutor() as threads:
-        using = [threads.submit(use) for _ in range(4)]
-        erasing = [threads.submit(erase) for _ in range(2)]
-        for each in erasing:
-            each.result()
-        stop.set()
-        for each in using:
-            each.result()
-    client.create_usage_event(user_id, world.feature_id)
-    events = list(client.list_usage_events(user_id, page_size=1000))
-    assert client.can_use(user_id, world.feature_id).consumption.used == len(events)
-    # The total after each event is the number of events up to it: none of them is of another time.
-    assert [event.used for event in reversed(events)] == list(range(1, len(events) + 1))
+        for user_id in islice(same_ledger, 5):
+            erased = Event()
+            calls = [threads.submit(use_until, user_id, erased) for _ in range(3)]
+            calls.append(threads.submit(erase, user_id, erased))
+            for each in calls:
+                each.result()
+            client.create_usage_event(user_id, world.feature_id)
+            events = list(client.list_usage_events(user_id, page_size=1000))
+            assert client.can_use(user_id, world.feature_id).consumption.used == len(events)
+            # The total after each event is the number of events up to it: none of them is of another time.
+            assert [event.used for event in reversed(events)] == list(range(1, len(events) + 1))
 
 
 @pytest.fixture(params=TARGETS[:2])
