@@ -15,6 +15,7 @@ OF_COMMANDS: Final = frozenset(
     f"{PREFIX}{name}"
     for name in (
         "CONFIG",
+        "DEBUG",
         "SERVER",
         "API_KEY",
         "CLIENT_TLS",
