@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from canuse import Overloaded, v1
+from canuse import CanuseError, Overloaded, v1
 from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
@@ -164,4 +164,31 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
     except grpc.RpcError as error:
         code: grpc.StatusCode = error.code()
         return code
+    except CanuseError as error:
+        return error.code
     return grpc.StatusCode.OK
+
+
+async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_place_to_others(
+    tmp_path: Path, valkey: RedisServer
+) -> None:
+    """What was taken back went unheard while no lane waited, and kept its place until a lane came to it."""
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+    async with (
+        server_behind_relay("native", tmp_path, valkey, **env) as (canuse, relay),
+        callers(canuse.address, 1) as (client,),
+        AsyncClient(canuse.address, timeout_seconds=1) as hurried,
+    ):
+        with Client(canuse.address) as setting_up:
+            user_id, feature_id = await asyncio.to_thread(subscriber, setting_up, None)
+        relay.hold_replies()
+        calls = [asyncio.ensure_future(client.use_feature(user_id, feature_id)) for _ in range(CALLS)]
+        await wait_until(partial(all_but_done, calls, AT_MOST + IN_THE_LANE))
+        for each in calls:
+            each.cancel()
+        await asyncio.wait(calls)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            # Refused at once, or taken on and then given up by its caller.
+            while await code_of(hurried.use_feature(user_id, feature_id)) is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                await asyncio.sleep(0.1)
+        relay.release()
