@@ -52,6 +52,13 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
+        "batches: a use passes one that was not made",
+        f"{SCRIPTS}/record_usage.lua",
+        "if made ~= math.abs(place) then",
+        "if false then",
+        "tests/store/test_chains.py",
+    ),
+    Mutant(
         "event ids: used up by a fact that was not recorded",
         f"{SCRIPTS}/record_usage.lua",
         "if repeatable and remembered then",

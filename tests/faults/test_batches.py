@@ -2,15 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 
 import pytest
+from redis import Redis
 
 from canuse import InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
+from canuse_server.store.lua import RECORD_USAGE
 from support.load import running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
+from support.tools import VALKEY_SERVER
 from support.world import subscriber
 
 PATIENCE_SECONDS = 30
@@ -127,6 +133,41 @@ async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_us
     totals = [result.consumption.used for result in results if isinstance(result, v1.CreateUsageEventResponse)]
     assert totals == [1, 3, 6]
     assert way.calls("evalsha") == before + 3
+
+
+def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_script(
+    transport: str, tmp_path: Path
+) -> None:
+    """A use that found the script gone was made after those behind it, which found it loaded again by somebody else."""
+    store = RedisServer(VALKEY_SERVER, tmp_path / "valkey").start()
+    server = Canuse(tmp_path, "--transport", transport, "--redis-url", store.url)
+    over = Event()
+
+    def forget_and_learn() -> None:
+        with Redis(port=store.port) as admin:
+            while not over.is_set():
+                admin.script_flush()
+                admin.script_load(RECORD_USAGE.source)
+
+    with ExitStack() as stack:
+        stack.callback(store.stop)
+        stack.enter_context(running(server))
+        client = stack.enter_context(Client(server.address, timeout_seconds=PATIENCE_SECONDS))
+        user_id, feature_id = subscriber(client, None)
+        with ThreadPoolExecutor(1) as thread, ExitStack() as flapping:
+            forgetting = thread.submit(forget_and_learn)
+            flapping.callback(over.set)
+            for first in (1, 1001):
+                requests = [
+                    v1.CreateUsageEventRequest(
+                        user_id=user_id, feature_id=feature_id, delta=total, action=v1.USAGE_ACTION_SET
+                    )
+                    for total in range(first, first + 1000)
+                ]
+                answers = client.batch_create_usage_events(requests)
+                assert {type(answer) for answer in answers} == {v1.CreateUsageEventResponse}
+        forgetting.result()
+        assert [event.delta for event in client.list_usage_events(user_id)] == list(range(2000, 0, -1))
 
 
 def test_while_the_store_is_away_every_call_of_a_batch_says_so(

@@ -1,22 +1,25 @@
 """A Cluster that moves its slots: a call goes where its user is, waits while that is not certain, and counts once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from threading import Event
 
 import pytest
+from redis import Redis
 
-from canuse import StoreUnavailable, v1
+from canuse import OutcomeUnknown, StoreUnavailable, v1
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.slots import BUCKET_SLOTS
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
-from support.topologies import Cluster
+from support.topologies import Cluster, wait_for
 from support.world import subscriber, unique
 
+Recorded = v1.CreateUsageEventResponse
 TRANSPORTS = ("native", "grpcio")
 LEVELS = ("memory", "fsync")
 
@@ -104,6 +107,66 @@ def test_a_batch_goes_to_all_nodes_and_keeps_the_order_of_each_user(cluster: Clu
         assert isinstance(answer, v1.CreateUsageEventResponse)
         totals.setdefault(use.user_id, []).append(answer.consumption.used)
     assert list(totals.values()) == [[1, 2, 3, 4, 5]] * 12
+
+
+def hesitate(cluster: Cluster, slot: int, over: Event) -> None:
+    """Announce that a slot is to move and take it back, many times: in between no script with absent keys runs."""
+    owner = cluster.owner(slot)
+    other = next(server for server in cluster.masters if server is not owner)
+    words = (("MIGRATING", cluster.id_of(other)), ("STABLE",))
+    with Redis(port=owner.port) as node:
+        while not over.is_set():
+            for state in words:
+                node.execute_command("CLUSTER", "SETSLOT", slot, *state)
+
+
+def go_down(cluster: Cluster, slot: int, over: Event) -> None:
+    """Let the node of a slot give up another slot and take it back, many times: in between it runs nothing at all."""
+    owner = cluster.owner(slot)
+    ranges = [range(first, last + 1) for first, last, (_, port, *_), *_ in cluster.slots() if port == owner.port]
+    spare = next(other for slots in ranges for other in slots if other not in BUCKET_SLOTS)
+    with Redis(port=owner.port) as node:
+        while not over.is_set():
+            node.execute_command("CLUSTER", "DELSLOTS", spare)
+            node.execute_command("CLUSTER", "ADDSLOTS", spare)
+    wait_for(cluster.is_complete, "the Cluster did not come back")
+
+
+@pytest.mark.parametrize("flap", [hesitate, go_down])
+@pytest.mark.parametrize("event_ids", [False, True], ids=["", "event ids"])
+def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
+    cluster: Cluster, client: Client, flap: Callable[[Cluster, int, Event], None], event_ids: bool
+) -> None:
+    """A use that its node sent elsewhere was made after those behind it: of SET 1 to 1000 the total ended at 634."""
+    user_id, feature_id = subscriber(client, None)
+    slot, over = BUCKET_SLOTS[bucket_of(user_id)], Event()
+    made: list[int] = []
+    outcomes: set[type] = set()
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
+        flapping = thread.submit(flap, cluster, slot, over)
+        stack.callback(over.set)
+        for first in (1, 1001):
+            totals = range(first, first + 1000)
+            requests = [
+                v1.CreateUsageEventRequest(
+                    user_id=user_id,
+                    feature_id=feature_id,
+                    delta=total,
+                    action=v1.USAGE_ACTION_SET,
+                    event_id=f"{total}" if event_ids else "",
+                )
+                for total in totals
+            ]
+            answers = client.batch_create_usage_events(requests)
+            made += [total for total, answer in zip(totals, answers, strict=True) if isinstance(answer, Recorded)]
+            outcomes |= {type(answer) for answer in answers}
+    flapping.result()
+    events = [event.delta for event in client.list_usage_events(user_id)][::-1]
+    # What can't be confirmed meanwhile may have been made.
+    assert outcomes <= {Recorded, StoreUnavailable, OutcomeUnknown}
+    assert set(made) <= set(events) if OutcomeUnknown in outcomes else made == events
+    assert events == sorted(set(events))
+    assert used(client, user_id, feature_id) == events[-1]
 
 
 def test_users_of_all_nodes_are_listed_once(cluster: Cluster, client: Client) -> None:

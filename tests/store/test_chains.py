@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pytest
+from redis.exceptions import NoScriptError
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.batches import BATCH_METHODS, answer_batch
@@ -15,6 +16,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, ResetPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store import usage
+from canuse_server.store.lua import ALL
 from canuse_server.store.usage import ChainBrokenError, Charge, EventIdReusedError, Use
 from support.database import KEYS, RETENTION, Database
 from support.strategies import ms
@@ -32,75 +34,121 @@ WITHOUT_END: Final = Entitlement(
 GONE_STALE: Final = replace(WITHOUT_END, valid_until_ms=NOW)
 
 
+LENGTH: Final = 9
+
+
 def record(
-    database: Database, chain: str | None, *features: str, user_id: str = "124", delta: int = 1, event_id: str = ""
+    database: Database, place: int, *features: str, user_id: str = "124", delta: int = 1, event_id: str = ""
 ) -> None:
-    """Record uses, as one of a chain where one is named; raise what `usage.outcome` does."""
+    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage.outcome` does."""
     charges = tuple(Charge(feature_id, delta, archived=False, entry=b"") for feature_id in features)
     use = Use(usage.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
     trip = usage.record_trip(KEYS, use, RETENTION, str(NOW))
-    if chain is not None:
-        trip = usage.chained(trip, KEYS.chain(user_id, chain))
+    if place:
+        trip = usage.chained(trip, KEYS.chain(user_id, "mark"), place, LENGTH)
     usage.outcome(database.call(*trip.command))
 
 
 def stale_alone(database: Database) -> None:
     """Use a feature whose entitlement is stale."""
-    record(database, "a", "stale")
+    record(database, 2, "stale")
 
 
 def stale_among_others(database: Database) -> None:
     """Use several features, one of whose entitlements is stale."""
-    record(database, "a", "calls", "stale", event_id="e")
+    record(database, 2, "calls", "stale", event_id="e")
 
 
 def no_user(database: Database) -> None:
-    """Use a feature as a user that there is not, whose uses another chain of the name is about."""
+    """Use a feature as a user that there is not any more."""
     database.redis.rename(KEYS.user("124"), "elsewhere")
     try:
-        record(database, "a", "calls")
+        record(database, 2, "calls")
     finally:
         database.redis.rename("elsewhere", KEYS.user("124"))
 
 
-@pytest.mark.parametrize("repeated", [stale_alone, stale_among_others, no_user])
-def test_behind_a_use_that_has_to_be_repeated_none_of_its_chain_is_recorded(
+def never_run(database: Database) -> None:
+    """Send a script that the store does not know."""
+    database.redis.script_flush()
+    try:
+        with pytest.raises(NoScriptError):
+            record(database, 2, "calls")
+        raise usage.StaleError
+    finally:
+        for script in ALL:
+            database.redis.script_load(script.source)
+
+
+@pytest.mark.parametrize("repeated", [stale_alone, stale_among_others, no_user, never_run])
+def test_behind_a_use_that_was_not_made_none_of_its_chain_is_recorded(
     database: Database, repeated: Callable[[Database], None]
 ) -> None:
+    """A use that a node sent elsewhere was made after those behind it: nothing kept them waiting."""
     database.put_user(WITHOUT_END)
     database.put_user(GONE_STALE, feature_id="stale")
-    record(database, "a", "calls")
+    record(database, 1, "calls")
     with pytest.raises((usage.StaleError, usage.UserMissingError)):
         repeated(database)
     before = database.contents()
+    for place in (3, 4, 3, LENGTH):
+        with pytest.raises(ChainBrokenError):
+            record(database, place, "calls")
+    assert database.contents() == before
+    assert 0 < database.redis.pttl(KEYS.chain("124", "mark")) <= 60_000
+    for place in (2, 3):
+        record(database, place, "calls")
+    with pytest.raises(ChainBrokenError):
+        record(database, 5, "calls")
+    record(database, 0, "calls")
+    assert database.counter() == (4, NOW)
+
+
+@pytest.mark.parametrize("place", [2, LENGTH])
+def test_a_chain_whose_first_use_was_not_made_or_that_is_forgotten_stands_still(database: Database, place: int) -> None:
+    database.put_user(WITHOUT_END)
+    before = database.contents()
     for _ in range(2):
         with pytest.raises(ChainBrokenError):
-            record(database, "a", "calls")
+            record(database, place, "calls")
     assert database.contents() == before
-    assert 0 < database.redis.pttl(KEYS.chain("124", "a")) <= 60_000
-    record(database, "b", "calls")
-    record(database, None, "calls")
-    assert database.counter() == (3, NOW)
+    assert not database.redis.exists(KEYS.chain("124", "mark"))
+
+
+def test_a_first_use_that_has_to_be_repeated_is_the_first_one_again(database: Database) -> None:
+    database.put_user(GONE_STALE)
+    with pytest.raises(usage.StaleError):
+        record(database, 1, "calls")
+    with pytest.raises(ChainBrokenError):
+        record(database, 2, "calls")
+    database.put_user(WITHOUT_END)
+    record(database, 1, "calls")
+    record(database, 2, "calls")
+    assert database.counter() == (2, NOW)
 
 
 def test_a_use_that_is_refused_for_good_keeps_none_of_its_chain_waiting(database: Database) -> None:
     database.put_user(WITHOUT_END)
-    record(database, "a", "calls", event_id="e")
+    record(database, 1, "calls", event_id="e")
+    record(database, 2, "calls", event_id="e")
     with pytest.raises(EventIdReusedError):
-        record(database, "a", "calls", delta=2, event_id="e")
+        record(database, 3, "calls", delta=2, event_id="e")
     with pytest.raises(usage.RecordOutOfRangeError):
-        record(database, "a", "calls", delta=MAX_AMOUNT)
-    record(database, "a", "nothing that the user has")
-    record(database, "a", "calls", delta=4)
-    assert database.counter() == (5, NOW)
-    assert not database.redis.exists(KEYS.chain("124", "a"))
+        record(database, 4, "calls", delta=MAX_AMOUNT)
+    record(database, 5, "nothing that the user has")
+    for place in range(6, LENGTH):
+        record(database, place, "calls")
+    assert database.redis.exists(KEYS.chain("124", "mark"))
+    record(database, LENGTH, "calls", delta=4)
+    assert database.counter() == (8, NOW)
+    assert not database.redis.exists(KEYS.chain("124", "mark"))
 
 
 def test_a_stale_use_without_a_chain_writes_nothing(database: Database) -> None:
     database.put_user(GONE_STALE)
     before = database.contents()
     with pytest.raises(usage.StaleError):
-        record(database, None, "calls")
+        record(database, 0, "calls")
     assert database.contents() == before
 
 

@@ -67,7 +67,7 @@ class Inside:
         return {entry_id.decode(): v1.LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
 
     def broken_chains(self, user_id: str) -> list[int]:
-        """Return how many milliseconds each mark of a broken chain of uses in a user's bucket has left."""
+        """Return how many milliseconds the count of each broken chain of uses in a user's bucket has left."""
         marks = self._redis.scan_iter(match=KEYS.chain(user_id, "*"))
         return [int(self._redis.pttl(mark)) for mark in marks]
 

@@ -25,12 +25,13 @@ from canuse_server.api.uses import CreateUsageEvent
 from canuse_server.api.validation import malformed
 from canuse_server.api.wire import varint
 from canuse_server.api.world import World
+from canuse_server.store.durability import CONFIRMED
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.pacing import WorkShare
-from canuse_server.store.replies import NoScriptError
+from canuse_server.store.replies import NoScriptError, NotMadeError
 from canuse_server.store.usage import ChainBrokenError, Trip, chained
 
-_REPEATED: Final = (*DETOURS, ChainBrokenError, NoScriptError)
+_REPEATED: Final = (*DETOURS, ChainBrokenError, NoScriptError, NotMadeError)
 """What sends a call again. None of them has written anything."""
 # The tags of results and of what is in one, which are the same in all batches.
 _RESULTS, _RESPONSE, _STATUS = b"\x0a", b"\x0a", b"\x12"
@@ -80,6 +81,9 @@ async def answer_batch(method: BatchMethod, payload: bytes, world: World) -> byt
             result = _field(_RESPONSE, answer)
         results.append(_field(_RESULTS, result))
         await share.pause_if_due()
+    if method.hot.writes:
+        # Each by itself: there is nothing left that the call as a whole would have to wait for, or fail with.
+        CONFIRMED.set(True)
     return b"".join(results)
 
 
@@ -100,13 +104,13 @@ class _Batch:
 
     async def run(self) -> list[bytes | ApiError]:
         """Return what each call came to."""
-        for _ in range(DETOURS_AT_MOST):
+        in_vain = 0
+        while waiting := self._waiting():
             detours = await self._travel(await self._plans())
             await asyncio.gather(*(self._take(*detour) for detour in detours))
-            if len(self._answers) == len(self._payloads):
-                break
-        else:
-            self._fail(self._waiting(), gone_stale())
+            in_vain = in_vain + 1 if self._waiting() == waiting else 0
+            if in_vain == DETOURS_AT_MOST:
+                self._fail(waiting, gone_stale())
         return [self._answers[place] for place in range(len(self._payloads))]
 
     def _waiting(self) -> list[int]:
@@ -145,25 +149,38 @@ class _Batch:
         """Make the trips of all calls in one write; return the detours to take, each with its user and its calls."""
         replies = await self._world.store.travel_all(self._trips(plans.values()))
         detours: dict[str, tuple[Exception, str, list[int]]] = {}
+        failed: set[str] = set()
         for (place, plan), (reply, now_ms) in zip(plans.items(), replies, strict=True):
             try:
                 if isinstance(reply, Exception):
                     raise reply
                 self._answers[place] = self._method.conclude(plan, reply, now_ms)
             except _REPEATED as detour:
+                if self._method.writes and plan.user_id in failed:
+                    # One before it may have been sent and be made yet: this one must not be made before it.
+                    self._fail([place], StoreUnavailableError("the store failed one before it of the same user"))
+                    continue
                 # The first one says what the user's calls wait for.
                 detours.setdefault(plan.user_id, (detour, plan.user_id, []))[2].append(place)
             except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
                 self._fail([place], error)
+                if isinstance(error, StoreError):
+                    failed.add(plan.user_id)
             await self._share.pause_if_due()
         return list(detours.values())
 
     def _trips(self, plans: Iterable[Plan]) -> list[Trip]:
-        """Return the trips; the uses of one user hang together, each made only if those before it need no detour."""
+        """Return the trips; the uses of one user hang together, each made only where those before it were."""
         plans = list(plans)
         uses = Counter(plan.user_id for plan in plans if self._method.writes)
         marks = {user_id: self._world.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
-        return [chained(plan.trip, marks[plan.user_id]) if plan.user_id in marks else plan.trip for plan in plans]
+        places = Counter[str]()
+        trips = []
+        for plan in plans:
+            user_id, trip, mark = plan.user_id, plan.trip, marks.get(plan.user_id)
+            places[user_id] += 1
+            trips.append(chained(trip, mark, places[user_id], uses[user_id]) if mark else trip)
+        return trips
 
     async def _take(self, detour: Exception, user_id: str, places: list[int]) -> None:
         try:

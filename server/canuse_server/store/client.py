@@ -130,8 +130,8 @@ class Store:
         """Make trips of the hot path, all of them reading or all recording, in one write and in their order.
 
         Returns:
-            For each trip its reply, or the StoreError that it ended with (NoScriptError: make it again); and the time
-            just before a reading one (else 0).
+            For each trip its reply, or the StoreError that it ended with (NoScriptError, NotMadeError: make it again);
+            and the time just before a reading one (else 0).
         """
         if not trips:
             return []

@@ -18,7 +18,7 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUna
 from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
 from canuse_server.store.lane_routes import ClusterRoutes, LaneRoutes
 from canuse_server.store.lua import Script
-from canuse_server.store.replies import AskError, MovedError, NotNowError, RedirectError
+from canuse_server.store.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
 from canuse_server.store.slots import SlotMap, slot_of
 from canuse_server.store.usage import Trip
 
@@ -91,19 +91,28 @@ class ClusterStore(Store):
         return [results[place] for place in range(len(trips))]
 
     async def _travel_to(self, owner: Address | None, trips: Sequence[Trip]) -> list[tuple[object, int]]:
-        """Make trips to one node; those that it sends elsewhere are made one after the other, in their order."""
+        """Make trips to one node. Of those it did not make the first of each slot is made where, and when, it can be.
+
+        The others are to be made again, together. All that it asks to be made elsewhere for this once are made in turn.
+        """
         results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(trips)
         if owner is not None:
             results = await self._node(owner).travel_all(trips)
             if any(isinstance(reply, StoreError) for reply, _ in results):
                 self._slots.suspect()
         fault: StoreError | None = None
+        found: set[int] = set()
         for place, (reply, _) in enumerate(results):
             if not isinstance(reply, RedirectError | UnreachableError):
+                continue
+            slot = self._slot(trips[place].command)
+            if fault is None and slot in found and not isinstance(reply, AskError):
+                results[place] = NotMadeError(str(reply)), 0
                 continue
             if fault is None:
                 try:
                     results[place] = await self.travel(trips[place])
+                    found.add(slot)
                 except StoreUnavailableError as error:
                     fault = error  # The others would only find out the same, each after a time-out.
                 except StoreError as error:

@@ -98,7 +98,7 @@ class Keys:
         return f"{prefix}u:{user_id}", f"{prefix}ledger", f"{prefix}h:{user_id}"
 
     def chain(self, user_id: str, mark: str) -> str:
-        """Return the key that is there once a batch's uses of one user may not go on; `mark` is the batch's own."""
+        """Return the key that counts which of a batch's uses of one user have been made; `mark` is the batch's own."""
         return f"{self._buckets[bucket_of(user_id)]}x:{mark}"
 
     def leases(self, user_id: str) -> str:

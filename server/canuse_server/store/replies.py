@@ -65,6 +65,10 @@ class NoScriptError(StoreError):
     """The server does not know the script: load it and repeat, since nothing was run."""
 
 
+class NotMadeError(StoreError):
+    """The server did not run the command, and can by now: make it again."""
+
+
 def pack(command: tuple[str | bytes, ...]) -> bytes:
     """Return a command as it goes over the wire."""
     # hiredis declares a tuple of one element, and takes any number.

@@ -39,7 +39,7 @@ class UserMissingError(Exception):
 
 
 class ChainBrokenError(Exception):
-    """A use of the same user that comes before this one has to be repeated first."""
+    """A use of the same user that comes before this one has not been made."""
 
 
 class EventIdReusedError(Exception):
@@ -187,21 +187,22 @@ def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retenti
     )
 
 
-def chained(trip: Trip, chain_key: str) -> Trip:
-    """Return a trip of `record_trip` as one of a chain, which share a key of their own.
+def chained(trip: Trip, chain_key: str, place: int, length: int) -> Trip:
+    """Return a trip of `record_trip` as one of a chain, each with its place, from 1. They share a key of their own.
 
-    They are made in the order they are sent: after one that has to be repeated none writes anything.
+    Each is made only where the one before it was made or ended for good; else it writes nothing.
     """
     evalsha, sha, count, *rest = trip.command
     keys = int(count)
-    return Trip((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:]), trip.script)
+    end = str(-place if place == length else place)
+    return Trip((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:], end), trip.script)
 
 
 def outcome(reply: object) -> tuple[Outcome, bool]:
     """Read what `record_trip` brought: what was done, and whether that was on an earlier call.
 
     Raises:
-        ChainBrokenError: one before it in its chain has to be repeated first.
+        ChainBrokenError: one before it in its chain has not been made.
         UserMissingError: there is no such user.
         LeasesDueError: leases have expired, and have to be swept first.
         StaleError: the entitlement has to be renewed first.

@@ -2,7 +2,7 @@
 --
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods
 --       then, with an event id: the user's idempotency keys, two hashes
---       then, only for a use of a chain: a key of the chain's own, which says that a use before this one has to be repeated
+--       then, only for a use of a chain: a key of the chain's own, which counts the uses of it that were made
 -- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0; then now in ms, or nothing for
 --         Redis's clock
 --       2 how long things are kept, as in RETENTION; then, where features are archived, 4 bytes in which the bits of their
@@ -11,14 +11,15 @@
 --       then for each charge: feature id, delta, and the ledger entry up to what is only known here (a serialised
 --       canuse.v1.LedgerEntry). No feature is charged twice.
 --       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
+--       then, for a use of a chain: its place in the chain, from 1; that of the last one negative
 -- Returns one string. Its first byte says what happened:
 --       'K' done: an outcome follows
 --       'R' the event id is known, with this content: the outcome of the first time follows
 --       'X' the event id is known, with other content
 --       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
---       'B' one before it in its chain has to be repeated first
+--       'B' one before it in its chain has not been made
 --       'L' a lease has expired: sweep, then repeat   'O' a total would pass 2^53 - 1
--- All but 'K' have written nothing, but that 'U', 'L' and 'S' break the chain. An outcome is: the number of the charge that
+-- All but 'K' have written nothing, but in the chain: those that end for good count as made. An outcome is: the number of the charge that
 -- was refused (0: none), now; then for each charge reason, length of the entitlement, length of the ledger id, used, applied
 -- delta, period start, budget (-1 unlimited), units reserved, the entitlement, the ledger id.
 -- include: layout
@@ -29,14 +30,41 @@ local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
 local mode, manual_now, retention = string.sub(ARGV[1], 1, 1), string.sub(ARGV[1], 2), ARGV[2]
 local key_count, last = #KEYS, #ARGV
 local repeatable = key_count > 4
-local count = (last - FIRST + 1 - (repeatable and FOR_EVENT_ID or 0)) / WIDTH
 local chain = KEYS[repeatable and 6 or 4]
+if chain then last = last - 1 end
+local count = (last - FIRST + 1 - (repeatable and FOR_EVENT_ID or 0)) / WIDTH
 assert(
   key_count > 2 and key_count < 7 and count >= 1 and count % 1 == 0,
-  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 3 with an event id'
+  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 3 with an event id, 1 of a chain'
 )
--- The uses of a chain are sent together, in their order: once one has to be repeated, those behind it have to wait.
-if chain and redis.call('EXISTS', chain) == 1 then return 'B' end
+
+-- The uses of a chain are sent together, in their order. Each is made only where the one before it was: that one may have been
+-- sent elsewhere by a Cluster, or the script not known to the store, or it has to be repeated.
+local CHAIN_MS = 60000 -- more than it takes until the last use of a chain has come
+local step_back
+if chain then
+  local place, made = tonumber(ARGV[last + 1]), 1
+  if place == 1 then
+    redis.call('SET', chain, 1, 'PX', CHAIN_MS)
+  else
+    made = redis.call('INCR', chain)
+  end
+  step_back = function()
+    if made == 1 then
+      redis.call('DEL', chain)
+    else
+      redis.call('SET', chain, made - 1, 'KEEPTTL')
+    end
+  end
+  if made ~= math.abs(place) then
+    step_back()
+    return 'B'
+  end
+  if place < 0 then
+    redis.call('DEL', chain)
+    step_back = nil
+  end
+end
 
 local now
 if manual_now == '' then
@@ -115,9 +143,9 @@ end
 -- include: leases
 -- include: outcome
 
-local CHAIN_MS = 60000 -- more than it takes until the last use of a chain has come
+-- What has to be done first is done, and the use made again, before those behind it in its chain.
 local function repeat_first(answer)
-  if chain then redis.call('SET', chain, '', 'PX', CHAIN_MS) end
+  if step_back then step_back() end
   return answer
 end
 if not meta then return repeat_first('U') end
