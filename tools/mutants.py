@@ -302,8 +302,8 @@ MUTANTS: Final = (
     Mutant(
         "pace: breaks are taken for a wait for the store",
         "server/canuse_server/store/pacing.py",
-        "        note_work()\n",
-        "        return\n",
+        "pace.take_break():\n        note_work()\n",
+        "pace.take_break():\n        return\n",
         "tests/unit/test_pacing.py",
     ),
     Mutant(

@@ -49,7 +49,7 @@ _TEXTS: Final[Mapping[str, int]] = {
     "resume_token": migration_tokens.LENGTH,
     "google.protobuf.FieldMask.paths": MASK_PATH_BYTES,
     # What Envoy sends besides the ids can be longer: only the request as a whole is held to this.
-    **dict.fromkeys(("domain", "key", "value"), TEXT_BYTES),
+    **dict.fromkeys(("domain", "key", "value"), ID_BYTES),
 }
 """The most bytes of a text field, by the name of the field, or by its full name where that differs."""
 _COUNTS: Final[Mapping[str, int]] = {

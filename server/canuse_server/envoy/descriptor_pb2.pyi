@@ -60,8 +60,8 @@ class RateLimitDescriptor(_message.Message):
     """Whether the hits are given back: what was used is less by them, down to 0. It is a fact."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]:
-        """The pairs, at most 32; canuse looks for that of the user, that of the feature and `record`, and passes over all others. With `record`
-        `fact` the use has happened already, and is recorded whatever the budget says.
+        """The pairs, at most 32; canuse looks for that of the user, that of the feature and `record`, and passes over all others.
+        With `record` `fact` the use has happened already, and is recorded whatever the budget says.
         """
 
     @_builtins.property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import grpc
 from grpc import aio
@@ -75,7 +75,7 @@ def _refusal(error: ApiError) -> _Handler:
     """Return what answers a call with an error."""
 
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
-        await _abort(context, error)
+        _fail(context, error)
 
     # Not unary: that would wait for the request, which costs memory and may never come.
     return grpc.stream_unary_rpc_method_handler(cast("Callable[..., Any]", call))
@@ -120,7 +120,7 @@ def _authorization(metadata: Metadata) -> bytes | None:
 def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _Handler]:
     changing = changes(path)
 
-    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
         try:
             if changing:
                 WANTED.set(wanted(admitted.metadata))
@@ -134,15 +134,22 @@ def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _
             finally:
                 load.leave(size)
         except ApiError as error:
-            await _abort(context, error)
+            _fail(context, error)
+            return None
 
     # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
     return lambda admitted: grpc.unary_unary_rpc_method_handler(partial(answer, admitted))
 
 
-async def _abort(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> NoReturn:
+def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
+    """Have a call end with an error once its handler returns.
+
+    Not `abort`: its exception and the call hold each other, and with them the request, until the collector finds them.
+    """
     metadata: tuple[tuple[str, str | bytes], ...] = (*error.trailing_metadata(), *error.retry_metadata())
-    await context.abort(error.reason.status, error.message, metadata)
+    context.set_code(error.reason.status)
+    context.set_details(error.message)
+    context.set_trailing_metadata(metadata)
 
 
 def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> Callable[[_Admitted], _Handler]:
@@ -161,7 +168,7 @@ def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> C
             finally:
                 load.leave(size)
         except ApiError as error:
-            await _abort(context, error)
+            _fail(context, error)
 
     return lambda admitted: grpc.unary_stream_rpc_method_handler(cast("Any", partial(answer, admitted)))
 
