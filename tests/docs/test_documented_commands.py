@@ -182,25 +182,25 @@ def copy(tmp_path: Path) -> Path:
     return folder
 
 
-def in_copy(folder: Path, line: str, **env: str) -> "subprocess.CompletedProcess[str]":
-    """Run a line of the shell in a copy of the tree."""
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("CANUSE_", "SOAK_", "PYTEST_"))}
-    paths = os.pathsep.join(str(folder / name) for name in ("client", "server", "."))
-    return subprocess.run(
-        ["/bin/sh", "-c", line],
-        cwd=folder,
-        env=inherited | {"PYTHONPATH": paths} | env,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+def environment(folder: Path) -> dict[str, str]:
+    """Return what a command finds in a copy of the tree: nothing of what these tests were started with."""
+    ours = ("CANUSE_", "SOAK_", "PYTEST_", "MAKE", "MFLAGS")
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+    return inherited | {"PYTHONPATH": os.pathsep.join(str(folder / name) for name in ("client", "server", "."))}
 
 
 @pytest.mark.extended
 @pytest.mark.parametrize("command", SMALLER)
 def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy: Path) -> None:
-    ran = in_copy(copy, SMALLER[command])
+    ran = subprocess.run(
+        ["/bin/sh", "-c", SMALLER[command]],
+        cwd=copy,
+        env=environment(copy),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
 
 
@@ -208,7 +208,7 @@ def test_make_run_starts_a_server_with_the_example_data(copy: Path) -> None:
     process = subprocess.Popen(
         ["make", "run"],
         cwd=copy,
-        env={**os.environ, "CANUSE_LISTEN": "127.0.0.1:0"},
+        env=environment(copy) | {"CANUSE_LISTEN": "127.0.0.1:0"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

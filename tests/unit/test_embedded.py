@@ -384,7 +384,9 @@ async def test_a_valkey_that_cannot_start_says_why_and_frees_the_directory(tmp_p
 
 async def test_a_valkey_that_will_not_answer_nor_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     deaf = tmp_path / "valkey-server"
-    deaf.write_text("#!/bin/sh\ntrap '' TERM\nexec sleep 600\n")
+    never = tmp_path / "never"
+    os.mkfifo(never)
+    deaf.write_text(f"#!/bin/sh\ntrap '' TERM\nread line < {never}\n")
     deaf.chmod(0o700)
     with monkeypatch.context() as patch:
         patch.setattr("canuse_server.store._valkey_process.get_binary_path", lambda: deaf)
