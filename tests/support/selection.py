@@ -14,8 +14,24 @@ TARGETS: Final = tuple(f"{transport}-{store}" for store in STORES for transport 
 """Each transport on each store; `locked` speaks TLS and has a user for canuse who may do no more than the docs say."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey")
 EXTENDED_FOLDERS: Final = ("chaos", "gateway")
-ON_ONE_TRANSPORT: Final = ("faults", "test_migration_crowd.py", "test_safe_by_default.py")
-"""Folders and files whose tests take long: `make test` runs them with the native transport."""
+ON_ONE_TRANSPORT: Final = ("conformance", "faults")
+"""Folders whose tests `make test` runs with the native transport alone, but for those below."""
+ON_EACH_TRANSPORT: Final = (
+    "test_api_key_matrix.py",
+    "test_api_keys.py",
+    "test_batches.py",
+    "test_can_use.py",
+    "test_client.py",
+    "test_errors.py",
+    "test_event_ids.py",
+    "test_malformed_requests.py",
+    "test_rate_limits.py",
+    "test_seed_flow.py",
+    "test_usage_events.py",
+    "test_use_feature.py",
+    "test_use_features.py",
+)
+"""Files of conformance tests about what each transport does in its own way."""
 
 
 def is_fast(config: pytest.Config) -> bool:
@@ -31,6 +47,12 @@ def is_extended(item: pytest.Item) -> bool:
     return (
         item.get_closest_marker("extended") is not None
         or any(place in EXTENDED_FOLDERS for place in places)
-        or (any(place in ON_ONE_TRANSPORT for place in places) and any(value.startswith("grpcio") for value in values))
+        or (_is_on_one_transport(places) and any(value.startswith("grpcio") for value in values))
         or any(value in TARGETS and value not in FAST_TARGETS for value in values)
     )
+
+
+def _is_on_one_transport(places: list[str]) -> bool:
+    """Whether `make test` runs a file of tests with the native transport alone."""
+    _, folder, *_, file = places
+    return folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in ON_EACH_TRANSPORT)
