@@ -330,7 +330,7 @@ MUTANTS: Final = (
     Mutant(
         "deadline: not looked at again where the lane was late",
         "server/canuse_server/transport/lane.py",
-        "not (calls := self.in_time(calls))",
+        "not (calls := self.in_time(calls, time.monotonic()))",
         "not calls",
         "tests/faults/test_overload.py",
     ),

@@ -77,7 +77,13 @@ def test_a_request_may_have_as_many_bytes_as_the_method_takes_and_none_more(stub
 @every_repeated_field
 def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, place: Place) -> None:
     most = most_items(place.field)
-    told = violations(stubs, place, place.filled(most + 1, beside(place)))
+    payload = place.filled(most + 1, beside(place))
+    if place.path == RATE_LIMIT:
+        # An error would let a request through that Envoy asks about.
+        answer = Response.FromString(send(stubs, place.path, payload))
+        assert (answer.overall_code, list(answer.statuses)) == (Response.OVER_LIMIT, [])
+        return
+    told = violations(stubs, place, payload)
     assert f"{most + 1} " in told[place.name]
     assert not [field for field in told if field.startswith(f"{place.name}[")]
 
@@ -91,7 +97,7 @@ def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, place
     with Client(server.address) as client:
         user_id, feature_id = subscriber(client, None)
         begun = time.monotonic()
-        if place.path == RATE_LIMIT and size == "4 MiB":
+        if place.path == RATE_LIMIT:
             assert Response.FromString(send(stubs, place.path, payload)).overall_code == Response.OVER_LIMIT
         else:
             assert "sent" in "".join(violations(stubs, place, payload).values())

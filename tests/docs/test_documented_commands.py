@@ -61,6 +61,9 @@ _WHEEL: Final = (
 _OTHER_BENCH: Final = (
     "tests/harness/test_bench.py::test_a_server_elsewhere_is_measured_and_checked_where_its_store_is_known"
 )
+_APPEND_ONLY: Final = (
+    "tests/store/test_risks.py::test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data"
+)
 ELSEWHERE: Final = {
     "make lint": ".ci/run",
     "make test-all": ".ci/run",
@@ -85,13 +88,16 @@ ELSEWHERE: Final = {
     "grpcurl -cacert ca.pem canuse.internal:8443 list": (
         "tests/gateway/test_envoy_tls.py::test_grpcurl_comes_through_tls_with_reflection_answers_and_errors"
     ),
-    "redis-cli DEL 'canuse:{api_keys}:keys'": (
+    "redis-cli DEL 'canuse:{api_keys}:keys' 'canuse:{api_keys}:version'": (
         "tests/conformance/test_safe_by_default.py"
         "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
     ),
-    "redis-cli INCR 'canuse:{api_keys}:version'": (
-        "tests/conformance/test_safe_by_default.py"
-        "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
+    "redis-cli CONFIG SET appendonly yes": _APPEND_ONLY,
+    "redis-cli INFO persistence": _APPEND_ONLY,
+    "redis-cli CONFIG REWRITE": _APPEND_ONLY,
+    "canuse serve --transport native": (
+        "tests/faults/test_transport_choice.py"
+        "::test_the_fast_transport_is_taken_by_itself_on_the_loopback_only_and_elsewhere_says_what_it_needs"
     ),
     "make bench ARGS=\"--address 'staging=10.0.0.7:50051,redis://10.0.0.8:6379'\"": _OTHER_BENCH,
     ".venv/bin/python -m bench --baseline before --candidate 'before=env PYTHONPATH=../before/client:../before/server "

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.user_changes import create_user, renew
+from canuse_server.api.user_changes import Edit, change_user, create_user
 from canuse_server.api.world import World
 from canuse_server.domain.entitlements import resolve, without_effect
 from canuse_server.domain.model import (
@@ -26,7 +26,7 @@ from canuse_server.domain.model import (
 )
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.store.layout import Meta
-from canuse_server.store.users import UserChange
+from canuse_server.store.users import UserChange, UserState
 from support.database import KEYS, Database
 from support.strategies import ms
 
@@ -57,7 +57,7 @@ async def test_what_was_written_before_is_read_and_moved_by_the_next_change(worl
     old = [Subscription(f"{n:08x}", "extra", 1, ACTIVE, NOW - n, cancel_at_ms=NOW) for n in range(1, 400)]
     await world.users.apply(UserChange("124", b"", Meta(False, 1, NOW), subscriptions=tuple(old)))
     assert kept(database) == (399, 0)
-    await renew(world, "124")
+    await change(world)
     assert kept(database) == (1, 398)
     found = await world.users.all_subscriptions("124")
     assert found is not None
@@ -83,10 +83,10 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
     assert state is not None
     await world.users.apply(UserChange("124", state.raw_meta, state.meta, subscriptions=tuple(held)))
     world.store.manual_now_ms = NOW + 400 * DAY
-    await renew(world, "124")
+    await change(world)
     assert kept(database) == (1, 2)
     world.store.manual_now_ms = NOW + 2 * DAY
-    await renew(world, "124")
+    await change(world)
     state = await world.users.read("124")
     assert state is not None
     assert [item.token for item in state.subscriptions if not has_ended(item, state.now_ms)] == ["1", "2"]
@@ -97,11 +97,20 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
     await SubscriptionServicer().cancel_subscription(cancel, world)
     assert [item.status for item in await listed(world)] == [1, 3, 3]
     world.store.manual_now_ms = NOW + 50 * DAY
-    await renew(world, "124")
+    await change(world)
     assert [item.status for item in await listed(world)] == [3, 3, 3]
     state = await world.users.read("124")
     assert state is not None
     assert not state.entitlements["calls"].active
+
+
+async def change(world: World) -> None:
+    """Change nothing of the user, which brings up to date what is worked out for them."""
+
+    async def nothing(_: UserState) -> Edit:
+        return Edit()
+
+    await change_user(world, "124", nothing)
 
 
 async def listed(world: World) -> list[v1.Subscription]:

@@ -2,9 +2,12 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
+from redis import Redis
 
 from canuse_server.store.client import Store
 from canuse_server.store.durability import Durability, Promise
@@ -101,3 +104,25 @@ def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
     assert (ran.returncode, ran.stdout) == (1, "")
     assert "canuse: durability is fsync, and the store" in ran.stderr
     assert told in ran.stderr
+
+
+def test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data(tmp_path: Path) -> None:
+    """As docs/storage.md says. A restart with `appendonly yes` alone came up empty: it reads no snapshot then."""
+    folder = tmp_path / "valkey"
+    for steps, kept in (((), None), ((("CONFIG", "SET", "appendonly", "yes"),), b"1")):
+        store = RedisServer(VALKEY_SERVER, folder, ("--appendonly", "no", "--save", "3600 1")).start()
+        with Redis(port=store.port) as client:
+            client.set("kept", "1")
+            for step in steps:
+                client.execute_command(*step)
+            while client.info("persistence")["aof_rewrite_in_progress"]:
+                time.sleep(0.01)
+            assert client.info("persistence")["aof_last_bgrewrite_status"] == "ok"
+        store.stop()
+        store.settings = ("--save", "3600 1")
+        store.start()
+        with Redis(port=store.port) as client:
+            assert client.get("kept") == kept
+            client.flushall()
+        store.stop()
+        rmtree(folder)

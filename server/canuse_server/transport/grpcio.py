@@ -77,8 +77,9 @@ def _refusal(error: ApiError) -> _Handler:
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
         _fail(context, error)
 
-    # Not unary: that would wait for the request, which costs memory and may never come.
-    return grpc.stream_unary_rpc_method_handler(cast("Callable[..., Any]", call))
+    # Streams: for one request gRPC would wait, which costs memory and may never end; for one answer it would send an empty
+    # message before the error.
+    return grpc.stream_stream_rpc_method_handler(cast("Callable[..., Any]", call))
 
 
 def build(
