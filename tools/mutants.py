@@ -59,6 +59,20 @@ MUTANTS: Final = (
         "tests/store/test_chains.py",
     ),
     Mutant(
+        "clocks: a count of a period far ahead stays there, in the scripts",
+        f"{SCRIPTS}/lib/account.lua",
+        "if finish and used_from > finish then return nil end",
+        "",
+        "tests/store/test_rule_equality.py",
+    ),
+    Mutant(
+        "clocks: a count of a period far ahead goes on in the current one",
+        "server/canuse_server/domain/settlement.py",
+        "found.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))",
+        "found.append(Settlement(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
+        "tests/store/test_clock_ran_ahead.py",
+    ),
+    Mutant(
         "event ids: used up by a fact that was not recorded",
         f"{SCRIPTS}/record_usage.lua",
         "if repeatable and remembered then",
@@ -139,8 +153,8 @@ MUTANTS: Final = (
     Mutant(
         "leases: one expires a moment later",
         f"{SCRIPTS}/lib/leases.lua",
-        "return due and now >= struct.unpack(MOMENT, due)",
-        "return due and now > struct.unpack(MOMENT, due)",
+        "return moment <= now or",
+        "return moment < now or",
     ),
     Mutant(
         "leases: less than the least that is of use is granted",

@@ -130,7 +130,7 @@ async def test_a_change_reads_no_more_for_what_has_ended(world: World, database:
     for _ in range(count):
         await servicer.subscribe(subscribe, world)
     assert database.redis.hlen(KEYS.user("124")) == fields
-    assert database.redis.memory_usage(KEYS.user("124")) == size
+    assert database.redis.memory_usage(KEYS.user("124")) <= size
     assert database.redis.hlen(KEYS.ended("124")) == count + 2
 
 

@@ -36,11 +36,13 @@ return {{ struct.pack({pattern}, unpack(values, 1, #values - 1)), numbers }}"""
     return [int(number) for number in numbers], packed
 
 
-@given(st.booleans(), st.integers(0, 2**32 - 1), moments)
+@given(st.booleans(), st.integers(0, 2**32 - 1), moments, moments.filter(bool))
 @hundreds
-def test_meta(shared_database: Database, disabled: bool, revision: int, created_at_ms: int) -> None:
-    value = Meta(disabled, revision, created_at_ms).pack()
-    assert read_in_lua(shared_database, "META", value) == ([disabled, revision, created_at_ms], value)
+def test_meta(shared_database: Database, disabled: bool, revision: int, created_at_ms: int, as_of_ms: int) -> None:
+    value = Meta(disabled, revision, created_at_ms, as_of_ms).pack()
+    assert read_in_lua(shared_database, "META", value[:11]) == ([disabled, revision, created_at_ms], value[:11])
+    assert read_in_lua(shared_database, "MOMENT", value[11:]) == ([as_of_ms], value[11:])
+    assert Meta.unpack(value[:11]) == Meta(disabled, revision, created_at_ms)
 
 
 @given(recent_moments.flatmap(entitlements), st.none() | st.tuples(amounts, moments))

@@ -217,7 +217,7 @@ async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(world: World, dat
     database.redis.hset(KEYS.user("124"), "m", bytes([0b1010]) + meta[1:] + b"more")
     await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", disabled=True)), world)
     changed = database.call("HGET", KEYS.user("124"), "m")
-    assert (changed[0], changed[11:]) == (0b1011, b"more")
+    assert (changed[0], changed[17:]) == (0b1011, b"more")
     assert (await may(world)).reason == v1.REASON_USER_DISABLED
 
 

@@ -20,7 +20,7 @@ from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store import usage
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.layout import ChargeOutcome, PastPeriod
+from canuse_server.store.layout import ChargeOutcome, Meta, PastPeriod
 from canuse_server.store.leases import Reserved
 from canuse_server.store.usage import (
     Charge,
@@ -38,6 +38,9 @@ from support.strategies import amounts, balances, entitlements, granted, length_
 USER: Final = "124"
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
 CALLS: Final = "calls"
+HOUR_MS: Final = 3_600_000
+LEASE_MS: Final = 7 * 86_400_000
+"""The longest that a lease can be."""
 hundreds = settings(max_examples=150, deadline=None)
 
 
@@ -54,12 +57,16 @@ class Part:
 
 @dataclass(frozen=True)
 class State:
-    """A user as decisions see them. `leases_due_ms` None: there are no leases."""
+    """A user as decisions see them. `leases_due_ms` None: there are no leases.
+
+    `as_of_ms` is when the entitlements were worked out.
+    """
 
     exists: bool
     disabled: bool
     parts: dict[str, Part]
     leases_due_ms: int | None = None
+    as_of_ms: int = 0
 
     def put(self, database: Database) -> None:
         """Have the store hold nothing of the user but this."""
@@ -75,6 +82,8 @@ class State:
             if part.reservation is not None:
                 field = pack_reservation(part.reservation)
                 database.redis.hset(KEYS.user(USER), f"r:{feature_id}", cast("Any", field))
+        meta = Meta(self.disabled, 1, 0, self.as_of_ms).pack()
+        database.redis.hset(KEYS.user(USER), "m", cast("Any", meta))
         if self.leases_due_ms is not None:
             due = self.leases_due_ms.to_bytes(6, "little")
             database.redis.hset(KEYS.user(USER), "x", cast("Any", due))
@@ -85,10 +94,15 @@ class State:
         return usage.standing(reply, now_ms, archived=self.parts[feature_id].archived)
 
 
+def around(ahead_ms: int) -> st.SearchStrategy[int]:
+    """Moments so far ahead of now, just before and after that; and far beyond it."""
+    return st.integers(NOW + ahead_ms - 1, NOW + ahead_ms + 1) | st.just(NOW + 400 * 86_400_000)
+
+
 @st.composite
 def parts(draw: st.DrawFn) -> Part:
-    """Any state of a feature that canuse can leave in a store, also by a clock that steps back."""
-    entitlement = draw(st.none() | entitlements(NOW))
+    """Any state of a feature that canuse can leave in a store, also by a clock that steps back, or ran far ahead."""
+    entitlement = draw(st.none() | entitlements(draw(st.just(NOW) | st.just(NOW) | around(HOUR_MS))))
     counter = None
     if entitlement is not None:
         start_ms = entitlement.period_at(NOW).start_ms
@@ -96,6 +110,9 @@ def parts(draw: st.DrawFn) -> Part:
             start_ms += draw(st.integers(-3, 3) | st.just(0)) * length_ms(entitlement.reset_period)
         else:
             start_ms -= draw(st.just(0) | st.integers(0, 40 * 86_400_000))
+            if (end_ms := entitlement.period.end_ms) is not None:
+                later = st.integers(end_ms + 1, end_ms + 400 * 86_400_000)
+                start_ms = draw(st.just(start_ms) | st.just(start_ms) | later)
         limit = entitlement.limit or 0
         used = amounts | st.integers(max(0, limit - 3), min(MAX_AMOUNT, limit + 9))
         counter = draw(st.none() | st.tuples(used, st.just(max(0, start_ms))))
@@ -138,7 +155,8 @@ def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
         exists=draw(st.integers(0, 19)) > 0,
         disabled=draw(st.integers(0, 9)) == 0,
         parts={feature_id: draw(parts()) for feature_id in features},
-        leases_due_ms=draw(st.none() | st.integers(NOW - 1, NOW + 9) | st.just(NOW + 86_400_000)),
+        leases_due_ms=draw(st.none() | st.integers(NOW - 1, NOW + 9) | st.just(NOW + 86_400_000) | around(LEASE_MS)),
+        as_of_ms=draw(st.just(NOW) | st.integers(0, NOW) | around(HOUR_MS)),
     )
 
 

@@ -300,7 +300,7 @@ def test_the_hashes_take_turns(database: Database) -> None:
 
 
 def test_a_clock_that_steps_back_forgets_no_event_id(database: Database) -> None:
-    database.put_user(FIVE_A_DAY)
+    database.put_user(replace(FIVE_A_DAY, reset_period=ResetPeriod.NEVER, period=Period(0, None)))
     moments = [NOW, NOW + 2 * HOUR_MS, NOW + HOUR_MS // 2, NOW + 3 * HOUR_MS - 1, NOW - 5 * DAY]
     for number, now_ms in enumerate(moments):
         database.redis.delete(KEYS.ledger(bucket_of("124")))

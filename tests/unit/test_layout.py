@@ -19,12 +19,12 @@ ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_si
 hundreds = settings(max_examples=150, deadline=None)
 
 
-@given(st.booleans(), st.integers(0, 2**32 - 1), moments)
+@given(st.booleans(), st.integers(0, 2**32 - 1), moments, st.just(0) | moments)
 @hundreds
-def test_meta_is_read_as_it_was_written(disabled: bool, revision: int, created_at_ms: int) -> None:
-    meta = Meta(disabled, revision, created_at_ms)
+def test_meta_is_read_as_it_was_written(disabled: bool, revision: int, created_at_ms: int, as_of_ms: int) -> None:
+    meta = Meta(disabled, revision, created_at_ms, as_of_ms)
     assert Meta.unpack(meta.pack()) == meta
-    assert len(meta.pack()) == 11
+    assert len(meta.pack()) == (17 if as_of_ms else 11)
     # A check looks at the first byte alone.
     assert meta.pack()[0] & 1 == disabled
 

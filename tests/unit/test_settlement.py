@@ -111,7 +111,7 @@ def test_a_count_goes_on_exactly_where_its_period_is_open_and_there_is_one_to_go
         assert settlement.new_start_ms == after.period_at(now_ms).start_ms
     assert settlement.period_start_ms == period.start_ms
     end_ms = now_ms if after is None and is_open else period.end_ms
-    assert settlement.length_ms == (0 if end_ms is None else end_ms - period.start_ms)
+    assert settlement.length_ms == (0 if end_ms is None else max(0, end_ms - period.start_ms))
     assert settlement.budget == before.limit
 
 

@@ -14,9 +14,18 @@ from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
 from canuse_server.domain.model import MAX_AMOUNT, FeatureType, OnUnavailable, Reason
-from canuse_server.domain.periods import rolled
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS, rolled
 from canuse_server.store import usage
-from canuse_server.store.layout import ACTIVE, CONSUMABLE, DISABLED, LAST_RESET_PERIOD, OVERAGE, counted, terms
+from canuse_server.store.layout import (
+    ACTIVE,
+    CONSUMABLE,
+    DISABLED,
+    LAST_RESET_PERIOD,
+    OVERAGE,
+    as_of_ms,
+    counted,
+    terms,
+)
 
 _FROM_STORE: Final = b"\x20" + wire.varint(SOURCE_STORE)
 
@@ -74,7 +83,9 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     if meta is None or value is None or grants is not None or reservation is not None:
         return None
     flags, reset_period, limit, first_ms, first_end_ms, valid_until_ms, size = terms(value)
-    if 0 <= valid_until_ms <= now_ms or reset_period > LAST_RESET_PERIOD:
+    ahead_ms = now_ms + CLOCKS_DIFFER_MS
+    is_stale = 0 <= valid_until_ms <= now_ms or first_ms > ahead_ms or as_of_ms(meta) > ahead_ms
+    if is_stale or reset_period > LAST_RESET_PERIOD:
         return None
     reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
     if not flags & CONSUMABLE:
@@ -85,6 +96,8 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
         if since_ms < start_ms:
             used = 0
         elif since_ms > start_ms:
+            if 0 <= end_ms < since_ms:
+                return None
             start_ms, end_ms = rolled(first_ms, first_end_ms, reset_period, since_ms)
     total = used + delta
     if total > MAX_AMOUNT:

@@ -12,13 +12,14 @@ from canuse_server.api.lease_ids import LeaseName
 from canuse_server.api.uses import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
-from canuse_server.domain.periods import DAY_MS, SECOND_MS
+from canuse_server.domain.periods import SECOND_MS
 from canuse_server.store import leases
+from canuse_server.store.layout import LONGEST_LEASE_MS
 from canuse_server.store.leases import TOKEN_BYTES, LeaseMissingError, Reserved, Settled, Settling, Wish
 from canuse_server.store.usage import EventIdReusedError, RecordOutOfRangeError
 
 TTL_LEAST_MS: Final = SECOND_MS
-TTL_MOST_MS: Final = 7 * DAY_MS
+TTL_MOST_MS: Final = LONGEST_LEASE_MS
 TTL_MS: Final = 60 * SECOND_MS
 
 

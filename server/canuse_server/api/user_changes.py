@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from typing import NamedTuple
 
 from canuse_server.api.attempts import ATTEMPTS, overtaken, wait_after
@@ -20,7 +21,7 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.domain.settlement import settle
+from canuse_server.domain.settlement import Settlement, bring_back, settle, settle_one
 from canuse_server.domain.subscriptions import end_ms
 from canuse_server.store.durability import unconfirmed
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
@@ -74,6 +75,10 @@ async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
         if state is None:
             raise user_not_found(user_id)
         try:
+            if state.runs_ahead():
+                # By itself, so that a change finds the counts where they would be had no clock run ahead.
+                await world.users.apply((await _user_change(world, state, Edit()))[0])
+                continue
             wanted = await edit(state)
             if wanted is None:
                 return Changed(state, state.entitlements)
@@ -198,7 +203,7 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[User
     change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
-        meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1),
+        meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1, as_of_ms=state.now_ms),
         profile=edit.profile,
         subscriptions=tuple(item for item in edit.subscriptions if item.token not in apart),
         ended=ended,
@@ -207,11 +212,23 @@ async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[User
         entitlements={key: value for key, value in entitlements.items() if state.entitlements.get(key) != value},
         removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
         counters=state.counters,
-        settlements=settle(state.entitlements, at, entitlements, state.counters, state.now_ms),
+        settlements=_settlements(state, at, entitlements),
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
     )
     return change, entitlements
+
+
+def _settlements(
+    state: UserState, at: Callable[[int], Mapping[str, Entitlement]], new: Mapping[str, Entitlement]
+) -> list[Settlement]:
+    """Return what becomes of a user's counts as new entitlements take the place of those that there are."""
+    old, counters, now_ms = state.entitlements, state.counters, state.now_ms
+    if not state.made_ahead():
+        return [*bring_back(old, counters, now_ms), *settle(old, at, new, counters, now_ms)]
+    # The old ones were never meant for now: a count goes on by the new one, and is put away only where there is none.
+    gone = [settle_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
+    return [*bring_back(new, counters, now_ms), *chain.from_iterable(gone)]
 
 
 def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:

@@ -21,7 +21,7 @@ async def read_current(world: World, user_id: str) -> UserState:
         if state is None:
             await create_default_user(world, user_id)
             continue
-        if state.leases_due_ms is not None and state.leases_due_ms <= state.now_ms:
+        if state.leases_are_due():
             await world.leases.sweep(user_id)
             continue
         if state.is_current():

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance, left_in_all
 from canuse_server.domain.model import MAX_AMOUNT, Reason
-from canuse_server.domain.periods import Period
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS, Period
 
 
 class TotalOutOfRangeError(Exception):
@@ -87,6 +87,19 @@ class Standing:
         if limit is None or left is None:
             return None
         return min(limit + drawn + left, MAX_AMOUNT)
+
+
+def runs_ahead(entitlement: Entitlement, counter: Counter | None, now_ms: int) -> bool:
+    """Whether one of them is of a time that can't have come: they were made under a clock that ran ahead.
+
+    A count may be of the next period, by a clock that was a little ahead, but of no later one.
+    """
+    if entitlement.period.start_ms > now_ms + CLOCKS_DIFFER_MS:
+        return True
+    if counter is None or not entitlement.consumable:
+        return False
+    end_ms = entitlement.period_at(now_ms).end_ms
+    return end_ms is not None and counter.period_start_ms > end_ms
 
 
 def decide(standing: Standing, delta: int) -> Reason:

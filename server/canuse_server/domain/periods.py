@@ -15,6 +15,8 @@ SECOND_MS: Final = 1000
 HOUR_MS: Final = 3_600 * SECOND_MS
 DAY_MS: Final = 24 * HOUR_MS
 WEEK_MS: Final = 7 * DAY_MS
+CLOCKS_DIFFER_MS: Final = HOUR_MS
+"""How far apart clocks may be, as after a failover: what is further ahead was made under a clock that ran ahead."""
 FIXED_LENGTH_MS: Final = {ResetPeriod.HOUR: HOUR_MS, ResetPeriod.DAY: DAY_MS, ResetPeriod.WEEK: WEEK_MS}
 """The periods that a script can roll by itself, with their lengths."""
 _FIXED_LENGTH_MS: Final = {int(reset_period): length_ms for reset_period, length_ms in FIXED_LENGTH_MS.items()}

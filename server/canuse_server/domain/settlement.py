@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.periods import FIXED_LENGTH_MS
 
@@ -52,6 +53,22 @@ def settle(
     return found
 
 
+def bring_back(
+    entitlements: Mapping[str, Entitlement], counters: Mapping[str, Counter], now_ms: int
+) -> list[Settlement]:
+    """Say what becomes of counts of a later period than the next one, which a clock that ran ahead began.
+
+    They go on in the next one, and are right once that has come: they have been reset for its start already.
+    """
+    found = []
+    for feature_id, counter in counters.items():
+        entitlement = entitlements.get(feature_id)
+        end_ms = None if entitlement is None else entitlement.period_at(now_ms).end_ms
+        if entitlement is not None and end_ms is not None and counter.period_start_ms > end_ms:
+            found.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))
+    return found
+
+
 def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, now_ms: int) -> list[Settlement]:
     """Say what becomes of a count as one entitlement takes the place of another; nothing: it stays as it is.
 
@@ -67,7 +84,7 @@ def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, 
     if over or after is not None:
         return [settlement]
     # The entitlement is gone, and the period that is open ends with it.
-    cut_short = settlement._replace(length_ms=now_ms - period.start_ms)
+    cut_short = settlement._replace(length_ms=max(0, now_ms - period.start_ms))
     if before.reset_period not in FIXED_LENGTH_MS:
         return [cut_short]
     # The count may be of an earlier period still, which had its whole length.

@@ -12,7 +12,7 @@ from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason, ResetPeriod, Subscription, SubscriptionStatus
-from canuse_server.domain.periods import Period
+from canuse_server.domain.periods import DAY_MS, Period
 from canuse_server.store.codec import note_unknown
 
 META_FIELD: Final = b"m"
@@ -27,9 +27,10 @@ _NONE: Final = -1
 CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
 """Flags of an entitlement."""
 DISABLED: Final = 1
+LONGEST_LEASE_MS: Final = 7 * DAY_MS
 _TRIAL, _CANCEL = 64, 128
 # Times have 48 bits and amounts 56. `struct` knows no such numbers, so that their low 32 bits and the rest stand apart.
-# flags, revision, created at
+# flags, revision, created at; then when the entitlements were worked out
 _META: Final = Struct("<BIIH")
 # flags, reset period, limit, period start; then period end if it ends, then valid until if it runs out
 _ENTITLEMENT: Final = Struct("<BBIHBIH")
@@ -71,20 +72,32 @@ class Meta(NamedTuple):
     disabled: bool
     revision: int
     created_at_ms: int
+    as_of_ms: int = 0
+    """When the entitlements were worked out; 0: never, or it was not noted yet."""
     other_flags: int = 0
     rest: bytes = b""
 
     def pack(self) -> bytes:
         """Return the value of the field."""
         flags = self.other_flags | (DISABLED if self.disabled else 0)
-        return _META.pack(flags, self.revision, *_halves(self.created_at_ms)) + self.rest
+        packed = _META.pack(flags, self.revision, *_halves(self.created_at_ms))
+        if not (self.as_of_ms or self.rest):
+            return packed
+        return packed + _MOMENT.pack(*_halves(self.as_of_ms)) + self.rest
 
     @classmethod
     def unpack(cls, value: bytes) -> "Meta":
         """Read the value of the field."""
         flags, revision, created, created_high = _META.unpack_from(value)
-        rest = value[_META.size :]
-        return cls(bool(flags & DISABLED), revision, created | created_high << 32, flags & ~DISABLED, rest)
+        rest = value[_META.size + _MOMENT.size :]
+        return cls(
+            bool(flags & DISABLED), revision, created | created_high << 32, as_of_ms(value), flags & ~DISABLED, rest
+        )
+
+
+def as_of_ms(meta: bytes) -> int:
+    """Read of the field `m` when the entitlements were worked out; 0: it does not say."""
+    return int.from_bytes(meta[_META.size : _META.size + _MOMENT.size], "little")
 
 
 class PastPeriod(NamedTuple):
@@ -280,6 +293,11 @@ def unpack_moment(value: bytes) -> int:
 def pack_moment(moment_ms: int) -> bytes:
     """Return the value of such a field."""
     return _MOMENT.pack(*_halves(moment_ms))
+
+
+def is_due(due_ms: int, now_ms: int) -> bool:
+    """Whether something is to be done about leases: it is time, or the moment was noted by a clock that ran ahead."""
+    return due_ms <= now_ms or due_ms > now_ms + LONGEST_LEASE_MS
 
 
 def pack_subscription(subscription: Subscription) -> bytes:

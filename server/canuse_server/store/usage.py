@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, cast
 
-from canuse_server.domain.decision import Standing
+from canuse_server.domain.decision import Standing, runs_ahead
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.store.keys import Keys
 from canuse_server.store.layout import (
     Outcome,
     Single,
+    as_of_ms,
+    is_due,
     pack_marks,
     pack_retention,
     unpack_feature,
@@ -27,7 +30,7 @@ FOREVER_MS: Final = 1 << 48
 
 
 class StaleError(Exception):
-    """The entitlement has run out: a period or a date has passed. Renew it and repeat."""
+    """The entitlement has run out, or was made under a clock that ran ahead. Renew it and repeat."""
 
 
 class LeasesDueError(Exception):
@@ -115,10 +118,14 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
     meta, due, feature, grants, reservation = cast("list[bytes | None]", reply)
     if meta is None:
         raise UserMissingError
-    if reservation is not None and due is not None and unpack_moment(due) <= now_ms:
+    if reservation is not None and due is not None and is_due(unpack_moment(due), now_ms):
         raise LeasesDueError
+    if as_of_ms(meta) > now_ms + CLOCKS_DIFFER_MS:
+        raise StaleError
     entitlement, counter = (None, None) if feature is None else unpack_feature(feature)
     if entitlement and entitlement.valid_until_ms is not None and entitlement.valid_until_ms <= now_ms:
+        raise StaleError
+    if entitlement and runs_ahead(entitlement, counter, now_ms):
         raise StaleError
     return Standing(
         disabled=bool(meta[0] & 1),

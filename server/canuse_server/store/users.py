@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final, NamedTuple, cast
 
-from canuse_server.domain.decision import Counter, Reservation
+from canuse_server.domain.decision import Counter, Reservation, runs_ahead
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Grant, Profile, Subscription
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.domain.settlement import Settlement
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.store import layout
@@ -44,9 +45,25 @@ class UserState:
     """When the last of those subscriptions ended that are kept apart; 0: none of them ended by a date."""
 
     def is_current(self) -> bool:
-        """Whether the entitlements hold still; else a period or a date has passed since they were worked out."""
+        """Whether the entitlements hold still; else a period or a date has passed since, or a clock ran ahead then."""
         ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
-        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends)
+        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends) and not self.runs_ahead()
+
+    def leases_are_due(self) -> bool:
+        """Whether something is to be done about leases."""
+        return self.leases_due_ms is not None and layout.is_due(self.leases_due_ms, self.now_ms)
+
+    def made_ahead(self) -> bool:
+        """Whether the entitlements were worked out under a clock that ran ahead."""
+        latest_ms = max((entitlement.period.start_ms for entitlement in self.entitlements.values()), default=0)
+        return max(self.meta.as_of_ms, latest_ms) > self.now_ms + CLOCKS_DIFFER_MS
+
+    def runs_ahead(self) -> bool:
+        """Whether that, or something was counted then."""
+        return self.made_ahead() or any(
+            runs_ahead(entitlement, self.counters.get(feature_id), self.now_ms)
+            for feature_id, entitlement in self.entitlements.items()
+        )
 
 
 class Event(NamedTuple):

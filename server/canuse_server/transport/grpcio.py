@@ -77,8 +77,8 @@ def _refusal(error: ApiError) -> _Handler:
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
         _fail(context, error)
 
-    # Streams: for one request gRPC would wait, which costs memory and may never end; for one answer it would send an empty
-    # message before the error.
+    # Streams: for one request gRPC would wait, which costs memory and may never end; for one answer it would send an
+    # empty message before the error.
     return grpc.stream_stream_rpc_method_handler(cast("Callable[..., Any]", call))
 
 

@@ -91,7 +91,7 @@ for i = 1, #counters, 2 do
   if counter ~= '' then start = string.format('%.0f', select(2, struct.unpack(COUNTER, counter))) end
   if start ~= counters[i + 1] then return 0 end
 end
-local removed = {}
+local removed, closed = {}, {}
 for _, feature in ipairs(removals) do removed[feature] = true end
 
 -- From here on it writes.
@@ -116,6 +116,7 @@ for _, settlement in ipairs(settlements) do
         drawn = drawn_from_all(grants), epoch = move_reservation(feature, used_from, nil),
       })
       redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement)
+      closed[feature] = true
       close_period(grants)
       if #grants > 0 then redis.call('HSET', KEYS[1], 'g:' .. feature, pack_grants(grants)) end
     else
@@ -134,6 +135,10 @@ if #ended > 0 then redis.call('HSET', KEYS[1], 'e', ended_until) end
 for i = 1, #entitlements, 2 do
   local feature = entitlements[i]
   local _, counter = count_of(feature)
+  if counter == '' and closed[feature] then
+    -- A clock that steps back must find that the count has been reset for the start of this period.
+    counter = struct.pack(COUNTER, 0, (select(4, struct.unpack(ENTITLEMENT, entitlements[i + 1]))))
+  end
   redis.call('HSET', KEYS[1], 'f:' .. feature, entitlements[i + 1] .. counter)
 end
 for _, feature in ipairs(removals) do redis.call('HDEL', KEYS[1], 'f:' .. feature) end

@@ -111,7 +111,11 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
     if now > start then start = now - (now - start) % length end
     if #value == size then used_from = start end
   end
-  if fresh and used_from >= start and flags % (2 * GRANTED) < GRANTED then
+  -- What is not of the current period, or was made under a clock that ran ahead, is for the long way.
+  if #meta > META_BYTES then
+    fresh = fresh and struct.unpack(MOMENT, meta, META_BYTES + 1) <= now + CLOCKS_DIFFER_MS
+  end
+  if fresh and used_from == start and start <= now and flags % (2 * GRANTED) < GRANTED then
     local budget = flags % (2 * NO_LIMIT) >= NO_LIMIT and NONE or limit
     local delta = tonumber(ARGV[FIRST + 1])
     local total = mode == 'S' and delta or used + delta
@@ -180,7 +184,7 @@ local charges, refused = {}, 0
 for i = 1, count do
   if fields[3 * i + 2] and is_due(fields[2], now) then return repeat_first('L') end
   charges[i] = weigh(i)
-  if not charges[i] then return repeat_first('S') end
+  if not charges[i] or is_ahead(meta, now) then return repeat_first('S') end
   if refused == 0 and charges[i].refused then refused = i end
 end
 for i = 1, count do

@@ -31,7 +31,7 @@ local replayed = dedupe_answer(KEYS[3], KEYS[4], event_id, fingerprint)
 if replayed then return replayed end
 if fields[5] and is_due(fields[2], now) then return 'L' end
 local account = read_account(feature, fields[3], fields[4], fields[5], now)
-if not account then return 'S' end
+if not account or is_ahead(fields[1], now) then return 'S' end
 
 -- What there is of it.
 local function reason_for(amount)
@@ -60,7 +60,7 @@ if granted > 0 then
   local lease = { state = OPEN, epoch = account.epoch, amount = granted, expires = expires, feature = feature }
   assert(redis.call('HSETNX', KEYS[5], token, pack_lease(lease)) == 1, 'reserve: the token is taken')
   redis.call('ZADD', KEYS[6], expires, token)
-  note_due(KEYS[1], KEYS[6])
+  note_due(KEYS[1], KEYS[6], now)
   -- The count is written too, although it is what it was: it is what shows later that the period of the lease is over.
   save_account(KEYS[1], KEYS[2], tonumber(ARGV[5]), account)
   account.reserved = account.epoch_units + granted

@@ -37,7 +37,7 @@ local lease = read_lease(packed_lease)
 if lease.feature ~= feature then return 'N' end
 if is_due(fields[2], now) then return 'L' end
 local account = read_account(feature, fields[3], fields[4], fields[5], now)
-if not account then return 'S' end
+if not account or is_ahead(fields[1], now) then return 'S' end
 
 -- Where it counts: the current period, or one that is over.
 local is_latest = lease.epoch == account.epoch
@@ -57,7 +57,7 @@ end
 -- From here on it writes.
 redis.call('HDEL', KEYS[6], token)
 redis.call('ZREM', KEYS[7], token)
-note_due(KEYS[1], KEYS[7])
+note_due(KEYS[1], KEYS[7], now)
 if lease.state == OPEN and is_latest then
   local units = account.epoch_units - lease.amount
   redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, account.epoch, account.epoch_start, units))

@@ -9,8 +9,13 @@
 -- include: leases
 assert(#KEYS == 3 and #ARGV == 3, 'sweep_leases takes 3 keys and 3 arguments')
 
-local now, late_ms = clock(ARGV[1]), tonumber(ARGV[2])
-local tokens = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, ARGV[3])
+local now, late_ms, most = clock(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local tokens = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)
+-- Those that are further ahead than a lease can be were taken under a clock that ran ahead: they end now.
+local ahead = string.format('(%.0f', now + math.max(LONGEST_LEASE_MS, late_ms))
+for _, token in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], ahead, '+inf', 'LIMIT', 0, most - #tokens)) do
+  tokens[#tokens + 1] = token
+end
 local units_back = {}
 for _, token in ipairs(tokens) do
   local lease = read_lease(redis.call('HGET', KEYS[2], token))
@@ -19,6 +24,7 @@ for _, token in ipairs(tokens) do
     units_back[lease.feature] = back
     back[lease.epoch] = (back[lease.epoch] or 0) + lease.amount
   end
+  lease.expires = math.min(lease.expires, now)
   local forgotten = lease.expires + late_ms
   if now < forgotten then
     lease.state = EXPIRED
@@ -35,5 +41,5 @@ for feature, back in pairs(units_back) do
   units = units - (back[epoch] or 0)
   redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch, start, units))
 end
-if #tokens > 0 then note_due(KEYS[1], KEYS[3]) end
+note_due(KEYS[1], KEYS[3], now)
 return #tokens

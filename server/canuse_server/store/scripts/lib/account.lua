@@ -13,6 +13,11 @@ local function budget_of(account, now)
   return math.min(part + drawn_from_all(account.grants) + left, MAX_AMOUNT)
 end
 
+-- Whether the entitlements were worked out under a clock that ran ahead.
+local function is_ahead(meta, now)
+  return #meta > META_BYTES and struct.unpack(MOMENT, meta, META_BYTES + 1) > now + CLOCKS_DIFFER_MS
+end
+
 -- Reads the fields `f:`, `g:` and `r:` of a feature. It writes nothing; nil: the entitlement is stale.
 local function read_account(feature, value, granted, reservation, now)
   local account = {
@@ -28,14 +33,22 @@ local function read_account(feature, value, granted, reservation, now)
   flags, reset_period, account.limit, account.start = struct.unpack(ENTITLEMENT, account.packed)
   local last = #account.packed - MOMENT_BYTES + 1
   if has(flags, RUNS_OUT) and now >= struct.unpack(MOMENT, account.packed, last) then return nil end
+  if account.start > now + CLOCKS_DIFFER_MS then return nil end
   if has(flags, NO_LIMIT) then account.limit = NONE end
-  local length
+  local length, finish
   account.start, length = current_start(reset_period, account.start, now)
+  if length then
+    finish = account.start + length
+  elseif has(flags, ENDS) then
+    finish = struct.unpack(MOMENT, account.packed, ENTITLEMENT_BYTES + 1)
+  end
   account.flags, account.granted, account.grants = flags, has(flags, GRANTED), read_grants(granted)
   if counter ~= '' then
     local used, used_from = struct.unpack(COUNTER, counter)
+    if finish and used_from > finish then return nil end
     if used_from >= account.start then
-      -- A counter ahead of the clock keeps its period: a clock that steps back never resets a count twice.
+      -- A counter of the next period keeps it: a clock that steps back never resets a count twice. One of a later period,
+      -- under a clock that ran ahead, has to be brought back first.
       account.used, account.start = used, used_from
     else
       account.rolled = {

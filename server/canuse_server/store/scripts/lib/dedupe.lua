@@ -21,6 +21,12 @@ local function dedupe_store(a, b, event_id, value, now, ttl)
   local b_closes = tonumber(redis.call('HGET', b, '') or 0)
   local open = a
   if b_closes > a_closes then open = b end
+  if math.max(a_closes, b_closes) > now + ttl then
+    -- Opened under a clock that ran ahead, or a longer ttl: it would be open for as long as that.
+    a_closes, b_closes = now + ttl, now + ttl
+    redis.call('HSET', open, '', string.format('%.0f', now + ttl))
+    redis.call('PEXPIRE', open, string.format('%.0f', 2 * ttl))
+  end
   if math.max(a_closes, b_closes) <= now then
     open = (open == a) and b or a
     redis.call('UNLINK', open)

@@ -1,6 +1,7 @@
 -- How the values of a user's hash are packed; store/layout.py reads and writes the same bytes. -1 stands for "none".
 -- Times have 48 bits, amounts 56.
-local META = '<BI4I6'             -- flags, revision, created at
+local META = '<BI4I6'             -- flags, revision, created at; a MOMENT may follow: the entitlements were worked out at
+local META_BYTES = 11
 local ENTITLEMENT = '<BBI7I6'     -- flags, reset period, limit, period start
 local ENTITLEMENT_BYTES = 15
 local MOMENT = '<I6'              -- period end if it ENDS, then valid until if it RUNS_OUT
@@ -19,6 +20,8 @@ local RETENTION = '<I6I4'
 local RETENTION_BYTES = 10
 local NONE = -1
 local MAX_AMOUNT = 9007199254740991 -- 2^53 - 1, up to which numbers here are exact
+local CLOCKS_DIFFER_MS = 3600000    -- what is further ahead was made under a clock that ran ahead
+local LONGEST_LEASE_MS = 604800000
 
 local DISABLED = 1 -- flag of META
 local OPEN, EXPIRED = 0, 1 -- states of a LEASE
