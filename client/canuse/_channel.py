@@ -2,11 +2,16 @@
 
 import json
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, Final, Literal, Protocol
 
 import grpc
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 
+from canuse import v1
 from canuse._arguments import bad_argument
+from canuse._requests import takes_event_ids
 from canuse._tls import Tls
 from canuse.errors import BadArgument
 
@@ -14,25 +19,20 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_SILENCE_TIMEOUT_SECONDS: Final = 30.0
 
-_READS: Final = {
-    "EntitlementService": ("CanUse", "BatchCanUse", "ListEntitlements"),
-    "UsageService": ("ShowUsage", "ListUsageEvents"),
-    "CatalogService": ("GetFeature", "ListFeatures", "GetPackage", "ListPackages"),
-    "UserService": ("GetUser", "ListUsers"),
-    "SubscriptionService": ("GetSubscription", "ListSubscriptions", "ListGrants"),
-    "ApiKeyService": ("ListApiKeys",),
-}
-_USES: Final = {
-    "EntitlementService": (
-        "CreateUsageEvent",
-        "UseFeature",
-        "UseFeatures",
-        "BatchCreateUsageEvents",
-        "Reserve",
-        "Settle",
-    ),
-    "SubscriptionService": ("Subscribe",),
-}
+
+def _methods() -> list[MethodDescriptor]:
+    """Return the methods of the API, by their names."""
+    modules = (
+        module for module in vars(v1).values() if isinstance(module, ModuleType) and hasattr(module, "DESCRIPTOR")
+    )
+    services = [service for module in modules for service in module.DESCRIPTOR.services_by_name.values()]
+    return sorted((method for service in services for method in service.methods), key=lambda method: method.full_name)
+
+
+def _is_repeated(method: MethodDescriptor, *, retry_uses: bool) -> bool:
+    if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
+        return True
+    return retry_uses and takes_event_ids(method.input_type)
 
 
 def service_config(*, retry_uses: bool = False) -> str:
@@ -44,10 +44,9 @@ def service_config(*, retry_uses: bool = False) -> str:
     What the store is to blame for is not repeated, since the server says so.
     """
     names = [
-        {"service": f"canuse.v1.{service}", "method": method}
-        for services in ((_READS, _USES) if retry_uses else (_READS,))
-        for service, methods in services.items()
-        for method in methods
+        {"service": method.containing_service.full_name, "method": method.name}
+        for method in _methods()
+        if _is_repeated(method, retry_uses=retry_uses)
     ]
     policy = {
         "maxAttempts": 4,

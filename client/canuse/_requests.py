@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Final
 from uuid import uuid4
 
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from canuse import v1
@@ -40,23 +41,18 @@ def _given(**fields: object) -> dict[str, Any]:
     return given
 
 
-_COUNTING: Final = (
-    v1.CreateUsageEventRequest,
-    v1.UseFeatureRequest,
-    v1.UseFeaturesRequest,
-    v1.ReserveRequest,
-    v1.SettleRequest,
-    v1.SubscribeRequest,
-)
+def takes_event_ids(request: Descriptor) -> bool:
+    """Whether a request, or each item of a batch, may have an event id."""
+    items = request.fields_by_name.get("requests")
+    item = request if items is None else items.message_type
+    return item is not None and "event_id" in item.fields_by_name
 
 
-def give_event_ids(request: object) -> None:
-    """Give a request that counts or subscribes an event id of its own, unless it has one: so it may be sent again."""
-    if isinstance(request, v1.BatchCreateUsageEventsRequest):
-        for item in request.requests:
-            give_event_ids(item)
-    elif isinstance(request, _COUNTING) and not request.event_id:
-        request.event_id = uuid4().hex
+def give_event_ids(request: Any) -> None:
+    """Give a request that takes one an event id of its own, unless it has one: so it may be sent again."""
+    if takes_event_ids(request.DESCRIPTOR):
+        for item in getattr(request, "requests", (request,)):
+            item.event_id = item.event_id or uuid4().hex
 
 
 def create_usage_event(

@@ -6,13 +6,12 @@ from typing import Any, Final, NamedTuple
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse import v1
 
-READING: Final = ("Get", "List", "Show", "CanUse", "BatchCanUse", "Watch")
-"""How the names of methods begin that change nothing."""
 TIMEOUT_SECONDS: Final = 30
 
 
@@ -25,7 +24,7 @@ class Method(NamedTuple):
     @property
     def writes(self) -> bool:
         """Whether it changes something."""
-        return not self.descriptor.name.startswith(READING)
+        return self.descriptor.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS
 
     def call(self, channel: grpc.Channel, request: Message, api_key: str) -> Any:
         """Call it; of a stream the last message is returned."""

@@ -13,7 +13,7 @@ Guards, with what is red without them:
 - `Pages` in `store/pacing.py`, by the figures: calls wait for the pages of those who ask for many at once.
 - `BYTES_AT_MOST` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
 - `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until it looks at all there is.
-- `is_large` in `transport/native.py`, by the figures: what is passed on waits until those have gone who read nothing.
+- `large` in `api/methods.py`, by the figures: what is passed on waits until those have gone who read nothing.
 - On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
 """
 

@@ -9,11 +9,11 @@ from functools import cache
 from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.descriptor_pool import Default
 from google.protobuf.message import Message
 
 from canuse_server.api import lease_ids, migration_tokens, pages, subscription_ids
 from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.methods import method_at
 from canuse_server.api.validation import (
     ID_BYTES,
     MASK_PATH_BYTES,
@@ -145,8 +145,7 @@ def accepted_bytes(message: Descriptor) -> int:
 @cache
 def method_bytes(path: str) -> int:
     """Return how many bytes a request of a method of the server may have, by its path."""
-    _, service, name = path.split("/")
-    return accepted_bytes(Default().FindServiceByName(service).methods_by_name[name].input_type)
+    return accepted_bytes(method_at(path).input_type)
 
 
 def check_size(path: str, size: int) -> None:

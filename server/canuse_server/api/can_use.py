@@ -10,6 +10,7 @@ from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hot import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
 from canuse_server.api.last_known import Known
+from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
@@ -34,7 +35,7 @@ class CanUse:
     """See HotMethod."""
 
     path = PREFIX + "CanUse"
-    writes = False
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""

@@ -18,11 +18,11 @@ from grpc import StatusCode
 from canuse_server.api.answers import answer
 from canuse_server.api.batches import BATCH_METHODS, BatchMethod, answer_batch
 from canuse_server.api.bounds import check_counts, check_size, method_bytes
-from canuse_server.api.durability import changes
 from canuse_server.api.errors import ApiError
 from canuse_server.api.faults import faulty
 from canuse_server.api.hot import HotMethod, Request, parse
 from canuse_server.api.hot_methods import HOT_METHODS
+from canuse_server.api.methods import Method, method_of
 from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
 from canuse_server.api.world import World
 from canuse_server.store.pacing import Pages
@@ -32,10 +32,6 @@ Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""
 StreamEndpoint = Callable[[bytes, World], AsyncGenerator[bytes, None]]
 """Answers one call with a stream; raises ApiError and nothing else."""
-_LISTING: Final = "List"
-"""How the names of methods begin that answer with pages."""
-_LARGE: Final = (_LISTING, "Batch")
-"""How the names of methods begin whose answers may be large."""
 _HOT: Final = {method.path: method for method in HOT_METHODS}
 _BATCHES: Final = {method.path: method for method in BATCH_METHODS}
 
@@ -55,7 +51,8 @@ def endpoints(service: ServiceDescriptor, servicer: object, pages: Pages) -> End
     """Return the methods of a service. Those of all services that answer with pages share the turns."""
     found = Endpoints({}, {})
     for method in service.methods:
-        path = f"/{service.full_name}/{method.name}"
+        facts = method_of(method)
+        path = facts.path
         hot = _HOT.get(path)
         method_bytes(path)  # A field without a bound is found when the server starts.
         if method.server_streaming:
@@ -68,18 +65,13 @@ def endpoints(service: ServiceDescriptor, servicer: object, pages: Pages) -> End
                 plain = _batch(_BATCHES[path])
             else:
                 plain = _plain(path, method.input_type, _handler(servicer, method.name))
-            if not hot and changes(path):
+            if not hot and facts.writes:
                 plain = _confirmed(plain)
             # Batches do not take turns: they record and check, which must not wait for others.
-            if method.name.startswith(_LISTING):
+            if facts.paged:
                 plain = _in_turn(plain, pages)
-            found.unary[path] = _guard(path, plain)
+            found.unary[path] = _guard(facts, plain)
     return found
-
-
-def is_large(path: str) -> bool:
-    """Whether the answers of the method of a path may be large."""
-    return path.rpartition("/")[2].startswith(_LARGE)
 
 
 def _hot(method: HotMethod) -> Endpoint:
@@ -158,8 +150,8 @@ def _snake(name: str) -> str:
     return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
 
 
-def _guard(path: str, endpoint: Endpoint) -> Endpoint:
-    writes, renewed = changes(path), path not in _HOT
+def _guard(method: Method, endpoint: Endpoint) -> Endpoint:
+    path, writes, renewed = method.path, method.writes, method.path not in _HOT
 
     async def call(payload: bytes, world: World) -> bytes:
         begin_call(world.store.seconds_for(writes=writes), renewed=renewed)

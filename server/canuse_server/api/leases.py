@@ -9,6 +9,7 @@ from canuse_server.api.convert import timestamp
 from canuse_server.api.errors import event_id_reused, lease_not_found, total_out_of_range
 from canuse_server.api.hot import PREFIX, FeatureUnknownError, Plan, parse, reason_message
 from canuse_server.api.lease_ids import LeaseName
+from canuse_server.api.methods import method_at
 from canuse_server.api.uses import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
 from canuse_server.api.validation import Violations
 from canuse_server.api.world import World
@@ -27,6 +28,7 @@ class Reserve(Writing):
     """Sets an amount aside. See HotMethod."""
 
     path = PREFIX + "Reserve"
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -72,6 +74,7 @@ class Settle(Writing):
     """Counts what was used of a lease, and gives the rest back. See HotMethod."""
 
     path = PREFIX + "Settle"
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""

@@ -15,6 +15,7 @@ from canuse_server.api import wire
 from canuse_server.api.answers import answer
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.api.hot import AnsweredError, Plan, known_feature
+from canuse_server.api.methods import method_at
 from canuse_server.api.rate_limit_answers import (
     impossible,
     response_to,
@@ -58,6 +59,7 @@ class ShouldRateLimit(Writing):
     """See HotMethod. `missing` are features that are known not to be there."""
 
     path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+    writes = method_at(path).writes
 
     def __init__(self, missing: frozenset[str] = frozenset()) -> None:
         self._missing = missing

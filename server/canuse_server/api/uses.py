@@ -11,6 +11,7 @@ from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
@@ -21,8 +22,6 @@ from canuse_server.store.usage import Charge, EventIdReusedError, RecordOutOfRan
 
 class Writing:
     """What all methods share that write. See HotMethod."""
-
-    writes = True
 
     def without_store(self, _plan: Plan) -> bytes | None:
         """See HotMethod: nothing can be recorded."""
@@ -37,6 +36,7 @@ class CreateUsageEvent(Writing):
     """A fact: recorded past the budget too. See HotMethod."""
 
     path = PREFIX + "CreateUsageEvent"
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -80,6 +80,7 @@ class UseFeature(Writing):
     """A check and a record in one step. See HotMethod."""
 
     path = PREFIX + "UseFeature"
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""
@@ -109,6 +110,7 @@ class UseFeatures(Writing):
     """A check and a record of several features in one step, all or nothing. See HotMethod."""
 
     path = PREFIX + "UseFeatures"
+    writes = method_at(path).writes
 
     def plan(self, payload: bytes, world: World) -> Plan:
         """See HotMethod."""

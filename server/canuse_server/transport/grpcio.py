@@ -11,9 +11,10 @@ import grpc
 from grpc import aio
 from grpc_health.v1 import health
 
-from canuse_server.api.durability import changes, wanted
+from canuse_server.api.durability import wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.methods import method_at
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
@@ -119,11 +120,11 @@ def _authorization(metadata: Metadata) -> bytes | None:
 
 
 def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _Handler]:
-    changing = changes(path)
+    writes = method_at(path).writes
 
     async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
         try:
-            if changing:
+            if writes:
                 WANTED.set(wanted(admitted.metadata))
             left = cast("float | None", context.time_remaining())
             if left is not None and left <= 0:

@@ -13,11 +13,11 @@ from typing import Final
 
 from pygrpc_native import NativeGrpcFront
 
-from canuse_server.api.durability import changes
-from canuse_server.api.endpoints import Endpoint, is_large
+from canuse_server.api.endpoints import Endpoint
 from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.hot import HotMethod
 from canuse_server.api.hot_methods import HOT_METHODS
+from canuse_server.api.methods import method_at
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.client import Store
@@ -57,7 +57,7 @@ class NativeTransport:
         self._load = load
         # What goes through to the other server shares a connection with all that does. So large answers that nobody
         # reads do not go through: they would keep back those to other callers.
-        handed_over = (HandedOver(path, changes(path)) for path in endpoints if is_large(path))
+        handed_over = (HandedOver(path, method_at(path).writes) for path in endpoints if method_at(path).large)
         methods: tuple[HotMethod | HandedOver, ...] = (*HOT_METHODS, *handed_over)
         self._front = NativeGrpcFront(
             listen,
