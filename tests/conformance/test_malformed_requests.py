@@ -19,7 +19,7 @@ from canuse.v1 import (
     user_service_pb2,
 )
 from support.message_clients import Client
-from support.wire import Stubs, failure
+from support.wire import TIMEOUT_SECONDS, Stubs, failure
 from support.world import subscriber, unique
 
 SERVICES = [
@@ -87,6 +87,26 @@ def test_bytes_that_are_no_message_are_bad_input_and_no_fault_of_the_server(
         assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"]), name
         assert refused.reason == "INVALID_FIELD"
         assert method.input_type.full_name in refused.message
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    ],
+)
+def test_bytes_that_are_no_message_are_bad_input_for_the_methods_without_a_key_as_well(stubs: Stubs, path: str) -> None:
+    """They were UNKNOWN, "Unexpected <class 'google.protobuf.message.DecodeError'>"."""
+
+    def call(payload: bytes) -> None:
+        method: grpc.StreamStreamMultiCallable[bytes, bytes] = stubs.channel.stream_stream(path)
+        list(method(iter([payload]), timeout=TIMEOUT_SECONDS))
+
+    for name, payload in GARBAGE.items():
+        refused = failure(call, payload)
+        assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["request"]), name
 
 
 @every_method

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health
 
@@ -15,13 +16,14 @@ from canuse_server.api.durability import wanted
 from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
 from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.methods import method_at
+from canuse_server.api.validation import malformed
 from canuse_server.api.world import World
 from canuse_server.auth.gate import Gate
 from canuse_server.store.durability import WANTED
 from canuse_server.transport.limits import (
     GRPC_OPTIONS,
-    HEALTH_REQUEST_BYTES,
     METADATA_BYTES,
+    OPEN_REQUEST_BYTES,
     metadata_bytes,
     too_much_metadata,
 )
@@ -176,9 +178,17 @@ def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> C
 
 
 def _health_request(payload: bytes) -> Any:
-    """Read a request; one that is too large for the name of any service asks about one that there is not."""
+    """Read a request; one that is too large for the name of any service asks about one that there is not.
+
+    Return what is wrong with bytes that are no such message.
+    """
     kind = health._health_pb2.HealthCheckRequest  # noqa: SLF001 - as in `_health`
-    return kind(service="?") if len(payload) > HEALTH_REQUEST_BYTES else kind.FromString(payload)
+    if len(payload) > OPEN_REQUEST_BYTES:
+        return kind(service="?")
+    try:
+        return kind.FromString(payload)
+    except DecodeError:
+        return malformed(kind.DESCRIPTOR.full_name)
 
 
 def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -188,13 +198,22 @@ def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHand
         "response_serializer": messages.HealthCheckResponse.SerializeToString,
     }
 
+    async def check(request: Any, context: aio.ServicerContext[Any, Any]) -> Any:
+        if isinstance(request, ApiError):
+            _fail(context, request)
+            return None
+        return await servicer.Check(request, context)
+
     async def watch(requests: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]) -> None:
         async for request in requests:
-            await servicer.Watch(request, context)
+            if isinstance(request, ApiError):
+                _fail(context, request)
+            else:
+                await servicer.Watch(request, context)
             return
 
     return {
-        f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(servicer.Check, **reading),
+        f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(check, **reading),
         # Not as a stream for one request: gRPC would keep the bytes of the request as long as the call.
         f"/{health.SERVICE_NAME}/Watch": grpc.stream_stream_rpc_method_handler(
             cast("Callable[..., Any]", watch), **reading

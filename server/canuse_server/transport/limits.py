@@ -8,8 +8,10 @@ from canuse_server.api.errors import ApiError, invalid
 
 MESSAGE_BYTES: Final = REQUEST_BYTES
 """The largest request, in bytes."""
-HEALTH_REQUEST_BYTES: Final = 1024
-"""The largest question about health that is looked at; one that is watched stays in memory as long as the call."""
+OPEN_REQUEST_BYTES: Final = 1024
+"""The largest request that is looked at of the methods that need no key, health and reflection: more than any name of a
+service or a symbol takes. A health check that waits stays in memory as long as the call, and reflection repeats what it
+was asked."""
 METADATA_BYTES: Final = 16 << 10
 """The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
 METADATA_BYTES_READ: Final = 512 << 10

@@ -8,19 +8,23 @@ they would fill the memory: an answer has hundreds of times as many bytes as the
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any, Final
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf import descriptor_pool, text_format
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from canuse_server.api.errors import ApiError, too_much_asked
+from canuse_server.api.errors import ApiError, invalid, too_much_asked
+from canuse_server.api.validation import malformed
 from canuse_server.store.pacing import Pace
+from canuse_server.transport.limits import OPEN_REQUEST_BYTES
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 BYTES_AT_MOST: Final = 32 << 20
@@ -28,8 +32,8 @@ BYTES_AT_MOST: Final = 32 << 20
 BYTES_A_SECOND: Final = 32 << 10
 """How much more may be answered each second after that."""
 
-_Requests = AsyncIterator[reflection_pb2.ServerReflectionRequest]
-_Answers = AsyncIterator[reflection_pb2.ServerReflectionResponse]
+_Requests = AsyncIterator[reflection_pb2.ServerReflectionRequest | ApiError]
+_Answers = AsyncGenerator[reflection_pb2.ServerReflectionResponse, None]
 _Context = aio.ServicerContext[reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse]
 
 
@@ -61,16 +65,23 @@ class Reflection:
         self._allowance = Allowance(BYTES_AT_MOST, BYTES_A_SECOND)
 
     async def _answers(self, requests: _Requests, context: _Context) -> _Answers:
-        with self._pace.under_way():
-            async for answer in self._servicer.ServerReflectionInfo(self._paced(requests), context):
-                if not self._allowance.spend(answer.ByteSize()):
-                    # Not `abort`: its exception and the call hold each other, and with them all that was asked.
-                    _refuse(context, too_much_asked())
-                    return
-                yield answer
+        try:
+            with self._pace.under_way():
+                # Closed here: what is left to the collector keeps its requests until that runs.
+                async with aclosing(self._paced(requests)) as paced:
+                    found = cast("_Answers", self._servicer.ServerReflectionInfo(paced, context))
+                    async with aclosing(found) as answers:
+                        async for answer in answers:
+                            if not self._allowance.spend(answer.ByteSize()):
+                                raise too_much_asked()
+                            yield answer
+        except ApiError as error:
+            _refuse(context, error)
 
-    async def _paced(self, requests: _Requests) -> _Requests:
+    async def _paced(self, requests: _Requests) -> AsyncGenerator[reflection_pb2.ServerReflectionRequest, None]:
         async for request in requests:
+            if isinstance(request, ApiError):
+                raise request
             await self._pace.take_break()
             yield request
 
@@ -78,10 +89,21 @@ class Reflection:
         """Return what handles its methods, by path. Both versions share it: their messages are the same."""
         handler = grpc.stream_stream_rpc_method_handler(
             self._answers,
-            request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+            request_deserializer=_request,
             response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
         )
         return {f"/{service}/ServerReflectionInfo": handler for service in SERVICES}
+
+
+def _request(payload: bytes) -> reflection_pb2.ServerReflectionRequest | ApiError:
+    """Read a request; return what is wrong with it where it is too large or no such message."""
+    kind = reflection_pb2.ServerReflectionRequest
+    if len(payload) > OPEN_REQUEST_BYTES:
+        return invalid([("request", f"must be at most {OPEN_REQUEST_BYTES} bytes; {len(payload)} were sent")])
+    try:
+        return kind.FromString(payload)
+    except DecodeError:
+        return malformed(kind.DESCRIPTOR.full_name)
 
 
 def _refuse(context: _Context, error: ApiError) -> None:
