@@ -148,6 +148,20 @@ def test_a_status_brings_back_what_has_ended(
     assert not gives_access(clocked, ended)
 
 
+@pytest.mark.parametrize("status", [ACTIVE, TRIALING, PAST_DUE])
+def test_a_status_with_an_end_that_has_passed_brings_back_nothing_and_ends_what_goes_on(
+    clocked: Client, clock: Clock, ended: v1.Subscription, status: v1.SubscriptionStatus.ValueType
+) -> None:
+    """A late message `ACTIVE until yesterday` took the end away, so that access was given for ever."""
+    yesterday = clock.now() - timedelta(days=1)
+    [held] = clocked.subscribe(ended.user_id, [ended.package_id])
+    over = clocked.update_subscription(held.id, status=status, trial_end=LATER, cancel_at=yesterday)
+    assert (over.status, over.cancel_at.ToDatetime(UTC)) == (CANCELLED, clock.now())
+    late = clocked.update_subscription(ended.id, status=status, trial_end=LATER, cancel_at=yesterday)
+    assert late == ended == clocked.get_subscription(ended.id)
+    assert not gives_access(clocked, ended)
+
+
 @pytest.mark.parametrize("status", [CANCELLED, EXPIRED])
 def test_another_word_for_ended_leaves_the_dates(
     clocked: Client, ended: v1.Subscription, status: v1.SubscriptionStatus.ValueType

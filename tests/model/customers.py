@@ -80,21 +80,20 @@ class Customers(Catalog):
         """UpdateSubscription, of those of the fields `status`, `trial_end` and `cancel_at` that are given."""
         person, old = self._subscription(held_id)
         new = replace(old)
-        if old.status_at(self.now) in ENDED and changes.get("status") in (None, *ENDED):
-            # It has ended, and dates do not bring it back.
-            return self._exchange(person, old, replace(old, status=changes.get("status") or old.status))
+        status, end = changes.get("status"), changes.get("cancel_at")
+        has_come = end is not None and end <= self.now
+        if old.status_at(self.now) in ENDED and (status in (None, *ENDED) or has_come):
+            # It has ended, and dates do not bring it back; nor does a status that is to end at once.
+            return self._exchange(person, old, replace(old, status=status if status in ENDED else old.status))
         new.trial_end = changes.get("trial_end", old.trial_end)
         if "cancel_at" in changes:
-            at = changes["cancel_at"]
-            new.cancel_at = None if at is None else max(self.now, at)
-        if "status" in changes:
-            status = changes["status"]
-            assert status is not None
+            new.cancel_at = None if end is None else max(self.now, end)
+        if status is not None:
             new.status = status
             gone = new.cancel_at is not None and new.cancel_at <= self.now
             if status in ENDED and not gone:
                 new.cancel_at = self.now
-            if status not in ENDED and gone:
+            if status not in ENDED and gone and not has_come:
                 new.cancel_at = None
         if new.status == TRIALING and new.trial_end is None:
             raise Refused("INVALID_FIELD")

@@ -103,8 +103,10 @@ class SubscriptionServicer(GrantMethods):
         violations.check()
 
         def change(old: Subscription, now_ms: int) -> Subscription:
-            if has_ended(old, now_ms) and (status is None or status in ENDED):
-                return replace(old, status=status or old.status)
+            end_ms = dates.get("cancel_at_ms")
+            ends_now = end_ms is not None and end_ms <= now_ms
+            if has_ended(old, now_ms) and (status is None or status in ENDED or ends_now):
+                return replace(old, status=status if status in ENDED else old.status)
             new = replace(
                 old,
                 trial_end_ms=dates.get("trial_end_ms", old.trial_end_ms),
@@ -113,7 +115,7 @@ class SubscriptionServicer(GrantMethods):
                 else old.cancel_at_ms,
             )
             if status is not None:
-                new = _with_status(new, status, now_ms)
+                new = _with_status(new, status, now_ms, ends_now=ends_now)
             _check_trial(new, "subscription.")
             return new
 
@@ -164,12 +166,15 @@ def _not_before(now_ms: int, moment_ms: int | None) -> int | None:
     return None if moment_ms is None else max(now_ms, moment_ms)
 
 
-def _with_status(subscription: Subscription, status: SubscriptionStatus, now_ms: int) -> Subscription:
+def _with_status(
+    subscription: Subscription, status: SubscriptionStatus, now_ms: int, *, ends_now: bool
+) -> Subscription:
+    """Return a subscription with a status. `ends_now`: an end that has passed was given beside it, and holds."""
     cancel_at_ms = subscription.cancel_at_ms
     passed = cancel_at_ms is not None and cancel_at_ms <= now_ms
     if status in ENDED:
         cancel_at_ms = cancel_at_ms if passed else now_ms
-    elif passed:
+    elif passed and not ends_now:
         cancel_at_ms = None  # It goes on again. An end that is still to come stays, unless it is changed itself.
     return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
 
