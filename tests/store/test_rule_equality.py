@@ -539,6 +539,32 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
         assert shared_database.past() == (_left_behind(standing) + past if outcome.ledger_id else past)[:3]
 
 
+@pytest.mark.parametrize(("left", "drawn"), [(None, 5), (6, 5), (3, 3)])
+def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later(
+    shared_database: Database, left: int | None, drawn: int
+) -> None:
+    """It weighs on the grant, and is drawn with the next use. The plain words of these tests drew it at once."""
+    entitlement = Entitlement(
+        consumable=True,
+        active=True,
+        limit=5,
+        overage_enabled=False,
+        reset_period=ResetPeriod.NEVER,
+        period=Period(0, None),
+        valid_until_ms=None,
+    )
+    part = Part(archived=False, entitlement=entitlement, counter=(9, 0), grants=(GrantBalance(0, None, left, 0),))
+    state = State(exists=True, disabled=False, parts={CALLS: part})
+    state.put(shared_database)
+    for mode, delta, expected in ((usage.SET, 9, 0), (usage.ADD, 1, drawn)):
+        before = state.look(shared_database)
+        total = delta if mode == usage.SET else 9 + delta
+        outcome, _ = shared_database.record(NOW, mode=mode, delta=delta, entry=entry(CALLS))
+        assert [grant.drawn for grant in shared_database.grants()] == [expected]
+        compare(shared_database, state, before, outcome, total)
+        shared_database.redis.delete(KEYS.ledger(bucket_of(USER)))
+
+
 def _left_behind(standing: Standing) -> list[PastPeriod]:
     """Return the period that is over by now, if anything was used in it or leases were taken."""
     entitlement, counter = standing.entitlement, standing.counter

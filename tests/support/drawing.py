@@ -27,8 +27,6 @@ def after(standing: Standing, total: int) -> Balances:
     used, grants = current(standing)
     drawn = sum(grant.drawn for grant in grants)
     package = of_package(standing)
-    if total == used:
-        return Balances(used, grants)
     if total > used:
         wanted = 0 if package is None else max(0, total - package - drawn)
         return Balances(total, _drawn(grants, wanted, standing.now_ms))
