@@ -163,7 +163,11 @@ async def test_keys_of_a_store_that_went_back_in_time_hold_though_their_number_i
     assert [site.why(header) for header in (first, second, third)] == ["", "API_KEY_INVALID", ""]
 
 
-GARBAGE = [b"", b"{", b"[]", b"null", b'{"id":"key_1"}', b"\xff"]
+HALF_A_PAIR = (
+    b'{"id":"key_0","name":"\\ud800","environment":"live","scopes":["keys:admin"],"created_at_ms":1,"expires_at_ms":null,'
+    b'"sha256":"00"}'
+)
+GARBAGE = [b"", b"{", b"[]", b"null", b'{"id":"key_1"}', b"\xff", HALF_A_PAIR]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
@@ -180,6 +184,8 @@ async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
     _, other = await site.create()
     await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.worlds.live)
     assert [site.why(made), site.why(other)] == ["API_KEY_INVALID", ""]
+    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.worlds.live)
+    assert len(listed.api_keys) == 1
     assert database.call("HGET", API_KEYS, "key_0") == garbage
 
 

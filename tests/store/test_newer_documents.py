@@ -229,6 +229,12 @@ async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(world
 
 
 GARBAGE = [b"", b"{", b"[]", b"7", b'{"id":"bad"}', b'{"id":"bad","type":2,"created_at_ms":"then"}', b"\xff"]
+# What is JSON, but can't be sent in a message: it was an internal error for every list that it was in.
+GARBAGE += [
+    b'{"id":"bad","type":2,"created_at_ms":1,"name":"\\ud800"}',
+    b'{"id":"bad","type":2,"created_at_ms":1,"metadata":{"\\udc00":""}}',
+    b'{"id":"bad","type":2,"created_at_ms":1,"n\\ud801w":1}',
+]
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
@@ -260,6 +266,14 @@ async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overw
             await call
     assert database.call("HGET", KEYS.features, "bad") == garbage
     assert database.call("HGET", KEYS.packages, "bad") == garbage
+
+
+async def test_a_number_that_no_message_can_hold_hides_no_other_package(world: World, database: Database) -> None:
+    await begin(world)
+    database.redis.hset(KEYS.packages, "bad", '{"id":"bad","created_at_ms":1,"published_version":4294967296}')
+    database.redis.zadd(KEYS.package_ids, {"bad": 0})
+    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), world)).packages
+    assert [(item.id, item.status) for item in packages] == [("bad", 0), ("p", 2)]
 
 
 async def test_a_profile_that_can_not_be_read_hides_no_other_user(world: World, database: Database) -> None:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.api_keys import ENVIRONMENTS, ApiKey, Scope
 from canuse_server.store.client import Store
-from canuse_server.store.codec import UnreadableError, note_unknown, note_unreadable
+from canuse_server.store.codec import UnreadableError, note_unknown, note_unreadable, read_document
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_USED, API_KEYS_VERSION
 from canuse_server.store.lua import PUT_API_KEY
@@ -92,7 +92,7 @@ def _encode(key: ApiKey) -> bytes:
 def _decode(value: bytes) -> ApiKey:
     """Read a key; raises UnreadableError. Scopes and environments of a newer canuse are kept, and give nothing."""
     try:
-        fields: dict[str, Any] = json.loads(value)
+        fields = read_document(value)
         scopes = [str(scope) for scope in fields["scopes"]]
         expires_at_ms = fields["expires_at_ms"]
         key = ApiKey(

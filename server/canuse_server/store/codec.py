@@ -56,6 +56,8 @@ _TYPES: Final[dict[str, type]] = {
 """What a field holds, by its name; those that are not here hold integers."""
 _OPTIONAL: Final = frozenset({"limit", "amount", "expires_at_ms", "revoked_at_ms"})
 _INTEGER_MOST: Final = 2**53
+_MOST: Final = dict.fromkeys(("version", "published_version", "priority"), 2**31 - 1)
+"""The largest integer of a field that has fewer bits in the API."""
 _TOLD: Final = Once()
 
 
@@ -71,12 +73,12 @@ def encode(item: Feature | Package | Profile | Grant) -> bytes:
 
 def decode_feature(value: bytes) -> Feature:
     """Read a feature; raises UnreadableError."""
-    return _make(Feature, _read(value))
+    return _make(Feature, read_document(value))
 
 
 def decode_package(value: bytes) -> Package:
     """Read a package; raises UnreadableError."""
-    document = _read(value)
+    document = read_document(value)
     entries = document.get("features", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UnreadableError("the features of a package are not a list of objects")
@@ -88,12 +90,12 @@ def decode_package(value: bytes) -> Package:
 
 def decode_grant(value: bytes) -> Grant:
     """Read a grant; raises UnreadableError."""
-    return _make(Grant, {"amount": None, **_read(value)})
+    return _make(Grant, {"amount": None, **read_document(value)})
 
 
 def decode_profile(value: bytes) -> Profile:
     """Read a profile; raises UnreadableError."""
-    return _make(Profile, _read(value))
+    return _make(Profile, read_document(value))
 
 
 def note_unreadable(what: str, item_id: str, error: UnreadableError) -> None:
@@ -116,9 +118,13 @@ def _document(item: Feature | Package | PackageFeature | Profile | Grant) -> dic
     return document | dict(item.unknown or {})
 
 
-def _read(value: bytes) -> dict[str, Any]:
+def read_document(value: bytes) -> dict[str, Any]:
+    """Read a JSON object whose texts can all be sent in a message; raises UnreadableError, which quotes none of it."""
     try:
         document = json.loads(value)
+        if b"\\u" in value:
+            # Only an escape can hold half a surrogate pair, which is no text.
+            json.dumps(document, ensure_ascii=False).encode()
     except ValueError as error:
         raise UnreadableError(f"it is no JSON: {error}") from None
     if not isinstance(document, dict):
@@ -150,7 +156,7 @@ def _check(name: str, value: object) -> None:
         return
     good = isinstance(value, wanted)
     if good and isinstance(value, int):
-        good = -_INTEGER_MOST <= value <= _INTEGER_MOST
+        good = -_INTEGER_MOST <= value <= _MOST.get(name, _INTEGER_MOST)
     elif good and isinstance(value, dict) and value:
         good = all(isinstance(text, str) for text in value.values())
     if not good:
