@@ -40,7 +40,7 @@ def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
         fields[name] = value if convert is None else convert(where + _parameter(kind, name), value)
     try:
         return kind(**fields)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _culprit(kind, where, fields) from None
 
 
@@ -53,7 +53,10 @@ def timestamp(name: str, moment: object) -> Timestamp:
     if moment.utcoffset() is None:
         raise BadArgument.of(name, f"{moment!r} has no time zone; use for example datetime.now(UTC)")
     result = Timestamp()
-    result.FromDatetime(moment)
+    try:
+        result.FromDatetime(moment)
+    except (OverflowError, ValueError):
+        raise BadArgument.of(name, f"{moment!r} is outside the years 1 to 9999 of UTC") from None
     return result
 
 
@@ -70,8 +73,16 @@ def duration(name: str, length: object) -> Duration:
 
 def bad_argument(name: str, value: object, accepted: str) -> BadArgument:
     """Return the error for an argument of a wrong type or value."""
-    given = "None" if value is None else f"{shortened(value)} of type {type(value).__name__}"
+    given = "None" if value is None else f"{shown(value)} of type {type(value).__name__}"
     return BadArgument.of(name, f"{given} was given; accepted is {accepted}")
+
+
+def shown(value: object) -> str:
+    """Return a value for people, shortened."""
+    try:
+        return shortened(value)
+    except ValueError:  # Python writes out no whole number of more than some thousand digits.
+        return "a number that is too large"
 
 
 def _listed(name: str, values: Any) -> list[Any]:
@@ -109,7 +120,7 @@ def _culprit(kind: type[Message], where: str, fields: Mapping[str, Any]) -> BadA
         for number, item in enumerate(items):
             try:
                 kind(**{name: item})
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 if item is value:
                     return _refused(kind, where, name, value)
                 return _refused(kind, where, name, item[0], f"[{number}]")

@@ -10,7 +10,7 @@ from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 
 from canuse import v1
-from canuse._arguments import bad_argument
+from canuse._arguments import bad_argument, shown
 from canuse._requests import takes_event_ids
 from canuse._tls import Tls
 from canuse.errors import BadArgument
@@ -18,6 +18,8 @@ from canuse.errors import BadArgument
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_SILENCE_TIMEOUT_SECONDS: Final = 30.0
+MAX_SECONDS: Final = 366 * 24 * 60 * 60
+"""Above some hundred years, and so with infinity, gRPC ends each call at once, and threads can't wait."""
 
 
 def _methods() -> list[MethodDescriptor]:
@@ -104,17 +106,17 @@ def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool
     return list((_OPTIONS | standard | dict(options)).items())
 
 
-def call_metadata(api_key: str | None, durability: Durability | None = None) -> tuple[tuple[str, str], ...]:
+def call_metadata(api_key: Any, durability: Any = None) -> tuple[tuple[str, str], ...]:
     """Return the metadata of each call: the API key and the durability, where they are given.
 
     BadArgument if a key can't be one. It is checked here because gRPC would put the whole key into its message.
     """
     metadata: list[tuple[str, str]] = []
-    if api_key:
+    if api_key is not None and api_key != "":
         if not _is_text(api_key) or not all("!" <= character <= "~" for character in api_key):
             raise BadArgument.of("api_key", "an api_key is a str of printable ASCII characters without spaces")
         metadata.append(("authorization", f"Bearer {api_key}"))
-    if durability:
+    if durability is not None and durability != "":
         if not _is_text(durability) or not (durability.isascii() and durability.isprintable()):
             raise bad_argument("durability", durability, "memory, fsync or replica")
         metadata.append(("canuse-durability", durability))
@@ -126,11 +128,12 @@ def _is_text(value: Any) -> bool:
 
 
 def positive(name: str, seconds: Any) -> float:
-    """Return a number of seconds; BadArgument unless it is above zero."""
-    if not isinstance(seconds, int | float):
-        raise bad_argument(name, seconds, "a number of seconds above zero")
-    if not seconds > 0:
-        raise BadArgument.of(name, f"{seconds!r} is not above zero")
+    """Return a number of seconds; BadArgument unless it is above zero and at most `MAX_SECONDS`."""
+    accepted = f"a number of seconds above 0 and at most {MAX_SECONDS}"
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise bad_argument(name, seconds, accepted)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise BadArgument.of(name, f"{shown(seconds)} is not {accepted}")
     return float(seconds)
 
 
@@ -153,14 +156,30 @@ def check_target(target: Any) -> str:
     return target
 
 
-def check_channel(
-    channel: object, credentials: grpc.ChannelCredentials | None, tls: Tls | bool, options: Sequence[object]
+def check_settings(
+    channel_type: type[object], channel: Any, credentials: Any, tls: Any, options: Any, retry_uses: Any
 ) -> None:
-    """Refuse settings that a channel of the caller's own, or one another, would silently ignore."""
+    """Refuse settings of wrong types, and those that a channel of the caller's own, or one another, would ignore."""
+    if channel is not None and not isinstance(channel, channel_type):
+        accepted = "grpc.Channel" if channel_type is grpc.Channel else "grpc.aio.Channel"
+        raise bad_argument("channel", channel, f"a {accepted}")
+    if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+        raise bad_argument("credentials", credentials, "a grpc.ChannelCredentials")
+    if not isinstance(tls, Tls | bool):
+        raise bad_argument("tls", tls, "True, False or a canuse.Tls")
+    if not isinstance(retry_uses, bool):
+        raise bad_argument("retry_uses", retry_uses, "True or False")
+    if not isinstance(options, Sequence) or not all(map(_is_option, options)):
+        raise bad_argument("options", options, "a list of pairs, the name of a gRPC channel option and its value")
     if channel is not None and (credentials is not None or tls or options):
-        raise ValueError("credentials, tls and options belong to the channel: give them to it, or leave out `channel`")
+        told = "credentials, tls and options belong to it: give them to it, or leave it out"
+        raise BadArgument.of("channel", told)
     if credentials is not None and tls:
-        raise ValueError("tls and credentials: give one of them")
+        raise BadArgument.of("tls", "credentials were given as well: give one of them")
+
+
+def _is_option(pair: Any) -> bool:
+    return isinstance(pair, Sequence) and len(pair) == 2 and isinstance(pair[0], str) and pair[1] is not None
 
 
 def channel_credentials(credentials: grpc.ChannelCredentials | None, tls: Tls | bool) -> grpc.ChannelCredentials | None:

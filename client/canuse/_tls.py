@@ -3,8 +3,12 @@
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import grpc
+
+from canuse._arguments import bad_argument
+from canuse.errors import BadArgument
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,13 @@ class Tls:
     key: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a certificate without its key."""
+        """Refuse what names no file, and a certificate without its key."""
+        files: tuple[tuple[str, Any], ...] = (("ca", self.ca), ("certificate", self.certificate), ("key", self.key))
+        for name, path in files:
+            if path is not None and (not isinstance(path, str | PathLike) or path == "" or "\0" in str(path)):
+                raise bad_argument(name, path, "the path of a file")
         if (self.certificate is None) != (self.key is None):
-            raise ValueError("tls: `certificate` and `key` go together")
+            raise BadArgument.of("certificate" if self.key is None else "key", "`certificate` and `key` go together")
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files; raises OSError where one can't be read."""

@@ -24,7 +24,7 @@ from canuse._channel import (
     call_metadata,
     channel_credentials,
     channel_options,
-    check_channel,
+    check_settings,
     check_target,
     positive,
 )
@@ -84,13 +84,12 @@ class AsyncClient:
         """Prepare a client inside a running event loop; the first call connects. The arguments are those of `Client`.
 
         Raises:
-            BadArgument: A setting that can't hold, by its name.
-            ValueError: Settings that don't go together.
+            BadArgument: A setting that can't hold, or does not go with another, by its name.
             OSError: A file of `tls` can't be read.
             RuntimeError: No event loop is running: calls from another one would fail later, and less clearly.
         """
         self._loop = asyncio.get_running_loop()
-        check_channel(channel, credentials, tls, options)
+        check_settings(grpc.aio.Channel, channel, credentials, tls, options, retry_uses)
         self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)

@@ -22,7 +22,7 @@ from canuse._channel import (
     call_metadata,
     channel_credentials,
     channel_options,
-    check_channel,
+    check_settings,
     check_target,
     positive,
 )
@@ -104,11 +104,10 @@ class Client:
                 unless it has one, so that it counts once. With a channel of your own, give that the retries.
 
         Raises:
-            BadArgument: A setting that can't hold, by its name.
-            ValueError: Settings that don't go together.
+            BadArgument: A setting that can't hold, or does not go with another, by its name.
             OSError: A file of `tls` can't be read.
         """
-        check_channel(channel, credentials, tls, options)
+        check_settings(grpc.Channel, channel, credentials, tls, options, retry_uses)
         self._retry_uses = retry_uses
         self._metadata = call_metadata(api_key, durability)
         self._timeout_seconds = positive("timeout_seconds", timeout_seconds)

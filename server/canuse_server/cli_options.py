@@ -25,7 +25,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON, with the field n
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Show so many at most. Default: all.")]
 
 
-_OPTIONS: Final = {"target": "--server", "api_key": "--api-key"}
+_OPTIONS: Final = {
+    "target": "--server",
+    "api_key": "--api-key",
+    "ca": "--tls-ca",
+    "certificate": "--tls-certificate",
+    "key": "--tls-key",
+}
 """What the client's parameters are called here, where the command's own checks do not come first."""
 
 

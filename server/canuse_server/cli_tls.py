@@ -63,7 +63,7 @@ def _with_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def tls_wanted() -> canuse.Tls | bool:
-    """Return what the options of the command that runs say; ValueError where they do not go together."""
+    """Return what the options of the command that runs say; BadArgument where they do not go together."""
     given = _given.get()
     ca, certificate, key = (given[name] for name in ("tls_ca", "tls_certificate", "tls_key"))
     if ca is certificate is key is None:

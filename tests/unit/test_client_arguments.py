@@ -1,19 +1,24 @@
 """What the methods of the clients refuse to send: an error names the parameter, what was given and what is accepted."""
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
+import grpc
+import grpc.aio
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import AsyncClient, BadArgument, CanuseError, Client, InvalidArgument, _requests, v1
+from canuse import AsyncClient, BadArgument, CanuseError, Client, InvalidArgument, Tls, _requests, v1
 
 NOBODY = "127.0.0.1:1"
 AT = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
 NAIVE = datetime(2025, 1, 31)  # noqa: DTZ001 - the point of the tests that use it
+FIRST = datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))
+LAST = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
 STAMP = Timestamp(seconds=1738326600)
 CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
@@ -26,6 +31,11 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("can_use", ("u", "f", True), {}, "delta: True of type bool"),
     ("can_use", ("u", "f", 1.5), {}, "delta: 1.5 of type float"),
     ("can_use", ("u", "f", 2**63), {}, "delta: 9223372036854775808 of type int"),
+    # A number too large for a long was an OverflowError, and so was a moment that is not within the years of UTC.
+    ("can_use", ("u", "f"), {"explain": 2**63}, "explain: 9223372036854775808 of type int"),
+    ("list_usage_events", ("u",), {"start_time": LAST}, "start_time: .* is outside the years 1 to 9999 of UTC"),
+    ("subscribe", ("u", ["p"]), {"started_at": FIRST}, "started_at: .* is outside the years 1 to 9999 of UTC"),
+    ("can_use", ("u", "f", 10**5000), {}, "delta: a number that is too large of type int"),
     ("can_use", ("u", "f"), {"explain": "no"}, "explain: 'no' of type str was given; accepted is True or False"),
     ("create_usage_event", ("u", "f", "3"), {}, "delta: '3'"),
     ("create_usage_event", ("u", "f"), {"action": 1.0}, "action: .* a value of canuse.v1.UsageAction, such as"),
@@ -148,10 +158,27 @@ def test_items_of_an_iterator_are_all_sent() -> None:
         ({"target": 5}, "target: 5 of type int"),
         ({"target": None}, "target: None"),
         ({"timeout_seconds": "5"}, "timeout_seconds: '5' of type str"),
-        ({"timeout_seconds": 0}, "timeout_seconds: 0 is not above zero"),
+        ({"timeout_seconds": 0}, "timeout_seconds: 0 is not a number of seconds above 0"),
+        # With infinity every call was DEADLINE_EXCEEDED at once.
+        ({"timeout_seconds": math.inf}, "timeout_seconds: inf is not .* at most 31622400"),
+        ({"timeout_seconds": math.nan}, "timeout_seconds: nan is not"),
+        ({"timeout_seconds": 10**400}, "timeout_seconds: 1000.* is not"),
+        ({"timeout_seconds": True}, "timeout_seconds: True of type bool"),
         ({"silence_timeout_seconds": -1}, "silence_timeout_seconds: -1"),
+        ({"silence_timeout_seconds": 2**63}, "silence_timeout_seconds: 9223372036854775808 is not"),
         ({"api_key": 5}, "api_key: "),
+        ({"api_key": []}, "api_key: "),
         ({"durability": 5}, "durability: 5"),
+        ({"durability": {}}, "durability: {} of type dict"),
+        ({"tls": "ca.pem"}, "tls: 'ca.pem' of type str was given; accepted is True, False or a canuse.Tls"),
+        ({"credentials": "ca.pem"}, "credentials: 'ca.pem' .* accepted is a grpc.ChannelCredentials"),
+        ({"channel": "host:1"}, r"channel: 'host:1' of type str was given; accepted is a grpc\.(aio\.)?Channel"),
+        ({"options": None}, "options: None"),
+        ({"options": {"grpc.a": 1}}, "options: .* accepted is a list of pairs"),
+        ({"options": [("grpc.a", None)]}, "options: .* accepted is a list of pairs"),
+        ({"options": ["grpc.a"]}, "options: .* accepted is a list of pairs"),
+        ({"retry_uses": "no"}, "retry_uses: 'no' of type str was given; accepted is True or False"),
+        ({"tls": True, "credentials": grpc.ssl_channel_credentials()}, "tls: credentials were given as well"),
     ],
 )
 async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], told: str) -> None:
@@ -159,6 +186,31 @@ async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], tol
         Client(**settings)
     with pytest.raises(BadArgument, match=f"^{told}"):
         AsyncClient(**settings)
+
+
+async def test_a_channel_of_the_other_kind_is_refused() -> None:
+    # It was an AttributeError, or failed at the first call.
+    with grpc.insecure_channel(NOBODY) as channel, pytest.raises(BadArgument, match=r"^channel: .* grpc\.aio\.Channel"):
+        AsyncClient(channel=channel)  # type: ignore[arg-type]
+    async with grpc.aio.insecure_channel(NOBODY) as asynchronous:
+        with pytest.raises(BadArgument, match=r"^channel: .* accepted is a grpc\.Channel$"):
+            Client(channel=asynchronous)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"ca": 5}, "ca: 5 of type int was given; accepted is the path of a file"),
+        ({"ca": ""}, "ca: '' of type str"),
+        ({"ca": b"ca.pem"}, "ca: b'ca.pem' of type bytes"),
+        ({"certificate": "a\0b", "key": "k"}, "certificate: "),
+        ({"certificate": "c"}, "certificate: `certificate` and `key` go together"),
+        ({"key": "k"}, "key: `certificate` and `key` go together"),
+    ],
+)
+def test_what_names_no_file_of_tls_is_refused_by_its_name(files: dict[str, Any], told: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{told}"):
+        Tls(**files)
 
 
 @pytest.mark.parametrize(
