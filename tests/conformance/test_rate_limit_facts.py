@@ -46,6 +46,28 @@ def test_a_report_past_the_limit_is_counted(client: Client, limits: RateLimits) 
     assert used(client, user_id, feature_id) == 8000
 
 
+@pytest.mark.parametrize("limit", [0, 2])
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "with another"])
+def test_a_check_of_0_is_a_no_where_nothing_is_left(
+    client: Client, limits: RateLimits, limit: int, *, together: bool
+) -> None:
+    """It was a yes at exactly the limit, and always where that is 0: one more request was let through."""
+    user_id, feature_id, other = unique("user"), consumable(client), consumable(client)
+    client.create_user(user_id)
+    entries = [v1.PackageFeature(feature_id=feature_id, limit=limit), v1.PackageFeature(feature_id=other, limit=9)]
+    client.subscribe(user_id, [package(client, entries)])
+    check = [amount(descriptor(user_id, feature_id), 0)]
+    if together:
+        check.append(amount(descriptor(user_id, other), 0))
+    for left_now in range(limit, 0, -1):
+        answer = limits.ask(*check)
+        assert (answer.statuses[0].code, left(answer)[0]) == (answer.OK, left_now)
+        limits.ask(fact(user_id, feature_id, 1))
+    answer = limits.ask(*check)
+    assert (answer.overall_code, answer.statuses[0].code, left(answer)[0]) == (answer.OVER_LIMIT, answer.OVER_LIMIT, 0)
+    assert (used(client, user_id, feature_id), used(client, user_id, other)) == (limit, 0)
+
+
 def test_a_fact_is_answered_by_what_is_left_after_it_and_is_an_event_like_any_other(
     client: Client, limits: RateLimits, store: Inside
 ) -> None:

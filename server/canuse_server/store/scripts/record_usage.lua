@@ -3,8 +3,8 @@
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods
 --       then, with an event id: the user's idempotency keys, two hashes
 --       then, only for a use of a chain: a key of the chain's own, which counts the uses of it that were made
--- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes and the delta is not 0; then now in ms, or nothing for
---         Redis's clock
+-- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes; a delta of 0 asks whether 1 could be used, and adds
+--         nothing; then now in ms, or nothing for Redis's clock
 --       2 how long things are kept, as in RETENTION; then, where features are archived, 4 bytes in which the bits of their
 --         charges are set, of the first one the lowest; then, where charges of mode 'U' are facts, 4 bytes with theirs: a
 --         fact is added whatever the check says, but the others are not added where it says no of one
@@ -120,7 +120,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
     local delta = tonumber(ARGV[FIRST + 1])
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
-    local reason = decide(disabled, false, flags, budget, total)
+    local reason = decide(disabled, false, flags, budget, mode == 'U' and delta == 0 and total + 1 or total)
     local refused, applied, id = 0, 0, ''
     if mode == 'U' and reason >= NOT_ENTITLED then
       refused = 1
@@ -170,9 +170,9 @@ local function weigh(number)
   local delta = tonumber(ARGV[at + 1])
   charge.entry, charge.applied, charge.ledger_id = ARGV[at + 2], 0, ''
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
-  charge.reason = decide(
-    disabled, has(archived, 2 ^ (number - 1)), charge.flags, charge.budget, charge.total + charge.reserved
-  )
+  local needed = charge.total + charge.reserved
+  if mode == 'U' and delta == 0 then needed = needed + 1 end
+  charge.reason = decide(disabled, has(archived, 2 ^ (number - 1)), charge.flags, charge.budget, needed)
   charge.fact = mode ~= 'U' or has(facts, 2 ^ (number - 1))
   if not charge.flags and charge.fact then charge.reason = NOT_ENTITLED end
   charge.refused = mode == 'U' and charge.reason >= NOT_ENTITLED
