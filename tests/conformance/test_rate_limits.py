@@ -8,7 +8,7 @@ from canuse import v1
 from support.inside import Inside
 from support.load import used
 from support.message_clients import Client
-from support.rate_limits import MOST, RateLimits, Request, Unit, descriptor, gist, left
+from support.rate_limits import MOST, RateLimits, Request, Unit, amount, descriptor, gist, left
 from support.wire import Stubs
 from support.world import Clock, binary, consumable, package, subscriber, unique
 
@@ -137,6 +137,9 @@ def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothin
     answer = limits.use(user_id, switch, hits=1000)
     assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MOST], False)
     assert store.user(user_id) == before
+    # Above the largest total it was refused.
+    for hits in (2**53, 2**64 - 1):
+        assert gist(limits.ask(amount(descriptor(user_id, switch), hits))) == "OK: OK"
     both = descriptor(user_id, feature_id), descriptor(user_id, switch)
     assert [gist(limits.ask(*both)) for _ in range(2)] == ["OK: OK OK", "OVER_LIMIT: OVER_LIMIT OK"]
 

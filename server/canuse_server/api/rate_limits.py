@@ -109,7 +109,8 @@ class ShouldRateLimit(Writing):
             raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
         unknown = REFUSED if world.rate_limits.deny_unknown else LIMITS_NOTHING
         others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
-        others |= {name: REFUSED for name, amount in hits.items() if abs(amount) > MAX_AMOUNT}
+        too_large = [name for name, amount in hits.items() if abs(amount) > MAX_AMOUNT and name not in others]
+        others |= {name: REFUSED for name in too_large if _delta(known_feature(world, name), hits[name])}
         if REFUSED in others.values():
             others |= {name: NOT_LOOKED_AT for name in hits if name not in asked.facts and name not in others}
         for name in others:
