@@ -133,6 +133,22 @@ async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gon
     assert why(lambda: site.gate.admit(create, None)) == "API_KEY_MISSING"
 
 
+@pytest.mark.parametrize("never_demand", [False, True])
+async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody_make_one(
+    site: Site, database: Database, never_demand: bool
+) -> None:
+    """It was open to everybody on its machine, though the version of the keys said that there had been some."""
+    await site.create()
+    database.redis.delete(API_KEYS)
+    started = Site(site.keys.store, never_demand=never_demand)
+    await started.keyring.refresh()
+    assert started.why(None) == ("" if never_demand else "API_KEY_MISSING")
+    create = "/canuse.v1.ApiKeyService/CreateApiKey"
+    assert why(lambda: started.gate.admit(create, None)) == "API_KEY_MISSING"
+    with pytest.raises(ApiError, match="one of them is needed"):
+        await started.create(started.worlds.open)
+
+
 async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
     store: Store, database: Database
 ) -> None:

@@ -86,7 +86,7 @@ class ApiKeyServicer:
     async def _read(self, world: World) -> KeysRead:
         """Return all keys, to who may manage them: without a key only as long as there is none."""
         read = await self._keys.read()
-        if read.total and world.elsewhere is not None:
+        if read.were_made and world.elsewhere is not None:
             # Another server has made the first one, and this one is about to hear of it.
             raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
         return read

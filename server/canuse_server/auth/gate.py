@@ -120,7 +120,7 @@ class Gate:
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
 
     def set_keys(self, keys: Iterable[ApiKey], *, demanded: bool = False) -> None:
-        """Let these keys pass from now on, and no others. `demanded`: there are some, even if none can be read."""
+        """Let these keys pass from now on, and no others. `demanded`: some are or were there, readable or not."""
         by_digest = {key.digest: self._pass(key) for key in keys}
         self.keys_seen = self.keys_seen or demanded or bool(by_digest)
         by_header: dict[bytes | None, _Pass] = {}
@@ -128,7 +128,9 @@ class Gate:
             # Elsewhere the same keys may be demanded, so that even here they can't be made without one.
             by_header[None] = _Pass(self._worlds.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
         if self.keys_seen and not by_digest and not self._never_demand:
-            log.warning("there is no API key any more: all calls are refused until there is one again, or a restart")
+            log.warning(
+                "there is no API key any more: all calls are refused until there is one again (docs/security.md)"
+            )
         for key_id in self.take_used():
             for holder in by_digest.values():
                 holder.used = holder.used or holder.key_id == key_id

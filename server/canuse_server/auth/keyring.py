@@ -35,7 +35,7 @@ class Keyring:
                 if not read.total:
                     # An empty store is no reason to let anybody in, or to forget the keys.
                     await self._keys.store.require_data()
-                self._gate.set_keys(read.keys, demanded=read.total > 0)
+                self._gate.set_keys(read.keys, demanded=read.were_made)
                 self._stamp = read.stamp
 
     async def note_used(self) -> None:

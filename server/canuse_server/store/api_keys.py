@@ -24,6 +24,11 @@ class KeysRead(NamedTuple):
     total: int
     """How many there are, with those that can't be read."""
 
+    @property
+    def were_made(self) -> bool:
+        """Whether there are or were any: the last one can not be revoked, so that a stamp without keys means a loss."""
+        return self.total > 0 or self.stamp != b""
+
 
 class ApiKeys:
     """The keys of all environments."""
