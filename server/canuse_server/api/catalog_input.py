@@ -6,7 +6,7 @@ from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.bounds import MAX_PACKAGE_FEATURES
 from canuse_server.api.enums import name_of
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
-from canuse_server.api.validation import Violations
+from canuse_server.api.validation import Violations, repeated
 from canuse_server.api.world import World
 from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeature, PackageType, ResetPeriod
 
@@ -39,7 +39,7 @@ def check_package(package: pb.Package) -> None:
     ids = [entry.feature_id for entry in package.features]
     if len(set(ids)) != len(ids):
         accepted = f"must be at most {MAX_PACKAGE_FEATURES} features, each once"
-        violations.add("package.features", f"{accepted}; {len(ids)} with {len(set(ids))} different ids were sent")
+        violations.add("package.features", f"{accepted}; {len(ids)} were sent{repeated(ids)}")
     for index, entry in enumerate(package.features):
         field = f"package.features[{index}]"
         violations.id(f"{field}.feature_id", entry.feature_id)

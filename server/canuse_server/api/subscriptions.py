@@ -19,7 +19,7 @@ from canuse_server.api.errors import (
 from canuse_server.api.grants import GrantMethods
 from canuse_server.api.user_changes import Edit, change_user, new_token, published_package
 from canuse_server.api.uses import fingerprint
-from canuse_server.api.validation import Violations, masked, require_id
+from canuse_server.api.validation import Violations, masked, repeated, require_id
 from canuse_server.api.world import World
 from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, period_end_ms
@@ -242,7 +242,7 @@ def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
     count = len(request.package_ids)
     if not count or len(set(request.package_ids)) != count:
         accepted = f"must be 1 to {MAX_SUBSCRIBED_PACKAGES} packages, each once"
-        violations.add("package_ids", f"{accepted}; {count} ids were sent")
+        violations.add("package_ids", f"{accepted}; {count} ids were sent{repeated(request.package_ids)}")
     started_at_ms = violations.time_ms("started_at", request.started_at)
     trial_end_ms = violations.time_ms("trial_end", request.trial_end) if request.HasField("trial_end") else None
     usual = SubscriptionStatus.ACTIVE if trial_end_ms is None else SubscriptionStatus.TRIALING

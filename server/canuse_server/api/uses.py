@@ -12,7 +12,7 @@ from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hot import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.methods import method_at
-from canuse_server.api.validation import Violations, is_plain_id
+from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.api.world import World
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store import usage
@@ -145,7 +145,8 @@ def _charges(violations: Violations, request: pb.UseFeaturesRequest) -> tuple[tu
     charges = tuple((charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in sent)
     if not charges or len({feature_id for feature_id, _ in charges}) != count:
         accepted = f"must be 1 to {MAX_CHARGES} charges, each of another feature"
-        violations.add("charges", f"{accepted}; {count} were sent")
+        again = repeated(feature_id for feature_id, _ in charges)
+        violations.add("charges", f"{accepted}; {count} were sent{again}")
     for index, (feature_id, delta) in enumerate(charges):
         violations.id(f"charges[{index}].feature_id", feature_id)
         violations.amount(f"charges[{index}].delta", delta, 1)

@@ -1,7 +1,8 @@
 """What is accepted. Each check names the field, what was sent and what is accepted; all violations are told at once."""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
@@ -54,6 +55,12 @@ def shown(value: object) -> str:
     """Return what was sent as an error repeats it: not all of what is long."""
     text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+
+
+def repeated(ids: Iterable[str]) -> str:
+    """Say, for an error, which id is there more than once; nothing where none is."""
+    twice = next((each for each, count in Counter(ids).items() if count > 1), None)
+    return "" if twice is None else f", {shown(twice)} more than once"
 
 
 class Violations:
