@@ -125,3 +125,8 @@ def test_the_largest_numbers_are_exact(shared_database: Database) -> None:
     ):
         value = b"".join(number.to_bytes(size, "little") for number, size in zip(numbers, sizes, strict=True))
         assert read_in_lua(shared_database, pattern, value) == (numbers, value)
+
+
+def test_both_know_the_same_reset_periods() -> None:
+    decision = (FOLDER / "decision.lua").read_text()
+    assert f"local LAST_RESET_PERIOD = {layout.LAST_RESET_PERIOD}\n" in decision

@@ -12,8 +12,10 @@ from canuse_server.api.answers import answer
 from canuse_server.api.can_use import CanUse
 from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.errors import ApiError
+from canuse_server.api.leases import Reserve
 from canuse_server.api.subscriptions import SubscriptionServicer
 from canuse_server.api.users import UserServicer
+from canuse_server.api.uses import CreateUsageEvent, UseFeature, UseFeatures
 from canuse_server.api.world import World
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus
 from canuse_server.observe.once import Once
@@ -221,11 +223,32 @@ async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(world: World, dat
     assert (await may(world)).reason == v1.REASON_USER_DISABLED
 
 
-async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(world: World, database: Database) -> None:
+@pytest.mark.parametrize("event_id", ["", "e"])
+@pytest.mark.parametrize("granted", [False, True])
+async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
+    world: World, database: Database, granted: bool, event_id: str
+) -> None:
+    """Checks said no, and uses and leases were granted."""
     await begin(world)
+    if granted:
+        grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
+        await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), world)
     value = database.call("HGET", KEYS.user("124"), "f:calls")
     database.redis.hset(KEYS.user("124"), "f:calls", value[:1] + bytes([9]) + value[2:])
+    use = v1.UseFeatureRequest(feature_id="calls", user_id="124", event_id=event_id)
+    several = v1.UseFeaturesRequest(charges=[v1.Charge(feature_id="calls")], user_id="124")
+    lease = v1.ReserveRequest(feature_id="calls", amount=1, user_id="124")
+    fact = v1.CreateUsageEventRequest(user_id="124", feature_id="calls", delta=1)
+    inactive = v1.REASON_SUBSCRIPTION_INACTIVE
+    used = v1.UseFeatureResponse.FromString(await answer(UseFeature(), use.SerializeToString(), world))
+    assert (used.access, used.reason) == (False, inactive)
+    all_used = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), several.SerializeToString(), world))
+    assert not all_used.access
+    reserved = v1.ReserveResponse.FromString(await answer(Reserve(), lease.SerializeToString(), world))
+    assert (reserved.granted, reserved.reason) == (0, inactive)
     assert not (await may(world)).access
+    told = v1.CreateUsageEventResponse.FromString(await answer(CreateUsageEvent(), fact.SerializeToString(), world))
+    assert (told.recorded, told.reason) == (True, inactive)
 
 
 GARBAGE = [b"", b"{", b"[]", b"7", b'{"id":"bad"}', b'{"id":"bad","type":2,"created_at_ms":"then"}', b"\xff"]

@@ -91,15 +91,15 @@ local meta, value = fields[1], fields[3]
 local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 
 -- The short way, at less than half the time, for nearly all uses: of one feature that is not archived, without an event id,
--- grants and leases, in a period that has been counted in or the first one. It decides and writes what the long way below
--- would. It has few functions and calls few, since each costs as much as what it does.
+-- grants and leases, in a period that is known and has been counted in or is the first one. It decides and writes what the
+-- long way below would. It has few functions and calls few, since each costs as much as what it does.
 if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable and #retention == RETENTION_BYTES then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
-  local size, fresh = ENTITLEMENT_BYTES, true
+  local size, fresh = ENTITLEMENT_BYTES, reset_period <= LAST_RESET_PERIOD
   if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
   if flags % (2 * RUNS_OUT) >= RUNS_OUT then
     size = size + MOMENT_BYTES
-    fresh = now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
+    fresh = fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
   end
   local packed, used, used_from = value, 0, start
   if #value > size then

@@ -35,6 +35,7 @@ local function read_account(feature, value, granted, reservation, now)
   if has(flags, RUNS_OUT) and now >= struct.unpack(MOMENT, account.packed, last) then return nil end
   if account.start > now + CLOCKS_DIFFER_MS then return nil end
   if has(flags, NO_LIMIT) then account.limit = NONE end
+  if reset_period > LAST_RESET_PERIOD and has(flags, ACTIVE) then flags = flags - ACTIVE end
   local length, finish
   account.start, length = current_start(reset_period, account.start, now)
   if length then

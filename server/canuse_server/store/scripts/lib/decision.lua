@@ -2,6 +2,9 @@
 local UNLIMITED, WITHIN_BUDGET, WITH_OVERAGE = 3, 2, 4
 local NOT_ENTITLED, BUDGET_EXCEEDED, INACTIVE, ARCHIVED, USER_DISABLED = 10, 11, 12, 13, 14
 
+-- A newer version may have written an entitlement with another reset period: it gives no access here.
+local LAST_RESET_PERIOD = 6
+
 local function decide(disabled, archived, flags, budget, total)
   if disabled then return USER_DISABLED end
   if archived then return ARCHIVED end
