@@ -111,8 +111,8 @@ MUTANTS: Final = (
     Mutant(
         "reset boundary: a month that ends is still open, in the script's short way",
         f"{SCRIPTS}/record_usage.lua",
-        "fresh = now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
-        "fresh = now <= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
+        "fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
+        "fresh and now <= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
     ),
     Mutant(
         "reset boundary: a month that ends is still open, in the script's long way",
