@@ -1,10 +1,14 @@
 """The canuse service."""
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command `canuse`."""
+    # gRPC writes lines of its own to standard error, of handshakes and of ports, beside the one that tells what is
+    # wrong. It reads this when it is imported.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         from canuse_server import cli, cli_exit  # noqa: PLC0415 - only here can a missing extra be told in words
     except ModuleNotFoundError as error:

@@ -119,6 +119,13 @@ def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: P
     assert "Traceback" not in told
 
 
+def test_what_grpc_has_to_tell_of_a_connection_is_in_the_one_line(server: Canuse) -> None:
+    # It wrote another line of its own before it.
+    status, told = canuse(server.address, "users", "list", "--tls", stdout=subprocess.DEVNULL)
+    assert (status, len(told.splitlines())) == (ERROR, 1), told
+    assert told.startswith(f"canuse: no answer from {server.address}: ")
+
+
 def test_letters_that_the_terminal_does_not_have_are_escaped(run: CommandLine, client: Client) -> None:
     user = client.create_user(f"user-{uuid4().hex}", name="Xia 夏").id
     shown = run("users", "show", user, PYTHONIOENCODING="latin-1")

@@ -1,15 +1,13 @@
 """`canuse migrate`, run as a program of its own."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 import pytest
 
 from canuse import v1
+from support import fork_server
 from support.message_clients import Client
 from support.migrations import of, person, publish, versions
 from support.processes import Canuse
@@ -23,14 +21,7 @@ NAMED: Final = 20
 
 def run(server: Canuse, *arguments: str) -> tuple[int, str, list[str]]:
     """Run `canuse migrate`; return its status, its output, and the lines of what it complains of."""
-    done = subprocess.run(
-        [sys.executable, "-m", "canuse_server", "migrate", *arguments, "--server", server.address],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-    )
+    done = fork_server.run("migrate", *arguments, "--server", server.address)
     return done.returncode, done.stdout, done.stderr.splitlines()
 
 

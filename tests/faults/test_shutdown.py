@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from canuse import CanuseError, OutcomeUnknown, StoreUnavailable
+from support import fork_server
 from support.load import callers, running, until, used
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
@@ -131,14 +130,8 @@ async def test_a_server_that_nobody_calls_ends_while_callers_are_still_connected
 
 def refused(folder: Path, *options: str, env: dict[str, str]) -> str:
     """Start a server that does not start; return what it says about it."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "canuse_server", "serve", *options],
-        env={**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **env},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
+    env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **env}
+    ended = fork_server.run("serve", *options, env=env, timeout_seconds=PATIENCE_SECONDS)
     assert ended.returncode == 1, ended
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr

@@ -3,13 +3,12 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from canuse.errors import CanuseError, Unavailable
+from support import fork_server
 from support.load import OWN_CONNECTION, running, used, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
@@ -93,8 +92,7 @@ async def test_the_workers_of_a_killed_server_end(tmp_path: Path) -> None:
     ],
 )
 def test_what_can_not_be_is_refused(options: tuple[str, ...], said: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "canuse_server", "serve", "--data-dir", str(tmp_path / "data"), *options]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = fork_server.run("serve", "--data-dir", str(tmp_path / "data"), *options)
     assert ended.returncode == 1
     assert said in ended.stderr
     assert ended.stderr.count("\n") == 1
@@ -103,9 +101,6 @@ def test_what_can_not_be_is_refused(options: tuple[str, ...], said: str, tmp_pat
 def test_a_port_that_is_taken_is_not_shared(tmp_path: Path) -> None:
     with running(Canuse(tmp_path, "--workers", "2")) as canuse:
         other = tmp_path / "other"
-        command = [sys.executable, "-m", "canuse_server", "serve", "--workers", "2", "--data-dir", str(other)]
-        ended = subprocess.run(
-            [*command, "--listen", canuse.address], capture_output=True, text=True, timeout=60, check=False
-        )
+        ended = fork_server.run("serve", "--workers", "2", "--data-dir", str(other), "--listen", canuse.address)
         assert ended.returncode == 1
         assert f"can't listen on {canuse.address}" in ended.stderr

@@ -1,7 +1,5 @@
 """What about a store can lose counts is told at the start, and a promise that it can't keep is refused."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 from shutil import rmtree
@@ -12,6 +10,7 @@ from redis import Redis
 from canuse_server.store.client import Store
 from canuse_server.store.durability import Durability, Promise
 from canuse_server.store.risks import refusal_of, risks_of
+from support import fork_server
 from support.load import running
 from support.processes import Canuse, RedisServer
 from support.tools import VALKEY_SERVER
@@ -96,9 +95,8 @@ def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
 ) -> None:
     valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", setting).start()
     try:
-        options = ["--redis-url", valkey.url, "--listen", "127.0.0.1:0", "--durability", "fsync"]
-        command = [sys.executable, "-m", "canuse_server", "serve", *options]
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        options = ("--redis-url", valkey.url, "--listen", "127.0.0.1:0", "--durability", "fsync")
+        ran = fork_server.run("serve", *options, folder=tmp_path)
     finally:
         valkey.stop()
     assert (ran.returncode, ran.stdout) == (1, "")

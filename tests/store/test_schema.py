@@ -1,8 +1,5 @@
 """A store is used only where canuse knows what is in it."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from canuse_server.store.client import Store
 from canuse_server.store.errors import SchemaError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA
 from canuse_server.store.schema import OLDER, VERSION, check_schema, check_version
+from support import fork_server
 from support.database import Database
 
 
@@ -55,10 +53,8 @@ async def test_the_stores_that_are_tested_with_are_new_enough(store: Store) -> N
 def test_a_server_does_not_start_on_a_store_of_another_layout(database: Database, tmp_path: Path) -> None:
     database.redis.set(SCHEMA, "1")
     before = database.contents()
-    command = [sys.executable, "-m", "canuse_server", "serve", "--listen", "127.0.0.1:0", "--redis-url", database.url]
-    ran = subprocess.run(
-        [*command, "--demo"], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60, check=False
-    )
+    options = ("--listen", "127.0.0.1:0", "--redis-url", database.url, "--demo")
+    ran = fork_server.run("serve", *options, folder=tmp_path)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr == f"canuse: the store holds data of schema '1'; this canuse knows schema '{VERSION}' only\n"
     assert database.contents() == before

@@ -2,10 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import Any
+
+from support import fork_server
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,8 @@ class CommandLine:
     def __call__(self, *arguments: str, **environment: str) -> Outcome:
         """Run one command to its end."""
         settings = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
-        done = subprocess.run(
-            [sys.executable, "-m", "canuse_server", *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            timeout=60,
-            check=False,
-            env=settings | {"CANUSE_SERVER": self.address, "PYTHONIOENCODING": "utf-8"} | environment,
-        )
+        env = settings | {"CANUSE_SERVER": self.address, "PYTHONIOENCODING": "utf-8"} | environment
+        done = fork_server.run(*arguments, env=env)
         return Outcome(done.returncode, done.stdout, done.stderr)
 
 

@@ -6,11 +6,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from support import fork_server
 
 START_SECONDS = 60
 STOP_SECONDS = 30
@@ -52,7 +53,7 @@ class Canuse:
         self.said_before: list[str] = []
         self.inside_url = ""
         """Where a test looks into its store, where that is not where canuse does."""
-        self.process: subprocess.Popen[str] | None = None
+        self.process: fork_server.Forked | None = None
 
     def start(self) -> "Canuse":
         """Start it and wait until it is ready. It keeps its port if it is started again."""
@@ -62,15 +63,9 @@ class Canuse:
 
     def launch(self) -> "Canuse":
         """Start it without waiting for anything."""
-        command = [sys.executable, "-m", "canuse_server", "serve", *self.options]
+        env = {**os.environ, "PYTHONFAULTHANDLER": "1", **self.env}
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self.env},
-            )
+            self.process = fork_server.start("serve", *self.options, env=env, stderr=log.fileno())
         return self
 
     def wait_until_ready(self) -> "Canuse":

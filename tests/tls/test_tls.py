@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from canuse import Tls, Unavailable
+from support import fork_server
 from support.certificates import Authority, Pair
 from support.grpcurl import grpcurl
 from support.load import OWN_CONNECTION, running
@@ -115,8 +115,7 @@ def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
 
 def command(address: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Ask a server for its users with the command `canuse`."""
-    line = [sys.executable, "-m", "canuse_server", "users", "list", "--json", "--server", address, *options]
-    return subprocess.run(line, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+    return fork_server.run("users", "list", "--json", "--server", address, *options, env={**os.environ, **env})
 
 
 def users(ran: subprocess.CompletedProcess[str]) -> list[Any]:
@@ -145,7 +144,7 @@ def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_
         (("--tls-ca", "nowhere.pem"), "nowhere.pem: No such file"),
         (("--tls-ca", str(authority.path), "--tls-key", "key.pem"), "`certificate` and `key` go together"),
     ):
-        ran = command(secured.address, *options, GRPC_VERBOSITY="NONE")
+        ran = command(secured.address, *options)
         assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1), ran.stderr
         assert told in ran.stderr
 
@@ -163,8 +162,7 @@ def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_
 
 def not_started(tmp_path: Path, *options: str) -> str:
     """Start a server, which must not start; return the one line that it says, within a minute and without asking."""
-    line = [sys.executable, "-m", "canuse_server", "serve", "--listen", "127.0.0.1:0", *options]
-    ran = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
+    ran = fork_server.run("serve", "--listen", "127.0.0.1:0", *options, folder=tmp_path)
     assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (1, "", 1), ran.stderr
     return ran.stderr
 

@@ -3,8 +3,6 @@
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from typer.main import get_command
 from canuse_server.cli import app
 from canuse_server.settings import Settings
 from canuse_server.settings_problems import unknown_variables
+from support import fork_server
 
 TLS = ("tls_certificate", "tls_key", "tls_client_ca")
 
@@ -37,8 +36,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 def refused(*options: str, **env: str) -> str:
     """Start `canuse serve`, which must not start: return the one line that it says."""
-    command = [sys.executable, "-m", "canuse_server", "serve", *options]
-    ran = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **env}, timeout=60, check=False)
+    ran = fork_server.run("serve", *options, env={**os.environ, **env})
     said = [line for line in ran.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
     assert (ran.returncode, ran.stdout) == (1, "")
     assert len(said) == 1, ran.stderr
@@ -178,9 +176,9 @@ def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setti
 
 def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
     """A misspelt one was ignored, and nobody heard of it."""
-    command = [sys.executable, "-m", "canuse_server", "serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem"]
+    command = ("serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem")
     env = os.environ | {"CANUSE_LISTN": "127.0.0.1:1", "CANUSE_NONSENSE": "1", "CANUSE_SERVICE_HOST": "10.0.0.1"}
-    ran = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path, timeout=60, check=False)
+    ran = fork_server.run(*command, env=env, folder=tmp_path)
     told = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
     assert [(each["level"], each["name"], each["closest"]) for each in told] == [
         ("warning", "CANUSE_LISTN", "CANUSE_LISTEN"),
@@ -232,12 +230,12 @@ def test_an_address_that_is_taken_is_one_line_that_names_it(transport: str) -> N
     """The server that had been built for the native transport complained on its way out."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert listen in refused("--listen", listen, "--transport", transport, GRPC_VERBOSITY="NONE")
+        assert listen in refused("--listen", listen, "--transport", transport)
 
 
 def test_a_port_that_is_none_is_one_line_and_not_another_port() -> None:
     """With the transport grpcio port 99999 was taken for 34463."""
-    assert "listen" in refused("--listen", "127.0.0.1:99999", "--transport", "grpcio", GRPC_VERBOSITY="NONE")
+    assert "listen" in refused("--listen", "127.0.0.1:99999", "--transport", "grpcio")
 
 
 def test_settings_do_not_show_the_password_of_the_store() -> None:
