@@ -1,6 +1,7 @@
 """A TCP relay in front of a server, for faults on the way: replies that do not come, connections that break."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,7 +16,9 @@ class Relay:
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream = ("127.0.0.1", upstream_port)
-        self._server: asyncio.Server | None = None
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setblocking(False)
+        self._connections: set[asyncio.Task[None]] = set()
         self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
         self._requests = _gate()
         self._replies = _gate()
@@ -33,21 +36,22 @@ class Relay:
     async def to(cls, upstream_port: int) -> AsyncIterator["Relay"]:
         """Open a relay to a port; it is closed afterwards."""
         relay = cls(upstream_port)
-        relay._server = await asyncio.start_server(relay._serve, "127.0.0.1", 0)
+        accepting = asyncio.create_task(relay._accept())
         try:
             yield relay
         finally:
-            relay._server.close()
-            relay.release()
+            accepting.cancel()
+            await asyncio.wait([accepting])
+            relay._listener.close()
             relay.cut()
-            while relay._pairs:
-                await asyncio.sleep(0.01)
+            for task in relay._connections:
+                task.cancel()
+            await asyncio.gather(*relay._connections, return_exceptions=True)
 
     @property
     def port(self) -> int:
         """Where clients connect."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
+        port: int = self._listener.getsockname()[1]
         return port
 
     @property
@@ -103,10 +107,20 @@ class Relay:
         for client in self._pairs:
             client.write(data)
 
-    async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+    async def _accept(self) -> None:
+        # Not by an asyncio.Server: a connection that comes while one is closed stays open, until the garbage collector
+        # warns of it.
+        while True:
+            connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            task = asyncio.create_task(self._serve(connection))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        reader, client = await asyncio.open_connection(sock=connection)
         try:
             answers, server = await asyncio.open_connection(*self._upstream)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             client.transport.abort()
             return
         self._pairs[client] = server
