@@ -240,6 +240,7 @@ def test_a_grant_that_is_revoked_before_it_begins_never_does(client: Client) -> 
 
 
 # One kind of server is enough: it takes its time.
+@pytest.mark.extended
 @pytest.mark.parametrize("server", ["native-valkey"], indirect=True, scope="session")
 def test_a_user_may_have_a_thousand_grants_of_a_feature_and_no_more(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = fresh(client)

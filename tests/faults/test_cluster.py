@@ -132,8 +132,15 @@ def go_down(cluster: Cluster, slot: int, over: Event) -> None:
     wait_for(cluster.is_complete, "the Cluster did not come back")
 
 
-@pytest.mark.parametrize("flap", [hesitate, go_down])
-@pytest.mark.parametrize("event_ids", [False, True], ids=["", "event ids"])
+@pytest.mark.parametrize(
+    ("flap", "event_ids"),
+    [
+        (hesitate, False),
+        (go_down, True),
+        pytest.param(hesitate, True, marks=pytest.mark.extended),
+        pytest.param(go_down, False, marks=pytest.mark.extended),
+    ],
+)
 def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
     cluster: Cluster, client: Client, flap: Callable[[Cluster, int, Event], None], event_ids: bool
 ) -> None:
