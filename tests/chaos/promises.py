@@ -12,6 +12,7 @@ from canuse_server.api.errors import ApiError
 from canuse_server.api.hot import DETOURS
 from canuse_server.api.hot_methods import HOT_METHODS
 from canuse_server.api.world import World
+from canuse_server.store.schema import check_schema
 from canuse_server.transport.memo import Memo
 
 AFRESH: Final = 500
@@ -36,7 +37,10 @@ class Ground:
     async def begin(self) -> None:
         """Empty the store, and put in it what the inputs speak of."""
         admin, cache = self._world.store.admin, self._world.cache
+        await cache.refresh()
         await admin.flushall()
+        # An emptied store is an outage to a server that runs: this one is told that it is a new one.
+        await check_schema(self._world.store)
         cache.packages.clear()
         await cache.refresh()
         features = [

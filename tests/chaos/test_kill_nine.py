@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from canuse import NotFound
+from canuse import StoreUnavailable
 from chaos.stage import stage
 from chaos.tally import Losses, tally
 from support.chaos import SEED, Rounds, Tell
@@ -78,7 +78,7 @@ async def test_without_a_file_a_killed_store_has_lost_everything(transport: str,
         await asyncio.to_thread(store.kill)
         await asyncio.to_thread(store.start)
         assert store.command("DBSIZE") == b":0\r\n"
-        with Client(canuse.address) as client, pytest.raises(NotFound):
+        with Client(canuse.address) as client, pytest.raises(StoreUnavailable):
             await asyncio.to_thread(client.get_user, book.user_ids[0])
     lost = book.acknowledged
     tell("kill-nine", transport=transport, fsync="no-file", times=1, acknowledged=lost, lost=lost)

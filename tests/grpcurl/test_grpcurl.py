@@ -98,7 +98,8 @@ def test_everything_that_is_listed_is_described(server: Canuse) -> None:
 def test_a_method_is_described_by_its_name(server: Canuse) -> None:
     """Reflection is asked for the file of `<package>.<service>.<method>`, which grpcio's servicer does not find."""
     described = told(server, "describe", "canuse.v1.EntitlementService.CanUse")
-    assert "rpc CanUse ( .canuse.v1.CanUseRequest ) returns ( .canuse.v1.CanUseResponse );" in described
+    assert "rpc CanUse ( .canuse.v1.CanUseRequest ) returns ( .canuse.v1.CanUseResponse ) {" in described
+    assert "option idempotency_level = NO_SIDE_EFFECTS;" in described
 
 
 def test_what_there_is_not_is_not_found(server: Canuse) -> None:
