@@ -1,13 +1,14 @@
 """A server that demands API keys, and the keys to it."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from canuse import NewApiKey, v1
-from support.load import running
+from canuse import NewApiKey, Unauthenticated, v1
+from support.load import PATIENCE_SECONDS, running
 from support.message_clients import Client
 from support.processes import Canuse
 from support.world import unique
@@ -34,9 +35,15 @@ class Guarded:
         environment: v1.Environment.ValueType = LIVE,
         expires_at: datetime | None = None,
     ) -> NewApiKey:
-        """Make a key."""
-        with self.client() as client:
-            return client.create_api_key(unique("key"), scopes, environment=environment, expires_at=expires_at)
+        """Make a key. Another worker than the one that made the admin's may not have heard of that yet."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            with self.client() as client:
+                try:
+                    return client.create_api_key(unique("key"), scopes, environment=environment, expires_at=expires_at)
+                except Unauthenticated:
+                    if time.monotonic() >= deadline:
+                        raise
 
 
 @contextmanager
