@@ -22,16 +22,16 @@ from bench.processes import Cores, pin
 from bench.store import valkey
 from canuse import v1
 from canuse.v1 import catalog_service_pb2, entitlement_service_pb2, subscription_service_pb2, user_service_pb2
-from canuse_server.api.catalog import CatalogServicer
 from canuse_server.api.endpoints import Endpoints, endpoints
-from canuse_server.api.entitlements import EntitlementServicer
-from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.users import UserServicer
-from canuse_server.api.world import World
-from canuse_server.store.client import Store
-from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.pacing import Pages
-from canuse_server.store.usage import Retention
+from canuse_server.api.environment import World
+from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.entitlements import EntitlementServicer
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.users import UserServicer
+from canuse_server.runtime.fairness import Pages
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.usage_commands import Retention
 
 Call = Callable[[], Awaitable[object]]
 USER: Final = "bench-0"

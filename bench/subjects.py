@@ -27,7 +27,7 @@ from bench.methods import (
 from bench.processes import START_SECONDS, StartError
 from bench.store import Store
 from canuse import AlreadyExists, CanuseError, Client, v1
-from canuse_server.store import layout
+from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 
 PACKAGE: Final = "bench"
@@ -74,12 +74,12 @@ def _prepare_canuse(address: str, store: Store, users: Sequence[str]) -> None:
 
 
 def _used_canuse(store: Store, users: Sequence[str]) -> int:
-    field = layout.FEATURE_PREFIX + FEATURE.encode()
+    field = packed_codec.FEATURE_PREFIX + FEATURE.encode()
     used = 0
     for user, value in zip(users, store.ask(("HGET", KEYS.user(user), field) for user in users), strict=True):
         if value is None:
             raise LoadError(f"user {user} is not in the store")
-        counter = layout.unpack_feature(value)[1]
+        counter = packed_codec.unpack_feature(value)[1]
         used += counter.used if counter else 0
     return used
 

@@ -14,12 +14,12 @@ from support.load import PATIENCE_SECONDS
 from support.locked import LockedRedis
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
+from support.resources import Clock
 from support.scheduling import FIRST, Scheduling, scope_of
 from support.selection import FAST, TARGETS, is_extended, is_fast
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
-from support.world import Clock
 
 IN_SOAK = ("soak", "chaos")
 

@@ -19,7 +19,7 @@ import typer
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
 from canuse_server.auth.scopes import SCOPES
-from canuse_server.cli import app
+from canuse_server.cli.main import app
 from canuse_server.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,11 +10,11 @@ def main() -> None:
     # wrong. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        from canuse_server import cli, cli_exit  # noqa: PLC0415 - only here can a missing extra be told in words
+        from canuse_server.cli import exit_status, main  # noqa: PLC0415 - only here can a missing extra be told in words
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] in ("canuse", "canuse_server"):
             raise
         sys.exit(f"the command canuse needs the package {error.name}: pip install 'canuse[server]'")
     except KeyboardInterrupt:
         sys.exit(130)
-    cli_exit.run(cli.app)
+    exit_status.run(main.app)

@@ -12,7 +12,7 @@ from pydantic_settings import (
 )
 
 from canuse_server.api.validation import id_problem
-from canuse_server.redis_url import check_redis_url
+from canuse_server.store.redis.url import check_redis_url
 
 Transport = Literal["auto", "native", "grpcio"]
 Clock = Literal["system", "manual"]

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from canuse import NotFound, v1
 from support.message_clients import Client
-from support.world import consumable, package, unique
+from support.resources import consumable, package, unique
 
 LIMIT: Final = 1000
 

@@ -8,12 +8,12 @@ from google.protobuf.message import Message
 
 from canuse import v1
 from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.environment import World
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hot import DETOURS
-from canuse_server.api.hot_methods import HOT_METHODS
-from canuse_server.api.world import World
-from canuse_server.store.schema import check_schema
-from canuse_server.transport.memo import Memo
+from canuse_server.api.hotpath.method import DETOURS
+from canuse_server.api.hotpath.methods import HOT_METHODS
+from canuse_server.store.preflight.schema import check_schema
+from canuse_server.transport.native.request_cache import Memo
 
 AFRESH: Final = 500
 """After how many calls the store is emptied, so that it stays small."""

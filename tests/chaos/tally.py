@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from canuse import OutcomeUnknown, StoreUnavailable, v1
 from support.load import callers, in_groups, subscribers, until, used, wait_until
 from support.message_clients import AsyncClient, Client
-from support.world import consumable, package, unique
+from support.resources import consumable, package, unique
 
 USERS: Final = 40
 LIMIT: Final = 100

@@ -4,8 +4,8 @@ Whatever the bytes: the answer is never INTERNAL, also not for one item of a bat
 byte in the store is as it was; and what the batch lane reads out of the bytes before it goes to the store is refused
 there exactly as on the other path. `make soak` gives each method up to five minutes.
 
-Guards, with what is red without them: `parse` in `api/hot.py`, which makes bad input of bytes that are no message, or
-the answer is INTERNAL; and that all is checked before the first write, as in `api/users.py`, or a refused request has
+Guards, with what is red without them: `parse` in `api/hotpath/method.py`, which makes bad input of bytes that are no message, or
+the answer is INTERNAL; and that all is checked before the first write, as in `api/services/users.py`, or a refused request has
 left something in the store.
 """
 

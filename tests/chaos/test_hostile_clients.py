@@ -10,7 +10,7 @@ Guards, with what is red without them:
 - `files.allow_many`: with the few files that many systems give a process at first, idle connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
-- `Pages` in `store/pacing.py`, by the figures: calls wait for the pages of those who ask for many at once.
+- `Pages` in `runtime/fairness.py`, by the figures: calls wait for the pages of those who ask for many at once.
 - `BYTES_AT_MOST` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
 - `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until it looks at all there is.
 - `large` in `api/methods.py`, by the figures: what is passed on waits until those have gone who read nothing.
@@ -40,9 +40,9 @@ from support.gateway import TlsEnvoy
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
 from support.message_clients import Client
 from support.processes import Canuse
+from support.resources import subscriber, unique
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT
-from support.world import subscriber, unique
 
 pytestmark = pytest.mark.chaos
 

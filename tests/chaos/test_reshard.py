@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.slots import BUCKET_SLOTS
+from canuse_server.store.redis.slots import BUCKET_SLOTS
 from chaos.tally import tally
 from support.chaos import SEED, Rounds, Tell
 from support.load import running

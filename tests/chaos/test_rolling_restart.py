@@ -19,7 +19,7 @@ from support.chaos import Rounds, Tell
 from support.load import used
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
-from support.world import subscriber
+from support.resources import subscriber
 
 pytestmark = pytest.mark.chaos
 

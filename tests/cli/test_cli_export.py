@@ -8,7 +8,7 @@ from canuse import v1
 from support.command_line import CommandLine
 from support.message_clients import Client
 from support.processes import Canuse
-from support.world import Clock, binary, consumable, package, unique
+from support.resources import Clock, binary, consumable, package, unique
 
 pytestmark = pytest.mark.parametrize("clocked_server", ["grpcio-valkey"], indirect=True, scope="session")
 

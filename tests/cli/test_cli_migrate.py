@@ -11,7 +11,7 @@ from support import fork_server
 from support.message_clients import Client
 from support.migrations import of, person, publish, versions
 from support.processes import Canuse
-from support.world import consumable, package, subscriber, unique
+from support.resources import consumable, package, subscriber, unique
 
 # The command is the same whatever serves: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")

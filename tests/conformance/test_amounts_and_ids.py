@@ -8,8 +8,8 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 MOST = 2**53 - 1
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"

@@ -14,9 +14,9 @@ from support.every_method import OK, Method, Row, methods, rows
 from support.guarded import SCOPES, TEST, Guarded, guarded
 from support.pages import table
 from support.processes import Canuse
+from support.resources import Clock
 from support.stores import store_of
 from support.wire import Failure, failure
-from support.world import Clock
 
 OPEN: Final = ("/grpc.",)
 ALIKE: Final = ("/canuse.testing.v1.ClockService/",)

@@ -20,9 +20,9 @@ from support.load import running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, descriptor, gist
+from support.resources import Clock, subscriber, unique
 from support.stores import store_of
 from support.wire import failure, moment
-from support.world import Clock, subscriber, unique
 
 ADMIN = ("keys:admin",)
 TRANSPORTS = ("native", "grpcio")

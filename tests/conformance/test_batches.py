@@ -14,8 +14,8 @@ from canuse import v1
 from support.inside import Inside
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 CLIENT_BYTES = 4 * 1024 * 1024
 """The largest message that a client or server of gRPC takes unless it is set otherwise."""

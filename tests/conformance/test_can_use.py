@@ -8,8 +8,8 @@ import pytest
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 INACTIVE = (
     v1.SUBSCRIPTION_STATUS_CANCELLED,

@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import binary, consumable, unique
 from support.wire import Stubs, failure
-from support.world import binary, consumable, unique
 
 MOST = 2**53 - 1
 CONSUMABLE, BINARY = v1.FEATURE_TYPE_CONSUMABLE, v1.FEATURE_TYPE_BINARY

@@ -12,14 +12,14 @@ import grpc
 import pytest
 
 from canuse import NotFound, v1
-from canuse_server.api import lease_ids
-from canuse_server.api.lease_ids import LeaseName
+from canuse_server.api.tokens import lease as lease_tokens
+from canuse_server.api.tokens.lease import LeaseName
 from canuse_server.store.keys import bucket_of
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
+from support.resources import consumable, package, unique
 from support.tools import tool
 from support.wire import Stubs, failure
-from support.world import consumable, package, unique
 
 STORES = ("valkey", "redis")
 TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
@@ -113,7 +113,7 @@ def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_no
     lease = client.reserve(user_id, world.feature_id, 4)
     assert (lease.granted, lease.consumption.reserved) == (4, 4)
     assert client.settle(lease.lease_id, 3).consumption.used == 3
-    unknown = lease_ids.encode(LeaseName(nobody, world.feature_id, bytes(8)))
+    unknown = lease_tokens.encode(LeaseName(nobody, world.feature_id, bytes(8)))
     assert failure(world.stubs.entitlements.Settle, v1.SettleRequest(lease_id=unknown, used=1)).reason == (
         "LEASE_NOT_FOUND"
     )

@@ -10,8 +10,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import Clock, consumable, package, subscriber, unique
 from support.wire import Stubs, failure, moment
-from support.world import Clock, consumable, package, subscriber, unique
 
 ACTIVE, TRIALING = v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING
 CANCELLED, PAST_DUE = v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_PAST_DUE

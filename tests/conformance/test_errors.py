@@ -10,8 +10,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import consumable, package, subscriber, unique
 from support.wire import Failure, Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 
 def test_all_that_is_wrong_is_told_at_once(stubs: Stubs) -> None:

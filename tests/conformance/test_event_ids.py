@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, consumable, package, subscriber, unique
 
 DEDUPE_TTL_HOURS = 24
 

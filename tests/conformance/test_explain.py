@@ -10,8 +10,8 @@ import pytest
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure, moment
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 START = datetime(2024, 1, 31, 12, tzinfo=UTC)
 MAX_AMOUNT = 2**53 - 1

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, consumable, grant, package, subscriber, unique
 from support.wire import Stubs, moment
-from support.world import Clock, consumable, grant, package, subscriber, unique
 
 
 def test_use_features_of_one_feature_says_no(client: Client, stubs: Stubs) -> None:

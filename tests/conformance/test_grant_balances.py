@@ -7,8 +7,8 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, grant, left, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, grant, left, package, subscriber, unique
 
 LARGEST = 2**53 - 1
 FAR_OFF = datetime(2125, 1, 1, tzinfo=UTC)

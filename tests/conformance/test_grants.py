@@ -9,8 +9,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import binary, consumable, grant, left, subscriber, unique
 from support.wire import Stubs, failure, moment
-from support.world import binary, consumable, grant, left, subscriber, unique
 
 LARGEST = 2**53 - 1
 FAR_OFF = datetime(2125, 1, 1, tzinfo=UTC)

@@ -12,8 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from canuse import NotFound, v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 MILLISECOND: Final = timedelta(milliseconds=1)
 MINUTE: Final = timedelta(minutes=1)

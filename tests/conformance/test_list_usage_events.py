@@ -12,8 +12,8 @@ from canuse import v1
 from support.inside import neighbour
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure, moment
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 SET = v1.USAGE_ACTION_SET
 MILLISECOND = timedelta(milliseconds=1)

@@ -11,8 +11,8 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import consumable, grant, package, unique
 from support.wire import Stubs, failure
-from support.world import consumable, grant, package, unique
 
 KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants")
 

@@ -19,8 +19,8 @@ from canuse.v1 import (
     user_service_pb2,
 )
 from support.message_clients import Client
+from support.resources import subscriber, unique
 from support.wire import TIMEOUT_SECONDS, Stubs, failure
-from support.world import subscriber, unique
 
 SERVICES = [
     service

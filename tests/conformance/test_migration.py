@@ -9,7 +9,7 @@ from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
 from support.migrations import migrate, of, person, publish, versions
-from support.world import Clock, consumable, package, subscriber, unique
+from support.resources import Clock, consumable, package, subscriber, unique
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH

@@ -14,7 +14,7 @@ from support.load import PATIENCE_SECONDS, callers, in_groups
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
 from support.processes import Canuse
-from support.world import unique
+from support.resources import unique
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -5,12 +5,12 @@ from typing import Any
 import grpc
 
 from canuse import v1
-from canuse_server.api import migration_tokens
-from canuse_server.api.migration_tokens import Progress
+from canuse_server.api.tokens import migration as migration_tokens
+from canuse_server.api.tokens.migration import Progress
 from support.message_clients import Client
 from support.migrations import migrate, of, publish, versions
+from support.resources import package, subscriber, unique
 from support.wire import Failure, Stubs, failure
-from support.world import package, subscriber, unique
 
 
 def refused(stubs: Stubs, **fields: Any) -> Failure:

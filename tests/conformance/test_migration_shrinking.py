@@ -9,7 +9,7 @@ import pytest
 from canuse import v1
 from support.message_clients import Client
 from support.migrations import migrate, of, person, publish
-from support.world import Clock, binary, consumable, package, subscriber
+from support.resources import Clock, binary, consumable, package, subscriber
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, NEVER = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_NEVER

@@ -15,8 +15,8 @@ from dateutil.relativedelta import relativedelta
 from canuse import v1
 from support.message_clients import Client
 from support.migrations import migrate, publish
+from support.resources import Clock, binary, consumable, package, unique
 from support.tools import ROOT
-from support.world import Clock, binary, consumable, package, unique
 
 PERIODS: Final = {
     "an hour": (v1.RESET_PERIOD_HOUR, relativedelta(hours=1)),

@@ -11,8 +11,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 DRAFT, PUBLISHED, ARCHIVED = v1.PACKAGE_STATUS_DRAFT, v1.PACKAGE_STATUS_PUBLISHED, v1.PACKAGE_STATUS_ARCHIVED
 DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH

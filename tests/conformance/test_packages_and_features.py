@@ -6,8 +6,8 @@ import grpc
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 ADD_ON, BASE = v1.PACKAGE_TYPE_ADD_ON, v1.PACKAGE_TYPE_BASE
 DAY, MONTH, NEVER = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH, v1.RESET_PERIOD_NEVER

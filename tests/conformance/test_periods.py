@@ -11,8 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from canuse import v1
 from canuse.testing import v1 as testing
 from support.message_clients import Client
+from support.resources import Clock, subscriber
 from support.wire import Stubs, failure, moment
-from support.world import Clock, subscriber
 
 MILLISECOND = timedelta(milliseconds=1)
 LENGTHS = {

@@ -15,8 +15,8 @@ from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import MOST, Descriptor, RateLimits, amount, descriptor, fact, gist, left
+from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 NO_TEXT = [b"\xff\xff\xff", b"\x80ab", b"a\xc3(", b"\xed\xa0\x80", b"ab\xe2", b"\xc0\x80a"]
 """Bytes that are no UTF-8."""

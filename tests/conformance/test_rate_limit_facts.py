@@ -7,8 +7,8 @@ from support.inside import Inside
 from support.load import used
 from support.message_clients import Client
 from support.rate_limits import RateLimits, amount, descriptor, fact, gist, left
+from support.resources import binary, consumable, package, subscriber, unique
 from support.wire import Stubs
-from support.world import binary, consumable, package, subscriber, unique
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import MOST, PATH, Descriptor, RateLimits, descriptor, gist, left
+from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 # No user and no feature has such an id: nobody can create them.
 IMPOSSIBLE = ["", "x" * 129, "x" * 1000, "é" * 65, "a\nb"]

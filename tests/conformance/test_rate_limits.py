@@ -9,8 +9,8 @@ from support.inside import Inside
 from support.load import used
 from support.message_clients import Client
 from support.rate_limits import MOST, RateLimits, Request, Unit, amount, descriptor, gist, left
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 
 @pytest.fixture

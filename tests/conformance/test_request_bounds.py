@@ -12,8 +12,8 @@ from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, Request, Response, descriptor
 from support.requests import METHODS, Place, in_batch, largest, places, unknown
+from support.resources import subscriber
 from support.wire import TIMEOUT_SECONDS, Stubs, failure
-from support.world import subscriber
 
 SERVED = {path: method for path, method in METHODS.items() if ".testing." not in path}
 REPEATED = [place for place in places() if place.field.is_repeated and place.path in SERVED]

@@ -2,7 +2,7 @@
 
 from canuse import v1
 from support.message_clients import Client
-from support.world import Clock, package, unique
+from support.resources import Clock, package, unique
 
 
 def test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset(clocked: Client, clock: Clock) -> None:

@@ -6,7 +6,7 @@ from google.protobuf.duration_pb2 import Duration
 from canuse import v1
 from canuse.testing import v1 as testing
 from support.processes import Canuse
-from support.world import unique
+from support.resources import unique
 
 
 def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_a_month_later(clocked_server: Canuse) -> None:

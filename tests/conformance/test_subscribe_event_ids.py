@@ -5,8 +5,8 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, consumable, package, subscriber, unique
 
 ADD_ON, ACTIVE = v1.PACKAGE_TYPE_ADD_ON, v1.SUBSCRIPTION_STATUS_ACTIVE
 EVENT = "order-8731"

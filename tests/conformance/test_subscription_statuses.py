@@ -11,8 +11,8 @@ from dateutil.relativedelta import relativedelta
 from canuse import v1
 from support.message_clients import Client
 from support.migrations import of, person
+from support.resources import Clock, consumable, package, subscriber
 from support.wire import Stubs, failure
-from support.world import Clock, consumable, package, subscriber
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH

@@ -6,8 +6,8 @@ import grpc
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, consumable, package, subscriber, unique
 
 MILLISECOND = timedelta(milliseconds=1)
 ACTIVE, TRIALING = v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING

@@ -13,9 +13,9 @@ from google.protobuf.message_factory import GetMessageClass
 from canuse import v1
 from chaos.methods import METHODS, Method
 from support.message_clients import Client
+from support.resources import consumable, package, subscriber, unique
 from support.tools import ROOT
 from support.wire import Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 
 def _updates() -> Iterator[tuple[str, Method, FieldDescriptor]]:

@@ -6,8 +6,8 @@ import pytest
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import binary, consumable, package, subscriber, unique
 
 SET = v1.USAGE_ACTION_SET
 

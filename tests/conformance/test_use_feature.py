@@ -8,8 +8,8 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, package, subscriber, unique
 
 
 def gist(response: v1.UseFeatureResponse) -> tuple[bool, str, int]:

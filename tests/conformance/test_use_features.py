@@ -9,8 +9,8 @@ import pytest
 from canuse import v1
 from support.inside import Inside
 from support.message_clients import Client
+from support.resources import Clock, binary, consumable, grant, package, unique
 from support.wire import Stubs, failure
-from support.world import Clock, binary, consumable, grant, package, unique
 
 LARGEST = 2**53 - 1
 CHARGES_AT_MOST = 32

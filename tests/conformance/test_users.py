@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from canuse import v1
 from support.inside import Inside, neighbour
 from support.message_clients import Client
+from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
-from support.world import consumable, package, subscriber, unique
 
 KEPT: dict[str, Any] = {
     "name": "Ünï",

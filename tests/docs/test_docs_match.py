@@ -12,7 +12,7 @@ from grpc import StatusCode
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
-from canuse_server.cli_tls import OPTIONS as CLIENT_OPTIONS
+from canuse_server.cli.tls import OPTIONS as CLIENT_OPTIONS
 from canuse_server.settings import Settings
 from support.tools import ROOT
 

@@ -11,13 +11,13 @@ import pytest
 from redis import Redis
 
 from canuse import InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
-from canuse_server.store.lua import RECORD_USAGE
+from canuse_server.store.scripts.loader import RECORD_USAGE
 from support.load import running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
+from support.resources import subscriber
 from support.tools import VALKEY_SERVER
-from support.world import subscriber
 
 PATIENCE_SECONDS = 30
 

@@ -12,12 +12,12 @@ from redis import Redis
 
 from canuse import OutcomeUnknown, StoreUnavailable, v1
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.slots import BUCKET_SLOTS
+from canuse_server.store.redis.slots import BUCKET_SLOTS
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
+from support.resources import subscriber, unique
 from support.topologies import Cluster, wait_for
-from support.world import subscriber, unique
 
 Recorded = v1.CreateUsageEventResponse
 TRANSPORTS = ("native", "grpcio")

@@ -15,17 +15,17 @@ from redis import Redis
 
 from canuse import CanuseError, v1
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION, SCHEMA
-from canuse_server.store.schema import VERSION
-from canuse_server.store.slots import slot_of
+from canuse_server.store.preflight.schema import VERSION
+from canuse_server.store.redis.slots import slot_of
 from support.guarded import guarded
 from support.inside import KEYS
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
+from support.resources import consumable, subscriber, unique
 from support.stores import store_of
 from support.tools import VALKEY_SERVER
 from support.topologies import Cluster, SentinelTrio, Topology
-from support.world import consumable, subscriber, unique
 
 TRANSPORTS: Final = ("native", "grpcio")
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING

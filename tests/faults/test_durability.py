@@ -17,8 +17,8 @@ from canuse import CanuseError, InvalidArgument, OutcomeUnknown, v1
 from support.load import running, until, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
+from support.resources import consumable, package, subscriber, unique
 from support.tools import VALKEY_SERVER
-from support.world import consumable, package, subscriber, unique
 
 TIMEOUT_SECONDS: Final = 2.0
 """How long a write waits for its confirmation: long enough where nothing is broken, short where it never comes."""

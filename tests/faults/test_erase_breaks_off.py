@@ -10,7 +10,7 @@ from support.load import PATIENCE_SECONDS
 from support.message_clients import AsyncClient
 from support.processes import RedisServer
 from support.relay import server_behind_relay
-from support.world import unique
+from support.resources import unique
 
 BEFORE, LATER = 7, 3
 

@@ -9,7 +9,7 @@ from canuse import AlreadyExists, v1
 from support.load import callers, running, used
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.world import subscriber, unique
+from support.resources import subscriber, unique
 
 Answer = v1.CreateUsageEventResponse | v1.UseFeatureResponse
 Send = Callable[[AsyncClient, str, str, str], Coroutine[object, object, Answer]]

@@ -6,7 +6,7 @@ from canuse import v1
 from support.load import callers, plan, subscribers
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.world import consumable, subscriber
+from support.resources import consumable, subscriber
 
 BUDGET = 5
 CALLERS = 100

@@ -11,8 +11,8 @@ from pathlib import Path
 from support.load import Events, callers, in_groups, running, used, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
+from support.resources import subscriber, unique
 from support.stores import valkey_pid, valkey_socket
-from support.world import subscriber, unique
 
 CONNECTIONS = 4
 WORKERS = 20

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.lane_connection import LaneConnection
-from canuse_server.store.replies import pack
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.replies import pack
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import Relay
+from support.resources import subscriber
 from support.stores import store_of
-from support.world import subscriber
 
 
 @pytest.fixture

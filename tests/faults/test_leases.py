@@ -12,7 +12,7 @@ from support.load import running, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
-from support.world import subscriber
+from support.resources import subscriber
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 30

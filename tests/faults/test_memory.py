@@ -14,8 +14,8 @@ from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import Request, descriptor
 from support.requests import places, unknown
+from support.resources import subscriber
 from support.wire import TIMEOUT_SECONDS, failure
-from support.world import subscriber
 
 ENTITLEMENTS = "/canuse.v1.EntitlementService/"
 REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"

@@ -7,7 +7,7 @@ from canuse import AsyncClient, Overloaded, v1
 from support.load import PATIENCE_SECONDS
 from support.processes import RedisServer
 from support.relay import server_behind_relay
-from support.world import unique
+from support.resources import unique
 
 AT_A_TIME = 4
 

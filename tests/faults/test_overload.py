@@ -26,8 +26,8 @@ from support.load import OWN_CONNECTION, PATIENCE_SECONDS, callers, running, use
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
+from support.resources import subscriber
 from support.statuses import statuses
-from support.world import subscriber
 
 CALLS = 300
 AT_MOST = 50

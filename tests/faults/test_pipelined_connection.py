@@ -8,15 +8,15 @@ from contextlib import asynccontextmanager
 import hiredis
 import pytest
 
-from canuse_server.store.connection import PipelinedConnection
-from canuse_server.store.endpoint import Endpoint
+from canuse_server.runtime.deadline import begin_call
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError, UnreachableError
-from canuse_server.store.patience import begin_call
-from canuse_server.store.replies import pack
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.connection import PipelinedConnection
+from canuse_server.store.redis.replies import pack
 from support.load import wait_until
 from support.processes import RedisServer, free_port
 from support.relay import Relay
-from support.world import unique
+from support.resources import unique
 
 PATIENCE_SECONDS = 30.0
 

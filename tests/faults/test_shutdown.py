@@ -16,8 +16,8 @@ from support.load import callers, running, until, used
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import server_behind_relay
+from support.resources import subscriber
 from support.stores import valkey_pid
-from support.world import subscriber
 
 PATIENCE_SECONDS = 60
 

@@ -19,7 +19,7 @@ from support.load import PATIENCE_SECONDS, running, until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import server_behind_relay
-from support.world import subscriber, unique
+from support.resources import subscriber, unique
 
 STORE_TIMEOUT_SECONDS = 2.0
 DEADLINE_SECONDS = 3.9

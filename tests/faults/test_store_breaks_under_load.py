@@ -11,8 +11,8 @@ from canuse.errors import from_rpc_error
 from support.load import PATIENCE_SECONDS
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
+from support.resources import unique
 from support.storm import Storm, people, stubs
-from support.world import unique
 
 WORKERS = 60
 FAULTS = ("cut", "replies", "forget", "requests", "cut", "forget", "late", "cut", "cut", "forget", "cut")

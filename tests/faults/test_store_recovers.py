@@ -11,7 +11,7 @@ from canuse import StoreUnavailable, v1
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
-from support.world import consumable, package, subscriber, unique
+from support.resources import consumable, package, subscriber, unique
 
 Call = Callable[[Client, str, str], object]
 

@@ -13,7 +13,7 @@ from canuse import StoreUnavailable, v1
 from support.load import running, until, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
-from support.world import package, subscriber, unique
+from support.resources import package, subscriber, unique
 
 TRANSPORTS = ("native", "grpcio")
 KEEPER = "keeper"

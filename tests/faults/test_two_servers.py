@@ -14,7 +14,7 @@ from support.load import callers, in_groups, plan, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
 from support.processes import Canuse, RedisServer
-from support.world import consumable, subscriber, unique
+from support.resources import consumable, subscriber, unique
 
 BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
 SEEN_WITHIN_SECONDS = 5

@@ -19,8 +19,8 @@ from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
+from support.resources import subscriber
 from support.tools import VALKEY_SERVER
-from support.world import subscriber
 
 CALLS = 300
 AT_MOST = 50

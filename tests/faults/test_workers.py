@@ -12,7 +12,7 @@ from support import fork_server
 from support.load import OWN_CONNECTION, running, used, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
-from support.world import subscriber, unique
+from support.resources import subscriber, unique
 
 CONNECTIONS = 16
 

@@ -15,9 +15,9 @@ from support.load import running, used
 from support.message_clients import Client
 from support.processes import GIVE_UP_SOON, START_SECONDS, Canuse, RedisServer
 from support.rate_limits import RateLimits
+from support.resources import package, unique
 from support.tools import VALKEY_SERVER
 from support.wire import failure
-from support.world import package, unique
 
 DAY_SECONDS = 86_400
 LAST_ROUTE = """

@@ -19,7 +19,7 @@ from support.grpcurl import grpcurl
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
 from support.message_clients import Client
 from support.processes import Canuse
-from support.world import subscriber
+from support.resources import subscriber
 
 USE_FEATURE = "canuse.v1.EntitlementService/UseFeature"
 HEAP_MIB: Final = 512

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as reflection
 from canuse.v1 import entitlement_service_pb2
 from support.grpcurl import grpcurl as run_grpcurl
 from support.processes import Canuse
-from support.world import unique
+from support.resources import unique
 
 SERVICES = {
     f"canuse.v1.{name}Service" for name in ("ApiKey", "Catalog", "Entitlement", "Subscription", "Usage", "User")

@@ -18,7 +18,7 @@ from bench.processes import Cores
 from canuse import v1
 from support.message_clients import Client
 from support.processes import Canuse
-from support.world import subscriber
+from support.resources import subscriber
 
 ANYWHERE = Cores(None, None)
 END = b"<end>"

@@ -18,8 +18,8 @@ from model.real import Real
 from model.words import DEDUPE_TTL, Entry, Granted, Refusal, SubscriptionView, Wanted, outcome
 from support.inside import neighbour
 from support.processes import Canuse
+from support.resources import unique
 from support.stores import store_of
-from support.world import unique
 
 LATEST: Final = time_of(EPOCH.replace(year=8900))
 """No example starts later: the clock of a server ends with the year 8999."""

@@ -18,8 +18,8 @@ from model.real import Real
 from model.words import Entry, SubscriptionView, Wanted
 from support.load import running
 from support.processes import Canuse
+from support.resources import unique
 from support.stores import valkey_socket
-from support.world import unique
 
 ROUNDS: Final = 40
 SEED: Final = 4

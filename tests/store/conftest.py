@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from canuse_server.api.world import World
-from canuse_server.store.client import Store
-from canuse_server.store.embedded import EmbeddedValkey
-from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.usage import Retention
-from canuse_server.store.users import Users
+from canuse_server.api.environment import World
+from canuse_server.store.embedded.supervisor import EmbeddedValkey
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.store.repositories.users import Users
 from support.database import KEYS, Database
 from support.processes import RedisServer
 from support.tools import tool

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from canuse import v1
-from canuse_server.api.catalog import CatalogServicer
-from canuse_server.api.user_changes import Edit, change_user, create_user
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (
     Feature,
     FeatureType,
@@ -22,11 +22,11 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.store.catalog import CHANGES_KEPT
-from canuse_server.store.client import Store
-from canuse_server.store.codec import decode_feature
+from canuse_server.store.codec.documents import decode_feature
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.users import UserState
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.catalog import CHANGES_KEPT
+from canuse_server.store.repositories.users import UserState
 from support.database import KEYS, RETENTION, Database
 
 CALLS = Feature("calls", FeatureType.CONSUMABLE, 1)
@@ -52,7 +52,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
         found.append(value)
         return decode_feature(value)
 
-    monkeypatch.setattr("canuse_server.store.catalog.decode_feature", counted)
+    monkeypatch.setattr("canuse_server.store.repositories.catalog.decode_feature", counted)
     return found
 
 

@@ -9,15 +9,15 @@ import pytest
 from redis.exceptions import NoScriptError
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.batches import BATCH_METHODS, answer_batch
-from canuse_server.api.world import World
-from canuse_server.demo import load_demo
+from canuse_server.api.environment import World
+from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
+from canuse_server.app.demo import load_demo
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, ResetPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store import usage
-from canuse_server.store.lua import ALL
-from canuse_server.store.usage import ChainBrokenError, Charge, EventIdReusedError, Use
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.usage_commands import ChainBrokenError, Charge, EventIdReusedError, Use
+from canuse_server.store.scripts.loader import ALL
 from support.database import KEYS, RETENTION, Database
 from support.strategies import ms
 
@@ -40,13 +40,13 @@ LENGTH: Final = 9
 def record(
     database: Database, place: int, *features: str, user_id: str = "124", delta: int = 1, event_id: str = ""
 ) -> None:
-    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage.outcome` does."""
+    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage_commands.outcome` does."""
     charges = tuple(Charge(feature_id, delta, archived=False, entry=b"") for feature_id in features)
-    use = Use(usage.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
-    trip = usage.record_trip(KEYS, use, RETENTION, str(NOW))
+    use = Use(usage_commands.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
+    trip = usage_commands.record_trip(KEYS, use, RETENTION, str(NOW))
     if place:
-        trip = usage.chained(trip, KEYS.chain(user_id, "mark"), place, LENGTH)
-    usage.outcome(database.call(*trip.command))
+        trip = usage_commands.chained(trip, KEYS.chain(user_id, "mark"), place, LENGTH)
+    usage_commands.outcome(database.call(*trip.command))
 
 
 def stale_alone(database: Database) -> None:
@@ -74,7 +74,7 @@ def never_run(database: Database) -> None:
     try:
         with pytest.raises(NoScriptError):
             record(database, 2, "calls")
-        raise usage.StaleError
+        raise usage_commands.StaleError
     finally:
         for script in ALL:
             database.redis.script_load(script.source)
@@ -88,7 +88,7 @@ def test_behind_a_use_that_was_not_made_none_of_its_chain_is_recorded(
     database.put_user(WITHOUT_END)
     database.put_user(GONE_STALE, feature_id="stale")
     record(database, 1, "calls")
-    with pytest.raises((usage.StaleError, usage.UserMissingError)):
+    with pytest.raises((usage_commands.StaleError, usage_commands.UserMissingError)):
         repeated(database)
     before = database.contents()
     for place in (3, 4, 3, LENGTH):
@@ -117,7 +117,7 @@ def test_a_chain_whose_first_use_was_not_made_or_that_is_forgotten_stands_still(
 
 def test_a_first_use_that_has_to_be_repeated_is_the_first_one_again(database: Database) -> None:
     database.put_user(GONE_STALE)
-    with pytest.raises(usage.StaleError):
+    with pytest.raises(usage_commands.StaleError):
         record(database, 1, "calls")
     with pytest.raises(ChainBrokenError):
         record(database, 2, "calls")
@@ -133,7 +133,7 @@ def test_a_use_that_is_refused_for_good_keeps_none_of_its_chain_waiting(database
     record(database, 2, "calls", event_id="e")
     with pytest.raises(EventIdReusedError):
         record(database, 3, "calls", delta=2, event_id="e")
-    with pytest.raises(usage.RecordOutOfRangeError):
+    with pytest.raises(usage_commands.RecordOutOfRangeError):
         record(database, 4, "calls", delta=MAX_AMOUNT)
     record(database, 5, "nothing that the user has")
     for place in range(6, LENGTH):
@@ -147,7 +147,7 @@ def test_a_use_that_is_refused_for_good_keeps_none_of_its_chain_waiting(database
 def test_a_stale_use_without_a_chain_writes_nothing(database: Database) -> None:
     database.put_user(GONE_STALE)
     before = database.contents()
-    with pytest.raises(usage.StaleError):
+    with pytest.raises(usage_commands.StaleError):
         record(database, 0, "calls")
     assert database.contents() == before
 

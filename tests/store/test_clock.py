@@ -5,9 +5,9 @@ import pytest
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import ResetPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store.client import Store
-from canuse_server.store.clock import LATEST_MS, ClockRangeError, ManualClock
 from canuse_server.store.keys import CLOCK
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.manual_clock import LATEST_MS, ClockRangeError, ManualClock
 from support.database import Database
 
 FOREVER = Entitlement(

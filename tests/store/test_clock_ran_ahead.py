@@ -6,14 +6,14 @@ from typing import Final
 import pytest
 
 from canuse import v1
-from canuse_server.api.answers import answer
-from canuse_server.api.can_use import CanUse
-from canuse_server.api.leases import Reserve, Settle
-from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.usage import UsageServicer
-from canuse_server.api.user_changes import Edit, change_user, create_user
-from canuse_server.api.uses import CreateUsageEvent
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.hotpath.can_use import CanUse
+from canuse_server.api.hotpath.executor import answer
+from canuse_server.api.hotpath.leases import Reserve, Settle
+from canuse_server.api.hotpath.record import CreateUsageEvent
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.usage import UsageServicer
+from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (
     Feature,
     FeatureType,
@@ -27,7 +27,7 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS, Period, period_at
-from canuse_server.store.users import UserState
+from canuse_server.store.repositories.users import UserState
 from support.database import KEYS, Database
 from support.strategies import DAY_MS, ms
 

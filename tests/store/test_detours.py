@@ -5,19 +5,19 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from canuse import v1
-from canuse_server.api.answers import answer, take
 from canuse_server.api.bounds import MAX_CHARGES
-from canuse_server.api.hot import FeatureUnknownError
-from canuse_server.api.user_changes import create_user
-from canuse_server.api.uses import UseFeatures
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.hotpath.executor import answer, take
+from canuse_server.api.hotpath.method import FeatureUnknownError
+from canuse_server.api.hotpath.record import UseFeatures
+from canuse_server.api.users.changes import create_user
 from canuse_server.domain.api_keys import ApiKey
 from canuse_server.domain.model import Feature, FeatureType, Package, Profile
-from canuse_server.store.api_keys import ApiKeys
-from canuse_server.store.client import Store
-from canuse_server.store.endpoint import Endpoint
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.usage import UserMissingError
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.api_keys import ApiKeys
+from canuse_server.store.repositories.usage_commands import UserMissingError
 from support.database import RETENTION, Database
 
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.user_changes import Edit, change_user, create_user
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.entitlements import resolve, without_effect
 from canuse_server.domain.model import (
     Feature,
@@ -25,8 +25,8 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.subscriptions import has_ended
-from canuse_server.store.layout import Meta
-from canuse_server.store.users import UserChange, UserState
+from canuse_server.store.codec.packed import Meta
+from canuse_server.store.repositories.users import UserChange, UserState
 from support.database import KEYS, Database
 from support.strategies import ms
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from canuse_server.store.background import end
-from canuse_server.store.client import Store
-from canuse_server.store.following import follow
+from canuse_server.runtime.background import end
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.invalidation import follow
 from support.load import wait_until
 
 

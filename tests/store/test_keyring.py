@@ -7,19 +7,19 @@ from typing import Any
 import pytest
 
 from canuse import v1
-from canuse_server.api.api_keys import ApiKeyServicer
+from canuse_server.api.environment import World, Worlds
 from canuse_server.api.errors import ApiError
-from canuse_server.api.rate_limit_rules import RateLimitRules
-from canuse_server.api.world import World, Worlds
-from canuse_server.auth.first_key import make_first_key
-from canuse_server.auth.gate import Gate
-from canuse_server.auth.keyring import Keyring
-from canuse_server.auth.secret import digest
-from canuse_server.store.api_keys import ApiKeys
-from canuse_server.store.client import Store
+from canuse_server.api.ratelimit.config import RateLimitRules
+from canuse_server.api.services.api_keys import ApiKeyServicer
+from canuse_server.api.tokens.api_key import digest
+from canuse_server.auth.authorizer import Gate
+from canuse_server.auth.bootstrap import make_first_key
+from canuse_server.auth.key_cache import Keyring
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
-from canuse_server.store.usage import Retention
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.api_keys import ApiKeys
+from canuse_server.store.repositories.usage_commands import Retention
 from support.database import Database
 from support.guarded import LIVE, SCOPES
 
@@ -111,7 +111,7 @@ async def test_all_that_can_be_spelled_is_not_remembered(site: Site) -> None:
 
 
 async def test_more_keys_than_every_server_can_hold_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("canuse_server.api.api_keys.KEYS_AT_MOST", 2)
+    monkeypatch.setattr("canuse_server.api.services.api_keys.KEYS_AT_MOST", 2)
     await site.create()
     await site.create()
     with pytest.raises(ApiError) as caught:

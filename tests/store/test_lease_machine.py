@@ -26,13 +26,13 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import Period, period_at
 from canuse_server.domain.settlement import settle_one
-from canuse_server.store import usage
-from canuse_server.store.client import Store
-from canuse_server.store.endpoint import Endpoint
-from canuse_server.store.layout import Meta
-from canuse_server.store.leases import LeaseMissingError, Settled
-from canuse_server.store.usage import Retention
-from canuse_server.store.users import UserChange, Users
+from canuse_server.store.codec.packed import Meta
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.leases import LeaseMissingError, Settled
+from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.store.repositories.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, Database
 from support.leases import Leasing, token
 from support.strategies import ms
@@ -202,15 +202,15 @@ class Machine(RuleBasedStateMachine):
         if self.entitlement is not None:
             assert result.charge.used == self.span.used
 
-    @rule(mode=st.sampled_from((usage.ADD, usage.USE, usage.SET)), delta=amounts)
+    @rule(mode=st.sampled_from((usage_commands.ADD, usage_commands.USE, usage_commands.SET)), delta=amounts)
     def use(self, mode: str, delta: int) -> None:
-        reason = self._reason(delta - (self.span.used if mode == usage.SET else 0))
+        reason = self._reason(delta - (self.span.used if mode == usage_commands.SET else 0))
         outcome, _ = self.leasing.swept(
             self.now_ms, lambda: self.database.record(self.now_ms, mode=mode, delta=delta, retention=RETENTION)
         )
         assert (outcome.reason, outcome.reserved) == (reason, self._reserved())
-        if self.entitlement is not None and (mode != usage.USE or reason.access):
-            self.span.used = delta if mode == usage.SET else self.span.used + delta
+        if self.entitlement is not None and (mode != usage_commands.USE or reason.access):
+            self.span.used = delta if mode == usage_commands.SET else self.span.used + delta
             assert outcome.used == self.span.used
 
     @rule(data=st.data())

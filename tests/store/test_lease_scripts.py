@@ -13,17 +13,17 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.domain.settlement import settle_one
-from canuse_server.store import usage
-from canuse_server.store.layout import PastPeriod, pack_entitlement
-from canuse_server.store.leases import LeaseMissingError
-from canuse_server.store.usage import (
+from canuse_server.store.codec.packed import PastPeriod, pack_entitlement
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.leases import LeaseMissingError
+from canuse_server.store.repositories.usage_commands import (
     EventIdReusedError,
     LeasesDueError,
     RecordOutOfRangeError,
     StaleError,
     UserMissingError,
 )
-from canuse_server.store.users import UserChange, Users
+from canuse_server.store.repositories.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
 from support.leases import EXPIRED, MINUTE_MS, OPEN, Lease, Leasing, token
 from support.strategies import ms
@@ -74,9 +74,9 @@ def test_an_amount_is_taken_whole_or_as_far_as_there_is_of_it_or_not_at_all(leas
 def test_what_is_taken_is_there_for_nobody_else_and_what_was_not_used_of_it_comes_back(leasing: Leasing) -> None:
     database = leasing.database
     leasing.reserve(NOW, A, 3)
-    refused, _ = database.record(NOW, mode=usage.USE, delta=3)
+    refused, _ = database.record(NOW, mode=usage_commands.USE, delta=3)
     assert (refused.reason, refused.used, refused.reserved) == (Reason.BUDGET_EXCEEDED, 0, 3)
-    given, _ = database.record(NOW, mode=usage.USE, delta=2)
+    given, _ = database.record(NOW, mode=usage_commands.USE, delta=2)
     assert (given.reason, given.used, given.reserved, given.budget) == (Reason.WITHIN_BUDGET, 2, 3, 5)
     past_it, _ = database.record(NOW, delta=1)
     assert (past_it.reason, past_it.used) == (Reason.BUDGET_EXCEEDED, 3)
@@ -84,7 +84,7 @@ def test_what_is_taken_is_there_for_nobody_else_and_what_was_not_used_of_it_come
     assert (settled.charge.used, settled.charge.applied_delta, settled.charge.reserved) == (4, 1, 0)
     assert (settled.charge.reason, settled.late) == (Reason.WITHIN_BUDGET, False)
     assert database.counter() == (4, NOW)
-    assert database.record(NOW, mode=usage.USE, delta=1)[0].reason == Reason.WITHIN_BUDGET
+    assert database.record(NOW, mode=usage_commands.USE, delta=1)[0].reason == Reason.WITHIN_BUDGET
     assert leasing.all() == {}
     leasing.check()
 
@@ -139,7 +139,7 @@ def test_what_can_not_be_done_writes_nothing(leasing: Leasing) -> None:
     with pytest.raises(RecordOutOfRangeError):
         leasing.database.record(NOW, delta=2)
     with pytest.raises(RecordOutOfRangeError):
-        leasing.database.record(NOW, mode=usage.SET, delta=2)
+        leasing.database.record(NOW, mode=usage_commands.SET, delta=2)
     with pytest.raises(StaleError):
         leasing.reserve(NOW + 10, B)
     with pytest.raises(StaleError):
@@ -179,11 +179,11 @@ def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing
     database, end = leasing.database, NOW + MINUTE_MS
     leasing.reserve(NOW, A, 5)
     assert leasing.standing(end - 1).reserved() == 5
-    assert database.record(end - 1, mode=usage.USE)[0].reason == Reason.BUDGET_EXCEEDED
+    assert database.record(end - 1, mode=usage_commands.USE)[0].reason == Reason.BUDGET_EXCEEDED
     before = database.contents()
     calls = (
         lambda: leasing.standing(end),
-        lambda: database.record(end, mode=usage.USE),
+        lambda: database.record(end, mode=usage_commands.USE),
         lambda: database.record(end),
         lambda: leasing.reserve(end, B),
         lambda: leasing.settle(end, A, 1),
@@ -206,7 +206,7 @@ def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(le
     leasing.reserve(NOW, A, 5)
     leasing.reserve(NOW, B, 5, ttl_ms=2 * MINUTE_MS)
     leasing.sweep(end)
-    leasing.database.record(end, mode=usage.USE, delta=5)
+    leasing.database.record(end, mode=usage_commands.USE, delta=5)
     late = leasing.settle(end + 1, A, 3)
     assert (late.late, late.charge.used, late.charge.reserved) == (True, 8, 0)
     assert late.charge.reason == Reason.BUDGET_EXCEEDED
@@ -250,7 +250,7 @@ def test_features_without_leases_do_not_look_at_those_of_others(leasing: Leasing
     end = NOW + MINUTE_MS
     assert leasing.standing(end, feature_id="messages").reserved() == 0
     for event_id in ("", "e"):
-        used, _ = leasing.database.record(end, feature_id="messages", mode=usage.USE, event_id=event_id)
+        used, _ = leasing.database.record(end, feature_id="messages", mode=usage_commands.USE, event_id=event_id)
         assert used.reserved == 0
     with pytest.raises(LeasesDueError):
         leasing.standing(end)
@@ -333,10 +333,10 @@ def test_what_is_used_of_a_lease_counts_to_its_day_whoever_leaves_that_first(lea
     if rolls == "settle":
         leasing.settle(tomorrow, A, 1)
     elif rolls == "use":
-        assert database.record(tomorrow, mode=usage.USE, delta=5)[0].reason == Reason.WITHIN_BUDGET
+        assert database.record(tomorrow, mode=usage_commands.USE, delta=5)[0].reason == Reason.WITHIN_BUDGET
         leasing.settle(tomorrow, A, 1)
     elif rolls == "refusal":
-        database.record(tomorrow, mode=usage.USE, delta=6)
+        database.record(tomorrow, mode=usage_commands.USE, delta=6)
         leasing.settle(tomorrow, A, 1)
     else:
         leasing.settle(tomorrow, A, 0)
@@ -540,7 +540,7 @@ def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: Leasing
         found = {}
         leasing.standing(NOW)
         found["check"] = commands(leasing)
-        leasing.database.record(NOW, mode=usage.USE)
+        leasing.database.record(NOW, mode=usage_commands.USE)
         found["use"] = commands(leasing)
         leasing.reserve(NOW, token(5000 + many), 1, ttl_ms=DAY)
         found["reserve"] = commands(leasing)
@@ -568,7 +568,7 @@ def test_a_user_without_leases_pays_for_two_fields_that_are_not_there(leasing: L
     commands(leasing)
     leasing.database.record(NOW)
     assert commands(leasing) == {"hmget": 1, "xadd": 1, "hset": 1}
-    assert usage.check_trip(KEYS, "124", "calls").command[2:] == ("m", "x", "f:calls", "g:calls", "r:calls")
+    assert usage_commands.check_trip(KEYS, "124", "calls").command[2:] == ("m", "x", "f:calls", "g:calls", "r:calls")
 
 
 def test_states_of_leases_are_numbered_as_the_script_numbers_them(leasing: Leasing) -> None:

@@ -13,12 +13,12 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store import usage
-from canuse_server.store.client import Store
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.ledger import CHUNK, Ledger
-from canuse_server.store.usage import Retention
-from canuse_server.store.users import Users
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.ledger import CHUNK, Ledger
+from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.store.repositories.users import Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
 from support.strategies import ms
 
@@ -67,7 +67,7 @@ def test_amounts_in_the_ledger_are_exact(shared_database: Database, before: int,
     shared_database.redis.delete(KEYS.ledger(bucket_of("124")))
     shared_database.put_user(UNLIMITED)
     shared_database.put_counter(before, 0)
-    shared_database.record(NOW, mode=usage.SET, delta=after)
+    shared_database.record(NOW, mode=usage_commands.SET, delta=after)
     entry = entry_of(shared_database)
     assert (entry.applied_delta, entry.used, entry.reason) == (after - before, after, v1.REASON_UNLIMITED)
 
@@ -76,7 +76,7 @@ def test_amounts_in_the_ledger_are_exact(shared_database: Database, before: int,
 def test_the_largest_amounts_are_exact_in_both_directions(database: Database, before: int, after: int) -> None:
     database.put_user(UNLIMITED)
     database.put_counter(before, 0)
-    database.record(NOW, mode=usage.SET, delta=after)
+    database.record(NOW, mode=usage_commands.SET, delta=after)
     assert (entry_of(database).applied_delta, entry_of(database).used) == (after - before, after)
 
 
@@ -99,7 +99,7 @@ def test_what_is_not_recorded_is_not_in_the_ledger(database: Database) -> None:
     database.put_user()
     database.record(NOW)
     database.put_user(UNLIMITED, disabled=True)
-    database.record(NOW, mode=usage.USE)
+    database.record(NOW, mode=usage_commands.USE)
     assert database.entries() == []
 
 

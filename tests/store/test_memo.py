@@ -3,14 +3,14 @@
 import tracemalloc
 
 from canuse import v1
-from canuse_server.api.can_use import CanUse
-from canuse_server.api.hot import HotMethod
-from canuse_server.api.rate_limits import ShouldRateLimit
-from canuse_server.api.uses import CreateUsageEvent, UseFeature
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.hotpath.can_use import CanUse
+from canuse_server.api.hotpath.method import HotMethod
+from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
+from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.model import Feature, FeatureType
-from canuse_server.transport.memo import MAX_BYTES, MAX_PAYLOAD_BYTES, REQUESTS_AT_MOST, Memo
-from canuse_server.transport.memo import Request as Remembered
+from canuse_server.transport.native.request_cache import MAX_BYTES, MAX_PAYLOAD_BYTES, REQUESTS_AT_MOST, Memo
+from canuse_server.transport.native.request_cache import Request as Remembered
 from support.rate_limits import Request, descriptor
 from support.requests import unknown
 

@@ -8,18 +8,18 @@ import pytest
 import structlog
 
 from canuse import v1
-from canuse_server.api.answers import answer
-from canuse_server.api.can_use import CanUse
-from canuse_server.api.catalog import CatalogServicer
+from canuse_server.api.environment import World
 from canuse_server.api.errors import ApiError
-from canuse_server.api.leases import Reserve
-from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.users import UserServicer
-from canuse_server.api.uses import CreateUsageEvent, UseFeature, UseFeatures
-from canuse_server.api.world import World
+from canuse_server.api.hotpath.can_use import CanUse
+from canuse_server.api.hotpath.executor import answer
+from canuse_server.api.hotpath.leases import Reserve
+from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature, UseFeatures
+from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.users import UserServicer
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus
-from canuse_server.observe.once import Once
-from canuse_server.store.codec import UnreadableError
+from canuse_server.runtime.once import Once
+from canuse_server.store.codec.documents import UnreadableError
 from support.database import KEYS, Database
 
 CATALOG, USERS, SUBSCRIPTIONS = CatalogServicer(), UserServicer(), SubscriptionServicer()
@@ -128,7 +128,7 @@ async def test_a_profile_with_nothing_but_unknown_fields_is_kept(world: World, d
 async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kept(
     world: World, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("canuse_server.store.codec._TOLD", Once())
+    monkeypatch.setattr("canuse_server.store.codec.documents._TOLD", Once())
     await begin(world)
     edit(database, KEYS.features, "calls", type=9, on_unavailable=8)
     with structlog.testing.capture_logs() as logs:

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api.subscriptions import SubscriptionServicer
-from canuse_server.api.usage import UsageServicer
-from canuse_server.api.user_changes import Edit, change_user, create_user
-from canuse_server.api.world import World
+from canuse_server.api.environment import World
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.usage import UsageServicer
+from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (
     Feature,
     FeatureType,
@@ -25,9 +25,9 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.store.client import Store
-from canuse_server.store.usage import StaleError
-from canuse_server.store.users import UserState
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.usage_commands import StaleError
+from canuse_server.store.repositories.users import UserState
 from support.database import RETENTION, Database
 from support.strategies import ms
 

@@ -18,11 +18,11 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
-from canuse_server.store import usage
+from canuse_server.store.codec.packed import ChargeOutcome, Meta, PastPeriod
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.layout import ChargeOutcome, Meta, PastPeriod
-from canuse_server.store.leases import Reserved
-from canuse_server.store.usage import (
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.leases import Reserved
+from canuse_server.store.repositories.usage_commands import (
     Charge,
     LeasesDueError,
     RecordOutOfRangeError,
@@ -90,8 +90,8 @@ class State:
 
     def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> Standing:
         """Read the user as a check does."""
-        reply = database.call(*usage.check_trip(KEYS, USER, feature_id).command)
-        return usage.standing(reply, now_ms, archived=self.parts[feature_id].archived)
+        reply = database.call(*usage_commands.check_trip(KEYS, USER, feature_id).command)
+        return usage_commands.standing(reply, now_ms, archived=self.parts[feature_id].archived)
 
 
 def around(ahead_ms: int) -> st.SearchStrategy[int]:
@@ -247,7 +247,9 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
     before = shared_database.contents()
 
     def use() -> tuple[Recorded, bool]:
-        return shared_database.record(NOW, mode=usage.USE, delta=delta, archived=part.archived, entry=entry(CALLS))
+        return shared_database.record(
+            NOW, mode=usage_commands.USE, delta=delta, archived=part.archived, entry=entry(CALLS)
+        )
 
     try:
         standing = state.look(shared_database)
@@ -284,9 +286,11 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
 ) -> None:
     state = data.draw(states().filter(lambda state: state.exists), label="state")
     part = state.parts[CALLS]
-    mode = data.draw(st.sampled_from((usage.ADD, usage.SET)), label="mode")
+    mode = data.draw(st.sampled_from((usage_commands.ADD, usage_commands.SET)), label="mode")
     positive = deltas(part)
-    delta = data.draw(positive | st.just(0) if mode == usage.SET else positive | positive.map(int.__neg__), "delta")
+    delta = data.draw(
+        positive | st.just(0) if mode == usage_commands.SET else positive | positive.map(int.__neg__), "delta"
+    )
     state.put(shared_database)
     before = shared_database.contents()
 
@@ -304,7 +308,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         assert (outcome.reason, outcome.applied_delta, outcome.ledger_id) == (Reason.NOT_ENTITLED, 0, "")
         assert shared_database.contents() == before
         return
-    total = max(0, delta if mode == usage.SET else standing.current()[1] + delta)
+    total = max(0, delta if mode == usage_commands.SET else standing.current()[1] + delta)
     if total + standing.reserved() > MAX_AMOUNT:
         with pytest.raises(RecordOutOfRangeError):
             record()
@@ -333,7 +337,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
         Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id))
         for feature_id, delta in wanted.items()
     )
-    use = Use(usage.USE, USER, charges, "", b"")
+    use = Use(usage_commands.USE, USER, charges, "", b"")
 
     found: dict[str, Standing] = {}
     reasons: list[Reason | None] = []
@@ -391,7 +395,7 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
         Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id), is_fact)
         for feature_id, delta, is_fact in zip(names, deltas_of, facts, strict=True)
     )
-    use = Use(usage.USE, USER, charges, "", b"")
+    use = Use(usage_commands.USE, USER, charges, "", b"")
     try:
         found = [state.look(shared_database, feature_id) for feature_id in names]
     except (LeasesDueError, StaleError) as error:
@@ -498,7 +502,7 @@ def _closed(standing: Standing) -> tuple[GrantBalance, ...]:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from((usage.ADD, usage.SET, usage.USE)),
+        st.sampled_from((usage_commands.ADD, usage_commands.SET, usage_commands.USE)),
         st.integers(1, 12) | st.integers(-12, -1),
         st.integers(0, 2) | st.sampled_from((3_600_000, 86_400_000)),
     ),
@@ -523,8 +527,8 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
         except (LeasesDueError, StaleError):
             return
         period, used, drawn = standing.current()
-        total = max(0, delta if mode == usage.SET else used + delta)
-        if total + standing.reserved() > MAX_AMOUNT or (mode == usage.USE and delta < 0):
+        total = max(0, delta if mode == usage_commands.SET else used + delta)
+        if total + standing.reserved() > MAX_AMOUNT or (mode == usage_commands.USE and delta < 0):
             continue
         past = shared_database.past()
         outcome, _ = shared_database.record(
@@ -556,9 +560,9 @@ def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later
     part = Part(archived=False, entitlement=entitlement, counter=(9, 0), grants=(GrantBalance(0, None, left, 0),))
     state = State(exists=True, disabled=False, parts={CALLS: part})
     state.put(shared_database)
-    for mode, delta, expected in ((usage.SET, 9, 0), (usage.ADD, 1, drawn)):
+    for mode, delta, expected in ((usage_commands.SET, 9, 0), (usage_commands.ADD, 1, drawn)):
         before = state.look(shared_database)
-        total = delta if mode == usage.SET else 9 + delta
+        total = delta if mode == usage_commands.SET else 9 + delta
         outcome, _ = shared_database.record(NOW, mode=mode, delta=delta, entry=entry(CALLS))
         assert [grant.drawn for grant in shared_database.grants()] == [expected]
         compare(shared_database, state, before, outcome, total)
@@ -609,10 +613,10 @@ def test_both_stop_at_the_very_same_total(
     except TotalOutOfRangeError:
         assert used + delta > MAX_AMOUNT
         with pytest.raises(RecordOutOfRangeError):
-            shared_database.record(NOW, mode=usage.USE, delta=delta)
+            shared_database.record(NOW, mode=usage_commands.USE, delta=delta)
         return
     assert not reason.access or used + delta <= MAX_AMOUNT
-    outcome, _ = shared_database.record(NOW, mode=usage.USE, delta=delta, entry=entry(CALLS))
+    outcome, _ = shared_database.record(NOW, mode=usage_commands.USE, delta=delta, entry=entry(CALLS))
     assert outcome.reason == reason
     if reason.access:
         compare(shared_database, state, standing, outcome, used + delta)

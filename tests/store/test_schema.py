@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from canuse_server.store.client import Store
 from canuse_server.store.errors import SchemaError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA
-from canuse_server.store.schema import OLDER, VERSION, check_schema, check_version
+from canuse_server.store.preflight.schema import OLDER, VERSION, check_schema, check_version
+from canuse_server.store.redis.client import Store
 from support import fork_server
 from support.database import Database
 

@@ -12,11 +12,17 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store import usage
-from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.codec.packed import PastPeriod, pack_entitlement
 from canuse_server.store.keys import CLOCK, bucket_of
-from canuse_server.store.layout import PastPeriod, pack_entitlement
-from canuse_server.store.lua import (
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.manual_clock import LATEST_MS
+from canuse_server.store.repositories.usage_commands import (
+    EventIdReusedError,
+    RecordOutOfRangeError,
+    StaleError,
+    UserMissingError,
+)
+from canuse_server.store.scripts.loader import (
     ADVANCE_CLOCK,
     ALL,
     APPLY_USER,
@@ -28,12 +34,6 @@ from canuse_server.store.lua import (
     SETTLE,
     SWEEP_LEASES,
     Script,
-)
-from canuse_server.store.usage import (
-    EventIdReusedError,
-    RecordOutOfRangeError,
-    StaleError,
-    UserMissingError,
 )
 from support.database import HOUR_MS, KEYS, RETENTION, Database, pack_counter, pack_grants
 from support.strategies import ms
@@ -141,7 +141,7 @@ def test_a_stale_entitlement_is_refused_from_its_very_moment_on_and_nothing_is_w
     database.put_user(replace(FIVE_A_DAY, valid_until_ms=NOW + 1))
     database.record(NOW)
     before = database.contents()
-    for mode in (usage.ADD, usage.SET, usage.USE):
+    for mode in (usage_commands.ADD, usage_commands.SET, usage_commands.USE):
         with pytest.raises(StaleError):
             database.record(NOW + 1, mode=mode, event_id="e", fingerprint=b"12345678")
     assert database.contents() == before
@@ -156,10 +156,10 @@ def test_a_known_event_id_is_answered_also_when_the_entitlement_is_stale_by_then
 def test_a_no_is_kept_under_its_event_id_and_nothing_else_is_written(database: Database) -> None:
     database.put_user(replace(FIVE_A_DAY, limit=0))
     before = database.contents()
-    refused, _ = database.record(NOW, mode=usage.USE, event_id="e", fingerprint=b"12345678")
+    refused, _ = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"12345678")
     assert (refused.reason, refused.ledger_id) == (Reason.BUDGET_EXCEEDED, "")
     database.put_user(FIVE_A_DAY)
-    again = database.record(NOW, mode=usage.USE, event_id="e", fingerprint=b"12345678")
+    again = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"12345678")
     assert again == (refused, True)
     after = database.contents()
     dedupe = {key.encode() for key in KEYS.dedupe("124")}
@@ -240,7 +240,7 @@ def test_an_unlimited_budget_is_kept_as_such(database: Database) -> None:
 def test_a_no_leaves_the_count_of_the_period_before_where_it_is(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     database.record(NOW, delta=5)
-    outcome, _ = database.record(NOW + DAY, mode=usage.USE, delta=6)
+    outcome, _ = database.record(NOW + DAY, mode=usage_commands.USE, delta=6)
     assert (outcome.used, outcome.period_start_ms) == (0, NOW + DAY)
     assert (database.counter(), database.past()) == ((5, NOW), [])
 
@@ -250,7 +250,7 @@ def test_a_clock_that_steps_back_over_a_reset_does_not_give_the_budget_twice(dat
     database.record(NOW, delta=5)
     database.record(NOW + DAY, delta=5)
     database.redis.delete(KEYS.ledger(bucket_of("124")))
-    outcome, _ = database.record(NOW + DAY - 1, mode=usage.USE)
+    outcome, _ = database.record(NOW + DAY - 1, mode=usage_commands.USE)
     assert (outcome.reason, outcome.used, outcome.period_start_ms) == (Reason.BUDGET_EXCEEDED, 5, NOW + DAY)
     assert len(database.past()) == 1
 

@@ -12,9 +12,9 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Grant, Profile, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.periods import Period
 from canuse_server.domain.settlement import Settlement
+from canuse_server.store.codec.packed import Meta, PastPeriod
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.layout import Meta, PastPeriod
-from canuse_server.store.users import PlacedGrant, UserChange, Users
+from canuse_server.store.repositories.users import PlacedGrant, UserChange, Users
 from support.database import KEYS, Database
 from support.strategies import ms
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from canuse import v1
-from canuse_server.store import layout
+from canuse_server.store.codec import packed as packed_codec
 from support.inside import Inside
 from support.load import in_groups
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
+from support.resources import consumable, unique
 from support.stores import store_of
-from support.world import consumable, unique
 
 AT_A_TIME: Final = 32
 CHANGES_BEFORE: Final = 2
@@ -29,15 +29,15 @@ class Crowd:
     def versions(self, store: Inside) -> set[int]:
         """Return the versions that the users are on, by what the store holds."""
         return {
-            layout.unpack_subscription("", value).package_version
+            packed_codec.unpack_subscription("", value).package_version
             for user_id in self.user_ids
             for field, value in store.user(user_id).items()
-            if field.startswith(layout.SUBSCRIPTION_PREFIX)
+            if field.startswith(packed_codec.SUBSCRIPTION_PREFIX)
         }
 
     def changes(self, store: Inside) -> list[int]:
         """Return how often each user has changed since they subscribed; uses are no changes."""
-        metas = (layout.Meta.unpack(store.user(user_id)[layout.META_FIELD]) for user_id in self.user_ids)
+        metas = (packed_codec.Meta.unpack(store.user(user_id)[packed_codec.META_FIELD]) for user_id in self.user_ids)
         return [meta.revision - CHANGES_BEFORE for meta in metas]
 
     async def used(self, client: AsyncClient) -> list[int]:

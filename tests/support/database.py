@@ -8,11 +8,11 @@ from redis import Redis
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason
-from canuse_server.store import usage
+from canuse_server.store.codec.packed import Meta, Outcome, PastPeriod, pack_entitlement, unpack_feature, unpack_grants
 from canuse_server.store.keys import Keys, bucket_of
-from canuse_server.store.layout import Meta, Outcome, PastPeriod, pack_entitlement, unpack_feature, unpack_grants
-from canuse_server.store.lua import ALL, Script
-from canuse_server.store.usage import Charge, Retention, Use
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.usage_commands import Charge, Retention, Use
+from canuse_server.store.scripts.loader import ALL, Script
 
 KEYS: Final = Keys("live")
 HOUR_MS: Final = 3_600_000
@@ -123,7 +123,7 @@ class Database:
         self,
         now_ms: int | None,
         *,
-        mode: str = usage.ADD,
+        mode: str = usage_commands.ADD,
         user_id: str = "124",
         feature_id: str = "calls",
         delta: int = 1,
@@ -138,13 +138,13 @@ class Database:
         use = Use(mode, user_id, (charge,), event_id, fingerprint)
         outcome, replayed = self.record_all(now_ms, use, retention)
         (recorded,) = outcome.charges
-        assert outcome.refused == (mode == usage.USE and not recorded.reason.access)
+        assert outcome.refused == (mode == usage_commands.USE and not recorded.reason.access)
         return Recorded(*recorded, outcome.now_ms), replayed
 
     def record_all(self, now_ms: int | None, use: Use, retention: Retention = RETENTION) -> tuple[Outcome, bool]:
-        """Record uses, on the store's own clock where no time is given; raise what `usage.outcome` does."""
+        """Record uses, on the store's own clock where no time is given; raise what `usage_commands.outcome` does."""
         manual_now = "" if now_ms is None else str(now_ms)
-        return usage.outcome(self.call(*usage.record_trip(KEYS, use, retention, manual_now).command))
+        return usage_commands.outcome(self.call(*usage_commands.record_trip(KEYS, use, retention, manual_now).command))
 
     def entries(self, user_id: str = "124") -> list[tuple[bytes, list[bytes]]]:
         """Return the bucket's ledger as it is kept, oldest first: ids with their fields and values."""

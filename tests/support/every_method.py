@@ -18,7 +18,7 @@ from canuse.testing import v1 as testing
 from support.guarded import LIVE, SCOPES
 from support.message_clients import Client
 from support.rate_limits import Request, descriptor
-from support.world import binary, consumable, grant, package, unique
+from support.resources import binary, consumable, grant, package, unique
 
 OK: Final = "OK"
 NOT_SERVED: Final = "/grpc.health.v1.Health/List"

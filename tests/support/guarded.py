@@ -11,7 +11,7 @@ from canuse import NewApiKey, Unauthenticated, v1
 from support.load import PATIENCE_SECONDS, running
 from support.message_clients import Client
 from support.processes import Canuse
-from support.world import unique
+from support.resources import unique
 
 SCOPES: Final = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
 LIVE: Final = v1.ENVIRONMENT_LIVE

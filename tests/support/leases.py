@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
 from canuse_server.domain.decision import Reservation, Standing
-from canuse_server.store import leases, usage
-from canuse_server.store.layout import unpack_moment, unpack_reservation
-from canuse_server.store.leases import SWEPT_AT_A_TIME, Reserved, Settled, Settling, Wish
-from canuse_server.store.lua import SWEEP_LEASES
-from canuse_server.store.usage import LeasesDueError, Retention
+from canuse_server.store.codec.packed import unpack_moment, unpack_reservation
+from canuse_server.store.repositories import leases, usage_commands
+from canuse_server.store.repositories.leases import SWEPT_AT_A_TIME, Reserved, Settled, Settling, Wish
+from canuse_server.store.repositories.usage_commands import LeasesDueError, Retention
+from canuse_server.store.scripts.loader import SWEEP_LEASES
 from support.database import KEYS, RETENTION, Database
 
 T = TypeVar("T")
@@ -88,8 +88,8 @@ class Leasing:
 
     def standing(self, now_ms: int, *, feature_id: str = "calls", archived: bool = False) -> Standing:
         """Read how the user stands as a check does."""
-        reply = self.database.call(*usage.check_trip(KEYS, self.user_id, feature_id).command)
-        return usage.standing(reply, now_ms, archived=archived)
+        reply = self.database.call(*usage_commands.check_trip(KEYS, self.user_id, feature_id).command)
+        return usage_commands.standing(reply, now_ms, archived=archived)
 
     def all(self) -> dict[bytes, Lease]:
         """Return the leases by token."""

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 from canuse import Unavailable, v1
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.world import unique
+from support.resources import unique
 
 T = TypeVar("T")
 

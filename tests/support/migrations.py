@@ -4,7 +4,7 @@ from typing import Any
 
 from canuse import v1
 from support.message_clients import Client
-from support.world import unique
+from support.resources import unique
 
 MONTH = v1.RESET_PERIOD_MONTH
 

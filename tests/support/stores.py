@@ -7,7 +7,7 @@ from redis import Redis
 from redis.cluster import RedisCluster
 from redis.sentinel import Sentinel
 
-from canuse_server.store.endpoint import Endpoint
+from canuse_server.store.redis.address import Endpoint
 from support.processes import Canuse
 
 

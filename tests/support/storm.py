@@ -13,7 +13,7 @@ import grpc
 from canuse import v1
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, plan, subscribers, used
 from support.message_clients import AsyncClient, Client
-from support.world import consumable
+from support.resources import consumable
 
 if TYPE_CHECKING:
     from canuse.v1.entitlement_service_pb2_grpc import EntitlementServiceAsyncStub

@@ -19,7 +19,7 @@ from canuse_server.domain.model import (
 )
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS, period_at
 from canuse_server.domain.subscriptions import Packages
-from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.repositories.manual_clock import LATEST_MS
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_MS: Final = 86_400_000

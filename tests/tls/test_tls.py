@@ -17,7 +17,7 @@ from support.grpcurl import grpcurl
 from support.load import OWN_CONNECTION, running
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.world import subscriber
+from support.resources import subscriber
 
 CAN_USE = "canuse.v1.EntitlementService/CanUse"
 

@@ -12,7 +12,7 @@ from support.certificates import Authority, Pair, first, put, served
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.world import subscriber
+from support.resources import subscriber
 
 TURNS = 10
 KEPT = "the certificate from before is kept"

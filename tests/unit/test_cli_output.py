@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import Consumption, v1
-from canuse_server import cli_output as out
+from canuse_server.cli import output as out
 
 LARGEST = 2**53 - 1
 CONSUMPTION = v1.Consumption(

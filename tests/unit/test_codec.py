@@ -15,7 +15,7 @@ from canuse_server.domain.model import (
     Profile,
     ResetPeriod,
 )
-from canuse_server.store.codec import decode_feature, decode_package, decode_profile, encode
+from canuse_server.store.codec.documents import decode_feature, decode_package, decode_profile, encode
 from support.strategies import limits, moments, reset_periods
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -18,9 +18,9 @@ import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
-from canuse_server.store import _child
-from canuse_server.store._valkey_process import SETTINGS
-from canuse_server.store.embedded import DataDirInUse, EmbeddedStartError, EmbeddedValkey
+from canuse_server.runtime import child
+from canuse_server.store.embedded.process import SETTINGS
+from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError, EmbeddedValkey
 
 # Another process with an EmbeddedValkey, to be killed. With "orphan" its Valkey outlives it, as it does on macOS.
 CANUSE = """
@@ -238,7 +238,7 @@ async def test_a_new_canuse_waits_while_the_valkey_of_a_killed_one_still_writes(
 async def test_a_valkey_that_does_not_end_is_reported_and_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("canuse_server.store._data_dir.HANDOVER_SECONDS", 0.2)
+    monkeypatch.setattr("canuse_server.store.embedded.data_dir.HANDOVER_SECONDS", 0.2)
     with another_canuse(tmp_path) as canuse:
         os.kill(canuse.valkey_pid, signal.SIGSTOP)
         canuse.kill()
@@ -277,7 +277,7 @@ async def test_a_process_forked_from_canuse_does_not_keep_the_directory(tmp_path
 async def test_a_child_whose_parent_is_gone_already_does_not_start() -> None:
     not_the_parent = str(os.getppid())
     child = await asyncio.create_subprocess_exec(
-        sys.executable, str(Path(_child.__file__)), not_the_parent, "/bin/echo", "started", stdout=PIPE, stderr=PIPE
+        sys.executable, str(Path(child.__file__)), not_the_parent, "/bin/echo", "started", stdout=PIPE, stderr=PIPE
     )
     assert await child.communicate() == (b"", b"the parent died before its child was ready\n")
     assert child.returncode == 1
@@ -389,8 +389,8 @@ async def test_a_valkey_that_will_not_answer_nor_end_is_killed(tmp_path: Path, m
     deaf.write_text(f"#!/bin/sh\ntrap '' TERM\nread line < {never}\n")
     deaf.chmod(0o700)
     with monkeypatch.context() as patch:
-        patch.setattr("canuse_server.store._valkey_process.get_binary_path", lambda: deaf)
-        patch.setattr("canuse_server.store._valkey_process.STOP_SECONDS", 0.3)
+        patch.setattr("canuse_server.store.embedded.process.get_binary_path", lambda: deaf)
+        patch.setattr("canuse_server.store.embedded.process.STOP_SECONDS", 0.3)
         with pytest.raises(EmbeddedStartError, match=r"did not answer within 0.3 s"):
             await EmbeddedValkey(tmp_path, max_start_seconds=0.3).start()
     pid = int((tmp_path / "valkey.lock").read_text().splitlines()[0])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from canuse_server.redis_url import check_redis_url
-from canuse_server.store.endpoint import Address, Endpoint
-from canuse_server.store.replies import pack
+from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.replies import pack
+from canuse_server.store.redis.url import check_redis_url
 
 RIGHT = [
     "redis://h",

@@ -16,7 +16,7 @@ from canuse_server.domain.model import FeatureType, Package, PackageFeature, Res
 from canuse_server.domain.model import SubscriptionStatus as Status
 from canuse_server.domain.periods import Period, period_at
 from canuse_server.domain.subscriptions import Packages, counts_at
-from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.repositories.manual_clock import LATEST_MS
 from support.strategies import FEATURES, ms, recent_moments, users
 
 CONSUMABLE: Final = dict.fromkeys((*FEATURES, "f"), FeatureType.CONSUMABLE)

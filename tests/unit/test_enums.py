@@ -10,8 +10,9 @@ import pytest
 from canuse import v1
 from canuse_server.domain import model
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS
-from canuse_server.store import layout, usage
-from canuse_server.store.lua import ALL, APPLY_USER, RECORD_USAGE, Script
+from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.scripts.loader import ALL, APPLY_USER, RECORD_USAGE, Script
 
 COUNTERPARTS: list[tuple[type[IntEnum], Any]] = [
     (model.FeatureType, v1.FeatureType),
@@ -72,21 +73,21 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
-        ("DISABLED", layout.DISABLED),
-        ("CONSUMABLE", layout.CONSUMABLE),
-        ("ACTIVE", layout.ACTIVE),
-        ("OVERAGE", layout.OVERAGE),
-        ("GRANTED", layout._GRANTED),
-        ("NO_LIMIT", layout._NO_LIMIT),
-        ("ENDS", layout._ENDS),
-        ("RUNS_OUT", layout._RUNS_OUT),
-        ("NONE", layout._NONE),
+        ("DISABLED", packed_codec.DISABLED),
+        ("CONSUMABLE", packed_codec.CONSUMABLE),
+        ("ACTIVE", packed_codec.ACTIVE),
+        ("OVERAGE", packed_codec.OVERAGE),
+        ("GRANTED", packed_codec._GRANTED),
+        ("NO_LIMIT", packed_codec._NO_LIMIT),
+        ("ENDS", packed_codec._ENDS),
+        ("RUNS_OUT", packed_codec._RUNS_OUT),
+        ("NONE", packed_codec._NONE),
         ("MAX_AMOUNT", model.MAX_AMOUNT),
-        ("ENTITLEMENT_BYTES", layout._ENTITLEMENT.size),
-        ("MOMENT_BYTES", layout._MOMENT.size),
-        ("GRANT_BYTES", layout._GRANT.size),
-        ("PAST_PERIOD_BYTES", layout._PAST_PERIOD.size),
-        ("RETENTION_BYTES", layout._RETENTION.size),
+        ("ENTITLEMENT_BYTES", packed_codec._ENTITLEMENT.size),
+        ("MOMENT_BYTES", packed_codec._MOMENT.size),
+        ("GRANT_BYTES", packed_codec._GRANT.size),
+        ("PAST_PERIOD_BYTES", packed_codec._PAST_PERIOD.size),
+        ("RETENTION_BYTES", packed_codec._RETENTION.size),
     ],
 )
 def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: int) -> None:
@@ -97,13 +98,13 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("META", layout._META),
-        ("ENTITLEMENT", layout._ENTITLEMENT),
-        ("MOMENT", layout._MOMENT),
-        ("COUNTER", layout._COUNTER),
-        ("GRANT", layout._GRANT),
-        ("PAST_PERIOD", layout._PAST_PERIOD),
-        ("RETENTION", layout._RETENTION),
+        ("META", packed_codec._META),
+        ("ENTITLEMENT", packed_codec._ENTITLEMENT),
+        ("MOMENT", packed_codec._MOMENT),
+        ("COUNTER", packed_codec._COUNTER),
+        ("GRANT", packed_codec._GRANT),
+        ("PAST_PERIOD", packed_codec._PAST_PERIOD),
+        ("RETENTION", packed_codec._RETENTION),
     ],
 )
 def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Struct) -> None:
@@ -111,7 +112,9 @@ def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Stru
     assert lua_size(number(name).strip("'")) == struct.size
 
 
-@pytest.mark.parametrize(("name", "struct"), [("GRANT", layout._GRANT), ("PAST_PERIOD", layout._PAST_PERIOD)])
+@pytest.mark.parametrize(
+    ("name", "struct"), [("GRANT", packed_codec._GRANT), ("PAST_PERIOD", packed_codec._PAST_PERIOD)]
+)
 def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> None:
     # Lua's `i8` is Python's `q`, and its `I4` is `I`.
     assert number(name) == "'" + struct.format.replace("q", "i8").replace("I", "I4") + "'"
@@ -130,15 +133,15 @@ def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
     assert single
     assert outcome
     assert charge
-    assert single[1] == layout._SINGLE.format.replace("q", "i8")
-    assert outcome[1] == layout._OUTCOME.format.replace("q", "i8")
-    assert charge[1] == layout._CHARGE.format.replace("q", "i8")
+    assert single[1] == packed_codec._SINGLE.format.replace("q", "i8")
+    assert outcome[1] == packed_codec._OUTCOME.format.replace("q", "i8")
+    assert charge[1] == packed_codec._CHARGE.format.replace("q", "i8")
 
 
 def test_the_modes_are_those_that_the_script_knows() -> None:
     described = re.search(r"1 mode: (.*)", RECORD_USAGE.source)
     assert described
-    assert re.findall(r"'(\w)'", described[1]) == [usage.ADD, usage.SET, usage.USE]
+    assert re.findall(r"'(\w)'", described[1]) == [usage_commands.ADD, usage_commands.SET, usage_commands.USE]
 
 
 @pytest.mark.parametrize("script", ALL, ids=lambda script: script.name)

@@ -1,6 +1,6 @@
 """However many things are waited for when a server ends, together they have the time that was set."""
 
-from canuse_server.transport.grace import Grace
+from canuse_server.transport.shutdown import Grace
 
 
 def test_the_time_begins_when_it_is_first_asked_for_and_is_one_for_all() -> None:

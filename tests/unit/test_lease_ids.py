@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from canuse_server.api.lease_ids import LENGTH, LeaseName, decode, encode
-from canuse_server.api.subscription_ids import encode as subscription_id
+from canuse_server.api.tokens.lease import LENGTH, LeaseName, decode, encode
+from canuse_server.api.tokens.subscription import encode as subscription_id
 
 texts = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=128)
 ids = texts.map(lambda text: text.encode()[:128].decode(errors="ignore"))

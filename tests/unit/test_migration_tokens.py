@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api import migration_tokens
 from canuse_server.api.errors import ApiError, ErrorReason
-from canuse_server.api.migration_tokens import Progress
+from canuse_server.api.tokens import migration as migration_tokens
+from canuse_server.api.tokens.migration import Progress
 from canuse_server.domain.model import MAX_AMOUNT
 
 REQUEST = v1.MigrateSubscriptionsRequest(package_id="pro", from_version=1, dry_run=True)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from canuse_server.store.pacing import WORK_SECONDS, Pages, each
-from canuse_server.store.patience import begin_call, patience_of_call
+from canuse_server.runtime.deadline import begin_call, patience_of_call
+from canuse_server.runtime.fairness import WORK_SECONDS, Pages, each
 
 ITEMS = 40
 

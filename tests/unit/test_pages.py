@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api import pages
 from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.tokens import page as page_tokens
 from canuse_server.store.keys import BUCKETS
 
 ids = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=128).filter(lambda id_: len(id_.encode()) <= 128)
@@ -30,13 +30,13 @@ def asking(token: str) -> v1.ListUsersRequest:
 def refused(token: str) -> ApiError:
     """Return the error that a token gets."""
     with pytest.raises(ApiError) as raised:
-        pages.decode(asking(token))
+        page_tokens.decode(asking(token))
     return raised.value
 
 
 def with_mark(group: object, last: object) -> str:
     """Return a token of the right list."""
-    mark, _, _ = json.loads(urlsafe_b64decode(pages.encode(v1.ListUsersRequest(), "x") + "=="))
+    mark, _, _ = json.loads(urlsafe_b64decode(page_tokens.encode(v1.ListUsersRequest(), "x") + "=="))
     return forged(json.dumps([mark, group, last]).encode())
 
 
@@ -46,15 +46,15 @@ def with_mark(group: object, last: object) -> str:
 @example('"' * 128, 2**53 - 1)
 @hundreds
 def test_a_token_leads_to_where_the_page_before_ended(last: str, group: int) -> None:
-    token = pages.encode(v1.ListUsersRequest(page_size=3), last, group)
-    assert pages.decode(asking(token)) == (group, last)
-    assert len(token) <= pages.LENGTH
+    token = page_tokens.encode(v1.ListUsersRequest(page_size=3), last, group)
+    assert page_tokens.decode(asking(token)) == (group, last)
+    assert len(token) <= page_tokens.LENGTH
     assert token.isascii()
     assert not set(token) & set("+/=% ")
 
 
 def test_no_token_is_the_first_page() -> None:
-    assert pages.decode(asking("")) == (0, "")
+    assert page_tokens.decode(asking("")) == (0, "")
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60).map(forged))
@@ -70,7 +70,7 @@ def test_no_token_is_the_first_page() -> None:
 @hundreds
 def test_what_is_no_token_of_ours_is_a_bad_field(token: str) -> None:
     try:
-        group, last = pages.decode(asking(token))
+        group, last = page_tokens.decode(asking(token))
     except ApiError:
         error = refused(token)
         assert error.reason == ErrorReason.INVALID_FIELD
@@ -89,12 +89,12 @@ def test_the_error_names_what_was_sent_and_what_is_accepted_and_stays_short() ->
 
 async def test_a_page_ends_with_the_item_that_takes_it_past_its_bytes() -> None:
     """Entitlements, with the ids of all that they come from, took more than the 4 MiB that clients accept."""
-    users = [v1.User(id=f"{number:04}", metadata={"key": "v" * (pages.BYTES // 10)}) for number in range(30)]
+    users = [v1.User(id=f"{number:04}", metadata={"key": "v" * (page_tokens.BYTES // 10)}) for number in range(30)]
     listed: list[str] = []
     request = v1.ListUsersRequest(page_size=1000)
     while True:
-        after = pages.decode(request)[1]
-        page, token = await pages.fill(
+        after = page_tokens.decode(request)[1]
+        page, token = await page_tokens.fill(
             request, [user for user in users if user.id > after], lambda user: user, lambda user: (user.id, 0)
         )
         listed += [user.id for user in page]
@@ -118,11 +118,11 @@ async def test_a_page_ends_with_the_item_that_takes_it_past_its_bytes() -> None:
 )
 def test_a_token_leads_on_in_its_own_list_only(other: Message) -> None:
     """A token of ListUsers was taken by ListFeatures, which then began in the middle."""
-    token = pages.encode(v1.ListUsageEventsRequest(user_id="124", page_size=7), "1-2")
-    assert pages.decode(v1.ListUsageEventsRequest(user_id="124", page_size=9, page_token=token)) == (0, "1-2")
+    token = page_tokens.encode(v1.ListUsageEventsRequest(user_id="124", page_size=7), "1-2")
+    assert page_tokens.decode(v1.ListUsageEventsRequest(user_id="124", page_size=9, page_token=token)) == (0, "1-2")
     other.page_token = token  # type: ignore[attr-defined]
     with pytest.raises(ApiError) as raised:
-        pages.decode(other)
+        page_tokens.decode(other)
     assert [field for field, _ in raised.value.violations] == ["page_token"]
     assert "same request" in raised.value.message
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from canuse_server.domain.model import ResetPeriod
 from canuse_server.domain.periods import Period, months_after, period_at
-from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.repositories.manual_clock import LATEST_MS
 from support.strategies import EPOCH, moments, ms, reset_periods
 
 CALENDAR = {ResetPeriod.MONTH: 1, ResetPeriod.YEAR: 12}

@@ -6,11 +6,11 @@ from typing import Final
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from canuse_server.api.rate_limit_answers import response_to, response_to_one
+from canuse_server.api.ratelimit.responses import response_to, response_to_one
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Reason
 from canuse_server.envoy.rate_limit_service_pb2 import RateLimitResponse
-from canuse_server.store.layout import Outcome, Single, pack_entitlement
+from canuse_server.store.codec.packed import Outcome, Single, pack_entitlement
 from support.strategies import amounts, entitlements, recent_moments
 
 REPLY: Final = Struct("<BqBBBqqqqq")

@@ -10,9 +10,9 @@ import pytest
 from pydantic import ValidationError
 from typer.main import get_command
 
-from canuse_server.cli import app
+from canuse_server.app.settings_problems import unknown_variables
+from canuse_server.cli.main import app
 from canuse_server.settings import Settings
-from canuse_server.settings_problems import unknown_variables
 from support import fork_server
 
 TLS = ("tls_certificate", "tls_key", "tls_client_ca")

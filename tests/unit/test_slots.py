@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from redis.crc import key_slot
 
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of, key_of, tag_of, written
-from canuse_server.store.slots import BUCKET_SLOTS, SLOTS, slot_of
+from canuse_server.store.redis.slots import BUCKET_SLOTS, SLOTS, slot_of
 
 KEYS = Keys("live")
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from canuse_server.api.subscription_ids import decode, encode
-from canuse_server.api.user_changes import new_token
+from canuse_server.api.tokens.subscription import decode, encode
+from canuse_server.api.users.changes import new_token
 from canuse_server.domain.model import Subscription, SubscriptionStatus
 
 user_ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=128)

@@ -1,6 +1,6 @@
 """Outages do not flood the log."""
 
-from canuse_server.observe.throttle import Throttle
+from canuse_server.runtime.throttle import Throttle
 
 
 def test_one_line_goes_through_and_the_rest_are_counted() -> None:

@@ -12,16 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api import wire
-from canuse_server.api.can_use import CanUse, respond
 from canuse_server.api.convert import consumption
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hot import HotMethod, Plan
-from canuse_server.api.uses import CreateUsageEvent, UseFeature
+from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.can_use import CanUse, respond
+from canuse_server.api.hotpath.method import HotMethod, Plan
+from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Reason
-from canuse_server.store import usage
-from canuse_server.store.layout import Meta, Outcome, pack_entitlement
+from canuse_server.store.codec.packed import Meta, Outcome, pack_entitlement
+from canuse_server.store.repositories import usage_commands
 from support.database import pack_counter
 from support.strategies import DAY_MS, amounts, entitlements, recent_moments
 
@@ -120,7 +120,7 @@ def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], i
     plan = cast("Plan", SimpleNamespace(user_id="124", features=(feature,), delta=delta, last_known=None))
 
     def by_the_rule() -> Message:
-        return respond(plan, usage.standing(reply, now_ms, archived=archived))
+        return respond(plan, usage_commands.standing(reply, now_ms, archived=archived))
 
     def as_answered() -> Message:
         return v1.CanUseResponse.FromString(CanUse().conclude(plan, reply, now_ms))
@@ -132,7 +132,7 @@ def outcome(answer: Callable[[], Message]) -> Message | str:
     """Return an answer, or the error that is raised in its place."""
     try:
         return answer()
-    except (ApiError, usage.StaleError) as error:
+    except (ApiError, usage_commands.StaleError) as error:
         return repr(error)
 
 

@@ -11,9 +11,12 @@ from typing import Final, NamedTuple, TypeVar
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from canuse_server.api import lease_ids, migration_tokens, pages, subscription_ids
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.methods import method_at
+from canuse_server.api.tokens import lease as lease_tokens
+from canuse_server.api.tokens import migration as migration_tokens
+from canuse_server.api.tokens import page as page_tokens
+from canuse_server.api.tokens import subscription as subscription_tokens
 from canuse_server.api.validation import (
     ID_BYTES,
     MASK_PATH_BYTES,
@@ -41,11 +44,11 @@ _TEXTS: Final[Mapping[str, int]] = {
     # Ids and what is like them.
     **dict.fromkeys(("id", "user_id", "feature_id", "package_id", "package_ids", "grant_id", "api_key_id"), ID_BYTES),
     **dict.fromkeys(("event_id", "scopes", "canuse.v1.ApiKey.name"), ID_BYTES),
-    **dict.fromkeys(("subscription_id", "canuse.v1.Subscription.id"), subscription_ids.LENGTH),
-    "lease_id": lease_ids.LENGTH,
+    **dict.fromkeys(("subscription_id", "canuse.v1.Subscription.id"), subscription_tokens.LENGTH),
+    "lease_id": lease_tokens.LENGTH,
     # Texts for people.
     **dict.fromkeys(("name", "unit_label", "unit_label_plural", "email", "billing_id", "note"), TEXT_BYTES),
-    "page_token": pages.LENGTH,
+    "page_token": page_tokens.LENGTH,
     "resume_token": migration_tokens.LENGTH,
     "google.protobuf.FieldMask.paths": MASK_PATH_BYTES,
     # What Envoy sends besides the ids can be longer: only the request as a whole is held to this.

@@ -8,13 +8,13 @@ from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import subscription_service_pb2 as subscription
 from canuse.v1 import user_service_pb2 as user
 from canuse.v1.consumption_pb2 import Consumption
-from canuse_server.api import subscription_ids
 from canuse_server.api.enums import shown
+from canuse_server.api.tokens import subscription as subscription_tokens
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Feature, Grant, Package, Profile, Subscription
 from canuse_server.domain.periods import Period
 from canuse_server.domain.subscriptions import status_at
-from canuse_server.store.layout import Meta
+from canuse_server.store.codec.packed import Meta
 
 
 def timestamp(time_ms: int) -> Timestamp:
@@ -130,7 +130,7 @@ def grant_message(user_id: str, grant: Grant) -> subscription.Grant:
 def subscription_message(user_id: str, item: Subscription, now_ms: int) -> subscription.Subscription:
     """Return a subscription as it stands at a moment as a message."""
     return subscription.Subscription(
-        id=subscription_ids.encode(user_id, item.token),
+        id=subscription_tokens.encode(user_id, item.token),
         user_id=user_id,
         package_id=item.package_id,
         package_version=item.package_version,

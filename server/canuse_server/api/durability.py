@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from canuse_server.api.errors import invalid
-from canuse_server.store.durability import LEVELS, Durability
+from canuse_server.store.redis.durability import LEVELS, Durability
 
 HEADER: Final = "canuse-durability"
 NOTHING: Final = Durability.MEMORY

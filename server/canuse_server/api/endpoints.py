@@ -15,18 +15,18 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import StatusCode
 
-from canuse_server.api.answers import answer
-from canuse_server.api.batches import BATCH_METHODS, BatchMethod, answer_batch
 from canuse_server.api.bounds import check_counts, check_size, method_bytes
+from canuse_server.api.environment import World
 from canuse_server.api.errors import ApiError
-from canuse_server.api.faults import faulty
-from canuse_server.api.hot import HotMethod, Request, parse
-from canuse_server.api.hot_methods import HOT_METHODS
+from canuse_server.api.failures import faulty
+from canuse_server.api.hotpath.batches import BATCH_METHODS, BatchMethod, answer_batch
+from canuse_server.api.hotpath.executor import answer
+from canuse_server.api.hotpath.method import HotMethod, Request, parse
+from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import Method, method_of
-from canuse_server.api.rate_limits import ShouldRateLimit, should_rate_limit
-from canuse_server.api.world import World
-from canuse_server.store.pacing import Pages
-from canuse_server.store.patience import begin_call
+from canuse_server.api.ratelimit.method import ShouldRateLimit, should_rate_limit
+from canuse_server.runtime.deadline import begin_call
+from canuse_server.runtime.fairness import Pages
 
 Endpoint = Callable[[bytes, World], Awaitable[bytes]]
 """Answers one call; raises ApiError and nothing else."""

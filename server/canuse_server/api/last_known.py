@@ -5,7 +5,7 @@ import time
 from itertools import islice
 from typing import Final, NamedTuple
 
-from canuse_server.store.replies import reply_bytes
+from canuse_server.store.redis.replies import reply_bytes
 
 DEFAULT_MAX_AGE_SECONDS: Final = 300
 DEFAULT_ENTRIES: Final = 100_000

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse_server.api.errors import MAX_VIOLATIONS, ApiError, invalid
 from canuse_server.domain.model import MAX_AMOUNT
-from canuse_server.store.clock import LATEST_MS
+from canuse_server.store.repositories.manual_clock import LATEST_MS
 
 ID_BYTES: Final = 128
 TEXT_BYTES: Final = 256

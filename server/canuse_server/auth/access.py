@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from canuse_server.api.world import Worlds
-from canuse_server.auth.first_key import make_first_key
-from canuse_server.auth.gate import Gate
-from canuse_server.auth.keyring import Keyring
+from canuse_server.api.environment import Worlds
+from canuse_server.auth.authorizer import Gate
+from canuse_server.auth.bootstrap import make_first_key
+from canuse_server.auth.key_cache import Keyring
 from canuse_server.settings import Settings
-from canuse_server.store.api_keys import ApiKeys
+from canuse_server.store.repositories.api_keys import ApiKeys
 
 
 @dataclass(frozen=True, slots=True)

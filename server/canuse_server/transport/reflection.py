@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from canuse_server.api.errors import ApiError, invalid, too_much_asked
 from canuse_server.api.validation import malformed
-from canuse_server.store.pacing import Pace
+from canuse_server.runtime.fairness import Pace
 from canuse_server.transport.limits import OPEN_REQUEST_BYTES
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")

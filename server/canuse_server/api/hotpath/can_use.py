@@ -1,0 +1,153 @@
+"""CanUse: a check that reads, decides, and writes nothing."""
+
+from typing import Final, cast
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.reason_pb2 import REASON_STORE_UNAVAILABLE, SOURCE_FALLBACK, SOURCE_LAST_KNOWN, SOURCE_STORE
+from canuse_server.api.convert import consumption, fill_consumption
+from canuse_server.api.environment import World
+from canuse_server.api.errors import total_out_of_range
+from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.method import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
+from canuse_server.api.last_known import Known
+from canuse_server.api.methods import method_at
+from canuse_server.api.validation import Violations, is_plain_id
+from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
+from canuse_server.domain.model import MAX_AMOUNT, FeatureType, OnUnavailable, Reason
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS, rolled
+from canuse_server.store.codec.packed import (
+    ACTIVE,
+    CONSUMABLE,
+    DISABLED,
+    LAST_RESET_PERIOD,
+    OVERAGE,
+    as_of_ms,
+    counted,
+    terms,
+)
+from canuse_server.store.repositories import usage_commands
+
+_FROM_STORE: Final = b"\x20" + wire.varint(SOURCE_STORE)
+
+
+class CanUse:
+    """See HotMethod."""
+
+    path = PREFIX + "CanUse"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.CanUseRequest, payload)
+        delta = request.delta if request.HasField("delta") else 1
+        user_id, feature_id = request.user_id, request.feature_id
+        if not (is_plain_id(user_id) and is_plain_id(feature_id) and 0 < delta <= MAX_AMOUNT):
+            violations = Violations()
+            violations.id("user_id", user_id)
+            violations.id("feature_id", feature_id)
+            known = world.cache.features.get(feature_id)
+            if known is None or known.type != FeatureType.BINARY:
+                violations.amount("delta", delta, 1)
+            violations.check()
+        feature = known_feature(world, feature_id)
+        trip = usage_commands.check_trip(world.keys, user_id, feature_id)
+        last_known = world.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
+        # Each answer is to be remembered, also one that has been given before.
+        plan = Plan(trip, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
+        if request.explain:
+            raise ExplanationWantedError(plan)
+        return plan
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        archived = plan.features[0].archived
+        answer = _quick_answer(plan.delta, reply, now_ms, archived=archived)
+        if not answer:
+            answer = respond(plan, usage_commands.standing(reply, now_ms, archived=archived)).SerializeToString()
+        if plan.last_known is not None:
+            plan.last_known.note(plan.user_id, plan.features[0].id, reply, now_ms)
+        return answer
+
+    def without_store(self, plan: Plan) -> bytes | None:
+        """See HotMethod."""
+        return respond_without_store(plan, recall(plan)).SerializeToString()
+
+    def holds_until_ms(self, reply: object, now_ms: int) -> int:
+        """See HotMethod."""
+        return usage_commands.holds_until_ms(reply, now_ms)
+
+
+def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> bytes | None:
+    """Return what `respond` would, at a third of the time, where a user has neither grants nor leases; None: ask it."""
+    meta, _, value, grants, reservation = cast("list[bytes | None]", reply)
+    if meta is None or value is None or grants is not None or reservation is not None:
+        return None
+    flags, reset_period, limit, first_ms, first_end_ms, valid_until_ms, size = terms(value)
+    ahead_ms = now_ms + CLOCKS_DIFFER_MS
+    is_stale = 0 <= valid_until_ms <= now_ms or first_ms > ahead_ms or as_of_ms(meta) > ahead_ms
+    if is_stale or reset_period > LAST_RESET_PERIOD:
+        return None
+    reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
+    if not flags & CONSUMABLE:
+        return wire.ACCESS[reason or Reason.INCLUDED] + _FROM_STORE
+    used, (start_ms, end_ms) = 0, rolled(first_ms, first_end_ms, reset_period, now_ms)
+    if len(value) > size:
+        used, since_ms = counted(value, size)
+        if since_ms < start_ms:
+            used = 0
+        elif since_ms > start_ms:
+            if 0 <= end_ms < since_ms:
+                return None
+            start_ms, end_ms = rolled(first_ms, first_end_ms, reset_period, since_ms)
+    total = used + delta
+    if total > MAX_AMOUNT:
+        return None
+    reason = reason or within(None if limit < 0 else limit, total, flags & OVERAGE != 0)
+    return wire.ACCESS[reason] + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
+
+
+def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:
+    """Return the answer to a check, by how the user stands; raise ApiError where the total would be out of range."""
+    try:
+        reason = decide(standing, plan.delta)
+    except TotalOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
+    response = pb.CanUseResponse(access=reason.access, reason=reason_message(reason), source=SOURCE_STORE)
+    entitlement = standing.entitlement
+    if entitlement is not None and entitlement.consumable:
+        period, used, _ = standing.current()
+        fill_consumption(response.consumption, entitlement, period, used, standing.budget(), standing.reserved())
+    return response
+
+
+def recall(plan: Plan) -> Known | None:
+    """Return what is known of the user and the feature, where the feature asks for that and anything is."""
+    return None if plan.last_known is None else plan.last_known.recall(plan.user_id, plan.features[0].id)
+
+
+def respond_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
+    """Return the answer to a check while the store is away, which is what the feature is set to.
+
+    Raises:
+        ApiError: the total would be out of range, by what is known.
+    """
+    feature = plan.features[0]
+    if known is not None:
+        # As things stood then: that a period or a trial has ended since is within what the age limit allows.
+        response = respond(plan, usage_commands.standing(known.reply, known.now_ms, archived=feature.archived))
+        response.source = SOURCE_LAST_KNOWN
+    else:
+        access = feature.on_unavailable is OnUnavailable.ALLOW and not feature.archived
+        response = pb.CanUseResponse(access=access, source=SOURCE_FALLBACK)
+    response.reason = REASON_STORE_UNAVAILABLE
+    return response
+
+
+def counts(standing: Standing) -> Consumption | None:
+    """Return the counts that a check was based on, or None where there is nothing to count."""
+    entitlement = standing.entitlement
+    if entitlement is None or not entitlement.consumable:
+        return None
+    period, used, _ = standing.current()
+    return consumption(entitlement, period, used, standing.budget(), standing.reserved())

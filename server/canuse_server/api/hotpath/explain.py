@@ -1,0 +1,100 @@
+"""CanUse with `explain`: the same answer, with the steps that led to it.
+
+Everything is worked out of one reading of the user, the decision by the rule that every check follows.
+"""
+
+from collections.abc import Iterable
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1.explanation_pb2 import Explanation, ExplanationStep
+from canuse_server.api.environment import World
+from canuse_server.api.failures import note_store_fault
+from canuse_server.api.hotpath import explanation_steps as steps
+from canuse_server.api.hotpath.can_use import CanUse, recall, respond, respond_without_store
+from canuse_server.api.hotpath.method import Plan
+from canuse_server.api.users.state import read_with_grants, standing_of
+from canuse_server.domain.decision import Standing
+from canuse_server.domain.entitlements import holding_subscription, winning_subscription
+from canuse_server.domain.model import Feature, Grant
+from canuse_server.domain.subscriptions import Packages, has_ended
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.repositories.users import UserState
+
+
+async def explain(plan: Plan, world: World) -> bytes:
+    """Return the answer to a check, explained; also that of a check that can't be made, for the store is away.
+
+    Raises:
+        ApiError: as the check does without an explanation.
+    """
+    try:
+        return (await _explain(plan, world)).SerializeToString()
+    except (StoreUnavailableError, OutcomeUnknownError) as error:
+        note_store_fault(CanUse.path, error)
+        return _explain_without_store(plan).SerializeToString()
+
+
+async def _explain(plan: Plan, world: World) -> pb.CanUseResponse:
+    feature = plan.features[0]
+    state, grants = await read_with_grants(world, plan.user_id)
+    await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
+    standing = standing_of(state, feature.id, archived=feature.archived)
+    response = respond(plan, standing)
+    response.explanation.CopyFrom(
+        Explanation(
+            steps=[
+                steps.user(state.user_id, disabled=state.meta.disabled),
+                steps.feature(feature),
+                *_subscriptions(state, world.cache.packages, feature),
+                *_grants(standing, grants.get(feature.id, ()), feature),
+                *_counts(standing, feature),
+                steps.decision(response, feature, plan.delta),
+            ]
+        )
+    )
+    return response
+
+
+def _explain_without_store(plan: Plan) -> pb.CanUseResponse:
+    feature, known = plan.features[0], recall(plan)
+    response = respond_without_store(plan, known)
+    age_seconds = None if known is None else known.age_seconds
+    response.explanation.CopyFrom(
+        Explanation(
+            steps=[
+                steps.feature(feature),
+                steps.store_unavailable(feature, age_seconds),
+                steps.decision(response, feature, plan.delta),
+            ]
+        )
+    )
+    return response
+
+
+def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> Iterable[ExplanationStep]:
+    """Yield subscriptions, oldest first, each with what its package gives of the feature, if it lists it.
+
+    Of those that have ended there is only the one by whose periods uses are still counted.
+    """
+    winner = winning_subscription(state.subscriptions, packages, feature.id, state.now_ms)
+    holding = holding_subscription(state.subscriptions, packages, feature.id, state.now_ms)
+    for item in state.subscriptions:
+        if has_ended(item, state.now_ms) and item != holding:
+            continue
+        entries = packages[item.package_id, item.package_version].features
+        entry = next((entry for entry in entries if entry.feature_id == feature.id), None)
+        yield steps.subscription(state, item, lists_feature=entry is not None)
+        if entry is not None:
+            yield steps.package_entry(state, item, entry, feature, holds=item == winner)
+
+
+def _grants(standing: Standing, grants: Iterable[Grant], feature: Feature) -> Iterable[ExplanationStep]:
+    """Yield each grant of the feature, in the order in which they are drawn from."""
+    for grant, balance in zip(grants, standing.grants, strict=True):
+        yield steps.grant(grant, balance, feature, standing.now_ms)
+
+
+def _counts(standing: Standing, feature: Feature) -> Iterable[ExplanationStep]:
+    """Yield the counts, where there are any."""
+    if standing.entitlement is not None and standing.entitlement.consumable:
+        yield steps.counter(standing, feature)

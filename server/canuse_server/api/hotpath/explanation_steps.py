@@ -1,0 +1,207 @@
+"""The steps of an explanation: each with a sentence for people that says what its fields say."""
+
+from typing import Final, cast
+
+from google.protobuf.duration_pb2 import Duration
+
+from canuse.v1 import catalog_service_pb2 as catalog
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1 import explanation_pb2 as explanation
+from canuse.v1 import subscription_service_pb2 as subscriptions
+from canuse.v1.explanation_pb2 import ExplanationStep
+from canuse_server.api.convert import optional_timestamp, timestamp
+from canuse_server.api.enums import name_of, shown
+from canuse_server.api.tokens import subscription as subscription_tokens
+from canuse_server.domain.decision import Standing
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import (
+    Feature,
+    FeatureType,
+    Grant,
+    OnUnavailable,
+    PackageFeature,
+    Reason,
+    ResetPeriod,
+    Subscription,
+)
+from canuse_server.domain.subscriptions import counts_at, status_at
+from canuse_server.store.repositories.users import UserState
+
+_KINDS: Final[dict[int, str]] = {
+    FeatureType.BINARY: "binary, which is on or off",
+    FeatureType.CONSUMABLE: "consumable, which is counted",
+}
+_UNKNOWN_PERIOD: Final = "in a period that this version of canuse does not know"
+_EVERY: Final[dict[int, str]] = {
+    ResetPeriod.NEVER: "in all",
+    ResetPeriod.HOUR: "an hour",
+    ResetPeriod.DAY: "a day",
+    ResetPeriod.WEEK: "a week",
+    ResetPeriod.MONTH: "a month",
+    ResetPeriod.YEAR: "a year",
+}
+
+
+def user(user_id: str, *, disabled: bool) -> ExplanationStep:
+    """Say whether the user is enabled."""
+    stands = "disabled, so that the answer is no" if disabled else "enabled"
+    return ExplanationStep(text=f"User {user_id!r} is {stands}.", user=explanation.UserStep(disabled=disabled))
+
+
+def feature(item: Feature) -> ExplanationStep:
+    """Say how the feature is used, and whether it still is."""
+    kind = _KINDS.get(item.type, "of a type that this version of canuse does not know")
+    stands = ", and archived, so that the answer is no" if item.archived else ""
+    return ExplanationStep(
+        text=f"Feature {item.id!r} is {kind}{stands}.",
+        feature=explanation.FeatureStep(
+            type=cast("catalog.FeatureType.ValueType", shown(item.type)), archived=item.archived
+        ),
+    )
+
+
+def subscription(state: UserState, item: Subscription, *, lists_feature: bool) -> ExplanationStep:
+    """Say how a subscription stands."""
+    status, counts = status_at(item, state.now_ms), counts_at(item, state.now_ms)
+    subscription_id = subscription_tokens.encode(state.user_id, item.token)
+    starts = f" but starts only at {_time(item.started_at_ms)}" if item.started_at_ms > state.now_ms else ""
+    effect = f"{starts} and {'counts' if counts else 'does not count'}"
+    lists = "lists" if lists_feature else "does not list"
+    return ExplanationStep(
+        text=f"Subscription {subscription_id!r} to version {item.package_version} of package {item.package_id!r}"
+        f" is {name_of(status)}{effect}; the package {lists} the feature.",
+        subscription=explanation.SubscriptionStep(
+            subscription_id=subscription_id,
+            package_id=item.package_id,
+            package_version=item.package_version,
+            status=cast("subscriptions.SubscriptionStatus.ValueType", shown(status)),
+            counts=counts,
+            lists_feature=lists_feature,
+        ),
+    )
+
+
+def package_entry(
+    state: UserState, item: Subscription, entry: PackageFeature, of: Feature, *, holds: bool
+) -> ExplanationStep:
+    """Say what a package gives of the feature, and whether that is what holds."""
+    if of.type == FeatureType.BINARY:
+        gives = "switches the feature on"
+    else:
+        overage = ", with overage" if entry.overage_enabled else ""
+        gives = f"gives {_amount(entry.limit, of)} {_EVERY.get(entry.reset_period, _UNKNOWN_PERIOD)}{overage}"
+    if holds:
+        verdict = "this entry holds"
+    elif counts_at(item, state.now_ms):
+        verdict = "this entry does not hold, for another one that counts comes before it"
+    else:
+        verdict = "this entry does not hold, for its subscription does not count"
+    return ExplanationStep(
+        text=f"Package {item.package_id!r} {gives}; {verdict}.",
+        package_entry=explanation.PackageEntryStep(
+            subscription_id=subscription_tokens.encode(state.user_id, item.token),
+            limit=entry.limit,
+            reset_period=cast("catalog.ResetPeriod.ValueType", shown(entry.reset_period)),
+            overage_enabled=entry.overage_enabled,
+            holds=holds,
+        ),
+    )
+
+
+def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> ExplanationStep:
+    """Say what a grant gave and what is left of it."""
+    is_open = balance.is_open(now_ms)
+    left = balance.left if is_open else 0
+    what = ", which switches the feature on," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
+    if is_open:
+        stands = "is open" if left is None else f"still gives {left}"
+    elif balance.has_ended(now_ms):
+        how = "was revoked" if item.revoked_at_ms == balance.end_ms else "expired"
+        stands = f"gives nothing any more, for it {how} at {_time(balance.end_ms or 0)}"
+    else:
+        stands = f"gives nothing yet, for it opens only at {_time(item.effective_at_ms)}"
+    return ExplanationStep(
+        text=f"Grant {item.id!r}{what} {stands}.",
+        grant=explanation.GrantStep(
+            grant_id=item.id,
+            amount=item.amount,
+            left=left,
+            open=is_open,
+            effective_at=timestamp(item.effective_at_ms),
+            ends_at=optional_timestamp(balance.end_ms),
+        ),
+    )
+
+
+def counter(standing: Standing, of: Feature) -> ExplanationStep:
+    """Say what was used and set aside in the current period, and what may be used."""
+    (period, used, drawn), budget, reserved = standing.current(), standing.budget(), standing.reserved()
+    to = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
+    counted = _amount(used, of) if budget is None else f"{used} of {_amount(budget, of)}"
+    how = " without a limit" if budget is None else ""
+    granted = f", {drawn} of them drawn from grants" if drawn else ""
+    aside = f", and leases set {reserved} aside" if reserved else ""
+    span = f"In the current period, from {_time(period.start_ms)} {to}"
+    return ExplanationStep(
+        text=f"{span}, the user has used {counted}{how}{granted}{aside}.",
+        counter=explanation.CounterStep(
+            period_start=timestamp(period.start_ms),
+            period_end=optional_timestamp(period.end_ms),
+            used=used,
+            drawn_from_grants=drawn,
+            budget=budget,
+            reserved=reserved,
+        ),
+    )
+
+
+def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationStep:
+    """Say what is done without the store; `age_seconds` None: nothing is known that the answer could follow."""
+    age = None
+    if age_seconds is not None:
+        age = Duration()
+        age.FromMilliseconds(int(age_seconds * 1000))
+        what = f"what was known {age_seconds:.1f} seconds ago is taken"
+    elif item.on_unavailable is OnUnavailable.LAST_KNOWN:
+        what = "the last that was known would be taken, but nothing is, or it is too old"
+    else:
+        what = "it is answered alike for everybody"
+    return ExplanationStep(
+        text=f"The store is away; the feature is set to {name_of(item.on_unavailable)}, so that {what}.",
+        store_unavailable=explanation.StoreUnavailableStep(
+            on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(item.on_unavailable)), age=age
+        ),
+    )
+
+
+def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
+    """Say the answer and why."""
+    counts, asked = response.consumption, _amount(delta, of)
+    aside = f", {counts.reserved} set aside" if counts.reserved else ""
+    total = f"{counts.used} used{aside} and {delta} more make {counts.used + counts.reserved + delta}"
+    because = {
+        Reason.INCLUDED: "the feature is on for the user",
+        Reason.WITHIN_BUDGET: f"{total}, which the budget of {counts.budget} covers",
+        Reason.UNLIMITED: f"there is no limit that {asked} could pass",
+        Reason.OVERAGE: f"{total}, which passes the budget of {counts.budget}, but overage is allowed",
+        Reason.NOT_ENTITLED: "nothing that the user has gives the feature",
+        Reason.BUDGET_EXCEEDED: f"{total}, which passes the budget of {counts.budget}",
+        Reason.SUBSCRIPTION_INACTIVE: "nothing that gives the feature counts now",
+        Reason.FEATURE_ARCHIVED: "the feature is archived",
+        Reason.USER_DISABLED: "the user is disabled",
+        Reason.STORE_UNAVAILABLE: "it is what the feature is set to while the store is away",
+    }[Reason(response.reason)]
+    return ExplanationStep(
+        text=f"The answer is {'yes' if response.access else 'no'}: {because}.",
+        decision=explanation.DecisionStep(delta=delta, access=response.access, reason=response.reason),
+    )
+
+
+def _amount(units: int | None, of: Feature) -> str:
+    """Return an amount in the feature's own units."""
+    one, many = of.unit_label or "unit", of.unit_label_plural or of.unit_label or "units"
+    return f"{'unlimited' if units is None else units} {one if units == 1 else many}"
+
+
+def _time(time_ms: int) -> str:
+    return timestamp(time_ms).ToJsonString()

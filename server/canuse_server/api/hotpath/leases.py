@@ -1,0 +1,138 @@
+"""Reserve and Settle: an amount set aside ahead of use, and what was used of it."""
+
+import secrets
+from typing import Final
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse_server.api.convert import timestamp
+from canuse_server.api.environment import World
+from canuse_server.api.errors import event_id_reused, lease_not_found, total_out_of_range
+from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
+from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
+from canuse_server.api.methods import method_at
+from canuse_server.api.tokens import lease as lease_tokens
+from canuse_server.api.tokens.lease import LeaseName
+from canuse_server.api.validation import Violations
+from canuse_server.domain.periods import SECOND_MS
+from canuse_server.store.codec.packed import LONGEST_LEASE_MS
+from canuse_server.store.repositories import leases
+from canuse_server.store.repositories.leases import TOKEN_BYTES, LeaseMissingError, Reserved, Settled, Settling, Wish
+from canuse_server.store.repositories.usage_commands import EventIdReusedError, RecordOutOfRangeError
+
+TTL_LEAST_MS: Final = SECOND_MS
+TTL_MOST_MS: Final = LONGEST_LEASE_MS
+TTL_MS: Final = 60 * SECOND_MS
+
+
+class Reserve(Writing):
+    """Sets an amount aside. See HotMethod."""
+
+    path = PREFIX + "Reserve"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.ReserveRequest, payload)
+        user_id, feature_id, event_id, amount = request.user_id, request.feature_id, request.event_id, request.amount
+        min_amount = request.min_amount if request.HasField("min_amount") else 1
+        violations = Violations()
+        violations.id("user_id", user_id)
+        violations.id("feature_id", feature_id)
+        violations.event_id("event_id", event_id)
+        violations.amount("amount", amount, 1)
+        if not 1 <= min_amount <= max(1, amount):
+            violations.add("min_amount", f"must be 1 to amount, which is {amount}; {min_amount} was sent")
+        ttl_ms = TTL_MS
+        if request.HasField("ttl"):
+            ttl_ms = violations.duration_ms("ttl", request.ttl, TTL_LEAST_MS, TTL_MOST_MS)
+        violations.check()
+        feature = consumable_feature(world, feature_id)
+        mark = fingerprint("reserve", (feature_id, amount, min_amount, ttl_ms), {}) if event_id else b""
+        token = secrets.token_bytes(TOKEN_BYTES)
+        wish = Wish(user_id, feature_id, feature.archived, amount, min_amount, ttl_ms, token, event_id, mark)
+        trip = leases.reserve_trip(world.keys, wish, world.retention, world.store.manual_now)
+        return Plan(trip, user_id, (feature,), amount, event_id)
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        reserved = _reserved(plan, reply)
+        response = pb.ReserveResponse(
+            granted=reserved.granted,
+            reason=reason_message(reserved.charge.reason),
+            event_id=plan.event_id,
+            replayed=reserved.replayed,
+        )
+        if reserved.granted:
+            name = LeaseName(plan.user_id, plan.features[0].id, reserved.token)
+            response.lease_id = lease_tokens.encode(name)
+            response.expires_at.CopyFrom(timestamp(reserved.expires_at_ms))
+        fill_counts(response, reserved.charge)
+        return response.SerializeToString()
+
+
+class Settle(Writing):
+    """Counts what was used of a lease, and gives the rest back. See HotMethod."""
+
+    path = PREFIX + "Settle"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.SettleRequest, payload)
+        lease_id, used, event_id, metadata = request.lease_id, request.used, request.event_id, request.metadata
+        violations = Violations()
+        if not lease_id:
+            violations.add("lease_id", "must be the id of a lease; nothing was sent")
+        if request.HasField("used"):
+            violations.amount("used", used, 0)
+        else:
+            violations.add("used", "must be given, 0 to 2^53 - 1; nothing was sent")
+        violations.event_id("event_id", event_id)
+        violations.metadata("metadata", metadata)
+        violations.check()
+        name = lease_tokens.decode(lease_id)
+        if name is None:
+            raise lease_not_found(lease_id)
+        user_id, feature_id, token = name
+        feature = world.cache.features.get(feature_id)
+        if feature is None:
+            raise FeatureUnknownError(feature_id, lease_not_found(lease_id))
+        entry = ledger_entry(user_id, feature_id, used, pb.USAGE_ACTION_ADD, event_id, metadata)
+        mark = fingerprint("settle", (token, used), metadata) if event_id else b""
+        settling = Settling(user_id, feature_id, feature.archived, token, used, entry, event_id, mark)
+        trip = leases.settle_trip(world.keys, settling, world.retention, world.store.manual_now)
+        return Plan(trip, user_id, (feature,), used, event_id, lease_id=lease_id)
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        settled = _settled(plan, reply)
+        charge = settled.charge
+        response = pb.SettleResponse(
+            recorded=charge.ledger_id != "",
+            reason=reason_message(charge.reason),
+            late=settled.late,
+            event_id=plan.event_id or charge.ledger_id,
+            replayed=settled.replayed,
+        )
+        fill_counts(response, charge)
+        return response.SerializeToString()
+
+
+def _reserved(plan: Plan, reply: object) -> Reserved:
+    try:
+        return leases.reserved(reply)
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
+
+
+def _settled(plan: Plan, reply: object) -> Settled:
+    try:
+        return leases.settled(reply)
+    except LeaseMissingError:
+        raise lease_not_found(plan.lease_id) from None
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None

@@ -1,0 +1,286 @@
+"""CreateUsageEvent, UseFeature and UseFeatures: what counts."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+
+from canuse.v1 import entitlement_service_pb2 as pb
+from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.ledger_pb2 import LedgerEntry
+from canuse_server.api.bounds import MAX_CHARGES
+from canuse_server.api.convert import consumption, fill_consumption
+from canuse_server.api.environment import World
+from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
+from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.methods import method_at
+from canuse_server.api.validation import Violations, is_plain_id, repeated
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.usage_commands import Charge, EventIdReusedError, RecordOutOfRangeError, Use
+
+
+class Writing:
+    """What all methods share that write. See HotMethod."""
+
+    def without_store(self, _plan: Plan) -> bytes | None:
+        """See HotMethod: nothing can be recorded."""
+        return None
+
+    def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
+        """See HotMethod: each call writes anew."""
+        return 0
+
+
+class CreateUsageEvent(Writing):
+    """A fact: recorded past the budget too. See HotMethod."""
+
+    path = PREFIX + "CreateUsageEvent"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.CreateUsageEventRequest, payload)
+        action = request.action or pb.USAGE_ACTION_ADD
+        setting = action == pb.USAGE_ACTION_SET
+        given = request.HasField("delta")
+        delta = request.delta if given else 1
+        quick = delta and action == pb.USAGE_ACTION_ADD
+        if quick and (plan := _quick_plan(world, usage_commands.ADD, request, action, delta, -MAX_AMOUNT)):
+            return plan
+        violations = _violations(request)
+        violations.amount("delta", delta, 0 if setting else -MAX_AMOUNT)
+        if action not in (pb.USAGE_ACTION_ADD, pb.USAGE_ACTION_SET):
+            violations.add("action", f"must be USAGE_ACTION_ADD or USAGE_ACTION_SET; {action} was sent")
+        if setting and not given:
+            violations.add("delta", "must be given with USAGE_ACTION_SET, 0 to 2^53 - 1; nothing was sent")
+        if not setting and delta == 0:
+            violations.add("delta", "must be -(2^53 - 1) to 2^53 - 1 but not 0; 0 was sent")
+        violations.check()
+        mode = usage_commands.SET if setting else usage_commands.ADD
+        return _plan(world, mode, request, action, ((request.feature_id, delta),))
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        charge, replayed = _single(plan, reply)
+        recorded = charge.ledger_id != b""
+        return b"".join(
+            (
+                b"\x08\x01" if recorded else b"",
+                b"\x10" + wire.varint(charge.reason),
+                wire.counts(b"\x1a", charge),
+                b"\x20" + wire.int64(charge.applied_delta) if charge.applied_delta else b"",
+                wire.text(b"\x2a", plan.event_id.encode() or charge.ledger_id),
+                b"\x30\x01" if replayed else b"",
+            )
+        )
+
+
+class UseFeature(Writing):
+    """A check and a record in one step. See HotMethod."""
+
+    path = PREFIX + "UseFeature"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.UseFeatureRequest, payload)
+        delta = request.delta if request.HasField("delta") else 1
+        if plan := _quick_plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, delta, 1):
+            return plan
+        violations = _violations(request)
+        violations.amount("delta", delta, 1)
+        violations.check()
+        return _plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, ((request.feature_id, delta),))
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        charge, replayed = _single(plan, reply)
+        return b"".join(
+            (
+                wire.ACCESS[charge.reason],
+                wire.counts(b"\x1a", charge),
+                wire.text(b"\x22", plan.event_id.encode() or charge.ledger_id),
+                b"\x28\x01" if replayed else b"",
+            )
+        )
+
+
+class UseFeatures(Writing):
+    """A check and a record of several features in one step, all or nothing. See HotMethod."""
+
+    path = PREFIX + "UseFeatures"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.UseFeaturesRequest, payload)
+        violations = Violations()
+        violations.id("user_id", request.user_id)
+        violations.event_id("event_id", request.event_id)
+        violations.metadata("metadata", request.metadata)
+        charges = _charges(violations, request)
+        violations.check()
+        return _plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, charges)
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        outcome, replayed = _outcome(plan, reply)
+        refused = outcome.refused
+        telling = outcome.charges[max(0, refused - 1)]
+        return pb.UseFeaturesResponse(
+            access=refused == 0,
+            reason=reason_message(telling.reason),
+            blocking_feature_id=plan.features[refused - 1].id if refused else "",
+            consumptions=[_counts_after(charge) or Consumption() for charge in outcome.charges],
+            event_id=plan.event_id or outcome.charges[0].ledger_id,
+            replayed=replayed,
+        ).SerializeToString()
+
+
+def _charges(violations: Violations, request: pb.UseFeaturesRequest) -> tuple[tuple[str, int], ...]:
+    """Check the charges of a request; return the feature and the delta of each, none where there are too many."""
+    count = len(request.charges)
+    sent = request.charges if count <= MAX_CHARGES else ()
+    charges = tuple((charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in sent)
+    if not charges or len({feature_id for feature_id, _ in charges}) != count:
+        accepted = f"must be 1 to {MAX_CHARGES} charges, each of another feature"
+        again = repeated(feature_id for feature_id, _ in charges)
+        violations.add("charges", f"{accepted}; {count} were sent{again}")
+    for index, (feature_id, delta) in enumerate(charges):
+        violations.id(f"charges[{index}].feature_id", feature_id)
+        violations.amount(f"charges[{index}].delta", delta, 1)
+    return charges
+
+
+def fingerprint(mode: str, content: tuple[object, ...], metadata: Mapping[str, str]) -> bytes:
+    """Return 8 bytes that tell the content of a mutating call apart from other content under the same event id."""
+    text = repr((mode, content, sorted(metadata.items())))
+    return blake2b(text.encode(), digest_size=8).digest()
+
+
+def ledger_entry(
+    user_id: str,
+    feature_id: str,
+    delta: int,
+    action: pb.UsageAction.ValueType,
+    event_id: str,
+    metadata: Mapping[str, str],
+) -> bytes:
+    """Return an event as it goes into the ledger, but for what only the script knows."""
+    if not event_id and not metadata:
+        return wire.ledger_entry(user_id, feature_id, delta, action)
+    entry = LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=action, event_id=event_id)
+    entry.metadata.update(metadata)
+    return entry.SerializeToString()
+
+
+def consumable_feature(world: World, feature_id: str) -> Feature:
+    """Return a feature that can be counted; raise ApiError or FeatureUnknownError where there is none in memory."""
+    feature = known_feature(world, feature_id)
+    if feature.type != FeatureType.CONSUMABLE:
+        raise not_consumable(feature_id)
+    return feature
+
+
+def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> Violations:
+    violations = Violations()
+    violations.id("user_id", request.user_id)
+    violations.id("feature_id", request.feature_id)
+    violations.event_id("event_id", request.event_id)
+    violations.metadata("metadata", request.metadata)
+    return violations
+
+
+def _quick_plan(
+    world: World,
+    mode: str,
+    request: pb.CreateUsageEventRequest | pb.UseFeatureRequest,
+    action: pb.UsageAction.ValueType,
+    delta: int,
+    least: int,
+) -> Plan | None:
+    """Return the plan for a request that is surely good and has no more than it needs, as nearly all are; else None."""
+    user_id, feature_id = request.user_id, request.feature_id
+    feature = world.cache.features.get(feature_id)
+    if feature is None or feature.type != FeatureType.CONSUMABLE or not (least <= delta <= MAX_AMOUNT):
+        return None
+    if not is_plain_id(user_id) or request.event_id or request.metadata:
+        return None
+    return plan_one(world, mode, user_id, feature, delta, action)
+
+
+def plan_one(
+    world: World,
+    mode: str,
+    user_id: str,
+    feature: Feature,
+    delta: int,
+    action: pb.UsageAction.ValueType,
+    places: tuple[int, ...] = (),
+) -> Plan:
+    """Return the plan for one use of a known feature, without an event id and metadata. `places`: see Plan."""
+    manual_now = world.store.manual_now
+    entry = wire.ledger_entry(user_id, feature.id, delta, action)
+    charge = Charge(feature.id, delta, feature.archived, entry)
+    trip = usage_commands.record_one_trip(world.keys, mode, user_id, charge, world.retention, manual_now)
+    # The manual clock's time is part of the command.
+    return Plan(trip, user_id, (feature,), delta, repeatable=not manual_now, places=places)
+
+
+def _plan(
+    world: World,
+    mode: str,
+    request: pb.CreateUsageEventRequest | pb.UseFeatureRequest | pb.UseFeaturesRequest,
+    action: pb.UsageAction.ValueType,
+    charges: tuple[tuple[str, int], ...],
+) -> Plan:
+    user_id, event_id, metadata = request.user_id, request.event_id, request.metadata
+    features = []
+    parts = []
+    for feature_id, delta in charges:
+        feature = consumable_feature(world, feature_id)
+        entry = ledger_entry(user_id, feature_id, delta, action, event_id, metadata)
+        features.append(feature)
+        parts.append(Charge(feature_id, delta, feature.archived, entry))
+    mark = fingerprint(mode, charges, metadata) if event_id else b""
+    use = Use(mode, user_id, tuple(parts), event_id, mark)
+    trip = usage_commands.record_trip(world.keys, use, world.retention, world.store.manual_now)
+    return Plan(trip, user_id, tuple(features), charges[0][1], event_id)
+
+
+def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
+    try:
+        return usage_commands.outcome(reply)
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+
+
+def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
+    try:
+        return usage_commands.single(reply)
+    except EventIdReusedError:
+        raise event_id_reused(plan.user_id, plan.event_id) from None
+    except RecordOutOfRangeError:
+        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+
+
+def fill_counts(
+    response: pb.CreateUsageEventResponse | pb.UseFeatureResponse | pb.ReserveResponse | pb.SettleResponse,
+    charge: ChargeOutcome,
+) -> None:
+    """Write the counts after a call into its answer, where there is something to count."""
+    entitlement = charge.entitlement
+    if entitlement is not None:
+        period = entitlement.period_at(charge.period_start_ms)
+        fill_consumption(response.consumption, entitlement, period, charge.used, charge.budget, charge.reserved)
+
+
+def _counts_after(charge: ChargeOutcome) -> Consumption | None:
+    entitlement = charge.entitlement
+    if entitlement is None:
+        return None
+    period = entitlement.period_at(charge.period_start_ms)
+    return consumption(entitlement, period, charge.used, charge.budget, charge.reserved)

@@ -1,0 +1,191 @@
+"""ShouldRateLimit, of Envoy's rate limit service: the features that a request names are used, all of them or none.
+
+To Envoy an error means that the service failed, and unless it is told otherwise it then lets the request through. So
+what Envoy's own callers can send must not lead to one: an id that can't be is answered like one that is not known, and
+what can't be recorded is refused.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
+
+from canuse.v1.entitlement_service_pb2 import USAGE_ACTION_ADD
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.executor import answer
+from canuse_server.api.hotpath.method import AnsweredError, Plan, known_feature
+from canuse_server.api.hotpath.record import Writing, plan_one
+from canuse_server.api.methods import method_at
+from canuse_server.api.ratelimit.decoding import parse_request
+from canuse_server.api.ratelimit.requests import (
+    FIRST,
+    LIMITS_NOTHING,
+    NOT_KNOWN,
+    NOT_LOOKED_AT,
+    REFUSED,
+    Asked,
+    places,
+    read,
+    world_of,
+)
+from canuse_server.api.ratelimit.responses import (
+    impossible,
+    response_to,
+    response_to_one,
+    response_without_counts,
+    user_unknown,
+)
+from canuse_server.api.validation import is_plain_id
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.envoy import rate_limit_service_pb2 as pb
+from canuse_server.runtime.throttle import Throttle
+from canuse_server.store.repositories import usage_commands
+from canuse_server.store.repositories.usage_commands import Charge, RecordOutOfRangeError, Use
+
+log = structlog.get_logger(__name__)
+
+NO_USER: Final = frozenset(
+    {ErrorReason.USER_NOT_FOUND, ErrorReason.PACKAGE_NOT_FOUND, ErrorReason.PACKAGE_NOT_PUBLISHED}
+)
+"""Why there is no such user: a default package that can't be given makes none."""
+# Both tell of a mistake of whoever set up Envoy or canuse, which each request shows again.
+_IMPOSSIBLE: Final = Throttle(1.0)
+_NO_DEFAULT_PACKAGE: Final = Throttle(1.0)
+
+
+class ShouldRateLimit(Writing):
+    """See HotMethod. `missing` are features that are known not to be there."""
+
+    path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
+    writes = method_at(path).writes
+
+    def __init__(self, missing: frozenset[str] = frozenset()) -> None:
+        self._missing = missing
+
+    def plan(self, payload: bytes, world: World) -> Plan:
+        """See HotMethod."""
+        request = parse_request(payload)
+        world = world_of(request.domain, world)
+        if plan := _quick_plan(request, world):
+            return plan
+        asked = read(request, world.rate_limits)
+        user_id, hits, facts = asked.user_id, asked.hits, asked.facts
+        known = world.cache.features
+        clear = asked.is_clear and all(map(known.__contains__, hits))
+        where = places(asked, {} if clear else self._sort_out(asked, world))
+        if len(hits) == 1:
+            [(feature_id, amount)] = hits.items()
+            feature = known[feature_id]
+            delta = _delta(feature, amount)
+            mode = usage_commands.ADD if delta and feature_id in facts else usage_commands.USE
+            return plan_one(world, mode, user_id, feature, delta, USAGE_ACTION_ADD, where)
+        charges = []
+        for feature_id, amount in hits.items():
+            feature = known[feature_id]
+            delta = _delta(feature, amount)
+            entry = wire.ledger_entry(user_id, feature_id, delta, USAGE_ACTION_ADD)
+            is_fact = delta != 0 and feature_id in facts
+            charges.append(Charge(feature_id, delta, feature.archived, entry, is_fact))
+        use = Use(usage_commands.USE, user_id, tuple(charges), "", b"")
+        trip = usage_commands.record_trip(world.keys, use, world.retention, world.store.manual_now)
+        features = tuple([known[feature_id] for feature_id in hits])
+        return Plan(trip, user_id, features, charges[0].delta, places=where)
+
+    def _sort_out(self, asked: Asked, world: World) -> Mapping[str, int]:
+        """Take out of the hits what is not recorded, and return the places of that.
+
+        Where a descriptor is refused no use is recorded, but what has happened already is.
+
+        Raises:
+            AnsweredError: there is nothing to ask the store about.
+            FeatureUnknownError: a feature may be in the store.
+        """
+        hits = asked.hits
+        if asked.problem:
+            if _IMPOSSIBLE.let_through() is not None:
+                log.warning("Envoy was told OVER_LIMIT: a request can't be answered otherwise", cause=asked.problem)
+            raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
+        unknown = REFUSED if world.rate_limits.deny_unknown else LIMITS_NOTHING
+        others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
+        too_large = [name for name, amount in hits.items() if abs(amount) > MAX_AMOUNT and name not in others]
+        others |= {name: REFUSED for name in too_large if _delta(known_feature(world, name), hits[name])}
+        if REFUSED in others.values():
+            others |= {name: NOT_LOOKED_AT for name in hits if name not in asked.facts and name not in others}
+        for name in others:
+            hits.pop(name, None)
+        if not hits:
+            raise AnsweredError(response_without_counts(places(asked, others)))
+        for feature_id in hits:
+            known_feature(world, feature_id)
+        return others
+
+    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        try:
+            if len(plan.places) == 1:
+                return response_to_one(usage_commands.single(reply)[0])
+            return response_to(plan.places, usage_commands.outcome(reply)[0])
+        except RecordOutOfRangeError:
+            return impossible(plan.places)
+
+
+def _delta(feature: Feature, amount: int) -> int:
+    """Return what is counted of a feature. What is on or off has nothing to count: a charge of 0 only asks."""
+    return amount if feature.type == FeatureType.CONSUMABLE else 0
+
+
+def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
+    """Return the plan for one use of a feature by a user, as most requests are; None: it takes a closer look."""
+    if len(request.descriptors) != 1:
+        return None
+    descriptor = request.descriptors[0]
+    if len(descriptor.entries) != 2 or descriptor.is_negative_hits:
+        return None
+    hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
+    user, asked = descriptor.entries
+    rules = world.rate_limits
+    if user.key != rules.user_key:
+        user, asked = asked, user
+    if user.key != rules.user_key or asked.key != rules.feature_key:
+        return None
+    user_id, feature = user.value, world.cache.features.get(asked.value)
+    if feature is None or feature.type != FeatureType.CONSUMABLE or not is_plain_id(user_id):
+        return None
+    if hits > MAX_AMOUNT:
+        return None
+    return plan_one(world, usage_commands.USE, user_id, feature, hits, USAGE_ACTION_ADD, FIRST)
+
+
+async def should_rate_limit(payload: bytes, world: World) -> bytes:
+    """Answer a call on the event loop, detours and all; what is not known is answered as it is set.
+
+    Raises:
+        ApiError: the request is no good.
+        StoreError: the store is away.
+    """
+    missing: frozenset[str] = frozenset()
+    try:
+        world = world_of(parse_request(payload).domain, world)
+        while True:
+            try:
+                return await answer(ShouldRateLimit(missing), payload, world)
+            except ApiError as error:
+                if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
+                    raise
+                missing |= {error.metadata["feature_id"]}
+    except AnsweredError as known:
+        return known.answer
+    except ApiError as error:
+        if error.reason not in NO_USER:
+            raise
+        _note_default_package(error)
+        asked = read(parse_request(payload), world.rate_limits)
+        return user_unknown(asked, deny=world.rate_limits.deny_unknown)
+
+
+def _note_default_package(error: ApiError) -> None:
+    """Log why unknown users get no default package, though there is one set."""
+    if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.let_through() is not None:
+        log.warning("Envoy asked about an unknown user, who gets no default package", cause=error.message)

@@ -1,0 +1,163 @@
+"""ApiKeyService: making, listing and revoking the keys with which everything else is called."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from canuse.v1 import api_key_service_pb2 as pb
+from canuse_server.api.convert import timestamp
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.api.tokens import page as page_tokens
+from canuse_server.api.tokens.api_key import PREFIX, digest, new_id, new_secret
+from canuse_server.api.users.retry import ATTEMPTS, overtaken, wait_after
+from canuse_server.api.validation import Violations, require_id, shown
+from canuse_server.domain.api_keys import KEYS_AT_MOST, LIVE, TEST, ApiKey, Scope, is_manageable, may_manage
+from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.repositories.api_keys import ApiKeys, KeysRead
+
+log = structlog.get_logger(__name__)
+
+_ENVIRONMENTS: Final = {pb.ENVIRONMENT_LIVE: LIVE, pb.ENVIRONMENT_TEST: TEST}
+_MESSAGES: Final = {name: number for number, name in _ENVIRONMENTS.items()}
+
+
+class ApiKeyServicer:
+    """ApiKeyService. After a change `refresh` is awaited, so that it holds here before the caller hears of it."""
+
+    def __init__(self, keys: ApiKeys, refresh: Callable[[], Awaitable[None]]) -> None:
+        self._keys = keys
+        self._refresh = refresh
+
+    async def create_api_key(self, request: pb.CreateApiKeyRequest, world: World) -> pb.CreateApiKeyResponse:
+        """Make a key and show its secret, this once."""
+        wanted = request.api_key
+        expires_at_ms = _check(wanted, await world.store.now_ms())
+        environment = _ENVIRONMENTS[wanted.environment]
+        if not may_manage(world.environment, environment):
+            raise _not_yours(world.environment, environment)
+        secret = new_secret(environment)
+        for attempt in range(ATTEMPTS):
+            read = await self._read(world)
+            key = ApiKey(
+                id=new_id(),
+                name=wanted.name,
+                environment=environment,
+                scopes=frozenset(map(Scope, wanted.scopes)),
+                created_at_ms=read.now_ms,
+                expires_at_ms=expires_at_ms,
+                digest=digest(secret.encode()),
+            )
+            if read.total >= KEYS_AT_MOST:
+                raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"there are {KEYS_AT_MOST} keys already")
+            _keep_manageable([*read.keys, key])
+            if await self._done(self._keys.put(read.stamp, key), attempt):
+                log.info("an API key was made", key_id=key.id, environment=environment)
+                return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
+        raise overtaken("the API keys")
+
+    async def list_api_keys(self, request: pb.ListApiKeysRequest, world: World) -> pb.ListApiKeysResponse:
+        """List keys, those made first first."""
+        after = page_tokens.decode(request)
+        read, used = await self._read(world), await self._keys.used()
+        seen = [key for key in read.keys if may_manage(world.environment, key.environment)]
+        seen.sort(key=_place)
+        found = [key for key in seen if _place(key) > after]
+        api_keys, token = await page_tokens.fill(
+            request, found, lambda key: _message(key, used.get(key.id)), lambda key: (key.id, key.created_at_ms)
+        )
+        return pb.ListApiKeysResponse(api_keys=api_keys, next_page_token=token)
+
+    async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, world: World) -> pb.RevokeApiKeyResponse:
+        """Revoke a key."""
+        key_id = require_id("api_key_id", request.api_key_id)
+        if key_id.startswith(PREFIX):
+            raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
+        for attempt in range(ATTEMPTS):
+            read = await self._read(world)
+            key = _find(read, key_id, world)
+            _keep_manageable([other for other in read.keys if other is not key])
+            if await self._done(self._keys.remove(read.stamp, key_id), attempt):
+                log.info("an API key was revoked", key_id=key_id, environment=key.environment)
+                return pb.RevokeApiKeyResponse(api_key=_message(key, None))
+        raise overtaken("the API keys")
+
+    async def _read(self, world: World) -> KeysRead:
+        """Return all keys, to who may manage them: without a key only as long as there is none."""
+        read = await self._keys.read()
+        if read.were_made and world.elsewhere is not None:
+            # Another server has made the first one, and this one is about to hear of it.
+            raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
+        return read
+
+    async def _done(self, write: Awaitable[None], attempt: int) -> bool:
+        """Make a change; return False where another one came in between."""
+        try:
+            await write
+        except ConflictError:
+            await wait_after(attempt)
+            return False
+        try:
+            await self._refresh()
+        except StoreUnavailableError as error:
+            raise OutcomeUnknownError(str(error)) from error  # It was written.
+        return True
+
+
+def _check(wanted: pb.ApiKey, now_ms: int) -> int | None:
+    """Check what a new key is to be; return when it expires. Raises ApiError."""
+    violations = Violations()
+    violations.id("api_key.name", wanted.name)
+    if wanted.environment not in _ENVIRONMENTS:
+        accepted = "must be ENVIRONMENT_LIVE or ENVIRONMENT_TEST"
+        violations.add("api_key.environment", f"{accepted}; {wanted.environment} was sent")
+    known = [str(scope) for scope in Scope]
+    if not wanted.scopes:
+        violations.add("api_key.scopes", f"must be at least one of {', '.join(known)}; none was sent")
+    for index, scope in enumerate(wanted.scopes):
+        if scope not in known:
+            violations.add(f"api_key.scopes[{index}]", f"must be one of {', '.join(known)}; {shown(scope)} was sent")
+    expires_at_ms = None
+    if wanted.HasField("expires_at"):
+        expires_at_ms = violations.time_ms("api_key.expires_at", wanted.expires_at)
+        if not violations.found and expires_at_ms <= now_ms:
+            sent = wanted.expires_at.ToJsonString()
+            violations.add("api_key.expires_at", f"must be after now; {sent} was sent")
+    violations.check()
+    return expires_at_ms
+
+
+def _find(read: KeysRead, key_id: str, world: World) -> ApiKey:
+    for key in read.keys:
+        if key.id == key_id and may_manage(world.environment, key.environment):
+            return key
+    raise ApiError(ErrorReason.API_KEY_NOT_FOUND, f"there is no API key {key_id!r}", {"api_key_id": key_id})
+
+
+def _keep_manageable(keys: list[ApiKey]) -> None:
+    """Refuse a change after which nobody could make or revoke keys."""
+    if not is_manageable(keys):
+        text = f"there has to be a live key with the scope {Scope.KEYS_ADMIN} that does not expire"
+        raise ApiError(ErrorReason.ADMIN_KEY_NEEDED, f"{text}: without it nobody could make or revoke keys")
+
+
+def _not_yours(manager: str, environment: str) -> ApiError:
+    text = f"a key of the environment {manager} manages keys of {manager} only, not of {environment}"
+    return ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": manager})
+
+
+def _place(key: ApiKey) -> tuple[int, str]:
+    return key.created_at_ms, key.id
+
+
+def _message(key: ApiKey, used_at_ms: int | None) -> pb.ApiKey:
+    return pb.ApiKey(
+        id=key.id,
+        name=key.name,
+        environment=_MESSAGES.get(key.environment, pb.ENVIRONMENT_UNSPECIFIED),
+        scopes=sorted({*key.scopes, *key.unknown_scopes}),
+        created_at=timestamp(key.created_at_ms),
+        expires_at=None if key.expires_at_ms is None else timestamp(key.expires_at_ms),
+        last_used_at=None if used_at_ms is None else timestamp(used_at_ms),
+    )

@@ -1,0 +1,85 @@
+"""What is accepted as a feature or a package."""
+
+from collections.abc import Iterable, Sequence
+
+from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.bounds import MAX_PACKAGE_FEATURES
+from canuse_server.api.enums import name_of
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
+from canuse_server.api.validation import Violations, repeated
+from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeature, PackageType, ResetPeriod
+
+
+def check_feature(feature: pb.Feature, *, created: bool) -> None:
+    """Raise what is wrong with a feature; one that is created has to have a type."""
+    violations = Violations()
+    violations.id("feature.id", feature.id)
+    if created and feature.type not in frozenset[int](FeatureType):
+        accepted = "must be FEATURE_TYPE_BINARY or FEATURE_TYPE_CONSUMABLE"
+        violations.add("feature.type", f"{accepted}; {feature.type} was sent")
+    if feature.on_unavailable and feature.on_unavailable not in frozenset[int](OnUnavailable):
+        accepted = ", ".join(f"ON_UNAVAILABLE_{choice.name}" for choice in OnUnavailable)
+        violations.add("feature.on_unavailable", f"must be one of {accepted}; {feature.on_unavailable} was sent")
+    for name in ("name", "unit_label", "unit_label_plural"):
+        violations.text(f"feature.{name}", getattr(feature, name))
+    violations.metadata("feature.metadata", feature.metadata)
+    violations.check()
+
+
+def check_package(package: pb.Package) -> None:
+    """Raise what is wrong with a package, as far as it can be told without knowing the features."""
+    violations = Violations()
+    violations.id("package.id", package.id)
+    violations.text("package.name", package.name)
+    violations.metadata("package.metadata", package.metadata)
+    if package.type and package.type not in frozenset[int](PackageType):
+        accepted = "must be PACKAGE_TYPE_BASE or PACKAGE_TYPE_ADD_ON"
+        violations.add("package.type", f"{accepted}; {package.type} was sent")
+    ids = [entry.feature_id for entry in package.features]
+    if len(set(ids)) != len(ids):
+        accepted = f"must be at most {MAX_PACKAGE_FEATURES} features, each once"
+        violations.add("package.features", f"{accepted}; {len(ids)} were sent{repeated(ids)}")
+    for index, entry in enumerate(package.features):
+        field = f"package.features[{index}]"
+        violations.id(f"{field}.feature_id", entry.feature_id)
+        violations.amount(f"{field}.limit", entry.limit, 0)
+        if entry.reset_period and entry.reset_period not in frozenset[int](ResetPeriod):
+            accepted = ", ".join(period.name for period in ResetPeriod)
+            violations.add(f"{field}.reset_period", f"must be one of {accepted}; {entry.reset_period} was sent")
+    violations.check()
+
+
+async def package_features(world: World, entries: Iterable[pb.PackageFeature]) -> tuple[PackageFeature, ...]:
+    """Return a package's features, or raise what is wrong with them: unknown, archived, limits on a binary one."""
+    return tuple([await _package_feature(world, index, entry) for index, entry in enumerate(entries)])
+
+
+async def _package_feature(world: World, index: int, entry: pb.PackageFeature) -> PackageFeature:
+    feature = await world.cache.find_feature(entry.feature_id)
+    if feature is None:
+        raise feature_not_found(entry.feature_id)
+    if not feature.is_known:
+        text = f"must not be {feature.id!r}: its type is {name_of(feature.type)}"
+        raise invalid([(f"package.features[{index}].feature_id", text)])
+    if feature.archived:
+        ids = {"feature_id": feature.id}
+        raise ApiError(ErrorReason.FEATURE_ARCHIVED, f"feature {feature.id!r} is archived", ids)
+    if feature.type == FeatureType.BINARY and (refused := _counting_fields(entry)):
+        text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+        raise invalid([(f"package.features[{index}].{name}", text) for name in refused])
+    return PackageFeature(
+        feature_id=feature.id,
+        limit=entry.limit if entry.HasField("limit") else None,
+        reset_period=ResetPeriod(entry.reset_period or ResetPeriod.NEVER),
+        overage_enabled=entry.overage_enabled,
+    )
+
+
+def _counting_fields(entry: pb.PackageFeature) -> Sequence[str]:
+    given = {
+        "limit": entry.HasField("limit"),
+        "reset_period": entry.reset_period not in (pb.RESET_PERIOD_UNSPECIFIED, pb.RESET_PERIOD_NEVER),
+        "overage_enabled": entry.overage_enabled,
+    }
+    return [name for name, is_given in given.items() if is_given]

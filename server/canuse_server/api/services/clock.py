@@ -1,0 +1,43 @@
+"""ClockService of `canuse.testing.v1`: there only where the server runs on a manual clock."""
+
+from canuse.testing.v1 import clock_service_pb2 as pb
+from canuse_server.api.convert import timestamp
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.validation import Violations
+from canuse_server.store.repositories.manual_clock import ClockRangeError, ManualClock
+
+
+class ClockServicer:
+    """ClockService."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    async def get_time(self, request: pb.GetTimeRequest, world: World) -> pb.GetTimeResponse:
+        """Get the time."""
+        return pb.GetTimeResponse(time=timestamp(self._clock.time_ms()))
+
+    async def set_time(self, request: pb.SetTimeRequest, world: World) -> pb.SetTimeResponse:
+        """Move the clock to a time."""
+        violations = Violations()
+        time_ms = violations.time_ms("time", request.time)
+        violations.check()
+        try:
+            return pb.SetTimeResponse(time=timestamp(await self._clock.set(time_ms)))
+        except ClockRangeError:
+            raise self._out_of_range("time") from None
+
+    async def advance_time(self, request: pb.AdvanceTimeRequest, world: World) -> pb.AdvanceTimeResponse:
+        """Move the clock on."""
+        duration_ms = request.duration.seconds * 1000 + request.duration.nanos // 1_000_000
+        if duration_ms < 0:
+            raise invalid([("duration", f"must not be negative; {duration_ms} ms was sent")])
+        try:
+            return pb.AdvanceTimeResponse(time=timestamp(await self._clock.advance(duration_ms)))
+        except ClockRangeError:
+            raise self._out_of_range("duration") from None
+
+    def _out_of_range(self, field: str) -> ApiError:
+        now = timestamp(self._clock.time_ms()).ToJsonString()
+        return invalid([(field, f"must take the clock forwards, to 9000-01-01 at the latest; it shows {now}")])

@@ -1,0 +1,152 @@
+"""Grants: one-off amounts of a feature for one user."""
+
+from dataclasses import replace
+from typing import Final
+
+from canuse.v1 import subscription_service_pb2 as pb
+from canuse_server.api.convert import grant_message, timestamp
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
+from canuse_server.api.tokens import page as page_tokens
+from canuse_server.api.users.changes import Edit, change_user, create_default_user
+from canuse_server.api.validation import Violations, require_id
+from canuse_server.domain.model import FeatureType, Grant
+from canuse_server.store.errors import ConflictError
+from canuse_server.store.repositories.users import PlacedGrant, UserState
+
+PRIORITY_MAX: Final = 1_000_000
+GRANTS_AT_MOST: Final = 1000
+"""How many grants one user may have of one feature: each costs 32 bytes that every check of the feature reads."""
+
+
+class GrantMethods:
+    """The methods of SubscriptionService that are about grants."""
+
+    async def create_grant(self, request: pb.CreateGrantRequest, world: World) -> pb.CreateGrantResponse:
+        """Create a grant; the same id with the same content again changes nothing."""
+        wanted = request.grant
+        violations = Violations()
+        draft = _check(violations, wanted)
+        feature = await world.cache.find_feature(wanted.feature_id)
+        if feature is None:
+            raise feature_not_found(wanted.feature_id)
+        if feature.type == FeatureType.BINARY and draft.amount is not None:
+            text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+            raise invalid([("grant.amount", f"{text}; {draft.amount} was sent")])
+        made: list[Grant] = []
+
+        async def edit(state: UserState) -> Edit:
+            start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
+            grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
+            known = await world.users.grants(wanted.user_id)
+            if existing := next((other for other in known if other.id == grant.id), None):
+                _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
+                made[:] = [existing]
+                return Edit()
+            if feature.archived:
+                text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
+                raise ApiError(ErrorReason.FEATURE_ARCHIVED, text, ids)
+            if grant.expires_at_ms is not None and grant.expires_at_ms <= start_ms:
+                start, end = timestamp(start_ms), timestamp(grant.expires_at_ms)
+                text = f"must be after effective_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
+                raise invalid([("grant.expires_at", text)])
+            order = _order(state, known, grant)
+            if len(order) > GRANTS_AT_MOST:
+                text = f"user {wanted.user_id!r} has {GRANTS_AT_MOST} grants of feature {feature.id!r} already"
+                ids = {"user_id": wanted.user_id, "feature_id": feature.id}
+                raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
+            made[:] = [grant]
+            return Edit(grant=grant, grant_order=order)
+
+        if world.default_package and await world.users.read(wanted.user_id) is None:
+            await create_default_user(world, wanted.user_id)
+        await change_user(world, wanted.user_id, edit)
+        return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
+
+    async def list_grants(self, request: pb.ListGrantsRequest, world: World) -> pb.ListGrantsResponse:
+        """List a user's grants by id."""
+        (_, last) = page_tokens.decode(request)
+        user_id = require_id("user_id", request.user_id)
+        if await world.users.read(user_id) is None:
+            raise user_not_found(user_id)
+        rest = sorted((grant for grant in await world.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
+        grants, token = await page_tokens.fill(
+            request, rest, lambda grant: grant_message(user_id, grant), lambda grant: (grant.id, 0)
+        )
+        return pb.ListGrantsResponse(grants=grants, next_page_token=token)
+
+    async def revoke_grant(self, request: pb.RevokeGrantRequest, world: World) -> pb.RevokeGrantResponse:
+        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
+        violations = Violations()
+        violations.id("user_id", request.user_id)
+        violations.id("grant_id", request.grant_id)
+        violations.check()
+        made: list[Grant] = []
+
+        async def edit(state: UserState) -> Edit:
+            known = await world.users.grants(request.user_id)
+            grant = next((other for other in known if other.id == request.grant_id), None)
+            if grant is None:
+                text = f"user {request.user_id!r} has no grant {request.grant_id!r}"
+                ids = {"user_id": request.user_id, "grant_id": request.grant_id}
+                raise ApiError(ErrorReason.GRANT_NOT_FOUND, text, ids)
+            if grant.revoked_at_ms is not None:
+                made[:] = [grant]
+                return Edit()
+            made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
+            return Edit(grant=made[0], grant_order=_order(state, known, made[0]))
+
+        await change_user(world, request.user_id, edit)
+        return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
+
+
+def _check(violations: Violations, wanted: pb.Grant) -> Grant:
+    """Raise what is wrong with a grant, and return it; where no start was given it is 0."""
+    violations.id("grant.id", wanted.id)
+    violations.id("grant.user_id", wanted.user_id)
+    violations.id("grant.feature_id", wanted.feature_id)
+    violations.text("grant.note", wanted.note)
+    if wanted.HasField("amount"):
+        violations.amount("grant.amount", wanted.amount, 1)
+    if not 0 <= wanted.priority <= PRIORITY_MAX:
+        violations.add("grant.priority", f"must be 0 to {PRIORITY_MAX}; {wanted.priority} was sent")
+    start_ms = violations.time_ms("grant.effective_at", wanted.effective_at)
+    end_ms = violations.time_ms("grant.expires_at", wanted.expires_at) if wanted.HasField("expires_at") else None
+    violations.check()
+    return Grant(
+        id=wanted.id,
+        feature_id=wanted.feature_id,
+        amount=wanted.amount if wanted.HasField("amount") else None,
+        effective_at_ms=start_ms,
+        created_at_ms=0,
+        expires_at_ms=end_ms,
+        priority=wanted.priority,
+        note=wanted.note,
+    )
+
+
+def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: bool) -> None:
+    """Raise GRANT_EXISTS where a grant that is asked for is not the one that there is."""
+    same = replace(
+        grant,
+        effective_at_ms=grant.effective_at_ms if given_start else existing.effective_at_ms,
+        created_at_ms=existing.created_at_ms,
+        revoked_at_ms=existing.revoked_at_ms,
+    )
+    if same != existing:
+        text, ids = f"user {user_id!r} has a grant {grant.id!r} already, with other content", {"grant_id": grant.id}
+        raise ApiError(ErrorReason.GRANT_EXISTS, text, {"user_id": user_id, **ids})
+
+
+def _order(state: UserState, known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
+    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds.
+
+    Raises:
+        ConflictError: another server has changed them since the user was read.
+    """
+    before = [grant for grant in known if grant.feature_id == changed.feature_id]
+    if len(before) != len(state.grants.get(changed.feature_id, ())):
+        raise ConflictError
+    places = {grant.id: place for place, grant in enumerate(before, start=1)}
+    after = sorted([*(grant for grant in before if grant.id != changed.id), changed], key=Grant.order)
+    return tuple(PlacedGrant(places.get(grant.id, 0), grant) for grant in after)

@@ -1,0 +1,213 @@
+"""The part of CatalogService that moves subscriptions from one version of their package to another."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Final, NamedTuple
+
+from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
+from canuse_server.api.services.packages import current_package
+from canuse_server.api.tokens import migration as migration_tokens
+from canuse_server.api.tokens.migration import Progress
+from canuse_server.api.users.changes import Edit, change_user, entitlements_with
+from canuse_server.api.validation import Violations
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.migration import Move, shrinks
+from canuse_server.domain.model import Package, Subscription
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.keys import bucket_of
+from canuse_server.store.repositories.users import UserState
+
+PAGE: Final = 1000
+"""How many users are listed at a time."""
+BATCH: Final = 16
+"""How many users are looked at in one trip, and changed at a time; between batches a migration rests, and can end."""
+MESSAGE_USERS: Final = 1000
+"""After how many users there is a message, if not earlier."""
+MESSAGE_SECONDS: Final = 1.0
+"""After how long there is a message, if not earlier."""
+AT_A_TIME: Final = 4
+"""How many migrations a process has under way, of both environments: each keeps store and processor busy."""
+RETRY_SECONDS: Final = 5.0
+"""How long a caller is asked to wait who wants one more."""
+
+
+class _Changed(NamedTuple):
+    """What became of a user: how many subscriptions moved, and whether some feature gives less now."""
+
+    user_id: str
+    subscriptions: int = 0
+    shrinks: bool = False
+
+
+class MigrationMethods:
+    """The method of CatalogService that moves subscriptions."""
+
+    _under_way = 0
+
+    async def migrate_subscriptions(
+        self, request: pb.MigrateSubscriptionsRequest, world: World
+    ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
+        """Move subscriptions user by user, and tell how far it is.
+
+        Nothing is kept of a migration between batches but what the caller was told: it can end at any moment.
+        """
+        if self._under_way >= AT_A_TIME:
+            text = f"{AT_A_TIME} migrations are under way, as many as may be at a time; nothing was written"
+            raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
+        self._under_way += 1
+        try:
+            async with aclosing(self._migrate(request, world)) as messages:
+                async for message in messages:
+                    yield message
+        finally:
+            self._under_way -= 1
+
+    async def _migrate(
+        self, request: pb.MigrateSubscriptionsRequest, world: World
+    ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
+        move, start = await _begin(request, world)
+        progress, told, told_at = start, start, time.monotonic()
+        shrinking: list[str] = []
+        async for progress, came_up in _steps(request, world, move, start):
+            shrinking += came_up
+            ending, now = world.closing.is_set(), time.monotonic()
+            if ending or progress.users - told.users >= MESSAGE_USERS or now - told_at >= MESSAGE_SECONDS:
+                yield _message(request, progress, shrinking)
+                told, told_at, shrinking = progress, now, []
+            if ending:
+                text = "the server is shutting down; go on with the last resume_token, on another server"
+                raise ApiError(ErrorReason.SHUTTING_DOWN, text)
+        yield _message(request, progress, shrinking, done=True)
+
+
+async def _begin(request: pb.MigrateSubscriptionsRequest, world: World) -> tuple[Move, Progress]:
+    """Check a request; return what it moves and how far that is."""
+    violations = Violations()
+    violations.id("package_id", request.package_id)
+    violations.version("from_version", request.from_version)
+    violations.version("to_version", request.to_version)
+    violations.check()
+    progress = migration_tokens.decode(request)
+    package = await current_package(world, request.package_id)
+    if progress is None:
+        progress = Progress(request.to_version or package.published_version)
+    from_version, to_version = request.from_version, progress.to_version
+    _require_published(package, to_version)
+    if from_version:
+        _require_published(package, from_version)
+    if from_version == to_version:
+        accepted = f"must be another version than to_version, {to_version}, or 0 for any other"
+        raise invalid([("from_version", f"{accepted}; {from_version} was sent")])
+    await world.cache.load_packages([(package.id, to_version)])
+    return Move(package.id, from_version, to_version), progress
+
+
+def _require_published(package: Package, version: int) -> None:
+    if 0 < version <= package.published_version:
+        return
+    if version > package.version:
+        raise version_not_found(package.id, version)
+    version = version or package.version
+    text = f"version {version} of package {package.id!r} was not published"
+    raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package.id, "version": str(version)})
+
+
+async def _steps(
+    request: pb.MigrateSubscriptionsRequest, world: World, move: Move, progress: Progress
+) -> AsyncIterator[tuple[Progress, list[str]]]:
+    """Move batch by batch; yield how far it is after each, and for whom in it access shrinks."""
+    try:
+        async for user_ids in _batches(world, progress):
+            begun = time.thread_time()
+            changed = await _change_all(world, move, user_ids, dry_run=request.dry_run)
+            progress = progress._replace(
+                bucket=bucket_of(user_ids[-1]),
+                last=user_ids[-1],
+                users=progress.users + len(user_ids),
+                migrated=progress.migrated + sum(user.subscriptions for user in changed),
+                shrinking_users=progress.shrinking_users + sum(user.shrinks for user in changed),
+            )
+            # While this thread works, calls on it and on the lanes wait for their turn: they get as long as it took.
+            await asyncio.sleep(time.thread_time() - begun)
+            yield progress, [user.user_id for user in changed if user.shrinks]
+    except StoreUnavailableError as error:
+        if request.dry_run:
+            raise
+        raise OutcomeUnknownError(str(error)) from error  # By then some may have been moved.
+
+
+async def _batches(world: World, progress: Progress) -> AsyncIterator[list[str]]:
+    """List the users that are still to be looked at, a batch at a time."""
+    after = (progress.bucket, progress.last)
+    while page := await world.users.page(after, PAGE):
+        for start in range(0, len(page), BATCH):
+            yield page[start : start + BATCH]
+        after = (bucket_of(page[-1]), page[-1])
+
+
+async def _change_all(world: World, move: Move, user_ids: list[str], *, dry_run: bool) -> list[_Changed]:
+    """Move the subscriptions of some users, all users at a time; return what became of those that have any."""
+    found, now_ms = await world.users.subscriptions(user_ids)
+    # Most users may have nothing that moves: they cost no more than this look.
+    moving = [user_id for user_id, items in zip(user_ids, found, strict=True) if move.of(items, now_ms)]
+    step = _compare if dry_run else _change
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(step(world, move, user_id)) for user_id in moving]
+    except ExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]
+
+
+async def _compare(world: World, move: Move, user_id: str) -> _Changed:
+    """Say what a move would come to for a user."""
+    state = await world.users.read(user_id)
+    if state is None:
+        return _Changed(user_id)
+    moved = move.of(state.subscriptions, state.now_ms)
+    return await _changed(world, state, moved, await entitlements_with(world, state, moved))
+
+
+async def _change(world: World, move: Move, user_id: str) -> _Changed:
+    """Move a user's subscriptions."""
+    moved: tuple[Subscription, ...] = ()
+
+    async def edit(state: UserState) -> Edit | None:
+        nonlocal moved
+        moved = move.of(state.subscriptions, state.now_ms)
+        return Edit(moved) if moved else None
+
+    try:
+        state, entitlements = await change_user(world, user_id, edit)
+    except ApiError as error:
+        if error.reason is not ErrorReason.USER_NOT_FOUND:
+            raise
+        return _Changed(user_id)  # Erased a moment ago.
+    return await _changed(world, state, moved, entitlements)
+
+
+async def _changed(
+    world: World, state: UserState, moved: tuple[Subscription, ...], after: Mapping[str, Entitlement]
+) -> _Changed:
+    if not moved:
+        return _Changed(state.user_id)
+    # What was worked out earlier may have run out since.
+    before = state.entitlements if state.is_current() else await entitlements_with(world, state)
+    return _Changed(state.user_id, len(moved), shrinks(before, after))
+
+
+def _message(
+    request: pb.MigrateSubscriptionsRequest, progress: Progress, shrinking: list[str], *, done: bool = False
+) -> pb.MigrateSubscriptionsResponse:
+    return pb.MigrateSubscriptionsResponse(
+        users=progress.users,
+        migrated=progress.migrated,
+        shrinking_users=progress.shrinking_users,
+        shrinking_user_ids=shrinking,
+        resume_token=migration_tokens.encode(request, progress),
+        done=done,
+    )

@@ -1,0 +1,288 @@
+"""SubscriptionService: which users have which packages."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Final
+
+from canuse.v1 import subscription_service_pb2 as pb
+from canuse_server.api.bounds import MAX_SUBSCRIBED_PACKAGES
+from canuse_server.api.convert import subscription_message, timestamp
+from canuse_server.api.environment import World
+from canuse_server.api.errors import (
+    ApiError,
+    ErrorReason,
+    event_id_reused,
+    invalid,
+    subscription_not_found,
+    user_not_found,
+)
+from canuse_server.api.hotpath.record import fingerprint
+from canuse_server.api.services import subscribe_event
+from canuse_server.api.services.grants import GrantMethods
+from canuse_server.api.tokens import page as page_tokens
+from canuse_server.api.tokens import subscription as subscription_tokens
+from canuse_server.api.users.changes import Edit, change_user, new_token, published_package
+from canuse_server.api.validation import Violations, masked, repeated, require_id
+from canuse_server.domain.model import Subscription, SubscriptionStatus
+from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, period_end_ms
+from canuse_server.store.repositories.usage_commands import EventIdReusedError
+from canuse_server.store.repositories.users import AnsweredError, Event, UserState
+
+SUBSCRIPTIONS_AT_MOST: Final = 100
+"""How many subscriptions of a user may not have ended: each change of the user works all of them out anew."""
+CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
+
+
+class SubscriptionServicer(GrantMethods):
+    """SubscriptionService; the methods about grants are in `grants.py`."""
+
+    async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
+        """Subscribe a user to packages, all or none."""
+        draft = _check_subscribe(request)
+        mark = _fingerprint(request, draft)
+        made: list[Subscription] = []
+
+        async def edit(state: UserState) -> Edit:
+            # After the user was read: an error that the first call itself has caused must not go before its answer.
+            await _refuse_answered(world, request, mark)
+            made[:] = await _new_subscriptions(world, state, request, draft)
+            await _refuse_too_much(world, state, made)
+            answer = subscribe_event.pack(made, state.now_ms)
+            return Edit(tuple(made), event=Event(request.event_id, mark, answer) if request.event_id else None)
+
+        try:
+            now_ms, replayed = (await change_user(world, request.user_id, edit)).state.now_ms, False
+        except AnsweredError as error:
+            (made[:], now_ms), replayed = subscribe_event.unpack(error.answer), True
+        except EventIdReusedError:
+            raise event_id_reused(request.user_id, request.event_id) from None
+        return pb.SubscribeResponse(
+            subscriptions=[subscription_message(request.user_id, item, now_ms) for item in made],
+            event_id=request.event_id,
+            replayed=replayed,
+        )
+
+    async def get_subscription(self, request: pb.GetSubscriptionRequest, world: World) -> pb.GetSubscriptionResponse:
+        """Get a subscription."""
+        user_id, token = _parse_id("subscription_id", request.subscription_id)
+        state = await world.users.read(user_id)
+        found = None if state is None else await _find(world, state, token)
+        if state is None or found is None:
+            raise subscription_not_found(request.subscription_id)
+        return pb.GetSubscriptionResponse(subscription=subscription_message(user_id, found, state.now_ms))
+
+    async def list_subscriptions(
+        self, request: pb.ListSubscriptionsRequest, world: World
+    ) -> pb.ListSubscriptionsResponse:
+        """List a user's subscriptions, oldest first."""
+        started_at_ms, token = page_tokens.decode(request)
+        user_id = require_id("user_id", request.user_id)
+        found = await world.users.all_subscriptions(user_id)
+        if found is None:
+            raise user_not_found(user_id)
+        listed, now_ms = found
+        subscriptions, next_token = await page_tokens.fill(
+            request,
+            [item for item in listed if (item.started_at_ms, item.token) > (started_at_ms, token)],
+            lambda item: subscription_message(user_id, item, now_ms),
+            lambda item: (item.token, item.started_at_ms),
+        )
+        return pb.ListSubscriptionsResponse(subscriptions=subscriptions, next_page_token=next_token)
+
+    async def update_subscription(
+        self, request: pb.UpdateSubscriptionRequest, world: World
+    ) -> pb.UpdateSubscriptionResponse:
+        """Change the status or the trial end."""
+        wanted = request.subscription
+        _parse_id("subscription.id", wanted.id)
+        chosen = masked(request.update_mask, wanted, CHANGEABLE)
+        violations = Violations()
+        status = _status(violations, "subscription.status", wanted.status) if "status" in chosen else None
+        dates: dict[str, int | None] = {}
+        for name in chosen.intersection(("trial_end", "cancel_at")):
+            given = wanted.HasField(name)  # type: ignore[arg-type]
+            dates[f"{name}_ms"] = violations.time_ms(f"subscription.{name}", getattr(wanted, name)) if given else None
+        violations.check()
+
+        def change(old: Subscription, now_ms: int) -> Subscription:
+            end_ms = dates.get("cancel_at_ms")
+            ends_now = end_ms is not None and end_ms <= now_ms
+            if has_ended(old, now_ms) and (status is None or status in ENDED or ends_now):
+                return replace(old, status=status if status in ENDED else old.status)
+            new = replace(
+                old,
+                trial_end_ms=dates.get("trial_end_ms", old.trial_end_ms),
+                cancel_at_ms=_not_before(now_ms, dates["cancel_at_ms"])
+                if "cancel_at_ms" in dates
+                else old.cancel_at_ms,
+            )
+            if status is not None:
+                new = _with_status(new, status, now_ms, ends_now=ends_now)
+            _check_trial(new, "subscription.")
+            return new
+
+        return pb.UpdateSubscriptionResponse(subscription=await _change(world, "subscription.id", wanted.id, change))
+
+    async def cancel_subscription(
+        self, request: pb.CancelSubscriptionRequest, world: World
+    ) -> pb.CancelSubscriptionResponse:
+        """Cancel a subscription, now or at the end of its period."""
+
+        def change(old: Subscription, now_ms: int) -> Subscription:
+            if has_ended(old, now_ms):
+                return old
+            if not request.at_period_end:
+                return replace(old, cancel_at_ms=now_ms)
+            end_ms = period_end_ms(old, world.cache.packages[old.package_id, old.package_version], now_ms)
+            if end_ms is None:
+                text = f"nothing in package {old.package_id!r} resets, so that the subscription has no period"
+                raise ApiError(ErrorReason.NO_PERIOD_END, text, {"subscription_id": request.subscription_id})
+            return replace(old, cancel_at_ms=end_ms if old.cancel_at_ms is None else min(old.cancel_at_ms, end_ms))
+
+        changed = await _change(world, "subscription_id", request.subscription_id, change)
+        return pb.CancelSubscriptionResponse(subscription=changed)
+
+
+async def _change(
+    world: World, field: str, subscription_id: str, change: Callable[[Subscription, int], Subscription]
+) -> pb.Subscription:
+    user_id, token = _parse_id(field, subscription_id)
+    if await world.users.read(user_id) is None:
+        raise subscription_not_found(subscription_id)
+    made: list[Subscription] = []
+
+    async def edit(state: UserState) -> Edit:
+        old = await _find(world, state, token)
+        if old is None:
+            raise subscription_not_found(subscription_id)
+        await world.cache.load_packages([(old.package_id, old.package_version)])
+        made[:] = [change(old, state.now_ms)]
+        await _refuse_too_much(world, state, made)
+        return Edit(tuple(made))
+
+    state = (await change_user(world, user_id, edit)).state
+    return subscription_message(user_id, made[0], state.now_ms)
+
+
+def _not_before(now_ms: int, moment_ms: int | None) -> int | None:
+    return None if moment_ms is None else max(now_ms, moment_ms)
+
+
+def _with_status(
+    subscription: Subscription, status: SubscriptionStatus, now_ms: int, *, ends_now: bool
+) -> Subscription:
+    """Return a subscription with a status. `ends_now`: an end that has passed was given beside it, and holds."""
+    cancel_at_ms = subscription.cancel_at_ms
+    passed = cancel_at_ms is not None and cancel_at_ms <= now_ms
+    if status in ENDED:
+        cancel_at_ms = cancel_at_ms if passed else now_ms
+    elif passed and not ends_now:
+        cancel_at_ms = None  # It goes on again. An end that is still to come stays, unless it is changed itself.
+    return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
+
+
+async def _new_subscriptions(
+    world: World, state: UserState, request: pb.SubscribeRequest, draft: Subscription
+) -> list[Subscription]:
+    # Looked up each time: while others changed the user, another version may have been published.
+    packages = [await published_package(world, package_id) for package_id in request.package_ids]
+    started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
+    _check_trial(replace(draft, started_at_ms=started_at_ms), "")
+    taken = {item.token for item in state.subscriptions}
+    made: list[Subscription] = []
+    for package in packages:
+        token = new_token(taken)
+        while await world.users.ended_subscription(state.user_id, token):
+            token = new_token(taken)
+        taken.add(token)
+        source = {"token": token, "package_id": package.id, "package_version": package.version}
+        made.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
+    return made
+
+
+async def _refuse_answered(world: World, request: pb.SubscribeRequest, mark: bytes) -> None:
+    """Raise what was answered under the event id of a request, if it has one."""
+    known = await world.users.answered(request.user_id, request.event_id) if request.event_id else None
+    if known is not None:
+        first_mark, answer = known
+        raise AnsweredError(answer) if first_mark == mark else EventIdReusedError
+
+
+async def _refuse_too_much(world: World, state: UserState, changed: list[Subscription]) -> None:
+    """Refuse a change after which a user would have two base packages at a time, or too many subscriptions."""
+    merged = {item.token: item for item in (*state.subscriptions, *changed)}
+    # Another server may have made some of them.
+    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
+    if has_two_bases(merged.values(), world.cache.packages, state.now_ms):
+        text = "the user would have two base packages at a time; end the other subscription first"
+        raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
+    before, after = (_going_on(items, state.now_ms) for items in (state.subscriptions, merged.values()))
+    if after > max(before, SUBSCRIPTIONS_AT_MOST):
+        text = f"user {state.user_id!r} would have {after} subscriptions that have not ended"
+        ids = {"user_id": state.user_id}
+        raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; at most {SUBSCRIPTIONS_AT_MOST} may be", ids)
+
+
+def _going_on(subscriptions: Iterable[Subscription], now_ms: int) -> int:
+    return sum(not has_ended(item, now_ms) for item in subscriptions)
+
+
+def _fingerprint(request: pb.SubscribeRequest, draft: Subscription) -> bytes:
+    """Return what tells the content of a request apart from other content under the same event id."""
+    started_at_ms = draft.started_at_ms if request.HasField("started_at") else None
+    content = (tuple(request.package_ids), started_at_ms, draft.trial_end_ms, int(draft.status))
+    return fingerprint("subscribe", content, {})
+
+
+def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
+    """Check a request and return the subscription it asks for, without its package."""
+    violations = Violations()
+    violations.id("user_id", request.user_id)
+    violations.event_id("event_id", request.event_id)
+    for index, package_id in enumerate(request.package_ids):
+        violations.id(f"package_ids[{index}]", package_id)
+    count = len(request.package_ids)
+    if not count or len(set(request.package_ids)) != count:
+        accepted = f"must be 1 to {MAX_SUBSCRIBED_PACKAGES} packages, each once"
+        violations.add("package_ids", f"{accepted}; {count} ids were sent{repeated(request.package_ids)}")
+    started_at_ms = violations.time_ms("started_at", request.started_at)
+    trial_end_ms = violations.time_ms("trial_end", request.trial_end) if request.HasField("trial_end") else None
+    usual = SubscriptionStatus.ACTIVE if trial_end_ms is None else SubscriptionStatus.TRIALING
+    status = _status(violations, "status", request.status) if request.status else usual
+    draft = Subscription("", "", 0, status, started_at_ms, trial_end_ms)
+    violations.check()
+    _check_trial(draft, "")
+    return draft
+
+
+def _check_trial(subscription: Subscription, prefix: str) -> None:
+    trial_end_ms = subscription.trial_end_ms
+    if subscription.status == SubscriptionStatus.TRIALING and trial_end_ms is None:
+        raise invalid([(f"{prefix}trial_end", "must be given with SUBSCRIPTION_STATUS_TRIALING; nothing was sent")])
+    if trial_end_ms is not None and trial_end_ms <= subscription.started_at_ms:
+        start, end = timestamp(subscription.started_at_ms), timestamp(trial_end_ms)
+        text = f"must be after started_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
+        raise invalid([(f"{prefix}trial_end", text)])
+
+
+def _status(violations: Violations, field: str, value: int) -> SubscriptionStatus:
+    try:
+        return SubscriptionStatus(value)
+    except ValueError:
+        accepted = ", ".join(status.name for status in SubscriptionStatus)
+        violations.add(field, f"must be one of {accepted}; {value} was sent")
+        return SubscriptionStatus.ACTIVE
+
+
+def _parse_id(field: str, subscription_id: str) -> tuple[str, str]:
+    if not subscription_id:
+        raise invalid([(field, "must be the id of a subscription; nothing was sent")])
+    parsed = subscription_tokens.decode(subscription_id)
+    if parsed is None:
+        raise subscription_not_found(subscription_id)
+    return parsed
+
+
+async def _find(world: World, state: UserState, token: str) -> Subscription | None:
+    found = next((item for item in state.subscriptions if item.token == token), None)
+    return found or await world.users.ended_subscription(state.user_id, token)

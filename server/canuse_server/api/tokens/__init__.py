@@ -1,0 +1,1 @@
+"""Opaque ids and page tokens."""

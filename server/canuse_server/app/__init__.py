@@ -1,0 +1,1 @@
+"""Start-up and shutdown: wiring, worker processes, the run loop."""

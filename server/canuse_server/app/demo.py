@@ -1,0 +1,85 @@
+"""The example catalogue of the README, for `--demo`. What is there already stays as it is."""
+
+from collections.abc import Awaitable
+from typing import Final
+
+import structlog
+from grpc import StatusCode
+
+from canuse.v1 import catalog_service_pb2 as catalog
+from canuse.v1 import subscription_service_pb2 as subscription
+from canuse.v1 import user_service_pb2 as user
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError
+from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.users import UserServicer
+
+FEATURES: Final = (
+    catalog.Feature(
+        id="api-calls",
+        name="API calls",
+        type=catalog.FEATURE_TYPE_CONSUMABLE,
+        unit_label="call",
+        unit_label_plural="calls",
+    ),
+    catalog.Feature(
+        id="messages",
+        name="Messages",
+        type=catalog.FEATURE_TYPE_CONSUMABLE,
+        unit_label="message",
+        unit_label_plural="messages",
+    ),
+    catalog.Feature(id="sso", name="Single sign-on", type=catalog.FEATURE_TYPE_BINARY),
+)
+PACKAGES: Final = (
+    catalog.Package(
+        id="starter",
+        name="Starter",
+        features=[
+            catalog.PackageFeature(feature_id="api-calls", limit=100, reset_period=catalog.RESET_PERIOD_MONTH),
+            catalog.PackageFeature(feature_id="messages", limit=5, reset_period=catalog.RESET_PERIOD_DAY),
+        ],
+    ),
+    catalog.Package(
+        id="pro",
+        name="Pro",
+        features=[
+            catalog.PackageFeature(feature_id="api-calls", reset_period=catalog.RESET_PERIOD_MONTH),
+            catalog.PackageFeature(
+                feature_id="messages", limit=1000, reset_period=catalog.RESET_PERIOD_DAY, overage_enabled=True
+            ),
+            catalog.PackageFeature(feature_id="sso"),
+        ],
+    ),
+)
+USERS: Final = {"124": "starter", "200": "pro"}
+
+log = structlog.get_logger(__name__)
+
+
+async def load_demo(world: World) -> None:
+    """Create the example's features, packages and users where they are missing."""
+    catalogue, users, subscriptions = CatalogServicer(), UserServicer(), SubscriptionServicer()
+    for feature in FEATURES:
+        await _unless_there(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), world))
+    for package in PACKAGES:
+        await _unless_there(catalogue.create_package(catalog.CreatePackageRequest(package=package), world))
+        await _unless_there(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), world))
+    for user_id, package_id in USERS.items():
+        await _unless_there(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), world))
+        listing = subscription.ListSubscriptionsRequest(user_id=user_id)
+        if not (await subscriptions.list_subscriptions(listing, world)).subscriptions:
+            request = subscription.SubscribeRequest(user_id=user_id, package_ids=[package_id])
+            await _unless_there(subscriptions.subscribe(request, world))
+
+
+async def _unless_there(creation: Awaitable[object]) -> None:
+    """Create something; what was made or changed before stays as it is, and is no reason not to start."""
+    try:
+        await creation
+    except ApiError as error:
+        if error.reason.status == StatusCode.FAILED_PRECONDITION:
+            log.warning("a part of the example data could not be made", cause=error.message)
+        elif error.reason.status != StatusCode.ALREADY_EXISTS:
+            raise

@@ -1,0 +1,134 @@
+"""Several processes on one port: `--workers N`. Each serves for itself; the kernel spreads connections over them."""
+
+import asyncio
+import os
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from canuse_server.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+KEYS_SEEN: Final = "--keys-seen"
+"""Tells a worker that there were API keys before it was started."""
+AGAIN_SECONDS: Final = 1.0
+"""How long after a start a worker that died is started again at the earliest: at once, unless it did not last."""
+
+
+class WorkerStartError(RuntimeError):
+    """A worker did not start. What it said about that is on stderr."""
+
+
+class Port:
+    """A port that is kept for the workers, and for nobody else: bound but not listened on, it gets no connections."""
+
+    def __init__(self, listen: str) -> None:
+        """Take the port; raises OSError where that can't be done."""
+        self.host, _, port = listen.rpartition(":")
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        address = (self.host.strip("[]"), int(port))
+        # Whoever listens there without sharing it makes this fail; `reuse_port` alone would not.
+        with socket.create_server(address, family=family):
+            self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.bind(address)
+        self.address = f"{self.host}:{self._socket.getsockname()[1]}"
+
+    def close(self) -> None:
+        """Let it go."""
+        self._socket.close()
+
+
+class Workers:
+    """Keeps a number of workers running until it is told to stop."""
+
+    def __init__(self, settings: Settings, count: int, keys_seen: Callable[[], bool]) -> None:
+        """Take the settings of each worker; `keys_seen` says whether there was an API key."""
+        self._settings = settings
+        self._keys_seen = keys_seen
+        self._count = count
+        self._tasks: list[asyncio.Task[None]] = []
+        self._processes: dict[int, Process] = {}
+        self._stopping = False
+
+    async def start(self) -> str:
+        """Start all of them and return the transport they serve with, once all answer.
+
+        Raises:
+            WorkerStartError: one did not start. `stop` ends the others.
+        """
+        starts = [asyncio.create_task(self._start(number)) for number in range(self._count)]
+        await asyncio.wait(starts)
+        transports = [start.result() for start in starts]
+        self._tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
+        return transports[0]
+
+    async def stop(self) -> None:
+        """Ask all to drain and end, and wait for that."""
+        self._stopping = True
+        for process in self._processes.values():
+            with suppress(ProcessLookupError):
+                process.terminate()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(*(process.wait() for process in self._processes.values()))
+
+    async def _start(self, number: int) -> str:
+        command = [sys.executable, "-m", "canuse_server.app.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
+        if sys.platform == "linux":
+            # The workers end when this process does, even by `kill -9`.
+            child = Path(__file__).parent / "store" / "_child.py"
+            command = [sys.executable, "-I", "-S", str(child), str(os.getpid()), *command]
+        # A group of its own: Ctrl-C is for this process alone, which drains the workers.
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._processes[number] = process
+        # Not as an argument or in the environment: the address of the store may hold a password.
+        with suppress(ConnectionError):
+            process.stdin.write(self._settings.model_dump_json().encode())
+            await process.stdin.drain()
+        process.stdin.close()
+        transport = (await process.stdout.readline()).decode().strip()
+        if not transport:
+            raise WorkerStartError(f"worker {number} did not start: exit status {await process.wait()}")
+        log.info("a worker is ready", worker=number, pid=process.pid)
+        return transport
+
+    async def _keep(self, number: int) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            started = loop.time()
+            process = self._processes[number]
+            status = await process.wait()
+            if self._stopping:
+                return
+            log.error("a worker died and is replaced", worker=number, pid=process.pid, status=status)
+            await asyncio.sleep(max(0.0, started + AGAIN_SECONDS - loop.time()))
+            await self._replace(number)
+
+    async def _replace(self, number: int) -> None:
+        while not self._stopping:
+            try:
+                await self._start(number)
+            except (WorkerStartError, OSError) as error:
+                if not self._is_stopping():
+                    log.error("a worker could not be replaced", worker=number, cause=str(error))
+                await asyncio.sleep(AGAIN_SECONDS)
+            else:
+                break
+        # It may have been on its way while the others were asked to end.
+        if self._is_stopping():
+            with suppress(ProcessLookupError):
+                self._processes[number].terminate()
+
+    def _is_stopping(self) -> bool:
+        return self._stopping

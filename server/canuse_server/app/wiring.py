@@ -1,0 +1,336 @@
+"""What is wired to what; the only place that knows it all."""
+
+import asyncio
+import gc
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
+
+import structlog
+from grpc import aio
+from grpc_health.v1 import health, health_pb2
+
+from canuse.testing.v1 import clock_service_pb2
+from canuse.v1 import (
+    api_key_service_pb2,
+    catalog_service_pb2,
+    entitlement_service_pb2,
+    subscription_service_pb2,
+    usage_service_pb2,
+    user_service_pb2,
+)
+from canuse_server.api.endpoints import Endpoints, endpoints
+from canuse_server.api.environment import Worlds
+from canuse_server.api.last_known import LastKnown
+from canuse_server.api.ratelimit.config import RateLimitRules
+from canuse_server.api.services.api_keys import ApiKeyServicer
+from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.clock import ClockServicer
+from canuse_server.api.services.entitlements import EntitlementServicer
+from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.usage import UsageServicer
+from canuse_server.api.services.users import UserServicer
+from canuse_server.app import rlimits
+from canuse_server.app.demo import load_demo
+from canuse_server.app.startup import open_store
+from canuse_server.app.supervisor import Port, Workers
+from canuse_server.auth.access import Access, is_loopback
+from canuse_server.auth.scopes import check_listed
+from canuse_server.envoy import rate_limit_service_pb2
+from canuse_server.runtime import background
+from canuse_server.runtime.fairness import Pages
+from canuse_server.settings import Settings
+from canuse_server.store.embedded.supervisor import EmbeddedValkey
+from canuse_server.store.preflight.schema import keep_looking
+from canuse_server.store.redis.address import Endpoint as StoreEndpoint
+from canuse_server.store.redis.cluster import store_at
+from canuse_server.store.redis.durability import LEVELS, Promise
+from canuse_server.store.repositories.manual_clock import ManualClock
+from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.transport import aio_server, tls
+from canuse_server.transport.admission import Load
+from canuse_server.transport.shutdown import Grace
+
+if TYPE_CHECKING:
+    from canuse_server.transport.native.server import NativeTransport
+
+log = structlog.get_logger(__name__)
+
+GARBAGE: Final = 50_000
+"""How many objects more than were freed make the collector look at the youngest."""
+GARBAGE_OF_GRPCIO: Final = 10_000
+"""The same where each call comes through grpc.aio: it leaves a cycle that holds all metadata of the call."""
+
+
+class ListenError(RuntimeError):
+    """The address can't be listened on."""
+
+
+class Ready(NamedTuple):
+    """Where and how calls are answered."""
+
+    address: str
+    transport: str
+    store: str
+    clock: str
+    access: str
+    workers: int
+
+    def __str__(self) -> str:
+        workers = f", workers {self.workers}" if self.workers > 1 else ""
+        how = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
+        return f"canuse ready on {self.address} ({how})"
+
+
+async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain; in processes of its own where there is to be more than one.
+
+    Raises:
+        ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from
+            starting.
+    """
+    if settings.transport == "native" and not is_loopback(settings.listen):
+        log.warning(
+            "the native transport is for callers that are trusted, or behind Envoy: it has no bound to what a request "
+            "unpacks to (deploy/envoy/tls.yaml)"
+        )
+    if settings.workers == 1:
+        await serve_here(settings, ready, stop)
+        return
+    tls.certificates(settings)  # What is wrong with them is told once, here, and not by each worker.
+    async with AsyncExitStack() as stack:
+        endpoint, name = await _open_store(settings, stack)
+        worlds = _worlds(settings, endpoint, stack)
+        access = Access.of(worlds, settings)
+        try:
+            port = Port(settings.listen)
+        except OSError as error:
+            raise ListenError(f"can't listen on {settings.listen}: {error}") from error
+        stack.callback(port.close)
+        update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
+        workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.gate.keys_seen)
+        stack.push_async_callback(workers.stop)
+        starting = asyncio.create_task(workers.start())
+        stack.callback(starting.cancel)
+        # The workers wait for the store as well; what is wrong with it is to be said once, by this process.
+        await open_store(worlds, partial(_prepare, settings, worlds, None), access, first=True)
+        # So that a worker that is started later knows of keys that are gone by then.
+        following = [asyncio.create_task(each) for each in access.keyring.follow()]
+        stack.push_async_callback(background.end, following)
+        transport = await starting
+        ready(Ready(port.address, transport, name, settings.clock, access.words, settings.workers))
+        await stop.wait()
+
+
+async def serve_here(
+    settings: Settings,
+    ready: Callable[[Ready], None],
+    stop: asyncio.Event,
+    *,
+    share_port: bool = False,
+    keys_seen: bool = False,
+) -> None:
+    """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
+
+    `keys_seen`: there were API keys before.
+
+    Raises:
+        ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+    """
+    certificates = tls.certificates(settings)
+    rlimits.allow_many()
+    async with AsyncExitStack() as stack:
+        endpoint, name = await _open_store(settings, stack)
+        worlds = _worlds(settings, endpoint, stack)
+        clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
+        # What a worker prints is for the process that keeps it.
+        access = Access.of(worlds, settings, is_worker=share_port, keys_seen=keys_seen)
+        health_servicer = health.aio.HealthServicer()
+        served = _endpoints(access, clock)
+        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
+        load = Load(settings.max_calls_in_flight, settings.max_waiting_bytes)
+        server = aio_server.build(
+            served, access.gate, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
+        )
+        address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
+        await open_store(worlds, partial(_prepare, settings, worlds, clock), access, first=not share_port)
+
+        async def data_is(there: bool) -> None:
+            """Say by the health status whether the store has its data."""
+            if there:
+                await worlds.refresh()
+                await access.keyring.refresh()
+            status = health_pb2.HealthCheckResponse
+            await _set_health(health_servicer, served, status.SERVING if there else status.NOT_SERVING)
+
+        looking = keep_looking(worlds.live.store, data_is)
+        following = (*worlds.live.cache.follow(), *worlds.test.cache.follow(), *access.keyring.follow(), looking)
+        stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
+        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
+        # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GARBAGE if transport == "native" else GARBAGE_OF_GRPCIO, 20, 20)
+        ready(Ready(address, transport, name, settings.clock, access.words, 1))
+        await stop.wait()
+        worlds.close()
+        await health_servicer.enter_graceful_shutdown()
+
+
+def _worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
+    store = store_at(endpoint, settings.store_timeout_seconds, _promise(settings))
+    stack.push_async_callback(store.close)
+    domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
+    return Worlds.of(
+        store,
+        _retention(settings),
+        settings.default_package,
+        _rate_limits(settings, *domains),
+        _rate_limits(settings, *reversed(domains)),
+        lambda: LastKnown(settings.last_known_max_age_seconds, settings.last_known_entries),
+    )
+
+
+async def _prepare(settings: Settings, worlds: Worlds, clock: ManualClock | None) -> None:
+    """Do to a store that has been looked at what has to be done before the first call."""
+    if clock is not None:
+        await clock.start()
+    if settings.demo:
+        await load_demo(worlds.live)
+
+
+async def _set_health(
+    servicer: health.aio.HealthServicer, served: Endpoints, status: health_pb2.HealthCheckResponse.ServingStatus
+) -> None:
+    for service in ("", *served.services()):
+        await servicer.set(service, status)
+
+
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
+    if settings.redis_url is not None:
+        endpoint = StoreEndpoint.from_url(settings.redis_url)
+        return endpoint, endpoint.address
+    valkey = EmbeddedValkey(settings.data_dir, fsync=settings.embedded_fsync)
+    await valkey.start()
+    stack.push_async_callback(valkey.stop)
+    endpoint = StoreEndpoint.from_url(f"unix://{quote(str(valkey.socket_path))}")
+    return endpoint, f"embedded Valkey in {settings.data_dir}"
+
+
+def _promise(settings: Settings) -> Promise:
+    level = LEVELS[settings.durability]
+    return Promise(level, settings.durability_replicas, settings.durability_timeout_seconds)
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(
+        dedupe_ttl_ms=settings.dedupe_ttl_seconds * 1000,
+        ledger_max_age_ms=settings.ledger_max_age_seconds * 1000,
+        past_periods_kept=settings.past_periods_kept,
+    )
+
+
+def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimitRules:
+    return RateLimitRules(
+        domain=domain,
+        other_domain=other_domain,
+        user_key=settings.ratelimit_user_key,
+        feature_key=settings.ratelimit_feature_key,
+        record_key=settings.ratelimit_record_key,
+        deny_unknown=settings.ratelimit_unknown == "deny",
+    )
+
+
+def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:
+    served: list[tuple[ModuleType, str, object]] = [
+        (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
+        (catalog_service_pb2, "CatalogService", CatalogServicer()),
+        (user_service_pb2, "UserService", UserServicer()),
+        (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
+        (usage_service_pb2, "UsageService", UsageServicer()),
+        (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.keyring.refresh)),
+        # All its methods are hot ones.
+        (rate_limit_service_pb2, "RateLimitService", None),
+    ]
+    if clock is not None:
+        served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
+    found, pages = Endpoints({}, {}), Pages()
+    for module, service, servicer in served:
+        methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer, pages)
+        found.unary.update(methods.unary)
+        found.streaming.update(methods.streaming)
+    check_listed((*found.unary, *found.streaming))
+    return found
+
+
+def _native(settings: Settings, certificates: tls.Certificates | None) -> "type[NativeTransport] | None":
+    """Return the native transport, or None where it is not wanted or not there."""
+    wanted = settings.transport
+    # It unpacks whatever is sent: strangers are let in to it by somebody who knows that, and by nobody else.
+    if certificates is not None or (wanted == "auto" and not is_loopback(settings.listen)):
+        wanted = "grpcio"
+    if wanted == "grpcio":
+        return None
+    try:
+        from canuse_server.transport.native.server import NativeTransport  # noqa: PLC0415 - it is not there on every platform
+    except ImportError:
+        if wanted == "native":
+            raise ListenError("the native transport needs the package pygrpc-native") from None
+        return None
+    return NativeTransport
+
+
+async def _listen(
+    settings: Settings,
+    certificates: tls.Certificates | None,
+    server: aio.Server,
+    served: Endpoints,
+    access: Access,
+    load: Load,
+    stack: AsyncExitStack,
+    share_port: bool,
+) -> tuple[str, str]:
+    """Open the public port; return its address and the transport's name."""
+    host = settings.listen.rpartition(":")[0]
+    native = _native(settings, certificates)
+    grace = Grace(settings.grace_seconds)
+    try:
+        if native is None:
+            port = aio_server.open_port(server, settings.listen, certificates)
+            await server.start()
+            stack.push_async_callback(_stop, server, grace)
+            return f"{host}:{port}", f"grpcio with {certificates.words}" if certificates else "grpcio"
+        folder = Path(tempfile.mkdtemp(prefix="canuse-"))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        fallback = folder / "grpc.sock"
+        server.add_insecure_port(f"unix:{fallback}")
+        front = native(
+            settings.listen,
+            fallback,
+            served.unary,
+            access.gate,
+            access.keys.store,
+            load,
+            settings.lanes,
+            share_port=share_port,
+        )
+        port = front.listen()
+        # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
+        stack.push_async_callback(front.close)
+        await server.start()
+        stack.push_async_callback(_stop, server, grace)
+        front.serve()
+        stack.push_async_callback(front.drain, grace)
+    except (RuntimeError, OSError) as error:
+        raise ListenError(f"can't listen on {settings.listen}: {error}") from error
+    return f"{host}:{port}", "native"
+
+
+async def _stop(server: aio.Server, grace: Grace) -> None:
+    await server.stop(grace.left())

@@ -1,0 +1,177 @@
+"""The gate: every call passes it, on both transports, before anything else of it is looked at.
+
+What a key is good for is worked out once, so that letting a call pass is a look into a dictionary.
+"""
+
+import time
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+import structlog
+
+from canuse_server.api.environment import World, Worlds
+from canuse_server.api.errors import ApiError, ErrorReason, store_error
+from canuse_server.api.tokens.api_key import digest, read_credentials
+from canuse_server.auth.scopes import SCOPES, paths_for
+from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, Scope
+from canuse_server.store.errors import StoreUnavailableError
+
+log = structlog.get_logger(__name__)
+
+_ANYTHING: Final = frozenset(SCOPES)
+_ALL_BUT_KEYS: Final = paths_for(frozenset(Scope) - {Scope.KEYS_ADMIN})
+
+
+class _Pass:
+    """What whoever holds a key, or needs none, may do."""
+
+    __slots__ = ("expires_at_ms", "key_id", "paths", "used", "world")
+
+    def __init__(self, world: World, paths: frozenset[str], key_id: str = "", expires_at_ms: int | None = None) -> None:
+        self.world = world
+        self.paths = paths
+        self.key_id = key_id
+        self.expires_at_ms = expires_at_ms
+        self.used = False
+
+
+class _Known(NamedTuple):
+    """All that is known at a time. It is replaced as a whole, so that nothing of a revoked key can be left over."""
+
+    by_header: dict[bytes | None, _Pass]
+    """By the value of the header. None is for callers without one, and is there only where no key is demanded."""
+    by_digest: dict[bytes, _Pass]
+
+
+class Gate:
+    """Says who may call what.
+
+    `never_demand`: no key is ever demanded; `open_without_keys`: none until there is one. `keys_seen`: there was one
+    already. Where there was one, keys stay demanded when they are gone: a store that lost its state, or that somebody
+    emptied, opens nothing.
+    """
+
+    def __init__(self, worlds: Worlds, *, never_demand: bool, open_without_keys: bool, keys_seen: bool = False) -> None:
+        self._worlds = worlds
+        self._never_demand = never_demand
+        self._open_without_keys = open_without_keys
+        self.keys_seen = keys_seen
+        self._clock_offset_ms = 0.0
+        self._known: _Known | None = None
+        self._by_header: dict[bytes | None, _Pass] = {}
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls pass without a key."""
+        return self._known is not None and None in self._known.by_header
+
+    @property
+    def is_open_for_good(self) -> bool:
+        """Whether they will pass even when there are keys."""
+        return self._never_demand
+
+    def admit(self, path: str, authorization: bytes | None) -> World:
+        """Let a call pass, by its path and the value of its `authorization` header; return the world that it is in.
+
+        Raises:
+            ApiError: it may not pass.
+        """
+        holder = self._by_header.get(authorization)
+        # Every call comes by here: no function is called for a key without an expiry.
+        if holder is None or path not in holder.paths or (holder.expires_at_ms is not None and self._is_over(holder)):
+            holder = self._look_closely(path, authorization)
+        holder.used = True
+        return holder.world
+
+    def _look_closely(self, path: str, authorization: bytes | None) -> _Pass:
+        """Let a call pass that is not of the usual kind, or say why it may not."""
+        known = self._known
+        if known is None:
+            raise store_error(StoreUnavailableError("no API keys have been read yet"))
+        anybody = known.by_header.get(None)
+        secret = None if authorization is None else read_credentials(authorization)
+        if secret is None:
+            # What is no key of ours may be there for a proxy; where no key is needed it is not looked at.
+            if anybody is not None and path in anybody.paths:
+                return anybody
+            raise _no_key(path, sent=authorization is not None)
+        holder = known.by_digest.get(digest(secret))
+        if holder is None:
+            raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is not known: it is mistyped, or was revoked")
+        if self._is_over(holder):
+            raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": holder.key_id})
+        if path not in holder.paths:
+            raise _lacks_scope(path, holder.key_id)
+        if authorization == b"Bearer " + secret:
+            # Only this spelling: there may be any number of others.
+            known.by_header[authorization] = holder
+        return holder
+
+    def _is_over(self, holder: _Pass) -> bool:
+        expires_at_ms = holder.expires_at_ms
+        return expires_at_ms is not None and self._now_ms() >= expires_at_ms
+
+    def _now_ms(self) -> float:
+        manual_now_ms = self._worlds.live.store.manual_now_ms
+        return time.monotonic() * 1000 + self._clock_offset_ms if manual_now_ms is None else manual_now_ms
+
+    def set_clock(self, now_ms: int) -> None:
+        """Go by the store's clock, which shows a time now."""
+        self._clock_offset_ms = now_ms - time.monotonic() * 1000
+
+    def set_keys(self, keys: Iterable[ApiKey], *, demanded: bool = False) -> None:
+        """Let these keys pass from now on, and no others. `demanded`: some are or were there, readable or not."""
+        by_digest = {key.digest: self._pass(key) for key in keys}
+        self.keys_seen = self.keys_seen or demanded or bool(by_digest)
+        by_header: dict[bytes | None, _Pass] = {}
+        if self._never_demand or (self._open_without_keys and not self.keys_seen):
+            # Elsewhere the same keys may be demanded, so that even here they can't be made without one.
+            by_header[None] = _Pass(self._worlds.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
+        if self.keys_seen and not by_digest and not self._never_demand:
+            log.warning(
+                "there is no API key any more: all calls are refused until there is one again (docs/security.md)"
+            )
+        for key_id in self.take_used():
+            for holder in by_digest.values():
+                holder.used = holder.used or holder.key_id == key_id
+        was_open, self._known = self.is_open if self._known else None, _Known(by_header, by_digest)
+        self._by_header = by_header
+        if was_open is not self.is_open:
+            _tell(is_open=self.is_open, any_address=self._never_demand)
+
+    def _pass(self, key: ApiKey) -> _Pass:
+        world = self._worlds.test if key.environment == TEST else self._worlds.live
+        # Of an environment that only a newer canuse knows nothing is shown.
+        paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
+        return _Pass(world, paths, key.id, key.expires_at_ms)
+
+    def take_used(self) -> list[str]:
+        """Return the ids of the keys that calls came with since this was last asked."""
+        found = []
+        for holder in self._known.by_digest.values() if self._known else ():
+            if holder.used:
+                holder.used = False
+                found.append(holder.key_id)
+        return found
+
+
+def _no_key(path: str, *, sent: bool) -> ApiError:
+    text = f"{path.rpartition('/')[2]} needs an API key in the metadata: `authorization: Bearer sk_…`"
+    if sent:
+        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; what was sent there is none")
+    return ApiError(ErrorReason.API_KEY_MISSING, text)
+
+
+def _lacks_scope(path: str, key_id: str) -> ApiError:
+    scope = SCOPES[path]
+    text = f"{path.rpartition('/')[2]} needs an API key with the scope {scope}; this one does not have it"
+    return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scope, "key_id": key_id})
+
+
+def _tell(*, is_open: bool, any_address: bool) -> None:
+    if not is_open:
+        log.info("API keys are demanded")
+    elif any_address:
+        log.warning("open to everybody who can reach it: no API keys are demanded")
+    else:
+        log.info("open to everybody on this machine, until the first API key is made")

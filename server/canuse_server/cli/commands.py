@@ -1,0 +1,156 @@
+"""The commands that ask a running server, through the same client that other programs use.
+
+Exit status of all of them: 0 done (for a question: yes), 1 no, 2 an error, which is told on standard error in one line;
+`cli_exit` has those that have nothing to do with the answer.
+"""
+
+from typing import Annotated
+
+import typer
+
+from canuse import v1
+from canuse_server.cli import output as out
+from canuse_server.cli.events import events
+from canuse_server.cli.exit_status import EXIT_NO
+from canuse_server.cli.export import export_user
+from canuse_server.cli.grants import grants
+from canuse_server.cli.keys import keys
+from canuse_server.cli.leases import reserve, settle
+from canuse_server.cli.migrate import migrate
+from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
+from canuse_server.cli.resources import features, packages, users
+from canuse_server.cli.tls import give_options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the main one."""
+    app.command("can-use")(can_use)
+    app.command("record")(record)
+    app.command("reserve")(reserve)
+    app.command("settle")(settle)
+    app.command("usage")(usage)
+    app.command("events")(events)
+    app.command("export-user")(export_user)
+    app.command("migrate")(migrate)
+    app.add_typer(users, name="users")
+    app.add_typer(features, name="features")
+    app.add_typer(packages, name="packages")
+    app.add_typer(grants, name="grants")
+    app.add_typer(keys, name="keys")
+    give_options(app)
+
+
+def can_use(
+    user: User,
+    feature: Feature,
+    *,
+    delta: Annotated[int, typer.Option(help="The amount about to be used, in the feature's units.")] = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Ask whether a user may use a feature now. Exit status 0: yes, 1: no, 2: an error."""
+    with connected(server, api_key) as client:
+        answer = client.can_use(user, feature, delta, explain=explain)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+    else:
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
+        typer.echo(f"{out.yes_or_no(answer.access)}: {out.reason(answer.reason)}{counts}")
+        for number, step in enumerate(answer.message.explanation.steps, start=1):
+            typer.echo(f"{number:3}. {out.printable(step.text)}")
+    if not answer:
+        raise typer.Exit(EXIT_NO)
+
+
+def record(
+    user: User,
+    feature: Feature,
+    *,
+    delta: Annotated[
+        int | None,
+        typer.Option(help="The amount used, in the feature's units; a negative one takes back.", show_default="1"),
+    ] = None,
+    set_total: Annotated[bool, typer.Option("--set", help="Make --delta the new total of the period.")] = False,
+    event_id: Annotated[str | None, typer.Option(help="Idempotency key: a repeat is not counted again.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Record that a user used a feature. Exit status 1: not recorded, there is nothing to count against."""
+    action = v1.USAGE_ACTION_SET if set_total else v1.USAGE_ACTION_ADD
+    with connected(server, api_key) as client:
+        answer = client.create_usage_event(user, feature, delta, action=action, event_id=event_id)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+    elif answer.recorded:
+        repeat = ", a repeat that was not counted again" if answer.replayed else ""
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
+        typer.echo(f"recorded {answer.applied_delta:+d}: {out.reason(answer.reason)}{counts}{repeat}")
+        typer.echo(f"event id {out.printable(answer.event_id)}")
+    else:
+        typer.echo(f"not recorded: {out.reason(answer.reason)}")
+    if not answer:
+        raise typer.Exit(EXIT_NO)
+
+
+def usage(
+    user: User,
+    feature: Annotated[str | None, typer.Argument(metavar="FEATURE", help="One feature, with past periods.")] = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a user may use and has used: of every feature now, or of one feature in past periods too."""
+    if feature is None:
+        _usage_of_all(user, server, api_key, as_json)
+    else:
+        _usage_of_one(user, feature, server, api_key, as_json)
+
+
+def _usage_of_all(user: str, server: str, api_key: str | None, as_json: bool) -> None:
+    """Show every entitlement of a user."""
+    with connected(server, api_key) as client:
+        entitlements = list(client.list_entitlements(user))
+    if as_json:
+        out.print_json([out.as_json(entitlement.message) for entitlement in entitlements])
+        return
+    rows = (
+        [
+            entitlement.feature_id,
+            out.yes_or_no(entitlement.access),
+            out.reason(entitlement.reason),
+            *out.consumption_cells(entitlement.consumption),
+        ]
+        for entitlement in entitlements
+    )
+    columns = ("feature", "access", "reason", "used", "reserved", "budget", "remaining", "resets at")
+    out.print_table(columns, rows, empty=f"{user} has no entitlements")
+
+
+def _usage_of_one(user: str, feature: str, server: str, api_key: str | None, as_json: bool) -> None:
+    """Show the current and the past periods of one feature."""
+    with connected(server, api_key) as client:
+        answer = client.show_usage(user, feature)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+        return
+    rows = []
+    if answer.current:
+        *amounts, resets_at = out.consumption_cells(answer.current)
+        rows.append(["current", out.moment(answer.current.message, "period_start", ""), resets_at, *amounts])
+    rows.extend(
+        [
+            "past",
+            out.moment(past.message, "period_start", ""),
+            out.moment(past.message, "period_end", ""),
+            str(past.used),
+            "",
+            out.amount(past.message, "budget"),
+            "",
+        ]
+        for past in answer.past
+    )
+    columns = ("period", "start", "end", "used", "reserved", "budget", "remaining")
+    out.print_table(columns, rows, empty=f"{user} has no entitlement to {feature}, and used none of it before")

@@ -1,0 +1,107 @@
+"""The commands about grants: one-off amounts of a feature for one user."""
+
+from itertools import islice
+from typing import Annotated
+
+import typer
+
+from canuse import v1
+from canuse_server.cli import output as out
+from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Server, User, connected, moment
+
+grants = typer.Typer(no_args_is_help=True, help="Give users amounts of a feature on top of packages.")
+
+Grant = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, one of its own for each of the user.")]
+_TIME = "in ISO 8601 with a time zone, such as 2026-07-01T00:00:00Z"
+
+
+@grants.command("list")
+def list_grants(
+    user: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
+) -> None:
+    """List a user's grants, ended ones too. What is left of each is in `canuse usage USER FEATURE --json`."""
+    with connected(server, api_key) as client:
+        found = list(islice(client.list_grants(user), limit))
+    if as_json:
+        out.print_json([out.as_json(grant) for grant in found])
+        return
+    rows = (
+        [
+            each.id,
+            each.feature_id,
+            out.amount(each, "amount"),
+            str(each.priority),
+            out.moment(each, "effective_at", ""),
+            out.moment(each, "expires_at", "never"),
+            out.moment(each, "revoked_at", ""),
+            each.note,
+        ]
+        for each in found
+    )
+    columns = ("grant", "feature", "amount", "priority", "effective at", "expires at", "revoked at", "note")
+    out.print_table(columns, rows, empty="no grants")
+
+
+@grants.command("create")
+def create_grant(
+    user: User,
+    grant: Grant,
+    feature: Feature,
+    *,
+    amount: Annotated[int | None, typer.Option(help="Units to give, once.", show_default="none")] = None,
+    unlimited: Annotated[
+        bool, typer.Option("--unlimited", help="Give it without limit, or switch a binary feature on.")
+    ] = False,
+    effective_at: Annotated[str | None, typer.Option(help=f"From when on, {_TIME}.", show_default="now")] = None,
+    expires_at: Annotated[str | None, typer.Option(help=f"Until when, {_TIME}.", show_default="never")] = None,
+    priority: Annotated[int, typer.Option(help="The grant with the lower number is drawn from first.")] = 0,
+    note: Annotated[str, typer.Option(help="What it is given for.")] = "",
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Give a user an amount of a feature. The same once more changes nothing."""
+    if (amount is None) != unlimited:
+        raise typer.BadParameter("give either --amount or --unlimited")
+    with connected(server, api_key) as client:
+        made = client.create_grant(
+            user,
+            grant,
+            feature,
+            amount=amount,
+            effective_at=moment("--effective-at", effective_at),
+            expires_at=moment("--expires-at", expires_at),
+            priority=priority,
+            note=note,
+        )
+    _show(made, as_json)
+
+
+@grants.command("revoke")
+def revoke_grant(
+    user: User, grant: Grant, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
+) -> None:
+    """Revoke a grant: from now on it gives nothing. What was drawn from it stays used."""
+    with connected(server, api_key) as client:
+        revoked = client.revoke_grant(user, grant)
+    _show(revoked, as_json)
+
+
+def _show(grant: v1.Grant, as_json: bool) -> None:
+    """Show one grant."""
+    if as_json:
+        out.print_json(out.as_json(grant))
+        return
+    out.print_fields(
+        {
+            "grant": grant.id,
+            "user": grant.user_id,
+            "feature": grant.feature_id,
+            "amount": out.amount(grant, "amount"),
+            "priority": str(grant.priority),
+            "effective at": out.moment(grant, "effective_at", ""),
+            "expires at": out.moment(grant, "expires_at", "never"),
+            "revoked at": out.moment(grant, "revoked_at", ""),
+            "note": grant.note,
+        }
+    )

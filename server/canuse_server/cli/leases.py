@@ -1,0 +1,71 @@
+"""The commands that set an amount aside ahead of use, and settle it."""
+
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from canuse import SettleAnswer
+from canuse_server.cli import output as out
+from canuse_server.cli.exit_status import EXIT_NO
+from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
+
+EventId = Annotated[str | None, typer.Option(help="Idempotency key: a repeat gets the first answer again.")]
+
+
+def reserve(
+    user: User,
+    feature: Feature,
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", help="The amount wanted, in the feature's units.")],
+    *,
+    min_amount: Annotated[int, typer.Option("--min", help="With less than this nothing is granted.")] = 1,
+    ttl: Annotated[
+        float | None, typer.Option(min=1, max=604_800, help="How many seconds it is set aside.", show_default="60")
+    ] = None,
+    event_id: EventId = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """Set an amount aside ahead of use, or what there is of it. Exit status 1: nothing was granted."""
+    with connected(server, api_key) as client:
+        length = None if ttl is None else timedelta(seconds=ttl)
+        answer = client.reserve(user, feature, amount, min_amount=min_amount, ttl=length, event_id=event_id)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+    else:
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
+        typer.echo(f"granted {answer.granted}: {out.reason(answer.reason)}{counts}")
+        if answer:
+            typer.echo(f"lease {answer.lease_id} until {out.moment(answer.message, 'expires_at', '')}")
+    if not answer:
+        raise typer.Exit(EXIT_NO)
+
+
+def settle(
+    lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
+    used: Annotated[int, typer.Argument(metavar="USED", help="What was used of it, in the feature's units.")],
+    *,
+    event_id: EventId = None,
+    server: Server = DEFAULT_SERVER,
+    api_key: ApiKey = None,
+    as_json: Json = False,
+) -> None:
+    """End a lease: record what was used of it, and give the rest back."""
+    with connected(server, api_key) as client:
+        answer = client.settle(lease, used, event_id=event_id)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+        return
+    typer.echo(f"settled{_remarks(answer)}: {out.reason(answer.reason)}{_counts(answer)}")
+    if answer.event_id:
+        typer.echo(f"event id {out.printable(answer.event_id)}")
+
+
+def _remarks(answer: SettleAnswer) -> str:
+    late = ", after it had expired" if answer.late else ""
+    return late + (", a repeat that was not counted again" if answer.replayed else "")
+
+
+def _counts(answer: SettleAnswer) -> str:
+    return f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""

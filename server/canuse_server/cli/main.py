@@ -1,0 +1,69 @@
+"""The command `canuse`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from canuse_server.cli import commands
+from canuse_server.cli.exit_status import EPILOG, EXIT_NO, OutputError, tell
+
+app = typer.Typer(
+    help="canuse answers one question for every other service: may this user use this feature now?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    epilog=EPILOG,
+)
+commands.register(app)
+
+
+@app.command()
+def serve(
+    listen: Annotated[str | None, typer.Option(help="Address and port.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded Valkey keeps its data.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="A Redis 7+ or Valkey 8+ to use instead.")] = None,
+    transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="The certificate for TLS, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
+    tls_client_ca: Annotated[Path | None, typer.Option(help="Who signs the certificates of clients, PEM.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that serve on the one port.")] = None,
+    clock: Annotated[str | None, typer.Option(help="system, or manual for tests.")] = None,
+    insecure_no_auth: Annotated[
+        bool | None, typer.Option("--insecure-no-auth", help="Demand no API keys, at any address.")
+    ] = None,
+    durability: Annotated[str | None, typer.Option(help="What writes reach: memory, fsync or replica.")] = None,
+    demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
+) -> None:
+    """Serve the API until SIGTERM or Ctrl-C. Every setting can also be given as CANUSE_… or in the file."""
+    options = {
+        "listen": listen,
+        "data_dir": data_dir,
+        "redis_url": redis_url,
+        "transport": transport,
+        "tls_certificate": tls_certificate,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "workers": workers,
+        "clock": clock,
+        "insecure_no_auth": insecure_no_auth,
+        "durability": durability,
+        "demo": demo,
+    }
+    # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.
+    import structlog  # noqa: PLC0415
+
+    from canuse_server.app.run import run  # noqa: PLC0415
+
+    try:
+        problem = run(config, {name: value for name, value in options.items() if value is not None})
+    except OutputError:
+        raise
+    except Exception:
+        # The one line that the command ends with does not say where; a server's log has to.
+        structlog.get_logger(__name__).critical("the server ended by an unexpected error", exc_info=True)
+        raise
+    if problem:
+        tell(problem)
+        raise typer.Exit(EXIT_NO)

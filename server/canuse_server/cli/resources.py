@@ -1,0 +1,179 @@
+"""The commands that list and show users, features and packages."""
+
+from itertools import islice
+
+import typer
+
+from canuse import v1
+from canuse_server.cli import output as out
+from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Package, Server, User, connected
+
+users = typer.Typer(no_args_is_help=True, help="Look at users.")
+features = typer.Typer(no_args_is_help=True, help="Look at features.")
+packages = typer.Typer(no_args_is_help=True, help="Look at packages.")
+
+
+@users.command("list")
+def list_users(
+    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
+) -> None:
+    """List users."""
+    with connected(server, api_key) as client:
+        found = list(islice(client.list_users(), limit))
+    if as_json:
+        out.print_json([out.as_json(user) for user in found])
+        return
+    rows = ([user.id, user.name, user.email, out.yes_or_no(user.disabled), _created(user)] for user in found)
+    out.print_table(("user", "name", "email", "disabled", "created at"), rows, empty="no users yet")
+
+
+@users.command("show")
+def show_user(user_id: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False) -> None:
+    """Show a user and their subscriptions."""
+    with connected(server, api_key) as client:
+        user = client.get_user(user_id)
+        subscriptions = list(client.list_subscriptions(user_id))
+    if as_json:
+        out.print_json(out.as_json(user) | {"subscriptions": [out.as_json(each) for each in subscriptions]})
+        return
+    out.print_fields(
+        {
+            "user": user.id,
+            "name": user.name,
+            "email": user.email,
+            "billing id": user.billing_id,
+            "metadata": out.pairs(user.metadata),
+            "disabled": out.yes_or_no(user.disabled),
+            "created at": _created(user),
+        }
+    )
+    typer.echo()
+    rows = (
+        [
+            each.id,
+            each.package_id,
+            str(each.package_version),
+            out.enum_name(v1.SubscriptionStatus, each.status, "SUBSCRIPTION_STATUS_"),
+            out.moment(each, "started_at", ""),
+            out.moment(each, "trial_end", ""),
+            out.moment(each, "cancel_at", ""),
+        ]
+        for each in subscriptions
+    )
+    columns = ("subscription", "package", "version", "status", "started at", "trial end", "cancel at")
+    out.print_table(columns, rows, empty="no subscriptions")
+
+
+@features.command("list")
+def list_features(
+    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
+) -> None:
+    """List features, archived ones too."""
+    with connected(server, api_key) as client:
+        found = list(islice(client.list_features(), limit))
+    if as_json:
+        out.print_json([out.as_json(feature) for feature in found])
+        return
+    rows = ([each.id, each.name, _feature_type(each), each.unit_label, out.yes_or_no(each.archived)] for each in found)
+    out.print_table(("feature", "name", "type", "unit", "archived"), rows, empty="no features yet")
+
+
+@features.command("show")
+def show_feature(
+    feature_id: Feature, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
+) -> None:
+    """Show a feature."""
+    with connected(server, api_key) as client:
+        feature = client.get_feature(feature_id)
+    if as_json:
+        out.print_json(out.as_json(feature))
+        return
+    out.print_fields(
+        {
+            "feature": feature.id,
+            "name": feature.name,
+            "type": _feature_type(feature),
+            "unit": feature.unit_label,
+            "units": feature.unit_label_plural,
+            "metadata": out.pairs(feature.metadata),
+            "archived": out.yes_or_no(feature.archived),
+            "store away": out.enum_name(v1.OnUnavailable, feature.on_unavailable, "ON_UNAVAILABLE_"),
+            "created at": _created(feature),
+        }
+    )
+
+
+@packages.command("list")
+def list_packages(
+    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
+) -> None:
+    """List packages, of every status."""
+    with connected(server, api_key) as client:
+        found = list(islice(client.list_packages(), limit))
+    if as_json:
+        out.print_json([out.as_json(package) for package in found])
+        return
+    rows = (
+        [
+            each.id,
+            each.name,
+            *_package_words(each),
+            str(each.version),
+            ", ".join(feature.feature_id for feature in each.features),
+        ]
+        for each in found
+    )
+    out.print_table(("package", "name", "type", "status", "version", "features"), rows, empty="no packages yet")
+
+
+@packages.command("show")
+def show_package(
+    package_id: Package, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
+) -> None:
+    """Show a package and what it gives."""
+    with connected(server, api_key) as client:
+        package = client.get_package(package_id)
+    if as_json:
+        out.print_json(out.as_json(package))
+        return
+    kind, status = _package_words(package)
+    out.print_fields(
+        {
+            "package": package.id,
+            "name": package.name,
+            "type": kind,
+            "status": status,
+            "version": str(package.version),
+            "metadata": out.pairs(package.metadata),
+            "created at": _created(package),
+        }
+    )
+    typer.echo()
+    rows = (
+        [
+            each.feature_id,
+            out.amount(each, "limit"),
+            out.enum_name(v1.ResetPeriod, each.reset_period or v1.RESET_PERIOD_NEVER, "RESET_PERIOD_"),
+            out.yes_or_no(each.overage_enabled),
+        ]
+        for each in package.features
+    )
+    out.print_table(("feature", "limit", "reset period", "overage"), rows, empty="no features in it")
+
+
+def _created(resource: v1.User | v1.Feature | v1.Package) -> str:
+    """Return when a resource was created."""
+    return out.moment(resource, "created_at", "")
+
+
+def _feature_type(feature: v1.Feature) -> str:
+    """Return how a feature is used as a word."""
+    return out.enum_name(v1.FeatureType, feature.type, "FEATURE_TYPE_")
+
+
+def _package_words(package: v1.Package) -> tuple[str, str]:
+    """Return a package's type and status as words."""
+    return (
+        out.enum_name(v1.PackageType, package.type, "PACKAGE_TYPE_"),
+        out.enum_name(v1.PackageStatus, package.status, "PACKAGE_STATUS_"),
+    )

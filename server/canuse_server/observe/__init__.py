@@ -1,1 +1,0 @@
-"""What canuse tells about itself."""

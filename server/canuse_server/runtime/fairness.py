@@ -1,0 +1,101 @@
+"""Work that is not urgent, such as large pages, done a little at a time: what is urgent must not wait for it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
+from typing import Final, TypeVar
+
+from canuse_server.runtime.deadline import Turns, note_work
+
+AT_A_TIME: Final = 4
+"""How many pages are under way at a time: while one waits for the store another is worked on."""
+WORK_SECONDS: Final = 0.0003
+"""How long there is work without a break, about."""
+BREAK_SECONDS: Final = 0.0005
+"""How long the break is where more than one call is to be answered; the event loop makes a millisecond of it. The
+threads of the batch lane need it: what they need to go on Python gives them when the event loop has nothing to do, or
+else after five milliseconds."""
+SHARE_SECONDS: Final = 0.002
+"""How long work that is urgent itself goes on before others get a share."""
+
+_Item = TypeVar("_Item")
+_Made = TypeVar("_Made")
+
+
+class Pace:
+    """Lets work of many calls that is not urgent take its breaks together."""
+
+    def __init__(self) -> None:
+        self._under_way = 0
+        self._break_at = 0.0
+        self._in_break = asyncio.Lock()
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count a call that is to be answered."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    async def take_break(self) -> bool:
+        """Take a break if it is time for one; return whether it was."""
+        if time.monotonic() < self._break_at:
+            return False
+        # After a break the one that has waited longest goes on; the others wait for the next one.
+        async with self._in_break:
+            ends = self._break_at + BREAK_SECONDS if self._under_way > 1 else 0
+            await asyncio.sleep(ends - time.monotonic())
+            self._break_at = time.monotonic() + WORK_SECONDS
+        return True
+
+
+class WorkShare:
+    """Lets other calls go on in the middle of much work, which does not wait for any of them."""
+
+    def __init__(self) -> None:
+        self._pause_at = time.monotonic() + SHARE_SECONDS
+
+    async def pause_if_due(self) -> None:
+        """Let the event loop and other threads do what is due, if this has gone on for long."""
+        if time.monotonic() >= self._pause_at:
+            await asyncio.sleep(0)
+            note_work()
+            self._pause_at = time.monotonic() + SHARE_SECONDS
+
+
+class Pages:
+    """Lets calls make pages a few at a time, in the order in which they came."""
+
+    def __init__(self) -> None:
+        self._turns = Turns(AT_A_TIME)
+        self._pace = Pace()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and take it; what the call does in here takes its breaks from work with the others."""
+        _OF_CALL.set(self._pace)
+        with self._pace.under_way():
+            async with self._turns.turn():
+                yield
+
+
+_OF_CALL: Final[ContextVar[Pace]] = ContextVar("pace")
+
+
+async def take_break() -> None:
+    """Take a break from the page that this task makes, if it is time for one."""
+    if (pace := _OF_CALL.get(None)) is not None and await pace.take_break():
+        note_work()
+
+
+async def each(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:
+    """Return what is made of each item, with the breaks that it takes."""
+    made: list[_Made] = []
+    for item in items:
+        made.append(make(item))
+        await take_break()
+    return made

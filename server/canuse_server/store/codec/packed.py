@@ -1,0 +1,363 @@
+"""How the values of a user's hash are packed. `scripts/lib/layout.lua` reads and writes the same bytes.
+
+All numbers are little-endian. Values are short, so that Redis keeps the hash in its small form: that ends at 64 bytes,
+which only a long id or more than two grants of one feature exceed.
+"""
+
+from functools import lru_cache
+from struct import Struct
+from typing import Final, NamedTuple
+
+from canuse_server.domain.decision import Counter, Reservation
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import Reason, ResetPeriod, Subscription, SubscriptionStatus
+from canuse_server.domain.periods import DAY_MS, Period
+from canuse_server.store.codec.documents import note_unknown
+
+META_FIELD: Final = b"m"
+FEATURE_PREFIX: Final = b"f:"
+SUBSCRIPTION_PREFIX: Final = b"s:"
+GRANTS_PREFIX: Final = b"g:"
+RESERVATION_PREFIX: Final = b"r:"
+LEASES_DUE_FIELD: Final = b"x"
+ENDED_UNTIL_FIELD: Final = b"e"
+
+_NONE: Final = -1
+CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
+"""Flags of an entitlement."""
+DISABLED: Final = 1
+LONGEST_LEASE_MS: Final = 7 * DAY_MS
+_TRIAL, _CANCEL = 64, 128
+# Times have 48 bits and amounts 56. `struct` knows no such numbers, so that their low 32 bits and the rest stand apart.
+# flags, revision, created at; then when the entitlements were worked out
+_META: Final = Struct("<BIIH")
+# flags, reset period, limit, period start; then period end if it ends, then valid until if it runs out
+_ENTITLEMENT: Final = Struct("<BBIHBIH")
+_MOMENT: Final = Struct("<IH")
+_WITH_MOMENT: Final = Struct(_ENTITLEMENT.format + "IH")
+_WITH_BOTH: Final = Struct(_ENTITLEMENT.format + "IHIH")
+# used, period start; after the entitlement, if anything was counted
+_COUNTER: Final = Struct("<IHBIH")
+# effective at, ends at, left, drawn in the counter's period
+_GRANT: Final = Struct("<qqqq")
+# status and flags, package version, started at; then trial end and cancel at if there are any; then the package id
+_SUBSCRIPTION: Final = Struct("<BIIH")
+# period start, period end, used, budget, of used drawn from grants, epoch of its leases (0: it had none)
+_PAST_PERIOD: Final = Struct("<qqqqqI")
+# epoch, start of its period, units
+_RESERVATION: Final = Struct("<IIHIHB")
+# the number of the charge that was refused, now
+_OUTCOME: Final = Struct("<Bq")
+# reason, length of the entitlement, length of the ledger id, used, applied delta, period start, budget, reserved; then
+# the entitlement and the ledger id
+_CHARGE: Final = Struct("<BBBqqqqq")
+# both of them, for the one charge that there usually is
+_SINGLE: Final = Struct(_OUTCOME.format + _CHARGE.format.removeprefix("<"))
+# age in ms up to which the ledger is kept, past periods kept
+_RETENTION: Final = Struct("<IHI")
+# Looking a member up by its number takes several times as long as this.
+_RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
+LAST_RESET_PERIOD: Final = max(_RESET_PERIODS)
+_STATUSES: Final = {member.value: member for member in SubscriptionStatus}
+_REASONS: Final = {member.value: member for member in Reason}
+
+
+class Meta(NamedTuple):
+    """What is kept once a user. Every change of subscriptions or of the user raises the revision.
+
+    `other_flags` and `rest` are what a newer version of canuse keeps there as well.
+    """
+
+    disabled: bool
+    revision: int
+    created_at_ms: int
+    as_of_ms: int = 0
+    """When the entitlements were worked out; 0: never, or it was not noted yet."""
+    other_flags: int = 0
+    rest: bytes = b""
+
+    def pack(self) -> bytes:
+        """Return the value of the field."""
+        flags = self.other_flags | (DISABLED if self.disabled else 0)
+        packed = _META.pack(flags, self.revision, *_halves(self.created_at_ms))
+        if not (self.as_of_ms or self.rest):
+            return packed
+        return packed + _MOMENT.pack(*_halves(self.as_of_ms)) + self.rest
+
+    @classmethod
+    def unpack(cls, value: bytes) -> "Meta":
+        """Read the value of the field."""
+        flags, revision, created, created_high = _META.unpack_from(value)
+        rest = value[_META.size + _MOMENT.size :]
+        return cls(
+            bool(flags & DISABLED), revision, created | created_high << 32, as_of_ms(value), flags & ~DISABLED, rest
+        )
+
+
+def as_of_ms(meta: bytes) -> int:
+    """Read of the field `m` when the entitlements were worked out; 0: it does not say."""
+    return int.from_bytes(meta[_META.size : _META.size + _MOMENT.size], "little")
+
+
+class PastPeriod(NamedTuple):
+    """A period that is over. `budget` None is unlimited; `drawn` is what of `used` was drawn from grants."""
+
+    period: Period
+    used: int
+    budget: int | None
+    drawn: int
+
+    @classmethod
+    def unpack_all(cls, value: bytes) -> list["PastPeriod"]:
+        """Read a feature's past periods, newest first."""
+        return [
+            cls(Period(start_ms, end_ms), used, _some(budget), drawn)
+            for start_ms, end_ms, used, budget, drawn, _ in _PAST_PERIOD.iter_unpack(value)
+        ]
+
+
+class ChargeOutcome(NamedTuple):
+    """What became of one charge. `budget` None is unlimited; `ledger_id` is empty where nothing was recorded."""
+
+    reason: Reason
+    used: int
+    applied_delta: int
+    period_start_ms: int
+    budget: int | None
+    reserved: int
+    entitlement: Entitlement | None
+    ledger_id: str
+
+
+class Single(NamedTuple):
+    """What became of the one charge of a use, nearly as the script returns it. `budget` -1 is unlimited."""
+
+    reason: int
+    used: int
+    applied_delta: int
+    period_start_ms: int
+    budget: int
+    reserved: int
+    packed: bytes
+    """The entitlement, as `unpack_feature` reads it; empty where there is none."""
+    ledger_id: bytes
+    now_ms: int
+
+    @classmethod
+    def unpack(cls, value: bytes, offset: int) -> "Single":
+        """Read a script's reply from an offset on."""
+        _, now_ms, reason, size, _, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(value, offset)
+        at = offset + _SINGLE.size
+        middle = at + size
+        return cls(reason, used, applied, start_ms, budget, reserved, value[at:middle], value[middle:], now_ms)
+
+
+class Outcome(NamedTuple):
+    """What the recording script did; it is also what is kept under an idempotency key.
+
+    `refused` is the number, from 1, of the charge for which all were refused; 0: none was.
+    """
+
+    refused: int
+    now_ms: int
+    charges: tuple[ChargeOutcome, ...]
+
+    @classmethod
+    def unpack(cls, value: bytes, offset: int) -> "Outcome":
+        """Read a script's reply from an offset on."""
+        refused, now_ms = _OUTCOME.unpack_from(value, offset)
+        at = offset + _OUTCOME.size
+        charges = []
+        while at < len(value):
+            reason, packed_bytes, id_bytes, used, applied, start_ms, budget, reserved = _CHARGE.unpack_from(value, at)
+            middle = at + _CHARGE.size + packed_bytes
+            packed = value[at + _CHARGE.size : middle]
+            at = middle + id_bytes
+            entitlement = _unpack_entitlement(packed) if packed else None
+            ledger_id = value[middle:at].decode()
+            charges.append(
+                ChargeOutcome(
+                    _REASONS[reason], used, applied, start_ms, _some(budget), reserved, entitlement, ledger_id
+                )
+            )
+        return cls(refused, now_ms, tuple(charges))
+
+
+def pack_entitlement(entitlement: Entitlement) -> bytes:
+    """Return the value of the field `f:<feature>` as far as the entitlement goes; the count follows it."""
+    limit, (start_ms, end_ms), valid_until_ms = entitlement.limit, entitlement.period, entitlement.valid_until_ms
+    flags = (
+        CONSUMABLE * entitlement.consumable
+        | ACTIVE * entitlement.active
+        | OVERAGE * entitlement.overage_enabled
+        | _GRANTED * entitlement.granted
+        | _NO_LIMIT * (limit is None)
+        | _ENDS * (end_ms is not None)
+        | _RUNS_OUT * (valid_until_ms is not None)
+    )
+    low, high = _halves(limit or 0)
+    packed = _ENTITLEMENT.pack(flags, entitlement.reset_period, low, high & 0xFFFF, high >> 16, *_halves(start_ms))
+    if end_ms is not None:
+        packed += _MOMENT.pack(*_halves(end_ms))
+    if valid_until_ms is not None:
+        packed += _MOMENT.pack(*_halves(valid_until_ms))
+    return packed
+
+
+def unpack_feature(value: bytes) -> tuple[Entitlement, Counter | None]:
+    """Read the field `f:<feature>`: the entitlement, and what was counted."""
+    flags = value[0]
+    size = _ENTITLEMENT.size
+    if flags & _ENDS:
+        size += _MOMENT.size
+    if flags & _RUNS_OUT:
+        size += _MOMENT.size
+    if size == len(value):
+        return _unpack_entitlement(value), None
+    return _unpack_entitlement(value[:size]), Counter(*counted(value, size))
+
+
+def terms(value: bytes) -> tuple[int, int, int, int, int, int, int]:
+    """Read the entitlement at the head of the field `f:<feature>` as bare numbers, in a third of the time.
+
+    Returns:
+        Flags, reset period, limit, start and end of the period, valid until, and how
+        many bytes these took; -1 where there is no limit or no such time.
+    """
+    flags = value[0]
+    end_ms = valid_until_ms = _NONE
+    if not flags & (_ENDS | _RUNS_OUT):
+        _, reset_period, limit, limit_middle, limit_high, start, start_high = _ENTITLEMENT.unpack_from(value)
+        size = _ENTITLEMENT.size
+    elif flags & _ENDS and flags & _RUNS_OUT:
+        _, reset_period, limit, limit_middle, limit_high, start, start_high, low, high, until, until_high = (
+            _WITH_BOTH.unpack_from(value)
+        )
+        end_ms, valid_until_ms, size = low | high << 32, until | until_high << 32, _WITH_BOTH.size
+    else:
+        _, reset_period, limit, limit_middle, limit_high, start, start_high, low, high = _WITH_MOMENT.unpack_from(value)
+        size = _WITH_MOMENT.size
+        if flags & _ENDS:
+            end_ms = low | high << 32
+        else:
+            valid_until_ms = low | high << 32
+    limit = _NONE if flags & _NO_LIMIT else limit | limit_middle << 32 | limit_high << 48
+    return flags, reset_period, limit, start | start_high << 32, end_ms, valid_until_ms, size
+
+
+def counted(value: bytes, size: int) -> tuple[int, int]:
+    """Read what was counted, and since when: it stands after the entitlement, which takes so many bytes."""
+    used, middle, high, since, since_high = _COUNTER.unpack_from(value, size)
+    return used | middle << 32 | high << 48, since | since_high << 32
+
+
+@lru_cache(maxsize=4096)
+def _unpack_entitlement(packed: bytes) -> Entitlement:
+    # Of a user who is asked about again and again it is the same each time, while the count changes.
+    flags, number, limit, start_ms, end_ms, valid_until_ms, _ = terms(packed)
+    reset_period = _RESET_PERIODS.get(number)
+    if reset_period is None:
+        note_unknown("entitlement", "", "reset_period", number)
+    return Entitlement(
+        flags & CONSUMABLE != 0,
+        flags & ACTIVE != 0 and reset_period is not None,
+        _some(limit),
+        flags & OVERAGE != 0,
+        reset_period or ResetPeriod.NEVER,
+        Period(start_ms, _some(end_ms)),
+        _some(valid_until_ms),
+        flags & _GRANTED != 0,
+    )
+
+
+def unpack_grants(value: bytes) -> tuple[GrantBalance, ...]:
+    """Read the field `g:<feature>`."""
+    return tuple(
+        GrantBalance(effective_at_ms, _some(end_ms), _some(left), drawn)
+        for effective_at_ms, end_ms, left, drawn in _GRANT.iter_unpack(value)
+    )
+
+
+def unpack_reservation(value: bytes) -> Reservation:
+    """Read the field `r:<feature>`."""
+    epoch, start, start_high, units, middle, high = _RESERVATION.unpack(value)
+    return Reservation(epoch, start | start_high << 32, units | middle << 32 | high << 48)
+
+
+def unpack_moment(value: bytes) -> int:
+    """Read the field `x` or `e`: when leases are due, or when the last of the subscriptions put away ended."""
+    return int.from_bytes(value, "little")
+
+
+def pack_moment(moment_ms: int) -> bytes:
+    """Return the value of such a field."""
+    return _MOMENT.pack(*_halves(moment_ms))
+
+
+def is_due(due_ms: int, now_ms: int) -> bool:
+    """Whether something is to be done about leases: it is time, or the moment was noted by a clock that ran ahead."""
+    return due_ms <= now_ms or due_ms > now_ms + LONGEST_LEASE_MS
+
+
+def pack_subscription(subscription: Subscription) -> bytes:
+    """Return the value of the field `s:<token>`."""
+    trial_end_ms, cancel_at_ms = subscription.trial_end_ms, subscription.cancel_at_ms
+    flags = _TRIAL * (trial_end_ms is not None) | _CANCEL * (cancel_at_ms is not None)
+    packed = _SUBSCRIPTION.pack(
+        subscription.status | flags, subscription.package_version, *_halves(subscription.started_at_ms)
+    )
+    for moment_ms in (trial_end_ms, cancel_at_ms):
+        if moment_ms is not None:
+            packed += _MOMENT.pack(*_halves(moment_ms))
+    return packed + subscription.package_id.encode()
+
+
+def unpack_subscription(token: str, value: bytes) -> Subscription:
+    """Read the field `s:<token>`."""
+    flagged, version, started, started_high = _SUBSCRIPTION.unpack_from(value)
+    number = flagged & ~(_TRIAL | _CANCEL)
+    status = _STATUSES.get(number)
+    if status is None:
+        note_unknown("subscription", token, "status", number)
+    at = _SUBSCRIPTION.size
+    dates: list[int | None] = []
+    for flag in (_TRIAL, _CANCEL):
+        if not flagged & flag:
+            dates.append(None)
+            continue
+        low, high = _MOMENT.unpack_from(value, at)
+        dates.append(low | high << 32)
+        at += _MOMENT.size
+    return Subscription(
+        token=token,
+        package_id=value[at:].decode(),
+        package_version=version,
+        status=number if status is None else status,
+        started_at_ms=started | started_high << 32,
+        trial_end_ms=dates[0],
+        cancel_at_ms=dates[1],
+    )
+
+
+def pack_retention(ledger_max_age_ms: int, past_periods_kept: int) -> bytes:
+    """Return how long things are kept, as scripts take it."""
+    return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_kept)
+
+
+def pack_marks(archived: int, facts: int) -> bytes:
+    """Return which charges are of archived features and which are facts, as `record_usage` takes it after that.
+
+    Each has the bit of its number; where no bit is set there is nothing to say.
+    """
+    marks = archived.to_bytes(4, "little") if archived or facts else b""
+    return marks + facts.to_bytes(4, "little") if facts else marks
+
+
+def _halves(number: int) -> tuple[int, int]:
+    """Return the low 32 bits of a number and the rest."""
+    return number & 0xFFFFFFFF, number >> 32
+
+
+def _some(value: int) -> int | None:
+    return None if value == _NONE else value

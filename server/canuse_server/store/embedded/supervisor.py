@@ -1,0 +1,110 @@
+"""The default store: a real Valkey server, run as a child process on a data directory.
+
+The data outlive everything here: a Valkey that dies is started again on them, a canuse that dies takes its Valkey
+with it, and no two Valkeys ever write to one directory.
+"""
+
+import asyncio
+import time
+from asyncio.subprocess import Process
+from pathlib import Path
+
+import structlog
+
+from canuse_server.store.embedded.data_dir import DataDir, DataDirInUse, choose_socket, discard_socket
+from canuse_server.store.embedded.process import EmbeddedStartError, Fsync, Launch, end, end_in_words
+
+__all__ = ["DataDirInUse", "EmbeddedStartError", "EmbeddedValkey"]
+
+STEADY_SECONDS = 30.0  # a Valkey that lived this long is started again at once
+FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.1, 30.0  # any other after a delay that doubles
+
+log = structlog.get_logger(__name__)
+
+
+class EmbeddedValkey:
+    """A Valkey on `data_dir`, watched from `start` to `stop`.
+
+    `fsync` says what a power cut may cost: about the last second's writes ("everysec") or nothing ("always", slower).
+    A Valkey that is silent for `max_start_seconds` has failed to start; saying that it loads its data is not silence.
+    """
+
+    def __init__(self, data_dir: Path, *, fsync: Fsync = "everysec", max_start_seconds: float = 60.0) -> None:
+        self._data_dir = DataDir(data_dir)
+        self._fsync = fsync
+        self._max_start_seconds = max_start_seconds
+        self._socket_path: Path | None = None
+        self._process: Process | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket to connect to, the same after a restart; RuntimeError unless started."""
+        if self._socket_path is None:
+            raise RuntimeError("the embedded Valkey is not started")
+        return self._socket_path
+
+    @property
+    def pid(self) -> int:
+        """The process id of the latest Valkey; RuntimeError unless started."""
+        if self._process is None:
+            raise RuntimeError("the embedded Valkey is not started")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Lock the directory, start Valkey, and return when it answers with all its data loaded.
+
+        The thread that runs the event loop must be one that lasts: on Linux, Valkey ends with it.
+        Raises DataDirInUse or EmbeddedStartError, and then holds nothing.
+        """
+        try:
+            await self._data_dir.take()
+            try:
+                self._socket_path = choose_socket(self._data_dir.path)
+                launch = Launch(self._data_dir, self._socket_path, self._fsync, self._max_start_seconds)
+                self._process = process = await launch.run()
+            except BaseException:
+                self._release()
+                raise
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"no embedded Valkey can run on the data directory {self._data_dir.path}: {reason}"
+            raise EmbeddedStartError(message) from error
+        log.info("Valkey is ready", pid=process.pid, data_dir=str(self._data_dir.path))
+        self._watch = asyncio.create_task(self._supervise(launch, process), name="embedded Valkey supervisor")
+
+    async def stop(self) -> None:
+        """End Valkey with everything written out, and release the directory. Does nothing if it isn't started."""
+        if self._watch is None:
+            return
+        self._watch.cancel()
+        await asyncio.gather(self._watch, return_exceptions=True)
+        if self._process is not None:
+            await end(self._process)
+        self._watch = None
+        self._release()
+
+    async def _supervise(self, launch: Launch, process: Process) -> None:
+        """Start Valkey again each time it has died, until cancelled."""
+        delay, started = 0.0, time.monotonic()
+        reason = f"it {end_in_words(await process.wait())}"
+        while True:
+            if time.monotonic() - started >= STEADY_SECONDS:
+                delay = 0.0
+            log.error("Valkey is down and is started again", reason=reason, delay_seconds=delay)
+            await asyncio.sleep(delay)
+            delay = min(max(2 * delay, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
+            started = time.monotonic()
+            try:
+                self._process = process = await launch.run()
+                log.info("Valkey is up again", pid=process.pid)
+                reason = f"it {end_in_words(await process.wait())}"
+            except (EmbeddedStartError, OSError) as error:
+                reason = str(error)
+
+    def _release(self) -> None:
+        """Forget the Valkey that has ended, and let go of the directory."""
+        if self._socket_path is not None:
+            discard_socket(self._socket_path, self._data_dir.path)
+        self._process = self._socket_path = None
+        self._data_dir.release()

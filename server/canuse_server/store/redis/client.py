@@ -1,0 +1,341 @@
+"""The store as the rest of canuse sees it: trips on the shared connection, scripts, time, and redis-py for the rest."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, cast
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+
+from canuse_server.runtime.deadline import patience_of_call
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.keys import SCHEMA, key_of, tag_of
+from canuse_server.store.preflight.data_guard import GONE, DataGuard
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.connection import PipelinedConnection
+from canuse_server.store.redis.durability import CONFIRMED, WANTED, Durability, Promise
+from canuse_server.store.redis.group_commit import GroupCommit, Written
+from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, check, pack
+from canuse_server.store.redis.routing import LaneRoutes
+from canuse_server.store.redis.sentinel import Master
+from canuse_server.store.repositories.usage_commands import Trip, is_repeated
+from canuse_server.store.scripts.loader import ALL, Script
+
+TIME: Final = pack(("TIME",))
+ASKING: Final = pack(("ASKING",))
+IN_MEMORY: Final = Promise()
+ATTEMPTS: Final = 5
+"""How often a script that the store has forgotten is loaded for one call."""
+REST_SECONDS: Final = 0.02
+"""How long a call waits before it asks again where the store has changed a moment ago."""
+
+Command = tuple[str | bytes, ...]
+
+
+def time_ms(reply: object) -> int:
+    """Read Redis's `TIME` in milliseconds."""
+    seconds, microseconds = cast("list[bytes]", check(reply))
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+@dataclass(slots=True)
+class Clock:
+    """The manual clock's time, or None where the store's own clock holds."""
+
+    now_ms: int | None = None
+
+
+class Store:
+    """Redis or Valkey. `manual_now_ms` None: its own clock holds; else the manual clock's time, which stands still.
+
+    A write returns when it has reached what `promise` says and what the caller wants beyond that (`durability.WANTED`).
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        timeout_seconds: float,
+        promise: Promise = IN_MEMORY,
+        *,
+        clock: Clock | None = None,
+        tagged: bool = False,
+        guard: DataGuard | None = None,
+    ) -> None:
+        """Connect when it is needed. `tagged`: it is a node of a Cluster, whose keys have a tag that says so."""
+        self.endpoint = endpoint
+        self.timeout_seconds = timeout_seconds
+        self.promise = promise
+        self.admin: Redis = endpoint.admin(timeout_seconds)
+        self._clock = clock or Clock()
+        self._tagged = tagged
+        self.guard = guard or DataGuard()
+        self._master = Master(endpoint, timeout_seconds, self.guard)
+        self._connection = PipelinedConnection(self._master, timeout_seconds)
+        # Replies come in order: on one connection a single call would wait for all of a batch that was sent before it.
+        self._batches = PipelinedConnection(self._master, timeout_seconds)
+        self._confirmed: dict[Durability, GroupCommit] = {}
+
+    @property
+    def manual_now_ms(self) -> int | None:
+        """What the manual clock shows; None: there is none."""
+        return self._clock.now_ms
+
+    @manual_now_ms.setter
+    def manual_now_ms(self, now_ms: int | None) -> None:
+        self._clock.now_ms = now_ms
+
+    @property
+    def manual_now(self) -> str:
+        """The time that scripts are to take, or empty for Redis's own."""
+        now_ms = self._clock.now_ms
+        return "" if now_ms is None else str(now_ms)
+
+    async def load_scripts(self) -> None:
+        """Make every script known to the server."""
+        for script in ALL:
+            packed = pack(("SCRIPT", "LOAD", script.source))
+            check((await self._connection.execute(packed, 1, writes=False))[0])
+
+    async def call(self, *commands: Command) -> tuple[list[object], int]:
+        """Return the replies to commands that only read, or do no harm when repeated, and the time just before.
+
+        Raises:
+            StoreUnavailableError: the store is away.
+        """
+        packed = b"".join(map(pack, commands))
+        manual_now_ms = self._clock.now_ms
+        if manual_now_ms is not None:
+            if not commands:
+                return [], manual_now_ms
+            replies = await self._connection.execute(packed, len(commands), writes=False)
+            return [check(reply) for reply in replies], manual_now_ms
+        now, *replies = await self._connection.execute(TIME + packed, len(commands) + 1, writes=False)
+        return [check(reply) for reply in replies], time_ms(now)
+
+    async def travel(self, trip: Trip) -> tuple[object, int]:
+        """Make a trip of the hot path: return the reply, and for a reading one the time just before (else 0).
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        if trip.script is None:
+            (reply,), now_ms = await self.call(trip.command)
+            return reply, now_ms
+        return await self._write(trip.command, trip.script), 0
+
+    async def travel_all(self, trips: Sequence[Trip]) -> list[tuple[object, int]]:
+        """Make trips of the hot path, all of them reading or all recording, in one write and in their order.
+
+        Returns:
+            For each trip its reply, or the StoreError that it ended with (NoScriptError, NotMadeError: make it again);
+            and the time just before a reading one (else 0).
+        """
+        if not trips:
+            return []
+        scripts = {trip.script for trip in trips if trip.script is not None}
+        # Each time, for a script that is loaded while they are on their way would let later ones overtake earlier ones.
+        head = [pack(("SCRIPT", "LOAD", script.source)) for script in scripts]
+        now_ms = 0 if scripts else self._clock.now_ms
+        if now_ms is None:
+            head.append(TIME)
+        packed = b"".join([*head, *(pack(trip.command) for trip in trips)])
+        count, level = len(head) + len(trips), self._level()
+        if scripts and level:
+            replies, fault = await self._confirm(level, packed, count, self._tags(*(trip.command for trip in trips)))
+            unconfirmed = fault
+        else:
+            replies, fault = await self._batches.collect(packed, count, writes=bool(scripts))
+            unconfirmed = None
+        checked = [_checked(reply, unconfirmed) for reply in replies] + [fault] * (count - len(replies))
+        if now_ms is None:
+            if isinstance(checked[0], Exception):
+                return [(checked[0], 0)] * len(trips)
+            now_ms = time_ms(checked[0])
+        return [(reply, now_ms) for reply in checked[len(head) :]]
+
+    async def run(self, script: Script, keys: list[str], *arguments: str | bytes) -> object:
+        """Run a script that writes and return its reply.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: it may have been written.
+        """
+        return await self._write(("EVALSHA", script.sha, str(len(keys)), *keys, *arguments), script)
+
+    async def change(self, *commands: Command) -> None:
+        """Make changes that do no harm when repeated, all of them on the node of the first one's key.
+
+        Raises:
+            StoreUnavailableError: they may not have been made.
+            OutcomeUnknownError: they were made, but are not confirmed.
+        """
+        level = self._level()
+        if not level:
+            await self.call(*commands)
+            return
+        packed = b"".join(map(pack, commands))
+        replies, fault = await self._confirm(level, packed, len(commands), self._tags(*commands))
+        for reply in replies:
+            check(reply)
+        if fault is not None:
+            raise fault
+
+    async def confirm(self) -> None:
+        """Have all that was written so far confirmed, unless this call has had it confirmed already.
+
+        Raises:
+            OutcomeUnknownError: it may not survive what it was promised to survive.
+        """
+        if (level := self._level()) and not CONFIRMED.get():
+            await self.confirm_at(level, "")
+
+    async def confirm_at(self, level: Durability, tag: str) -> None:
+        """Have all that was written to one server confirmed; `tag` is a hash tag whose keys it has."""
+        _, fault = await self._confirm(level, b"", 0, (tag,) if tag else ())
+        if fault is not None:
+            raise OutcomeUnknownError(str(fault))
+
+    async def infos(self) -> list[dict[str, str]]:
+        """Return what each server of the store says about itself."""
+        (reply,), _ = await self.call(("INFO",))
+        lines = (line.partition(":") for line in cast("bytes", reply).decode().splitlines())
+        return [{name: value for name, _, value in lines}]
+
+    async def now_ms(self, near: str = "") -> int:
+        """Return the time: the manual clock's, or Redis's: in a Cluster that of the node that has the key `near`."""
+        if self._clock.now_ms is not None:
+            return self._clock.now_ms
+        return (await self.call())[1]
+
+    async def create_schema(self, version: str) -> None:
+        """Put the version of a layout on a store that has none."""
+        await self.call(("SET", SCHEMA, version, "NX"))
+
+    async def schema(self) -> bytes | None:
+        """Return the version of the layout of the data, None where there is no data; also while it is not used."""
+        return await self.unguarded(SCHEMA)
+
+    async def unguarded(self, key: str) -> bytes | None:
+        """Return a string, also while the data is gone."""
+        (reply,) = await self._connection.execute(pack(("GET", key)), 1, writes=False, guarded=False)
+        return cast("bytes | None", check(reply))
+
+    async def require_data(self) -> None:
+        """Make sure that the data is there, before something is created or said not to be there.
+
+        Raises:
+            StoreUnavailableError: it is gone, or nobody can tell.
+        """
+        if self.guard.is_on and await self.schema() is None:
+            self.guard.note(GONE)
+        self.guard.check()
+
+    def link(self, key: str) -> object:
+        """Return what is another once commands about a key go over another connection."""
+        del key  # There is one for all.
+        return self._connection.opened
+
+    def messages(self) -> PubSub:
+        """Return what can be subscribed to channels with."""
+        return self.admin.pubsub()
+
+    def lane_routes(self, timeout_seconds: float) -> LaneRoutes:
+        """Return the connections of one thread; each waits so long for the store."""
+        return LaneRoutes(LaneConnection(self._master, timeout_seconds), self._master.suspect)
+
+    def seconds_for(self, *, writes: bool) -> float:
+        """Return how long the call that is being answered may wait for the store in all."""
+        return self.patience_seconds(self._level()) if writes else self.timeout_seconds
+
+    def patience_seconds(self, level: Durability) -> float:
+        """Return how long a connection may be silent on which the store confirms writes."""
+        return self.timeout_seconds + self.promise.timeout_seconds * level.bit_count()
+
+    async def _write(self, command: Command, script: Script) -> object:
+        """Run a script. A replica refuses it: then the Sentinels are asked where the master is now."""
+        deadline = asyncio.get_running_loop().time() + self.timeout_seconds
+        while True:
+            try:
+                return await self.write_once(command, script)
+            except ReadOnlyError:
+                if self.endpoint.sentinels is None or asyncio.get_running_loop().time() >= deadline:
+                    raise
+            self._master.suspect()
+            await asyncio.sleep(REST_SECONDS)
+
+    async def write_once(self, command: Command, script: Script, *, asking: bool = False) -> object:
+        """Run a script on the server that there is a connection to; `asking`: although the slot is not its own yet.
+
+        Raises:
+            RedirectError: it was not run, and may be elsewhere or later.
+        """
+        packed, load, level = (ASKING if asking else b"") + pack(command), b"", self._level()
+        for _ in range(ATTEMPTS):
+            count, fault = 1 + bool(load) + asking, None
+            if level:
+                replies, fault = await self._confirm(level, load + packed, count, self._tags(command))
+                if fault is not None and len(replies) < count:
+                    raise fault
+            else:
+                replies = await self._connection.execute(load + packed, count, writes=True)
+            try:
+                reply = check(replies[-1])
+            except NoScriptError:
+                # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
+                load = pack(("SCRIPT", "LOAD", script.source))
+                continue
+            if fault is not None and not is_repeated(reply):
+                raise fault
+            return reply
+        raise StoreUnavailableError("the store forgot the script again and again")
+
+    async def read_once(self, command: Command, *, asking: bool) -> tuple[object, int]:
+        """Return the reply to one command that only reads and the time before it; `asking` as in `write_once`."""
+        if not asking:
+            replies, now_ms = await self.call(command)
+            return replies[0], now_ms
+        now, _, reply = await self._connection.execute(TIME + ASKING + pack(command), 3, writes=False)
+        manual_now_ms = self._clock.now_ms
+        return check(reply), time_ms(now) if manual_now_ms is None else manual_now_ms
+
+    def _level(self) -> Durability:
+        """Return what has to be confirmed for the call that is being answered."""
+        wanted = WANTED.get()
+        # Arithmetic with flags is slow, and hardly any call asks for more.
+        if wanted is Durability.MEMORY:
+            return self.promise.level
+        return Durability.MEMORY if wanted is None else self.promise.level | wanted
+
+    def _tags(self, *commands: Command) -> tuple[str, ...]:
+        """Return the hash tags of the keys of some commands, where they matter."""
+        return tuple(dict.fromkeys(tag_of(key_of(command)) for command in commands)) if self._tagged else ()
+
+    async def _confirm(self, level: Durability, packed: bytes, count: int, tags: tuple[str, ...]) -> Written:
+        """Send writes that the store is to confirm; `tags` are the hash tags of their keys."""
+        CONFIRMED.set(True)
+        commit = self._confirmed.get(level)
+        if commit is None:
+            connection = PipelinedConnection(self._master, self.patience_seconds(level))
+            commit = self._confirmed[level] = GroupCommit(connection, self.promise, level)
+        return await commit.execute(packed, count, tags, patience_of_call(self.patience_seconds(level)))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._connection.close()
+        self._batches.close()
+        for commit in self._confirmed.values():
+            commit.close()
+        await self._master.close()
+        await self.admin.aclose()
+
+
+def _checked(reply: object, unconfirmed: StoreError | None) -> object:
+    """Return a reply, or what it means where it is an error; else `unconfirmed` in its place, if it is given."""
+    try:
+        reply = check(reply)
+    except StoreError as error:
+        return error
+    return reply if unconfirmed is None or is_repeated(reply) else unconfirmed

@@ -1,0 +1,246 @@
+"""A store that is spread over the nodes of a Cluster. All keys of one decision are on one node.
+
+A node that does not have a key says where it is, and has not run the command: so that can be sent again, also one that
+writes. Nothing else is.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import count
+from typing import Final, TypeVar
+
+from redis.asyncio.client import PubSub
+
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
+from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
+from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.client import IN_MEMORY, REST_SECONDS, Command, Store
+from canuse_server.store.redis.durability import CONFIRMED, Promise
+from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
+from canuse_server.store.redis.routing import ClusterRoutes, LaneRoutes
+from canuse_server.store.redis.slots import SlotMap, slot_of
+from canuse_server.store.repositories.usage_commands import Trip
+from canuse_server.store.scripts.loader import Script
+
+T = TypeVar("T")
+
+KEYLESS: Final = frozenset({"INFO", "CONFIG"})
+"""Commands that any node can answer."""
+
+
+def store_at(endpoint: Endpoint, timeout_seconds: float, promise: Promise = IN_MEMORY) -> Store:
+    """Return the store at an endpoint; it connects when it is needed."""
+    return (ClusterStore if endpoint.seeds else Store)(endpoint, timeout_seconds, promise)
+
+
+class ClusterStore(Store):
+    """See Store. Each node is a store of its own."""
+
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float, promise: Promise = IN_MEMORY) -> None:
+        super().__init__(endpoint, timeout_seconds, promise)
+        self._slots = SlotMap(endpoint, timeout_seconds)
+        self._nodes: dict[Address, Store] = {}
+        self._turns = count()
+
+    async def load_scripts(self) -> None:
+        """Make every script known to every node."""
+        for node in await self._all_nodes():
+            await node.load_scripts()
+
+    async def call(self, *commands: Command) -> tuple[list[object], int]:
+        """See Store. Where several nodes are asked, the time is that of the first one."""
+        if not commands:
+            return [], await self.now_ms()
+        places: dict[Address | None, list[int]] = {}
+        for place, command in enumerate(commands):
+            places.setdefault(self._slots.owners[self._slot(command)], []).append(place)
+        parts = await asyncio.gather(
+            *(self._read(owner, [commands[place] for place in part]) for owner, part in places.items())
+        )
+        replies: list[object] = [None] * len(commands)
+        for part, read in zip(places.values(), parts, strict=True):
+            for place, (reply, _) in zip(part, read, strict=True):
+                replies[place] = reply
+        return replies, parts[0][0][1]
+
+    async def _read(self, owner: Address | None, commands: Sequence[Command]) -> list[tuple[object, int]]:
+        """Return the replies to commands whose keys one node has, as far as is known, each with the time before it."""
+        if owner is not None:
+            try:
+                replies, now_ms = await self._node(owner).call(*commands)
+            except (RedirectError, UnreachableError):
+                self._slots.suspect()
+            else:
+                return [(reply, now_ms) for reply in replies]
+        return [await self._read_one(command) for command in commands]
+
+    async def _read_one(self, command: Command) -> tuple[object, int]:
+        return await self._routed(self._slot(command), lambda node, asking: node.read_once(command, asking=asking))
+
+    async def travel_all(self, trips: Sequence[Trip]) -> list[tuple[object, int]]:
+        """See Store. In their order are only those that one node has, and so all of one user."""
+        places: dict[Address | None, list[int]] = {}
+        for place, trip in enumerate(trips):
+            places.setdefault(self._slots.owners[self._slot(trip.command)], []).append(place)
+        parts = await asyncio.gather(
+            *(self._travel_to(owner, [trips[place] for place in part]) for owner, part in places.items())
+        )
+        results: dict[int, tuple[object, int]] = {}
+        for part, made in zip(places.values(), parts, strict=True):
+            results |= dict(zip(part, made, strict=True))
+        return [results[place] for place in range(len(trips))]
+
+    async def _travel_to(self, owner: Address | None, trips: Sequence[Trip]) -> list[tuple[object, int]]:
+        """Make trips to one node. Of those it did not make the first of each slot is made where, and when, it can be.
+
+        The others are to be made again, together. All that it asks to be made elsewhere for this once are made in turn.
+        """
+        results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(trips)
+        if owner is not None:
+            results = await self._node(owner).travel_all(trips)
+            if any(isinstance(reply, StoreError) for reply, _ in results):
+                self._slots.suspect()
+        fault: StoreError | None = None
+        found: set[int] = set()
+        for place, (reply, _) in enumerate(results):
+            if not isinstance(reply, RedirectError | UnreachableError):
+                continue
+            slot = self._slot(trips[place].command)
+            if fault is None and slot in found and not isinstance(reply, AskError):
+                results[place] = NotMadeError(str(reply)), 0
+                continue
+            if fault is None:
+                try:
+                    results[place] = await self.travel(trips[place])
+                    found.add(slot)
+                except StoreUnavailableError as error:
+                    fault = error  # The others would only find out the same, each after a time-out.
+                except StoreError as error:
+                    results[place] = error, 0
+            if fault is not None:
+                results[place] = fault, 0
+        return results
+
+    async def change(self, *commands: Command) -> None:
+        """See Store."""
+        await self._routed(self._slot(commands[0]), lambda node, _: node.change(*commands))
+
+    async def confirm(self) -> None:
+        """See Store. Who knows where it was written."""
+        level = self._level()
+        if not level or CONFIRMED.get():
+            return
+        tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
+        confirming = (self._node(address).confirm_at(level, tag) for address, tag in tags.items() if tag is not None)
+        await asyncio.gather(*confirming)
+
+    async def infos(self) -> list[dict[str, str]]:
+        """See Store."""
+        return [info for node in await self._all_nodes() for info in await node.infos()]
+
+    async def now_ms(self, near: str = "") -> int:
+        """See Store."""
+        if self.manual_now_ms is not None:
+            return self.manual_now_ms
+        return await self._routed(slot_of(near), lambda node, _: node.now_ms())
+
+    async def create_schema(self, version: str) -> None:
+        """See Store. Each bucket gets a mark, so that it can be seen that a node has lost what it had."""
+        marks = (("SET", data_mark(bucket_tag(bucket)), version, "NX") for bucket in range(BUCKETS))
+        await self.call(("SET", SCHEMA, version, "NX"), *marks)
+
+    async def schema(self) -> bytes | None:
+        """See Store. None also where one node has no data."""
+        found = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
+        tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
+        looks = (self._node(address).unguarded(data_mark(tag)) for address, tag in tags.items() if tag)
+        # A node that is unavailable says nothing, and neither does one whose bucket is on its way to another.
+        return None if None in await asyncio.gather(*looks, return_exceptions=True) else found
+
+    def link(self, key: str) -> object:
+        """See Store."""
+        owner = self._slots.owners[slot_of(key)]
+        return owner, None if owner is None else self._node(owner).link(key)
+
+    def messages(self) -> PubSub:
+        """See Store. A message reaches all nodes; each time another one is taken, for the last one may be away."""
+        nodes = self._slots.nodes() or self.endpoint.seeds
+        address = nodes[next(self._turns) % len(nodes)]
+        return self._node(address).messages()
+
+    def lane_routes(self, timeout_seconds: float) -> LaneRoutes:
+        """See Store."""
+        return ClusterRoutes(self.endpoint, self._slots, timeout_seconds, self.guard)
+
+    async def _write(self, command: Command, script: Script) -> object:
+        return await self._routed(
+            self._slot(command), lambda node, asking: node.write_once(command, script, asking=asking)
+        )
+
+    async def _routed(self, slot: int, attempt: Callable[[Store, bool], Awaitable[T]]) -> T:
+        """Make an attempt on the node that has a slot, and again on another one, or later, where it was not made there.
+
+        Raises:
+            StoreUnavailableError: within the time that the store has it could not be made.
+            StoreError: what the attempt ended with.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.timeout_seconds
+        asked: Address | None = None
+        while True:
+            owner = asked or self._slots.owners[slot]
+            try:
+                if owner is None:
+                    raise UnreachableError(f"no node of the Cluster is known to have slot {slot}")
+                return await attempt(self._node(owner), asked is not None)
+            except (RedirectError, UnreachableError) as error:
+                if clock() >= deadline:
+                    raise
+                asked = await self._follow(error, owner, slot)
+            except (StoreUnavailableError, OutcomeUnknownError):
+                self._slots.suspect()
+                raise
+
+    async def _follow(self, error: StoreUnavailableError, owner: Address | None, slot: int) -> Address | None:
+        """Find out where to make an attempt that `owner` refused; return the node that is to be asked this once."""
+        if isinstance(error, MovedError):
+            address = Address(error.host or (owner.host if owner else ""), error.port)
+            if isinstance(error, AskError):
+                return address
+            if address != self._slots.owners[slot]:
+                self._slots.moved(slot, address)
+                return None
+        elif isinstance(error, UnreachableError):
+            await self._slots.refresh()
+            if self._slots.owners[slot] == owner:
+                raise error
+            return None
+        await asyncio.sleep(REST_SECONDS)
+        return None
+
+    def _slot(self, command: Command) -> int:
+        """Return the slot of a command's key; one that any node can answer goes to the node of the first slot."""
+        return 0 if command[0] in KEYLESS else slot_of(key_of(command))
+
+    def _node(self, address: Address) -> Store:
+        node = self._nodes.get(address)
+        if node is None:
+            endpoint = self.endpoint.at(address)
+            node = Store(endpoint, self.timeout_seconds, self.promise, clock=self._clock, tagged=True, guard=self.guard)
+            self._nodes[address] = node
+        return node
+
+    async def _all_nodes(self) -> list[Store]:
+        if not self._slots.nodes():
+            await self._slots.refresh()
+        addresses = self._slots.nodes()
+        if not addresses:
+            raise UnreachableError(f"no connection to the store at {self.endpoint.address}")
+        return [self._node(address) for address in addresses]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._slots.close()
+        for node in self._nodes.values():
+            await node.close()
+        await super().close()

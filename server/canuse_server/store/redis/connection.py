@@ -1,0 +1,258 @@
+"""One auto-pipelining connection: what all calls of one tick of the event loop send leaves in one write.
+
+Replies come in the order of the commands, so the waiters stand in a queue. The queue never slips: a waiter that has
+been cancelled still takes its replies, and a connection that breaks fails every waiter on it.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final, cast
+
+import hiredis
+
+from canuse_server.runtime.deadline import Patience, patience_of_call
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
+from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.sentinel import Master
+
+HASTE_SECONDS: Final = 0.01
+"""How much earlier than its time-out a timer may ring, and how late a call may have been sent."""
+
+
+class _Waiter:
+    """A call that waits for a number of replies."""
+
+    __slots__ = ("future", "missing", "replies", "sent", "writes")
+
+    def __init__(self, future: "asyncio.Future[list[object]]", count: int, writes: bool) -> None:
+        self.future = future
+        self.missing = count
+        self.replies: list[object] = []
+        self.writes = writes
+        self.sent = False
+
+    def fail(self, cause: str) -> None:
+        if self.future.done():
+            return
+        lost = self.writes and self.sent
+        self.future.set_exception(OutcomeUnknownError(cause) if lost else StoreUnavailableError(cause))
+
+
+class _Wire(asyncio.Protocol):
+    """The socket of one connection, with the queue of those who wait on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
+        self._loop = loop
+        self.endpoint = endpoint
+        self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
+        self._waiters: deque[_Waiter] = deque()
+        self._buffer: list[bytes] = []
+        self._unsent: list[_Waiter] = []
+        self._transport: asyncio.Transport | None = None
+        self.open = True
+        self.retired = False
+        """Whether the server is no master any more: nothing new is sent to it."""
+        self.heard_at = loop.time()
+        """When something has come from the store last, on the loop's clock; at first, when it was opened."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def now(self) -> float:
+        """Return the time on the loop's clock."""
+        return self._loop.time()
+
+    def send(self, packed: bytes, count: int, *, writes: bool) -> _Waiter:
+        """Queue packed commands that will have `count` replies; return who waits for them."""
+        assert count > 0, "a waiter without replies would take those of the next"
+        if not self.open:
+            raise StoreUnavailableError("the connection to the store broke before anything was sent")
+        waiter = _Waiter(self._loop.create_future(), count, writes)
+        self._waiters.append(waiter)
+        if not self._buffer:
+            self._loop.call_soon(self._flush)
+        self._buffer.append(packed)
+        self._unsent.append(waiter)
+        return waiter
+
+    def _flush(self) -> None:
+        if not self.open or self._transport is None:
+            return
+        for waiter in self._unsent:
+            waiter.sent = True
+        self._transport.write(b"".join(self._buffer))
+        self._buffer.clear()
+        self._unsent.clear()
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = self._loop.time()
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not _NOT_ENOUGH:
+                if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("READONLY"):
+                    self.retire()
+                waiter = self._waiters[0]
+                waiter.replies.append(reply)
+                waiter.missing -= 1
+                if not waiter.missing:
+                    self._waiters.popleft()
+                    if not waiter.future.done():
+                        waiter.future.set_result(waiter.replies)
+        except (hiredis.ProtocolError, IndexError) as error:
+            self.close(f"the store sent what is no reply: {error}")
+        if self.retired and self.open:
+            self.retire()
+
+    def retire(self) -> None:
+        """Send nothing more: close it once all replies have come."""
+        self.retired = True
+        if not self._waiters:
+            self.close("the server is no master any more")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.close(f"the connection to the store broke: {exc or 'closed by the store'}")
+
+    def close(self, cause: str) -> None:
+        """Break the connection off and fail whoever waits on it."""
+        self.open = False
+        if self._transport is not None:
+            self._transport.abort()
+        while self._waiters:
+            self._waiters.popleft().fail(cause)
+
+
+_NOT_ENOUGH = object()
+
+
+class PipelinedConnection:
+    """A connection that connects when it is needed, also after it broke, shared by all calls of an event loop.
+
+    It is one to the server at an endpoint, or to whichever is the master.
+    """
+
+    def __init__(self, endpoint: Endpoint | Master, timeout_seconds: float) -> None:
+        self._master = endpoint if isinstance(endpoint, Master) else Master(endpoint, timeout_seconds)
+        self._timeout_seconds = timeout_seconds
+        self._silence = f"the store did not answer in {timeout_seconds} s"
+        self._wire: _Wire | None = None
+        self.opened = 0
+        """How often it has connected: what was read before the last time may be of another history of the store."""
+        self._connecting: asyncio.Task[_Wire] | None = None
+
+    async def execute(self, packed: bytes, count: int, *, writes: bool, guarded: bool = True) -> list[object]:
+        """Send packed commands and return their `count` replies, errors among them as values.
+
+        Connecting and waiting take no longer than the call has patience. Not `guarded`: also while the data is gone.
+
+        Raises:
+            StoreUnavailableError: nothing was written.
+            OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
+        """
+        patience = patience_of_call(self._timeout_seconds)
+        if guarded:
+            self._master.guard.check()
+        wire = await self._wire_in_time(patience)
+        since = wire.now()
+        future = wire.send(packed, count, writes=writes).future
+        try:
+            async with asyncio.timeout_at(min(patience.ends, since + self._timeout_seconds)):
+                replies = await future
+        except TimeoutError:
+            if not future.done() or future.cancelled():
+                self._give_up_on(wire, since)
+                raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
+            replies = future.result()  # The event loop was late, not the store.
+        patience.note_reply()
+        return replies
+
+    async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
+        """Send many packed commands; return the replies that came, and why the rest of them did not.
+
+        As long as replies come it waits for the rest: up to the time-out after each part of them.
+        """
+        replies: list[object] = []
+        patience = patience_of_call(self._timeout_seconds)
+        try:
+            self._master.guard.check()
+            wire = await self._wire_in_time(patience)
+            waiter = wire.send(packed, count, writes=writes)
+            replies = waiter.replies
+            await self._patiently(waiter, wire, patience)
+            return await waiter.future, None
+        except StoreError as error:
+            # A copy: what comes after the caller has given up is not for them.
+            return list(replies), error
+
+    async def _patiently(self, waiter: _Waiter, wire: _Wire, patience: Patience) -> None:
+        """Wait until a call is done; if nothing comes for too long, it fails."""
+        future, since = waiter.future, wire.now()
+        try:
+            while not future.done():
+                await asyncio.wait([future], timeout=patience.ends - wire.now())
+                if wire.heard_at > since:
+                    patience.note_reply(wire.heard_at)
+                if not future.done() and wire.now() >= patience.ends:
+                    self._give_up_on(wire, since)
+                    waiter.fail(self._silence)
+        finally:
+            future.cancel()  # It is done, or the caller gives up, and nobody will ask what became of it.
+
+    def _give_up_on(self, wire: _Wire, since: float) -> None:
+        """Break a connection off that has been silent for the time-out; a call in a hurry leaves it to the others."""
+        if wire.now() - max(since, wire.heard_at) >= self._timeout_seconds - HASTE_SECONDS:
+            # Replies come in order, so whoever waits on this connection waits in vain as well.
+            wire.close(self._silence)
+
+    async def _wire_in_time(self, patience: Patience) -> _Wire:
+        patience.check()
+        wire = self._wire
+        if wire is not None and wire.open and not wire.retired:
+            if self._master.is_at(wire.endpoint):
+                return wire
+            wire.retire()
+        try:
+            async with asyncio.timeout_at(patience.ends):
+                return await self._connect()
+        except TimeoutError:
+            raise UnreachableError(f"no connection to the store in {self._timeout_seconds} s") from None
+
+    async def _connect(self) -> _Wire:
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._open())
+            self._connecting.add_done_callback(self._connected)
+        # A caller that is cancelled leaves the attempt to the others that wait for it.
+        return await asyncio.shield(self._connecting)
+
+    def _connected(self, task: "asyncio.Task[_Wire]") -> None:
+        self._connecting = None
+        if not task.cancelled() and task.exception() is None:
+            self._wire = task.result()
+            self.opened += 1
+
+    async def _open(self) -> _Wire:
+        loop = asyncio.get_running_loop()
+        wire: _Wire | None = None
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                endpoint = await self._master.find()
+                wire = opening = _Wire(loop, endpoint)
+                if endpoint.path is not None:
+                    await loop.create_unix_connection(lambda: opening, endpoint.path)
+                else:
+                    await loop.create_connection(lambda: opening, endpoint.host, endpoint.port, ssl=endpoint.tls)
+                if endpoint.greeting_replies:
+                    greeted = wire.send(endpoint.greeting, endpoint.greeting_replies, writes=False)
+                    endpoint.check_greeting(await greeted.future)
+        except (OSError, TimeoutError, StoreError) as error:
+            self._master.suspect()
+            if wire is not None:
+                wire.close("it was not let in")
+            raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
+        return wire
+
+    def close(self) -> None:
+        """Break the connection off; the next call would connect again."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+        if self._wire is not None:
+            self._wire.close("canuse is stopping")

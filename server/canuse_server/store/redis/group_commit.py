@@ -1,0 +1,102 @@
+"""Writes that the store is to confirm: those that come while it confirms others wait, and leave together.
+
+A connection on which the store waits for its disk or its replicas answers nothing else meanwhile. So these writes have
+a connection of their own, and it does not matter how many there are: all that have come share one wait.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from contextvars import Context
+from typing import NamedTuple
+
+from canuse_server.runtime.deadline import Patience
+from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.redis.connection import PipelinedConnection
+from canuse_server.store.redis.durability import Durability, Promise
+
+
+class Written(NamedTuple):
+    """The replies to some writes, as far as they came, and why they are not all here or not confirmed, if so."""
+
+    replies: list[object]
+    fault: StoreError | None
+
+
+class _Write(NamedTuple):
+    packed: bytes
+    replies: int
+    tags: tuple[str, ...]
+    future: "asyncio.Future[Written]"
+
+
+class GroupCommit:
+    """Writes on one connection, confirmed in one way."""
+
+    def __init__(self, connection: PipelinedConnection, promise: Promise, level: Durability) -> None:
+        self._connection = connection
+        self._promise = promise
+        self._level = level
+        self._waiting: list[_Write] = []
+        self._sender: asyncio.Task[None] | None = None
+
+    async def execute(self, packed: bytes, count: int, tags: tuple[str, ...], patience: Patience) -> Written:
+        """Send packed commands that have `count` replies; return when they are confirmed, or it is known they aren't.
+
+        `tags` are the hash tags of their keys where the server is a node of a Cluster, else none. A caller who
+        gives up before they have been sent takes them back.
+        """
+        write = _Write(packed, count, tags, asyncio.get_running_loop().create_future())
+        self._waiting.append(write)
+        if self._sender is None:
+            # It sends for all that come, so that it has no part in the patience of the first one.
+            self._sender = asyncio.create_task(self._send(), context=Context())
+        try:
+            async with asyncio.timeout_at(patience.ends):
+                written = await write.future
+        except TimeoutError:
+            if any(write is other for other in self._waiting):
+                return Written([], StoreUnavailableError("the time for the store ran out before this was sent"))
+            return Written([], OutcomeUnknownError("the store did not confirm the writes in time"))
+        patience.note_reply()
+        return written
+
+    async def _send(self) -> None:
+        try:
+            while group := [write for write in self._waiting if not write.future.done()]:
+                self._waiting.clear()
+                await self._send_group(group)
+        finally:
+            self._sender = None
+            for write in self._waiting:  # Only where it was cancelled: canuse is stopping.
+                write.future.cancel()
+
+    async def _send_group(self, group: list[_Write]) -> None:
+        confirmation = self._promise.confirmation(self._level, next(iter(group[0].tags), ""))
+        packed = b"".join([*(write.packed for write in group), confirmation.packed])
+        count = sum(write.replies for write in group)
+        replies, fault = await self._connection.collect(packed, count + confirmation.replies, writes=True)
+        if fault is None and confirmation.is_elsewhere(replies[count:]):
+            tags = dict.fromkeys(tag for write in group for tag in write.tags)
+            confirmed, fault = await self._confirm_elsewhere(tags)
+            replies[count:] = confirmed or replies[count:]
+        if fault is None and (lacking := confirmation.fault(replies[count:])):
+            fault = OutcomeUnknownError(lacking)
+        start = 0
+        for write in group:
+            if not write.future.done():
+                write.future.set_result(Written(replies[start : min(start + write.replies, count)], fault))
+            start += write.replies
+
+    async def _confirm_elsewhere(self, tags: Iterable[str]) -> tuple[list[object], StoreError | None]:
+        """Confirm what was made here by the first of some keys that has not moved away."""
+        replies: list[object] = []
+        for tag in tags:
+            confirmation = self._promise.confirmation(self._level, tag)
+            replies, fault = await self._connection.collect(confirmation.packed, confirmation.replies, writes=True)
+            if fault is not None or not confirmation.is_elsewhere(replies):
+                return replies, fault
+        return replies, None
+
+    def close(self) -> None:
+        """Break the connection off: who waits is told that the outcome is not known."""
+        self._connection.close()

@@ -1,0 +1,113 @@
+"""Which node of a Cluster has which slot, as far as is known, and how to find out."""
+
+import asyncio
+from binascii import crc_hqx
+from collections.abc import Iterator
+from contextvars import Context
+from typing import Final, cast
+
+import structlog
+
+from canuse_server.store.errors import StoreError
+from canuse_server.store.keys import BUCKETS, bucket_tag, tag_of
+from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.connection import PipelinedConnection
+from canuse_server.store.redis.replies import check, pack
+
+log = structlog.get_logger(__name__)
+
+SLOTS: Final = 16_384
+ASK_SECONDS: Final = 0.5
+"""How long one node has to answer at most, before the next one is asked."""
+APART_SECONDS: Final = 0.1
+"""How long after the map was read it is not read again."""
+_CLUSTER_SLOTS: Final = pack(("CLUSTER", "SLOTS"))
+
+
+def slot_of(key: str | bytes) -> int:
+    """Return the slot of a key, by its hash tag if it has one."""
+    # This is the CRC-16 that Redis takes.
+    return crc_hqx(tag_of(key).encode(), 0) % SLOTS
+
+
+BUCKET_SLOTS: Final = tuple(crc_hqx(bucket_tag(bucket).encode(), 0) % SLOTS for bucket in range(BUCKETS))
+"""The slot of each bucket of users."""
+
+
+class SlotMap:
+    """The owners of all slots. Lanes read `owners` from their threads; all else belongs to the event loop."""
+
+    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+        self._endpoint = endpoint
+        self._timeout_seconds = min(timeout_seconds, ASK_SECONDS)
+        self.owners: list[Address | None] = [None] * SLOTS
+        self._reading: asyncio.Task[None] | None = None
+        self._read_at = float("-inf")
+
+    def nodes(self) -> list[Address]:
+        """Return the masters that are known to have slots."""
+        return sorted({owner for owner in self.owners if owner is not None})
+
+    def tag_at(self, address: Address) -> str | None:
+        """Return the tag of a bucket that a node has; None: it has no users."""
+        return next((bucket_tag(bucket) for bucket in range(BUCKETS) if self._has(address, bucket)), None)
+
+    def _has(self, address: Address, bucket: int) -> bool:
+        return self.owners[BUCKET_SLOTS[bucket]] == address
+
+    def moved(self, slot: int, address: Address) -> None:
+        """Take note of a slot's new owner. It is hardly the only slot that has moved."""
+        self.owners[slot] = address
+        self.suspect()
+
+    def suspect(self) -> None:
+        """Read the map again some time soon."""
+        if self._reading is None and self._is_due():
+            self._start()
+
+    async def refresh(self) -> None:
+        """Read the map again, unless that was done a moment ago."""
+        if self._reading is None and self._is_due():
+            self._start()
+        if self._reading is not None:
+            await asyncio.wait([self._reading])
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _is_due(self) -> bool:
+        return asyncio.get_running_loop().time() >= self._read_at + APART_SECONDS
+
+    def _start(self) -> None:
+        # It has no part in the patience of the call that happens to start it.
+        self._reading = asyncio.create_task(self._read(), context=Context())
+        self._reading.add_done_callback(self._done)
+
+    def _done(self, _: "asyncio.Task[None]") -> None:
+        self._reading = None
+        self._read_at = asyncio.get_running_loop().time()
+
+    async def _read(self) -> None:
+        for address in dict.fromkeys([*self.nodes(), *self._endpoint.seeds]):
+            connection = PipelinedConnection(self._endpoint.at(address), self._timeout_seconds)
+            try:
+                (reply,) = await connection.execute(_CLUSTER_SLOTS, 1, writes=False)
+                owners: list[Address | None] = [None] * SLOTS
+                for first, last, owner in _ranges(check(reply), address):
+                    owners[first : last + 1] = [owner] * (last + 1 - first)
+            except StoreError as error:
+                log.warning("a node does not tell who has which slot", node=str(address), cause=str(error))
+            else:
+                self.owners = owners
+                return
+            finally:
+                connection.close()
+
+
+def _ranges(reply: object, asked: Address) -> Iterator[tuple[int, int, Address]]:
+    """Read the reply to `CLUSTER SLOTS`. A node that does not know its own address says none: it is the one asked."""
+    for first, last, master, *_ in cast("list[tuple[int, int, list[bytes | int]]]", reply):
+        host, port = cast("bytes | None", master[0]), cast("int", master[1])
+        yield first, last, Address((host or b"").decode() or asked.host, port)

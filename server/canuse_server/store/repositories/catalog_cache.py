@@ -1,0 +1,159 @@
+"""The catalogue in the server's memory: features are looked up for every call, and published versions never change.
+
+What is read while others change the catalogue may come late. So each feature has a number of the catalogue at which it
+was not older, and never takes the place of one with a higher number. Numbers compare within one history of the store;
+what was read in another one is thrown away.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from typing import Any, Final
+
+import structlog
+
+from canuse_server.domain.model import Feature, Package
+from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.keys import Keys
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.catalog import CatalogStore, Changes, Stored, usable
+from canuse_server.store.repositories.invalidation import follow
+from canuse_server.store.repositories.stamps import number_of
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS: Final = 1.0
+"""How old what is in memory can become where a message about a change is lost."""
+FEATURES_AT_A_TIME: Final = 50
+"""How many features are read in one trip: they take less than a millisecond of the event loop."""
+IDS_AT_A_TIME: Final = 1000
+
+
+class PublishedPackages(dict[tuple[str, int], Package]):
+    """Published packages by id and version."""
+
+    def __missing__(self, key: tuple[str, int]) -> Package:
+        """Refuse to work out anything without it: what follows from it would be written."""
+        raise StoreUnavailableError(f"version {key[1]} of package {key[0]!r} is not in the store, or can't be read")
+
+
+class CatalogCache:
+    """Features by id and published packages by id and version."""
+
+    def __init__(self, catalog: CatalogStore, store: Store, keys: Keys) -> None:
+        self._catalog = catalog
+        self._store = store
+        self._keys = keys
+        self._stamp: bytes | None = None
+        self._number = 0
+        """All features in memory are at least as new as this; those in `_ahead` as the number there."""
+        self._ahead: dict[str, int] = {}
+        self._history = 0
+        """How many histories of the store there were."""
+        self._link: object = None
+        self._reading = asyncio.Lock()
+        self.features: dict[str, Feature] = {}
+        self.packages = PublishedPackages()
+
+    async def refresh(self) -> None:
+        """Read what has changed of the features; all of them, where that can't be told or the history is another."""
+        async with self._reading:
+            link = self._store.link(self._keys.catalog_version)
+            stamp = await self._catalog.stamp()
+            if stamp != self._stamp:
+                changes = None if self._stamp is None else await self._catalog.changes_since(self._stamp)
+                if changes is None:
+                    await self._read_all(stamp)
+                else:
+                    await self._read_changes(changes)
+            self._link = link
+
+    async def _read_changes(self, changes: Changes) -> None:
+        number = number_of(changes.stamp)
+        for at in range(0, len(changes.feature_ids), FEATURES_AT_A_TIME):
+            for feature in await self._catalog.usable_features(changes.feature_ids[at : at + FEATURES_AT_A_TIME]):
+                self._keep(feature, number, self._history)
+        self._reached(changes.stamp)
+
+    async def _read_all(self, stamp: bytes) -> None:
+        """Read all features, a few at a time. What changes meanwhile is read the next time."""
+        await self._store.require_data()
+        if self._stamp is not None:
+            log.info("the catalogue is read anew: its changes since the last time are not known", stamp=stamp.decode())
+        # What was read before and comes only now is of no use any more, and may not hold up what is newer.
+        self._history += 1
+        self._stamp, self._number = None, 0
+        self._ahead.clear()
+        self.packages = PublishedPackages()
+        found: dict[str, Feature] = {}
+        last = ""
+        while ids := await self._catalog.feature_ids(last, IDS_AT_A_TIME):
+            for at in range(0, len(ids), FEATURES_AT_A_TIME):
+                for feature in await self._catalog.usable_features(ids[at : at + FEATURES_AT_A_TIME]):
+                    known = self.features.get(feature.id)
+                    # Lanes take a feature that is another object for one that has changed.
+                    found[feature.id] = known if known == feature else feature
+            last = ids[-1].decode()
+        newer = {name: self.features[name] for name, number in self._ahead.items() if number > number_of(stamp)}
+        self.features = found | newer
+        self._reached(stamp)
+
+    def _reached(self, stamp: bytes) -> None:
+        self._stamp, self._number = stamp, number_of(stamp)
+        self._ahead = {name: number for name, number in self._ahead.items() if number > self._number}
+
+    def _keep(self, feature: Feature, number: int, history: int) -> bool:
+        """Take a feature into memory that was read, or written, at a number; return False where it came too late."""
+        known = self.features.get(feature.id)
+        late = number < self._number if known is None else number <= self._ahead.get(feature.id, self._number)
+        if late or history != self._history:
+            return False
+        if known is None or known != feature:
+            self.features[feature.id] = feature
+        if number > self._number:
+            self._ahead[feature.id] = number
+        return True
+
+    async def find_feature(self, feature_id: str) -> Feature | None:
+        """Return a feature from memory, or else from the store: another server may have made it a moment ago."""
+        while (feature := self.features.get(feature_id)) is None:
+            history = self._history
+            found = await self._catalog.usable_feature(feature_id)
+            if found is None:
+                await self._store.require_data()
+                return None
+            if not self._keep(*found, history):
+                await self.refresh()
+        return feature
+
+    async def stored_feature(self, feature_id: str) -> Stored[Feature] | None:
+        """Return a feature as it can be replaced, or None; raises UnreadableError."""
+        history = self._history
+        stored = await self._catalog.stored_feature(feature_id)
+        if stored is not None:
+            self._keep(usable(stored.item), stored.number, history)
+        return stored
+
+    async def put_feature(self, old: Stored[Feature] | None, new: Feature) -> None:
+        """Create or replace a feature as CatalogStore does, and have it in memory unless it has changed again since."""
+        history = self._history
+        number = await self._catalog.put_feature(old, new)
+        self._keep(usable(new), number, history)
+
+    async def load_packages(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Have published versions of packages, and the features they list, in memory."""
+        if self._link != self._store.link(self._keys.catalog_version):
+            # There may be another server now, or an older state of the same one.
+            await self.refresh()
+        versions = list(wanted)
+        while missing := [version for version in versions if version not in self.packages]:
+            packages = self.packages
+            for package in await self._catalog.package_versions(missing):
+                for entry in package.features:
+                    await self.find_feature(entry.feature_id)
+                packages[package.id, package.version] = package
+            if packages is self.packages:
+                break
+
+    def follow(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return what keeps it fresh: by the stamp once a second, and at once when told of a change."""
+        return follow(self._store, self._keys.catalog_channel, self.refresh, POLL_SECONDS, "the catalogue")

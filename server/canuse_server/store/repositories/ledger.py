@@ -1,0 +1,92 @@
+"""The ledger: a stream a bucket, to which the recording script appends each event."""
+
+from collections.abc import Callable
+from typing import Final, NamedTuple, cast
+
+from canuse.v1.ledger_pb2 import LedgerEntry
+from canuse_server.runtime.fairness import take_break
+from canuse_server.store.keys import Keys, bucket_of
+from canuse_server.store.redis.client import Store
+
+CHUNK: Final = 1000
+"""How many entries are read at a time."""
+CHUNKS_AT_MOST: Final = 5
+"""How many times one page reads: what it is looking for may be far back among the events of other users."""
+NUMBER_MAX: Final = 2**64 - 1
+
+
+class Place(NamedTuple):
+    """The id of an event: its time and a serial number among the events of that time. Ids only ever grow."""
+
+    time_ms: int
+    serial: int
+
+    def __str__(self) -> str:
+        """Return the id as Redis writes it."""
+        return f"{self.time_ms}-{self.serial}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Read an id; raise ValueError where it is none, and where nothing can come before it."""
+        time_ms, serial = map(int, text.split("-"))
+        place = cls(time_ms, serial)
+        if str(place) != text or place <= (0, 0) or max(place) > NUMBER_MAX:
+            raise ValueError(text)
+        return place
+
+
+class Page(NamedTuple):
+    """Events, newest first. `before` is where the next page goes on; None: there is nothing more."""
+
+    events: list[tuple[Place, LedgerEntry]]
+    before: Place | None
+
+
+class Ledger:
+    """The ledger of one environment."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._store = store
+        self._keys = keys
+
+    async def page(
+        self, user_id: str, since_ms: int, before: Place | None, size: int, wanted: Callable[[LedgerEntry], bool]
+    ) -> Page:
+        """Return the newest events of a user from a time on and before a place, of those that are wanted.
+
+        A page looks at a bounded part of the ledger, so that it can have fewer events than `size` although more follow.
+        """
+        key, found = self._keys.ledger(bucket_of(user_id)), list[tuple[Place, LedgerEntry]]()
+        for _ in range(CHUNKS_AT_MOST):
+            end = "+" if before is None else f"({before}"
+            (reply,), _ = await self._store.call(("XREVRANGE", key, end, str(since_ms), "COUNT", str(CHUNK)))
+            entries = cast("list[tuple[bytes, list[bytes]]]", reply)
+            for entry_id, fields in entries:
+                await take_break()
+                before = Place.parse(entry_id.decode())
+                entry = LedgerEntry.FromString(fields[1])
+                if entry.user_id == user_id and wanted(entry):
+                    if len(found) == size:
+                        return Page(found, found[-1][0])
+                    found.append((before, entry))
+            if len(entries) < CHUNK:
+                return Page(found, None)
+        return Page(found, before)
+
+    async def erase(self, user_id: str, last: Place | None = None) -> int:
+        """Remove a user's events up to the last one that is to go and return how many there were.
+
+        None: all. Repeating it does no harm.
+        """
+        key, start, erased = self._keys.ledger(bucket_of(user_id)), "-", 0
+        end = "+" if last is None else str(last)
+        while True:
+            (reply,), _ = await self._store.call(("XRANGE", key, start, end, "COUNT", str(CHUNK)))
+            entries = cast("list[tuple[bytes, list[bytes]]]", reply)
+            ids = [entry_id for entry_id, fields in entries if LedgerEntry.FromString(fields[1]).user_id == user_id]
+            if ids:
+                await self._store.change(("XDEL", key, *ids))
+                erased += len(ids)
+            if len(entries) < CHUNK:
+                return erased
+            start = "(" + entries[-1][0].decode()

@@ -1,0 +1,249 @@
+"""The hot path's commands and what their replies say. No I/O here: whoever has a connection makes the trip."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final, NamedTuple, cast
+
+from canuse_server.domain.decision import Standing, runs_ahead
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS
+from canuse_server.store.codec.packed import (
+    Outcome,
+    Single,
+    as_of_ms,
+    is_due,
+    pack_marks,
+    pack_retention,
+    unpack_feature,
+    unpack_grants,
+    unpack_moment,
+    unpack_reservation,
+)
+from canuse_server.store.keys import Keys
+from canuse_server.store.scripts.loader import RECORD_USAGE, Script
+
+ADD: Final = "A"
+SET: Final = "S"
+USE: Final = "U"
+
+
+FOREVER_MS: Final = 1 << 48
+
+
+class StaleError(Exception):
+    """The entitlement has run out, or was made under a clock that ran ahead. Renew it and repeat."""
+
+
+class LeasesDueError(Exception):
+    """A lease of the user has expired: give back what it holds, and repeat."""
+
+
+class UserMissingError(Exception):
+    """There is no such user."""
+
+
+class ChainBrokenError(Exception):
+    """A use of the same user that comes before this one has not been made."""
+
+
+class EventIdReusedError(Exception):
+    """The idempotency key was used before, with other content."""
+
+
+class RecordOutOfRangeError(Exception):
+    """The total would pass the largest amount."""
+
+
+class Trip(NamedTuple):
+    """One command to the store. `script` is what it runs, if any: the only commands that write are scripts."""
+
+    command: tuple[str | bytes, ...]
+    script: Script | None = None
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How long things are kept. Times in milliseconds."""
+
+    dedupe_ttl_ms: int
+    ledger_max_age_ms: int
+    past_periods_kept: int
+
+    @cached_property
+    def dedupe_ttl(self) -> str:
+        """The first one as scripts take it."""
+        return str(self.dedupe_ttl_ms)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The others as scripts take them."""
+        return pack_retention(self.ledger_max_age_ms, self.past_periods_kept)
+
+
+class Charge(NamedTuple):
+    """One use to record. `entry` is the ledger entry as far as the caller knows it.
+
+    One that is `fact` is recorded whatever the check says; with a no the others are not, as with any no.
+    """
+
+    feature_id: str
+    delta: int
+    archived: bool
+    entry: bytes
+    fact: bool = False
+
+
+class Use(NamedTuple):
+    """What to record for a user, all of it or none."""
+
+    mode: str
+    user_id: str
+    charges: tuple[Charge, ...]
+    event_id: str
+    fingerprint: bytes
+
+
+def check_trip(keys: Keys, user_id: str, feature_id: str) -> Trip:
+    """Return the command that reads all a check depends on. It only reads, so it needs no script."""
+    return Trip(("HMGET", keys.user(user_id), "m", "x", f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
+
+
+def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
+    """Read what `check_trip` brought.
+
+    Raises:
+        UserMissingError: there is no such user.
+        LeasesDueError: leases have expired, and have to be swept first.
+        StaleError: the entitlement has to be renewed first.
+    """
+    meta, due, feature, grants, reservation = cast("list[bytes | None]", reply)
+    if meta is None:
+        raise UserMissingError
+    if reservation is not None and due is not None and is_due(unpack_moment(due), now_ms):
+        raise LeasesDueError
+    if as_of_ms(meta) > now_ms + CLOCKS_DIFFER_MS:
+        raise StaleError
+    entitlement, counter = (None, None) if feature is None else unpack_feature(feature)
+    if entitlement and entitlement.valid_until_ms is not None and entitlement.valid_until_ms <= now_ms:
+        raise StaleError
+    if entitlement and runs_ahead(entitlement, counter, now_ms):
+        raise StaleError
+    return Standing(
+        disabled=bool(meta[0] & 1),
+        archived=archived,
+        entitlement=entitlement,
+        counter=counter,
+        now_ms=now_ms,
+        grants=() if grants is None else unpack_grants(grants),
+        reservation=None if reservation is None else unpack_reservation(reservation),
+    )
+
+
+def holds_until_ms(reply: object, now_ms: int) -> int:
+    """Return up to when, exclusive, the same reply to `check_trip` says the same; 0: only now."""
+    _, due, feature, grants, reservation = cast("list[bytes | None]", reply)
+    if grants is not None:
+        return 0
+    if feature is None:
+        return FOREVER_MS
+    entitlement, counter = unpack_feature(feature)
+    period = entitlement.period_at(max(now_ms, counter.period_start_ms if counter else 0))
+    due_ms = None if reservation is None or due is None else unpack_moment(due)
+    ends = (entitlement.valid_until_ms, period.end_ms, due_ms)
+    return min((end for end in ends if end is not None), default=FOREVER_MS)
+
+
+def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
+    """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
+    mode, user_id, charges, event_id, fingerprint = use
+    # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
+    names = (*keys.of_use(user_id), *(keys.dedupe(user_id) if event_id else ()))
+    archived = facts = 0
+    parts: tuple[str | bytes, ...] = ()
+    for number, charge in enumerate(charges):
+        archived |= charge.archived << number
+        facts |= charge.fact << number
+        parts += (charge.feature_id, str(charge.delta), charge.entry)
+    command: tuple[str | bytes, ...] = (
+        *("EVALSHA", RECORD_USAGE.sha, str(len(names)), *names),
+        *(mode + manual_now, retention.packed + pack_marks(archived, facts), *parts),
+    )
+    if event_id:
+        command += (event_id, fingerprint, retention.dedupe_ttl)
+    return Trip(command, RECORD_USAGE)
+
+
+def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str) -> Trip:
+    """Return what `record_trip` does for one charge without an event id, in half the time."""
+    user, ledger, history = keys.of_use(user_id)
+    feature_id, delta, archived, entry, _ = charge
+    return Trip(
+        (
+            "EVALSHA",
+            RECORD_USAGE.sha,
+            "3",
+            user,
+            ledger,
+            history,
+            mode + manual_now,
+            retention.packed + pack_marks(1, 0) if archived else retention.packed,
+            feature_id,
+            str(delta),
+            entry,
+        ),
+        RECORD_USAGE,
+    )
+
+
+def chained(trip: Trip, chain_key: str, place: int, length: int) -> Trip:
+    """Return a trip of `record_trip` as one of a chain, each with its place, from 1. They share a key of their own.
+
+    Each is made only where the one before it was made or ended for good; else it writes nothing.
+    """
+    evalsha, sha, count, *rest = trip.command
+    keys = int(count)
+    end = str(-place if place == length else place)
+    return Trip((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:], end), trip.script)
+
+
+def outcome(reply: object) -> tuple[Outcome, bool]:
+    """Read what `record_trip` brought: what was done, and whether that was on an earlier call.
+
+    Raises:
+        ChainBrokenError: one before it in its chain has not been made.
+        UserMissingError: there is no such user.
+        LeasesDueError: leases have expired, and have to be swept first.
+        StaleError: the entitlement has to be renewed first.
+        EventIdReusedError: the idempotency key was used with other content.
+        RecordOutOfRangeError: the total would pass the largest amount.
+    """
+    value = cast("bytes", reply)
+    status = value[:1]
+    if status in (b"K", b"R"):
+        return Outcome.unpack(value, 1), status == b"R"
+    raise REFUSALS[status]
+
+
+def single(reply: object) -> tuple[Single, bool]:
+    """Read what `record_trip` brought for a use of one charge; raises what `outcome` does."""
+    value = cast("bytes", reply)
+    status = value[:1]
+    if status in (b"K", b"R"):
+        return Single.unpack(value, 1), status == b"R"
+    raise REFUSALS[status]
+
+
+REFUSALS: Final[dict[bytes, type[Exception]]] = {
+    b"B": ChainBrokenError,
+    b"U": UserMissingError,
+    b"L": LeasesDueError,
+    b"S": StaleError,
+    b"X": EventIdReusedError,
+    b"O": RecordOutOfRangeError,
+}
+"""What the scripts that count refuse, by the first byte of their reply."""
+_REPEATED: Final = (b"B", b"U", b"L", b"S")
+
+
+def is_repeated(reply: object) -> bool:
+    """Whether a script that counts says that something has to be done first: there is nothing to confirm."""
+    return isinstance(reply, bytes) and reply[:1] in _REPEATED

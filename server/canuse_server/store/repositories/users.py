@@ -1,0 +1,393 @@
+"""Users: one hash each with all that a decision needs, and a few keys beside it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Final, NamedTuple, cast
+
+from canuse_server.domain.decision import Counter, Reservation, runs_ahead
+from canuse_server.domain.entitlements import Entitlement
+from canuse_server.domain.grants import GrantBalance
+from canuse_server.domain.model import Grant, Profile, Subscription
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS
+from canuse_server.domain.settlement import Settlement
+from canuse_server.domain.subscriptions import has_ended
+from canuse_server.runtime.fairness import each
+from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
+from canuse_server.store.codec.packed import Meta, PastPeriod
+from canuse_server.store.errors import ConflictError
+from canuse_server.store.keys import BUCKETS, Keys, bucket_of
+from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.ledger import Place
+from canuse_server.store.repositories.usage_commands import EventIdReusedError, Retention
+from canuse_server.store.scripts.loader import APPLY_USER, DELETE_USER
+
+FINGERPRINT_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class UserState:
+    """A user's hash, read at `now_ms`."""
+
+    user_id: str
+    now_ms: int
+    raw_meta: bytes
+    meta: Meta
+    subscriptions: tuple[Subscription, ...]
+    entitlements: Mapping[str, Entitlement]
+    counters: Mapping[str, Counter]
+    grants: Mapping[str, tuple[GrantBalance, ...]] = field(default_factory=dict)
+    reservations: Mapping[str, Reservation] = field(default_factory=dict)
+    leases_due_ms: int | None = None
+    """When something is to be done about leases. None: there are none."""
+    ended_until_ms: int = 0
+    """When the last of those subscriptions ended that are kept apart; 0: none of them ended by a date."""
+
+    def is_current(self) -> bool:
+        """Whether the entitlements hold still; else a period or a date has passed since, or a clock ran ahead then."""
+        ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
+        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends) and not self.runs_ahead()
+
+    def leases_are_due(self) -> bool:
+        """Whether something is to be done about leases."""
+        return self.leases_due_ms is not None and packed_codec.is_due(self.leases_due_ms, self.now_ms)
+
+    def made_ahead(self) -> bool:
+        """Whether the entitlements were worked out under a clock that ran ahead."""
+        latest_ms = max((entitlement.period.start_ms for entitlement in self.entitlements.values()), default=0)
+        return max(self.meta.as_of_ms, latest_ms) > self.now_ms + CLOCKS_DIFFER_MS
+
+    def runs_ahead(self) -> bool:
+        """Whether that, or something was counted then."""
+        return self.made_ahead() or any(
+            runs_ahead(entitlement, self.counters.get(feature_id), self.now_ms)
+            for feature_id, entitlement in self.entitlements.items()
+        )
+
+
+class Event(NamedTuple):
+    """What is kept under an event id: 8 bytes that tell the content of the call apart, and what it was answered."""
+
+    id: str
+    fingerprint: bytes
+    answer: bytes
+
+
+class AnsweredError(Exception):
+    """The call was made before, under the same event id and with the same content."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+class PlacedGrant(NamedTuple):
+    """A grant in the order of its feature's grants; `old_place` is where it stood before, from 1, or 0 if it is new."""
+
+    old_place: int
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True)
+class UserChange:
+    """What to replace of a user.
+
+    `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read: of
+    each feature that the change is about the count has to be in the same period still, or still not be there.
+    `ended` are subscriptions to keep apart from now on, and `ended_until_ms` goes with them. `event` is kept with the
+    change, as what a call is answered that repeats it.
+    """
+
+    user_id: str
+    raw_meta: bytes
+    meta: Meta
+    profile: Profile | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    ended: Sequence[Subscription] = ()
+    ended_until_ms: int = 0
+    event: Event | None = None
+    entitlements: Mapping[str, Entitlement] = field(default_factory=dict)
+    removed_entitlements: Iterable[str] = ()
+    counters: Mapping[str, Counter] = field(default_factory=dict)
+    settlements: Iterable[Settlement] = ()
+    grants: Iterable[Grant] = ()
+    grant_orders: Mapping[str, Sequence[PlacedGrant]] = field(default_factory=dict)
+
+
+class Users:
+    """The users of one environment."""
+
+    def __init__(self, store: Store, keys: Keys, retention: Retention) -> None:
+        self._store = store
+        self._keys = keys
+        self._retention = retention
+
+    async def read(self, user_id: str) -> UserState | None:
+        """Return a user's hash, or None if there is no such user.
+
+        Of the subscriptions that have ended it only has those that an entitlement may be made from; `ended` has all.
+        """
+        (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
+        state = _state(user_id, _fields(reply), now_ms)
+        if state is None or state.ended_until_ms <= now_ms:
+            return state
+        return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
+
+    async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
+        """Return what `read` says of the subscriptions of each of some users, all in one trip, and the time then."""
+        replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
+        found: list[Sequence[Subscription]] = []
+        for user_id, reply in zip(user_ids, replies, strict=True):
+            fields = _fields(reply)
+            subscriptions: Sequence[Subscription] = _subscriptions(fields)
+            if _ended_until_ms(fields) > now_ms:
+                subscriptions = await self._with_returned(user_id, subscriptions, now_ms)
+            found.append(subscriptions)
+        return found, now_ms
+
+    async def all_subscriptions(self, user_id: str) -> tuple[list[Subscription], int] | None:
+        """Return all subscriptions of a user, ended ones too, oldest first, and the time then; None: no such user."""
+        # In this order: what is put away between the two is found in both.
+        commands = (("HGETALL", self._keys.user(user_id)), ("HGETALL", self._keys.ended(user_id)))
+        (reply, ended), now_ms = await self._store.call(*commands)
+        fields = _fields(reply)
+        if packed_codec.META_FIELD not in fields:
+            return None
+        return _merged(await each(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
+
+    async def ended_subscription(self, user_id: str, token: str) -> Subscription | None:
+        """Return a subscription that is kept apart. To be asked after `read`, whose subscriptions go before it."""
+        (value,), _ = await self._store.call(("HGET", self._keys.ended(user_id), token))
+        return None if value is None else packed_codec.unpack_subscription(token, cast("bytes", value))
+
+    async def answered(self, user_id: str, event_id: str) -> tuple[bytes, bytes] | None:
+        """Return the fingerprint and the answer that are kept under an event id, or None."""
+        commands = (("HGET", name, f"i{event_id}") for name in self._keys.dedupe(user_id))
+        values, _ = await self._store.call(*commands)
+        known = next((cast("bytes", value) for value in values if value is not None), None)
+        return None if known is None else (known[:FINGERPRINT_BYTES], known[FINGERPRINT_BYTES:])
+
+    async def _with_returned(
+        self, user_id: str, subscriptions: Sequence[Subscription], now_ms: int
+    ) -> tuple[Subscription, ...]:
+        """Return subscriptions with those kept apart that have not ended: the store's clock was ahead when they had."""
+        (reply,), _ = await self._store.call(("HGETALL", self._keys.ended(user_id)))
+        ended = await each(_fields(reply).items(), _ended)
+        return tuple(_merged((item for item in ended if not has_ended(item, now_ms)), subscriptions))
+
+    async def apply(self, change: UserChange) -> None:
+        """Make a change in one step.
+
+        Raises:
+            ConflictError: the user has changed since it was read; nothing was written.
+            AnsweredError: there is an answer under the event id already; nothing was written.
+            EventIdReusedError: it is of other content; nothing was written.
+        """
+        if not change.raw_meta:
+            await self._store.require_data()
+        keys, user_id, event = self._keys, change.user_id, change.event
+        subscriptions, ended = _subscription_arguments(change.subscriptions), _subscription_arguments(change.ended)
+        entitlements: list[str | bytes] = []
+        for feature_id, entitlement in change.entitlements.items():
+            entitlements += (feature_id, packed_codec.pack_entitlement(entitlement))
+        removals = list(change.removed_entitlements)
+        settlements = list(change.settlements)
+        touched = (*(item.feature_id for item in settlements), *change.entitlements, *removals)
+        counters = [
+            argument
+            for feature_id in dict.fromkeys(touched)
+            for argument in (feature_id, _start(change.counters.get(feature_id)))
+        ]
+        grants = [argument for grant in change.grants for argument in (grant.id, encode(grant))]
+        orders = [_order_arguments(feature_id, placed) for feature_id, placed in change.grant_orders.items()]
+        names = (keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id))
+        beside = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
+        applied = await self._store.run(
+            APPLY_USER,
+            [*names, *beside, *(keys.dedupe(user_id) if event else ())],
+            *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
+            str(self._retention.past_periods_kept),
+            *(str(len(subscriptions) // 2), *subscriptions),
+            *(packed_codec.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
+            *(str(len(entitlements) // 2), *entitlements),
+            *(str(len(removals)), *removals),
+            *(str(len(counters) // 2), *counters),
+            *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
+            *(str(len(grants) // 2), *grants),
+            *(str(len(orders)), *chain.from_iterable(orders)),
+            *((*event, self._retention.dedupe_ttl, self._store.manual_now) if event else ()),
+        )
+        if isinstance(applied, bytes):
+            raise AnsweredError(applied[1:]) if applied[:1] == b"R" else EventIdReusedError
+        if not applied:
+            raise ConflictError
+
+    async def describe(self, user_ids: list[str]) -> list[tuple[Meta, Profile] | None]:
+        """Return what is known of some users besides what they may use; None for those that there are not."""
+        commands: list[tuple[str | bytes, ...]] = []
+        for user_id in user_ids:
+            commands += [("HGET", self._keys.user(user_id), "m"), ("GET", self._keys.profile(user_id))]
+        replies = cast("list[bytes | None]", (await self._store.call(*commands))[0])
+        return await each(zip(replies[::2], replies[1::2], strict=True), _described)
+
+    async def page(self, after: tuple[int, str], size: int) -> list[str]:
+        """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""
+        bucket, last = after
+        found: list[str] = []
+        step = 1
+        while bucket < BUCKETS and len(found) < size:
+            buckets = range(bucket, min(bucket + step, BUCKETS))
+            # With many users one bucket fills a page, with few it takes all of them.
+            step *= 2
+            replies, _ = await self._store.call(*(("SMEMBERS", self._keys.users(number)) for number in buckets))
+            for number, members in zip(buckets, replies, strict=True):
+                ids = sorted(member.decode() for member in cast("list[bytes]", members))
+                found += [user_id for user_id in ids if number > after[0] or user_id > last]
+            bucket = buckets.stop
+        return found[:size]
+
+    async def past_periods(self, user_id: str, feature_id: str) -> list[PastPeriod]:
+        """Return the past periods of one feature in which something was used, newest first."""
+        (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
+        return [past for past in PastPeriod.unpack_all(cast("bytes | None", value) or b"") if past.used]
+
+    async def grants(self, user_id: str) -> list[Grant]:
+        """Return all grants of a user, in the order in which they are drawn from."""
+        (values,), _ = await self._store.call(("HVALS", self._keys.grants(user_id)))
+        return sorted((decode_grant(value) for value in cast("list[bytes]", values)), key=Grant.order)
+
+    async def delete(self, user_id: str) -> tuple[bool, Place | None]:
+        """Erase a user, but for the events in the ledger.
+
+        Returns:
+            Whether there was one, and the last event in the ledger at that moment, of any user; None: it is empty.
+        """
+        keys = self._keys
+        beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
+        beside.append(keys.ended(user_id))
+        leases = [keys.leases(user_id), keys.leases_due(user_id)]
+        bucket = bucket_of(user_id)
+        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *beside, *leases]
+        existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, user_id))
+        return bool(existed), Place.parse(last.decode()) if last else None
+
+
+def _fields(reply: object) -> dict[bytes, bytes]:
+    items = cast("list[bytes]", reply)
+    return dict(zip(items[::2], items[1::2], strict=True))
+
+
+def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
+    """Read the subscriptions of a user's hash, oldest first."""
+    found = [
+        packed_codec.unpack_subscription(name[2:].decode(), value)
+        for name, value in fields.items()
+        if name.startswith(packed_codec.SUBSCRIPTION_PREFIX)
+    ]
+    return sorted(found, key=_age)
+
+
+def _ended(item: tuple[bytes, bytes]) -> Subscription:
+    token, value = item
+    return packed_codec.unpack_subscription(token.decode(), value)
+
+
+def _merged(ended: Iterable[Subscription], subscriptions: Iterable[Subscription]) -> list[Subscription]:
+    """Return subscriptions that are kept apart with the others, oldest first; one that is in both was brought back."""
+    found = {subscription.token: subscription for subscription in (*ended, *subscriptions)}
+    return sorted(found.values(), key=_age)
+
+
+def _age(subscription: Subscription) -> tuple[int, str]:
+    return subscription.started_at_ms, subscription.token
+
+
+def _ended_until_ms(fields: Mapping[bytes, bytes]) -> int:
+    value = fields.get(packed_codec.ENDED_UNTIL_FIELD)
+    return 0 if value is None else packed_codec.unpack_moment(value)
+
+
+def _subscription_arguments(subscriptions: Iterable[Subscription]) -> list[str | bytes]:
+    arguments: list[str | bytes] = []
+    for subscription in subscriptions:
+        arguments += (subscription.token, packed_codec.pack_subscription(subscription))
+    return arguments
+
+
+def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
+    """Read a user's hash; None where there is no such user."""
+    raw_meta = fields.pop(packed_codec.META_FIELD, None)
+    if raw_meta is None:
+        return None
+    entitlements: dict[str, Entitlement] = {}
+    counters: dict[str, Counter] = {}
+    grants: dict[str, tuple[GrantBalance, ...]] = {}
+    reservations: dict[str, Reservation] = {}
+    due = fields.pop(packed_codec.LEASES_DUE_FIELD, None)
+    for name, value in fields.items():
+        prefix, key = name[:2], name[2:].decode()
+        if prefix == packed_codec.FEATURE_PREFIX:
+            entitlements[key], counter = packed_codec.unpack_feature(value)
+            if counter is not None:
+                counters[key] = counter
+        elif prefix == packed_codec.GRANTS_PREFIX:
+            grants[key] = packed_codec.unpack_grants(value)
+        elif prefix == packed_codec.RESERVATION_PREFIX:
+            reservations[key] = packed_codec.unpack_reservation(value)
+    return UserState(
+        user_id=user_id,
+        now_ms=now_ms,
+        raw_meta=raw_meta,
+        meta=Meta.unpack(raw_meta),
+        subscriptions=tuple(_subscriptions(fields)),
+        entitlements=entitlements,
+        counters=counters,
+        grants=grants,
+        reservations=reservations,
+        leases_due_ms=None if due is None else packed_codec.unpack_moment(due),
+        ended_until_ms=_ended_until_ms(fields),
+    )
+
+
+def _described(values: tuple[bytes | None, bytes | None]) -> tuple[Meta, Profile] | None:
+    meta, profile = values
+    return None if meta is None else (Meta.unpack(meta), _profile(profile) if profile else Profile())
+
+
+def _profile(value: bytes) -> Profile:
+    try:
+        return decode_profile(value)
+    except UnreadableError as error:
+        note_unreadable("profile", "", error)
+        return Profile()
+
+
+def _profile_argument(profile: Profile | None) -> bytes:
+    if profile is None:
+        return b""
+    return b"D" if profile == Profile() and not profile.unknown else b"S" + encode(profile)
+
+
+def _start(counter: Counter | None) -> str:
+    return "" if counter is None else str(counter.period_start_ms)
+
+
+def _settlement_arguments(settlement: Settlement) -> tuple[str, ...]:
+    feature_id, start_ms, length_ms, budget, new_start_ms = settlement
+    return (
+        feature_id,
+        str(start_ms),
+        str(length_ms),
+        "-1" if budget is None else str(budget),
+        "" if new_start_ms is None else str(new_start_ms),
+    )
+
+
+def _order_arguments(feature_id: str, placed: Sequence[PlacedGrant]) -> list[str]:
+    arguments = [feature_id, str(len(placed))]
+    for old_place, grant in placed:
+        end_ms, amount = grant.end_ms, grant.amount
+        arguments += [str(old_place), str(grant.effective_at_ms), str(-1 if end_ms is None else end_ms)]
+        arguments.append(str(-1 if amount is None else amount))
+    return arguments

@@ -1,0 +1,1 @@
+"""The native transport: the Rust front and the batch lane."""

@@ -1,0 +1,189 @@
+"""The native transport: a front in Rust owns the public port. The batch lane answers the hot methods, the event loop
+those with large answers; all others go through to the same `grpc.aio` server as on the reference transport, which
+listens on a Unix socket.
+"""
+
+import asyncio
+import math
+import socket
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final
+
+from pygrpc_native import NativeGrpcFront
+
+from canuse_server.api.endpoints import Endpoint
+from canuse_server.api.environment import World
+from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.hotpath.method import HotMethod
+from canuse_server.api.hotpath.methods import HOT_METHODS
+from canuse_server.api.methods import method_at
+from canuse_server.auth.authorizer import Gate
+from canuse_server.runtime.deadline import BEGAN
+from canuse_server.store.redis.client import Store
+from canuse_server.store.redis.durability import WANTED, Durability
+from canuse_server.transport.admission import Load
+from canuse_server.transport.limits import METADATA_BYTES_READ, STREAMS
+from canuse_server.transport.native.call_queue import Door
+from canuse_server.transport.native.calls import HandedOver
+from canuse_server.transport.native.lane import Lane
+from canuse_server.transport.shutdown import Grace
+
+LAST_SECONDS: Final = 1.0
+"""How long lanes may take at most to answer their calls when they wait for the store no longer."""
+
+
+class NativeTransport:
+    """The front and its lanes. Making one takes the port: it raises OSError where that can't be had."""
+
+    def __init__(
+        self,
+        listen: str,
+        fallback: Path,
+        endpoints: Mapping[str, Endpoint],
+        gate: Gate,
+        store: Store,
+        load: Load,
+        lanes: int,
+        *,
+        share_port: bool,
+    ) -> None:
+        if not share_port:
+            _ask_for(listen)
+        self._endpoints = endpoints
+        self._loop = asyncio.get_running_loop()
+        self._handed_over: dict[int, Future[None]] = {}
+        self._load = load
+        # What goes through to the other server shares a connection with all that does. So large answers that nobody
+        # reads do not go through: they would keep back those to other callers.
+        handed_over = (HandedOver(path, method_at(path).writes) for path in endpoints if method_at(path).large)
+        methods: tuple[HotMethod | HandedOver, ...] = (*HOT_METHODS, *handed_over)
+        self._front = NativeGrpcFront(
+            listen,
+            [(method.path, False) for method in methods],
+            client_key_metadata="authorization",
+            call_details=True,
+            # One thread in Rust is faster than Python can be in one process; more would only take turns with it.
+            io_threads=1,
+            # As grpcio does: only connections with calls are pinged.
+            keepalive_permit_without_calls=False,
+            max_concurrent_streams=STREAMS,
+            max_metadata_size=METADATA_BYTES_READ,
+            reuse_port=share_port,
+        )
+        self._front.set_fallback(str(fallback))
+        self._door = Door(self._front, load)
+        self._lanes = [
+            Lane(
+                self._front,
+                self._door,
+                dict(enumerate(methods)),
+                gate,
+                store,
+                load,
+                self._hand_over,
+                self._take_back,
+            )
+            for _ in range(lanes)
+        ]
+
+    def listen(self) -> int:
+        """Listen, and return the port; calls wait until `serve`."""
+        self._front.start()
+        return self._front.bound_port
+
+    def serve(self) -> None:
+        """Answer calls."""
+        self._door.start()
+        for lane in self._lanes:
+            lane.start()
+
+    def _hand_over(
+        self,
+        call_id: int,
+        path: str,
+        payload: bytes,
+        world: World,
+        level: Durability,
+        came: float,
+        deadline: float,
+        size: int,
+    ) -> None:
+        """Let the event loop answer a call, from the thread of a lane.
+
+        `level` is what the caller asks for, `came` when the call came: its time for the store began then. `deadline` is
+        when the caller gives up. Both are on the clock of `time.monotonic`, which is that of the event loop as well.
+        `size` is how many bytes the call counts for while it waits.
+        """
+        try:
+            self._load.enter(size)
+        except ApiError as error:
+            self._fail(call_id, error)
+            return
+        future = asyncio.run_coroutine_threadsafe(
+            self._answer(call_id, path, payload, world, level, came, deadline), self._loop
+        )
+        self._handed_over[call_id] = future
+
+        def is_over(_: Future[None]) -> None:
+            # Not in `_answer`: a call that is taken back at once never gets there.
+            self._load.leave(size)
+            self._handed_over.pop(call_id, None)
+
+        future.add_done_callback(is_over)
+
+    def _take_back(self, call_id: int) -> None:
+        """Work no more on a call that its caller has taken back, from the thread of a lane."""
+        if (future := self._handed_over.get(call_id)) is not None:
+            future.cancel()
+
+    async def _answer(
+        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float, deadline: float
+    ) -> None:
+        WANTED.set(level)
+        BEGAN.set(came)
+        try:
+            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
+                self._front.respond(call_id, await self._endpoints[path](payload, world))
+        except TimeoutError:
+            self._fail(call_id, deadline_passed())
+        except ApiError as error:
+            self._fail(call_id, error)
+
+    def _fail(self, call_id: int, error: ApiError) -> None:
+        self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+
+    async def drain(self, grace: Grace) -> None:
+        """Take no more hot calls, and answer those that are here as long as there is time."""
+        for lane in self._lanes:
+            lane.drain()
+        for lane in self._lanes:
+            await asyncio.to_thread(lane.drained.wait, grace.left())
+        if late_lanes := [lane for lane in self._lanes if not lane.drained.is_set()]:
+            for lane in late_lanes:
+                lane.give_up()
+            last = Grace(LAST_SECONDS)
+            for lane in late_lanes:
+                await asyncio.to_thread(lane.drained.wait, last.left())
+        if waiting := [asyncio.wrap_future(future) for future in list(self._handed_over.values())]:
+            _, late = await asyncio.wait(waiting, timeout=grace.left())
+            for future in late:
+                future.cancel()
+
+    async def close(self) -> None:
+        """Close the port and end the lanes."""
+        self._door.close()
+        await asyncio.to_thread(self._front.close)
+        last = Grace(LAST_SECONDS)
+        for lane in self._lanes:
+            if lane.is_alive():
+                await asyncio.to_thread(lane.join, last.left())
+
+
+def _ask_for(address: str) -> None:
+    """Raise OSError where an address can't be had. The front would say so on stderr as well, in words of its own."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host.strip("[]"), int(port)), family=family):
+        return
