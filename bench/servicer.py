@@ -22,14 +22,14 @@ from bench.processes import Cores, pin
 from bench.store import valkey
 from canuse import v1
 from canuse.v1 import catalog_service_pb2, entitlement_service_pb2, subscription_service_pb2, user_service_pb2
-from canuse_server.api.endpoints import Endpoints, endpoints
-from canuse_server.api.environment import World
+from canuse_server.api.endpoints import Handlers, endpoints
+from canuse_server.api.environment import Environment
 from canuse_server.api.services.catalog import CatalogServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
-from canuse_server.runtime.fairness import Pages
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.runtime.fairness import PageScheduler
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.usage_commands import Retention
 
@@ -39,11 +39,11 @@ PACKAGE: Final = "bench"
 BASELINE: Final = "redis-py EVALSHA"
 
 
-async def prepare(served: Endpoints, world: World) -> None:
+async def prepare(served: Handlers, env: Environment) -> None:
     """Make a user with a budget that is never used up."""
 
     async def call(method: str, request: object) -> None:
-        await served.unary[f"/canuse.v1.{method}"](cast("v1.User", request).SerializeToString(), world)
+        await served.unary[f"/canuse.v1.{method}"](cast("v1.User", request).SerializeToString(), env)
 
     entry = v1.PackageFeature(feature_id=FEATURE, limit=plain.LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
     feature = v1.Feature(id=FEATURE, type=v1.FEATURE_TYPE_CONSUMABLE)
@@ -55,9 +55,9 @@ async def prepare(served: Endpoints, world: World) -> None:
     await call("SubscriptionService/Subscribe", v1.SubscribeRequest(user_id=USER, package_ids=[PACKAGE]))
 
 
-def all_endpoints() -> Endpoints:
+def all_endpoints() -> Handlers:
     """Return what is called, and what is needed to make a user."""
-    found, pages = Endpoints({}, {}), Pages()
+    found, pages = Handlers({}, {}), PageScheduler()
     for module, service, servicer in (
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
@@ -85,9 +85,9 @@ async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
 
 async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     """Measure all in turns."""
-    store, redis = Store(Endpoint.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
-    world, served = World.of(store, "live", Retention(86_400_000, 2_592_000_000, 12), ""), all_endpoints()
-    await prepare(served, world)
+    store, redis = Store(StoreAddress.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
+    env, served = Environment.of(store, "live", Retention(86_400_000, 2_592_000_000, 12), ""), all_endpoints()
+    await prepare(served, env)
     sha = await redis.script_load(plain.USE)
     key = plain.KEY.format(user_id=USER, feature_id=FEATURE)
     calls: dict[str, Call] = {
@@ -95,7 +95,7 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     }
     for method in METHODS:
         if method in (CAN_USE, USE_FEATURE, CREATE_USAGE_EVENT):
-            calls[method.name] = partial(served.unary[method.path], method.message([USER]), world)
+            calls[method.name] = partial(served.unary[method.path], method.message([USER]), env)
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         await microseconds(call, options.in_flight, WARM_SHARE * options.seconds)

@@ -23,14 +23,14 @@ from urllib.parse import quote
 from redis import Redis
 
 from canuse import Client, v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.executor import answer
 from canuse_server.api.hotpath.record import CreateUsageEvent
 from canuse_server.api.users import changes
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus, ResetPeriod
 from canuse_server.store.embedded.supervisor import EmbeddedValkey
 from canuse_server.store.preflight.schema import check_schema
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.usage_commands import Retention
 
@@ -40,26 +40,26 @@ RETENTION = Retention(dedupe_ttl_ms=86_400_000, ledger_max_age_ms=30 * 86_400_00
 AT_ONCE = 500
 
 
-async def fill(world: World, users: int, features: int, packages: int) -> dict[str, float]:
+async def fill(env: Environment, users: int, features: int, packages: int) -> dict[str, float]:
     """Make a catalogue and users with three counted features each; return bytes by what they are for."""
-    start_bytes = await _used_bytes(world)
+    start_bytes = await _used_bytes(env)
     names = [*USED, *(f"feature-{number:04d}" for number in range(features - len(USED)))]
     for name in names:
-        await world.catalog.put_feature(None, Feature(name, FeatureType.CONSUMABLE, 0, name=name))
+        await env.catalog.put_feature(None, Feature(name, FeatureType.CONSUMABLE, 0, name=name))
     entries = tuple(PackageFeature(name, 1000, period) for name, period in zip(USED, RESETS, strict=True))
     for number in range(packages):
         package = Package(
             f"package-{number:03d}", 0, features=entries, status=PackageStatus.PUBLISHED, published_version=1
         )
-        await world.catalog.put_package(None, package)
-    await world.cache.refresh()
-    catalogue_bytes = await _used_bytes(world)
+        await env.catalog.put_package(None, package)
+    await env.cache.refresh()
+    catalogue_bytes = await _used_bytes(env)
     for first in range(0, users, AT_ONCE):
         ids = [f"user-{number:07d}" for number in range(first, min(first + AT_ONCE, users))]
-        await asyncio.gather(*(_make(world, user_id) for user_id in ids))
-    all_bytes = await _used_bytes(world)
-    ledger_bytes = await _remove(world, "ledger")
-    index_bytes = await _memory_of(world, "users")
+        await asyncio.gather(*(_make(env, user_id) for user_id in ids))
+    all_bytes = await _used_bytes(env)
+    ledger_bytes = await _remove(env, "ledger")
+    index_bytes = await _memory_of(env, "users")
     user_bytes = all_bytes - catalogue_bytes - ledger_bytes
     return {
         "catalogue, in all": catalogue_bytes - start_bytes,
@@ -69,30 +69,30 @@ async def fill(world: World, users: int, features: int, packages: int) -> dict[s
     }
 
 
-async def _make(world: World, user_id: str) -> None:
-    await changes.create_default_user(world, user_id)
+async def _make(env: Environment, user_id: str) -> None:
+    await changes.create_default_user(env, user_id)
     for name in USED:
         request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=name)
-        await answer(CreateUsageEvent(), request.SerializeToString(), world)
+        await answer(CreateUsageEvent(), request.SerializeToString(), env)
 
 
-async def _used_bytes(world: World) -> int:
-    info: dict[str, Any] = await world.store.admin.info("memory")
+async def _used_bytes(env: Environment) -> int:
+    info: dict[str, Any] = await env.store.admin.info("memory")
     return int(info["used_memory"])
 
 
-async def _memory_of(world: World, name: str) -> int:
-    keys = [key async for key in world.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
-    sizes = [await world.store.admin.memory_usage(key, samples=0) for key in keys]
+async def _memory_of(env: Environment, name: str) -> int:
+    keys = [key async for key in env.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
+    sizes = [await env.store.admin.memory_usage(key, samples=0) for key in keys]
     return sum(size or 0 for size in sizes)
 
 
-async def _remove(world: World, name: str) -> int:
-    before = await _used_bytes(world)
-    keys = [key async for key in world.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
+async def _remove(env: Environment, name: str) -> int:
+    before = await _used_bytes(env)
+    keys = [key async for key in env.store.admin.scan_iter(match=f"canuse:live:*:{name}", count=1000)]
     for key in keys:
-        await world.store.admin.delete(key)
-    return before - await _used_bytes(world)
+        await env.store.admin.delete(key)
+    return before - await _used_bytes(env)
 
 
 def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
@@ -138,12 +138,12 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, floa
     """Fill a store and return what it holds."""
     valkey = EmbeddedValkey(data_dir, fsync="everysec")
     await valkey.start()
-    store = Store(Endpoint.from_url(f"unix://{quote(str(valkey.socket_path))}"), timeout_seconds=60)
+    store = Store(StoreAddress.from_url(f"unix://{quote(str(valkey.socket_path))}"), timeout_seconds=60)
     try:
         await check_schema(store)
         await store.load_scripts()
-        world = World.of(store, "live", RETENTION, "package-000")
-        return await fill(world, options.users, options.features, options.packages)
+        env = Environment.of(store, "live", RETENTION, "package-000")
+        return await fill(env, options.users, options.features, options.packages)
     finally:
         await store.close()
         await valkey.stop()

@@ -211,8 +211,8 @@ MUTANTS: Final = (
     Mutant(
         "reply lost: in the lane it is told that nothing was written",
         "server/canuse_server/transport/native/lane.py",
-        "faulty(method.path, OutcomeUnknownError(str(error)))",
-        "faulty(method.path, StoreUnavailableError(str(error)))",
+        "to_api_error(method.path, OutcomeUnknownError(str(error)))",
+        "to_api_error(method.path, StoreUnavailableError(str(error)))",
         LOST_REPLIES,
     ),
     Mutant(
@@ -295,7 +295,7 @@ MUTANTS: Final = (
     Mutant(
         "turns: the wait for a turn is a wait for the store",
         "server/canuse_server/runtime/deadline.py",
-        "            patience.extend(self._heard_at)\n",
+        "            deadline.extend(self._heard_at)\n",
         "",
         "tests/faults/test_store_away.py",
     ),
@@ -316,8 +316,8 @@ MUTANTS: Final = (
     Mutant(
         "pace: breaks are taken for a wait for the store",
         "server/canuse_server/runtime/fairness.py",
-        "pace.take_break():\n        note_work()\n",
-        "pace.take_break():\n        return\n",
+        "pace.yield_if_due():\n        note_work()\n",
+        "pace.yield_if_due():\n        return\n",
         "tests/unit/test_pacing.py",
     ),
     Mutant(

@@ -407,7 +407,7 @@ class Client:
             unit_label: What one unit is called ("message").
             unit_label_plural: What several units are called ("messages").
             metadata: Kept with the feature: at most 16 pairs, 2 KiB in all.
-            on_unavailable: What `can_use` answers while the store is away: no, yes, or what was known last.
+            on_unavailable: What `can_use` answers while the store is unavailable: no, yes, or what was known last.
 
         Raises:
             AlreadyExists: The id is taken.

@@ -21,7 +21,7 @@ Fsync = Literal["everysec", "always"]
 
 DAY_SECONDS = 86_400
 HIGHEST_PORT = 65_535
-LONGEST_SECONDS = 3_650 * DAY_SECONDS
+MAX_SECONDS = 3_650 * DAY_SECONDS
 
 
 class Settings(BaseSettings):
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
         None, description="A PEM file: CAs, one of which has to have signed the certificate of each client (mTLS)."
     )
     clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
-    demo: bool = Field(False, description="Load the example catalogue and users.")
+    demo: bool = Field(False, description="AdmissionLimit the example catalogue and users.")
     fsync: Fsync = Field(
         "everysec",
         description="When the embedded Valkey brings writes to disk. With durability fsync always, unless it is set.",
@@ -76,10 +76,10 @@ class Settings(BaseSettings):
         10.0, description="How long calls under way may take after SIGTERM."
     )
     default_package: str = Field("", description="The package that an unknown user gets when first seen. Empty: none.")
-    dedupe_ttl_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
+    dedupe_ttl_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = Field(
         DAY_SECONDS, description="How long an event id is remembered, at least."
     )
-    ledger_max_age_seconds: Annotated[int, Field(ge=1, le=LONGEST_SECONDS)] = Field(
+    ledger_max_age_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = Field(
         30 * DAY_SECONDS, description="How long usage events are kept in the ledger."
     )
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
@@ -92,7 +92,7 @@ class Settings(BaseSettings):
         64 << 20, description="How many bytes the requests and metadata of these calls may have in all."
     )
     last_known_max_age_seconds: Annotated[int, Field(ge=1, le=DAY_SECONDS)] = Field(
-        300, description="How old an answer may be that is given again while the store is away."
+        300, description="How old an answer may be that is given again while the store is unavailable."
     )
     last_known_entries: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         100_000, description="How many such answers are remembered of an environment, at half a KiB each."

@@ -19,10 +19,10 @@ import structlog
 
 with atheris.instrument_imports(include=["canuse_server"], enable_loader_override=False):
     from canuse_server.app import wiring
-    from canuse_server.app.startup import open_store
+    from canuse_server.app.startup import prepare_store
     from canuse_server.auth.access import Access
     from canuse_server.settings import Settings
-    from canuse_server.store.redis.address import Endpoint
+    from canuse_server.store.redis.address import StoreAddress
 
 from chaos.inputs import Inputs
 from chaos.promises import Ground
@@ -34,10 +34,10 @@ LARGEST: Final = 2048
 async def prepare(stack: AsyncExitStack, url: str) -> Ground:
     """Return the endpoints, with what the inputs speak of in the store."""
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
-    worlds = wiring._worlds(settings, Endpoint.from_url(url), stack)
-    access = Access.of(worlds, settings)
-    await open_store(worlds, partial(wiring._prepare, settings, worlds, None), access, first=True)
-    ground = Ground(worlds.live, wiring._endpoints(access, None).unary)
+    environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
+    access = Access.of(environments, settings)
+    await prepare_store(environments, partial(wiring._prepare, settings, environments, None), access, first=True)
+    ground = Ground(environments.live, wiring._endpoints(access, None).unary)
     await ground.begin()
     return ground
 

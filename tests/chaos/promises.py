@@ -7,13 +7,13 @@ import grpc
 from google.protobuf.message import Message
 
 from canuse import v1
-from canuse_server.api.endpoints import Endpoint
-from canuse_server.api.environment import World
+from canuse_server.api.endpoints import UnaryHandler
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hotpath.method import DETOURS
+from canuse_server.api.hotpath.method import RETRYABLE
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.store.preflight.schema import check_schema
-from canuse_server.transport.native.request_cache import Memo
+from canuse_server.transport.native.request_cache import RequestCache
 
 AFRESH: Final = 500
 """After how many calls the store is emptied, so that it stays small."""
@@ -27,20 +27,20 @@ BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsage
 class Ground:
     """A world on a real store that is nobody else's, and the methods that are called in it."""
 
-    def __init__(self, world: World, endpoints: Mapping[str, Endpoint]) -> None:
+    def __init__(self, env: Environment, endpoints: Mapping[str, UnaryHandler]) -> None:
         self.endpoints = endpoints
         self.checked = 0
-        self._world = world
-        self._memo = Memo(world)
+        self._env = env
+        self._memo = RequestCache(env)
         self._contents: bytes | None = None
 
     async def begin(self) -> None:
         """Empty the store, and put in it what the inputs speak of."""
-        admin, cache = self._world.store.admin, self._world.cache
+        admin, cache = self._env.store.admin, self._env.cache
         await cache.refresh()
         await admin.flushall()
         # An emptied store is an outage to a server that runs: this one is told that it is a new one.
-        await check_schema(self._world.store)
+        await check_schema(self._env.store)
         cache.packages.clear()
         await cache.refresh()
         features = [
@@ -62,7 +62,7 @@ class Ground:
         self._contents = None
 
     async def _call(self, method: str, request: Message) -> None:
-        await self.endpoints[f"/canuse.v1.{method}"](request.SerializeToString(), self._world)
+        await self.endpoints[f"/canuse.v1.{method}"](request.SerializeToString(), self._env)
 
     async def check(self, path: str, payload: bytes) -> None:
         """Make a call. AssertionError, or whatever else is raised, is a promise that was broken."""
@@ -74,7 +74,7 @@ class Ground:
         planned = self._plan(path, payload)
         refused = None
         try:
-            answer = await self.endpoints[path](payload, self._world)
+            answer = await self.endpoints[path](payload, self._env)
         except ApiError as error:
             refused = error
             assert error.reason.status not in FAULTS, error.message
@@ -101,11 +101,11 @@ class Ground:
                 except ApiError as error:
                     assert error.reason.status not in FAULTS, error.message
                     return error
-                except DETOURS:
+                except RETRYABLE:
                     return None
         return None
 
     async def _digest(self) -> bytes:
         """Return what stands for all that is in the store."""
-        digest: bytes = await self._world.store.admin.execute_command("DEBUG", "DIGEST")  # type: ignore[no-untyped-call]
+        digest: bytes = await self._env.store.admin.execute_command("DEBUG", "DIGEST")  # type: ignore[no-untyped-call]
         return digest

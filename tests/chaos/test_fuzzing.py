@@ -4,9 +4,9 @@ Whatever the bytes: the answer is never INTERNAL, also not for one item of a bat
 byte in the store is as it was; and what the batch lane reads out of the bytes before it goes to the store is refused
 there exactly as on the other path. `make soak` gives each method up to five minutes.
 
-Guards, with what is red without them: `parse` in `api/hotpath/method.py`, which makes bad input of bytes that are no message, or
-the answer is INTERNAL; and that all is checked before the first write, as in `api/services/users.py`, or a refused request has
-left something in the store.
+Guards, with what is red without them: `parse` in `api/hotpath/method.py`, which makes bad input of bytes that are no
+message, or the answer is INTERNAL; and that all is checked before the first write, as in `api/services/users.py`, or a
+refused request has left something in the store.
 """
 
 import os
@@ -33,8 +33,8 @@ from support.tools import ROOT, VALKEY_SERVER, require_atheris
 pytestmark = pytest.mark.chaos
 
 RUNS = 6_000
-SECONDS_AT_MOST = 300
-SECONDS_AT_LEAST = 5
+MAX_SECONDS = 300
+MIN_SECONDS = 5
 """With less time for each method all of them are called in turn, as in `make test-all`: to begin takes seconds, too."""
 MODULES = (
     api_key_service_pb2,
@@ -75,9 +75,9 @@ def test_no_request_is_a_fault_of_the_server_or_writes_what_it_refuses(
     settings = ("--enable-debug-command", "yes", "--appendonly", "no")
     store = RedisServer(VALKEY_SERVER, tmp_path / "store", settings).start()
     try:
-        seconds = min(SECONDS_AT_MOST, int(soak_seconds / len(PATHS)))
-        if seconds < SECONDS_AT_LEAST:
-            tell("fuzzing", methods=len(PATHS), calls=fuzz(store.url, RUNS, SECONDS_AT_MOST, "all"))
+        seconds = min(MAX_SECONDS, int(soak_seconds / len(PATHS)))
+        if seconds < MIN_SECONDS:
+            tell("fuzzing", methods=len(PATHS), calls=fuzz(store.url, RUNS, MAX_SECONDS, "all"))
             return
         for path in PATHS:
             tell("fuzzing", method=path, seconds=seconds, calls=fuzz(store.url, -1, seconds, path))

@@ -11,7 +11,7 @@ Guards, with what is red without them:
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
 - `Pages` in `runtime/fairness.py`, by the figures: calls wait for the pages of those who ask for many at once.
-- `BYTES_AT_MOST` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
+- `MAX_BYTES` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
 - `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until it looks at all there is.
 - `large` in `api/methods.py`, by the figures: what is passed on waits until those have gone who read nothing.
 - On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
@@ -55,9 +55,9 @@ FILES = 256
 """How many files the server may have open at first."""
 FEATURES, WORDS = 200, 250
 """How many features there are, and how long their descriptions are: a page of them is a large answer."""
-MIB_AT_MOST = 256
+MAX_MIB = 256
 """How much memory an attack may leave behind: what allocators keep for the next one."""
-MIB_AT_MOST_OF_METADATA = 768
+MAX_METADATA_MIB = 768
 """The same on `grpcio` where calls bring metadata: of each one 16 MiB come through."""
 MIB_A_ROUND, MIB_A_ROUND_OF_METADATA = 8, 64
 """By how much it may grow from one attack to the next one of the same kind, on average, once there were some."""
@@ -248,5 +248,5 @@ def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str,
     assert front.canuse.process is not None
     assert front.canuse.process.poll() is None
     much = front.name == "grpcio" and name in ("large-metadata", "continuations")
-    assert sizes[-1] - sizes[0] < (MIB_AT_MOST_OF_METADATA if much else MIB_AT_MOST)
+    assert sizes[-1] - sizes[0] < (MAX_METADATA_MIB if much else MAX_MIB)
     assert sizes[-1] - sizes[(times + 1) // 2] <= (MIB_A_ROUND_OF_METADATA if much else MIB_A_ROUND) * times

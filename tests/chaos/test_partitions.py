@@ -39,15 +39,15 @@ async def test_a_store_that_is_cut_off_for_a_while_has_lost_nothing_and_is_used_
     cut: Callable[[Link], None], transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
 ) -> None:
     found = Losses()
-    with machine() as elsewhere:
-        store = elsewhere.store(tmp_path / "store")
+    with machine() as sibling:
+        store = sibling.store(tmp_path / "store")
         async with stage(tmp_path, transport, store=store, timeout_seconds=TIMEOUT_SECONDS) as (canuse, _):
             for chance in rounds(SHORT, LONG):
                 book = await tally(canuse.address, chance)
                 async with book.load(canuse.address, CALLS):
-                    cut(elsewhere.link)
+                    cut(sibling.link)
                     await asyncio.sleep(chance.uniform(0.5, 2))
-                    elsewhere.link.heal()
+                    sibling.link.heal()
                     await book.go_on(CALLS)
                 await found.add(book, canuse.address)
     tell("partition", between="server-store", how=cut.__name__, transport=transport, **asdict(found))

@@ -135,24 +135,25 @@ def test_letters_that_the_terminal_does_not_have_are_escaped(run: CommandLine, c
 
 FAULTY = """
 import typer
-from canuse_server import cli_exit
+from canuse_server.cli import exit_status
 app = typer.Typer()
 @app.command()
 def fail() -> None:
     raise RuntimeError("one\\ntwo")
-cli_exit.run(app)
+exit_status.run(app)
 """
 
 
 FAULTY_SERVER = """
 import sys
-from canuse_server import cli, cli_exit, run
-from canuse_server.observe import logs
+from canuse_server.app import run
+from canuse_server.cli import exit_status, main
+from canuse_server.runtime import logs
 def fail(*_: object) -> None:
     raise RuntimeError("one\\ntwo")
 run.run, sys.argv = fail, ["canuse", "serve"]
 logs.configure("info")
-cli_exit.run(cli.app)
+exit_status.run(main.app)
 """
 
 

@@ -148,10 +148,10 @@ def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it
 def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(site: Site) -> None:
     for path, row in site.rows.items():
         # The other environment first: what it did to this one would show.
-        elsewhere, here = site.outcome(path, site.test), site.outcome(path, site.live)
-        assert (here[0], elsewhere[0]) == (row.live, row.test), path
+        sibling, here = site.outcome(path, site.test), site.outcome(path, site.live)
+        assert (here[0], sibling[0]) == (row.live, row.test), path
         if not path.startswith((*OPEN, *ALIKE)):
-            assert here != elsewhere, path
+            assert here != sibling, path
 
 
 def test_health_and_reflection_answer_whoever_asks(site: Site) -> None:

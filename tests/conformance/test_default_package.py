@@ -25,7 +25,7 @@ STORES = ("valkey", "redis")
 TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
 
 
-class World(NamedTuple):
+class Environment(NamedTuple):
     """A server with a default package that gives 5 units of one feature."""
 
     client: Client
@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest, folder: Path, package_id: str) -> Canuse
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
     """A server with its default package published."""
     package_id = unique("package")
     server = run(request, tmp_path_factory.mktemp("default"), package_id)
@@ -57,11 +57,11 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         feature_id = consumable(client)
         client.create_package(package_id, [v1.PackageFeature(feature_id=feature_id, limit=5)])
         client.publish_package(package_id)
-        yield World(client, stubs, package_id, feature_id)
+        yield Environment(client, stubs, package_id, feature_id)
     stubs.channel.close()
 
 
-def test_an_unknown_user_may_use_what_the_default_package_gives(world: World) -> None:
+def test_an_unknown_user_may_use_what_the_default_package_gives(world: Environment) -> None:
     client, user_id = world.client, unique("user")
     answer = client.can_use(user_id, world.feature_id)
     assert (answer.access, answer.reason, answer.consumption.budget) == (True, v1.REASON_WITHIN_BUDGET, 5)
@@ -71,7 +71,7 @@ def test_an_unknown_user_may_use_what_the_default_package_gives(world: World) ->
     assert user_id in {user.id for user in client.list_users(page_size=1000)}
 
 
-def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draft(world: World) -> None:
+def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draft(world: Environment) -> None:
     client, entry = world.client, v1.PackageFeature(feature_id=world.feature_id, limit=9)
     assert client.update_package(world.package_id, features=[entry]).version == 2
     user_id = unique("user")
@@ -80,7 +80,7 @@ def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draf
     assert subscription.package_version == 1
 
 
-def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: World) -> None:
+def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: Environment) -> None:
     client = world.client
     recorder, user_id = unique("user"), unique("user")
     recorded = client.create_usage_event(recorder, world.feature_id, 3, event_id="e")
@@ -91,7 +91,7 @@ def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: World
     assert client.show_usage(user_id, world.feature_id).current.used == 5
 
 
-def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order(world: World) -> None:
+def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order(world: Environment) -> None:
     client, user_ids = world.client, [unique("user") for _ in range(3)]
     requests = [
         v1.CreateUsageEventRequest(user_id=user_id, feature_id=world.feature_id, delta=delta)
@@ -108,7 +108,7 @@ def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order
     assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
 
 
-def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_not(world: World) -> None:
+def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_not(world: Environment) -> None:
     client, user_id, nobody = world.client, unique("user"), unique("user")
     lease = client.reserve(user_id, world.feature_id, 4)
     assert (lease.granted, lease.consumption.reserved) == (4, 4)
@@ -120,7 +120,7 @@ def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_no
     assert nobody not in {user.id for user in client.list_users(page_size=1000)}
 
 
-def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: World) -> None:
+def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: Environment) -> None:
     [entitlement] = world.client.list_entitlements(unique("user"))
     assert (entitlement.feature_id, entitlement.access) == (world.feature_id, True)
     usage = world.client.show_usage(unique("user"), world.feature_id)
@@ -129,7 +129,7 @@ def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: World
     assert world.client.can_use(unique("user"), world.feature_id, explain=True).explanation.steps[-1].decision.access
 
 
-def test_an_unknown_user_is_made_once_by_callers_at_once(world: World) -> None:
+def test_an_unknown_user_is_made_once_by_callers_at_once(world: Environment) -> None:
     user_id = unique("user")
     request = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id)
     calls = [world.stubs.entitlements.UseFeature.future(request) for _ in range(50)]
@@ -137,12 +137,12 @@ def test_an_unknown_user_is_made_once_by_callers_at_once(world: World) -> None:
     assert len(list(world.client.list_subscriptions(user_id))) == 1
 
 
-def test_a_feature_that_the_default_package_does_not_list_is_refused(world: World) -> None:
+def test_a_feature_that_the_default_package_does_not_list_is_refused(world: Environment) -> None:
     answer = world.client.can_use(unique("user"), consumable(world.client))
     assert (answer.access, answer.reason) == (False, v1.REASON_NOT_ENTITLED)
 
 
-def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: World) -> None:
+def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: Environment) -> None:
     user_id, entitlements = unique("user"), world.stubs.entitlements
     unknown = failure(entitlements.CanUse, v1.CanUseRequest(user_id=user_id, feature_id=unique("missing")))
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "FEATURE_NOT_FOUND")
@@ -154,7 +154,7 @@ def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: World) -> None:
     assert failure(world.stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
 
 
-def test_an_unknown_user_can_be_given_a_grant_on_top(world: World) -> None:
+def test_an_unknown_user_can_be_given_a_grant_on_top(world: Environment) -> None:
     """It was USER_NOT_FOUND, and whoever then created the user left them without the default package."""
     client, user_id = world.client, unique("user")
     client.create_grant(user_id, "g", world.feature_id, amount=2)
@@ -162,12 +162,12 @@ def test_an_unknown_user_can_be_given_a_grant_on_top(world: World) -> None:
     assert len(list(client.list_subscriptions(user_id))) == 1
 
 
-def test_a_user_that_was_created_gets_nothing_by_default(world: World) -> None:
+def test_a_user_that_was_created_gets_nothing_by_default(world: Environment) -> None:
     user_id = world.client.create_user(unique("user")).id
     assert world.client.can_use(user_id, world.feature_id).reason == v1.REASON_NOT_ENTITLED
 
 
-def test_a_default_user_can_be_given_another_base_package(world: World) -> None:
+def test_a_default_user_can_be_given_another_base_package(world: Environment) -> None:
     client, user_id = world.client, unique("user")
     client.use_feature(user_id, world.feature_id, 4)
     [subscription] = client.list_subscriptions(user_id)
@@ -177,14 +177,14 @@ def test_a_default_user_can_be_given_another_base_package(world: World) -> None:
     assert (counts.used, counts.budget) == (4, 9)
 
 
-def test_an_erased_user_is_new_when_seen_again(world: World) -> None:
+def test_an_erased_user_is_new_when_seen_again(world: Environment) -> None:
     client, user_id = world.client, unique("user")
     client.use_feature(user_id, world.feature_id, 5)
     client.delete_user(user_id)
     assert client.use_feature(user_id, world.feature_id, 2).consumption.used == 2
 
 
-def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(world: World) -> None:
+def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(world: Environment) -> None:
     """Events of the new user were taken for a rest of the old one: 211 were used, and 189 listed."""
     client, other = world.client, unique("other")
     # The events of another user in the same ledger make each erasure take a while.

@@ -13,7 +13,7 @@ from support.resources import Clock, binary, consumable, grant, package, unique
 from support.wire import Stubs, failure
 
 LARGEST = 2**53 - 1
-CHARGES_AT_MOST = 32
+MAX_CHARGES = 32
 
 
 def user_with(
@@ -248,7 +248,7 @@ def test_callers_at_once_share_two_budgets_exactly(client: Client, stubs: Stubs)
     assert max(both + of_a, both + of_b) == 5
 
 
-@pytest.mark.parametrize("number", [0, CHARGES_AT_MOST + 1])
+@pytest.mark.parametrize("number", [0, MAX_CHARGES + 1])
 def test_no_charge_or_too_many_are_refused(stubs: Stubs, number: int) -> None:
     refused = failure(
         stubs.entitlements.UseFeatures, request(unique("user"), *((unique("feature"), 1) for _ in range(number)))
@@ -309,11 +309,11 @@ def test_a_total_past_the_largest_of_one_is_refused_and_none_is_counted(client: 
 def test_as_many_as_there_can_be_go_on_in_the_next_period_together(
     clocked: Client, clock: Clock, period: v1.ResetPeriod.ValueType
 ) -> None:
-    user_id, features = user_with(clocked, *range(1, CHARGES_AT_MOST + 1), period=period)
+    user_id, features = user_with(clocked, *range(1, MAX_CHARGES + 1), period=period)
     charges = {feature_id: limit for limit, feature_id in enumerate(features, 1)}
     for _ in range(3):
         assert clocked.use_features(user_id, charges).access
         assert gist(clocked.use_features(user_id, charges)) == (False, "BUDGET_EXCEEDED", features[0])
         clock.set(clock.now() + timedelta(days=32))
     past = clocked.show_usage(user_id, features[-1]).past
-    assert [each.used for each in past] == [CHARGES_AT_MOST] * 3
+    assert [each.used for each in past] == [MAX_CHARGES] * 3

@@ -32,7 +32,7 @@ PASSED_ON: Final = (
 )
 """Methods that the native transport's front passes on, also answers that come one by one, and one that there is not."""
 ANY_SIZE: Final = (("grpc.max_send_message_length", -1), *OWN_CONNECTION)
-MIB_AT_MOST: Final = 48
+MAX_MIB: Final = 48
 """How much memory all the calls of a test may take: what gRPC's own buffers take, and no more."""
 
 
@@ -70,7 +70,7 @@ def test_a_compressed_request_is_refused_before_it_is_unpacked(
         with ThreadPoolExecutor(8) as threads:
             sent = [threads.submit(code_of, canuse.address, paths[-2], MESSAGE_BYTES, compression) for _ in range(64)]
         assert {each.result() for each in sent} == {grpc.StatusCode.UNIMPLEMENTED}
-        assert peak_mib(canuse) - before < MIB_AT_MOST
+        assert peak_mib(canuse) - before < MAX_MIB
 
 
 def test_a_call_without_a_key_is_refused_before_its_request_is_read(tmp_path: Path) -> None:

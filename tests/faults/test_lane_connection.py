@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.redis.address import Endpoint
-from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.replies import pack
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
@@ -17,31 +17,31 @@ from support.stores import store_of
 
 
 @pytest.fixture
-def lane(redis: RedisServer) -> Iterator[LaneConnection]:
-    connection = LaneConnection(Endpoint.from_url(redis.url), 0.5)
+def lane(redis: RedisServer) -> Iterator[BlockingConnection]:
+    connection = BlockingConnection(StoreAddress.from_url(redis.url), 0.5)
     connect(connection)
     yield connection
     connection.close()
 
 
-def connect(lane: LaneConnection) -> None:
+def connect(lane: BlockingConnection) -> None:
     lane.begin()
     lane.connect()
 
 
-def echo(lane: LaneConnection, word: str) -> object:
+def echo(lane: BlockingConnection, word: str) -> object:
     lane.begin()
     lane.send(pack(("ECHO", word)))
     return lane.receive()
 
 
-def test_a_connection_that_is_open_and_idle_is_not_stale(lane: LaneConnection) -> None:
+def test_a_connection_that_is_open_and_idle_is_not_stale(lane: BlockingConnection) -> None:
     assert not lane.is_stale()
     assert echo(lane, "word") == b"word"
     assert not lane.is_stale()
 
 
-def test_a_connection_that_the_store_closed_is_stale(lane: LaneConnection, redis: RedisServer) -> None:
+def test_a_connection_that_the_store_closed_is_stale(lane: BlockingConnection, redis: RedisServer) -> None:
     echo(lane, "word")
     redis.command("CLIENT", "KILL", "TYPE", "normal")
     assert lane.is_stale()
@@ -51,7 +51,7 @@ def test_a_connection_that_the_store_closed_is_stale(lane: LaneConnection, redis
     assert echo(lane, "again") == b"again"
 
 
-def test_replies_come_in_the_order_of_the_commands(lane: LaneConnection) -> None:
+def test_replies_come_in_the_order_of_the_commands(lane: BlockingConnection) -> None:
     words = [str(number) for number in range(10_000)]
     lane.begin()
     lane.send(b"".join(pack(("ECHO", word)) for word in words))
@@ -60,7 +60,7 @@ def test_replies_come_in_the_order_of_the_commands(lane: LaneConnection) -> None
 
 async def test_a_store_that_takes_too_long_is_an_error_and_its_late_reply_reaches_nobody(redis: RedisServer) -> None:
     async with Relay.to(redis.port) as relay:
-        lane = LaneConnection(Endpoint.from_url(relay.url), 0.5)
+        lane = BlockingConnection(StoreAddress.from_url(relay.url), 0.5)
         await asyncio.to_thread(connect, lane)
         relay.hold_replies()
         with pytest.raises(OSError, match="timed out"):
@@ -74,7 +74,7 @@ async def test_a_store_that_takes_too_long_is_an_error_and_its_late_reply_reache
 
 def test_a_store_that_is_not_there_has_written_nothing() -> None:
     with pytest.raises(StoreUnavailableError):
-        connect(LaneConnection(Endpoint.from_url(f"redis://127.0.0.1:{free_port()}"), 0.5))
+        connect(BlockingConnection(StoreAddress.from_url(f"redis://127.0.0.1:{free_port()}"), 0.5))
 
 
 def test_a_server_keeps_its_connections_to_the_store_from_call_to_call(server: Canuse, client: Client) -> None:

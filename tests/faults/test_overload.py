@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from canuse import CanuseError, Overloaded, v1
 from canuse.errors import from_rpc_error
 from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, STREAMS
-from canuse_server.transport.reflection import BYTES_A_SECOND, BYTES_AT_MOST
+from canuse_server.transport.reflection import BYTES_A_SECOND, MAX_BYTES
 from chaos.hostile import block, frame, message
 from support.guarded import LIVE, SCOPES
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, callers, running, used, wait_until
@@ -248,7 +248,7 @@ def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) 
     assert isinstance(error, Overloaded)
     assert error.retry_after_seconds
     # All but the answer that would have been too much, and what was given back meanwhile.
-    assert BYTES_AT_MOST * 0.99 < sum(sizes) < BYTES_AT_MOST + BYTES_A_SECOND * PATIENCE_SECONDS
+    assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * PATIENCE_SECONDS
 
 
 def test_a_connection_is_told_how_many_calls_may_be_open_on_it(server: Canuse) -> None:

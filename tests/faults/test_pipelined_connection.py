@@ -10,7 +10,7 @@ import pytest
 
 from canuse_server.runtime.deadline import begin_call
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError, UnreachableError
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.replies import pack
 from support.load import wait_until
@@ -30,7 +30,7 @@ async def relay(redis: RedisServer) -> AsyncIterator[Relay]:
 @asynccontextmanager
 async def connected(url: str, timeout_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[PipelinedConnection]:
     """Open a connection that has been used already."""
-    connection = PipelinedConnection(Endpoint.from_url(url), timeout_seconds)
+    connection = PipelinedConnection(StoreAddress.from_url(url), timeout_seconds)
     try:
         assert await echo(connection, "hello") == "hello"
         yield connection
@@ -213,7 +213,7 @@ async def test_a_connection_closed_while_idle_fails_no_call(relay: Relay) -> Non
 
 
 async def test_a_store_that_is_not_there_has_written_nothing() -> None:
-    connection = PipelinedConnection(Endpoint.from_url(f"redis://127.0.0.1:{free_port()}"), 1.0)
+    connection = PipelinedConnection(StoreAddress.from_url(f"redis://127.0.0.1:{free_port()}"), 1.0)
     results = await asyncio.gather(
         *(echo(connection, str(number), writes=True) for number in range(10)), return_exceptions=True
     )
@@ -222,7 +222,7 @@ async def test_a_store_that_is_not_there_has_written_nothing() -> None:
 
 async def test_a_store_that_accepts_but_does_not_answer_has_written_nothing(relay: Relay) -> None:
     relay.hold_replies()
-    connection = PipelinedConnection(Endpoint.from_url(f"{relay.url}/1"), 0.2)
+    connection = PipelinedConnection(StoreAddress.from_url(f"{relay.url}/1"), 0.2)
     with pytest.raises(StoreUnavailableError):
         await echo(connection, "word", writes=True)
     await wait_until(lambda: relay.connections == 0)
@@ -230,7 +230,7 @@ async def test_a_store_that_accepts_but_does_not_answer_has_written_nothing(rela
 
 async def test_a_caller_who_gives_up_while_it_connects_leaves_the_connection_to_the_others(relay: Relay) -> None:
     relay.hold_replies()
-    connection = PipelinedConnection(Endpoint.from_url(f"{relay.url}/1"), PATIENCE_SECONDS)
+    connection = PipelinedConnection(StoreAddress.from_url(f"{relay.url}/1"), PATIENCE_SECONDS)
     first = asyncio.create_task(echo(connection, "first"))
     second = asyncio.create_task(echo(connection, "second"))
     await sent(relay, first, second)
@@ -284,7 +284,7 @@ async def test_a_call_whose_time_is_over_is_not_sent(relay: Relay) -> None:
     async with connected(relay.url) as connection:
         assert await echo(connection, "before") == "before"
         before = relay.request_bytes
-        begin_call(0.0, renewed=False)
+        begin_call(0.0, sliding=False)
         with pytest.raises(StoreUnavailableError):
             await connection.execute(pack(("ECHO", "late")), 1, writes=True)
         assert (await connection.collect(pack(("ECHO", "late")), 1, writes=True))[0] == []
@@ -293,7 +293,7 @@ async def test_a_call_whose_time_is_over_is_not_sent(relay: Relay) -> None:
 
 async def test_a_call_in_a_hurry_gives_up_alone(relay: Relay) -> None:
     async def hurried() -> object:
-        begin_call(0.05, renewed=False)
+        begin_call(0.05, sliding=False)
         return await connection.execute(pack(("ECHO", "hurried")), 1, writes=True)
 
     async with connected(relay.url) as connection:

@@ -1,4 +1,5 @@
-"""While the store is away each feature's `on_unavailable` decides, the answer says so, and nobody waits for long."""
+"""While the store is unavailable each feature's `on_unavailable` decides, the answer says so, and nobody waits for
+long."""
 
 import asyncio
 import signal
@@ -90,7 +91,7 @@ def somebody(client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limi
     """Create a user of a feature that is set to something, who has used 3 of it."""
     user_id, feature_id = subscriber(client, limit)
     client.update_feature(feature_id, on_unavailable=on_unavailable)
-    # The test before may have taken the store away, and a lane asks again only after a moment.
+    # The test before may have taken the store unavailable, and a lane asks again only after a moment.
     until(lambda: recorded(client, user_id, feature_id))
     return user_id, feature_id
 

@@ -19,7 +19,7 @@ FAULTS = ("cut", "replies", "forget", "requests", "cut", "forget", "late", "cut"
 
 
 class BrokenStorm(Storm):
-    """Calls that may fail because the store is away, and for no other reason."""
+    """Calls that may fail because the store is unavailable, and for no other reason."""
 
     async def call_until_it_counts(self) -> None:
         """Record an event until it is acknowledged: with its event id it counts once."""

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.store.embedded.supervisor import EmbeddedValkey
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.repositories.users import Users
@@ -51,7 +51,7 @@ def database(shared_database: Database) -> Database:
 @pytest_asyncio.fixture(scope="session")
 async def shared_store(shared_database: Database) -> AsyncIterator[Store]:
     """The same store as the service calls it, for tests that clean up after themselves."""
-    store = Store(Endpoint.from_url(shared_database.url), 5.0)
+    store = Store(StoreAddress.from_url(shared_database.url), 5.0)
     await store.load_scripts()
     yield store
     await store.close()
@@ -71,6 +71,6 @@ def users(store: Store) -> Users:
 
 
 @pytest.fixture
-def world(store: Store) -> World:
+def env(store: Store) -> Environment:
     """An environment in it."""
-    return World.of(store, "live", Retention(3_600_000, 3_600_000_000, 3), default_package="")
+    return Environment.of(store, "live", Retention(3_600_000, 3_600_000_000, 3), default_package="")

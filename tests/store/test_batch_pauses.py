@@ -3,17 +3,17 @@
 import asyncio
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
 
 
-async def test_others_go_on_while_a_batch_is_worked_on(world: World) -> None:
+async def test_others_go_on_while_a_batch_is_worked_on(env: Environment) -> None:
     """A thousand bad uses held up everybody else for up to 400 ms."""
     [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
     # What is wrong with all of them is found without the store: nothing is waited for.
     bad = pb.CreateUsageEventRequest(user_id="\n" * 99, feature_id="\n" * 99, event_id="\n" * 99, delta=0)
     batch = pb.BatchCreateUsageEventsRequest(requests=[bad] * 1000).SerializeToString()
-    answering = asyncio.ensure_future(answer_batch(method, batch, world))
+    answering = asyncio.ensure_future(answer_batch(method, batch, env))
     others = 0
     while not answering.done():
         others += 1

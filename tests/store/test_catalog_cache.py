@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.services.catalog import CatalogServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (
@@ -32,13 +32,13 @@ from support.database import KEYS, RETENTION, Database
 CALLS = Feature("calls", FeatureType.CONSUMABLE, 1)
 
 
-def server(store: Store) -> World:
+def server(store: Store) -> Environment:
     """Return what one server of several has in its memory."""
-    return World.of(store, "live", RETENTION, default_package="")
+    return Environment.of(store, "live", RETENTION, default_package="")
 
 
 @pytest.fixture
-def other(store: Store) -> World:
+def other(store: Store) -> Environment:
     """Another server on the same store."""
     return server(store)
 
@@ -56,48 +56,48 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return found
 
 
-async def put(world: World, *features: Feature) -> None:
+async def put(env: Environment, *features: Feature) -> None:
     """Create features, or replace them."""
     for feature in features:
-        await world.cache.put_feature(await world.catalog.stored_feature(feature.id), feature)
+        await env.cache.put_feature(await env.catalog.stored_feature(feature.id), feature)
 
 
-async def create_many(world: World, count: int) -> None:
+async def create_many(env: Environment, count: int) -> None:
     """Create features with numbers in their ids."""
     many = [Feature(f"f{number:05d}", FeatureType.CONSUMABLE, 1) for number in range(count)]
-    await asyncio.gather(*(world.catalog.put_feature(None, feature) for feature in many))
+    await asyncio.gather(*(env.catalog.put_feature(None, feature) for feature in many))
 
 
 async def test_a_change_costs_what_has_changed_however_many_features_there_are(
-    world: World, other: World, decoded: list[bytes]
+    env: Environment, other: Environment, decoded: list[bytes]
 ) -> None:
     """All features were read again: beyond 4,096 of them each change stopped the event loop for 50 ms and more."""
     await create_many(other, 5000)
-    await world.cache.refresh()
-    assert len(decoded) == len(world.cache.features) == 5000
-    before = dict(world.cache.features)
+    await env.cache.refresh()
+    assert len(decoded) == len(env.cache.features) == 5000
+    before = dict(env.cache.features)
     for number in range(10):
         await put(other, Feature(f"f{number:05d}", FeatureType.CONSUMABLE, 1, name="new"))
         decoded.clear()
-        await world.cache.refresh()
+        await env.cache.refresh()
         assert len(decoded) == 1
     # Lanes plan anew what is about a feature that is another object.
-    kept = [name for name, feature in before.items() if world.cache.features[name] is feature]
+    kept = [name for name, feature in before.items() if env.cache.features[name] is feature]
     assert len(kept) == 4990
-    assert {world.cache.features[f"f{number:05d}"].name for number in range(10)} == {"new"}
+    assert {env.cache.features[f"f{number:05d}"].name for number in range(10)} == {"new"}
 
 
-async def test_changes_of_packages_read_no_features(world: World, other: World, decoded: list[bytes]) -> None:
+async def test_changes_of_packages_read_no_features(env: Environment, other: Environment, decoded: list[bytes]) -> None:
     await put(other, CALLS)
-    await world.cache.refresh()
+    await env.cache.refresh()
     decoded.clear()
     await other.catalog.put_package(None, Package("p", 1))
-    await world.cache.refresh()
+    await env.cache.refresh()
     assert decoded == []
 
 
 async def test_all_features_are_read_a_few_at_a_time(
-    world: World, other: World, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one piece 30,000 of them held up everybody for 200 ms."""
     await create_many(other, 1200)
@@ -108,20 +108,22 @@ async def test_all_features_are_read_a_few_at_a_time(
         return await call(self, *commands)
 
     monkeypatch.setattr(Store, "call", counted)
-    await world.cache.refresh()
+    await env.cache.refresh()
     assert len(decoded) == 1200
     assert max(b - a for a, b in pairwise(at_a_time)) <= 100
 
 
-async def test_who_is_too_far_behind_for_the_log_of_changes_reads_everything(world: World, other: World) -> None:
+async def test_who_is_too_far_behind_for_the_log_of_changes_reads_everything(
+    env: Environment, other: Environment
+) -> None:
     await put(other, CALLS, Feature("sso", FeatureType.BINARY, 1))
-    await world.cache.refresh()
+    await env.cache.refresh()
     await put(other, replace(CALLS, archived=True))
     for number in range(CHANGES_KEPT + 200):
         await put(other, Feature("sso", FeatureType.BINARY, 1, name=str(number)))
-    await world.cache.refresh()
-    assert world.cache.features["calls"].archived
-    assert world.cache.features["sso"].name == str(CHANGES_KEPT + 199)
+    await env.cache.refresh()
+    assert env.cache.features["calls"].archived
+    assert env.cache.features["sso"].name == str(CHANGES_KEPT + 199)
 
 
 Dump = dict[bytes, bytes]
@@ -139,17 +141,17 @@ def restore(database: Database, dump: Dump) -> None:
         database.redis.restore(key, 0, value)
 
 
-async def publish(world: World, limit: int) -> None:
+async def publish(env: Environment, limit: int) -> None:
     """Publish the next version of a package that gives so many calls."""
-    stored = await world.catalog.stored_package("p")
+    stored = await env.catalog.stored_package("p")
     version = stored.item.version + 1 if stored else 1
     package = Package("p", 1, status=PackageStatus.PUBLISHED, version=version, published_version=version)
     entry = PackageFeature("calls", limit)
-    await world.catalog.put_package(stored, replace(package, type=PackageType.BASE, features=(entry,)))
+    await env.catalog.put_package(stored, replace(package, type=PackageType.BASE, features=(entry,)))
 
 
 async def test_a_store_that_went_back_in_time_and_came_to_the_same_number_again_is_read_anew(
-    world: World, other: World, database: Database
+    env: Environment, other: Environment, database: Database
 ) -> None:
     """The number was the same, so that packages and features of the other history stayed in memory for good."""
     await put(other, CALLS)
@@ -157,62 +159,62 @@ async def test_a_store_that_went_back_in_time_and_came_to_the_same_number_again_
     before = backup(database)
     await publish(other, 2)
     await put(other, replace(CALLS, name="old"))
-    await world.cache.refresh()
-    await world.cache.load_packages([("p", 1), ("p", 2)])
+    await env.cache.refresh()
+    await env.cache.load_packages([("p", 1), ("p", 2)])
     restore(database, before)
     await publish(other, 3)
     await put(other, replace(CALLS, name="new"))
-    await world.cache.refresh()
-    await world.cache.load_packages([("p", 1), ("p", 2)])
-    assert world.cache.features["calls"].name == "new"
-    assert [entry.limit for entry in world.cache.packages["p", 2].features] == [3]
-    assert [entry.limit for entry in world.cache.packages["p", 1].features] == [1]
+    await env.cache.refresh()
+    await env.cache.load_packages([("p", 1), ("p", 2)])
+    assert env.cache.features["calls"].name == "new"
+    assert [entry.limit for entry in env.cache.packages["p", 2].features] == [3]
+    assert [entry.limit for entry in env.cache.packages["p", 1].features] == [1]
 
 
 async def test_a_store_that_went_back_in_time_is_read_anew_though_its_number_is_lower(
-    world: World, other: World, database: Database
+    env: Environment, other: Environment, database: Database
 ) -> None:
     await put(other, CALLS)
     await publish(other, 1)
     before = backup(database)
     await put(other, replace(CALLS, archived=True), Feature("later", FeatureType.BINARY, 1))
     await publish(other, 2)
-    await world.cache.refresh()
-    await world.cache.load_packages([("p", 2)])
+    await env.cache.refresh()
+    await env.cache.load_packages([("p", 2)])
     restore(database, before)
-    await world.cache.refresh()
-    assert set(world.cache.features) == {"calls"}
-    assert not world.cache.features["calls"].archived
-    await world.cache.load_packages([("p", 2)])
+    await env.cache.refresh()
+    assert set(env.cache.features) == {"calls"}
+    assert not env.cache.features["calls"].archived
+    await env.cache.load_packages([("p", 2)])
     with pytest.raises(StoreUnavailableError, match="version 2 of package 'p'"):
-        world.cache.packages["p", 2]
+        env.cache.packages["p", 2]
     # What is written from now on has lower numbers than what was in memory.
-    await put(world, replace(CALLS, name="again"))
-    assert world.cache.features["calls"].name == "again"
+    await put(env, replace(CALLS, name="again"))
+    assert env.cache.features["calls"].name == "again"
 
 
 async def test_packages_are_those_of_the_store_at_once_after_a_connection_was_made_anew(
-    world: World, other: World, database: Database
+    env: Environment, other: Environment, database: Database
 ) -> None:
     await put(other, CALLS)
     before = backup(database)
     await publish(other, 1)
-    await world.cache.refresh()
-    await world.cache.load_packages([("p", 1)])
+    await env.cache.refresh()
+    await env.cache.load_packages([("p", 1)])
     restore(database, before)
     await publish(other, 7)
     database.redis.client_kill_filter(_type="normal", skipme=True)
     # Whatever comes first: the connection has to have been needed since.
-    await wait_until_connected(world)
-    await world.cache.load_packages([("p", 1)])
-    assert [entry.limit for entry in world.cache.packages["p", 1].features] == [7]
+    await wait_until_connected(env)
+    await env.cache.load_packages([("p", 1)])
+    assert [entry.limit for entry in env.cache.packages["p", 1].features] == [7]
 
 
-async def wait_until_connected(world: World) -> None:
+async def wait_until_connected(env: Environment) -> None:
     """Wait until the store answers."""
     while True:
         try:
-            await world.users.read("124")
+            await env.users.read("124")
         except StoreUnavailableError:
             await asyncio.sleep(0.01)
         else:
@@ -220,17 +222,17 @@ async def wait_until_connected(world: World) -> None:
 
 
 async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
-    world: World, other: World, database: Database
+    env: Environment, other: Environment, database: Database
 ) -> None:
     """It was a KeyError, told as an internal error."""
     await put(other, CALLS)
     await publish(other, 5)
-    await create_user(world, "124", Profile(), disabled=False)
+    await create_user(env, "124", Profile(), disabled=False)
 
     async def edit(_: UserState) -> Edit:
         return Edit((Subscription("t", "p", 1, SubscriptionStatus.ACTIVE, 1),))
 
-    await change_user(world, "124", edit)
+    await change_user(env, "124", edit)
     database.redis.delete(KEYS.package_versions)
     before = database.contents()
     with pytest.raises(StoreUnavailableError):
@@ -241,10 +243,10 @@ async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
 class Late:
     """Keeps back the reply to the first call of a method of the catalogue in the store."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, world: World, method: str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, env: Environment, method: str) -> None:
         self.made, self._come = asyncio.Event(), asyncio.Event()
-        self._call = getattr(world.catalog, method)
-        monkeypatch.setattr(world.catalog, method, self)
+        self._call = getattr(env.catalog, method)
+        monkeypatch.setattr(env.catalog, method, self)
 
     async def __call__(self, *arguments: Any) -> Any:
         """Make the call; the first one returns when it may."""
@@ -260,97 +262,97 @@ class Late:
 
 
 async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
-    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One server renamed a feature, another archived it, and the first one then said yes for it from there on."""
     await put(other, CALLS)
-    await world.cache.refresh()
-    confirmation = Late(monkeypatch, world, "put_feature")
+    await env.cache.refresh()
+    confirmation = Late(monkeypatch, env, "put_feature")
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="renamed"))
-    renaming = asyncio.create_task(CatalogServicer().update_feature(request, world))
+    renaming = asyncio.create_task(CatalogServicer().update_feature(request, env))
     await confirmation.made.wait()
     await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), other)
-    await world.cache.refresh()
+    await env.cache.refresh()
     confirmation.come()
     await renaming
-    assert (world.cache.features["calls"].name, world.cache.features["calls"].archived) == ("renamed", True)
+    assert (env.cache.features["calls"].name, env.cache.features["calls"].archived) == ("renamed", True)
 
 
 async def test_a_slow_reading_does_not_bring_back_what_was_changed_since(
-    world: World, other: World, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, CALLS)
-    reading = Late(monkeypatch, world, "usable_feature")
-    finding = asyncio.create_task(world.cache.find_feature("calls"))
+    reading = Late(monkeypatch, env, "usable_feature")
+    finding = asyncio.create_task(env.cache.find_feature("calls"))
     await reading.made.wait()
     await put(other, replace(CALLS, archived=True))
-    await world.cache.refresh()
+    await env.cache.refresh()
     reading.come()
     found = await finding
     assert found is not None
     assert found.archived
-    assert world.cache.features["calls"].archived
+    assert env.cache.features["calls"].archived
 
 
 async def test_a_reading_of_another_history_is_thrown_away_when_it_comes(
-    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
-    reading = Late(monkeypatch, world, "usable_feature")
-    finding = asyncio.create_task(world.cache.find_feature("calls"))
+    reading = Late(monkeypatch, env, "usable_feature")
+    finding = asyncio.create_task(env.cache.find_feature("calls"))
     await reading.made.wait()
     database.empty()
     await put(other, replace(CALLS, name="new"))
-    await world.cache.refresh()
+    await env.cache.refresh()
     reading.come()
     found = await finding
     assert found is not None
     assert found.name == "new"
-    assert world.cache.features["calls"].name == "new"
+    assert env.cache.features["calls"].name == "new"
 
 
 async def test_a_write_that_was_lost_with_its_history_does_not_stay_in_memory(
-    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, CALLS)
     before = backup(database)
-    confirmation = Late(monkeypatch, world, "put_feature")
-    archiving = asyncio.create_task(put(world, replace(CALLS, archived=True)))
+    confirmation = Late(monkeypatch, env, "put_feature")
+    archiving = asyncio.create_task(put(env, replace(CALLS, archived=True)))
     await confirmation.made.wait()
     restore(database, before)
-    await world.cache.refresh()
+    await env.cache.refresh()
     confirmation.come()
     await archiving
-    assert not world.cache.features["calls"].archived
+    assert not env.cache.features["calls"].archived
 
 
 async def test_what_is_written_while_another_history_is_read_holds_though_its_number_is_lower(
-    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
-    await world.cache.refresh()
+    await env.cache.refresh()
     database.empty()
     await put(other, CALLS)
-    reading = Late(monkeypatch, world, "usable_features")
-    refreshing = asyncio.create_task(world.cache.refresh())
+    reading = Late(monkeypatch, env, "usable_features")
+    refreshing = asyncio.create_task(env.cache.refresh())
     await reading.made.wait()
-    await put(world, replace(CALLS, name="new"))
+    await put(env, replace(CALLS, name="new"))
     reading.come()
     await refreshing
-    assert world.cache.features["calls"].name == "new"
+    assert env.cache.features["calls"].name == "new"
 
 
 async def test_what_is_changed_while_all_is_read_is_not_lost(
-    world: World, other: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, CALLS)
-    await world.cache.refresh()
+    await env.cache.refresh()
     database.redis.delete(KEYS.catalog_changes)
     await put(other, replace(CALLS, name="one"))
-    reading = Late(monkeypatch, world, "usable_features")
-    refreshing = asyncio.create_task(world.cache.refresh())
+    reading = Late(monkeypatch, env, "usable_features")
+    refreshing = asyncio.create_task(env.cache.refresh())
     await reading.made.wait()
-    await put(world, replace(CALLS, name="two"))
+    await put(env, replace(CALLS, name="two"))
     reading.come()
     await refreshing
-    assert world.cache.features["calls"].name == "two"
+    assert env.cache.features["calls"].name == "two"

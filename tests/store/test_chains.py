@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import NoScriptError
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
 from canuse_server.app.demo import load_demo
 from canuse_server.domain.entitlements import Entitlement
@@ -40,13 +40,14 @@ LENGTH: Final = 9
 def record(
     database: Database, place: int, *features: str, user_id: str = "124", delta: int = 1, event_id: str = ""
 ) -> None:
-    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage_commands.outcome` does."""
+    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage_commands.outcome`
+    does."""
     charges = tuple(Charge(feature_id, delta, archived=False, entry=b"") for feature_id in features)
     use = Use(usage_commands.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
-    trip = usage_commands.record_trip(KEYS, use, RETENTION, str(NOW))
+    command = usage_commands.record_command(KEYS, use, RETENTION, str(NOW))
     if place:
-        trip = usage_commands.chained(trip, KEYS.chain(user_id, "mark"), place, LENGTH)
-    usage_commands.outcome(database.call(*trip.command))
+        command = usage_commands.chained(command, KEYS.chain(user_id, "mark"), place, LENGTH)
+    usage_commands.outcome(database.call(*command.command))
 
 
 def stale_alone(database: Database) -> None:
@@ -152,9 +153,9 @@ def test_a_stale_use_without_a_chain_writes_nothing(database: Database) -> None:
     assert database.contents() == before
 
 
-async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_recorded(world: World) -> None:
-    await load_demo(world)
-    world.cache.features.clear()
+async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_recorded(env: Environment) -> None:
+    await load_demo(env)
+    env.cache.features.clear()
     requests = [
         pb.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta)
         for delta, (user_id, feature_id) in enumerate(
@@ -163,6 +164,6 @@ async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_
     ]
     [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
     batch = pb.BatchCreateUsageEventsRequest(requests=requests).SerializeToString()
-    answer = pb.BatchCreateUsageEventsResponse.FromString(await answer_batch(method, batch, world))
+    answer = pb.BatchCreateUsageEventsResponse.FromString(await answer_batch(method, batch, env))
     told = [result.response.consumption.used or result.status.message for result in answer.results]
     assert told == [1, "there is no feature 'missing'", 3, 4, "there is no feature 'gone'"]

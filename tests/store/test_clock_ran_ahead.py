@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.executor import answer
 from canuse_server.api.hotpath.leases import Reserve, Settle
@@ -38,48 +38,48 @@ RESETTING: Final = [period for period in ResetPeriod if period is not ResetPerio
 resetting = pytest.mark.parametrize("reset_period", RESETTING, ids=[period.name for period in RESETTING])
 
 
-async def subscribed(world: World, *entries: PackageFeature, cancel_at_ms: int | None = None) -> None:
+async def subscribed(env: Environment, *entries: PackageFeature, cancel_at_ms: int | None = None) -> None:
     """Have a user, at NOW_MS, with a subscription since START_MS to a package of some entries."""
-    world.store.manual_now_ms = NOW_MS
+    env.store.manual_now_ms = NOW_MS
     types = {"calls": FeatureType.CONSUMABLE, "sso": FeatureType.BINARY}
     for feature_id, kind in types.items():
-        await world.catalog.put_feature(None, Feature(feature_id, kind, 1))
+        await env.catalog.put_feature(None, Feature(feature_id, kind, 1))
     for package_id in ("base", "other"):
         package = Package(
             package_id, 1, type=PackageType.BASE, features=entries, status=PackageStatus.PUBLISHED, published_version=1
         )
-        await world.catalog.put_package(None, package)
-    await create_user(world, "124", Profile(), disabled=False)
+        await env.catalog.put_package(None, package)
+    await create_user(env, "124", Profile(), disabled=False)
     made = Subscription("token", "base", 1, SubscriptionStatus.ACTIVE, START_MS, cancel_at_ms=cancel_at_ms)
 
     async def edit(_: UserState) -> Edit:
         return Edit((made,))
 
-    await change_user(world, "124", edit)
+    await change_user(env, "124", edit)
 
 
-async def use(world: World, at_ms: int, delta: int, *, setting: bool = False, event_id: str = "") -> int:
+async def use(env: Environment, at_ms: int, delta: int, *, setting: bool = False, event_id: str = "") -> int:
     """Record a use at a moment; return what was used then."""
-    world.store.manual_now_ms = at_ms
+    env.store.manual_now_ms = at_ms
     action = v1.USAGE_ACTION_SET if setting else v1.USAGE_ACTION_ADD
     request = v1.CreateUsageEventRequest(
         user_id="124", feature_id="calls", delta=delta, action=action, event_id=event_id
     )
-    reply = await answer(CreateUsageEvent(), request.SerializeToString(), world)
+    reply = await answer(CreateUsageEvent(), request.SerializeToString(), env)
     return v1.CreateUsageEventResponse.FromString(reply).consumption.used
 
 
-async def check(world: World, at_ms: int, feature_id: str = "calls") -> v1.CanUseResponse:
+async def check(env: Environment, at_ms: int, feature_id: str = "calls") -> v1.CanUseResponse:
     """Ask a check at a moment."""
-    world.store.manual_now_ms = at_ms
+    env.store.manual_now_ms = at_ms
     request = v1.CanUseRequest(user_id="124", feature_id=feature_id)
-    return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), world))
+    return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), env))
 
 
-async def shown(world: World, at_ms: int) -> tuple[int, int]:
+async def shown(env: Environment, at_ms: int) -> tuple[int, int]:
     """Return what ShowUsage says was used at a moment, and since when."""
-    world.store.manual_now_ms = at_ms
-    usage = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id="calls"), world)
+    env.store.manual_now_ms = at_ms
+    usage = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id="calls"), env)
     return usage.current.used, usage.current.period_start.ToMilliseconds()
 
 
@@ -92,40 +92,40 @@ def period(reset_period: ResetPeriod, at_ms: int) -> Period:
 
 @pytest.mark.parametrize("reset_period", FIXED_LENGTH_MS)
 async def test_a_user_who_was_only_asked_about_has_the_count_of_the_current_period_as_it_was(
-    world: World, database: Database, reset_period: ResetPeriod
+    env: Environment, database: Database, reset_period: ResetPeriod
 ) -> None:
-    await subscribed(world, PackageFeature("calls", 10, reset_period))
-    assert await use(world, NOW_MS, 4) == 4
-    assert (await check(world, FAR_MS)).consumption.used == 0
-    await shown(world, FAR_MS)
-    answered = await check(world, NOW_MS + 1)
+    await subscribed(env, PackageFeature("calls", 10, reset_period))
+    assert await use(env, NOW_MS, 4) == 4
+    assert (await check(env, FAR_MS)).consumption.used == 0
+    await shown(env, FAR_MS)
+    answered = await check(env, NOW_MS + 1)
     current = period(reset_period, NOW_MS)
     assert (answered.consumption.used, answered.access) == (4, True)
     assert answered.consumption.period_start.ToMilliseconds() == current.start_ms
-    assert await use(world, NOW_MS + 2, 1) == 5
-    assert await shown(world, NOW_MS + 3) == (5, current.start_ms)
+    assert await use(env, NOW_MS + 2, 1) == 5
+    assert await shown(env, NOW_MS + 3) == (5, current.start_ms)
     assert current.end_ms is not None
-    assert await shown(world, current.end_ms) == (0, current.end_ms)
+    assert await shown(env, current.end_ms) == (0, current.end_ms)
     assert database.past() == []
 
 
 @pytest.mark.parametrize("reset_period", CALENDAR_MONTHS)
 async def test_a_count_that_a_check_put_away_is_not_put_away_again_at_the_end_of_its_period(
-    world: World, database: Database, reset_period: ResetPeriod
+    env: Environment, database: Database, reset_period: ResetPeriod
 ) -> None:
     """The entitlement stayed one of a period a year ahead, and all that was used until then counted to it."""
-    await subscribed(world, PackageFeature("calls", 10, reset_period))
-    await use(world, NOW_MS, 4)
-    assert (await check(world, FAR_MS)).consumption.used == 0
+    await subscribed(env, PackageFeature("calls", 10, reset_period))
+    await use(env, NOW_MS, 4)
+    assert (await check(env, FAR_MS)).consumption.used == 0
     current = period(reset_period, NOW_MS)
     assert current.end_ms is not None
     following = period(reset_period, current.end_ms)
     assert following.end_ms is not None
-    answered = await check(world, NOW_MS + 1)
+    answered = await check(env, NOW_MS + 1)
     assert answered.consumption.resets_at.ToMilliseconds() == current.end_ms
-    assert await use(world, NOW_MS + 2, 5) == 5
-    assert await shown(world, current.end_ms) == (5, current.end_ms)
-    assert await shown(world, following.end_ms) == (0, following.end_ms)
+    assert await use(env, NOW_MS + 2, 5) == 5
+    assert await shown(env, current.end_ms) == (5, current.end_ms)
+    assert await shown(env, following.end_ms) == (0, following.end_ms)
     assert [(past.used, past.period.start_ms) for past in database.past()] == [
         (5, current.end_ms),
         (4, current.start_ms),
@@ -135,129 +135,129 @@ async def test_a_count_that_a_check_put_away_is_not_put_away_again_at_the_end_of
 @resetting
 @pytest.mark.parametrize("looking", [True, False], ids=["asked", "recorded"])
 async def test_a_count_of_a_period_far_ahead_is_right_within_one_period_and_has_not_been_reset_twice(
-    world: World, reset_period: ResetPeriod, looking: bool
+    env: Environment, reset_period: ResetPeriod, looking: bool
 ) -> None:
     """It stayed in that period for over a year, and SET 0 kept it there."""
-    await subscribed(world, PackageFeature("calls", 10, reset_period))
-    await use(world, NOW_MS, 4)
+    await subscribed(env, PackageFeature("calls", 10, reset_period))
+    await use(env, NOW_MS, 4)
     # The reset for the end of the current period, as of all those up to then.
-    assert await use(world, FAR_MS, 3) == 3
+    assert await use(env, FAR_MS, 3) == 3
     if looking:
-        assert (await check(world, NOW_MS + 1)).consumption.used == 3
+        assert (await check(env, NOW_MS + 1)).consumption.used == 3
     else:
-        assert await use(world, NOW_MS + 1, 3, setting=True) == 3
+        assert await use(env, NOW_MS + 1, 3, setting=True) == 3
     current = period(reset_period, NOW_MS)
     assert current.end_ms is not None
     following = period(reset_period, current.end_ms)
     assert following.end_ms is not None
     for moment_ms in (current.end_ms - 1, current.end_ms, following.end_ms - 1):
-        assert (await check(world, moment_ms)).consumption.used == 3
-    assert await shown(world, current.end_ms) == (3, current.end_ms)
-    assert await shown(world, following.end_ms) == (0, following.end_ms)
-    assert await use(world, following.end_ms, 2) == 2
+        assert (await check(env, moment_ms)).consumption.used == 3
+    assert await shown(env, current.end_ms) == (3, current.end_ms)
+    assert await shown(env, following.end_ms) == (0, following.end_ms)
+    assert await use(env, following.end_ms, 2) == 2
 
 
 @resetting
 async def test_a_denied_user_who_goes_on_being_asked_about_is_let_in_after_one_period(
-    world: World, reset_period: ResetPeriod
+    env: Environment, reset_period: ResetPeriod
 ) -> None:
-    await subscribed(world, PackageFeature("calls", 3, reset_period))
-    await use(world, FAR_MS, 3)
+    await subscribed(env, PackageFeature("calls", 3, reset_period))
+    await use(env, FAR_MS, 3)
     current = period(reset_period, NOW_MS)
     assert current.end_ms is not None
     following = period(reset_period, current.end_ms)
     assert following.end_ms is not None
     moments = (NOW_MS, current.end_ms, following.end_ms - 1, following.end_ms)
-    assert [(await check(world, moment_ms)).access for moment_ms in moments] == [False, False, False, True]
+    assert [(await check(env, moment_ms)).access for moment_ms in moments] == [False, False, False, True]
 
 
 @resetting
 async def test_a_clock_that_was_ahead_by_seconds_at_the_end_of_a_period_changes_nothing(
-    world: World, reset_period: ResetPeriod
+    env: Environment, reset_period: ResetPeriod
 ) -> None:
-    await subscribed(world, PackageFeature("calls", 10, reset_period))
-    await use(world, NOW_MS, 4)
+    await subscribed(env, PackageFeature("calls", 10, reset_period))
+    await use(env, NOW_MS, 4)
     end_ms = period(reset_period, NOW_MS).end_ms
     assert end_ms is not None
-    assert await use(world, end_ms + 1000, 3) == 3
+    assert await use(env, end_ms + 1000, 3) == 3
     for moment_ms in (end_ms - 1000, end_ms, end_ms + 2000):
-        assert (await check(world, moment_ms)).consumption.used == 3
-    assert await use(world, end_ms - 1000, 1) == 4
-    assert await shown(world, end_ms) == (4, end_ms)
+        assert (await check(env, moment_ms)).consumption.used == 3
+    assert await use(env, end_ms - 1000, 1) == 4
+    assert await shown(env, end_ms) == (4, end_ms)
 
 
-async def test_what_had_ended_under_the_wrong_clock_has_not(world: World) -> None:
+async def test_what_had_ended_under_the_wrong_clock_has_not(env: Environment) -> None:
     """What has no period shows only by when it was worked out that it was worked out for later."""
     await subscribed(
-        world,
+        env,
         PackageFeature("calls", 10, ResetPeriod.NEVER),
         PackageFeature("sso", None, ResetPeriod.NEVER),
         cancel_at_ms=NOW_MS + 90 * DAY_MS,
     )
     for feature_id in ("calls", "sso"):
-        assert [(await check(world, moment_ms, feature_id)).access for moment_ms in (NOW_MS, FAR_MS)] == [True, False]
-        assert (await check(world, NOW_MS + 1, feature_id)).access
-    assert await use(world, FAR_MS, 3) == await use(world, NOW_MS + 2, 0, setting=True) + 3
-    assert (await check(world, NOW_MS + 3)).reason == v1.REASON_WITHIN_BUDGET
+        assert [(await check(env, moment_ms, feature_id)).access for moment_ms in (NOW_MS, FAR_MS)] == [True, False]
+        assert (await check(env, NOW_MS + 1, feature_id)).access
+    assert await use(env, FAR_MS, 3) == await use(env, NOW_MS + 2, 0, setting=True) + 3
+    assert (await check(env, NOW_MS + 3)).reason == v1.REASON_WITHIN_BUDGET
 
 
-async def test_a_change_of_packages_finds_the_count_where_it_would_be(world: World) -> None:
-    await subscribed(world, PackageFeature("calls", 10, ResetPeriod.MONTH))
-    await use(world, FAR_MS, 4)
-    world.store.manual_now_ms = NOW_MS + 1
+async def test_a_change_of_packages_finds_the_count_where_it_would_be(env: Environment) -> None:
+    await subscribed(env, PackageFeature("calls", 10, ResetPeriod.MONTH))
+    await use(env, FAR_MS, 4)
+    env.store.manual_now_ms = NOW_MS + 1
     servicer = SubscriptionServicer()
-    listed = await servicer.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), world)
+    listed = await servicer.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), env)
     cancel = v1.CancelSubscriptionRequest(subscription_id=listed.subscriptions[0].id)
-    await servicer.cancel_subscription(cancel, world)
-    await servicer.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["other"]), world)
-    assert await shown(world, NOW_MS + 2) == (4, NOW_MS + 1)
-    assert await use(world, NOW_MS + 3, 2) == 6
+    await servicer.cancel_subscription(cancel, env)
+    await servicer.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["other"]), env)
+    assert await shown(env, NOW_MS + 2) == (4, NOW_MS + 1)
+    assert await use(env, NOW_MS + 3, 2) == 6
     end_ms = period_at(NOW_MS + 1, ResetPeriod.MONTH, NOW_MS + 1).end_ms
     assert end_ms is not None
-    assert await shown(world, end_ms) == (0, end_ms)
+    assert await shown(env, end_ms) == (0, end_ms)
 
 
 @pytest.mark.parametrize("reset_period", [ResetPeriod.NEVER, ResetPeriod.DAY, ResetPeriod.MONTH])
 async def test_a_lease_that_would_be_open_for_a_year_ends(
-    world: World, database: Database, reset_period: ResetPeriod
+    env: Environment, database: Database, reset_period: ResetPeriod
 ) -> None:
-    await subscribed(world, PackageFeature("calls", 10, reset_period))
-    world.store.manual_now_ms = FAR_MS
+    await subscribed(env, PackageFeature("calls", 10, reset_period))
+    env.store.manual_now_ms = FAR_MS
     request = v1.ReserveRequest(user_id="124", feature_id="calls", amount=6)
-    lease = v1.ReserveResponse.FromString(await answer(Reserve(), request.SerializeToString(), world))
+    lease = v1.ReserveResponse.FromString(await answer(Reserve(), request.SerializeToString(), env))
     assert lease.granted == 6
-    answered = await check(world, NOW_MS)
+    answered = await check(env, NOW_MS)
     assert (answered.consumption.reserved, answered.consumption.used) == (0, 0)
     settle = v1.SettleRequest(lease_id=lease.lease_id, used=2)
-    settled = v1.SettleResponse.FromString(await answer(Settle(), settle.SerializeToString(), world))
+    settled = v1.SettleResponse.FromString(await answer(Settle(), settle.SerializeToString(), env))
     assert (settled.recorded, settled.late, settled.consumption.used) == (True, True, 2)
     assert not database.redis.exists(KEYS.leases("124"), KEYS.leases_due("124"))
 
 
-async def test_a_lease_that_is_settled_late_is_waited_for_however_long_that_is(world: World) -> None:
+async def test_a_lease_that_is_settled_late_is_waited_for_however_long_that_is(env: Environment) -> None:
     """What is due is looked for once a week, where it is later than a lease can end."""
-    await subscribed(world, PackageFeature("calls", 10, ResetPeriod.NEVER))
+    await subscribed(env, PackageFeature("calls", 10, ResetPeriod.NEVER))
     request = v1.ReserveRequest(user_id="124", feature_id="calls", amount=6)
     request.ttl.FromSeconds(1)
-    lease = v1.ReserveResponse.FromString(await answer(Reserve(), request.SerializeToString(), world))
-    world.leases._late_ms = 30 * DAY_MS  # As of a server with another `dedupe_ttl_seconds`.
+    lease = v1.ReserveResponse.FromString(await answer(Reserve(), request.SerializeToString(), env))
+    env.leases._late_ms = 30 * DAY_MS  # As of a server with another `dedupe_ttl_seconds`.
     for day in (1, 6, 8, 15, 29):
-        assert (await check(world, NOW_MS + day * DAY_MS)).consumption.reserved == 0
+        assert (await check(env, NOW_MS + day * DAY_MS)).consumption.reserved == 0
     settle = v1.SettleRequest(lease_id=lease.lease_id, used=2)
-    settled = v1.SettleResponse.FromString(await answer(Settle(), settle.SerializeToString(), world))
+    settled = v1.SettleResponse.FromString(await answer(Settle(), settle.SerializeToString(), env))
     assert (settled.recorded, settled.late) == (True, True)
 
 
 async def test_event_ids_are_kept_for_their_time_and_no_longer_than_twice_that(
-    world: World, database: Database
+    env: Environment, database: Database
 ) -> None:
-    await subscribed(world, PackageFeature("calls", None, ResetPeriod.NEVER))
-    ttl_ms = world.retention.dedupe_ttl_ms
-    await use(world, FAR_MS, 1, event_id="far")
-    await use(world, NOW_MS, 1, event_id="now")
-    assert await use(world, NOW_MS + ttl_ms - 1, 1, event_id="now") == 2
-    assert await use(world, NOW_MS + ttl_ms - 1, 1, event_id="far") == 1
-    await use(world, NOW_MS + ttl_ms, 1, event_id="then")
-    await use(world, NOW_MS + 2 * ttl_ms, 1, event_id="later")
+    await subscribed(env, PackageFeature("calls", None, ResetPeriod.NEVER))
+    ttl_ms = env.retention.dedupe_ttl_ms
+    await use(env, FAR_MS, 1, event_id="far")
+    await use(env, NOW_MS, 1, event_id="now")
+    assert await use(env, NOW_MS + ttl_ms - 1, 1, event_id="now") == 2
+    assert await use(env, NOW_MS + ttl_ms - 1, 1, event_id="far") == 1
+    await use(env, NOW_MS + ttl_ms, 1, event_id="then")
+    await use(env, NOW_MS + 2 * ttl_ms, 1, event_id="later")
     kept = {field for key in KEYS.dedupe("124") for field in database.redis.hkeys(key)}
     assert kept == {b"", b"ithen", b"ilater"}

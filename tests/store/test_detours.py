@@ -6,7 +6,7 @@ import pytest
 
 from canuse import v1
 from canuse_server.api.bounds import MAX_CHARGES
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.executor import answer, take
 from canuse_server.api.hotpath.method import FeatureUnknownError
 from canuse_server.api.hotpath.record import UseFeatures
@@ -14,7 +14,7 @@ from canuse_server.api.users.changes import create_user
 from canuse_server.domain.api_keys import ApiKey
 from canuse_server.domain.model import Feature, FeatureType, Package, Profile
 from canuse_server.store.errors import StoreUnavailableError
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.api_keys import ApiKeys
 from canuse_server.store.repositories.usage_commands import UserMissingError
@@ -22,35 +22,35 @@ from support.database import RETENTION, Database
 
 
 async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names_as_many_as_it_can(
-    world: World,
+    env: Environment,
 ) -> None:
     """Another server had made them a moment ago. After ten of them the call gave up with STORE_UNAVAILABLE."""
     ids = [f"f{number}" for number in range(MAX_CHARGES)]
     for feature_id in ids:
-        await world.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
-    await create_user(world, "124", Profile(), disabled=False)
+        await env.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
+    await create_user(env, "124", Profile(), disabled=False)
     charges = [v1.Charge(feature_id=feature_id) for feature_id in ids]
     request = v1.UseFeaturesRequest(user_id="124", charges=charges)
-    assert world.cache.features == {}
-    response = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), request.SerializeToString(), world))
+    assert env.cache.features == {}
+    response = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), request.SerializeToString(), env))
     assert (response.reason, response.blocking_feature_id) == (v1.REASON_NOT_ENTITLED, ids[0])
     assert len(response.consumptions) == MAX_CHARGES
 
 
 async def test_nobody_is_said_to_be_missing_and_nothing_is_made_where_the_data_is_gone(database: Database) -> None:
-    store = Store(Endpoint.from_url(database.url), 5.0)
+    store = Store(StoreAddress.from_url(database.url), 5.0)
     store.guard.is_on = True
-    world = World.of(store, "live", RETENTION, default_package="")
+    env = Environment.of(store, "live", RETENTION, default_package="")
     feature, package = Feature("f", FeatureType.BINARY, 1), Package("p", 1)
     key = ApiKey("key_1", "n", "live", frozenset(), 1, None, b"")
     calls: tuple[Callable[[], Awaitable[object]], ...] = (
-        lambda: take(UserMissingError(), "124", world),
-        lambda: take(FeatureUnknownError("f"), "124", world),
-        lambda: create_user(world, "124", Profile(), disabled=False),
-        lambda: world.cache.put_feature(None, feature),
-        lambda: world.catalog.put_package(None, package),
+        lambda: take(UserMissingError(), "124", env),
+        lambda: take(FeatureUnknownError("f"), "124", env),
+        lambda: create_user(env, "124", Profile(), disabled=False),
+        lambda: env.cache.put_feature(None, feature),
+        lambda: env.catalog.put_package(None, package),
         lambda: ApiKeys(store).put(b"", key),
-        world.cache.refresh,
+        env.cache.refresh,
     )
     try:
         for call in calls:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.entitlements import resolve, without_effect
@@ -35,15 +35,15 @@ DAY: Final = 86_400_000
 ACTIVE: Final = SubscriptionStatus.ACTIVE
 
 
-async def published(world: World, package_id: str = "extra", limit: int = 5) -> None:
+async def published(env: Environment, package_id: str = "extra", limit: int = 5) -> None:
     """Have a package of one feature, on the manual clock."""
-    world.store.manual_now_ms = NOW
+    env.store.manual_now_ms = NOW
     entry = PackageFeature("calls", limit, ResetPeriod.MONTH)
     package = Package(
         package_id, 1, type=PackageType.ADD_ON, features=(entry,), status=PackageStatus.PUBLISHED, published_version=1
     )
-    await world.catalog.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
-    await world.catalog.put_package(None, package)
+    await env.catalog.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
+    await env.catalog.put_package(None, package)
 
 
 def kept(database: Database) -> tuple[int, int]:
@@ -52,83 +52,85 @@ def kept(database: Database) -> tuple[int, int]:
     return len(own), database.redis.hlen(KEYS.ended("124"))
 
 
-async def test_what_was_written_before_is_read_and_moved_by_the_next_change(world: World, database: Database) -> None:
-    await published(world)
+async def test_what_was_written_before_is_read_and_moved_by_the_next_change(
+    env: Environment, database: Database
+) -> None:
+    await published(env)
     old = [Subscription(f"{n:08x}", "extra", 1, ACTIVE, NOW - n, cancel_at_ms=NOW) for n in range(1, 400)]
-    await world.users.apply(UserChange("124", b"", Meta(False, 1, NOW), subscriptions=tuple(old)))
+    await env.users.apply(UserChange("124", b"", Meta(False, 1, NOW), subscriptions=tuple(old)))
     assert kept(database) == (399, 0)
-    await change(world)
+    await change(env)
     assert kept(database) == (1, 398)
-    found = await world.users.all_subscriptions("124")
+    found = await env.users.all_subscriptions("124")
     assert found is not None
     assert found[0] == sorted(old, key=lambda held: held.started_at_ms)
     for held in old[::50]:
-        state = await world.users.read("124")
+        state = await env.users.read("124")
         assert state is not None
-        assert held in state.subscriptions or await world.users.ended_subscription("124", held.token) == held
+        assert held in state.subscriptions or await env.users.ended_subscription("124", held.token) == held
 
 
 async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_again(
-    world: World, database: Database
+    env: Environment, database: Database
 ) -> None:
     """Kept apart they would have shown as ACTIVE and given nothing."""
-    await published(world)
-    await create_user(world, "124", Profile(), disabled=False)
+    await published(env)
+    await create_user(env, "124", Profile(), disabled=False)
     held = [
         Subscription("1", "extra", 1, ACTIVE, NOW, cancel_at_ms=NOW + 30 * DAY),
         Subscription("2", "extra", 1, SubscriptionStatus.TRIALING, NOW + 1, trial_end_ms=NOW + 40 * DAY),
         Subscription("3", "extra", 1, ACTIVE, NOW + 2, cancel_at_ms=NOW + 1 * DAY),
     ]
-    state = await world.users.read("124")
+    state = await env.users.read("124")
     assert state is not None
-    await world.users.apply(UserChange("124", state.raw_meta, state.meta, subscriptions=tuple(held)))
-    world.store.manual_now_ms = NOW + 400 * DAY
-    await change(world)
+    await env.users.apply(UserChange("124", state.raw_meta, state.meta, subscriptions=tuple(held)))
+    env.store.manual_now_ms = NOW + 400 * DAY
+    await change(env)
     assert kept(database) == (1, 2)
-    world.store.manual_now_ms = NOW + 2 * DAY
-    await change(world)
-    state = await world.users.read("124")
+    env.store.manual_now_ms = NOW + 2 * DAY
+    await change(env)
+    state = await env.users.read("124")
     assert state is not None
     assert [item.token for item in state.subscriptions if not has_ended(item, state.now_ms)] == ["1", "2"]
     assert state.entitlements["calls"].active
-    assert [[item.token for item in items] for items in (await world.users.subscriptions(["124"]))[0]] == [["1", "2"]]
+    assert [[item.token for item in items] for items in (await env.users.subscriptions(["124"]))[0]] == [["1", "2"]]
     # One that is changed meanwhile is not overtaken by what is kept apart.
-    cancel = v1.CancelSubscriptionRequest(subscription_id=(await listed(world))[1].id)
-    await SubscriptionServicer().cancel_subscription(cancel, world)
-    assert [item.status for item in await listed(world)] == [1, 3, 3]
-    world.store.manual_now_ms = NOW + 50 * DAY
-    await change(world)
-    assert [item.status for item in await listed(world)] == [3, 3, 3]
-    state = await world.users.read("124")
+    cancel = v1.CancelSubscriptionRequest(subscription_id=(await listed(env))[1].id)
+    await SubscriptionServicer().cancel_subscription(cancel, env)
+    assert [item.status for item in await listed(env)] == [1, 3, 3]
+    env.store.manual_now_ms = NOW + 50 * DAY
+    await change(env)
+    assert [item.status for item in await listed(env)] == [3, 3, 3]
+    state = await env.users.read("124")
     assert state is not None
     assert not state.entitlements["calls"].active
 
 
-async def change(world: World) -> None:
+async def change(env: Environment) -> None:
     """Change nothing of the user, which brings up to date what is worked out for them."""
 
     async def nothing(_: UserState) -> Edit:
         return Edit()
 
-    await change_user(world, "124", nothing)
+    await change_user(env, "124", nothing)
 
 
-async def listed(world: World) -> list[v1.Subscription]:
+async def listed(env: Environment) -> list[v1.Subscription]:
     request = v1.ListSubscriptionsRequest(user_id="124", page_size=1000)
-    return list((await SubscriptionServicer().list_subscriptions(request, world)).subscriptions)
+    return list((await SubscriptionServicer().list_subscriptions(request, env)).subscriptions)
 
 
 @pytest.mark.parametrize("count", [3, 900])
-async def test_a_change_reads_no_more_for_what_has_ended(world: World, database: Database, count: int) -> None:
-    await published(world)
-    await create_user(world, "124", Profile(), disabled=False)
+async def test_a_change_reads_no_more_for_what_has_ended(env: Environment, database: Database, count: int) -> None:
+    await published(env)
+    await create_user(env, "124", Profile(), disabled=False)
     subscribe = v1.SubscribeRequest(user_id="124", package_ids=["extra"], status=7)  # type: ignore[arg-type]
     servicer = SubscriptionServicer()
     for _ in range(3):
-        await servicer.subscribe(subscribe, world)
+        await servicer.subscribe(subscribe, env)
     fields, size = database.redis.hlen(KEYS.user("124")), database.redis.memory_usage(KEYS.user("124")) or 0
     for _ in range(count):
-        await servicer.subscribe(subscribe, world)
+        await servicer.subscribe(subscribe, env)
     assert database.redis.hlen(KEYS.user("124")) == fields
     assert (database.redis.memory_usage(KEYS.user("124")) or 0) <= size
     assert database.redis.hlen(KEYS.ended("124")) == count + 2

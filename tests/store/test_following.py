@@ -4,7 +4,7 @@ import asyncio
 
 from canuse_server.runtime.background import end
 from canuse_server.store.redis.client import Store
-from canuse_server.store.repositories.invalidation import follow
+from canuse_server.store.repositories.invalidation import keep_fresh
 from support.load import wait_until
 
 
@@ -23,7 +23,7 @@ async def test_all_of_it_has_ended_once_it_was_asked_to_also_where_a_cancellatio
                 raise
 
     before = asyncio.all_tasks()
-    tasks = [asyncio.create_task(each) for each in follow(store, "channel", refresh, 0.05, "it")]
+    tasks = [asyncio.create_task(each) for each in keep_fresh(store, "channel", refresh, 0.05, "it")]
     await began.wait()
     await asyncio.wait_for(end(tasks), 30)
     assert lost
@@ -40,7 +40,7 @@ async def test_it_refreshes_by_itself_and_at_once_when_there_is_a_message(store:
     async def told() -> bool:
         return bool(await store.admin.publish("channel", "news"))
 
-    by_itself, by_message = follow(store, "channel", refresh, 0.05, "it")
+    by_itself, by_message = keep_fresh(store, "channel", refresh, 0.05, "it")
     tasks = [asyncio.create_task(by_itself)]
     await wait_until(lambda: refreshed > 2)
     await end(tasks)

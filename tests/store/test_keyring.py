@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from canuse import v1
-from canuse_server.api.environment import World, Worlds
+from canuse_server.api.environment import Environment, Environments
 from canuse_server.api.errors import ApiError
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.api_keys import ApiKeyServicer
 from canuse_server.api.tokens.api_key import digest
-from canuse_server.auth.authorizer import Gate
+from canuse_server.auth.authorizer import Authorizer
 from canuse_server.auth.bootstrap import make_first_key
-from canuse_server.auth.key_cache import Keyring
+from canuse_server.auth.key_cache import ApiKeyCache
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.redis.client import Store
@@ -30,21 +30,23 @@ class Site:
     """What a server has of keys."""
 
     def __init__(self, store: Store, *, never_demand: bool = False) -> None:
-        self.worlds = Worlds.of(store, Retention(3_600_000, 3_600_000, 3), "", RateLimitRules(), RateLimitRules())
+        self.environments = Environments.of(
+            store, Retention(3_600_000, 3_600_000, 3), "", RateLimitRules(), RateLimitRules()
+        )
         self.keys = ApiKeys(store)
-        self.gate = Gate(self.worlds, never_demand=never_demand, open_without_keys=True)
-        self.keyring = Keyring(self.keys, self.gate)
-        self.servicer = ApiKeyServicer(self.keys, self.keyring.refresh)
+        self.authorizer = Authorizer(self.environments, never_demand=never_demand, open_without_keys=True)
+        self.key_cache = ApiKeyCache(self.keys, self.authorizer)
+        self.servicer = ApiKeyServicer(self.keys, self.key_cache.refresh)
 
-    async def create(self, world: World | None = None) -> tuple[str, bytes]:
+    async def create(self, env: Environment | None = None) -> tuple[str, bytes]:
         """Make a key; return its id, and the header with its secret."""
         key = v1.ApiKey(name="n", environment=LIVE, scopes=SCOPES)
-        made = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), world or self.worlds.live)
+        made = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), env or self.environments.live)
         return made.api_key.id, f"Bearer {made.secret}".encode()
 
     def why(self, header: bytes | None) -> str:
         """Return why a call may not pass, or nothing."""
-        return why(lambda: self.gate.admit(CAN_USE, header))
+        return why(lambda: self.authorizer.authorize(CAN_USE, header))
 
 
 @pytest.fixture
@@ -65,31 +67,31 @@ def why(call: Callable[[], object]) -> str:
 def test_nobody_passes_before_the_keys_have_been_read(site: Site) -> None:
     assert site.why(None) == "STORE_UNAVAILABLE"
     assert site.why(b"Bearer sk_live_1") == "STORE_UNAVAILABLE"
-    assert not site.gate.is_open
+    assert not site.authorizer.is_open
 
 
 async def test_a_change_holds_here_before_who_made_it_hears_of_it(site: Site) -> None:
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     assert site.why(None) == ""
     _, first = await site.create()
     assert [site.why(None), site.why(first)] == ["API_KEY_MISSING", ""]
     key_id, second = await site.create()
     assert site.why(second) == ""
-    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.worlds.live)
+    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.environments.live)
     assert [site.why(second), site.why(first)] == ["API_KEY_INVALID", ""]
 
 
 async def test_the_last_use_is_noted_once_a_minute_at_most(site: Site, store: Store) -> None:
     store.manual_now_ms = 1_000_000
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     used_id, used = await site.create()
     await site.create()
-    await site.keyring.note_used()
+    await site.key_cache.note_used()
     assert await site.keys.used() == {}
     for now_ms in (1_000_000, 1_010_000):
         store.manual_now_ms = now_ms
         assert site.why(used) == ""
-        await site.keyring.note_used()
+        await site.key_cache.note_used()
         assert await site.keys.used() == {used_id: 1_000_000}
 
 
@@ -101,17 +103,17 @@ async def test_a_use_that_is_noted_late_does_not_put_the_last_one_back(site: Sit
 
 async def test_all_that_can_be_spelled_is_not_remembered(site: Site) -> None:
     """Only the usual spelling of each key: else callers could fill the memory."""
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     _, header = await site.create()
     secret = header.removeprefix(b"Bearer ")
     for spaces in range(1, 100):
         assert site.why(b"bearer" + b" " * spaces + secret) == ""
     assert site.why(header) == ""
-    assert len(site.gate._by_header) == 1
+    assert len(site.authorizer._by_header) == 1
 
 
 async def test_more_keys_than_every_server_can_hold_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("canuse_server.api.services.api_keys.KEYS_AT_MOST", 2)
+    monkeypatch.setattr("canuse_server.api.services.api_keys.MAX_API_KEYS", 2)
     await site.create()
     await site.create()
     with pytest.raises(ApiError) as caught:
@@ -123,14 +125,14 @@ async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gon
     site: Site, database: Database
 ) -> None:
     """After FLUSHALL anybody on the machine could make the first key with keys:admin, and with it all others."""
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     _, first = await site.create()
     database.empty()
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     assert [site.why(None), site.why(first)] == ["API_KEY_MISSING", "API_KEY_INVALID"]
-    assert not site.gate.is_open
+    assert not site.authorizer.is_open
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: site.gate.admit(create, None)) == "API_KEY_MISSING"
+    assert why(lambda: site.authorizer.authorize(create, None)) == "API_KEY_MISSING"
 
 
 @pytest.mark.parametrize("never_demand", [False, True])
@@ -141,41 +143,41 @@ async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody
     await site.create()
     database.redis.delete(API_KEYS)
     started = Site(site.keys.store, never_demand=never_demand)
-    await started.keyring.refresh()
+    await started.key_cache.refresh()
     assert started.why(None) == ("" if never_demand else "API_KEY_MISSING")
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: started.gate.admit(create, None)) == "API_KEY_MISSING"
+    assert why(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="one of them is needed"):
-        await started.create(started.worlds.open)
+        await started.create(started.environments.open)
 
 
 async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
     store: Store, database: Database
 ) -> None:
     site = Site(store, never_demand=True)
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     await site.create()
     database.empty()
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     assert site.why(None) == ""
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: site.gate.admit(create, None)) == "API_KEY_MISSING"
+    assert why(lambda: site.authorizer.authorize(create, None)) == "API_KEY_MISSING"
 
 
 async def test_keys_of_a_store_that_went_back_in_time_hold_though_their_number_is_the_same(
     site: Site, database: Database
 ) -> None:
     """The number hid that the keys were others: those that there were no more were taken, and new ones were not."""
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     _, first = await site.create()
     before = {key: database.redis.dump(key) for key in (API_KEYS, API_KEYS_VERSION)}
     _, second = await site.create()
     for key, value in before.items():
         database.redis.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
-    elsewhere = Site(site.keys.store)
-    await elsewhere.keyring.refresh()
-    _, third = await elsewhere.create()
-    await site.keyring.refresh()
+    sibling = Site(site.keys.store)
+    await sibling.key_cache.refresh()
+    _, third = await sibling.create()
+    await site.key_cache.refresh()
     assert [site.why(header) for header in (first, second, third)] == ["", "API_KEY_INVALID", ""]
 
 
@@ -192,15 +194,15 @@ async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
 ) -> None:
     """One of them was an error for all: keys that were revoked went on to be taken."""
     database.redis.hset(API_KEYS, "key_0", garbage)
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     assert site.why(None) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="one of them is needed"):
-        await site.create(site.worlds.open)
+        await site.create(site.environments.open)
     key_id, made = await site.create()
     _, other = await site.create()
-    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.worlds.live)
+    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.environments.live)
     assert [site.why(made), site.why(other)] == ["API_KEY_INVALID", ""]
-    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.worlds.live)
+    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.environments.live)
     assert len(listed.api_keys) == 1
     assert database.call("HGET", API_KEYS, "key_0") == garbage
 
@@ -216,7 +218,7 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
     site: Site, database: Database
 ) -> None:
     """A key of an unknown environment was one of `test`, and listing the keys was an internal error."""
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     _, admin = await site.create()
     kept: dict[str, Any] = json.loads(next(iter(database.call("HVALS", API_KEYS))))
     newer: list[dict[str, Any]] = [{"scopes": ["catalog:read", "billing:write"]}, {"environment": "staging"}]
@@ -225,12 +227,12 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
         document = {**kept, "id": f"key_{number}", "sha256": digest(secret.encode()).hex(), "extra": 1, **changes}
         database.redis.hset(API_KEYS, f"key_{number}", json.dumps(document))
     database.redis.delete(API_KEYS_VERSION)
-    await site.keyring.refresh()
+    await site.key_cache.refresh()
     get = "/canuse.v1.CatalogService/GetFeature"
-    told = [why(lambda: site.gate.admit(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
+    told = [why(lambda: site.authorizer.authorize(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
     assert told == ["", "SCOPE_MISSING"]
     assert [site.why(b"Bearer sk_live_0"), site.why(admin)] == ["SCOPE_MISSING", ""]
-    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.worlds.live)
+    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.environments.live)
     shown = {key.id: (list(key.scopes), key.environment) for key in listed.api_keys}
     assert shown["key_0"] == (["billing:write", "catalog:read"], LIVE)
     assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED

@@ -27,7 +27,7 @@ from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import Period, period_at
 from canuse_server.domain.settlement import settle_one
 from canuse_server.store.codec.packed import Meta
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import LeaseMissingError, Settled
@@ -228,13 +228,13 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def a_check_stands_as_the_model_does(self) -> None:
-        standing = self.leasing.swept(self.now_ms, lambda: self.leasing.standing(self.now_ms))
+        feature_state = self.leasing.swept(self.now_ms, lambda: self.leasing.feature_state(self.now_ms))
         if self.entitlement is None:
-            assert standing.entitlement is None
+            assert feature_state.entitlement is None
             return
-        assert (standing.current()[1], standing.reserved()) == (self.span.used, self._reserved())
+        assert (feature_state.current()[1], feature_state.reserved()) == (self.span.used, self._reserved())
         for delta in (1, 5, 20):
-            assert decide(standing, delta) == self._reason(delta)
+            assert decide(feature_state, delta) == self._reason(delta)
 
     @invariant()
     def what_is_reserved_is_what_open_leases_hold(self) -> None:
@@ -254,7 +254,7 @@ class Machine(RuleBasedStateMachine):
 def machine(shared_database: Database) -> Iterator[type[Machine]]:
     """The machine on a store."""
     with asyncio.Runner() as runner:
-        store = Store(Endpoint.from_url(shared_database.url), 5.0)
+        store = Store(StoreAddress.from_url(shared_database.url), 5.0)
         users = Users(store, KEYS, RETENTION)
         parts = {"database": shared_database, "runner": runner, "users": users}
         yield type("MachineOnAStore", (Machine,), parts)

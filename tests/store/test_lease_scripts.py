@@ -178,11 +178,11 @@ def test_a_token_that_is_taken_is_refused_before_anything_is_written(leasing: Le
 def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing: Leasing) -> None:
     database, end = leasing.database, NOW + MINUTE_MS
     leasing.reserve(NOW, A, 5)
-    assert leasing.standing(end - 1).reserved() == 5
+    assert leasing.feature_state(end - 1).reserved() == 5
     assert database.record(end - 1, mode=usage_commands.USE)[0].reason == Reason.BUDGET_EXCEEDED
     before = database.contents()
     calls = (
-        lambda: leasing.standing(end),
+        lambda: leasing.feature_state(end),
         lambda: database.record(end, mode=usage_commands.USE),
         lambda: database.record(end),
         lambda: leasing.reserve(end, B),
@@ -197,7 +197,7 @@ def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing
     assert leasing.sweep(end) == 1
     leasing.check()
     assert leasing.all() == {A: Lease(EXPIRED, 1, 5, end, "calls")}
-    assert leasing.standing(end).reserved() == 0
+    assert leasing.feature_state(end).reserved() == 0
     assert leasing.reserve(end, B, 5).granted == 5
 
 
@@ -240,7 +240,7 @@ def test_leases_that_expire_together_are_swept_so_many_at_a_time(leasing: Leasin
         leasing.reserve(NOW, token(number), number + 1)
     end = NOW + MINUTE_MS
     assert [leasing.sweep(end, 3) for _ in range(4)] == [3, 3, 1, 0]
-    assert leasing.standing(end).reserved() == 0
+    assert leasing.feature_state(end).reserved() == 0
     leasing.check()
 
 
@@ -248,12 +248,12 @@ def test_features_without_leases_do_not_look_at_those_of_others(leasing: Leasing
     leasing.database.put_user(FIVE_A_DAY, feature_id="messages")
     leasing.reserve(NOW, A, 5)
     end = NOW + MINUTE_MS
-    assert leasing.standing(end, feature_id="messages").reserved() == 0
+    assert leasing.feature_state(end, feature_id="messages").reserved() == 0
     for event_id in ("", "e"):
         used, _ = leasing.database.record(end, feature_id="messages", mode=usage_commands.USE, event_id=event_id)
         assert used.reserved == 0
     with pytest.raises(LeasesDueError):
-        leasing.standing(end)
+        leasing.feature_state(end)
 
 
 def test_each_feature_has_what_its_own_leases_hold(leasing: Leasing) -> None:
@@ -262,7 +262,10 @@ def test_each_feature_has_what_its_own_leases_hold(leasing: Leasing) -> None:
     assert leasing.reserve(NOW, B, 3, feature_id="messages").granted == 3
     end = NOW + MINUTE_MS
     assert leasing.sweep(end) == 2
-    assert (leasing.standing(end).reserved(), leasing.standing(end, feature_id="messages").reserved()) == (0, 0)
+    assert (leasing.feature_state(end).reserved(), leasing.feature_state(end, feature_id="messages").reserved()) == (
+        0,
+        0,
+    )
     leasing.check()
 
 
@@ -310,8 +313,8 @@ def test_a_reset_gives_the_whole_budget_while_a_lease_of_the_day_before_is_open(
     leasing.database.record(NOW, delta=1)
     leasing.reserve(NOW, A, 4, ttl_ms=2 * DAY)
     tomorrow = NOW + DAY
-    assert leasing.standing(tomorrow - 1).reserved() == 4
-    assert leasing.standing(tomorrow).reserved() == 0
+    assert leasing.feature_state(tomorrow - 1).reserved() == 4
+    assert leasing.feature_state(tomorrow).reserved() == 0
     taken = leasing.reserve(tomorrow, B, 5)
     assert (taken.granted, taken.charge.reserved, taken.charge.period_start_ms) == (5, 5, tomorrow)
     assert leasing.database.past() == [PastPeriod(Period(NOW, tomorrow), 1, 5, 0)]
@@ -390,14 +393,14 @@ def test_a_lease_of_the_day_before_gives_nothing_back_to_the_day_in_which_it_exp
     leasing.reserve(NOW, A, 4, ttl_ms=DAY + 1)
     leasing.reserve(tomorrow, B, 5, ttl_ms=DAY)
     assert leasing.sweep(tomorrow + 1) == 1
-    assert leasing.standing(tomorrow + 1).reserved() == 5
+    assert leasing.feature_state(tomorrow + 1).reserved() == 5
     leasing.check()
 
 
 def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_taken_in(leasing: Leasing) -> None:
     tomorrow = NOW + DAY
     leasing.reserve(tomorrow, A, 5)
-    assert leasing.standing(tomorrow - 1).reserved() == 5
+    assert leasing.feature_state(tomorrow - 1).reserved() == 5
     assert leasing.reserve(tomorrow - 1, B, 1).granted == 0
     assert leasing.settle(tomorrow - 1, A, 2).charge.used == 2
     assert leasing.database.counter() == (2, tomorrow)
@@ -435,12 +438,12 @@ async def test_what_is_reserved_goes_with_the_count_into_another_period(leasing:
     leasing.reserve(NOW, A, 2)
     leasing.reserve(NOW, B, 2, ttl_ms=DAY)
     await change(leasing, users, NOW + 10, hourly(NOW + 5))
-    standing = leasing.standing(NOW + 10)
-    assert (standing.current()[1], standing.reserved()) == (1, 4)
+    feature_state = leasing.feature_state(NOW + 10)
+    assert (feature_state.current()[1], feature_state.reserved()) == (1, 4)
     assert leasing.reservation() == Reservation(1, NOW + 5, 4)
     assert leasing.settle(NOW + 10, A, 1).charge.reserved == 2
     later = NOW + 5 + HOUR_MS
-    assert leasing.standing(later).reserved() == 0
+    assert leasing.feature_state(later).reserved() == 0
     leasing.settle(later, B, 2)
     assert leasing.database.past() == [PastPeriod(Period(NOW + 5, later), 4, 5, 0)]
 
@@ -454,8 +457,8 @@ async def test_what_was_reserved_of_a_period_that_is_over_does_not_come_back_wit
     # Its period starts where that of the lease did.
     weekly = replace(FIVE_A_DAY, reset_period=ResetPeriod.WEEK, period=Period(NOW, NOW + 7 * DAY))
     await change(leasing, users, tomorrow, weekly)
-    standing = leasing.standing(tomorrow)
-    assert (standing.current()[1], standing.reserved()) == (1, 0)
+    feature_state = leasing.feature_state(tomorrow)
+    assert (feature_state.current()[1], feature_state.reserved()) == (1, 0)
     settled = leasing.settle(tomorrow, A, 3)
     assert (settled.charge.used, settled.charge.period_start_ms) == (1, NOW)
     assert leasing.database.past() == [PastPeriod(Period(NOW, tomorrow), 3, 5, 0)]
@@ -473,7 +476,7 @@ async def test_an_entitlement_that_is_lost_and_given_again_starts_without_the_le
     assert refused.charge.ledger_id != ""
     assert [past.used for past in leasing.database.past()] == [1]
     have(leasing)
-    assert leasing.standing(NOW).reserved() == 0
+    assert leasing.feature_state(NOW).reserved() == 0
     assert leasing.reserve(NOW, B, 9).granted == 5
     assert leasing.settle(NOW, B, 2).charge.used == 2
     leasing.check()
@@ -497,8 +500,8 @@ def test_a_grant_that_expires_before_the_units_are_used_gives_nothing(leasing: L
     grant = GrantBalance(0, NOW + 10, 4, 0)
     leasing.database.put_user(FIVE_A_DAY, grants=[grant])
     assert leasing.reserve(NOW, A, 9).granted == 9
-    standing = leasing.standing(NOW + 10)
-    assert (standing.budget(), standing.reserved()) == (5, 9)
+    feature_state = leasing.feature_state(NOW + 10)
+    assert (feature_state.budget(), feature_state.reserved()) == (5, 9)
     assert leasing.settle(NOW + 10, A, 9).charge.reason == Reason.BUDGET_EXCEEDED
     assert leasing.database.grants() == (grant,)
 
@@ -538,7 +541,7 @@ def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: Leasing
             leasing.reserve(NOW, token(taken), 1, ttl_ms=taken * 1000)
         commands(leasing)
         found = {}
-        leasing.standing(NOW)
+        leasing.feature_state(NOW)
         found["check"] = commands(leasing)
         leasing.database.record(NOW, mode=usage_commands.USE)
         found["use"] = commands(leasing)
@@ -568,7 +571,7 @@ def test_a_user_without_leases_pays_for_two_fields_that_are_not_there(leasing: L
     commands(leasing)
     leasing.database.record(NOW)
     assert commands(leasing) == {"hmget": 1, "xadd": 1, "hset": 1}
-    assert usage_commands.check_trip(KEYS, "124", "calls").command[2:] == ("m", "x", "f:calls", "g:calls", "r:calls")
+    assert usage_commands.check_command(KEYS, "124", "calls").command[2:] == ("m", "x", "f:calls", "g:calls", "r:calls")
 
 
 def test_states_of_leases_are_numbered_as_the_script_numbers_them(leasing: Leasing) -> None:

@@ -3,13 +3,13 @@
 import tracemalloc
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.model import Feature, FeatureType
-from canuse_server.transport.native.request_cache import MAX_BYTES, MAX_PAYLOAD_BYTES, REQUESTS_AT_MOST, Memo
+from canuse_server.transport.native.request_cache import MAX_BYTES, MAX_PAYLOAD_BYTES, MAX_REQUESTS, RequestCache
 from canuse_server.transport.native.request_cache import Request as Remembered
 from support.rate_limits import Request, descriptor
 from support.requests import unknown
@@ -23,10 +23,10 @@ HOT: dict[str, HotMethod] = {
 }
 
 
-def remembering(world: World) -> Memo:
+def remembering(env: Environment) -> RequestCache:
     """Return a memory in a world with one feature."""
-    world.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1)
-    return Memo(world)
+    env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1)
+    return RequestCache(env)
 
 
 def payload(name: str, user_id: str) -> bytes:
@@ -36,13 +36,13 @@ def payload(name: str, user_id: str) -> bytes:
     return v1.CanUseRequest(user_id=user_id, feature_id=FEATURE).SerializeToString()
 
 
-def ask(memory: Memo, name: str, sent: bytes, times: int = 2) -> Remembered:
+def ask(memory: RequestCache, name: str, sent: bytes, times: int = 2) -> Remembered:
     """Ask the same several times; return what became of the last time."""
     return [memory.request(list(HOT).index(name), HOT[name], bytes(bytearray(sent))) for _ in range(times)][-1]
 
 
-async def test_a_usual_request_is_remembered_from_the_second_time_on(world: World) -> None:
-    memory = remembering(world)
+async def test_a_usual_request_is_remembered_from_the_second_time_on(env: Environment) -> None:
+    memory = remembering(env)
     for name in HOT:
         sent = payload(name, "u" * 128)
         assert not ask(memory, name, sent, 1).kept
@@ -52,55 +52,55 @@ async def test_a_usual_request_is_remembered_from_the_second_time_on(world: Worl
     assert len(memory) == len(HOT)
 
 
-async def test_a_request_with_a_large_field_that_is_not_known_is_not_remembered(world: World) -> None:
+async def test_a_request_with_a_large_field_that_is_not_known_is_not_remembered(env: Environment) -> None:
     """150 requests of 4 MiB, each sent twice, took 600 MiB for good."""
-    memory = remembering(world)
+    memory = remembering(env)
     for name in HOT:
         sent = payload(name, "u")
         assert ask(memory, name, sent + unknown(MAX_PAYLOAD_BYTES - len(sent))).kept
         assert not ask(memory, name, sent + unknown(MAX_PAYLOAD_BYTES + 1 - len(sent)), 3).kept
 
 
-async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_what_they_take(world: World) -> None:
-    memory = remembering(world)
+async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_what_they_take(env: Environment) -> None:
+    memory = remembering(env)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for number in range(REQUESTS_AT_MOST):
+        for number in range(MAX_REQUESTS):
             sent = payload("CanUse", f"{number:0128}")
             ask(memory, "CanUse", sent + unknown(MAX_PAYLOAD_BYTES - len(sent)))
             assert memory.held_bytes <= MAX_BYTES
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0 < len(memory) < REQUESTS_AT_MOST - 1000
-    assert taken < memory.held_bytes + REQUESTS_AT_MOST * 200
+    assert 0 < len(memory) < MAX_REQUESTS - 1000
+    assert taken < memory.held_bytes + MAX_REQUESTS * 200
 
 
-async def test_as_many_requests_are_remembered_as_may_be_though_their_ids_are_long(world: World) -> None:
-    memory = remembering(world)
-    for number in range(REQUESTS_AT_MOST):
+async def test_as_many_requests_are_remembered_as_may_be_though_their_ids_are_long(env: Environment) -> None:
+    memory = remembering(env)
+    for number in range(MAX_REQUESTS):
         ask(memory, "CanUse", payload("CanUse", f"{number:0128}"))
-    assert len(memory) == REQUESTS_AT_MOST
+    assert len(memory) == MAX_REQUESTS
 
 
-async def test_a_changed_feature_leaves_nothing_behind_of_what_was_counted(world: World) -> None:
-    memory = remembering(world)
+async def test_a_changed_feature_leaves_nothing_behind_of_what_was_counted(env: Environment) -> None:
+    memory = remembering(env)
     ask(memory, "CanUse", payload("CanUse", "u"))
     held = memory.held_bytes
     for _ in range(5):
-        world.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1, name="renamed")
+        env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1, name="renamed")
         ask(memory, "CanUse", payload("CanUse", "u"))
     assert (len(memory), memory.held_bytes) == (1, held)
 
 
-async def test_a_large_reply_is_answered_and_not_kept(world: World) -> None:
-    memory = remembering(world)
+async def test_a_large_reply_is_answered_and_not_kept(env: Environment) -> None:
+    memory = remembering(env)
     request = ask(memory, "CanUse", payload("CanUse", "u"))
     small = [b"\0" * 12, None, None, None, None]
     # A grant takes 32 bytes.
     large = [b"\0" * 12, None, None, bytes(32 * 100), None]
-    memory.conclude(request, small, 1)
+    memory.respond(request, small, 1)
     assert request.reply is small
-    memory.conclude(request, large, 1)
+    memory.respond(request, large, 1)
     assert request.reply is small

@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.executor import answer
@@ -25,13 +25,13 @@ from support.database import KEYS, Database
 CATALOG, USERS, SUBSCRIPTIONS = CatalogServicer(), UserServicer(), SubscriptionServicer()
 
 
-async def begin(world: World) -> None:
+async def begin(env: Environment) -> None:
     """Have a feature, a package that gives five of it, and a user who is subscribed."""
-    await world.cache.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
+    await env.cache.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
     package = Package("p", 1, features=(PackageFeature("calls", 5),), status=PackageStatus.PUBLISHED)
-    await world.catalog.put_package(None, Package(**{**vars_of(package), "published_version": 1}))
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="124", name="Ann")), world)
-    await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["p"]), world)
+    await env.catalog.put_package(None, Package(**{**vars_of(package), "published_version": 1}))
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="124", name="Ann")), env)
+    await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["p"]), env)
 
 
 def vars_of(item: Package) -> dict[str, Any]:
@@ -53,106 +53,106 @@ def kept(database: Database, key: str, field: str) -> dict[str, Any]:
     return document
 
 
-async def may(world: World, *, explain: bool = False) -> v1.CanUseResponse:
+async def may(env: Environment, *, explain: bool = False) -> v1.CanUseResponse:
     """Return whether the user may use the feature."""
     request = v1.CanUseRequest(user_id="124", feature_id="calls", explain=explain)
-    return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), world))
+    return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), env))
 
 
-async def renew(world: World) -> None:
+async def renew(env: Environment) -> None:
     """Have the user's entitlements worked out anew."""
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", name="Bob")), world)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", name="Bob")), env)
 
 
-def fresh(world: World) -> World:
+def fresh(env: Environment) -> Environment:
     """Return what another server has in its memory: nothing yet."""
-    return World.of(world.store, "live", world.retention, default_package="")
+    return Environment.of(env.store, "live", env.retention, default_package="")
 
 
-async def test_unknown_fields_of_a_feature_are_kept_and_written_back(world: World, database: Database) -> None:
+async def test_unknown_fields_of_a_feature_are_kept_and_written_back(env: Environment, database: Database) -> None:
     """They were a TypeError, at the start and in everything that followed the catalogue."""
-    await begin(world)
+    await begin(env)
     edit(database, KEYS.features, "calls", tier={"a": [1]}, unknown=3)
-    await world.cache.refresh()
-    assert (await may(world)).access
+    await env.cache.refresh()
+    assert (await may(env)).access
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls"))
-    await CATALOG.update_feature(request, world)
+    await CATALOG.update_feature(request, env)
     document = kept(database, KEYS.features, "calls")
     assert (document["name"], document["tier"], document["unknown"]) == ("Calls", {"a": [1]}, 3)
-    await CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), world)
+    await CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), env)
     assert kept(database, KEYS.features, "calls") == {**document, "archived": True}
 
 
 async def test_unknown_fields_of_a_package_and_its_entries_are_kept_and_published(
-    world: World, database: Database
+    env: Environment, database: Database
 ) -> None:
-    await begin(world)
+    await begin(env)
     entry = {"feature_id": "calls", "limit": 7, "reset_period": 1, "rollover": 2}
     edit(database, KEYS.packages, "p", features=[entry], seats=4)
     request = v1.UpdatePackageRequest(package=v1.Package(id="p", name="Pro"))
-    await CATALOG.update_package(request, world)
-    await CATALOG.publish_package(v1.PublishPackageRequest(package_id="p"), world)
+    await CATALOG.update_package(request, env)
+    await CATALOG.publish_package(v1.PublishPackageRequest(package_id="p"), env)
     document = kept(database, KEYS.package_versions, "2:p")
     assert (document["seats"], document["features"]) == (4, [{**entry, "overage_enabled": False}])
     assert document == kept(database, KEYS.packages, "p")
 
 
 async def test_unknown_fields_of_profiles_and_grants_are_kept_and_written_back(
-    world: World, database: Database
+    env: Environment, database: Database
 ) -> None:
-    await begin(world)
+    await begin(env)
     database.redis.set(KEYS.profile("124"), '{"name":"Ann","locale":"de"}')
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", email="a@example.com")), world)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", email="a@example.com")), env)
     document = json.loads(database.call("GET", KEYS.profile("124")))
     assert document == {"name": "Ann", "email": "a@example.com", "locale": "de"}
     grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
-    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), world)
+    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
     edit(database, KEYS.grants("124"), "g", reason="refund")
     # The same grant again is still the same.
-    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), world)
-    await SUBSCRIPTIONS.revoke_grant(v1.RevokeGrantRequest(user_id="124", grant_id="g"), world)
+    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
+    await SUBSCRIPTIONS.revoke_grant(v1.RevokeGrantRequest(user_id="124", grant_id="g"), env)
     document = kept(database, KEYS.grants("124"), "g")
     assert document["reason"] == "refund"
     assert document["revoked_at_ms"]
 
 
-async def test_a_profile_with_nothing_but_unknown_fields_is_kept(world: World, database: Database) -> None:
-    await begin(world)
+async def test_a_profile_with_nothing_but_unknown_fields_is_kept(env: Environment, database: Database) -> None:
+    await begin(env)
     database.redis.set(KEYS.profile("124"), '{"name":"Ann","locale":"de"}')
     request = v1.UpdateUserRequest(user=v1.User(id="124"))
     request.update_mask.paths.append("name")
-    await USERS.update_user(request, world)
+    await USERS.update_user(request, env)
     assert json.loads(database.call("GET", KEYS.profile("124"))) == {"locale": "de"}
 
 
 async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kept(
-    world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    env: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("canuse_server.store.codec.documents._TOLD", Once())
-    await begin(world)
+    await begin(env)
     edit(database, KEYS.features, "calls", type=9, on_unavailable=8)
     with structlog.testing.capture_logs() as logs:
-        await world.cache.refresh()
+        await env.cache.refresh()
     assert [(line["field"], line["value"]) for line in logs if "newer version" in line["event"]] == [
         ("type", 9),
         ("on_unavailable", 8),
     ]
     for explain in (False, True):
-        assert not (await may(world, explain=explain)).access
-    got = await CATALOG.get_feature(v1.GetFeatureRequest(feature_id="calls"), world)
+        assert not (await may(env, explain=explain)).access
+    got = await CATALOG.get_feature(v1.GetFeatureRequest(feature_id="calls"), env)
     assert (got.feature.type, got.feature.on_unavailable) == (0, 0)
     assert not got.feature.archived
-    await CATALOG.update_feature(v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls")), world)
+    await CATALOG.update_feature(v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls")), env)
     document = kept(database, KEYS.features, "calls")
     assert (document["type"], document["on_unavailable"], document.get("archived")) == (9, 8, None)
-    assert not (await may(world)).access
+    assert not (await may(env)).access
     # The count is kept for the version that knows what it means.
     before = database.call("HGET", KEYS.user("124"), "f:calls")
-    await renew(world)
+    await renew(env)
     assert database.call("HGET", KEYS.user("124"), "f:calls") == before
     entry = v1.PackageFeature(feature_id="calls")
     with pytest.raises(ApiError, match=r"features\[0\].feature_id: must not be 'calls': its type is 9"):
-        await CATALOG.create_package(v1.CreatePackageRequest(package=v1.Package(id="q", features=[entry])), world)
+        await CATALOG.create_package(v1.CreatePackageRequest(package=v1.Package(id="q", features=[entry])), env)
 
 
 @pytest.mark.parametrize(
@@ -165,13 +165,13 @@ async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kep
     ids=["type", "status", "reset period"],
 )
 async def test_what_a_package_gives_in_an_unknown_way_is_no_access(
-    world: World, database: Database, changes: dict[str, Any]
+    env: Environment, database: Database, changes: dict[str, Any]
 ) -> None:
-    await begin(world)
-    assert (await may(world)).access
+    await begin(env)
+    assert (await may(env)).access
     edit(database, KEYS.package_versions, "1:p", **changes)
     edit(database, KEYS.packages, "p", **changes)
-    other = fresh(world)
+    other = fresh(env)
     await renew(other)
     for explain in (False, True):
         assert not (await may(other, explain=explain)).access
@@ -183,56 +183,56 @@ async def test_what_a_package_gives_in_an_unknown_way_is_no_access(
 
 @pytest.mark.parametrize("changes", [{"type": 9}, {"status": 9}], ids=["type", "status"])
 async def test_nobody_is_subscribed_to_a_package_of_an_unknown_kind(
-    world: World, database: Database, changes: dict[str, Any]
+    env: Environment, database: Database, changes: dict[str, Any]
 ) -> None:
-    await begin(world)
+    await begin(env)
     edit(database, KEYS.packages, "p", **changes)
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125")), world)
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125")), env)
     with pytest.raises(ApiError) as refused:
-        await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="125", package_ids=["p"]), world)
+        await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="125", package_ids=["p"]), env)
     assert refused.value.reason.name == "PACKAGE_NOT_PUBLISHED"
 
 
 async def test_a_subscription_of_an_unknown_status_gives_no_access_and_keeps_it(
-    world: World, database: Database
+    env: Environment, database: Database
 ) -> None:
     """It was a ValueError for everything about the user."""
-    await begin(world)
+    await begin(env)
     fields: dict[bytes, bytes] = cast("Any", database.redis.hgetall(KEYS.user("124")))
     [(field, value)] = [item for item in fields.items() if item[0][:2] == b"s:"]
     database.redis.hset(KEYS.user("124"), field, bytes([41]) + value[1:])
-    await renew(world)
+    await renew(env)
     for explain in (False, True):
-        assert not (await may(world, explain=explain)).access
-    listed = await SUBSCRIPTIONS.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), world)
+        assert not (await may(env, explain=explain)).access
+    listed = await SUBSCRIPTIONS.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), env)
     assert [item.status for item in listed.subscriptions] == [v1.SUBSCRIPTION_STATUS_UNSPECIFIED]
     request = v1.UpdateSubscriptionRequest(subscription=v1.Subscription(id=listed.subscriptions[0].id))
     request.subscription.cancel_at.FromSeconds(4_000_000_000)
-    await SUBSCRIPTIONS.update_subscription(request, world)
+    await SUBSCRIPTIONS.update_subscription(request, env)
     changed = database.call("HGET", KEYS.user("124"), field)
     assert changed[0] == 41 | 128
 
 
-async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(world: World, database: Database) -> None:
-    await begin(world)
+async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(env: Environment, database: Database) -> None:
+    await begin(env)
     meta = database.call("HGET", KEYS.user("124"), "m")
     database.redis.hset(KEYS.user("124"), "m", bytes([0b1010]) + meta[1:] + b"more")
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", disabled=True)), world)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", disabled=True)), env)
     changed = database.call("HGET", KEYS.user("124"), "m")
     assert (changed[0], changed[17:]) == (0b1011, b"more")
-    assert (await may(world)).reason == v1.REASON_USER_DISABLED
+    assert (await may(env)).reason == v1.REASON_USER_DISABLED
 
 
 @pytest.mark.parametrize("event_id", ["", "e"])
 @pytest.mark.parametrize("granted", [False, True])
 async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
-    world: World, database: Database, granted: bool, event_id: str
+    env: Environment, database: Database, granted: bool, event_id: str
 ) -> None:
     """Checks said no, and uses and leases were granted."""
-    await begin(world)
+    await begin(env)
     if granted:
         grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
-        await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), world)
+        await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
     value = database.call("HGET", KEYS.user("124"), "f:calls")
     database.redis.hset(KEYS.user("124"), "f:calls", value[:1] + bytes([9]) + value[2:])
     use = v1.UseFeatureRequest(feature_id="calls", user_id="124", event_id=event_id)
@@ -240,14 +240,14 @@ async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
     lease = v1.ReserveRequest(feature_id="calls", amount=1, user_id="124")
     fact = v1.CreateUsageEventRequest(user_id="124", feature_id="calls", delta=1)
     inactive = v1.REASON_SUBSCRIPTION_INACTIVE
-    used = v1.UseFeatureResponse.FromString(await answer(UseFeature(), use.SerializeToString(), world))
+    used = v1.UseFeatureResponse.FromString(await answer(UseFeature(), use.SerializeToString(), env))
     assert (used.access, used.reason) == (False, inactive)
-    all_used = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), several.SerializeToString(), world))
+    all_used = v1.UseFeaturesResponse.FromString(await answer(UseFeatures(), several.SerializeToString(), env))
     assert not all_used.access
-    reserved = v1.ReserveResponse.FromString(await answer(Reserve(), lease.SerializeToString(), world))
+    reserved = v1.ReserveResponse.FromString(await answer(Reserve(), lease.SerializeToString(), env))
     assert (reserved.granted, reserved.reason) == (0, inactive)
-    assert not (await may(world)).access
-    told = v1.CreateUsageEventResponse.FromString(await answer(CreateUsageEvent(), fact.SerializeToString(), world))
+    assert not (await may(env)).access
+    told = v1.CreateUsageEventResponse.FromString(await answer(CreateUsageEvent(), fact.SerializeToString(), env))
     assert (told.recorded, told.reason) == (True, inactive)
 
 
@@ -262,14 +262,14 @@ GARBAGE += [
 
 @pytest.mark.parametrize("garbage", GARBAGE)
 async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overwritten(
-    world: World, database: Database, garbage: bytes
+    env: Environment, database: Database, garbage: bytes
 ) -> None:
-    await begin(world)
+    await begin(env)
     for items, index in ((KEYS.features, KEYS.feature_ids), (KEYS.packages, KEYS.package_ids)):
         database.redis.hset(items, "bad", garbage)
         database.redis.zadd(index, {"bad": 0})
     database.redis.delete(KEYS.catalog_version)
-    other = fresh(world)
+    other = fresh(env)
     with structlog.testing.capture_logs() as logs:
         await other.cache.refresh()
     # Once in a process: another store of these tests may have been first.
@@ -291,17 +291,17 @@ async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overw
     assert database.call("HGET", KEYS.packages, "bad") == garbage
 
 
-async def test_a_number_that_no_message_can_hold_hides_no_other_package(world: World, database: Database) -> None:
-    await begin(world)
+async def test_a_number_that_no_message_can_hold_hides_no_other_package(env: Environment, database: Database) -> None:
+    await begin(env)
     database.redis.hset(KEYS.packages, "bad", '{"id":"bad","created_at_ms":1,"published_version":4294967296}')
     database.redis.zadd(KEYS.package_ids, {"bad": 0})
-    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), world)).packages
+    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), env)).packages
     assert [(item.id, item.status) for item in packages] == [("bad", 0), ("p", 2)]
 
 
-async def test_a_profile_that_can_not_be_read_hides_no_other_user(world: World, database: Database) -> None:
-    await begin(world)
+async def test_a_profile_that_can_not_be_read_hides_no_other_user(env: Environment, database: Database) -> None:
+    await begin(env)
     database.redis.set(KEYS.profile("124"), "garbage")
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125", name="Bob")), world)
-    listed = await USERS.list_users(v1.ListUsersRequest(), world)
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125", name="Bob")), env)
+    listed = await USERS.list_users(v1.ListUsersRequest(), env)
     assert {item.id: item.name for item in listed.users} == {"124": "", "125": "Bob"}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
@@ -42,7 +42,7 @@ Use = tuple[float, str, int]
 Gift = tuple[float, float | None, int | None]
 """From when on a grant can be used, until when, and its amount."""
 Past = tuple[int, int | None, int, int, int]
-Standing = tuple[int, int | None, int, list[int], list[Past]]
+FeatureState = tuple[int, int | None, int, list[int], list[Past]]
 
 
 def day(number: float) -> int:
@@ -50,43 +50,43 @@ def day(number: float) -> int:
     return ms(START + timedelta(days=number - 1))
 
 
-async def subscribed(world: World, *spans: Span, gifts: Iterable[Gift] = ()) -> None:
+async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ()) -> None:
     """Have a user, since 1 January, with a subscription and a grant of `calls` for each span and gift.
 
     And with a subscription to `messages` without end.
     """
-    world.store.manual_now_ms = day(1)
+    env.store.manual_now_ms = day(1)
     for feature_id in ("calls", "messages"):
-        await world.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
+        await env.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
     made = []
     for number, (entry, start, end) in enumerate((*spans, (DAILY, 1, None))):
         package = Package(f"p{number}", 1, type=PackageType.ADD_ON, features=(entry,), status=PackageStatus.PUBLISHED)
-        await world.catalog.put_package(None, package)
+        await env.catalog.put_package(None, package)
         cancel_at_ms = None if end is None else day(end)
         made.append(
             Subscription(package.id, package.id, 1, SubscriptionStatus.ACTIVE, day(start), cancel_at_ms=cancel_at_ms)
         )
-    await create_user(world, "124", Profile(), disabled=False)
+    await create_user(env, "124", Profile(), disabled=False)
 
     async def edit(_: UserState) -> Edit:
         return Edit(tuple(made))
 
-    await change_user(world, "124", edit)
+    await change_user(env, "124", edit)
     for number, (start, end, amount) in enumerate(gifts):
         grant = v1.Grant(id=f"g{number}", user_id="124", feature_id="calls", amount=amount, priority=number)
         grant.effective_at.FromMilliseconds(day(start))
         if end is not None:
             grant.expires_at.FromMilliseconds(day(end))
-        await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), world)
+        await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), env)
 
 
-async def stands(world: World, at_ms: int, feature_id: str = "calls") -> Standing:
+async def stands(env: Environment, at_ms: int, feature_id: str = "calls") -> FeatureState:
     """Return at a moment: what was used, of how much, since when, and what grants have left; and how it was before.
 
     That is of each past period what was used, the budget, how much was drawn from grants, its start and its end.
     """
-    world.store.manual_now_ms = at_ms
-    shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), world)
+    env.store.manual_now_ms = at_ms
+    shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), env)
     current = shown.current
     past = [
         (
@@ -108,63 +108,65 @@ def _budget(counts: v1.Consumption | v1.PastPeriod) -> int | None:
 
 @pytest.mark.parametrize("looks", [[], [25], [20, 21, 25, 31.5, 32, 33]])
 async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_looks_in_between_or_not(
-    world: World, database: Database, looks: list[float]
+    env: Environment, database: Database, looks: list[float]
 ) -> None:
     """The old period was open when the new entitlement started; its count was lost if nobody looked until it ended."""
-    await subscribed(world, (TEN, 1, None), (TWENTY, 20, None))
+    await subscribed(env, (TEN, 1, None), (TWENTY, 20, None))
     database.record(day(10), delta=5)
     for look in looks:
-        await stands(world, day(look))
-    assert await stands(world, day(34)) == (5, 20, day(20), [], [])
+        await stands(env, day(look))
+    assert await stands(env, day(34)) == (5, 20, day(20), [], [])
 
 
 @pytest.mark.parametrize("looks", [[], [16], [15, 16, 31.9, 32]])
 async def test_a_new_period_starts_at_zero_whether_somebody_looks_in_between_or_not(
-    world: World, database: Database, looks: list[float]
+    env: Environment, database: Database, looks: list[float]
 ) -> None:
     """An addition ended in January: its count, not looked at before February, was taken off February's budget."""
-    await subscribed(world, (TEN, 1, None), (TWENTY, 10, 15))
-    await stands(world, day(10))
+    await subscribed(env, (TEN, 1, None), (TWENTY, 10, 15))
+    await stands(env, day(10))
     database.record(day(12), delta=7)
     for look in looks:
-        await stands(world, day(look))
-    assert await stands(world, day(33)) == (0, 10, day(32), [], [(7, 10, 0, day(1), day(32))])
+        await stands(env, day(look))
+    assert await stands(env, day(33)) == (0, 10, day(32), [], [(7, 10, 0, day(1), day(32))])
 
 
 @pytest.mark.parametrize("looks", [[], [40], [32, 60, 61, 100]])
 async def test_months_that_pass_unseen_are_over_as_if_they_had_been_seen(
-    world: World, database: Database, looks: list[float]
+    env: Environment, database: Database, looks: list[float]
 ) -> None:
-    await subscribed(world, (TEN, 1, None))
+    await subscribed(env, (TEN, 1, None))
     database.record(day(10), delta=5)
     for look in looks:
-        await stands(world, day(look))
-    assert await stands(world, day(125)) == (0, 10, day(121), [], [(5, 10, 0, day(1), day(32))])
+        await stands(env, day(look))
+    assert await stands(env, day(125)) == (0, 10, day(121), [], [(5, 10, 0, day(1), day(32))])
 
 
 @pytest.mark.parametrize("looks", [[], [12], [5, 10, 11, 19.9, 20, 21]])
 async def test_what_was_drawn_from_a_grant_is_of_its_time_and_not_of_the_next_one_s(
-    world: World, database: Database, looks: list[float]
+    env: Environment, database: Database, looks: list[float]
 ) -> None:
     """It was kept as of a period that began in 1970 and ended when the next grant began."""
-    await subscribed(world, gifts=[(2, 10, 5), (20, None, 7)])
-    await stands(world, day(5))
+    await subscribed(env, gifts=[(2, 10, 5), (20, None, 7)])
+    await stands(env, day(5))
     database.record(day(5), delta=3)
     for look in looks:
-        await stands(world, day(look))
+        await stands(env, day(look))
     past = [(3, 0, 3, day(2), day(10))]
-    assert await stands(world, day(30)) == (0, 7, day(20), [0, 7], past)
+    assert await stands(env, day(30)) == (0, 7, day(20), [0, 7], past)
 
 
 @pytest.mark.parametrize("looks", [[], [12]])
-async def test_the_time_of_the_last_grant_ends_with_it(world: World, database: Database, looks: list[float]) -> None:
+async def test_the_time_of_the_last_grant_ends_with_it(
+    env: Environment, database: Database, looks: list[float]
+) -> None:
     """It was kept as of a period that ended when it began."""
-    await subscribed(world, gifts=[(2, 10, 5), (4, 8, 1)])
-    await stands(world, day(5))
+    await subscribed(env, gifts=[(2, 10, 5), (4, 8, 1)])
+    await stands(env, day(5))
     database.record(day(5), delta=3)
     for look in looks:
-        await stands(world, day(look))
-    assert await stands(world, day(30)) == (0, None, 0, [0, 0], [(3, 0, 3, day(2), day(10))])
+        await stands(env, day(look))
+    assert await stands(env, day(30)) == (0, None, 0, [0, 0], [(3, 0, 3, day(2), day(10))])
 
 
 days = st.integers(1, 60) | st.integers(10, 600).map(lambda number: number / 10)
@@ -220,24 +222,24 @@ async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     outcomes = []
     for moments in ([], looks):
         shared_database.empty()
-        world = World.of(shared_store, "live", RETENTION, "")
-        await subscribed(world, *spans, gifts=gifts)
-        outcomes.append(await _told(world, shared_database, uses, moments, end))
+        env = Environment.of(shared_store, "live", RETENTION, "")
+        await subscribed(env, *spans, gifts=gifts)
+        outcomes.append(await _told(env, shared_database, uses, moments, end))
     assert outcomes[0] == outcomes[1]
 
 
 async def _told(
-    world: World, database: Database, uses: Iterable[Use], looks: Iterable[int], end: float
-) -> list[Standing]:
+    env: Environment, database: Database, uses: Iterable[Use], looks: Iterable[int], end: float
+) -> list[FeatureState]:
     """Record uses and look, each at its time, and return how the user stands with both features at the end."""
     for at, feature_id, delta in sorted([*uses, *((at, "", 0) for at in looks if at <= end)]):
-        world.store.manual_now_ms = day(at)
+        env.store.manual_now_ms = day(at)
         if not delta:
-            await stands(world, day(at))
+            await stands(env, day(at))
             continue
         try:
             database.record(day(at), feature_id=feature_id, delta=delta)
         except StaleError:
-            await stands(world, day(at))
+            await stands(env, day(at))
             database.record(day(at), feature_id=feature_id, delta=delta)
-    return [await stands(world, day(end), feature_id) for feature_id in ("calls", "messages")]
+    return [await stands(env, day(end), feature_id) for feature_id in ("calls", "messages")]

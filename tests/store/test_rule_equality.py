@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.domain.decision import Reservation, Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.decision import FeatureState, Reservation, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
@@ -88,10 +88,10 @@ class State:
             due = self.leases_due_ms.to_bytes(6, "little")
             database.redis.hset(KEYS.user(USER), "x", cast("Any", due))
 
-    def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> Standing:
+    def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> FeatureState:
         """Read the user as a check does."""
-        reply = database.call(*usage_commands.check_trip(KEYS, USER, feature_id).command)
-        return usage_commands.standing(reply, now_ms, archived=self.parts[feature_id].archived)
+        reply = database.call(*usage_commands.check_command(KEYS, USER, feature_id).command)
+        return usage_commands.feature_state(reply, now_ms, archived=self.parts[feature_id].archived)
 
 
 def around(ahead_ms: int) -> st.SearchStrategy[int]:
@@ -196,7 +196,9 @@ def deltas(part: Part) -> st.SearchStrategy[int]:
     )
 
 
-def compare(database: Database, state: State, before: Standing, outcome: ChargeOutcome | Recorded, total: int) -> None:
+def compare(
+    database: Database, state: State, before: FeatureState, outcome: ChargeOutcome | Recorded, total: int
+) -> None:
     """Compare what was recorded of a feature, and what is kept of it now, with the rule in plain words."""
     feature_id = v1.LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
     period, used, _ = before.current()
@@ -213,7 +215,7 @@ def compare(database: Database, state: State, before: Standing, outcome: ChargeO
     assert after.reserved() == before.reserved()
 
 
-def stands(before: Standing, total: int) -> Reason:
+def stands(before: FeatureState, total: int) -> Reason:
     """Say in plain words how a total stands that was recorded without a check."""
     assert before.entitlement is not None
     if before.disabled:
@@ -252,8 +254,8 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
         )
 
     try:
-        standing = state.look(shared_database)
-        reason: Reason | type[Exception] = decide(standing, delta)
+        feature_state = state.look(shared_database)
+        reason: Reason | type[Exception] = decide(feature_state, delta)
     except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             use()
@@ -270,12 +272,16 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
     assert (outcome.now_ms, outcome.entitlement, replayed) == (NOW, part.entitlement, False)
     assert (outcome.ledger_id != "") == outcome.reason.access
     if outcome.reason.access:
-        compare(shared_database, state, standing, outcome, standing.current()[1] + delta)
+        compare(shared_database, state, feature_state, outcome, feature_state.current()[1] + delta)
         return
     assert outcome.applied_delta == 0
     if part.entitlement is not None:
-        period, used, _ = standing.current()
-        assert (outcome.used, outcome.period_start_ms, outcome.budget) == (used, period.start_ms, standing.budget())
+        period, used, _ = feature_state.current()
+        assert (outcome.used, outcome.period_start_ms, outcome.budget) == (
+            used,
+            period.start_ms,
+            feature_state.budget(),
+        )
     assert shared_database.contents() == before
 
 
@@ -298,7 +304,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         return shared_database.record(NOW, mode=mode, delta=delta, archived=part.archived, entry=entry(CALLS))[0]
 
     try:
-        standing = state.look(shared_database)
+        feature_state = state.look(shared_database)
     except (LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             record()
@@ -308,15 +314,15 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         assert (outcome.reason, outcome.applied_delta, outcome.ledger_id) == (Reason.NOT_ENTITLED, 0, "")
         assert shared_database.contents() == before
         return
-    total = max(0, delta if mode == usage_commands.SET else standing.current()[1] + delta)
-    if total + standing.reserved() > MAX_AMOUNT:
+    total = max(0, delta if mode == usage_commands.SET else feature_state.current()[1] + delta)
+    if total + feature_state.reserved() > MAX_AMOUNT:
         with pytest.raises(RecordOutOfRangeError):
             record()
         assert shared_database.contents() == before
         return
     outcome = record()
-    assert outcome.reason == stands(standing, total)
-    compare(shared_database, state, standing, outcome, total)
+    assert outcome.reason == stands(feature_state, total)
+    compare(shared_database, state, feature_state, outcome, total)
     assert len(shared_database.entries()) == 1
 
 
@@ -339,7 +345,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
     )
     use = Use(usage_commands.USE, USER, charges, "", b"")
 
-    found: dict[str, Standing] = {}
+    found: dict[str, FeatureState] = {}
     reasons: list[Reason | None] = []
     try:
         for feature_id in wanted:
@@ -404,25 +410,25 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
         assert shared_database.contents() == before
         return
     totals = [
-        max(0, standing.current()[1] + charge.delta) if standing.entitlement else 0
-        for standing, charge in zip(found, charges, strict=True)
+        max(0, feature_state.current()[1] + charge.delta) if feature_state.entitlement else 0
+        for feature_state, charge in zip(found, charges, strict=True)
     ]
     reasons = [
-        Reason.NOT_ENTITLED if standing.entitlement is None else stands(standing, total)
-        for standing, total in zip(found, totals, strict=True)
+        Reason.NOT_ENTITLED if feature_state.entitlement is None else stands(feature_state, total)
+        for feature_state, total in zip(found, totals, strict=True)
     ]
     checked = [
-        reason if charge.fact else decided(standing, charge)
-        for standing, charge, reason in zip(found, charges, reasons, strict=True)
+        reason if charge.fact else decided(feature_state, charge)
+        for feature_state, charge, reason in zip(found, charges, reasons, strict=True)
     ]
     refused = next((n for n, reason in enumerate(checked, 1) if reason is not None and not reason.access), 0)
     written = [
-        standing.entitlement is not None and (charge.fact or not refused)
-        for standing, charge in zip(found, charges, strict=True)
+        feature_state.entitlement is not None and (charge.fact or not refused)
+        for feature_state, charge in zip(found, charges, strict=True)
     ]
     if any(
-        is_written and total + standing.reserved() > MAX_AMOUNT
-        for is_written, total, standing in zip(written, totals, found, strict=True)
+        is_written and total + feature_state.reserved() > MAX_AMOUNT
+        for is_written, total, feature_state in zip(written, totals, found, strict=True)
     ):
         with pytest.raises(RecordOutOfRangeError):
             shared_database.record_all(NOW, use)
@@ -441,10 +447,10 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
             assert (charge.applied_delta, charge.ledger_id) == (0, "")
 
 
-def decided(standing: Standing, charge: Charge) -> Reason | None:
+def decided(feature_state: FeatureState, charge: Charge) -> Reason | None:
     """Return what a check says of a use; None: its total is out of range."""
     try:
-        return decide(standing, charge.delta)
+        return decide(feature_state, charge.delta)
     except TotalOutOfRangeError:
         return None
 
@@ -464,8 +470,8 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         return leasing.reserve(NOW, token(1), amount, min_amount=least, archived=part.archived)
 
     try:
-        standing = state.look(shared_database)
-        reason = decide(standing, amount)
+        feature_state = state.look(shared_database)
+        reason = decide(feature_state, amount)
     except (UserMissingError, LeasesDueError, StaleError, TotalOutOfRangeError) as error:
         with pytest.raises(RecordOutOfRangeError if isinstance(error, TotalOutOfRangeError) else type(error)):
             reserve()
@@ -473,9 +479,9 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         return
     expected = amount if reason.access else 0
     if reason == Reason.BUDGET_EXCEEDED:
-        budget = standing.budget()
+        budget = feature_state.budget()
         assert budget is not None
-        left = budget - standing.current()[1] - standing.reserved()
+        left = budget - feature_state.current()[1] - feature_state.reserved()
         assert left < amount
         if left >= least:
             expected, reason = left, Reason.WITHIN_BUDGET
@@ -485,19 +491,23 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         assert shared_database.contents() == before
         return
     after = state.look(shared_database)
-    assert after.reserved() == result.charge.reserved == standing.reserved() + expected
-    assert (after.current(), after.budget(), after.grants) == (standing.current(), standing.budget(), _closed(standing))
-    assert shared_database.past() == _left_behind(standing)
+    assert after.reserved() == result.charge.reserved == feature_state.reserved() + expected
+    assert (after.current(), after.budget(), after.grants) == (
+        feature_state.current(),
+        feature_state.budget(),
+        _closed(feature_state),
+    )
+    assert shared_database.past() == _left_behind(feature_state)
     assert shared_database.entries() == []
 
 
-def _closed(standing: Standing) -> tuple[GrantBalance, ...]:
+def _closed(feature_state: FeatureState) -> tuple[GrantBalance, ...]:
     """Return the grants as they are in the current period: what was drawn in one that is over can't be given back."""
-    entitlement, counter = standing.entitlement, standing.counter
+    entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
-    if counter is None or counter.period_start_ms >= entitlement.period_at(standing.now_ms).start_ms:
-        return standing.grants
-    return tuple(grant._replace(drawn=0) for grant in standing.grants)
+    if counter is None or counter.period_start_ms >= entitlement.period_at(feature_state.now_ms).start_ms:
+        return feature_state.grants
+    return tuple(grant._replace(drawn=0) for grant in feature_state.grants)
 
 
 steps = st.lists(
@@ -523,24 +533,28 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
     for mode, delta, pause_ms in steps:
         now_ms += pause_ms
         try:
-            standing = state.look(shared_database, now_ms=now_ms)
+            feature_state = state.look(shared_database, now_ms=now_ms)
         except (LeasesDueError, StaleError):
             return
-        period, used, drawn = standing.current()
+        period, used, drawn = feature_state.current()
         total = max(0, delta if mode == usage_commands.SET else used + delta)
-        if total + standing.reserved() > MAX_AMOUNT or (mode == usage_commands.USE and delta < 0):
+        if total + feature_state.reserved() > MAX_AMOUNT or (mode == usage_commands.USE and delta < 0):
             continue
         past = shared_database.past()
         outcome, _ = shared_database.record(
-            now_ms, mode=mode, delta=delta, archived=standing.archived, entry=entry(CALLS)
+            now_ms, mode=mode, delta=delta, archived=feature_state.archived, entry=entry(CALLS)
         )
         if outcome.ledger_id:
-            compare(shared_database, state, standing, outcome, total)
-        elif standing.entitlement is not None:
-            assert (outcome.used, outcome.period_start_ms, outcome.budget) == (used, period.start_ms, standing.budget())
-            assert shared_database.grants() == standing.grants
+            compare(shared_database, state, feature_state, outcome, total)
+        elif feature_state.entitlement is not None:
+            assert (outcome.used, outcome.period_start_ms, outcome.budget) == (
+                used,
+                period.start_ms,
+                feature_state.budget(),
+            )
+            assert shared_database.grants() == feature_state.grants
         assert drawn <= used
-        assert shared_database.past() == (_left_behind(standing) + past if outcome.ledger_id else past)[:3]
+        assert shared_database.past() == (_left_behind(feature_state) + past if outcome.ledger_id else past)[:3]
 
 
 @pytest.mark.parametrize(("left", "drawn"), [(None, 5), (6, 5), (3, 3)])
@@ -569,16 +583,18 @@ def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later
         shared_database.redis.delete(KEYS.ledger(bucket_of(USER)))
 
 
-def _left_behind(standing: Standing) -> list[PastPeriod]:
+def _left_behind(feature_state: FeatureState) -> list[PastPeriod]:
     """Return the period that is over by now, if anything was used in it or leases were taken."""
-    entitlement, counter = standing.entitlement, standing.counter
+    entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
-    if counter is None or counter.period_start_ms >= standing.current()[0].start_ms:
+    if counter is None or counter.period_start_ms >= feature_state.current()[0].start_ms:
         return []
-    leased = standing.reservation is not None and standing.reservation.period_start_ms == counter.period_start_ms
+    leased = (
+        feature_state.reservation is not None and feature_state.reservation.period_start_ms == counter.period_start_ms
+    )
     if not counter.used and not leased:
         return []
-    drawn = sum(grant.drawn for grant in standing.grants)
+    drawn = sum(grant.drawn for grant in feature_state.grants)
     return [PastPeriod(entitlement.past_period(counter.period_start_ms), counter.used, entitlement.limit, drawn)]
 
 
@@ -607,9 +623,9 @@ def test_both_stop_at_the_very_same_total(
     part = Part(archived=False, entitlement=entitlement, counter=(used, 0), grants=grants)
     state = State(exists=True, disabled=False, parts={CALLS: part})
     state.put(shared_database)
-    standing = state.look(shared_database)
+    feature_state = state.look(shared_database)
     try:
-        reason = decide(standing, delta)
+        reason = decide(feature_state, delta)
     except TotalOutOfRangeError:
         assert used + delta > MAX_AMOUNT
         with pytest.raises(RecordOutOfRangeError):
@@ -619,4 +635,4 @@ def test_both_stop_at_the_very_same_total(
     outcome, _ = shared_database.record(NOW, mode=usage_commands.USE, delta=delta, entry=entry(CALLS))
     assert outcome.reason == reason
     if reason.access:
-        compare(shared_database, state, standing, outcome, used + delta)
+        compare(shared_database, state, feature_state, outcome, used + delta)

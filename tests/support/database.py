@@ -144,7 +144,9 @@ class Database:
     def record_all(self, now_ms: int | None, use: Use, retention: Retention = RETENTION) -> tuple[Outcome, bool]:
         """Record uses, on the store's own clock where no time is given; raise what `usage_commands.outcome` does."""
         manual_now = "" if now_ms is None else str(now_ms)
-        return usage_commands.outcome(self.call(*usage_commands.record_trip(KEYS, use, retention, manual_now).command))
+        return usage_commands.outcome(
+            self.call(*usage_commands.record_command(KEYS, use, retention, manual_now).command)
+        )
 
     def entries(self, user_id: str = "124") -> list[tuple[bytes, list[bytes]]]:
         """Return the bucket's ledger as it is kept, oldest first: ids with their fields and values."""

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from canuse_server.domain.decision import Standing
+from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.grants import GrantBalance
 
 
@@ -13,44 +13,44 @@ class Balances(NamedTuple):
     grants: tuple[GrantBalance, ...]
 
 
-def current(standing: Standing) -> Balances:
+def current(feature_state: FeatureState) -> Balances:
     """Return what was used in the current period, and the grants: what was drawn before it stays drawn."""
-    period, used, _ = standing.current()
-    counter, grants = standing.counter, standing.grants
+    period, used, _ = feature_state.current()
+    counter, grants = feature_state.counter, feature_state.grants
     if counter is not None and counter.period_start_ms < period.start_ms:
         grants = tuple(grant._replace(drawn=0) for grant in grants)
     return Balances(used, grants)
 
 
-def after(standing: Standing, total: int) -> Balances:
+def after(feature_state: FeatureState, total: int) -> Balances:
     """Return what is there once a total is recorded."""
-    used, grants = current(standing)
+    used, grants = current(feature_state)
     drawn = sum(grant.drawn for grant in grants)
-    package = of_package(standing)
+    package = of_package(feature_state)
     if total > used:
         wanted = 0 if package is None else max(0, total - package - drawn)
-        return Balances(total, _drawn(grants, wanted, standing.now_ms))
+        return Balances(total, _drawn(grants, wanted, feature_state.now_ms))
     beyond = 0 if package is None else max(0, used - package - drawn)
     return Balances(total, _given_back(grants, max(0, used - total - beyond)))
 
 
-def budget(standing: Standing, balances: Balances) -> int | None:
+def budget(feature_state: FeatureState, balances: Balances) -> int | None:
     """Return what package and grants gave in the period and still give; None: no limit."""
-    package = of_package(standing, balances)
-    left = [grant.left for grant in balances.grants if grant.is_open(standing.now_ms)]
+    package = of_package(feature_state, balances)
+    left = [grant.left for grant in balances.grants if grant.is_open(feature_state.now_ms)]
     if package is None or None in left:
         return None
     given = sum(grant.drawn for grant in balances.grants)
     return min(2**53 - 1, package + given + sum(amount for amount in left if amount is not None))
 
 
-def of_package(standing: Standing, balances: Balances | None = None) -> int | None:
+def of_package(feature_state: FeatureState, balances: Balances | None = None) -> int | None:
     """Return what the package gives: its limit, or where grants alone give access what it gave already."""
-    assert standing.entitlement is not None
-    limit = standing.entitlement.limit
-    if not standing.entitlement.granted:
+    assert feature_state.entitlement is not None
+    limit = feature_state.entitlement.limit
+    if not feature_state.entitlement.granted:
         return limit
-    used, grants = balances or current(standing)
+    used, grants = balances or current(feature_state)
     bore = used - sum(grant.drawn for grant in grants)
     return bore if limit is None else min(limit, bore)
 

@@ -20,9 +20,9 @@ import canuse_server
 
 # As `main` does, before gRPC is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-import canuse_server.cli
-import canuse_server.run
-import canuse_server.transport.native
+import canuse_server.app.run
+import canuse_server.cli.main
+import canuse_server.transport.native.server
 
 LENGTH: Final = struct.Struct("!I")
 FILES: Final = 3

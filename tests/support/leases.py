@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
-from canuse_server.domain.decision import Reservation, Standing
+from canuse_server.domain.decision import FeatureState, Reservation
 from canuse_server.store.codec.packed import unpack_moment, unpack_reservation
 from canuse_server.store.repositories import leases, usage_commands
-from canuse_server.store.repositories.leases import SWEPT_AT_A_TIME, Reserved, Settled, Settling, Wish
+from canuse_server.store.repositories.leases import SWEPT_AT_A_TIME, Reserved, ReserveParams, Settled, SettleParams
 from canuse_server.store.repositories.usage_commands import LeasesDueError, Retention
 from canuse_server.store.scripts.loader import SWEEP_LEASES
 from support.database import KEYS, RETENTION, Database
@@ -51,9 +51,11 @@ class Leasing:
         fingerprint: bytes = b"",
     ) -> Reserved:
         """Set an amount aside; raise what `leases.reserved` does."""
-        wish = Wish(self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint)
-        trip = leases.reserve_trip(KEYS, wish, self.retention, str(now_ms))
-        return leases.reserved(self.database.call(*trip.command))
+        wish = ReserveParams(
+            self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint
+        )
+        command = leases.reserve_command(KEYS, wish, self.retention, str(now_ms))
+        return leases.reserved(self.database.call(*command.command))
 
     def settle(
         self,
@@ -67,9 +69,9 @@ class Leasing:
         fingerprint: bytes = b"",
     ) -> Settled:
         """Settle a lease; raise what `leases.settled` does."""
-        settling = Settling(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
-        trip = leases.settle_trip(KEYS, settling, self.retention, str(now_ms))
-        return leases.settled(self.database.call(*trip.command))
+        settling = SettleParams(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
+        command = leases.settle_command(KEYS, settling, self.retention, str(now_ms))
+        return leases.settled(self.database.call(*command.command))
 
     def sweep(self, now_ms: int, at_most: int = SWEPT_AT_A_TIME) -> int:
         """Do what is due about the leases; return how many were due."""
@@ -86,10 +88,10 @@ class Leasing:
             assert self.sweep(now_ms)
             return call()
 
-    def standing(self, now_ms: int, *, feature_id: str = "calls", archived: bool = False) -> Standing:
+    def feature_state(self, now_ms: int, *, feature_id: str = "calls", archived: bool = False) -> FeatureState:
         """Read how the user stands as a check does."""
-        reply = self.database.call(*usage_commands.check_trip(KEYS, self.user_id, feature_id).command)
-        return usage_commands.standing(reply, now_ms, archived=archived)
+        reply = self.database.call(*usage_commands.check_command(KEYS, self.user_id, feature_id).command)
+        return usage_commands.feature_state(reply, now_ms, archived=archived)
 
     def all(self) -> dict[bytes, Lease]:
         """Return the leases by token."""

@@ -7,7 +7,7 @@ from redis import Redis
 from redis.cluster import RedisCluster
 from redis.sentinel import Sentinel
 
-from canuse_server.store.redis.address import Endpoint
+from canuse_server.store.redis.address import StoreAddress
 from support.processes import Canuse
 
 
@@ -32,7 +32,7 @@ def store_of(canuse: Canuse) -> Redis:
     if canuse.inside_url:
         return Redis.from_url(canuse.inside_url)
     if "--redis-url" in canuse.options:
-        endpoint = Endpoint.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
+        endpoint = StoreAddress.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
         if endpoint.seeds:
             # It has the same methods.
             host, port = endpoint.seeds[0]

@@ -113,15 +113,15 @@ def test_another_ca_for_clients_lets_in_its_clients_and_the_old_ones_no_more(
 ) -> None:
     other = Authority(tmp_path / "other")
     old, new = authority.trusted(clients.client()), authority.trusted(other.client())
-    with Client(canuse.address, tls=old) as standing:
-        standing.create_user("124")
+    with Client(canuse.address, tls=old) as feature_state:
+        feature_state.create_user("124")
         assert not is_let_in(canuse, new)
         assert is_let_in(canuse, old)
         put(clients.path, other.path.read_bytes())
         assert is_let_in(canuse, new)
         assert not is_let_in(canuse, old)
         # Who is in stays in: connections are not made again.
-        assert standing.get_user("124").id == "124"
+        assert feature_state.get_user("124").id == "124"
 
 
 def is_let_in(canuse: Canuse, tls: Tls) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse_server.domain.decision import Counter, Reservation, Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.decision import Counter, FeatureState, Reservation, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
@@ -29,9 +29,9 @@ FIVE_A_DAY: Final = Entitlement(
 UNLIMITED: Final = replace(FIVE_A_DAY, limit=None)
 
 
-def standing(entitlement: Entitlement | None = FIVE_A_DAY, used: int = 0, **others: bool) -> Standing:
+def feature_state(entitlement: Entitlement | None = FIVE_A_DAY, used: int = 0, **others: bool) -> FeatureState:
     """Return how a user stands who has used so much today."""
-    return Standing(
+    return FeatureState(
         disabled=others.get("disabled", False),
         archived=others.get("archived", False),
         entitlement=entitlement,
@@ -41,70 +41,70 @@ def standing(entitlement: Entitlement | None = FIVE_A_DAY, used: int = 0, **othe
 
 
 def test_the_budget_can_be_used_up_to_the_last_unit_and_not_beyond() -> None:
-    assert decide(standing(used=3), 2) == Reason.WITHIN_BUDGET
-    assert decide(standing(used=3), 3) == Reason.BUDGET_EXCEEDED
-    assert decide(standing(used=5), 1) == Reason.BUDGET_EXCEEDED
-    assert decide(standing(replace(FIVE_A_DAY, limit=0)), 1) == Reason.BUDGET_EXCEEDED
+    assert decide(feature_state(used=3), 2) == Reason.WITHIN_BUDGET
+    assert decide(feature_state(used=3), 3) == Reason.BUDGET_EXCEEDED
+    assert decide(feature_state(used=5), 1) == Reason.BUDGET_EXCEEDED
+    assert decide(feature_state(replace(FIVE_A_DAY, limit=0)), 1) == Reason.BUDGET_EXCEEDED
 
 
 def test_overage_lets_use_go_past_the_budget_and_says_so() -> None:
     overage = replace(FIVE_A_DAY, overage_enabled=True)
-    assert decide(standing(overage, used=4), 1) == Reason.WITHIN_BUDGET
-    assert decide(standing(overage, used=5), 1) == Reason.OVERAGE
+    assert decide(feature_state(overage, used=4), 1) == Reason.WITHIN_BUDGET
+    assert decide(feature_state(overage, used=5), 1) == Reason.OVERAGE
 
 
 def test_what_has_no_limit_is_unlimited() -> None:
-    assert decide(standing(UNLIMITED, used=10**15), 10**15) == Reason.UNLIMITED
+    assert decide(feature_state(UNLIMITED, used=10**15), 10**15) == Reason.UNLIMITED
 
 
 def test_a_binary_feature_is_included_and_its_amount_ignored() -> None:
     binary = replace(UNLIMITED, consumable=False, reset_period=ResetPeriod.NEVER)
-    assert decide(standing(binary), MAX_AMOUNT) == Reason.INCLUDED
+    assert decide(feature_state(binary), MAX_AMOUNT) == Reason.INCLUDED
 
 
 def test_reasons_are_looked_at_in_their_documented_order() -> None:
     inactive = replace(FIVE_A_DAY, active=False)
-    assert decide(standing(None, disabled=True, archived=True), 1) == Reason.USER_DISABLED
-    assert decide(standing(disabled=True), 1) == Reason.USER_DISABLED
-    assert decide(standing(None, archived=True), 1) == Reason.FEATURE_ARCHIVED
-    assert decide(standing(archived=True), 1) == Reason.FEATURE_ARCHIVED
-    assert decide(standing(None), 1) == Reason.NOT_ENTITLED
-    assert decide(standing(inactive, used=5), 1) == Reason.SUBSCRIPTION_INACTIVE
-    assert decide(standing(replace(inactive, consumable=False)), 1) == Reason.SUBSCRIPTION_INACTIVE
-    assert decide(standing(replace(inactive, limit=None)), 1) == Reason.SUBSCRIPTION_INACTIVE
+    assert decide(feature_state(None, disabled=True, archived=True), 1) == Reason.USER_DISABLED
+    assert decide(feature_state(disabled=True), 1) == Reason.USER_DISABLED
+    assert decide(feature_state(None, archived=True), 1) == Reason.FEATURE_ARCHIVED
+    assert decide(feature_state(archived=True), 1) == Reason.FEATURE_ARCHIVED
+    assert decide(feature_state(None), 1) == Reason.NOT_ENTITLED
+    assert decide(feature_state(inactive, used=5), 1) == Reason.SUBSCRIPTION_INACTIVE
+    assert decide(feature_state(replace(inactive, consumable=False)), 1) == Reason.SUBSCRIPTION_INACTIVE
+    assert decide(feature_state(replace(inactive, limit=None)), 1) == Reason.SUBSCRIPTION_INACTIVE
 
 
 @pytest.mark.parametrize("entitlement", [UNLIMITED, replace(FIVE_A_DAY, overage_enabled=True)])
 def test_a_yes_that_would_take_the_total_past_the_largest_amount_is_refused(entitlement: Entitlement) -> None:
-    assert decide(standing(entitlement, used=MAX_AMOUNT - 1), 1).access
+    assert decide(feature_state(entitlement, used=MAX_AMOUNT - 1), 1).access
     with pytest.raises(TotalOutOfRangeError):
-        decide(standing(entitlement, used=MAX_AMOUNT), 1)
+        decide(feature_state(entitlement, used=MAX_AMOUNT), 1)
     with pytest.raises(TotalOutOfRangeError):
-        decide(standing(entitlement, used=1), MAX_AMOUNT)
+        decide(feature_state(entitlement, used=1), MAX_AMOUNT)
 
 
 def test_a_no_stays_a_no_however_large_the_amount() -> None:
-    assert decide(standing(used=MAX_AMOUNT), MAX_AMOUNT) == Reason.BUDGET_EXCEEDED
-    assert decide(standing(UNLIMITED, used=MAX_AMOUNT, disabled=True), 1) == Reason.USER_DISABLED
+    assert decide(feature_state(used=MAX_AMOUNT), MAX_AMOUNT) == Reason.BUDGET_EXCEEDED
+    assert decide(feature_state(UNLIMITED, used=MAX_AMOUNT, disabled=True), 1) == Reason.USER_DISABLED
 
 
 def test_a_count_of_an_earlier_period_does_not_count_any_more() -> None:
-    yesterday = replace(standing(), counter=Counter(5, NOW - DAY))
+    yesterday = replace(feature_state(), counter=Counter(5, NOW - DAY))
     assert yesterday.current() == (Period(NOW, NOW + DAY), 0, 0)
     assert decide(yesterday, 5) == Reason.WITHIN_BUDGET
     assert replace(yesterday, counter=None).current() == (Period(NOW, NOW + DAY), 0, 0)
 
 
 def test_a_count_ahead_of_the_clock_keeps_its_period_so_that_nothing_resets_twice() -> None:
-    tomorrow = replace(standing(), counter=Counter(5, NOW + DAY))
+    tomorrow = replace(feature_state(), counter=Counter(5, NOW + DAY))
     assert tomorrow.current() == (Period(NOW + DAY, NOW + 2 * DAY), 5, 0)
     assert decide(tomorrow, 1) == Reason.BUDGET_EXCEEDED
 
 
-def with_grants(*grants: GrantBalance, used: int = 0, **changes: bool | int | None) -> Standing:
+def with_grants(*grants: GrantBalance, used: int = 0, **changes: bool | int | None) -> FeatureState:
     """Return how a user stands who has five a day and some grants."""
     entitlement = replace(FIVE_A_DAY, **changes)  # type: ignore[arg-type]
-    return replace(standing(entitlement, used), grants=grants)
+    return replace(feature_state(entitlement, used), grants=grants)
 
 
 OPEN: Final = GrantBalance(NOW - DAY, None, 3, 0)
@@ -177,7 +177,7 @@ def test_whoever_may_use_an_amount_may_use_a_smaller_one_and_may_have_used_less(
     counter = Counter(used, entitlement.period_at(NOW).start_ms)
     if any(grant.is_open(NOW) for grant in grants) and delta % 2:
         entitlement = granted(entitlement)
-    found = replace(standing(entitlement), counter=counter, grants=tuple(grants))
+    found = replace(feature_state(entitlement), counter=counter, grants=tuple(grants))
     try:
         access = decide(found, delta).access
     except TotalOutOfRangeError:
@@ -190,7 +190,7 @@ def test_whoever_may_use_an_amount_may_use_a_smaller_one_and_may_have_used_less(
 @given(entitlements(NOW), amounts.filter(bool))
 def test_a_total_is_within_the_budget_exactly_up_to_the_limit(entitlement: Entitlement, total: int) -> None:
     entitlement = replace(entitlement, active=True, granted=False)
-    reason = decide(standing(entitlement), total)
+    reason = decide(feature_state(entitlement), total)
     assert (reason == Reason.UNLIMITED) == (entitlement.limit is None)
     if entitlement.limit is not None:
         assert (reason == Reason.WITHIN_BUDGET) == (total <= entitlement.limit)
@@ -203,7 +203,7 @@ def test_what_is_reserved_of_the_current_period_weighs_like_what_was_used(
     entitlement: Entitlement, used: int, units: int, delta: int
 ) -> None:
     start_ms = entitlement.period_at(NOW).start_ms
-    plain = Standing(
+    plain = FeatureState(
         disabled=False,
         archived=False,
         entitlement=entitlement,
@@ -215,7 +215,7 @@ def test_what_is_reserved_of_the_current_period_weighs_like_what_was_used(
     assert _decided(reserved, delta) == _decided(plain, delta)
 
 
-def _decided(found: Standing, delta: int) -> Reason | None:
+def _decided(found: FeatureState, delta: int) -> Reason | None:
     try:
         return decide(found, delta)
     except TotalOutOfRangeError:
@@ -224,10 +224,10 @@ def _decided(found: Standing, delta: int) -> Reason | None:
 
 def test_what_is_reserved_of_another_period_weighs_nothing() -> None:
     for start_ms in (NOW - DAY, NOW - 1, NOW + DAY):
-        other = replace(standing(used=2), reservation=Reservation(1, start_ms, 9))
+        other = replace(feature_state(used=2), reservation=Reservation(1, start_ms, 9))
         assert other.reserved() == 0
         assert decide(other, 3) == Reason.WITHIN_BUDGET
-    ahead = replace(standing(), counter=Counter(1, NOW + DAY), reservation=Reservation(1, NOW + DAY, 4))
+    ahead = replace(feature_state(), counter=Counter(1, NOW + DAY), reservation=Reservation(1, NOW + DAY, 4))
     assert ahead.reserved() == 4
     assert decide(ahead, 1) == Reason.BUDGET_EXCEEDED
-    assert replace(standing(None), reservation=Reservation(1, NOW, 4)).reserved() == 0
+    assert replace(feature_state(None), reservation=Reservation(1, NOW, 4)).reserved() == 0

@@ -25,8 +25,8 @@ from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartE
 # Another process with an EmbeddedValkey, to be killed. With "orphan" its Valkey outlives it, as it does on macOS.
 CANUSE = """
 import asyncio, pathlib, sys
-from canuse_server.store import _valkey_process
-from canuse_server.store.embedded import EmbeddedValkey
+from canuse_server.store.embedded import process
+from canuse_server.store.embedded.supervisor import EmbeddedValkey
 
 async def main() -> None:
     valkey = EmbeddedValkey(pathlib.Path(sys.argv[1]), fsync="always")
@@ -35,7 +35,7 @@ async def main() -> None:
     await asyncio.sleep(600)
 
 if "orphan" in sys.argv:
-    _valkey_process.sys = type("Elsewhere", (), {"platform": "darwin"})
+    process.sys = type("Elsewhere", (), {"platform": "darwin"})
 asyncio.run(main())
 """
 
@@ -276,11 +276,11 @@ async def test_a_process_forked_from_canuse_does_not_keep_the_directory(tmp_path
 @pytest.mark.skipif(sys.platform != "linux", reason="the trampoline is for Linux")
 async def test_a_child_whose_parent_is_gone_already_does_not_start() -> None:
     not_the_parent = str(os.getppid())
-    child = await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable, str(Path(child.__file__)), not_the_parent, "/bin/echo", "started", stdout=PIPE, stderr=PIPE
     )
-    assert await child.communicate() == (b"", b"the parent died before its child was ready\n")
-    assert child.returncode == 1
+    assert await process.communicate() == (b"", b"the parent died before its child was ready\n")
+    assert process.returncode == 1
 
 
 async def test_a_second_start_of_the_same_one_is_refused_and_breaks_nothing(tmp_path: Path) -> None:

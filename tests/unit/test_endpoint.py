@@ -2,7 +2,7 @@
 
 import pytest
 
-from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.replies import pack
 from canuse_server.store.redis.url import check_redis_url
 
@@ -35,7 +35,7 @@ WRONG = [
 @pytest.mark.parametrize("url", RIGHT)
 def test_every_form_is_taken(url: str) -> None:
     check_redis_url(url)
-    Endpoint.from_url(url)
+    StoreAddress.from_url(url)
 
 
 @pytest.mark.parametrize(("url", "told"), WRONG)
@@ -47,24 +47,24 @@ def test_what_is_wrong_is_told_without_repeating_it(url: str, told: str) -> None
 
 def test_sentinels_are_read_with_what_each_of_them_and_the_master_is_told() -> None:
     url = "redis+sentinel://u:p%40ss@a:1,b,[::1]:3/my%20master/3?sentinel_username=x&sentinel_password=y"
-    endpoint = Endpoint.from_url(url)
+    endpoint = StoreAddress.from_url(url)
     assert endpoint.sentinels is not None
     assert endpoint.sentinels.addresses == (Address("a", 1), Address("b", 26379), Address("::1", 3))
     assert endpoint.sentinels.master == "my master"
     asked = endpoint.sentinels.options
     assert (asked["username"], asked["password"], asked["ssl"]) == ("x", "y", False)
-    greeting = pack(("AUTH", "u", "p@ss")) + pack(("SELECT", "3")) + pack(("ROLE",))
-    assert (endpoint.greeting, endpoint.greeting_replies) == (greeting, 3)
+    handshake = pack(("AUTH", "u", "p@ss")) + pack(("SELECT", "3")) + pack(("ROLE",))
+    assert (endpoint.handshake, endpoint.handshake_replies) == (handshake, 3)
     assert endpoint.address == "my master by the Sentinels a:1, b:26379, [::1]:3"
     assert "p@ss" not in repr(endpoint)
 
 
 def test_nodes_of_a_cluster_are_read_and_each_is_greeted_alike() -> None:
-    endpoint = Endpoint.from_url("rediss+cluster://u:secret@a:1,b")
+    endpoint = StoreAddress.from_url("rediss+cluster://u:secret@a:1,b")
     assert endpoint.seeds == (Address("a", 1), Address("b", 6379))
     node = endpoint.at(Address("c", 5))
     assert (node.host, node.port, node.seeds, node.tls) == ("c", 5, (), endpoint.tls)
     assert node.tls is not None
-    assert node.greeting == pack(("AUTH", "u", "secret"))
+    assert node.handshake == pack(("AUTH", "u", "secret"))
     assert endpoint.address == "the Cluster of a:1, b:6379"
     assert "secret" not in repr(endpoint)

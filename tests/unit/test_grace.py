@@ -1,14 +1,14 @@
 """However many things are waited for when a server ends, together they have the time that was set."""
 
-from canuse_server.transport.shutdown import Grace
+from canuse_server.transport.shutdown import Deadline
 
 
 def test_the_time_begins_when_it_is_first_asked_for_and_is_one_for_all() -> None:
     now = 100.0
-    grace = Grace(30, lambda: now)
+    grace = Deadline(30, lambda: now)
     now = 200.0
-    assert grace.left() == 30
+    assert grace.remaining() == 30
     now = 220.0
-    assert grace.left() == 10
+    assert grace.remaining() == 10
     now = 231.0
-    assert grace.left() == 0
+    assert grace.remaining() == 0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse_server.domain.grants import GrantBalance, left_in_all, stretch_at
+from canuse_server.domain.grants import GrantBalance, coverage_at, left_in_all
 from canuse_server.domain.model import MAX_AMOUNT, Grant
 from canuse_server.domain.periods import Period
 
@@ -74,7 +74,7 @@ def test_a_stretch_is_all_the_time_around_a_moment_with_a_grant_throughout_or_no
         start -= 1
     while end < 40 and is_open[end] == is_open[now_ms]:
         end += 1
-    assert stretch_at(grants, now_ms) == Period(start, None if end == 40 else end)
+    assert coverage_at(grants, now_ms) == Period(start, None if end == 40 else end)
 
 
 @pytest.mark.parametrize("now_ms", [0, 12, 25, 39])
@@ -82,4 +82,4 @@ def test_what_a_grant_that_never_opens_says_of_time_does_not_count(now_ms: int) 
     """A use before one that was revoked in advance was counted to a period of its own."""
     revoked = balance(20, 12)
     grants = [balance(40, 50), revoked]
-    assert stretch_at(grants, now_ms) == stretch_at([balance(40, 50)], now_ms) == Period(0, 40)
+    assert coverage_at(grants, now_ms) == coverage_at([balance(40, 50)], now_ms) == Period(0, 40)

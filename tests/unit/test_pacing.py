@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from canuse_server.runtime.deadline import begin_call, patience_of_call
-from canuse_server.runtime.fairness import WORK_SECONDS, Pages, each
+from canuse_server.runtime.deadline import begin_call, store_deadline
+from canuse_server.runtime.fairness import WORK_SECONDS, PageScheduler, map_yielding
 
 ITEMS = 40
 
@@ -21,12 +21,12 @@ def slowly(item: int) -> int:
 
 async def turns_of_the_loop(pages: int) -> int:
     """Make some pages at once, and return how often the event loop came round meanwhile."""
-    pace, turns, made = Pages(), 0, 0
+    pace, turns, made = PageScheduler(), 0, 0
 
     async def make() -> None:
         nonlocal made
-        async with pace.turn():
-            assert await each(range(ITEMS), slowly) == list(range(ITEMS))
+        async with pace.acquire():
+            assert await map_yielding(range(ITEMS), slowly) == list(range(ITEMS))
         made += 1
 
     async def count() -> None:
@@ -49,21 +49,21 @@ async def test_with_many_pages_others_have_as_many_turns_as_they_want() -> None:
 
 def test_outside_of_pages_nothing_takes_breaks() -> None:
     with pytest.raises(StopIteration) as ended:
-        each(range(ITEMS), slowly).send(None)
+        map_yielding(range(ITEMS), slowly).send(None)
     assert ended.value.value == list(range(ITEMS))
 
 
 async def test_to_wait_for_other_pages_is_not_to_wait_for_the_store() -> None:
     """All of them together take longer than anybody waits for the store, which answers at once."""
-    pages = Pages()
+    pages = PageScheduler()
 
     async def page() -> None:
-        begin_call(0.25, renewed=True)
-        async with pages.turn():
-            patience = patience_of_call(0.25)
-            patience.check()
-            patience.note_reply()
-            await each(range(3 * ITEMS), slowly)
-            patience.check()
+        begin_call(0.25, sliding=True)
+        async with pages.acquire():
+            deadline = store_deadline(0.25)
+            assert not deadline.is_over()
+            deadline.note_reply()
+            await map_yielding(range(3 * ITEMS), slowly)
+            assert not deadline.is_over()
 
     await asyncio.gather(*(asyncio.create_task(page()) for _ in range(9)))

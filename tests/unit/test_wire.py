@@ -15,7 +15,7 @@ from canuse import v1
 from canuse_server.api.convert import consumption
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath import wire
-from canuse_server.api.hotpath.can_use import CanUse, respond
+from canuse_server.api.hotpath.can_use import CanUse, response_message
 from canuse_server.api.hotpath.method import HotMethod, Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
@@ -84,7 +84,7 @@ def expected(kind: type[Message], state: SimpleNamespace) -> Message:
 @settings(max_examples=150, deadline=None)
 def test_an_answer_is_what_a_message_would_give(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
     plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=()))
-    assert kind.FromString(method.conclude(plan, reply_of(state), 0)) == expected(kind, state)
+    assert kind.FromString(method.respond(plan, reply_of(state), 0)) == expected(kind, state)
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -120,10 +120,10 @@ def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], i
     plan = cast("Plan", SimpleNamespace(user_id="124", features=(feature,), delta=delta, last_known=None))
 
     def by_the_rule() -> Message:
-        return respond(plan, usage_commands.standing(reply, now_ms, archived=archived))
+        return response_message(plan, usage_commands.feature_state(reply, now_ms, archived=archived))
 
     def as_answered() -> Message:
-        return v1.CanUseResponse.FromString(CanUse().conclude(plan, reply, now_ms))
+        return v1.CanUseResponse.FromString(CanUse().respond(plan, reply, now_ms))
 
     assert outcome(as_answered) == outcome(by_the_rule)
 

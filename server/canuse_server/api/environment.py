@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
-from canuse_server.runtime.deadline import Turns
+from canuse_server.runtime.deadline import FairSemaphore
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CatalogStore
@@ -20,7 +20,7 @@ from canuse_server.store.repositories.users import Users
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class World:
+class Environment:
     """An environment, `live` or `test`. `default_package`, if set, is what an unknown user gets when first seen."""
 
     environment: str
@@ -35,13 +35,13 @@ class World:
     default_package: str
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     last_known: LastKnown = field(default_factory=LastKnown)
-    user_turns: WeakValueDictionary[str, Turns] = field(default_factory=WeakValueDictionary)
+    user_semaphores: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)
     """For each user who is being changed, so that this server's own changes of one user do not race."""
-    renewals: WeakValueDictionary[str, Turns] = field(default_factory=WeakValueDictionary)
+    renewals: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)
     """The same for each user whose entitlements are brought up to date."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the server is to end: what goes on for long has to come to a good end."""
-    elsewhere: "World | None" = None
+    sibling: "Environment | None" = None
     """The other environment, where a rate limit request may ask for it by its domain: nobody's key says which."""
 
     @classmethod
@@ -53,8 +53,8 @@ class World:
         default_package: str,
         rate_limits: RateLimitRules | None = None,
         last_known: LastKnown | None = None,
-    ) -> "World":
-        """Make the world of an environment."""
+    ) -> "Environment":
+        """Make an environment by its name."""
         keys = Keys(environment)
         catalog = CatalogStore(store, keys)
         return cls(
@@ -73,12 +73,12 @@ class World:
         )
 
 
-class Worlds(NamedTuple):
+class Environments(NamedTuple):
     """Both environments. They share the connection to the store, and none of what is in it."""
 
-    live: World
-    test: World
-    open: World
+    live: Environment
+    test: Environment
+    open: Environment
     """What callers see who need no key: the live environment, and by the domain of a rate limit request the other."""
 
     @classmethod
@@ -90,11 +90,11 @@ class Worlds(NamedTuple):
         live_limits: RateLimitRules,
         test_limits: RateLimitRules,
         last_known: Callable[[], LastKnown] = LastKnown,
-    ) -> "Worlds":
-        """Make both worlds on one store."""
-        live = World.of(store, "live", retention, default_package, live_limits, last_known())
-        test = World.of(store, "test", retention, default_package, test_limits, last_known())
-        return cls(live, test, replace(live, elsewhere=test))
+    ) -> "Environments":
+        """Make both environments on one store."""
+        live = Environment.of(store, "live", retention, default_package, live_limits, last_known())
+        test = Environment.of(store, "test", retention, default_package, test_limits, last_known())
+        return cls(live, test, replace(live, sibling=test))
 
     async def refresh(self) -> None:
         """Read both catalogues, where they have changed."""

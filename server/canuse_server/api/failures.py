@@ -11,20 +11,20 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableErro
 log = structlog.get_logger(__name__)
 
 # An outage fails every call; a line a second tells as much.
-_STORE_FAULTS: Final = Throttle(1.0)
+_STORE_FAILURES: Final = Throttle(1.0)
 
 
-def faulty(path: str, error: Exception) -> ApiError:
+def to_api_error(path: str, error: Exception) -> ApiError:
     """Return what a caller is told of a fault that is not theirs, and log the rest."""
     if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
-        note_store_fault(path, error)
+        log_store_failure(path, error)
         return store_error(error)
     log.error("a call failed for no known reason", method=path, exc_info=error)
     return internal()
 
 
-def note_store_fault(path: str, error: Exception) -> None:
+def log_store_failure(path: str, error: Exception) -> None:
     """Log that the store failed a call, whatever the caller is told."""
-    held_back = _STORE_FAULTS.let_through()
+    held_back = _STORE_FAILURES.let_through()
     if held_back is not None:
         log.warning("the store failed a call", method=path, cause=str(error), and_before=held_back)

@@ -1,4 +1,4 @@
-"""What a server remembers of users, for the features that are to be answered from it while the store is away."""
+"""What a server remembers of users, for the features that are to be answered from it while the store is unavailable."""
 
 import threading
 import time

@@ -21,7 +21,7 @@ METADATA_BYTES: Final = 2048
 MASK_PATHS: Final = 32
 MASK_PATH_BYTES: Final = 64
 PAGE_SIZE: Final = 50
-PAGE_SIZE_MAX: Final = 1000
+MAX_PAGE_SIZE: Final = 1000
 ALL_FIELDS: Final = "*"
 """The path of an update mask that stands for all fields that can be changed."""
 SHOWN_PATHS: Final = 3
@@ -147,8 +147,8 @@ def require_id(field: str, value: str) -> str:
 
 def page_size(value: int) -> int:
     """Return how many items a page is to have at most."""
-    if not 0 <= value <= PAGE_SIZE_MAX:
-        raise invalid([("page_size", f"must be 1 to {PAGE_SIZE_MAX}, or 0 for {PAGE_SIZE}; {value} was sent")])
+    if not 0 <= value <= MAX_PAGE_SIZE:
+        raise invalid([("page_size", f"must be 1 to {MAX_PAGE_SIZE}, or 0 for {PAGE_SIZE}; {value} was sent")])
     return value or PAGE_SIZE
 
 

@@ -12,13 +12,14 @@ from typing import Final
 
 import structlog
 
+from canuse_server.runtime import child
 from canuse_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 KEYS_SEEN: Final = "--keys-seen"
 """Tells a worker that there were API keys before it was started."""
-AGAIN_SECONDS: Final = 1.0
+RETRY_INTERVAL_SECONDS: Final = 1.0
 """How long after a start a worker that died is started again at the earliest: at once, unless it did not last."""
 
 
@@ -85,8 +86,8 @@ class Workers:
         command = [sys.executable, "-m", "canuse_server.app.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
         if sys.platform == "linux":
             # The workers end when this process does, even by `kill -9`.
-            child = Path(__file__).parent / "store" / "_child.py"
-            command = [sys.executable, "-I", "-S", str(child), str(os.getpid()), *command]
+            program = Path(child.__file__)
+            command = [sys.executable, "-I", "-S", str(program), str(os.getpid()), *command]
         # A group of its own: Ctrl-C is for this process alone, which drains the workers.
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         assert process.stdin is not None
@@ -112,7 +113,7 @@ class Workers:
             if self._stopping:
                 return
             log.error("a worker died and is replaced", worker=number, pid=process.pid, status=status)
-            await asyncio.sleep(max(0.0, started + AGAIN_SECONDS - loop.time()))
+            await asyncio.sleep(max(0.0, started + RETRY_INTERVAL_SECONDS - loop.time()))
             await self._replace(number)
 
     async def _replace(self, number: int) -> None:
@@ -122,7 +123,7 @@ class Workers:
             except (WorkerStartError, OSError) as error:
                 if not self._is_stopping():
                     log.error("a worker could not be replaced", worker=number, cause=str(error))
-                await asyncio.sleep(AGAIN_SECONDS)
+                await asyncio.sleep(RETRY_INTERVAL_SECONDS)
             else:
                 break
         # It may have been on its way while the others were asked to end.

@@ -25,8 +25,8 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
-from canuse_server.api.endpoints import Endpoints, endpoints
-from canuse_server.api.environment import Worlds
+from canuse_server.api.endpoints import Handlers, endpoints
+from canuse_server.api.environment import Environments
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.api_keys import ApiKeyServicer
@@ -38,33 +38,33 @@ from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.app import rlimits
 from canuse_server.app.demo import load_demo
-from canuse_server.app.startup import open_store
+from canuse_server.app.startup import prepare_store
 from canuse_server.app.supervisor import Port, Workers
 from canuse_server.auth.access import Access, is_loopback
 from canuse_server.auth.scopes import check_listed
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.runtime import background
-from canuse_server.runtime.fairness import Pages
+from canuse_server.runtime.fairness import PageScheduler
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import EmbeddedValkey
 from canuse_server.store.preflight.schema import keep_looking
-from canuse_server.store.redis.address import Endpoint as StoreEndpoint
+from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.cluster import store_at
 from canuse_server.store.redis.durability import LEVELS, Promise
 from canuse_server.store.repositories.manual_clock import ManualClock
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.transport import aio_server, tls
-from canuse_server.transport.admission import Load
-from canuse_server.transport.shutdown import Grace
+from canuse_server.transport.admission import AdmissionLimit
+from canuse_server.transport.shutdown import Deadline
 
 if TYPE_CHECKING:
     from canuse_server.transport.native.server import NativeTransport
 
 log = structlog.get_logger(__name__)
 
-GARBAGE: Final = 50_000
+GC_THRESHOLD: Final = 50_000
 """How many objects more than were freed make the collector look at the youngest."""
-GARBAGE_OF_GRPCIO: Final = 10_000
+GC_THRESHOLD_GRPCIO: Final = 10_000
 """The same where each call comes through grpc.aio: it leaves a cycle that holds all metadata of the call."""
 
 
@@ -106,25 +106,25 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
     tls.certificates(settings)  # What is wrong with them is told once, here, and not by each worker.
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = _worlds(settings, endpoint, stack)
-        access = Access.of(worlds, settings)
+        environments = _environments(settings, endpoint, stack)
+        access = Access.of(environments, settings)
         try:
             port = Port(settings.listen)
         except OSError as error:
             raise ListenError(f"can't listen on {settings.listen}: {error}") from error
         stack.callback(port.close)
         update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
-        workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.gate.keys_seen)
+        workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen)
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
         stack.callback(starting.cancel)
         # The workers wait for the store as well; what is wrong with it is to be said once, by this process.
-        await open_store(worlds, partial(_prepare, settings, worlds, None), access, first=True)
+        await prepare_store(environments, partial(_prepare, settings, environments, None), access, first=True)
         # So that a worker that is started later knows of keys that are gone by then.
-        following = [asyncio.create_task(each) for each in access.keyring.follow()]
+        following = [asyncio.create_task(each) for each in access.key_cache.keep_fresh()]
         stack.push_async_callback(background.end, following)
         transport = await starting
-        ready(Ready(port.address, transport, name, settings.clock, access.words, settings.workers))
+        ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers))
         await stop.wait()
 
 
@@ -144,50 +144,57 @@ async def serve_here(
         ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
     """
     certificates = tls.certificates(settings)
-    rlimits.allow_many()
+    rlimits.raise_nofile_limit()
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
-        worlds = _worlds(settings, endpoint, stack)
-        clock = ManualClock(worlds.live.store) if settings.clock == "manual" else None
+        environments = _environments(settings, endpoint, stack)
+        clock = ManualClock(environments.live.store) if settings.clock == "manual" else None
         # What a worker prints is for the process that keeps it.
-        access = Access.of(worlds, settings, is_worker=share_port, keys_seen=keys_seen)
+        access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
         health_servicer = health.aio.HealthServicer()
         served = _endpoints(access, clock)
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
-        load = Load(settings.max_calls_in_flight, settings.max_waiting_bytes)
+        load = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
         server = aio_server.build(
-            served, access.gate, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
+            served, access.authorizer, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
         )
         address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
-        await open_store(worlds, partial(_prepare, settings, worlds, clock), access, first=not share_port)
+        await prepare_store(
+            environments, partial(_prepare, settings, environments, clock), access, first=not share_port
+        )
 
         async def data_is(there: bool) -> None:
             """Say by the health status whether the store has its data."""
             if there:
-                await worlds.refresh()
-                await access.keyring.refresh()
+                await environments.refresh()
+                await access.key_cache.refresh()
             status = health_pb2.HealthCheckResponse
             await _set_health(health_servicer, served, status.SERVING if there else status.NOT_SERVING)
 
-        looking = keep_looking(worlds.live.store, data_is)
-        following = (*worlds.live.cache.follow(), *worlds.test.cache.follow(), *access.keyring.follow(), looking)
+        looking = keep_looking(environments.live.store, data_is)
+        following = (
+            *environments.live.cache.keep_fresh(),
+            *environments.test.cache.keep_fresh(),
+            *access.key_cache.keep_fresh(),
+            looking,
+        )
         stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
         await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GARBAGE if transport == "native" else GARBAGE_OF_GRPCIO, 20, 20)
-        ready(Ready(address, transport, name, settings.clock, access.words, 1))
+        gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
+        ready(Ready(address, transport, name, settings.clock, access.description, 1))
         await stop.wait()
-        worlds.close()
+        environments.close()
         await health_servicer.enter_graceful_shutdown()
 
 
-def _worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) -> Worlds:
+def _environments(settings: Settings, endpoint: StoreAddress, stack: AsyncExitStack) -> Environments:
     store = store_at(endpoint, settings.store_timeout_seconds, _promise(settings))
     stack.push_async_callback(store.close)
     domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
-    return Worlds.of(
+    return Environments.of(
         store,
         _retention(settings),
         settings.default_package,
@@ -197,29 +204,29 @@ def _worlds(settings: Settings, endpoint: StoreEndpoint, stack: AsyncExitStack) 
     )
 
 
-async def _prepare(settings: Settings, worlds: Worlds, clock: ManualClock | None) -> None:
+async def _prepare(settings: Settings, environments: Environments, clock: ManualClock | None) -> None:
     """Do to a store that has been looked at what has to be done before the first call."""
     if clock is not None:
         await clock.start()
     if settings.demo:
-        await load_demo(worlds.live)
+        await load_demo(environments.live)
 
 
 async def _set_health(
-    servicer: health.aio.HealthServicer, served: Endpoints, status: health_pb2.HealthCheckResponse.ServingStatus
+    servicer: health.aio.HealthServicer, served: Handlers, status: health_pb2.HealthCheckResponse.ServingStatus
 ) -> None:
     for service in ("", *served.services()):
         await servicer.set(service, status)
 
 
-async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreEndpoint, str]:
+async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreAddress, str]:
     if settings.redis_url is not None:
-        endpoint = StoreEndpoint.from_url(settings.redis_url)
+        endpoint = StoreAddress.from_url(settings.redis_url)
         return endpoint, endpoint.address
     valkey = EmbeddedValkey(settings.data_dir, fsync=settings.embedded_fsync)
     await valkey.start()
     stack.push_async_callback(valkey.stop)
-    endpoint = StoreEndpoint.from_url(f"unix://{quote(str(valkey.socket_path))}")
+    endpoint = StoreAddress.from_url(f"unix://{quote(str(valkey.socket_path))}")
     return endpoint, f"embedded Valkey in {settings.data_dir}"
 
 
@@ -247,20 +254,20 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
     )
 
 
-def _endpoints(access: Access, clock: ManualClock | None) -> Endpoints:
+def _endpoints(access: Access, clock: ManualClock | None) -> Handlers:
     served: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
-        (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.keyring.refresh)),
+        (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.key_cache.refresh)),
         # All its methods are hot ones.
         (rate_limit_service_pb2, "RateLimitService", None),
     ]
     if clock is not None:
         served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
-    found, pages = Endpoints({}, {}), Pages()
+    found, pages = Handlers({}, {}), PageScheduler()
     for module, service, servicer in served:
         methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer, pages)
         found.unary.update(methods.unary)
@@ -290,22 +297,22 @@ async def _listen(
     settings: Settings,
     certificates: tls.Certificates | None,
     server: aio.Server,
-    served: Endpoints,
+    served: Handlers,
     access: Access,
-    load: Load,
+    load: AdmissionLimit,
     stack: AsyncExitStack,
     share_port: bool,
 ) -> tuple[str, str]:
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
     native = _native(settings, certificates)
-    grace = Grace(settings.grace_seconds)
+    grace = Deadline(settings.grace_seconds)
     try:
         if native is None:
             port = aio_server.open_port(server, settings.listen, certificates)
             await server.start()
             stack.push_async_callback(_stop, server, grace)
-            return f"{host}:{port}", f"grpcio with {certificates.words}" if certificates else "grpcio"
+            return f"{host}:{port}", f"grpcio with {certificates.description}" if certificates else "grpcio"
         folder = Path(tempfile.mkdtemp(prefix="canuse-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
@@ -314,7 +321,7 @@ async def _listen(
             settings.listen,
             fallback,
             served.unary,
-            access.gate,
+            access.authorizer,
             access.keys.store,
             load,
             settings.lanes,
@@ -332,5 +339,5 @@ async def _listen(
     return f"{host}:{port}", "native"
 
 
-async def _stop(server: aio.Server, grace: Grace) -> None:
-    await server.stop(grace.left())
+async def _stop(server: aio.Server, grace: Deadline) -> None:
+    await server.stop(grace.remaining())

@@ -1,1 +1,1 @@
-"""Who may call: API keys, what each may do, and the gate that every call passes."""
+"""Who may call: API keys, what each may do, and the authorizer that every call passes."""

@@ -1,4 +1,4 @@
-"""The gate: every call passes it, on both transports, before anything else of it is looked at.
+"""The authorizer: every call passes it, on both transports, before anything else of it is looked at.
 
 What a key is good for is worked out once, so that letting a call pass is a look into a dictionary.
 """
@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from canuse_server.api.environment import World, Worlds
+from canuse_server.api.environment import Environment, Environments
 from canuse_server.api.errors import ApiError, ErrorReason, store_error
 from canuse_server.api.tokens.api_key import digest, read_credentials
 from canuse_server.auth.scopes import SCOPES, paths_for
@@ -22,28 +22,30 @@ _ANYTHING: Final = frozenset(SCOPES)
 _ALL_BUT_KEYS: Final = paths_for(frozenset(Scope) - {Scope.KEYS_ADMIN})
 
 
-class _Pass:
+class Principal:
     """What whoever holds a key, or needs none, may do."""
 
-    __slots__ = ("expires_at_ms", "key_id", "paths", "used", "world")
+    __slots__ = ("env", "expires_at_ms", "key_id", "paths", "used")
 
-    def __init__(self, world: World, paths: frozenset[str], key_id: str = "", expires_at_ms: int | None = None) -> None:
-        self.world = world
+    def __init__(
+        self, env: Environment, paths: frozenset[str], key_id: str = "", expires_at_ms: int | None = None
+    ) -> None:
+        self.env = env
         self.paths = paths
         self.key_id = key_id
         self.expires_at_ms = expires_at_ms
         self.used = False
 
 
-class _Known(NamedTuple):
+class _Keys(NamedTuple):
     """All that is known at a time. It is replaced as a whole, so that nothing of a revoked key can be left over."""
 
-    by_header: dict[bytes | None, _Pass]
+    by_header: dict[bytes | None, Principal]
     """By the value of the header. None is for callers without one, and is there only where no key is demanded."""
-    by_digest: dict[bytes, _Pass]
+    by_digest: dict[bytes, Principal]
 
 
-class Gate:
+class Authorizer:
     """Says who may call what.
 
     `never_demand`: no key is ever demanded; `open_without_keys`: none until there is one. `keys_seen`: there was one
@@ -51,14 +53,16 @@ class Gate:
     emptied, opens nothing.
     """
 
-    def __init__(self, worlds: Worlds, *, never_demand: bool, open_without_keys: bool, keys_seen: bool = False) -> None:
-        self._worlds = worlds
+    def __init__(
+        self, environments: Environments, *, never_demand: bool, open_without_keys: bool, keys_seen: bool = False
+    ) -> None:
+        self._environments = environments
         self._never_demand = never_demand
         self._open_without_keys = open_without_keys
         self.keys_seen = keys_seen
         self._clock_offset_ms = 0.0
-        self._known: _Known | None = None
-        self._by_header: dict[bytes | None, _Pass] = {}
+        self._known: _Keys | None = None
+        self._by_header: dict[bytes | None, Principal] = {}
 
     @property
     def is_open(self) -> bool:
@@ -70,8 +74,8 @@ class Gate:
         """Whether they will pass even when there are keys."""
         return self._never_demand
 
-    def admit(self, path: str, authorization: bytes | None) -> World:
-        """Let a call pass, by its path and the value of its `authorization` header; return the world that it is in.
+    def authorize(self, path: str, authorization: bytes | None) -> Environment:
+        """Let a call pass, by its path and the value of its `authorization` header; return its environment.
 
         Raises:
             ApiError: it may not pass.
@@ -81,9 +85,9 @@ class Gate:
         if holder is None or path not in holder.paths or (holder.expires_at_ms is not None and self._is_over(holder)):
             holder = self._look_closely(path, authorization)
         holder.used = True
-        return holder.world
+        return holder.env
 
-    def _look_closely(self, path: str, authorization: bytes | None) -> _Pass:
+    def _look_closely(self, path: str, authorization: bytes | None) -> Principal:
         """Let a call pass that is not of the usual kind, or say why it may not."""
         known = self._known
         if known is None:
@@ -107,12 +111,12 @@ class Gate:
             known.by_header[authorization] = holder
         return holder
 
-    def _is_over(self, holder: _Pass) -> bool:
+    def _is_over(self, holder: Principal) -> bool:
         expires_at_ms = holder.expires_at_ms
         return expires_at_ms is not None and self._now_ms() >= expires_at_ms
 
     def _now_ms(self) -> float:
-        manual_now_ms = self._worlds.live.store.manual_now_ms
+        manual_now_ms = self._environments.live.store.manual_now_ms
         return time.monotonic() * 1000 + self._clock_offset_ms if manual_now_ms is None else manual_now_ms
 
     def set_clock(self, now_ms: int) -> None:
@@ -123,10 +127,10 @@ class Gate:
         """Let these keys pass from now on, and no others. `demanded`: some are or were there, readable or not."""
         by_digest = {key.digest: self._pass(key) for key in keys}
         self.keys_seen = self.keys_seen or demanded or bool(by_digest)
-        by_header: dict[bytes | None, _Pass] = {}
+        by_header: dict[bytes | None, Principal] = {}
         if self._never_demand or (self._open_without_keys and not self.keys_seen):
             # Elsewhere the same keys may be demanded, so that even here they can't be made without one.
-            by_header[None] = _Pass(self._worlds.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
+            by_header[None] = Principal(self._environments.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
         if self.keys_seen and not by_digest and not self._never_demand:
             log.warning(
                 "there is no API key any more: all calls are refused until there is one again (docs/security.md)"
@@ -134,16 +138,16 @@ class Gate:
         for key_id in self.take_used():
             for holder in by_digest.values():
                 holder.used = holder.used or holder.key_id == key_id
-        was_open, self._known = self.is_open if self._known else None, _Known(by_header, by_digest)
+        was_open, self._known = self.is_open if self._known else None, _Keys(by_header, by_digest)
         self._by_header = by_header
         if was_open is not self.is_open:
             _tell(is_open=self.is_open, any_address=self._never_demand)
 
-    def _pass(self, key: ApiKey) -> _Pass:
-        world = self._worlds.test if key.environment == TEST else self._worlds.live
+    def _pass(self, key: ApiKey) -> Principal:
+        env = self._environments.test if key.environment == TEST else self._environments.live
         # Of an environment that only a newer canuse knows nothing is shown.
         paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
-        return _Pass(world, paths, key.id, key.expires_at_ms)
+        return Principal(env, paths, key.id, key.expires_at_ms)
 
     def take_used(self) -> list[str]:
         """Return the ids of the keys that calls came with since this was last asked."""

@@ -33,7 +33,7 @@ def serve(
         bool | None, typer.Option("--insecure-no-auth", help="Demand no API keys, at any address.")
     ] = None,
     durability: Annotated[str | None, typer.Option(help="What writes reach: memory, fsync or replica.")] = None,
-    demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue.")] = None,
+    demo: Annotated[bool | None, typer.Option("--demo", help="AdmissionLimit the example catalogue.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C. Every setting can also be given as CANUSE_… or in the file."""

@@ -97,7 +97,7 @@ def show_feature(
             "units": feature.unit_label_plural,
             "metadata": out.pairs(feature.metadata),
             "archived": out.yes_or_no(feature.archived),
-            "store away": out.enum_name(v1.OnUnavailable, feature.on_unavailable, "ON_UNAVAILABLE_"),
+            "store unavailable": out.enum_name(v1.OnUnavailable, feature.on_unavailable, "ON_UNAVAILABLE_"),
             "created at": _created(feature),
         }
     )

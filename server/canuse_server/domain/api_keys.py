@@ -8,7 +8,7 @@ from typing import Final
 LIVE: Final = "live"
 TEST: Final = "test"
 ENVIRONMENTS: Final = frozenset({LIVE, TEST})
-KEYS_AT_MOST: Final = 1000
+MAX_API_KEYS: Final = 1000
 """How many keys there may be: every server has all of them in memory."""
 
 

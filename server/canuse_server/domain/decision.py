@@ -33,7 +33,7 @@ class Reservation(NamedTuple):
 
 # Not frozen, for speed: see Entitlement.
 @dataclass(slots=True)
-class Standing:
+class FeatureState:
     """How a user stands with a feature at a moment. `entitlement` None: there is none."""
 
     disabled: bool
@@ -102,25 +102,25 @@ def runs_ahead(entitlement: Entitlement, counter: Counter | None, now_ms: int) -
     return end_ms is not None and counter.period_start_ms > end_ms
 
 
-def decide(standing: Standing, delta: int) -> Reason:
+def decide(feature_state: FeatureState, delta: int) -> Reason:
     """Say whether an amount may be used.
 
     Raises:
         TotalOutOfRangeError: it may, but the total would pass `MAX_AMOUNT`.
     """
-    entitlement, disabled, archived = standing.entitlement, standing.disabled, standing.archived
+    entitlement, disabled, archived = feature_state.entitlement, feature_state.disabled, feature_state.archived
     if entitlement is None or not entitlement.consumable:
-        return keeps_out(disabled, archived, None if entitlement is None else entitlement.active) or Reason.INCLUDED
-    total = standing.current()[1] + standing.reserved() + delta
-    reason = keeps_out(disabled, archived, entitlement.active) or within(
-        standing.budget(), total, entitlement.overage_enabled
+        return access_denial(disabled, archived, None if entitlement is None else entitlement.active) or Reason.INCLUDED
+    total = feature_state.current()[1] + feature_state.reserved() + delta
+    reason = access_denial(disabled, archived, entitlement.active) or budget_reason(
+        feature_state.budget(), total, entitlement.overage_enabled
     )
     if reason < Reason.NOT_ENTITLED and total > MAX_AMOUNT:
         raise TotalOutOfRangeError
     return reason
 
 
-def keeps_out(disabled: bool, archived: bool, active: bool | None) -> Reason | None:
+def access_denial(disabled: bool, archived: bool, active: bool | None) -> Reason | None:
     """Return what keeps a user out whatever was used, or None; `active` None: there is no entitlement."""
     if disabled:
         return Reason.USER_DISABLED
@@ -131,7 +131,7 @@ def keeps_out(disabled: bool, archived: bool, active: bool | None) -> Reason | N
     return None if active else Reason.SUBSCRIPTION_INACTIVE
 
 
-def within(budget: int | None, total: int, overage_enabled: bool) -> Reason:
+def budget_reason(budget: int | None, total: int, overage_enabled: bool) -> Reason:
     """Say what a total is by a budget; None is unlimited."""
     if budget is None:
         return Reason.UNLIMITED

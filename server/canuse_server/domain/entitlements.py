@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
-from canuse_server.domain.grants import GrantBalance, stretch_at
+from canuse_server.domain.grants import GrantBalance, coverage_at
 from canuse_server.domain.model import FeatureType, Package, PackageFeature, ResetPeriod, Subscription
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
 from canuse_server.domain.subscriptions import Packages, counts_at, has_ended, next_change_ms
@@ -236,7 +236,7 @@ def _entitlement(
         starts_ms, changes_ms, grade = source.starts_ms, source.changes_ms, source.held.grade
     if source is None or grade == NOT_STARTED:
         # What is used now counts to no period of a subscription that is to start, and grants have nothing to reset.
-        start_ms, end_ms = stretch_at(grants, now_ms)
+        start_ms, end_ms = coverage_at(grants, now_ms)
         period = Period(start_ms, _first(end_ms, starts_ms))
         reset_period = ResetPeriod.NEVER
     else:
@@ -246,7 +246,7 @@ def _entitlement(
     granted = not counts and any(grant.is_open(now_ms) for grant in grants)
     if not counts:
         # Here grants decide about access. Else they only add to the budget, which is worked out anew each time.
-        changes_ms = _first(changes_ms, stretch_at(grants, now_ms).end_ms)
+        changes_ms = _first(changes_ms, coverage_at(grants, now_ms).end_ms)
     if consumable and reset_period not in FIXED_LENGTH_MS:
         changes_ms = _first(changes_ms, period.end_ms)
     return Entitlement(

@@ -27,7 +27,7 @@ class GrantBalance(NamedTuple):
         return self.has_ended(self.effective_at_ms)
 
 
-def stretch_at(grants: Iterable[GrantBalance], now_ms: int) -> Period:
+def coverage_at(grants: Iterable[GrantBalance], now_ms: int) -> Period:
     """Return the stretch of time around a moment in which one grant or another is open throughout, or none ever is.
 
     What is used of a feature that grants alone give is counted from the start of a stretch to its end.

@@ -24,7 +24,7 @@ class FeatureType(IntEnum):
 
 
 class OnUnavailable(IntEnum):
-    """What a check of a feature answers while the store is away."""
+    """What a check of a feature answers while the store is unavailable."""
 
     DENY = 1
     ALLOW = 2

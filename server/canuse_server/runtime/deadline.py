@@ -1,4 +1,4 @@
-"""How long one call waits for the store in all, whatever that takes: connections, detours, scripts loaded again."""
+"""How long one call waits for the store in all, whatever that takes: connections, repairs, scripts loaded again."""
 
 import asyncio
 import math
@@ -8,28 +8,26 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Final
 
-from canuse_server.store.errors import StoreUnavailableError
 
-
-class Patience:
+class StoreDeadline:
     """Up to when a call waits, on the clock of `time.monotonic`, which is that of the event loop as well.
 
-    One that is `renewed` starts afresh with each reply: what needs many trips may take as long as the store answers.
+    One that is `sliding` starts afresh with each reply: what needs many round trips may take as long as the store
+    answers.
     """
 
-    __slots__ = ("_renewed", "_seconds", "ends", "heard_at")
+    __slots__ = ("_seconds", "_sliding", "ends", "heard_at")
 
-    def __init__(self, seconds: float, *, renewed: bool, began: float | None = None) -> None:
+    def __init__(self, seconds: float, *, sliding: bool, began: float | None = None) -> None:
         self._seconds = seconds
-        self._renewed = renewed
+        self._sliding = sliding
         self.ends = (time.monotonic() if began is None else began) + seconds
         self.heard_at = -math.inf
         """When the last reply came."""
 
-    def check(self) -> None:
-        """Raise StoreUnavailableError if it is over: nothing more is to be sent."""
-        if time.monotonic() >= self.ends:
-            raise StoreUnavailableError("the time for the store ran out before this was sent")
+    def is_over(self) -> bool:
+        """Whether it is over: nothing more is to be sent."""
+        return time.monotonic() >= self.ends
 
     def note_reply(self, at: float | None = None) -> None:
         """Start afresh, now or at the moment of the reply, where that is what it does."""
@@ -38,35 +36,35 @@ class Patience:
 
     def extend(self, at: float) -> None:
         """Start afresh at a moment at which the store answered, if that is what it does."""
-        if self._renewed:
+        if self._sliding:
             self.ends = max(self.ends, at + self._seconds)
 
 
-BEGAN: Final[ContextVar[float | None]] = ContextVar("began", default=None)
+ARRIVED_AT: Final[ContextVar[float | None]] = ContextVar("began", default=None)
 """When the call that is about to be answered came, where that was a while ago."""
-_OF_CALL: Final[ContextVar[Patience | None]] = ContextVar("patience", default=None)
+_OF_CALL: Final[ContextVar[StoreDeadline | None]] = ContextVar("store_deadline", default=None)
 
 
-def patience_of_call(seconds: float) -> Patience:
-    """Return the patience of the call that is being answered; outside of calls, one for a single trip."""
-    return _OF_CALL.get() or Patience(seconds, renewed=True)
+def store_deadline(seconds: float) -> StoreDeadline:
+    """Return the store deadline of the call that is being answered; outside of calls, one for a single round trip."""
+    return _OF_CALL.get() or StoreDeadline(seconds, sliding=True)
 
 
-def begin_call(seconds: float, *, renewed: bool) -> None:
-    """Let all that is done for the call that this task answers, in other tasks too, share a patience."""
-    _OF_CALL.set(Patience(seconds, renewed=renewed, began=BEGAN.get()))
+def begin_call(seconds: float, *, sliding: bool) -> None:
+    """Let all that is done for the call that this task answers, in other tasks too, share a deadline."""
+    _OF_CALL.set(StoreDeadline(seconds, sliding=sliding, began=ARRIVED_AT.get()))
 
 
 def note_work() -> None:
     """Take note that the call that this task answers has had its reply and works on: it does not wait for the store."""
-    if (patience := _OF_CALL.get()) is not None:
-        patience.note_reply()
+    if (deadline := _OF_CALL.get()) is not None:
+        deadline.note_reply()
 
 
-class Turns:
+class FairSemaphore:
     """Lets calls do something a few at a time, in the order in which they came.
 
-    Whoever waits for a turn does so as long as the store answers those before: what needs many trips has its time
+    Whoever waits for a turn does so as long as the store answers those before: what needs many round trips has its time
     afresh then. With a store that is silent all that wait fail together.
     """
 
@@ -75,15 +73,15 @@ class Turns:
         self._heard_at = -math.inf
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def acquire(self) -> AsyncIterator[None]:
         """Wait for a turn, and take it."""
-        patience = _OF_CALL.get()
+        deadline = _OF_CALL.get()
         async with self._free:
-            if patience is None:
+            if deadline is None:
                 yield
                 return
-            patience.extend(self._heard_at)
+            deadline.extend(self._heard_at)
             try:
                 yield
             finally:
-                self._heard_at = max(self._heard_at, patience.heard_at)
+                self._heard_at = max(self._heard_at, deadline.heard_at)

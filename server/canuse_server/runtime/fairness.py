@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
-from canuse_server.runtime.deadline import Turns, note_work
+from canuse_server.runtime.deadline import FairSemaphore, note_work
 
-AT_A_TIME: Final = 4
+MAX_CONCURRENT: Final = 4
 """How many pages are under way at a time: while one waits for the store another is worked on."""
 WORK_SECONDS: Final = 0.0003
 """How long there is work without a break, about."""
-BREAK_SECONDS: Final = 0.0005
+YIELD_SECONDS: Final = 0.0005
 """How long the break is where more than one call is to be answered; the event loop makes a millisecond of it. The
 threads of the batch lane need it: what they need to go on Python gives them when the event loop has nothing to do, or
 else after five milliseconds."""
@@ -24,7 +24,7 @@ _Item = TypeVar("_Item")
 _Made = TypeVar("_Made")
 
 
-class Pace:
+class YieldBudget:
     """Lets work of many calls that is not urgent take its breaks together."""
 
     def __init__(self) -> None:
@@ -41,13 +41,13 @@ class Pace:
         finally:
             self._under_way -= 1
 
-    async def take_break(self) -> bool:
+    async def yield_if_due(self) -> bool:
         """Take a break if it is time for one; return whether it was."""
         if time.monotonic() < self._break_at:
             return False
         # After a break the one that has waited longest goes on; the others wait for the next one.
         async with self._in_break:
-            ends = self._break_at + BREAK_SECONDS if self._under_way > 1 else 0
+            ends = self._break_at + YIELD_SECONDS if self._under_way > 1 else 0
             await asyncio.sleep(ends - time.monotonic())
             self._break_at = time.monotonic() + WORK_SECONDS
         return True
@@ -67,35 +67,35 @@ class WorkShare:
             self._pause_at = time.monotonic() + SHARE_SECONDS
 
 
-class Pages:
+class PageScheduler:
     """Lets calls make pages a few at a time, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._turns = Turns(AT_A_TIME)
-        self._pace = Pace()
+        self._semaphore = FairSemaphore(MAX_CONCURRENT)
+        self._pace = YieldBudget()
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
+    async def acquire(self) -> AsyncIterator[None]:
         """Wait for a turn, and take it; what the call does in here takes its breaks from work with the others."""
         _OF_CALL.set(self._pace)
         with self._pace.under_way():
-            async with self._turns.turn():
+            async with self._semaphore.acquire():
                 yield
 
 
-_OF_CALL: Final[ContextVar[Pace]] = ContextVar("pace")
+_OF_CALL: Final[ContextVar[YieldBudget]] = ContextVar("pace")
 
 
-async def take_break() -> None:
+async def yield_if_due() -> None:
     """Take a break from the page that this task makes, if it is time for one."""
-    if (pace := _OF_CALL.get(None)) is not None and await pace.take_break():
+    if (pace := _OF_CALL.get(None)) is not None and await pace.yield_if_due():
         note_work()
 
 
-async def each(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:
+async def map_yielding(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:
     """Return what is made of each item, with the breaks that it takes."""
     made: list[_Made] = []
     for item in items:
         made.append(make(item))
-        await take_break()
+        await yield_if_due()
     return made

@@ -6,7 +6,7 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """The store is away or refuses to work, and nothing was written."""
+    """The store is unavailable or refuses to work, and nothing was written."""
 
 
 class UnreachableError(StoreUnavailableError):

@@ -5,7 +5,7 @@ import threading
 from canuse_server.api.errors import overloaded
 
 
-class Load:
+class AdmissionLimit:
     """The calls that are in flight, and the bytes of their requests and metadata. Threads share it.
 
     Whoever keeps a call, or lets something wait for it, enters it and notes once that it has left.
@@ -17,7 +17,7 @@ class Load:
         self._lock = threading.Lock()
         self._calls = self._bytes = 0
 
-    def enter(self, size: int) -> None:
+    def acquire(self, size: int) -> None:
         """Take a call on; raise OVERLOADED where that would be too much. One alone is never too much."""
         with self._lock:
             calls, waiting = self._calls + 1, self._bytes + size
@@ -25,7 +25,7 @@ class Load:
                 raise overloaded()
             self._calls, self._bytes = calls, waiting
 
-    def leave(self, *sizes: int) -> None:
+    def release(self, *sizes: int) -> None:
         """Note that calls of such sizes are not in flight any more."""
         with self._lock:
             self._calls -= len(sizes)

@@ -13,14 +13,14 @@ from grpc import aio
 from grpc_health.v1 import health
 
 from canuse_server.api.durability import wanted
-from canuse_server.api.endpoints import Endpoint, Endpoints, StreamEndpoint
-from canuse_server.api.environment import World
+from canuse_server.api.endpoints import Handlers, StreamHandler, UnaryHandler
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import malformed
-from canuse_server.auth.authorizer import Gate
+from canuse_server.auth.authorizer import Authorizer
 from canuse_server.store.redis.durability import WANTED
-from canuse_server.transport.admission import Load
+from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.limits import (
     GRPC_OPTIONS,
     METADATA_BYTES,
@@ -37,7 +37,7 @@ Metadata = Sequence[tuple[str, str | bytes]]
 class _Admitted(NamedTuple):
     """A call that has been let in, before its request is read."""
 
-    world: World
+    env: Environment
     metadata: Metadata
     size: int
     """How many bytes its metadata counts for."""
@@ -51,9 +51,12 @@ class _Handlers(grpc.GenericRpcHandler):
     """Looks a method up by its path, and lets the call in or refuses it before anything of its request is read."""
 
     def __init__(
-        self, gate: Gate, handlers: Mapping[str, Callable[[_Admitted], _Handler]], to_all: Mapping[str, _Handler]
+        self,
+        authorizer: Authorizer,
+        handlers: Mapping[str, Callable[[_Admitted], _Handler]],
+        to_all: Mapping[str, _Handler],
     ) -> None:
-        self._gate = gate
+        self._authorizer = authorizer
         self._handlers = handlers
         self._to_all = to_all
 
@@ -68,10 +71,10 @@ class _Handlers(grpc.GenericRpcHandler):
         if handler is None:
             return self._to_all.get(path)
         try:
-            world = self._gate.admit(path, _authorization(metadata))
+            env = self._authorizer.authorize(path, _authorization(metadata))
         except ApiError as error:
             return _refusal(error)
-        return handler(_Admitted(world, metadata, size))
+        return handler(_Admitted(env, metadata, size))
 
 
 def _refusal(error: ApiError) -> _Handler:
@@ -86,10 +89,10 @@ def _refusal(error: ApiError) -> _Handler:
 
 
 def build(
-    endpoints: Endpoints,
-    gate: Gate,
+    endpoints: Handlers,
+    authorizer: Authorizer,
     health_servicer: health.aio.HealthServicer,
-    load: Load,
+    load: AdmissionLimit,
     *,
     share_port: bool,
     with_reflection: bool,
@@ -98,11 +101,11 @@ def build(
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
     handlers = {path: _unary(path, endpoint, load) for path, endpoint in endpoints.unary.items()}
-    handlers |= {path: _streaming(path, endpoint, gate, load) for path, endpoint in endpoints.streaming.items()}
+    handlers |= {path: _streaming(path, endpoint, authorizer, load) for path, endpoint in endpoints.streaming.items()}
     to_all = _health(health_servicer)
     if with_reflection:
         to_all |= Reflection(endpoints.services()).handlers()
-    server.add_generic_rpc_handlers((_Handlers(gate, handlers, to_all),))
+    server.add_generic_rpc_handlers((_Handlers(authorizer, handlers, to_all),))
     return server
 
 
@@ -121,7 +124,7 @@ def _authorization(metadata: Metadata) -> bytes | None:
     return None
 
 
-def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _Handler]:
+def _unary(path: str, endpoint: UnaryHandler, load: AdmissionLimit) -> Callable[[_Admitted], _Handler]:
     writes = method_at(path).writes
 
     async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
@@ -132,11 +135,11 @@ def _unary(path: str, endpoint: Endpoint, load: Load) -> Callable[[_Admitted], _
             if left is not None and left <= 0:
                 raise deadline_passed()
             size = len(payload) + admitted.size
-            load.enter(size)
+            load.acquire(size)
             try:
-                return await endpoint(payload, admitted.world)
+                return await endpoint(payload, admitted.env)
             finally:
-                load.leave(size)
+                load.release(size)
         except ApiError as error:
             _fail(context, error)
             return None
@@ -156,21 +159,23 @@ def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
     context.set_trailing_metadata(metadata)
 
 
-def _streaming(path: str, endpoint: StreamEndpoint, gate: Gate, load: Load) -> Callable[[_Admitted], _Handler]:
+def _streaming(
+    path: str, endpoint: StreamHandler, authorizer: Authorizer, load: AdmissionLimit
+) -> Callable[[_Admitted], _Handler]:
     async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
         try:
             WANTED.set(wanted(admitted.metadata))
             authorization = _authorization(admitted.metadata)
             size = len(payload) + admitted.size
-            load.enter(size)
+            load.acquire(size)
             try:
-                async with aclosing(endpoint(payload, admitted.world)) as messages:
+                async with aclosing(endpoint(payload, admitted.env)) as messages:
                     async for message in messages:
                         await context.write(message)
                         # A key that is revoked meanwhile ends what is under way, too.
-                        gate.admit(path, authorization)
+                        authorizer.authorize(path, authorization)
             finally:
-                load.leave(size)
+                load.release(size)
         except ApiError as error:
             _fail(context, error)
 

@@ -23,11 +23,11 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from canuse_server.api.errors import ApiError, invalid, too_much_asked
 from canuse_server.api.validation import malformed
-from canuse_server.runtime.fairness import Pace
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.limits import OPEN_REQUEST_BYTES
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-BYTES_AT_MOST: Final = 32 << 20
+MAX_BYTES: Final = 32 << 20
 """How much may be answered at once: some hundred times what describes all services."""
 BYTES_A_SECOND: Final = 32 << 10
 """How much more may be answered each second after that."""
@@ -61,8 +61,8 @@ class Reflection:
 
     def __init__(self, services: Iterable[str]) -> None:
         self._servicer = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, *SERVICES], pool=_Symbols())
-        self._pace = Pace()
-        self._allowance = Allowance(BYTES_AT_MOST, BYTES_A_SECOND)
+        self._pace = YieldBudget()
+        self._allowance = Allowance(MAX_BYTES, BYTES_A_SECOND)
 
     async def _answers(self, requests: _Requests, context: _Context) -> _Answers:
         try:
@@ -82,7 +82,7 @@ class Reflection:
         async for request in requests:
             if isinstance(request, ApiError):
                 raise request
-            await self._pace.take_break()
+            await self._pace.yield_if_due()
             yield request
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:

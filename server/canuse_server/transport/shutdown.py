@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-class Grace:
+class Deadline:
     """So many seconds in all, from when it is first asked how many are left."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -12,7 +12,7 @@ class Grace:
         self._clock = clock
         self._ends: float | None = None
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Return how many seconds are left; 0 where they are over."""
         now = self._clock()
         if self._ends is None:

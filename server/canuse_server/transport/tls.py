@@ -100,7 +100,7 @@ class Certificates:
         )
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Say for the line at the start what is asked of clients."""
         return "mTLS" if self._files.client_ca else "TLS"
 

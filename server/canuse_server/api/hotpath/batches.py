@@ -1,6 +1,6 @@
 """Batches: many calls of one hot method, with one write to the store for all of them.
 
-Each call ends as it would have ended alone. What one trip can't answer takes its detour and is sent again, together
+Each call ends as it would have ended alone. What one command can't answer is repaired and sent again, together
 with the calls of the same user that wait behind it, so that the calls of a user are made in their order in any case.
 """
 
@@ -14,15 +14,15 @@ from google.protobuf.message import DecodeError, Message
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.bounds import check_size, method_bytes, too_large
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, invalid
-from canuse_server.api.failures import faulty
+from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.batch_items import batch_items
 from canuse_server.api.hotpath.can_use import CanUse
-from canuse_server.api.hotpath.executor import gone_stale, take, without_store
+from canuse_server.api.hotpath.executor import retries_exhausted, take, without_store
 from canuse_server.api.hotpath.method import (
-    DETOURS,
     PREFIX,
+    RETRYABLE,
     ExplanationWantedError,
     FeatureUnknownError,
     HotMethod,
@@ -30,15 +30,15 @@ from canuse_server.api.hotpath.method import (
 )
 from canuse_server.api.hotpath.record import CreateUsageEvent
 from canuse_server.api.hotpath.wire import varint
-from canuse_server.api.users.state import DETOURS_AT_MOST
+from canuse_server.api.users.state import MAX_REPAIRS
 from canuse_server.api.validation import malformed
 from canuse_server.runtime.fairness import WorkShare
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis.durability import CONFIRMED
 from canuse_server.store.redis.replies import NoScriptError, NotMadeError
-from canuse_server.store.repositories.usage_commands import ChainBrokenError, Trip, chained
+from canuse_server.store.repositories.usage_commands import ChainBrokenError, Command, chained
 
-_REPEATED: Final = (*DETOURS, ChainBrokenError, NoScriptError, NotMadeError)
+_REPEATED: Final = (*RETRYABLE, ChainBrokenError, NoScriptError, NotMadeError)
 """What sends a call again. None of them has written anything."""
 # The tags of results and of what is in one, which are the same in all batches.
 _RESULTS, _RESPONSE, _STATUS = b"\x0a", b"\x0a", b"\x12"
@@ -64,7 +64,7 @@ BATCH_METHODS: Final = (
 )
 
 
-async def answer_batch(method: BatchMethod, payload: bytes, world: World) -> bytes:
+async def answer_batch(method: BatchMethod, payload: bytes, env: Environment) -> bytes:
     """Answer the calls of a batch; others go on meanwhile, however many these are.
 
     Raises:
@@ -81,7 +81,7 @@ async def answer_batch(method: BatchMethod, payload: bytes, world: World) -> byt
                 raise malformed(name) from None
             await share.pause_if_due()
     results = []
-    for answer in await _Batch(method.hot, payloads, world, share).run():
+    for answer in await _Batch(method.hot, payloads, env, share).run():
         if isinstance(answer, ApiError):
             result = _field(_STATUS, answer.status().SerializeToString())
         else:
@@ -101,10 +101,10 @@ def _field(tag: bytes, value: bytes) -> bytes:
 class _Batch:
     """The calls of a batch on their way. They are known by their place in it."""
 
-    def __init__(self, method: HotMethod, payloads: Sequence[bytes], world: World, share: WorkShare) -> None:
+    def __init__(self, method: HotMethod, payloads: Sequence[bytes], env: Environment, share: WorkShare) -> None:
         self._method = method
         self._payloads = payloads
-        self._world = world
+        self._env = env
         self._share = share
         self._answers: dict[int, bytes | ApiError] = {}
         self._planned: dict[int, Plan] = {}
@@ -113,11 +113,11 @@ class _Batch:
         """Return what each call came to."""
         in_vain = 0
         while waiting := self._waiting():
-            detours = await self._travel(await self._plans())
-            await asyncio.gather(*(self._take(*detour) for detour in detours))
+            retryables = await self._execute(await self._plans())
+            await asyncio.gather(*(self._take(*retryable) for retryable in retryables))
             in_vain = in_vain + 1 if self._waiting() == waiting else 0
-            if in_vain == DETOURS_AT_MOST:
-                self._fail(waiting, gone_stale())
+            if in_vain == MAX_REPAIRS:
+                self._fail(waiting, retries_exhausted())
         return [self._answers[place] for place in range(len(self._payloads))]
 
     def _waiting(self) -> list[int]:
@@ -126,77 +126,77 @@ class _Batch:
     async def _plans(self) -> dict[int, Plan]:
         """Plan the calls that wait, in order. Features that are not in memory are looked up, all at once."""
         plans: dict[int, Plan] = {}
-        for _ in range(DETOURS_AT_MOST):
+        for _ in range(MAX_REPAIRS):
             unknown: dict[str, list[int]] = {}
             for place in self._waiting():
                 try:
                     if place not in plans:
                         plans[place] = self._plan(self._payloads[place])
-                except FeatureUnknownError as detour:
-                    unknown.setdefault(detour.feature_id, []).append(place)
+                except FeatureUnknownError as retryable:
+                    unknown.setdefault(retryable.feature_id, []).append(place)
                 except ExplanationWantedError:
                     self._fail([place], invalid([("explain", "must not be set in a batch; true was sent")]))
-                except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
+                except Exception as error:  # noqa: BLE001 - one bad call fails alone; `to_api_error` logs a defect
                     self._fail([place], error)
                 await self._share.pause_if_due()
             if not unknown:
                 break
             await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
         else:
-            self._fail([place for place in self._waiting() if place not in plans], gone_stale())
+            self._fail([place for place in self._waiting() if place not in plans], retries_exhausted())
         self._planned |= plans
         return dict(sorted(plans.items()))
 
     def _plan(self, payload: bytes) -> Plan:
         if len(payload) > method_bytes(self._method.path):
             raise too_large(self._method.path, len(payload))
-        return self._method.plan(payload, self._world)
+        return self._method.plan(payload, self._env)
 
-    async def _travel(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
-        """Make the trips of all calls in one write; return the detours to take, each with its user and its calls."""
-        replies = await self._world.store.travel_all(self._trips(plans.values()))
-        detours: dict[str, tuple[Exception, str, list[int]]] = {}
+    async def _execute(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
+        """Send the commands of all calls in one write; return what to repair, each with its user and its calls."""
+        replies = await self._env.store.pipeline(self._commands(plans.values()))
+        retryables: dict[str, tuple[Exception, str, list[int]]] = {}
         failed: set[str] = set()
         for (place, plan), (reply, now_ms) in zip(plans.items(), replies, strict=True):
             try:
                 if isinstance(reply, Exception):
                     raise reply
-                self._answers[place] = self._method.conclude(plan, reply, now_ms)
-            except _REPEATED as detour:
+                self._answers[place] = self._method.respond(plan, reply, now_ms)
+            except _REPEATED as retryable:
                 if self._method.writes and plan.user_id in failed:
                     # One before it may have been sent and be made yet: this one must not be made before it.
                     self._fail([place], StoreUnavailableError("the store failed one before it of the same user"))
                     continue
                 # The first one says what the user's calls wait for.
-                detours.setdefault(plan.user_id, (detour, plan.user_id, []))[2].append(place)
-            except Exception as error:  # noqa: BLE001 - one bad call fails alone; `faulty` logs a defect
+                retryables.setdefault(plan.user_id, (retryable, plan.user_id, []))[2].append(place)
+            except Exception as error:  # noqa: BLE001 - one bad call fails alone; `to_api_error` logs a defect
                 self._fail([place], error)
                 if isinstance(error, StoreError):
                     failed.add(plan.user_id)
             await self._share.pause_if_due()
-        return list(detours.values())
+        return list(retryables.values())
 
-    def _trips(self, plans: Iterable[Plan]) -> list[Trip]:
-        """Return the trips; the uses of one user hang together, each made only where those before it were."""
+    def _commands(self, plans: Iterable[Plan]) -> list[Command]:
+        """Return the commands; the uses of one user hang together, each made only where those before it were."""
         plans = list(plans)
         uses = Counter(plan.user_id for plan in plans if self._method.writes)
-        marks = {user_id: self._world.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
-        places = Counter[str]()
-        trips = []
+        marks = {user_id: self._env.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
+        charge_indexes = Counter[str]()
+        commands = []
         for plan in plans:
-            user_id, trip, mark = plan.user_id, plan.trip, marks.get(plan.user_id)
-            places[user_id] += 1
-            trips.append(chained(trip, mark, places[user_id], uses[user_id]) if mark else trip)
-        return trips
+            user_id, command, mark = plan.user_id, plan.command, marks.get(plan.user_id)
+            charge_indexes[user_id] += 1
+            commands.append(chained(command, mark, charge_indexes[user_id], uses[user_id]) if mark else command)
+        return commands
 
-    async def _take(self, detour: Exception, user_id: str, places: list[int]) -> None:
+    async def _take(self, retryable: Exception, user_id: str, charge_indexes: list[int]) -> None:
         try:
-            await take(detour, user_id, self._world)
-        except Exception as error:  # noqa: BLE001 - the calls of one user fail alone; `faulty` logs a defect
-            self._fail(places, error)
+            await take(retryable, user_id, self._env)
+        except Exception as error:  # noqa: BLE001 - the calls of one user fail alone; `to_api_error` logs a defect
+            self._fail(charge_indexes, error)
 
-    def _fail(self, places: Iterable[int], error: Exception) -> None:
-        for place in places:
+    def _fail(self, charge_indexes: Iterable[int], error: Exception) -> None:
+        for place in charge_indexes:
             self._answers[place] = self._failure(self._planned.get(place), error)
 
     def _failure(self, plan: Plan | None, error: Exception) -> bytes | ApiError:
@@ -207,5 +207,5 @@ class _Batch:
         except ApiError as known:
             return known
         except StoreError:
-            return faulty(self._method.path, error)
-        return error if isinstance(error, ApiError) else faulty(self._method.path, error)
+            return to_api_error(self._method.path, error)
+        return error if isinstance(error, ApiError) else to_api_error(self._method.path, error)

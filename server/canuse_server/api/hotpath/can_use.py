@@ -6,14 +6,14 @@ from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.reason_pb2 import REASON_STORE_UNAVAILABLE, SOURCE_FALLBACK, SOURCE_LAST_KNOWN, SOURCE_STORE
 from canuse_server.api.convert import consumption, fill_consumption
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.method import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
 from canuse_server.api.last_known import Known
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id
-from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide, keeps_out, within
+from canuse_server.domain.decision import FeatureState, TotalOutOfRangeError, access_denial, budget_reason, decide
 from canuse_server.domain.model import MAX_AMOUNT, FeatureType, OnUnavailable, Reason
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS, rolled
 from canuse_server.store.codec.packed import (
@@ -37,7 +37,7 @@ class CanUse:
     path = PREFIX + "CanUse"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.CanUseRequest, payload)
         delta = request.delta if request.HasField("delta") else 1
@@ -46,32 +46,34 @@ class CanUse:
             violations = Violations()
             violations.id("user_id", user_id)
             violations.id("feature_id", feature_id)
-            known = world.cache.features.get(feature_id)
+            known = env.cache.features.get(feature_id)
             if known is None or known.type != FeatureType.BINARY:
                 violations.amount("delta", delta, 1)
             violations.check()
-        feature = known_feature(world, feature_id)
-        trip = usage_commands.check_trip(world.keys, user_id, feature_id)
-        last_known = world.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
+        feature = known_feature(env, feature_id)
+        command = usage_commands.check_command(env.keys, user_id, feature_id)
+        last_known = env.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
         # Each answer is to be remembered, also one that has been given before.
-        plan = Plan(trip, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
+        plan = Plan(command, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
         if request.explain:
             raise ExplanationWantedError(plan)
         return plan
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         archived = plan.features[0].archived
         answer = _quick_answer(plan.delta, reply, now_ms, archived=archived)
         if not answer:
-            answer = respond(plan, usage_commands.standing(reply, now_ms, archived=archived)).SerializeToString()
+            answer = response_message(
+                plan, usage_commands.feature_state(reply, now_ms, archived=archived)
+            ).SerializeToString()
         if plan.last_known is not None:
             plan.last_known.note(plan.user_id, plan.features[0].id, reply, now_ms)
         return answer
 
     def without_store(self, plan: Plan) -> bytes | None:
         """See HotMethod."""
-        return respond_without_store(plan, recall(plan)).SerializeToString()
+        return response_message_without_store(plan, recall(plan)).SerializeToString()
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """See HotMethod."""
@@ -88,7 +90,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     is_stale = 0 <= valid_until_ms <= now_ms or first_ms > ahead_ms or as_of_ms(meta) > ahead_ms
     if is_stale or reset_period > LAST_RESET_PERIOD:
         return None
-    reason = keeps_out(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
+    reason = access_denial(bool(meta[0] & DISABLED), archived, flags & ACTIVE != 0)
     if not flags & CONSUMABLE:
         return wire.ACCESS[reason or Reason.INCLUDED] + _FROM_STORE
     used, (start_ms, end_ms) = 0, rolled(first_ms, first_end_ms, reset_period, now_ms)
@@ -103,21 +105,23 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     total = used + delta
     if total > MAX_AMOUNT:
         return None
-    reason = reason or within(None if limit < 0 else limit, total, flags & OVERAGE != 0)
+    reason = reason or budget_reason(None if limit < 0 else limit, total, flags & OVERAGE != 0)
     return wire.ACCESS[reason] + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
 
 
-def respond(plan: Plan, standing: Standing) -> pb.CanUseResponse:
+def response_message(plan: Plan, feature_state: FeatureState) -> pb.CanUseResponse:
     """Return the answer to a check, by how the user stands; raise ApiError where the total would be out of range."""
     try:
-        reason = decide(standing, plan.delta)
+        reason = decide(feature_state, plan.delta)
     except TotalOutOfRangeError:
         raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
     response = pb.CanUseResponse(access=reason.access, reason=reason_message(reason), source=SOURCE_STORE)
-    entitlement = standing.entitlement
+    entitlement = feature_state.entitlement
     if entitlement is not None and entitlement.consumable:
-        period, used, _ = standing.current()
-        fill_consumption(response.consumption, entitlement, period, used, standing.budget(), standing.reserved())
+        period, used, _ = feature_state.current()
+        fill_consumption(
+            response.consumption, entitlement, period, used, feature_state.budget(), feature_state.reserved()
+        )
     return response
 
 
@@ -126,8 +130,8 @@ def recall(plan: Plan) -> Known | None:
     return None if plan.last_known is None else plan.last_known.recall(plan.user_id, plan.features[0].id)
 
 
-def respond_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
-    """Return the answer to a check while the store is away, which is what the feature is set to.
+def response_message_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
+    """Return the answer to a check while the store is unavailable, which is what the feature is set to.
 
     Raises:
         ApiError: the total would be out of range, by what is known.
@@ -135,7 +139,9 @@ def respond_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
     feature = plan.features[0]
     if known is not None:
         # As things stood then: that a period or a trial has ended since is within what the age limit allows.
-        response = respond(plan, usage_commands.standing(known.reply, known.now_ms, archived=feature.archived))
+        response = response_message(
+            plan, usage_commands.feature_state(known.reply, known.now_ms, archived=feature.archived)
+        )
         response.source = SOURCE_LAST_KNOWN
     else:
         access = feature.on_unavailable is OnUnavailable.ALLOW and not feature.archived
@@ -144,10 +150,10 @@ def respond_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
     return response
 
 
-def counts(standing: Standing) -> Consumption | None:
+def counts(feature_state: FeatureState) -> Consumption | None:
     """Return the counts that a check was based on, or None where there is nothing to count."""
-    entitlement = standing.entitlement
+    entitlement = feature_state.entitlement
     if entitlement is None or not entitlement.consumable:
         return None
-    period, used, _ = standing.current()
-    return consumption(entitlement, period, used, standing.budget(), standing.reserved())
+    period, used, _ = feature_state.current()
+    return consumption(entitlement, period, used, feature_state.budget(), feature_state.reserved())

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.explanation_pb2 import Explanation, ExplanationStep
-from canuse_server.api.environment import World
-from canuse_server.api.failures import note_store_fault
+from canuse_server.api.environment import Environment
+from canuse_server.api.failures import log_store_failure
 from canuse_server.api.hotpath import explanation_steps as steps
-from canuse_server.api.hotpath.can_use import CanUse, recall, respond, respond_without_store
+from canuse_server.api.hotpath.can_use import CanUse, recall, response_message, response_message_without_store
 from canuse_server.api.hotpath.method import Plan
-from canuse_server.api.users.state import read_with_grants, standing_of
-from canuse_server.domain.decision import Standing
+from canuse_server.api.users.state import feature_state_of, read_with_grants
+from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.entitlements import holding_subscription, winning_subscription
 from canuse_server.domain.model import Feature, Grant
 from canuse_server.domain.subscriptions import Packages, has_ended
@@ -21,33 +21,33 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableErro
 from canuse_server.store.repositories.users import UserState
 
 
-async def explain(plan: Plan, world: World) -> bytes:
-    """Return the answer to a check, explained; also that of a check that can't be made, for the store is away.
+async def explain(plan: Plan, env: Environment) -> bytes:
+    """Return the answer to a check, explained; also that of a check that can't be made, for the store is unavailable.
 
     Raises:
         ApiError: as the check does without an explanation.
     """
     try:
-        return (await _explain(plan, world)).SerializeToString()
+        return (await _explain(plan, env)).SerializeToString()
     except (StoreUnavailableError, OutcomeUnknownError) as error:
-        note_store_fault(CanUse.path, error)
+        log_store_failure(CanUse.path, error)
         return _explain_without_store(plan).SerializeToString()
 
 
-async def _explain(plan: Plan, world: World) -> pb.CanUseResponse:
+async def _explain(plan: Plan, env: Environment) -> pb.CanUseResponse:
     feature = plan.features[0]
-    state, grants = await read_with_grants(world, plan.user_id)
-    await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
-    standing = standing_of(state, feature.id, archived=feature.archived)
-    response = respond(plan, standing)
+    state, grants = await read_with_grants(env, plan.user_id)
+    await env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
+    feature_state = feature_state_of(state, feature.id, archived=feature.archived)
+    response = response_message(plan, feature_state)
     response.explanation.CopyFrom(
         Explanation(
             steps=[
                 steps.user(state.user_id, disabled=state.meta.disabled),
                 steps.feature(feature),
-                *_subscriptions(state, world.cache.packages, feature),
-                *_grants(standing, grants.get(feature.id, ()), feature),
-                *_counts(standing, feature),
+                *_subscriptions(state, env.cache.packages, feature),
+                *_grants(feature_state, grants.get(feature.id, ()), feature),
+                *_counts(feature_state, feature),
                 steps.decision(response, feature, plan.delta),
             ]
         )
@@ -57,7 +57,7 @@ async def _explain(plan: Plan, world: World) -> pb.CanUseResponse:
 
 def _explain_without_store(plan: Plan) -> pb.CanUseResponse:
     feature, known = plan.features[0], recall(plan)
-    response = respond_without_store(plan, known)
+    response = response_message_without_store(plan, known)
     age_seconds = None if known is None else known.age_seconds
     response.explanation.CopyFrom(
         Explanation(
@@ -88,13 +88,13 @@ def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> It
             yield steps.package_entry(state, item, entry, feature, holds=item == winner)
 
 
-def _grants(standing: Standing, grants: Iterable[Grant], feature: Feature) -> Iterable[ExplanationStep]:
+def _grants(feature_state: FeatureState, grants: Iterable[Grant], feature: Feature) -> Iterable[ExplanationStep]:
     """Yield each grant of the feature, in the order in which they are drawn from."""
-    for grant, balance in zip(grants, standing.grants, strict=True):
-        yield steps.grant(grant, balance, feature, standing.now_ms)
+    for grant, balance in zip(grants, feature_state.grants, strict=True):
+        yield steps.grant(grant, balance, feature, feature_state.now_ms)
 
 
-def _counts(standing: Standing, feature: Feature) -> Iterable[ExplanationStep]:
+def _counts(feature_state: FeatureState, feature: Feature) -> Iterable[ExplanationStep]:
     """Yield the counts, where there are any."""
-    if standing.entitlement is not None and standing.entitlement.consumable:
-        yield steps.counter(standing, feature)
+    if feature_state.entitlement is not None and feature_state.entitlement.consumable:
+        yield steps.counter(feature_state, feature)

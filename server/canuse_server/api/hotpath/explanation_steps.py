@@ -12,7 +12,7 @@ from canuse.v1.explanation_pb2 import ExplanationStep
 from canuse_server.api.convert import optional_timestamp, timestamp
 from canuse_server.api.enums import name_of, shown
 from canuse_server.api.tokens import subscription as subscription_tokens
-from canuse_server.domain.decision import Standing
+from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
     Feature,
@@ -133,9 +133,9 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
     )
 
 
-def counter(standing: Standing, of: Feature) -> ExplanationStep:
+def counter(feature_state: FeatureState, of: Feature) -> ExplanationStep:
     """Say what was used and set aside in the current period, and what may be used."""
-    (period, used, drawn), budget, reserved = standing.current(), standing.budget(), standing.reserved()
+    (period, used, drawn), budget, reserved = feature_state.current(), feature_state.budget(), feature_state.reserved()
     to = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
     counted = _amount(used, of) if budget is None else f"{used} of {_amount(budget, of)}"
     how = " without a limit" if budget is None else ""
@@ -167,7 +167,7 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
     else:
         what = "it is answered alike for everybody"
     return ExplanationStep(
-        text=f"The store is away; the feature is set to {name_of(item.on_unavailable)}, so that {what}.",
+        text=f"The store is unavailable; the feature is set to {name_of(item.on_unavailable)}, so that {what}.",
         store_unavailable=explanation.StoreUnavailableStep(
             on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(item.on_unavailable)), age=age
         ),
@@ -189,7 +189,7 @@ def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> Explanatio
         Reason.SUBSCRIPTION_INACTIVE: "nothing that gives the feature counts now",
         Reason.FEATURE_ARCHIVED: "the feature is archived",
         Reason.USER_DISABLED: "the user is disabled",
-        Reason.STORE_UNAVAILABLE: "it is what the feature is set to while the store is away",
+        Reason.STORE_UNAVAILABLE: "it is what the feature is set to while the store is unavailable",
     }[Reason(response.reason)]
     return ExplanationStep(
         text=f"The answer is {'yes' if response.access else 'no'}: {because}.",

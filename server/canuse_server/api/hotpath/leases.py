@@ -5,7 +5,7 @@ from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.convert import timestamp
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import event_id_reused, lease_not_found, total_out_of_range
 from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
 from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
@@ -16,11 +16,18 @@ from canuse_server.api.validation import Violations
 from canuse_server.domain.periods import SECOND_MS
 from canuse_server.store.codec.packed import LONGEST_LEASE_MS
 from canuse_server.store.repositories import leases
-from canuse_server.store.repositories.leases import TOKEN_BYTES, LeaseMissingError, Reserved, Settled, Settling, Wish
+from canuse_server.store.repositories.leases import (
+    TOKEN_BYTES,
+    LeaseMissingError,
+    Reserved,
+    ReserveParams,
+    Settled,
+    SettleParams,
+)
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, RecordOutOfRangeError
 
-TTL_LEAST_MS: Final = SECOND_MS
-TTL_MOST_MS: Final = LONGEST_LEASE_MS
+MIN_TTL_MS: Final = SECOND_MS
+MAX_TTL_MS: Final = LONGEST_LEASE_MS
 TTL_MS: Final = 60 * SECOND_MS
 
 
@@ -30,7 +37,7 @@ class Reserve(Writing):
     path = PREFIX + "Reserve"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.ReserveRequest, payload)
         user_id, feature_id, event_id, amount = request.user_id, request.feature_id, request.event_id, request.amount
@@ -44,16 +51,16 @@ class Reserve(Writing):
             violations.add("min_amount", f"must be 1 to amount, which is {amount}; {min_amount} was sent")
         ttl_ms = TTL_MS
         if request.HasField("ttl"):
-            ttl_ms = violations.duration_ms("ttl", request.ttl, TTL_LEAST_MS, TTL_MOST_MS)
+            ttl_ms = violations.duration_ms("ttl", request.ttl, MIN_TTL_MS, MAX_TTL_MS)
         violations.check()
-        feature = consumable_feature(world, feature_id)
+        feature = consumable_feature(env, feature_id)
         mark = fingerprint("reserve", (feature_id, amount, min_amount, ttl_ms), {}) if event_id else b""
         token = secrets.token_bytes(TOKEN_BYTES)
-        wish = Wish(user_id, feature_id, feature.archived, amount, min_amount, ttl_ms, token, event_id, mark)
-        trip = leases.reserve_trip(world.keys, wish, world.retention, world.store.manual_now)
-        return Plan(trip, user_id, (feature,), amount, event_id)
+        wish = ReserveParams(user_id, feature_id, feature.archived, amount, min_amount, ttl_ms, token, event_id, mark)
+        command = leases.reserve_command(env.keys, wish, env.retention, env.store.manual_now)
+        return Plan(command, user_id, (feature,), amount, event_id)
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         reserved = _reserved(plan, reply)
         response = pb.ReserveResponse(
@@ -76,7 +83,7 @@ class Settle(Writing):
     path = PREFIX + "Settle"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.SettleRequest, payload)
         lease_id, used, event_id, metadata = request.lease_id, request.used, request.event_id, request.metadata
@@ -94,16 +101,16 @@ class Settle(Writing):
         if name is None:
             raise lease_not_found(lease_id)
         user_id, feature_id, token = name
-        feature = world.cache.features.get(feature_id)
+        feature = env.cache.features.get(feature_id)
         if feature is None:
             raise FeatureUnknownError(feature_id, lease_not_found(lease_id))
         entry = ledger_entry(user_id, feature_id, used, pb.USAGE_ACTION_ADD, event_id, metadata)
         mark = fingerprint("settle", (token, used), metadata) if event_id else b""
-        settling = Settling(user_id, feature_id, feature.archived, token, used, entry, event_id, mark)
-        trip = leases.settle_trip(world.keys, settling, world.retention, world.store.manual_now)
-        return Plan(trip, user_id, (feature,), used, event_id, lease_id=lease_id)
+        settling = SettleParams(user_id, feature_id, feature.archived, token, used, entry, event_id, mark)
+        command = leases.settle_command(env.keys, settling, env.retention, env.store.manual_now)
+        return Plan(command, user_id, (feature,), used, event_id, lease_id=lease_id)
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         settled = _settled(plan, reply)
         charge = settled.charge

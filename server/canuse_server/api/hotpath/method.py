@@ -1,8 +1,8 @@
-"""The hot methods, each as two pure functions with one trip to the store between them.
+"""The hot methods, each as two pure functions with one round trip to the store between them.
 
-`plan` reads a request and says which command to send; `conclude` reads the reply and makes the answer. The servicer
-awaits the trip, the batch lane makes it for many calls at once; neither knows the rules. What cannot be answered by one
-trip is raised as a detour: the servicer takes it and starts over.
+`plan` reads a request and says which command to send; `respond` reads the reply and makes the answer. The servicer
+awaits the command, the batch lane sends those of many calls at once; neither knows the rules. What one command can't
+answer is raised as a retryable error: the executor repairs what is missing and starts over.
 """
 
 from typing import Final, NamedTuple, Protocol, TypeVar, cast
@@ -10,12 +10,12 @@ from typing import Final, NamedTuple, Protocol, TypeVar, cast
 from google.protobuf.message import DecodeError, Message
 
 from canuse.v1.reason_pb2 import Reason as ReasonMessage
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.validation import malformed
 from canuse_server.domain.model import Feature, Reason
-from canuse_server.store.repositories.usage_commands import LeasesDueError, StaleError, Trip, UserMissingError
+from canuse_server.store.repositories.usage_commands import Command, LeasesDueError, StaleError, UserMissingError
 
 Request = TypeVar("Request", bound=Message)
 PREFIX: Final = "/canuse.v1.EntitlementService/"
@@ -33,7 +33,7 @@ class FeatureUnknownError(Exception):
 class Plan(NamedTuple):
     """A call on its way to the store and back."""
 
-    trip: Trip
+    command: Command
     user_id: str
     features: tuple[Feature, ...]
     delta: int
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     lease_id: str = ""
     last_known: LastKnown | None = None
     """Of a check whose feature asks for it: where what the store replies is remembered."""
-    places: tuple[int, ...] = ()
+    charge_indexes: tuple[int, ...] = ()
     """Of a rate limit request: which of the features each descriptor is about."""
 
 
@@ -56,14 +56,14 @@ class ExplanationWantedError(Exception):
 
 
 class AnsweredError(Exception):
-    """The answer is known without a trip to the store."""
+    """The answer is known without the store."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__()
         self.answer = answer
 
 
-DETOURS: Final = (
+RETRYABLE: Final = (
     FeatureUnknownError,
     UserMissingError,
     LeasesDueError,
@@ -71,7 +71,7 @@ DETOURS: Final = (
     ExplanationWantedError,
     AnsweredError,
 )
-"""What one trip can't answer: see what `answers.py` does about each."""
+"""What one command can't answer: see `executor.py` for what repairs each."""
 
 
 class HotMethod(Protocol):
@@ -80,7 +80,7 @@ class HotMethod(Protocol):
     path: str
     writes: bool
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """Read a request.
 
         Raises:
@@ -90,11 +90,11 @@ class HotMethod(Protocol):
             AnsweredError: there is nothing to ask the store about.
         """
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
-        """Make the answer; raise ApiError, or one of DETOURS where the trip did not bring it."""
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """Make the answer; raise ApiError, or one of RETRYABLE where the reply does not tell."""
 
     def without_store(self, plan: Plan) -> bytes | None:
-        """Make the answer while the store is away; None: there is none, the call fails. Raise ApiError, too."""
+        """Make the answer while the store is unavailable; None: there is none, the call fails. Raise ApiError, too."""
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
         """Return up to when, exclusive, the same reply gives the same answer as now; 0: only now."""
@@ -108,9 +108,9 @@ def parse(kind: type[Request], payload: bytes) -> Request:
         raise malformed(kind.DESCRIPTOR.full_name) from None
 
 
-def known_feature(world: World, feature_id: str) -> Feature:
+def known_feature(env: Environment, feature_id: str) -> Feature:
     """Return a feature from memory; raise FeatureUnknownError where it is not there."""
-    feature = world.cache.features.get(feature_id)
+    feature = env.cache.features.get(feature_id)
     if feature is None:
         raise FeatureUnknownError(feature_id)
     return feature

@@ -8,7 +8,7 @@ from canuse.v1.consumption_pb2 import Consumption
 from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.convert import consumption, fill_consumption
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
@@ -38,7 +38,7 @@ class CreateUsageEvent(Writing):
     path = PREFIX + "CreateUsageEvent"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.CreateUsageEventRequest, payload)
         action = request.action or pb.USAGE_ACTION_ADD
@@ -46,7 +46,7 @@ class CreateUsageEvent(Writing):
         given = request.HasField("delta")
         delta = request.delta if given else 1
         quick = delta and action == pb.USAGE_ACTION_ADD
-        if quick and (plan := _quick_plan(world, usage_commands.ADD, request, action, delta, -MAX_AMOUNT)):
+        if quick and (plan := _quick_plan(env, usage_commands.ADD, request, action, delta, -MAX_AMOUNT)):
             return plan
         violations = _violations(request)
         violations.amount("delta", delta, 0 if setting else -MAX_AMOUNT)
@@ -58,9 +58,9 @@ class CreateUsageEvent(Writing):
             violations.add("delta", "must be -(2^53 - 1) to 2^53 - 1 but not 0; 0 was sent")
         violations.check()
         mode = usage_commands.SET if setting else usage_commands.ADD
-        return _plan(world, mode, request, action, ((request.feature_id, delta),))
+        return _plan(env, mode, request, action, ((request.feature_id, delta),))
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         charge, replayed = _single(plan, reply)
         recorded = charge.ledger_id != b""
@@ -82,18 +82,18 @@ class UseFeature(Writing):
     path = PREFIX + "UseFeature"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.UseFeatureRequest, payload)
         delta = request.delta if request.HasField("delta") else 1
-        if plan := _quick_plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, delta, 1):
+        if plan := _quick_plan(env, usage_commands.USE, request, pb.USAGE_ACTION_ADD, delta, 1):
             return plan
         violations = _violations(request)
         violations.amount("delta", delta, 1)
         violations.check()
-        return _plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, ((request.feature_id, delta),))
+        return _plan(env, usage_commands.USE, request, pb.USAGE_ACTION_ADD, ((request.feature_id, delta),))
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         charge, replayed = _single(plan, reply)
         return b"".join(
@@ -112,7 +112,7 @@ class UseFeatures(Writing):
     path = PREFIX + "UseFeatures"
     writes = method_at(path).writes
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse(pb.UseFeaturesRequest, payload)
         violations = Violations()
@@ -121,9 +121,9 @@ class UseFeatures(Writing):
         violations.metadata("metadata", request.metadata)
         charges = _charges(violations, request)
         violations.check()
-        return _plan(world, usage_commands.USE, request, pb.USAGE_ACTION_ADD, charges)
+        return _plan(env, usage_commands.USE, request, pb.USAGE_ACTION_ADD, charges)
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         outcome, replayed = _outcome(plan, reply)
         refused = outcome.refused
@@ -175,9 +175,9 @@ def ledger_entry(
     return entry.SerializeToString()
 
 
-def consumable_feature(world: World, feature_id: str) -> Feature:
+def consumable_feature(env: Environment, feature_id: str) -> Feature:
     """Return a feature that can be counted; raise ApiError or FeatureUnknownError where there is none in memory."""
-    feature = known_feature(world, feature_id)
+    feature = known_feature(env, feature_id)
     if feature.type != FeatureType.CONSUMABLE:
         raise not_consumable(feature_id)
     return feature
@@ -193,7 +193,7 @@ def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> V
 
 
 def _quick_plan(
-    world: World,
+    env: Environment,
     mode: str,
     request: pb.CreateUsageEventRequest | pb.UseFeatureRequest,
     action: pb.UsageAction.ValueType,
@@ -202,34 +202,34 @@ def _quick_plan(
 ) -> Plan | None:
     """Return the plan for a request that is surely good and has no more than it needs, as nearly all are; else None."""
     user_id, feature_id = request.user_id, request.feature_id
-    feature = world.cache.features.get(feature_id)
+    feature = env.cache.features.get(feature_id)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not (least <= delta <= MAX_AMOUNT):
         return None
     if not is_plain_id(user_id) or request.event_id or request.metadata:
         return None
-    return plan_one(world, mode, user_id, feature, delta, action)
+    return plan_one(env, mode, user_id, feature, delta, action)
 
 
 def plan_one(
-    world: World,
+    env: Environment,
     mode: str,
     user_id: str,
     feature: Feature,
     delta: int,
     action: pb.UsageAction.ValueType,
-    places: tuple[int, ...] = (),
+    charge_indexes: tuple[int, ...] = (),
 ) -> Plan:
     """Return the plan for one use of a known feature, without an event id and metadata. `places`: see Plan."""
-    manual_now = world.store.manual_now
+    manual_now = env.store.manual_now
     entry = wire.ledger_entry(user_id, feature.id, delta, action)
     charge = Charge(feature.id, delta, feature.archived, entry)
-    trip = usage_commands.record_one_trip(world.keys, mode, user_id, charge, world.retention, manual_now)
+    command = usage_commands.record_one_command(env.keys, mode, user_id, charge, env.retention, manual_now)
     # The manual clock's time is part of the command.
-    return Plan(trip, user_id, (feature,), delta, repeatable=not manual_now, places=places)
+    return Plan(command, user_id, (feature,), delta, repeatable=not manual_now, charge_indexes=charge_indexes)
 
 
 def _plan(
-    world: World,
+    env: Environment,
     mode: str,
     request: pb.CreateUsageEventRequest | pb.UseFeatureRequest | pb.UseFeaturesRequest,
     action: pb.UsageAction.ValueType,
@@ -239,14 +239,14 @@ def _plan(
     features = []
     parts = []
     for feature_id, delta in charges:
-        feature = consumable_feature(world, feature_id)
+        feature = consumable_feature(env, feature_id)
         entry = ledger_entry(user_id, feature_id, delta, action, event_id, metadata)
         features.append(feature)
         parts.append(Charge(feature_id, delta, feature.archived, entry))
     mark = fingerprint(mode, charges, metadata) if event_id else b""
     use = Use(mode, user_id, tuple(parts), event_id, mark)
-    trip = usage_commands.record_trip(world.keys, use, world.retention, world.store.manual_now)
-    return Plan(trip, user_id, tuple(features), charges[0][1], event_id)
+    command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
+    return Plan(command, user_id, tuple(features), charges[0][1], event_id)
 
 
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:

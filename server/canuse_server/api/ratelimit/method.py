@@ -11,7 +11,7 @@ from typing import Final
 import structlog
 
 from canuse.v1.entitlement_service_pb2 import USAGE_ACTION_ADD
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.executor import answer
@@ -25,10 +25,10 @@ from canuse_server.api.ratelimit.requests import (
     NOT_KNOWN,
     NOT_LOOKED_AT,
     REFUSED,
-    Asked,
-    places,
+    ParsedRequest,
+    charge_indexes,
+    environment_of,
     read,
-    world_of,
 )
 from canuse_server.api.ratelimit.responses import (
     impossible,
@@ -64,23 +64,23 @@ class ShouldRateLimit(Writing):
     def __init__(self, missing: frozenset[str] = frozenset()) -> None:
         self._missing = missing
 
-    def plan(self, payload: bytes, world: World) -> Plan:
+    def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
         request = parse_request(payload)
-        world = world_of(request.domain, world)
-        if plan := _quick_plan(request, world):
+        env = environment_of(request.domain, env)
+        if plan := _quick_plan(request, env):
             return plan
-        asked = read(request, world.rate_limits)
+        asked = read(request, env.rate_limits)
         user_id, hits, facts = asked.user_id, asked.hits, asked.facts
-        known = world.cache.features
+        known = env.cache.features
         clear = asked.is_clear and all(map(known.__contains__, hits))
-        where = places(asked, {} if clear else self._sort_out(asked, world))
+        where = charge_indexes(asked, {} if clear else self._sort_out(asked, env))
         if len(hits) == 1:
             [(feature_id, amount)] = hits.items()
             feature = known[feature_id]
             delta = _delta(feature, amount)
             mode = usage_commands.ADD if delta and feature_id in facts else usage_commands.USE
-            return plan_one(world, mode, user_id, feature, delta, USAGE_ACTION_ADD, where)
+            return plan_one(env, mode, user_id, feature, delta, USAGE_ACTION_ADD, where)
         charges = []
         for feature_id, amount in hits.items():
             feature = known[feature_id]
@@ -89,11 +89,11 @@ class ShouldRateLimit(Writing):
             is_fact = delta != 0 and feature_id in facts
             charges.append(Charge(feature_id, delta, feature.archived, entry, is_fact))
         use = Use(usage_commands.USE, user_id, tuple(charges), "", b"")
-        trip = usage_commands.record_trip(world.keys, use, world.retention, world.store.manual_now)
+        command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
         features = tuple([known[feature_id] for feature_id in hits])
-        return Plan(trip, user_id, features, charges[0].delta, places=where)
+        return Plan(command, user_id, features, charges[0].delta, charge_indexes=where)
 
-    def _sort_out(self, asked: Asked, world: World) -> Mapping[str, int]:
+    def _sort_out(self, asked: ParsedRequest, env: Environment) -> Mapping[str, int]:
         """Take out of the hits what is not recorded, and return the places of that.
 
         Where a descriptor is refused no use is recorded, but what has happened already is.
@@ -107,28 +107,28 @@ class ShouldRateLimit(Writing):
             if _IMPOSSIBLE.let_through() is not None:
                 log.warning("Envoy was told OVER_LIMIT: a request can't be answered otherwise", cause=asked.problem)
             raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
-        unknown = REFUSED if world.rate_limits.deny_unknown else LIMITS_NOTHING
+        unknown = REFUSED if env.rate_limits.deny_unknown else LIMITS_NOTHING
         others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
         too_large = [name for name, amount in hits.items() if abs(amount) > MAX_AMOUNT and name not in others]
-        others |= {name: REFUSED for name in too_large if _delta(known_feature(world, name), hits[name])}
+        others |= {name: REFUSED for name in too_large if _delta(known_feature(env, name), hits[name])}
         if REFUSED in others.values():
             others |= {name: NOT_LOOKED_AT for name in hits if name not in asked.facts and name not in others}
         for name in others:
             hits.pop(name, None)
         if not hits:
-            raise AnsweredError(response_without_counts(places(asked, others)))
+            raise AnsweredError(response_without_counts(charge_indexes(asked, others)))
         for feature_id in hits:
-            known_feature(world, feature_id)
+            known_feature(env, feature_id)
         return others
 
-    def conclude(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         try:
-            if len(plan.places) == 1:
+            if len(plan.charge_indexes) == 1:
                 return response_to_one(usage_commands.single(reply)[0])
-            return response_to(plan.places, usage_commands.outcome(reply)[0])
+            return response_to(plan.charge_indexes, usage_commands.outcome(reply)[0])
         except RecordOutOfRangeError:
-            return impossible(plan.places)
+            return impossible(plan.charge_indexes)
 
 
 def _delta(feature: Feature, amount: int) -> int:
@@ -136,7 +136,7 @@ def _delta(feature: Feature, amount: int) -> int:
     return amount if feature.type == FeatureType.CONSUMABLE else 0
 
 
-def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
+def _quick_plan(request: pb.RateLimitRequest, env: Environment) -> Plan | None:
     """Return the plan for one use of a feature by a user, as most requests are; None: it takes a closer look."""
     if len(request.descriptors) != 1:
         return None
@@ -145,32 +145,32 @@ def _quick_plan(request: pb.RateLimitRequest, world: World) -> Plan | None:
         return None
     hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
     user, asked = descriptor.entries
-    rules = world.rate_limits
+    rules = env.rate_limits
     if user.key != rules.user_key:
         user, asked = asked, user
     if user.key != rules.user_key or asked.key != rules.feature_key:
         return None
-    user_id, feature = user.value, world.cache.features.get(asked.value)
+    user_id, feature = user.value, env.cache.features.get(asked.value)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not is_plain_id(user_id):
         return None
     if hits > MAX_AMOUNT:
         return None
-    return plan_one(world, usage_commands.USE, user_id, feature, hits, USAGE_ACTION_ADD, FIRST)
+    return plan_one(env, usage_commands.USE, user_id, feature, hits, USAGE_ACTION_ADD, FIRST)
 
 
-async def should_rate_limit(payload: bytes, world: World) -> bytes:
-    """Answer a call on the event loop, detours and all; what is not known is answered as it is set.
+async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
+    """Answer a call on the event loop, repairs and all; what is not known is answered as it is set.
 
     Raises:
         ApiError: the request is no good.
-        StoreError: the store is away.
+        StoreError: the store is unavailable.
     """
     missing: frozenset[str] = frozenset()
     try:
-        world = world_of(parse_request(payload).domain, world)
+        env = environment_of(parse_request(payload).domain, env)
         while True:
             try:
-                return await answer(ShouldRateLimit(missing), payload, world)
+                return await answer(ShouldRateLimit(missing), payload, env)
             except ApiError as error:
                 if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
                     raise
@@ -181,8 +181,8 @@ async def should_rate_limit(payload: bytes, world: World) -> bytes:
         if error.reason not in NO_USER:
             raise
         _note_default_package(error)
-        asked = read(parse_request(payload), world.rate_limits)
-        return user_unknown(asked, deny=world.rate_limits.deny_unknown)
+        asked = read(parse_request(payload), env.rate_limits)
+        return user_unknown(asked, deny=env.rate_limits.deny_unknown)
 
 
 def _note_default_package(error: ApiError) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Final, NamedTuple, TypeGuard
 
 from canuse_server.api.bounds import MAX_CHARGES, MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.validation import id_problem, is_plain_id, shown
@@ -28,7 +28,7 @@ NOT_KNOWN: Final = ""
 """Stands for the feature of a descriptor whose user or feature nobody can have: no feature has this id."""
 
 
-class Asked(NamedTuple):
+class ParsedRequest(NamedTuple):
     """Hits by feature, and the feature of each descriptor: None where it names neither a user nor a feature.
 
     Of the features in `facts` the use has happened already. `problem` is why nothing can be used; empty: it can.
@@ -48,21 +48,21 @@ class Asked(NamedTuple):
         return max(map(abs, self.hits.values())) <= MAX_AMOUNT
 
 
-def world_of(domain: str, world: World) -> World:
-    """Return the world that a domain stands for: that of the caller's key, or with no key any; raise ApiError."""
-    rules = world.rate_limits
+def environment_of(domain: str, env: Environment) -> Environment:
+    """Return the environment that a domain stands for: that of the caller's key, or with no key any; raise ApiError."""
+    rules = env.rate_limits
     if domain == rules.domain:
-        return world
+        return env
     if domain != rules.other_domain:
-        domains = repr(rules.domain) if world.elsewhere is None else f"{rules.domain!r} or {rules.other_domain!r}"
+        domains = repr(rules.domain) if env.sibling is None else f"{rules.domain!r} or {rules.other_domain!r}"
         raise invalid([("domain", f"must be {domains}; {shown(domain)} was sent")])
-    if world.elsewhere is None:
-        text = f"the domain {domain!r} is not that of the API key's environment, {world.environment}: {rules.domain!r}"
-        raise ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": world.environment})
-    return world.elsewhere
+    if env.sibling is None:
+        text = f"the domain {domain!r} is not that of the API key's environment, {env.environment}: {rules.domain!r}"
+        raise ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": env.environment})
+    return env.sibling
 
 
-def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
+def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
     """Return what a request asks for."""
     if len(request.descriptors) > MAX_DESCRIPTORS:
         return _unread(f"it has more than {MAX_DESCRIPTORS} descriptors")
@@ -88,11 +88,11 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> Asked:
         hits[feature] = hits.get(feature, 0) + (-amount if negative else amount)
         if negative or record == FACT:
             facts.add(feature)
-    return Asked(users.pop() if len(users) == 1 else "", hits, facts, features, _problem(users, hits))
+    return ParsedRequest(users.pop() if len(users) == 1 else "", hits, facts, features, _problem(users, hits))
 
 
-def _unread(problem: str) -> Asked:
-    return Asked("", {}, set(), [], problem)
+def _unread(problem: str) -> ParsedRequest:
+    return ParsedRequest("", {}, set(), [], problem)
 
 
 def _problem(users: Collection[str], hits: Collection[str]) -> str:
@@ -124,7 +124,7 @@ def _can_be(name: str | None) -> TypeGuard[str]:
     return name is not None and (is_plain_id(name) or id_problem(name) is None)
 
 
-def places(asked: Asked, others: Mapping[str, int]) -> tuple[int, ...]:
+def charge_indexes(asked: ParsedRequest, others: Mapping[str, int]) -> tuple[int, ...]:
     """Return for each descriptor which of the hits it belongs to; `others` has the places of features without one."""
     found = {feature_id: place for place, feature_id in enumerate(asked.hits)}
     return tuple(

@@ -5,7 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from canuse_server.api.hotpath.wire import varint
-from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_LOOKED_AT, REFUSED, Asked
+from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_LOOKED_AT, REFUSED, ParsedRequest
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
 from canuse_server.envoy import rate_limit_service_pb2 as pb
@@ -38,10 +38,10 @@ _FIRST, _SECOND = b"\x08", b"\x10"
 _NANOSECONDS: Final = [_SECOND + varint(milliseconds * 1_000_000) for milliseconds in range(1000)]
 
 
-def response_to(places: Iterable[int], outcome: Outcome) -> bytes:
+def response_to(charge_indexes: Iterable[int], outcome: Outcome) -> bytes:
     """Return the answer to a request whose descriptors belong to these charges."""
     response = pb.RateLimitResponse()
-    for place in places:
+    for place in charge_indexes:
         if place < 0:
             _add_code(response.statuses, CODES[place])
         else:
@@ -107,23 +107,23 @@ def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
         duration.nanos = milliseconds * 1_000_000
 
 
-def response_without_counts(places: Iterable[int]) -> bytes:
+def response_without_counts(charge_indexes: Iterable[int]) -> bytes:
     """Return the answer to a request that nothing is recorded for."""
     response = pb.RateLimitResponse()
-    for place in places:
+    for place in charge_indexes:
         _add_code(response.statuses, CODES[place])
     return _complete(response)
 
 
-def user_unknown(asked: Asked, *, deny: bool) -> bytes:
+def user_unknown(asked: ParsedRequest, *, deny: bool) -> bytes:
     """Return the answer about a user that there is not."""
     place = REFUSED if deny else LIMITS_NOTHING
     return response_without_counts([LIMITS_NOTHING if name is None else place for name in asked.features])
 
 
-def impossible(places: Iterable[int]) -> bytes:
+def impossible(charge_indexes: Iterable[int]) -> bytes:
     """Return the answer to a request for uses that can't be recorded."""
-    refused = [LIMITS_NOTHING if place == LIMITS_NOTHING else REFUSED for place in places]
+    refused = [LIMITS_NOTHING if place == LIMITS_NOTHING else REFUSED for place in charge_indexes]
     return response_without_counts(refused) if refused else _REFUSED
 
 

@@ -7,13 +7,13 @@ import structlog
 
 from canuse.v1 import api_key_service_pb2 as pb
 from canuse_server.api.convert import timestamp
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens.api_key import PREFIX, digest, new_id, new_secret
-from canuse_server.api.users.retry import ATTEMPTS, overtaken, wait_after
+from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
 from canuse_server.api.validation import Violations, require_id, shown
-from canuse_server.domain.api_keys import KEYS_AT_MOST, LIVE, TEST, ApiKey, Scope, is_manageable, may_manage
+from canuse_server.domain.api_keys import LIVE, MAX_API_KEYS, TEST, ApiKey, Scope, is_manageable, may_manage
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.api_keys import ApiKeys, KeysRead
 
@@ -30,16 +30,16 @@ class ApiKeyServicer:
         self._keys = keys
         self._refresh = refresh
 
-    async def create_api_key(self, request: pb.CreateApiKeyRequest, world: World) -> pb.CreateApiKeyResponse:
+    async def create_api_key(self, request: pb.CreateApiKeyRequest, env: Environment) -> pb.CreateApiKeyResponse:
         """Make a key and show its secret, this once."""
         wanted = request.api_key
-        expires_at_ms = _check(wanted, await world.store.now_ms())
+        expires_at_ms = _check(wanted, await env.store.now_ms())
         environment = _ENVIRONMENTS[wanted.environment]
-        if not may_manage(world.environment, environment):
-            raise _not_yours(world.environment, environment)
+        if not may_manage(env.environment, environment):
+            raise _not_yours(env.environment, environment)
         secret = new_secret(environment)
-        for attempt in range(ATTEMPTS):
-            read = await self._read(world)
+        for attempt in range(MAX_ATTEMPTS):
+            read = await self._read(env)
             key = ApiKey(
                 id=new_id(),
                 name=wanted.name,
@@ -49,19 +49,19 @@ class ApiKeyServicer:
                 expires_at_ms=expires_at_ms,
                 digest=digest(secret.encode()),
             )
-            if read.total >= KEYS_AT_MOST:
-                raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"there are {KEYS_AT_MOST} keys already")
+            if read.total >= MAX_API_KEYS:
+                raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"there are {MAX_API_KEYS} keys already")
             _keep_manageable([*read.keys, key])
             if await self._done(self._keys.put(read.stamp, key), attempt):
                 log.info("an API key was made", key_id=key.id, environment=environment)
                 return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
-        raise overtaken("the API keys")
+        raise conflict_retries_exhausted("the API keys")
 
-    async def list_api_keys(self, request: pb.ListApiKeysRequest, world: World) -> pb.ListApiKeysResponse:
+    async def list_api_keys(self, request: pb.ListApiKeysRequest, env: Environment) -> pb.ListApiKeysResponse:
         """List keys, those made first first."""
         after = page_tokens.decode(request)
-        read, used = await self._read(world), await self._keys.used()
-        seen = [key for key in read.keys if may_manage(world.environment, key.environment)]
+        read, used = await self._read(env), await self._keys.used()
+        seen = [key for key in read.keys if may_manage(env.environment, key.environment)]
         seen.sort(key=_place)
         found = [key for key in seen if _place(key) > after]
         api_keys, token = await page_tokens.fill(
@@ -69,24 +69,24 @@ class ApiKeyServicer:
         )
         return pb.ListApiKeysResponse(api_keys=api_keys, next_page_token=token)
 
-    async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, world: World) -> pb.RevokeApiKeyResponse:
+    async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, env: Environment) -> pb.RevokeApiKeyResponse:
         """Revoke a key."""
         key_id = require_id("api_key_id", request.api_key_id)
         if key_id.startswith(PREFIX):
             raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
-        for attempt in range(ATTEMPTS):
-            read = await self._read(world)
-            key = _find(read, key_id, world)
+        for attempt in range(MAX_ATTEMPTS):
+            read = await self._read(env)
+            key = _find(read, key_id, env)
             _keep_manageable([other for other in read.keys if other is not key])
             if await self._done(self._keys.remove(read.stamp, key_id), attempt):
                 log.info("an API key was revoked", key_id=key_id, environment=key.environment)
                 return pb.RevokeApiKeyResponse(api_key=_message(key, None))
-        raise overtaken("the API keys")
+        raise conflict_retries_exhausted("the API keys")
 
-    async def _read(self, world: World) -> KeysRead:
+    async def _read(self, env: Environment) -> KeysRead:
         """Return all keys, to who may manage them: without a key only as long as there is none."""
         read = await self._keys.read()
-        if read.were_made and world.elsewhere is not None:
+        if read.were_made and env.sibling is not None:
             # Another server has made the first one, and this one is about to hear of it.
             raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
         return read
@@ -128,9 +128,9 @@ def _check(wanted: pb.ApiKey, now_ms: int) -> int | None:
     return expires_at_ms
 
 
-def _find(read: KeysRead, key_id: str, world: World) -> ApiKey:
+def _find(read: KeysRead, key_id: str, env: Environment) -> ApiKey:
     for key in read.keys:
-        if key.id == key_id and may_manage(world.environment, key.environment):
+        if key.id == key_id and may_manage(env.environment, key.environment):
             return key
     raise ApiError(ErrorReason.API_KEY_NOT_FOUND, f"there is no API key {key_id!r}", {"api_key_id": key_id})
 

@@ -5,13 +5,13 @@ from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.convert import feature_message
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
 from canuse_server.api.services.catalog_input import check_feature
 from canuse_server.api.services.migrations import MigrationMethods
 from canuse_server.api.services.packages import PackageMethods
 from canuse_server.api.tokens import page as page_tokens
-from canuse_server.api.users.retry import ATTEMPTS, overtaken, wait_after
+from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
 from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.domain.model import Feature, FeatureType, OnUnavailable
 from canuse_server.store.errors import ConflictError
@@ -22,14 +22,14 @@ FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", 
 class CatalogServicer(PackageMethods, MigrationMethods):
     """CatalogService; the methods about packages are in `packages.py` and `migrations.py`."""
 
-    async def create_feature(self, request: pb.CreateFeatureRequest, world: World) -> pb.CreateFeatureResponse:
+    async def create_feature(self, request: pb.CreateFeatureRequest, env: Environment) -> pb.CreateFeatureResponse:
         """Create a feature."""
         wanted = request.feature
         check_feature(wanted, created=True)
         feature = Feature(
             id=wanted.id,
             type=FeatureType(wanted.type),
-            created_at_ms=await world.store.now_ms(),
+            created_at_ms=await env.store.now_ms(),
             name=wanted.name,
             unit_label=wanted.unit_label,
             unit_label_plural=wanted.unit_label_plural,
@@ -37,37 +37,37 @@ class CatalogServicer(PackageMethods, MigrationMethods):
             on_unavailable=_on_unavailable(wanted),
         )
         try:
-            await world.cache.put_feature(None, feature)
+            await env.cache.put_feature(None, feature)
         except ConflictError:
             text, ids = f"there is a feature {feature.id!r} already", {"feature_id": feature.id}
             raise ApiError(ErrorReason.FEATURE_EXISTS, text, ids) from None
         return pb.CreateFeatureResponse(feature=feature_message(feature))
 
-    async def get_feature(self, request: pb.GetFeatureRequest, world: World) -> pb.GetFeatureResponse:
+    async def get_feature(self, request: pb.GetFeatureRequest, env: Environment) -> pb.GetFeatureResponse:
         """Get a feature."""
-        feature = await _feature(world, require_id("feature_id", request.feature_id))
+        feature = await _feature(env, require_id("feature_id", request.feature_id))
         return pb.GetFeatureResponse(feature=feature_message(feature))
 
-    async def update_feature(self, request: pb.UpdateFeatureRequest, world: World) -> pb.UpdateFeatureResponse:
+    async def update_feature(self, request: pb.UpdateFeatureRequest, env: Environment) -> pb.UpdateFeatureResponse:
         """Change fields of a feature."""
         wanted = request.feature
         check_feature(wanted, created=False)
         chosen = masked(request.update_mask, wanted, FEATURE_FIELDS)
         values = {name: getattr(wanted, name) for name in FEATURE_FIELDS}
         values |= {"metadata": dict(wanted.metadata), "on_unavailable": _on_unavailable(wanted)}
-        feature = await _put_feature(world, wanted.id, {name: values[name] for name in chosen})
+        feature = await _put_feature(env, wanted.id, {name: values[name] for name in chosen})
         return pb.UpdateFeatureResponse(feature=feature_message(feature))
 
-    async def list_features(self, request: pb.ListFeaturesRequest, world: World) -> pb.ListFeaturesResponse:
+    async def list_features(self, request: pb.ListFeaturesRequest, env: Environment) -> pb.ListFeaturesResponse:
         """List features by id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        found = await world.catalog.feature_page(last, size + 1)
+        found = await env.catalog.feature_page(last, size + 1)
         features, token = await page_tokens.fill(request, found, feature_message, lambda feature: (feature.id, 0))
         return pb.ListFeaturesResponse(features=features, next_page_token=token)
 
-    async def archive_feature(self, request: pb.ArchiveFeatureRequest, world: World) -> pb.ArchiveFeatureResponse:
+    async def archive_feature(self, request: pb.ArchiveFeatureRequest, env: Environment) -> pb.ArchiveFeatureResponse:
         """Archive a feature."""
-        feature = await _put_feature(world, require_id("feature_id", request.feature_id), {"archived": True})
+        feature = await _put_feature(env, require_id("feature_id", request.feature_id), {"archived": True})
         return pb.ArchiveFeatureResponse(feature=feature_message(feature))
 
 
@@ -75,24 +75,24 @@ def _on_unavailable(wanted: pb.Feature) -> OnUnavailable:
     return OnUnavailable(wanted.on_unavailable or OnUnavailable.DENY)
 
 
-async def _feature(world: World, feature_id: str) -> Feature:
-    feature = await world.catalog.feature(feature_id)
+async def _feature(env: Environment, feature_id: str) -> Feature:
+    feature = await env.catalog.feature(feature_id)
     if feature is None:
         raise feature_not_found(feature_id)
     return feature
 
 
-async def _put_feature(world: World, feature_id: str, changes: dict[str, object]) -> Feature:
-    for attempt in range(ATTEMPTS):
-        old = await world.cache.stored_feature(feature_id)
+async def _put_feature(env: Environment, feature_id: str, changes: dict[str, object]) -> Feature:
+    for attempt in range(MAX_ATTEMPTS):
+        old = await env.cache.stored_feature(feature_id)
         if old is None:
             raise feature_not_found(feature_id)
         new = replace(old.item, **changes)  # type: ignore[arg-type]
         try:
             if new != old.item:
-                await world.cache.put_feature(old, new)
+                await env.cache.put_feature(old, new)
         except ConflictError:
             await wait_after(attempt)
             continue
         return new
-    raise overtaken("one feature")
+    raise conflict_retries_exhausted("one feature")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.bounds import MAX_PACKAGE_FEATURES
 from canuse_server.api.enums import name_of
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid
 from canuse_server.api.validation import Violations, repeated
 from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeature, PackageType, ResetPeriod
@@ -50,13 +50,13 @@ def check_package(package: pb.Package) -> None:
     violations.check()
 
 
-async def package_features(world: World, entries: Iterable[pb.PackageFeature]) -> tuple[PackageFeature, ...]:
+async def package_features(env: Environment, entries: Iterable[pb.PackageFeature]) -> tuple[PackageFeature, ...]:
     """Return a package's features, or raise what is wrong with them: unknown, archived, limits on a binary one."""
-    return tuple([await _package_feature(world, index, entry) for index, entry in enumerate(entries)])
+    return tuple([await _package_feature(env, index, entry) for index, entry in enumerate(entries)])
 
 
-async def _package_feature(world: World, index: int, entry: pb.PackageFeature) -> PackageFeature:
-    feature = await world.cache.find_feature(entry.feature_id)
+async def _package_feature(env: Environment, index: int, entry: pb.PackageFeature) -> PackageFeature:
+    feature = await env.cache.find_feature(entry.feature_id)
     if feature is None:
         raise feature_not_found(entry.feature_id)
     if not feature.is_known:

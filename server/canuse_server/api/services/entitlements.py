@@ -1,71 +1,75 @@
 """EntitlementService: checks, records, and what a user may use."""
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import counts
 from canuse_server.api.hotpath.method import reason_message
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens import subscription as subscription_tokens
-from canuse_server.api.users.state import read_with_grants, standing_of
+from canuse_server.api.users.state import feature_state_of, read_with_grants
 from canuse_server.api.validation import page_size, require_id
-from canuse_server.domain.decision import Standing, TotalOutOfRangeError, decide
+from canuse_server.domain.decision import FeatureState, TotalOutOfRangeError, decide
 from canuse_server.domain.model import Grant, Reason
 from canuse_server.domain.subscriptions import has_ended
-from canuse_server.runtime.fairness import take_break
+from canuse_server.runtime.fairness import yield_if_due
 from canuse_server.store.repositories.users import UserState
 
 
 class EntitlementServicer:
     """EntitlementService; `answers.py` answers the hot methods, and the batches are in `batches.py`."""
 
-    async def list_entitlements(self, request: pb.ListEntitlementsRequest, world: World) -> pb.ListEntitlementsResponse:
+    async def list_entitlements(
+        self, request: pb.ListEntitlementsRequest, env: Environment
+    ) -> pb.ListEntitlementsResponse:
         """List what a user may use, by feature id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        state, grants = await read_with_grants(world, require_id("user_id", request.user_id))
+        state, grants = await read_with_grants(env, require_id("user_id", request.user_id))
         versions = [(item.package_id, item.package_version) for item in state.subscriptions]
-        await world.cache.load_packages(versions)
+        await env.cache.load_packages(versions)
         ids = sorted(feature_id for feature_id in state.entitlements if feature_id > last)[: size + 1]
-        archived = {feature_id: await _is_archived(world, feature_id) for feature_id in ids}
-        sources = await _sources(world, state, frozenset(ids))
+        archived = {feature_id: await _is_archived(env, feature_id) for feature_id in ids}
+        sources = await _sources(env, state, frozenset(ids))
 
         def make(feature_id: str) -> pb.Entitlement:
-            standing = standing_of(state, feature_id, archived=archived[feature_id])
-            return _entitlement(feature_id, standing, sources.get(feature_id, []), grants.get(feature_id, []))
+            feature_state = feature_state_of(state, feature_id, archived=archived[feature_id])
+            return _entitlement(feature_id, feature_state, sources.get(feature_id, []), grants.get(feature_id, []))
 
         entitlements, token = await page_tokens.fill(request, ids, make, lambda feature_id: (feature_id, 0))
         return pb.ListEntitlementsResponse(entitlements=entitlements, next_page_token=token)
 
 
-def _entitlement(feature_id: str, standing: Standing, sources: list[str], grants: list[Grant]) -> pb.Entitlement:
+def _entitlement(
+    feature_id: str, feature_state: FeatureState, sources: list[str], grants: list[Grant]
+) -> pb.Entitlement:
     try:
-        reason = decide(standing, 1)
+        reason = decide(feature_state, 1)
     except TotalOutOfRangeError:
         reason = Reason.BUDGET_EXCEEDED  # Every unit that can be counted has been used.
     return pb.Entitlement(
         feature_id=feature_id,
         access=reason.access,
         reason=reason_message(reason),
-        consumption=counts(standing),
+        consumption=counts(feature_state),
         subscription_ids=sources,
         grant_ids=[grant.id for grant in grants],
     )
 
 
-async def _is_archived(world: World, feature_id: str) -> bool:
-    await take_break()
-    feature = await world.cache.find_feature(feature_id)
+async def _is_archived(env: Environment, feature_id: str) -> bool:
+    await yield_if_due()
+    feature = await env.cache.find_feature(feature_id)
     return feature is not None and feature.archived
 
 
-async def _sources(world: World, state: UserState, wanted: frozenset[str]) -> dict[str, list[str]]:
+async def _sources(env: Environment, state: UserState, wanted: frozenset[str]) -> dict[str, list[str]]:
     """Return the ids of the subscriptions that list a feature and have not ended, by feature."""
     sources: dict[str, list[str]] = {}
     for item in state.subscriptions:
         if has_ended(item, state.now_ms):
             continue
         subscription_id = subscription_tokens.encode(state.user_id, item.token)
-        entries = world.cache.packages[item.package_id, item.package_version].features
+        entries = env.cache.packages[item.package_id, item.package_version].features
         for feature_id in wanted.intersection(entry.feature_id for entry in entries):
             sources.setdefault(feature_id, []).append(subscription_id)
-        await take_break()
+        await yield_if_due()
     return sources

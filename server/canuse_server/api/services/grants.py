@@ -5,7 +5,7 @@ from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api.convert import grant_message, timestamp
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.changes import Edit, change_user, create_default_user
@@ -14,20 +14,20 @@ from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.users import PlacedGrant, UserState
 
-PRIORITY_MAX: Final = 1_000_000
-GRANTS_AT_MOST: Final = 1000
+MAX_PRIORITY: Final = 1_000_000
+MAX_GRANTS: Final = 1000
 """How many grants one user may have of one feature: each costs 32 bytes that every check of the feature reads."""
 
 
 class GrantMethods:
     """The methods of SubscriptionService that are about grants."""
 
-    async def create_grant(self, request: pb.CreateGrantRequest, world: World) -> pb.CreateGrantResponse:
+    async def create_grant(self, request: pb.CreateGrantRequest, env: Environment) -> pb.CreateGrantResponse:
         """Create a grant; the same id with the same content again changes nothing."""
         wanted = request.grant
         violations = Violations()
         draft = _check(violations, wanted)
-        feature = await world.cache.find_feature(wanted.feature_id)
+        feature = await env.cache.find_feature(wanted.feature_id)
         if feature is None:
             raise feature_not_found(wanted.feature_id)
         if feature.type == FeatureType.BINARY and draft.amount is not None:
@@ -38,7 +38,7 @@ class GrantMethods:
         async def edit(state: UserState) -> Edit:
             start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
             grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
-            known = await world.users.grants(wanted.user_id)
+            known = await env.users.grants(wanted.user_id)
             if existing := next((other for other in known if other.id == grant.id), None):
                 _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
                 made[:] = [existing]
@@ -51,31 +51,31 @@ class GrantMethods:
                 text = f"must be after effective_at, {start.ToJsonString()}; {end.ToJsonString()} was sent"
                 raise invalid([("grant.expires_at", text)])
             order = _order(state, known, grant)
-            if len(order) > GRANTS_AT_MOST:
-                text = f"user {wanted.user_id!r} has {GRANTS_AT_MOST} grants of feature {feature.id!r} already"
+            if len(order) > MAX_GRANTS:
+                text = f"user {wanted.user_id!r} has {MAX_GRANTS} grants of feature {feature.id!r} already"
                 ids = {"user_id": wanted.user_id, "feature_id": feature.id}
                 raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
             made[:] = [grant]
             return Edit(grant=grant, grant_order=order)
 
-        if world.default_package and await world.users.read(wanted.user_id) is None:
-            await create_default_user(world, wanted.user_id)
-        await change_user(world, wanted.user_id, edit)
+        if env.default_package and await env.users.read(wanted.user_id) is None:
+            await create_default_user(env, wanted.user_id)
+        await change_user(env, wanted.user_id, edit)
         return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
 
-    async def list_grants(self, request: pb.ListGrantsRequest, world: World) -> pb.ListGrantsResponse:
+    async def list_grants(self, request: pb.ListGrantsRequest, env: Environment) -> pb.ListGrantsResponse:
         """List a user's grants by id."""
         (_, last) = page_tokens.decode(request)
         user_id = require_id("user_id", request.user_id)
-        if await world.users.read(user_id) is None:
+        if await env.users.read(user_id) is None:
             raise user_not_found(user_id)
-        rest = sorted((grant for grant in await world.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
+        rest = sorted((grant for grant in await env.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
         grants, token = await page_tokens.fill(
             request, rest, lambda grant: grant_message(user_id, grant), lambda grant: (grant.id, 0)
         )
         return pb.ListGrantsResponse(grants=grants, next_page_token=token)
 
-    async def revoke_grant(self, request: pb.RevokeGrantRequest, world: World) -> pb.RevokeGrantResponse:
+    async def revoke_grant(self, request: pb.RevokeGrantRequest, env: Environment) -> pb.RevokeGrantResponse:
         """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
         violations = Violations()
         violations.id("user_id", request.user_id)
@@ -84,7 +84,7 @@ class GrantMethods:
         made: list[Grant] = []
 
         async def edit(state: UserState) -> Edit:
-            known = await world.users.grants(request.user_id)
+            known = await env.users.grants(request.user_id)
             grant = next((other for other in known if other.id == request.grant_id), None)
             if grant is None:
                 text = f"user {request.user_id!r} has no grant {request.grant_id!r}"
@@ -96,7 +96,7 @@ class GrantMethods:
             made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
             return Edit(grant=made[0], grant_order=_order(state, known, made[0]))
 
-        await change_user(world, request.user_id, edit)
+        await change_user(env, request.user_id, edit)
         return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
 
 
@@ -108,8 +108,8 @@ def _check(violations: Violations, wanted: pb.Grant) -> Grant:
     violations.text("grant.note", wanted.note)
     if wanted.HasField("amount"):
         violations.amount("grant.amount", wanted.amount, 1)
-    if not 0 <= wanted.priority <= PRIORITY_MAX:
-        violations.add("grant.priority", f"must be 0 to {PRIORITY_MAX}; {wanted.priority} was sent")
+    if not 0 <= wanted.priority <= MAX_PRIORITY:
+        violations.add("grant.priority", f"must be 0 to {MAX_PRIORITY}; {wanted.priority} was sent")
     start_ms = violations.time_ms("grant.effective_at", wanted.effective_at)
     end_ms = violations.time_ms("grant.expires_at", wanted.expires_at) if wanted.HasField("expires_at") else None
     violations.check()

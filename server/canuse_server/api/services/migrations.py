@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
 from canuse_server.api.services.packages import current_package
 from canuse_server.api.tokens import migration as migration_tokens
@@ -24,7 +24,8 @@ from canuse_server.store.repositories.users import UserState
 PAGE: Final = 1000
 """How many users are listed at a time."""
 BATCH: Final = 16
-"""How many users are looked at in one trip, and changed at a time; between batches a migration rests, and can end."""
+"""How many users are looked at in one round trip, and changed at a time; between batches a migration rests, and can
+end."""
 MESSAGE_USERS: Final = 1000
 """After how many users there is a message, if not earlier."""
 MESSAGE_SECONDS: Final = 1.0
@@ -49,7 +50,7 @@ class MigrationMethods:
     _under_way = 0
 
     async def migrate_subscriptions(
-        self, request: pb.MigrateSubscriptionsRequest, world: World
+        self, request: pb.MigrateSubscriptionsRequest, env: Environment
     ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
         """Move subscriptions user by user, and tell how far it is.
 
@@ -60,31 +61,31 @@ class MigrationMethods:
             raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
         self._under_way += 1
         try:
-            async with aclosing(self._migrate(request, world)) as messages:
+            async with aclosing(self._migrate(request, env)) as messages:
                 async for message in messages:
                     yield message
         finally:
             self._under_way -= 1
 
     async def _migrate(
-        self, request: pb.MigrateSubscriptionsRequest, world: World
+        self, request: pb.MigrateSubscriptionsRequest, env: Environment
     ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
-        move, start = await _begin(request, world)
-        progress, told, told_at = start, start, time.monotonic()
+        move, start = await _begin(request, env)
+        progress, told, logged_at = start, start, time.monotonic()
         shrinking: list[str] = []
-        async for progress, came_up in _steps(request, world, move, start):
+        async for progress, came_up in _steps(request, env, move, start):
             shrinking += came_up
-            ending, now = world.closing.is_set(), time.monotonic()
-            if ending or progress.users - told.users >= MESSAGE_USERS or now - told_at >= MESSAGE_SECONDS:
+            ending, now = env.closing.is_set(), time.monotonic()
+            if ending or progress.users - told.users >= MESSAGE_USERS or now - logged_at >= MESSAGE_SECONDS:
                 yield _message(request, progress, shrinking)
-                told, told_at, shrinking = progress, now, []
+                told, logged_at, shrinking = progress, now, []
             if ending:
                 text = "the server is shutting down; go on with the last resume_token, on another server"
                 raise ApiError(ErrorReason.SHUTTING_DOWN, text)
         yield _message(request, progress, shrinking, done=True)
 
 
-async def _begin(request: pb.MigrateSubscriptionsRequest, world: World) -> tuple[Move, Progress]:
+async def _begin(request: pb.MigrateSubscriptionsRequest, env: Environment) -> tuple[Move, Progress]:
     """Check a request; return what it moves and how far that is."""
     violations = Violations()
     violations.id("package_id", request.package_id)
@@ -92,7 +93,7 @@ async def _begin(request: pb.MigrateSubscriptionsRequest, world: World) -> tuple
     violations.version("to_version", request.to_version)
     violations.check()
     progress = migration_tokens.decode(request)
-    package = await current_package(world, request.package_id)
+    package = await current_package(env, request.package_id)
     if progress is None:
         progress = Progress(request.to_version or package.published_version)
     from_version, to_version = request.from_version, progress.to_version
@@ -102,7 +103,7 @@ async def _begin(request: pb.MigrateSubscriptionsRequest, world: World) -> tuple
     if from_version == to_version:
         accepted = f"must be another version than to_version, {to_version}, or 0 for any other"
         raise invalid([("from_version", f"{accepted}; {from_version} was sent")])
-    await world.cache.load_packages([(package.id, to_version)])
+    await env.cache.load_packages([(package.id, to_version)])
     return Move(package.id, from_version, to_version), progress
 
 
@@ -117,13 +118,13 @@ def _require_published(package: Package, version: int) -> None:
 
 
 async def _steps(
-    request: pb.MigrateSubscriptionsRequest, world: World, move: Move, progress: Progress
+    request: pb.MigrateSubscriptionsRequest, env: Environment, move: Move, progress: Progress
 ) -> AsyncIterator[tuple[Progress, list[str]]]:
     """Move batch by batch; yield how far it is after each, and for whom in it access shrinks."""
     try:
-        async for user_ids in _batches(world, progress):
+        async for user_ids in _batches(env, progress):
             begun = time.thread_time()
-            changed = await _change_all(world, move, user_ids, dry_run=request.dry_run)
+            changed = await _change_all(env, move, user_ids, dry_run=request.dry_run)
             progress = progress._replace(
                 bucket=bucket_of(user_ids[-1]),
                 last=user_ids[-1],
@@ -140,39 +141,39 @@ async def _steps(
         raise OutcomeUnknownError(str(error)) from error  # By then some may have been moved.
 
 
-async def _batches(world: World, progress: Progress) -> AsyncIterator[list[str]]:
+async def _batches(env: Environment, progress: Progress) -> AsyncIterator[list[str]]:
     """List the users that are still to be looked at, a batch at a time."""
     after = (progress.bucket, progress.last)
-    while page := await world.users.page(after, PAGE):
+    while page := await env.users.page(after, PAGE):
         for start in range(0, len(page), BATCH):
             yield page[start : start + BATCH]
         after = (bucket_of(page[-1]), page[-1])
 
 
-async def _change_all(world: World, move: Move, user_ids: list[str], *, dry_run: bool) -> list[_Changed]:
+async def _change_all(env: Environment, move: Move, user_ids: list[str], *, dry_run: bool) -> list[_Changed]:
     """Move the subscriptions of some users, all users at a time; return what became of those that have any."""
-    found, now_ms = await world.users.subscriptions(user_ids)
+    found, now_ms = await env.users.subscriptions(user_ids)
     # Most users may have nothing that moves: they cost no more than this look.
     moving = [user_id for user_id, items in zip(user_ids, found, strict=True) if move.of(items, now_ms)]
     step = _compare if dry_run else _change
     try:
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(step(world, move, user_id)) for user_id in moving]
+            tasks = [group.create_task(step(env, move, user_id)) for user_id in moving]
     except ExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
-async def _compare(world: World, move: Move, user_id: str) -> _Changed:
+async def _compare(env: Environment, move: Move, user_id: str) -> _Changed:
     """Say what a move would come to for a user."""
-    state = await world.users.read(user_id)
+    state = await env.users.read(user_id)
     if state is None:
         return _Changed(user_id)
     moved = move.of(state.subscriptions, state.now_ms)
-    return await _changed(world, state, moved, await entitlements_with(world, state, moved))
+    return await _changed(env, state, moved, await entitlements_with(env, state, moved))
 
 
-async def _change(world: World, move: Move, user_id: str) -> _Changed:
+async def _change(env: Environment, move: Move, user_id: str) -> _Changed:
     """Move a user's subscriptions."""
     moved: tuple[Subscription, ...] = ()
 
@@ -182,21 +183,21 @@ async def _change(world: World, move: Move, user_id: str) -> _Changed:
         return Edit(moved) if moved else None
 
     try:
-        state, entitlements = await change_user(world, user_id, edit)
+        state, entitlements = await change_user(env, user_id, edit)
     except ApiError as error:
         if error.reason is not ErrorReason.USER_NOT_FOUND:
             raise
         return _Changed(user_id)  # Erased a moment ago.
-    return await _changed(world, state, moved, entitlements)
+    return await _changed(env, state, moved, entitlements)
 
 
 async def _changed(
-    world: World, state: UserState, moved: tuple[Subscription, ...], after: Mapping[str, Entitlement]
+    env: Environment, state: UserState, moved: tuple[Subscription, ...], after: Mapping[str, Entitlement]
 ) -> _Changed:
     if not moved:
         return _Changed(state.user_id)
     # What was worked out earlier may have run out since.
-    before = state.entitlements if state.is_current() else await entitlements_with(world, state)
+    before = state.entitlements if state.is_current() else await entitlements_with(env, state)
     return _Changed(state.user_id, len(moved), shrinks(before, after))
 
 

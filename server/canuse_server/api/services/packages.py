@@ -7,11 +7,11 @@ from typing import Any, Final
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.convert import package_message
 from canuse_server.api.enums import name_of
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
 from canuse_server.api.services.catalog_input import check_package, package_features
 from canuse_server.api.tokens import page as page_tokens
-from canuse_server.api.users.retry import ATTEMPTS, overtaken, wait_after
+from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.domain.model import Package, PackageStatus, PackageType
 from canuse_server.store.errors import ConflictError
@@ -22,38 +22,38 @@ PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 class PackageMethods:
     """The methods of CatalogService that are about packages."""
 
-    async def create_package(self, request: pb.CreatePackageRequest, world: World) -> pb.CreatePackageResponse:
+    async def create_package(self, request: pb.CreatePackageRequest, env: Environment) -> pb.CreatePackageResponse:
         """Create a package as a draft."""
         wanted = request.package
         check_package(wanted)
         package = Package(
             id=wanted.id,
-            created_at_ms=await world.store.now_ms(),
+            created_at_ms=await env.store.now_ms(),
             name=wanted.name,
             type=PackageType(wanted.type or PackageType.BASE),
-            features=await package_features(world, wanted.features),
+            features=await package_features(env, wanted.features),
             metadata=dict(wanted.metadata),
         )
         try:
-            await world.catalog.put_package(None, package)
+            await env.catalog.put_package(None, package)
         except ConflictError:
             text, ids = f"there is a package {package.id!r} already", {"package_id": package.id}
             raise ApiError(ErrorReason.PACKAGE_EXISTS, text, ids) from None
         return pb.CreatePackageResponse(package=package_message(package))
 
-    async def get_package(self, request: pb.GetPackageRequest, world: World) -> pb.GetPackageResponse:
+    async def get_package(self, request: pb.GetPackageRequest, env: Environment) -> pb.GetPackageResponse:
         """Get a package as it was last edited, or a published version of it."""
         violations = Violations()
         violations.id("package_id", request.package_id)
         violations.version("version", request.version)
         violations.check()
         if not request.version:
-            package = await current_package(world, request.package_id)
+            package = await current_package(env, request.package_id)
         else:
-            package = await _version(world, request.package_id, request.version)
+            package = await _version(env, request.package_id, request.version)
         return pb.GetPackageResponse(package=package_message(package))
 
-    async def update_package(self, request: pb.UpdatePackageRequest, world: World) -> pb.UpdatePackageResponse:
+    async def update_package(self, request: pb.UpdatePackageRequest, env: Environment) -> pb.UpdatePackageResponse:
         """Change a draft; of a published package this makes the next one."""
         wanted = request.package
         check_package(wanted)
@@ -61,43 +61,43 @@ class PackageMethods:
         values = {
             "name": wanted.name,
             "type": PackageType(wanted.type or PackageType.BASE),
-            "features": await package_features(world, wanted.features) if "features" in chosen else (),
+            "features": await package_features(env, wanted.features) if "features" in chosen else (),
             "metadata": dict(wanted.metadata),
         }
         changes = {name: values[name] for name in chosen}
-        package = await _change(world, wanted.id, lambda old: _edited(old, changes))
+        package = await _change(env, wanted.id, lambda old: _edited(old, changes))
         return pb.UpdatePackageResponse(package=package_message(package))
 
-    async def list_packages(self, request: pb.ListPackagesRequest, world: World) -> pb.ListPackagesResponse:
+    async def list_packages(self, request: pb.ListPackagesRequest, env: Environment) -> pb.ListPackagesResponse:
         """List packages by id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        found = await world.catalog.package_page(last, size + 1)
+        found = await env.catalog.package_page(last, size + 1)
         packages, token = await page_tokens.fill(request, found, package_message, lambda package: (package.id, 0))
         return pb.ListPackagesResponse(packages=packages, next_page_token=token)
 
-    async def publish_package(self, request: pb.PublishPackageRequest, world: World) -> pb.PublishPackageResponse:
+    async def publish_package(self, request: pb.PublishPackageRequest, env: Environment) -> pb.PublishPackageResponse:
         """Publish a draft."""
-        package = await _change(world, require_id("package_id", request.package_id), _published)
+        package = await _change(env, require_id("package_id", request.package_id), _published)
         return pb.PublishPackageResponse(package=package_message(package))
 
-    async def archive_package(self, request: pb.ArchivePackageRequest, world: World) -> pb.ArchivePackageResponse:
+    async def archive_package(self, request: pb.ArchivePackageRequest, env: Environment) -> pb.ArchivePackageResponse:
         """Archive a package, its draft with it."""
-        package = await _change(world, require_id("package_id", request.package_id), _archived)
+        package = await _change(env, require_id("package_id", request.package_id), _archived)
         return pb.ArchivePackageResponse(package=package_message(package))
 
 
-async def current_package(world: World, package_id: str) -> Package:
+async def current_package(env: Environment, package_id: str) -> Package:
     """Return a package as it was last edited; raise ApiError where there is none."""
-    package = await world.catalog.package(package_id)
+    package = await env.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
     return package
 
 
-async def _version(world: World, package_id: str, number: int) -> Package:
+async def _version(env: Environment, package_id: str, number: int) -> Package:
     # In this order: a version that is published between the two is one that was not found, not one that is ahead.
-    found = await world.catalog.package_versions([(package_id, number)])
-    current = await current_package(world, package_id)
+    found = await env.catalog.package_versions([(package_id, number)])
+    current = await current_package(env, package_id)
     if not found:
         raise version_not_found(package_id, number)
     # What it gives is kept as it was published; how it stands is the package's.
@@ -109,21 +109,21 @@ async def _version(world: World, package_id: str, number: int) -> Package:
     )
 
 
-async def _change(world: World, package_id: str, change: Callable[[Package], Package]) -> Package:
+async def _change(env: Environment, package_id: str, change: Callable[[Package], Package]) -> Package:
     """Replace a package in one step by what becomes of it; others may change it meanwhile, then it is done anew."""
-    for attempt in range(ATTEMPTS):
-        old = await world.catalog.stored_package(package_id)
+    for attempt in range(MAX_ATTEMPTS):
+        old = await env.catalog.stored_package(package_id)
         if old is None:
             raise package_not_found(package_id)
         new = change(old.item)
         try:
             if new != old.item:
-                await world.catalog.put_package(old, new)
+                await env.catalog.put_package(old, new)
         except ConflictError:
             await wait_after(attempt)
             continue
         return new
-    raise overtaken("one package")
+    raise conflict_retries_exhausted("one package")
 
 
 def _edited(old: Package, changes: Mapping[str, Any]) -> Package:

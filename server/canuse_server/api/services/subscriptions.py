@@ -7,7 +7,7 @@ from typing import Final
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api.bounds import MAX_SUBSCRIBED_PACKAGES
 from canuse_server.api.convert import subscription_message, timestamp
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import (
     ApiError,
     ErrorReason,
@@ -36,7 +36,7 @@ CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 class SubscriptionServicer(GrantMethods):
     """SubscriptionService; the methods about grants are in `grants.py`."""
 
-    async def subscribe(self, request: pb.SubscribeRequest, world: World) -> pb.SubscribeResponse:
+    async def subscribe(self, request: pb.SubscribeRequest, env: Environment) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
         mark = _fingerprint(request, draft)
@@ -44,14 +44,14 @@ class SubscriptionServicer(GrantMethods):
 
         async def edit(state: UserState) -> Edit:
             # After the user was read: an error that the first call itself has caused must not go before its answer.
-            await _refuse_answered(world, request, mark)
-            made[:] = await _new_subscriptions(world, state, request, draft)
-            await _refuse_too_much(world, state, made)
+            await _refuse_answered(env, request, mark)
+            made[:] = await _new_subscriptions(env, state, request, draft)
+            await _refuse_too_much(env, state, made)
             answer = subscribe_event.pack(made, state.now_ms)
             return Edit(tuple(made), event=Event(request.event_id, mark, answer) if request.event_id else None)
 
         try:
-            now_ms, replayed = (await change_user(world, request.user_id, edit)).state.now_ms, False
+            now_ms, replayed = (await change_user(env, request.user_id, edit)).state.now_ms, False
         except AnsweredError as error:
             (made[:], now_ms), replayed = subscribe_event.unpack(error.answer), True
         except EventIdReusedError:
@@ -62,22 +62,24 @@ class SubscriptionServicer(GrantMethods):
             replayed=replayed,
         )
 
-    async def get_subscription(self, request: pb.GetSubscriptionRequest, world: World) -> pb.GetSubscriptionResponse:
+    async def get_subscription(
+        self, request: pb.GetSubscriptionRequest, env: Environment
+    ) -> pb.GetSubscriptionResponse:
         """Get a subscription."""
         user_id, token = _parse_id("subscription_id", request.subscription_id)
-        state = await world.users.read(user_id)
-        found = None if state is None else await _find(world, state, token)
+        state = await env.users.read(user_id)
+        found = None if state is None else await _find(env, state, token)
         if state is None or found is None:
             raise subscription_not_found(request.subscription_id)
         return pb.GetSubscriptionResponse(subscription=subscription_message(user_id, found, state.now_ms))
 
     async def list_subscriptions(
-        self, request: pb.ListSubscriptionsRequest, world: World
+        self, request: pb.ListSubscriptionsRequest, env: Environment
     ) -> pb.ListSubscriptionsResponse:
         """List a user's subscriptions, oldest first."""
         started_at_ms, token = page_tokens.decode(request)
         user_id = require_id("user_id", request.user_id)
-        found = await world.users.all_subscriptions(user_id)
+        found = await env.users.all_subscriptions(user_id)
         if found is None:
             raise user_not_found(user_id)
         listed, now_ms = found
@@ -90,7 +92,7 @@ class SubscriptionServicer(GrantMethods):
         return pb.ListSubscriptionsResponse(subscriptions=subscriptions, next_page_token=next_token)
 
     async def update_subscription(
-        self, request: pb.UpdateSubscriptionRequest, world: World
+        self, request: pb.UpdateSubscriptionRequest, env: Environment
     ) -> pb.UpdateSubscriptionResponse:
         """Change the status or the trial end."""
         wanted = request.subscription
@@ -121,10 +123,10 @@ class SubscriptionServicer(GrantMethods):
             _check_trial(new, "subscription.")
             return new
 
-        return pb.UpdateSubscriptionResponse(subscription=await _change(world, "subscription.id", wanted.id, change))
+        return pb.UpdateSubscriptionResponse(subscription=await _change(env, "subscription.id", wanted.id, change))
 
     async def cancel_subscription(
-        self, request: pb.CancelSubscriptionRequest, world: World
+        self, request: pb.CancelSubscriptionRequest, env: Environment
     ) -> pb.CancelSubscriptionResponse:
         """Cancel a subscription, now or at the end of its period."""
 
@@ -133,34 +135,34 @@ class SubscriptionServicer(GrantMethods):
                 return old
             if not request.at_period_end:
                 return replace(old, cancel_at_ms=now_ms)
-            end_ms = period_end_ms(old, world.cache.packages[old.package_id, old.package_version], now_ms)
+            end_ms = period_end_ms(old, env.cache.packages[old.package_id, old.package_version], now_ms)
             if end_ms is None:
                 text = f"nothing in package {old.package_id!r} resets, so that the subscription has no period"
                 raise ApiError(ErrorReason.NO_PERIOD_END, text, {"subscription_id": request.subscription_id})
             return replace(old, cancel_at_ms=end_ms if old.cancel_at_ms is None else min(old.cancel_at_ms, end_ms))
 
-        changed = await _change(world, "subscription_id", request.subscription_id, change)
+        changed = await _change(env, "subscription_id", request.subscription_id, change)
         return pb.CancelSubscriptionResponse(subscription=changed)
 
 
 async def _change(
-    world: World, field: str, subscription_id: str, change: Callable[[Subscription, int], Subscription]
+    env: Environment, field: str, subscription_id: str, change: Callable[[Subscription, int], Subscription]
 ) -> pb.Subscription:
     user_id, token = _parse_id(field, subscription_id)
-    if await world.users.read(user_id) is None:
+    if await env.users.read(user_id) is None:
         raise subscription_not_found(subscription_id)
     made: list[Subscription] = []
 
     async def edit(state: UserState) -> Edit:
-        old = await _find(world, state, token)
+        old = await _find(env, state, token)
         if old is None:
             raise subscription_not_found(subscription_id)
-        await world.cache.load_packages([(old.package_id, old.package_version)])
+        await env.cache.load_packages([(old.package_id, old.package_version)])
         made[:] = [change(old, state.now_ms)]
-        await _refuse_too_much(world, state, made)
+        await _refuse_too_much(env, state, made)
         return Edit(tuple(made))
 
-    state = (await change_user(world, user_id, edit)).state
+    state = (await change_user(env, user_id, edit)).state
     return subscription_message(user_id, made[0], state.now_ms)
 
 
@@ -182,17 +184,17 @@ def _with_status(
 
 
 async def _new_subscriptions(
-    world: World, state: UserState, request: pb.SubscribeRequest, draft: Subscription
+    env: Environment, state: UserState, request: pb.SubscribeRequest, draft: Subscription
 ) -> list[Subscription]:
     # Looked up each time: while others changed the user, another version may have been published.
-    packages = [await published_package(world, package_id) for package_id in request.package_ids]
+    packages = [await published_package(env, package_id) for package_id in request.package_ids]
     started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
     _check_trial(replace(draft, started_at_ms=started_at_ms), "")
     taken = {item.token for item in state.subscriptions}
     made: list[Subscription] = []
     for package in packages:
         token = new_token(taken)
-        while await world.users.ended_subscription(state.user_id, token):
+        while await env.users.ended_subscription(state.user_id, token):
             token = new_token(taken)
         taken.add(token)
         source = {"token": token, "package_id": package.id, "package_version": package.version}
@@ -200,20 +202,20 @@ async def _new_subscriptions(
     return made
 
 
-async def _refuse_answered(world: World, request: pb.SubscribeRequest, mark: bytes) -> None:
+async def _refuse_answered(env: Environment, request: pb.SubscribeRequest, mark: bytes) -> None:
     """Raise what was answered under the event id of a request, if it has one."""
-    known = await world.users.answered(request.user_id, request.event_id) if request.event_id else None
+    known = await env.users.answered(request.user_id, request.event_id) if request.event_id else None
     if known is not None:
         first_mark, answer = known
         raise AnsweredError(answer) if first_mark == mark else EventIdReusedError
 
 
-async def _refuse_too_much(world: World, state: UserState, changed: list[Subscription]) -> None:
+async def _refuse_too_much(env: Environment, state: UserState, changed: list[Subscription]) -> None:
     """Refuse a change after which a user would have two base packages at a time, or too many subscriptions."""
     merged = {item.token: item for item in (*state.subscriptions, *changed)}
     # Another server may have made some of them.
-    await world.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
-    if has_two_bases(merged.values(), world.cache.packages, state.now_ms):
+    await env.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
+    if has_two_bases(merged.values(), env.cache.packages, state.now_ms):
         text = "the user would have two base packages at a time; end the other subscription first"
         raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
     before, after = (_going_on(items, state.now_ms) for items in (state.subscriptions, merged.values()))
@@ -283,6 +285,6 @@ def _parse_id(field: str, subscription_id: str) -> tuple[str, str]:
     return parsed
 
 
-async def _find(world: World, state: UserState, token: str) -> Subscription | None:
+async def _find(env: Environment, state: UserState, token: str) -> Subscription | None:
     found = next((item for item in state.subscriptions if item.token == token), None)
-    return found or await world.users.ended_subscription(state.user_id, token)
+    return found or await env.users.ended_subscription(state.user_id, token)

@@ -2,14 +2,14 @@
 
 from canuse.v1 import usage_service_pb2 as pb
 from canuse_server.api.convert import timestamp
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found, not_consumable
 from canuse_server.api.hotpath.can_use import counts
 from canuse_server.api.services.usage_events import UsageEventMethods
 from canuse_server.api.tokens import subscription as subscription_tokens
-from canuse_server.api.users.state import read_with_grants, standing_of
+from canuse_server.api.users.state import feature_state_of, read_with_grants
 from canuse_server.api.validation import Violations
-from canuse_server.domain.decision import Standing
+from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.entitlements import winning_subscription
 from canuse_server.domain.model import FeatureType, Grant
 from canuse_server.store.codec.packed import PastPeriod
@@ -19,46 +19,46 @@ from canuse_server.store.repositories.users import UserState
 class UsageServicer(UsageEventMethods):
     """UsageService; ListUsageEvents is in `usage_events.py`."""
 
-    async def show_usage(self, request: pb.ShowUsageRequest, world: World) -> pb.ShowUsageResponse:
+    async def show_usage(self, request: pb.ShowUsageRequest, env: Environment) -> pb.ShowUsageResponse:
         """Show the current period of one feature and past ones."""
         user_id, feature_id = request.user_id, request.feature_id
         violations = Violations()
         violations.id("user_id", user_id)
         violations.id("feature_id", feature_id)
         violations.check()
-        feature = await world.cache.find_feature(feature_id)
+        feature = await env.cache.find_feature(feature_id)
         if feature is None:
             raise feature_not_found(feature_id)
         if feature.type != FeatureType.CONSUMABLE:
             raise not_consumable(feature_id)
-        state, grants = await read_with_grants(world, user_id)
-        await world.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
-        past = await world.users.past_periods(user_id, feature_id)
+        state, grants = await read_with_grants(env, user_id)
+        await env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
+        past = await env.users.past_periods(user_id, feature_id)
         rolled = _rolled(state, feature_id)
         # It may have been put away between the two reads.
         if rolled and rolled.period not in [known.period for known in past]:
             past.insert(0, rolled)
-        standing = standing_of(state, feature_id, archived=feature.archived)
+        feature_state = feature_state_of(state, feature_id, archived=feature.archived)
         return pb.ShowUsageResponse(
-            current=counts(standing),
-            sources=_sources(world, state, feature_id, standing, grants.get(feature_id, [])),
-            past=[_message(period) for period in past[: world.retention.past_periods_kept]],
+            current=counts(feature_state),
+            sources=_sources(env, state, feature_id, feature_state, grants.get(feature_id, [])),
+            past=[_message(period) for period in past[: env.retention.past_periods_kept]],
         )
 
 
 def _sources(
-    world: World, state: UserState, feature_id: str, standing: Standing, grants: list[Grant]
+    env: Environment, state: UserState, feature_id: str, feature_state: FeatureState, grants: list[Grant]
 ) -> list[pb.SourceBalance]:
     """Return the package that counts and the grants, with what is left of each."""
     sources = []
-    entitlement = standing.entitlement
-    winner = winning_subscription(state.subscriptions, world.cache.packages, feature_id, state.now_ms)
+    entitlement = feature_state.entitlement
+    winner = winning_subscription(state.subscriptions, env.cache.packages, feature_id, state.now_ms)
     if entitlement is not None and winner is not None:
-        _, used, drawn = standing.current()
+        _, used, drawn = feature_state.current()
         left = None if entitlement.limit is None else max(0, entitlement.limit - max(0, used - drawn))
         owner = subscription_tokens.encode(state.user_id, winner.token)
         sources.append(pb.SourceBalance(subscription_id=owner, amount=entitlement.limit, left=left))
-    for grant, balance in zip(grants, standing.grants, strict=True):
+    for grant, balance in zip(grants, feature_state.grants, strict=True):
         left = balance.left if balance.is_open(state.now_ms) else 0
         sources.append(pb.SourceBalance(grant_id=grant.id, amount=grant.amount, left=left))
     return sources

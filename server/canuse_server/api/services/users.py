@@ -5,7 +5,7 @@ from typing import Final
 
 from canuse.v1 import user_service_pb2 as pb
 from canuse_server.api.convert import user_message
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, user_not_found
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users import changes
@@ -24,21 +24,21 @@ CHANGEABLE: Final = (*PROFILE, "disabled")
 class UserServicer:
     """UserService."""
 
-    async def create_user(self, request: pb.CreateUserRequest, world: World) -> pb.CreateUserResponse:
+    async def create_user(self, request: pb.CreateUserRequest, env: Environment) -> pb.CreateUserResponse:
         """Create a user."""
         user = request.user
         _check(user)
         profile = Profile(user.name, user.email, user.billing_id, dict(user.metadata))
-        meta = await changes.create_user(world, user.id, profile, disabled=user.disabled)
+        meta = await changes.create_user(env, user.id, profile, disabled=user.disabled)
         if meta is None:
             raise ApiError(ErrorReason.USER_EXISTS, f"there is a user {user.id!r} already", {"user_id": user.id})
         return pb.CreateUserResponse(user=user_message(user.id, meta, profile))
 
-    async def get_user(self, request: pb.GetUserRequest, world: World) -> pb.GetUserResponse:
+    async def get_user(self, request: pb.GetUserRequest, env: Environment) -> pb.GetUserResponse:
         """Get a user."""
-        return pb.GetUserResponse(user=await _describe(world, require_id("user_id", request.user_id)))
+        return pb.GetUserResponse(user=await _describe(env, require_id("user_id", request.user_id)))
 
-    async def update_user(self, request: pb.UpdateUserRequest, world: World) -> pb.UpdateUserResponse:
+    async def update_user(self, request: pb.UpdateUserRequest, env: Environment) -> pb.UpdateUserResponse:
         """Change fields of a user."""
         user = request.user
         _check(user)
@@ -50,7 +50,7 @@ class UserServicer:
 
         async def edit(state: UserState) -> Edit:
             # Read anew each time, so that a change of other fields that came in between is kept.
-            found = (await world.users.describe([user.id]))[0]
+            found = (await env.users.describe([user.id]))[0]
             if found is None:
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
@@ -58,14 +58,14 @@ class UserServicer:
             made[:] = [(state.meta._replace(disabled=disabled), profile)]
             return Edit(disabled=disabled, profile=profile if changes else None)
 
-        await change_user(world, user.id, edit)
+        await change_user(env, user.id, edit)
         return pb.UpdateUserResponse(user=user_message(user.id, *made[0]))
 
-    async def list_users(self, request: pb.ListUsersRequest, world: World) -> pb.ListUsersResponse:
+    async def list_users(self, request: pb.ListUsersRequest, env: Environment) -> pb.ListUsersResponse:
         """List users, by bucket and id."""
         size, after = page_size(request.page_size), page_tokens.decode(request)
-        ids = await world.users.page(after, size + 1)
-        described = dict(zip(ids, await world.users.describe(ids[:size]), strict=False))
+        ids = await env.users.page(after, size + 1)
+        described = dict(zip(ids, await env.users.describe(ids[:size]), strict=False))
 
         def make(user_id: str) -> pb.User | None:
             found = described[user_id]
@@ -74,17 +74,17 @@ class UserServicer:
         users, token = await page_tokens.fill(request, ids, make, lambda user_id: (user_id, bucket_of(user_id)))
         return pb.ListUsersResponse(users=users, next_page_token=token)
 
-    async def delete_user(self, request: pb.DeleteUserRequest, world: World) -> pb.DeleteUserResponse:
+    async def delete_user(self, request: pb.DeleteUserRequest, env: Environment) -> pb.DeleteUserResponse:
         """Erase a user."""
         user_id = require_id("user_id", request.user_id)
-        world.last_known.forget(user_id)
+        env.last_known.forget(user_id)
         try:
             # The events go first: should it be cut off after them, the user is still there to be deleted again.
-            erased = await world.ledger.erase(user_id)
-            existed, last = await world.users.delete(user_id)
+            erased = await env.ledger.erase(user_id)
+            existed, last = await env.users.delete(user_id)
             if last is not None:
                 # Those recorded meanwhile, and none of a user who was made anew since.
-                erased += await world.ledger.erase(user_id, last)
+                erased += await env.ledger.erase(user_id, last)
         except StoreUnavailableError as error:
             raise OutcomeUnknownError(str(error)) from error  # By then something may have been erased.
         if not existed and not erased:
@@ -92,8 +92,8 @@ class UserServicer:
         return pb.DeleteUserResponse()
 
 
-async def _describe(world: World, user_id: str) -> pb.User:
-    found = (await world.users.describe([user_id]))[0]
+async def _describe(env: Environment, user_id: str) -> pb.User:
+    found = (await env.users.describe([user_id]))[0]
     if found is None:
         raise user_not_found(user_id)
     return user_message(user_id, *found)

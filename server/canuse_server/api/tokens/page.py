@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.validation import page_size
-from canuse_server.runtime.fairness import take_break
+from canuse_server.runtime.fairness import yield_if_due
 
 _PADDING: Final = "==="
 LENGTH: Final = 1024
@@ -72,7 +72,7 @@ async def fill(
             left -= message.ByteSize()
         if left < 0:
             break
-        await take_break()
+        await yield_if_due()
     return page, encode(request, *place(found[taken - 1])) if taken < len(found) else ""
 
 

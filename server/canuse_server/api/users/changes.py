@@ -7,9 +7,9 @@ from functools import cache
 from itertools import chain
 from typing import NamedTuple
 
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
-from canuse_server.api.users.retry import ATTEMPTS, overtaken, wait_after
+from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
 from canuse_server.domain.entitlements import Entitlement, resolve, without_effect
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
@@ -23,7 +23,7 @@ from canuse_server.domain.model import (
 )
 from canuse_server.domain.settlement import Settlement, bring_back, settle, settle_one
 from canuse_server.domain.subscriptions import end_ms
-from canuse_server.runtime.deadline import Turns
+from canuse_server.runtime.deadline import FairSemaphore
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.redis.durability import unconfirmed
@@ -57,7 +57,7 @@ EditUser = Callable[[UserState], Awaitable[Edit | None]]
 """Says what to change of a user as it was read; None: nothing, and nothing is written."""
 
 
-async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
+async def change_user(env: Environment, user_id: str, edit: EditUser) -> Changed:
     """Change a user in one step and bring the entitlements up to date.
 
     Raises:
@@ -65,33 +65,33 @@ async def change_user(world: World, user_id: str, edit: EditUser) -> Changed:
         AnsweredError: there is an answer under the event id already.
         EventIdReusedError: it is of other content.
     """
-    async with world.user_turns.setdefault(user_id, Turns()).turn():
-        return await _change_user(world, user_id, edit)
+    async with env.user_semaphores.setdefault(user_id, FairSemaphore()).acquire():
+        return await _change_user(env, user_id, edit)
 
 
-async def _change_user(world: World, user_id: str, edit: EditUser) -> Changed:
-    for attempt in range(ATTEMPTS):
-        state = await world.users.read(user_id)
+async def _change_user(env: Environment, user_id: str, edit: EditUser) -> Changed:
+    for attempt in range(MAX_ATTEMPTS):
+        state = await env.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
         try:
             if state.runs_ahead():
                 # By itself, so that a change finds the counts where they would be had no clock run ahead.
-                await world.users.apply((await _user_change(world, state, Edit()))[0])
+                await env.users.apply((await _user_change(env, state, Edit()))[0])
                 continue
             wanted = await edit(state)
             if wanted is None:
                 return Changed(state, state.entitlements)
-            change, entitlements = await _user_change(world, state, wanted)
-            await world.users.apply(change)
+            change, entitlements = await _user_change(env, state, wanted)
+            await env.users.apply(change)
         except ConflictError:
             await wait_after(attempt)
             continue
         return Changed(state, entitlements)
-    raise overtaken("one user")
+    raise conflict_retries_exhausted("one user")
 
 
-async def renew(world: World, user_id: str) -> None:
+async def renew(env: Environment, user_id: str) -> None:
     """Bring a user's entitlements up to date, after a period or a date has passed. It does not wait for a confirmation.
 
     Raises:
@@ -99,9 +99,9 @@ async def renew(world: World, user_id: str) -> None:
     """
     try:
         # Not in the turn of `change_user`: a change that waits for its confirmation would keep checks waiting.
-        async with world.renewals.setdefault(user_id, Turns()).turn():
+        async with env.renewals.setdefault(user_id, FairSemaphore()).acquire():
             with unconfirmed():
-                await _change_user(world, user_id, _nothing_but_renewed)
+                await _change_user(env, user_id, _nothing_but_renewed)
     except OutcomeUnknownError as error:
         # It counts nothing, so whether it happened does not matter to the call that it is made for.
         raise StoreUnavailableError(str(error)) from error
@@ -112,46 +112,46 @@ async def _nothing_but_renewed(state: UserState) -> Edit | None:
     return None if state.is_current() else Edit()
 
 
-async def create_user(world: World, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
+async def create_user(env: Environment, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
     """Create a user and return what is kept, or None if there is one already."""
-    meta = Meta(disabled, 1, await world.store.now_ms(world.keys.user(user_id)))
+    meta = Meta(disabled, 1, await env.store.now_ms(env.keys.user(user_id)))
     try:
-        await world.users.apply(UserChange(user_id, b"", meta, profile))
+        await env.users.apply(UserChange(user_id, b"", meta, profile))
     except ConflictError:
         return None
     return meta
 
 
-async def create_default_user(world: World, user_id: str) -> None:
+async def create_default_user(env: Environment, user_id: str) -> None:
     """Create a user who is seen for the first time, subscribed to the default package. See `renew` about confirmations.
 
     Raises:
         ApiError: there is no default package to give.
     """
-    if not world.default_package:
-        await world.store.require_data()
+    if not env.default_package:
+        await env.store.require_data()
         raise user_not_found(user_id)
     try:
-        package = await published_package(world, world.default_package)
+        package = await published_package(env, env.default_package)
     except ApiError as error:
         text = f"there is no user {user_id!r}, and the default package can't be given: {error.message}"
         raise ApiError(error.reason, text, {"user_id": user_id, **error.metadata}) from None
     # On the clock that will say whether the subscription has begun.
-    now_ms = await world.store.now_ms(world.keys.user(user_id))
+    now_ms = await env.store.now_ms(env.keys.user(user_id))
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
     nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:
         with unconfirmed():
-            await world.users.apply((await _user_change(world, nobody, Edit((subscription,))))[0])
+            await env.users.apply((await _user_change(env, nobody, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:
         raise StoreUnavailableError(str(error)) from error  # As in `renew`.
 
 
-async def published_package(world: World, package_id: str) -> Package:
+async def published_package(env: Environment, package_id: str) -> Package:
     """Return the version of a package that new subscriptions get; raise ApiError where there is none."""
-    package = await world.catalog.package(package_id)
+    package = await env.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
     if package.status == PackageStatus.ARCHIVED:
@@ -164,8 +164,8 @@ async def published_package(world: World, package_id: str) -> Package:
         text = f"package {package_id!r} has no published version; PublishPackage makes its draft one"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     version = (package_id, package.published_version)
-    await world.cache.load_packages([version])
-    return world.cache.packages[version]
+    await env.cache.load_packages([version])
+    return env.cache.packages[version]
 
 
 def new_token(taken: Collection[str]) -> str:
@@ -176,28 +176,28 @@ def new_token(taken: Collection[str]) -> str:
 
 
 async def entitlements_with(
-    world: World, state: UserState, changed: Iterable[Subscription] = ()
+    env: Environment, state: UserState, changed: Iterable[Subscription] = ()
 ) -> Mapping[str, Entitlement]:
     """Return what a user may use with some subscriptions new or changed, as of the time the user was read."""
     merged = _merged(state, changed)
-    types = await _types(world, merged, state.grants)
-    return resolve(merged, world.cache.packages, types, state.grants, state.now_ms)
+    types = await _types(env, merged, state.grants)
+    return resolve(merged, env.cache.packages, types, state.grants, state.now_ms)
 
 
-async def _user_change(world: World, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
+async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
     """Return what to write for an edit, and the entitlements after it."""
     merged = _merged(state, edit.subscriptions)
     orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
     grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
     # The versions before, too: what was used is followed through them.
-    types = await _types(world, (*state.subscriptions, *merged), grants)
+    types = await _types(env, (*state.subscriptions, *merged), grants)
 
     @cache
     def at(moment_ms: int) -> Mapping[str, Entitlement]:
-        return resolve(state.subscriptions, world.cache.packages, types, state.grants, moment_ms)
+        return resolve(state.subscriptions, env.cache.packages, types, state.grants, moment_ms)
 
-    entitlements = resolve(merged, world.cache.packages, types, grants, state.now_ms)
-    ended = without_effect(merged, world.cache.packages, state.now_ms)
+    entitlements = resolve(merged, env.cache.packages, types, grants, state.now_ms)
+    ended = without_effect(merged, env.cache.packages, state.now_ms)
     apart = {subscription.token for subscription in ended}
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     change = UserChange(
@@ -237,18 +237,18 @@ def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscrip
 
 
 async def _types(
-    world: World, subscriptions: Iterable[Subscription], granted: Iterable[str]
+    env: Environment, subscriptions: Iterable[Subscription], granted: Iterable[str]
 ) -> Mapping[str, FeatureType | int]:
     """Have the packages of some subscriptions in memory; return the types of all they list and of what is granted."""
     versions = {(item.package_id, item.package_version) for item in subscriptions}
-    await world.cache.load_packages(versions)
-    listed = {entry.feature_id for version in versions for entry in world.cache.packages[version].features}
-    return {feature_id: await _type(world, feature_id) for feature_id in listed.union(granted)}
+    await env.cache.load_packages(versions)
+    listed = {entry.feature_id for version in versions for entry in env.cache.packages[version].features}
+    return {feature_id: await _type(env, feature_id) for feature_id in listed.union(granted)}
 
 
-async def _type(world: World, feature_id: str) -> FeatureType | int:
+async def _type(env: Environment, feature_id: str) -> FeatureType | int:
     """Return the type of a feature that a package or a grant is about: features are never deleted."""
-    feature = await world.cache.find_feature(feature_id)
+    feature = await env.cache.find_feature(feature_id)
     if feature is None:
         raise StoreUnavailableError(f"the feature {feature_id!r} of a package or a grant is not in the store")
     return feature.type

@@ -6,7 +6,7 @@ from typing import Final
 
 from canuse_server.store.errors import StoreUnavailableError
 
-ATTEMPTS: Final = 50
+MAX_ATTEMPTS: Final = 50
 """How often a change is tried while others change the same thing."""
 
 
@@ -15,6 +15,6 @@ async def wait_after(attempt: int) -> None:
     await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
 
 
-def overtaken(what: str) -> StoreUnavailableError:
+def conflict_retries_exhausted(what: str) -> StoreUnavailableError:
     """Return the error for a change that others were quicker than in every attempt."""
-    return StoreUnavailableError(f"{ATTEMPTS} changes of {what} by others came in between")
+    return StoreUnavailableError(f"{MAX_ATTEMPTS} changes of {what} by others came in between")

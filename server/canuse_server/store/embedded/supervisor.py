@@ -16,8 +16,8 @@ from canuse_server.store.embedded.process import EmbeddedStartError, Fsync, Laun
 
 __all__ = ["DataDirInUse", "EmbeddedStartError", "EmbeddedValkey"]
 
-STEADY_SECONDS = 30.0  # a Valkey that lived this long is started again at once
-FIRST_DELAY_SECONDS, LONGEST_DELAY_SECONDS = 0.1, 30.0  # any other after a delay that doubles
+STABLE_AFTER_SECONDS = 30.0  # a Valkey that lived this long is started again at once
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.1, 30.0  # any other after a delay that doubles
 
 log = structlog.get_logger(__name__)
 
@@ -89,11 +89,11 @@ class EmbeddedValkey:
         delay, started = 0.0, time.monotonic()
         reason = f"it {end_in_words(await process.wait())}"
         while True:
-            if time.monotonic() - started >= STEADY_SECONDS:
+            if time.monotonic() - started >= STABLE_AFTER_SECONDS:
                 delay = 0.0
             log.error("Valkey is down and is started again", reason=reason, delay_seconds=delay)
             await asyncio.sleep(delay)
-            delay = min(max(2 * delay, FIRST_DELAY_SECONDS), LONGEST_DELAY_SECONDS)
+            delay = min(max(2 * delay, FIRST_DELAY_SECONDS), MAX_DELAY_SECONDS)
             started = time.monotonic()
             try:
                 self._process = process = await launch.run()

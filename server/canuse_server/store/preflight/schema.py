@@ -15,7 +15,7 @@ OLDER: Final = ("3",)
 """Layouts that this version reads as well: what it writes makes them the present one."""
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
-LOOK_SECONDS: Final = 0.5
+CHECK_INTERVAL_SECONDS: Final = 0.5
 """How often it is looked whether the data is still there."""
 
 
@@ -78,7 +78,7 @@ async def keep_looking(store: Store, told: Callable[[bool], Awaitable[None]]) ->
                 await told(is_there)
                 was_there = is_there
         with suppress(TimeoutError):
-            await asyncio.wait_for(store.guard.changed.wait(), LOOK_SECONDS)
+            await asyncio.wait_for(store.guard.changed.wait(), CHECK_INTERVAL_SECONDS)
 
 
 async def look(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Where the store is, and how to greet it.
+"""Where the store is, and the handshake with it.
 
 redis://host:port/0                                     one server; rediss:// with TLS, unix:///path for a socket
 redis+sentinel://host:port,host:port/master-name/0      Sentinels, which know where the master is
@@ -47,7 +47,7 @@ class Sentinels:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class StoreAddress:
     """One Redis or Valkey server, or what knows where it is: `sentinels`, or `seeds`, some nodes of a Cluster.
 
     `path` is a Unix socket; else `host` and `port` are used.
@@ -59,16 +59,16 @@ class Endpoint:
     port: int = 6379
     path: str | None = None
     tls: ssl.SSLContext | None = None
-    greeting: bytes = field(default=b"", repr=False)
+    handshake: bytes = field(default=b"", repr=False)
     """The packed commands that authenticate a connection and select its database."""
-    greeting_replies: int = 0
+    handshake_replies: int = 0
     sentinels: Sentinels | None = None
     seeds: tuple[Address, ...] = ()
     options: dict[str, Any] = field(default_factory=dict, repr=False)
     """What redis-py needs to connect in the same way, but for where."""
 
     @classmethod
-    def from_url(cls, url: str) -> "Endpoint":
+    def from_url(cls, url: str) -> "StoreAddress":
         """Read a URL: as redis-py does where it names one server.
 
         Raises:
@@ -93,16 +93,16 @@ class Endpoint:
         asking = {name: value for name, value in endpoint.options.items() if name.startswith("ssl_")}
         asking |= {name.removeprefix("sentinel_"): value for name, value in own.items()}
         # Whoever was the master may have become a replica, on which a check would read old counts.
-        greeting = endpoint.greeting + pack(("ROLE",))
+        handshake = endpoint.handshake + pack(("ROLE",))
         return replace(
             endpoint,
-            greeting=greeting,
-            greeting_replies=endpoint.greeting_replies + 1,
+            handshake=handshake,
+            handshake_replies=endpoint.handshake_replies + 1,
             sentinels=Sentinels(addresses, unquote(master), {**asking, "ssl": endpoint.tls is not None}),
         )
 
     @classmethod
-    def _plain(cls, url: str, plain: str) -> "Endpoint":
+    def _plain(cls, url: str, plain: str) -> "StoreAddress":
         options: dict[str, Any] = dict(parse_url(plain))
         commands: list[tuple[str, ...]] = []
         if password := options.get("password"):
@@ -116,8 +116,8 @@ class Endpoint:
             port=int(options.get("port", 6379)),
             path=options.get("path"),
             tls=_tls(options) if plain.startswith("rediss:") else None,
-            greeting=b"".join(pack(command) for command in commands),
-            greeting_replies=len(commands),
+            handshake=b"".join(pack(command) for command in commands),
+            handshake_replies=len(commands),
             options={name: value for name, value in options.items() if name not in where},
         )
 
@@ -135,12 +135,12 @@ class Endpoint:
         """Whether there is only this one, which nothing else takes over from."""
         return self.sentinels is None and not self.seeds
 
-    def at(self, address: Address) -> "Endpoint":
+    def at(self, address: Address) -> "StoreAddress":
         """Return one server, reached in the same way."""
         return replace(self, host=address.host, port=address.port, path=None, sentinels=None, seeds=())
 
-    def check_greeting(self, replies: list[object]) -> None:
-        """Look at what a server says to the greeting; raise StoreError where it is not the one that is looked for."""
+    def check_handshake(self, replies: list[object]) -> None:
+        """Look at what a server says to the handshake; raise StoreError where it is not the one that is looked for."""
         for reply in replies:
             checked = check(reply)
             if isinstance(checked, list) and checked[0] != b"master":

@@ -10,25 +10,25 @@ from typing import Final
 import hiredis
 
 from canuse_server.store.errors import StoreError, UnreachableError
-from canuse_server.store.redis.address import Endpoint
-from canuse_server.store.redis.sentinel import Master
+from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.sentinel import MasterResolver
 
-PAUSE_SECONDS: Final = 0.5
+RECONNECT_DELAY_SECONDS: Final = 0.5
 """How long a store that did not answer in time is not asked."""
 READ_BYTES: Final = 1 << 18
-GENEROUS_SECONDS: Final = 0.02
+SLOW_CONNECT_SECONDS: Final = 0.02
 """How much longer than is left the socket may wait: to tell it each time would cost a system call."""
 _NEVER_TOLD: Final = -1.0
 _TIMEVAL: Final = struct.Struct("ll")
 _NOT_ENOUGH: Final = object()
 
 
-class LaneConnection:
+class BlockingConnection:
     """One connection of one thread. After an error it is closed; `connect` opens a new one."""
 
-    def __init__(self, endpoint: Endpoint | Master, timeout_seconds: float) -> None:
-        self._master = endpoint if isinstance(endpoint, Master) else Master(endpoint, timeout_seconds)
-        self._at: Endpoint | None = None
+    def __init__(self, endpoint: StoreAddress | MasterResolver, timeout_seconds: float) -> None:
+        self._master = endpoint if isinstance(endpoint, MasterResolver) else MasterResolver(endpoint, timeout_seconds)
+        self._at: StoreAddress | None = None
         self._retired = False
         self._paused_until = 0.0
         self._timeout_seconds = timeout_seconds
@@ -55,7 +55,7 @@ class LaneConnection:
     def _hurry(self) -> None:
         """Let the next call to the socket take what is left of the time; raise TimeoutError where nothing is."""
         left = self._left()
-        if abs(left - self._told) > GENEROUS_SECONDS:
+        if abs(left - self._told) > SLOW_CONNECT_SECONDS:
             self._tell(left)
 
     def _tell(self, seconds: float) -> None:
@@ -105,14 +105,14 @@ class LaneConnection:
             self._poll.register(self._socket, select.POLLIN)
             if self._given_up:
                 raise UnreachableError("canuse is stopping")
-            if endpoint.greeting_replies:
-                self._socket.sendall(endpoint.greeting)
-                endpoint.check_greeting([self.receive() for _ in range(endpoint.greeting_replies)])
+            if endpoint.handshake_replies:
+                self._socket.sendall(endpoint.handshake)
+                endpoint.check_handshake([self.receive() for _ in range(endpoint.handshake_replies)])
         except (OSError, StoreError) as error:
             self.break_off(error)
             raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
 
-    def _open(self, endpoint: Endpoint) -> socket.socket:
+    def _open(self, endpoint: StoreAddress) -> socket.socket:
         if endpoint.path is not None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connection.settimeout(self._left())
@@ -182,7 +182,7 @@ class LaneConnection:
         """
         self.close()
         if isinstance(error, TimeoutError):
-            self._paused_until = time.monotonic() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + RECONNECT_DELAY_SECONDS
 
     def give_up(self) -> None:
         """From another thread: let whoever waits for it wait no longer. It can't be used any more."""

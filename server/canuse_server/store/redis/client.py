@@ -1,4 +1,5 @@
-"""The store as the rest of canuse sees it: trips on the shared connection, scripts, time, and redis-py for the rest."""
+"""The store as the rest of canuse sees it: commands on the shared connection, scripts, time, and redis-py for the
+rest."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,30 +9,30 @@ from typing import Final, cast
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from canuse_server.runtime.deadline import patience_of_call
+from canuse_server.runtime.deadline import store_deadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA, key_of, tag_of
 from canuse_server.store.preflight.data_guard import GONE, DataGuard
-from canuse_server.store.redis.address import Endpoint
-from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.durability import CONFIRMED, WANTED, Durability, Promise
 from canuse_server.store.redis.group_commit import GroupCommit, Written
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, check, pack
-from canuse_server.store.redis.routing import LaneRoutes
-from canuse_server.store.redis.sentinel import Master
-from canuse_server.store.repositories.usage_commands import Trip, is_repeated
+from canuse_server.store.redis.routing import ConnectionRouter
+from canuse_server.store.redis.sentinel import MasterResolver
+from canuse_server.store.repositories.usage_commands import Command, is_repeated
 from canuse_server.store.scripts.loader import ALL, Script
 
 TIME: Final = pack(("TIME",))
 ASKING: Final = pack(("ASKING",))
 IN_MEMORY: Final = Promise()
-ATTEMPTS: Final = 5
+MAX_ATTEMPTS: Final = 5
 """How often a script that the store has forgotten is loaded for one call."""
-REST_SECONDS: Final = 0.02
+REDIRECT_DELAY_SECONDS: Final = 0.02
 """How long a call waits before it asks again where the store has changed a moment ago."""
 
-Command = tuple[str | bytes, ...]
+RawCommand = tuple[str | bytes, ...]
 
 
 def time_ms(reply: object) -> int:
@@ -55,7 +56,7 @@ class Store:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: StoreAddress,
         timeout_seconds: float,
         promise: Promise = IN_MEMORY,
         *,
@@ -71,7 +72,7 @@ class Store:
         self._clock = clock or Clock()
         self._tagged = tagged
         self.guard = guard or DataGuard()
-        self._master = Master(endpoint, timeout_seconds, self.guard)
+        self._master = MasterResolver(endpoint, timeout_seconds, self.guard)
         self._connection = PipelinedConnection(self._master, timeout_seconds)
         # Replies come in order: on one connection a single call would wait for all of a batch that was sent before it.
         self._batches = PipelinedConnection(self._master, timeout_seconds)
@@ -98,11 +99,11 @@ class Store:
             packed = pack(("SCRIPT", "LOAD", script.source))
             check((await self._connection.execute(packed, 1, writes=False))[0])
 
-    async def call(self, *commands: Command) -> tuple[list[object], int]:
+    async def call(self, *commands: RawCommand) -> tuple[list[object], int]:
         """Return the replies to commands that only read, or do no harm when repeated, and the time just before.
 
         Raises:
-            StoreUnavailableError: the store is away.
+            StoreUnavailableError: the store is unavailable.
         """
         packed = b"".join(map(pack, commands))
         manual_now_ms = self._clock.now_ms
@@ -114,37 +115,40 @@ class Store:
         now, *replies = await self._connection.execute(TIME + packed, len(commands) + 1, writes=False)
         return [check(reply) for reply in replies], time_ms(now)
 
-    async def travel(self, trip: Trip) -> tuple[object, int]:
-        """Make a trip of the hot path: return the reply, and for a reading one the time just before (else 0).
+    async def execute(self, command: Command) -> tuple[object, int]:
+        """Execute a command of the hot path: return the reply, and for a reading one the time just before (else 0).
 
         Raises:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: it may have been written.
         """
-        if trip.script is None:
-            (reply,), now_ms = await self.call(trip.command)
+        if command.script is None:
+            (reply,), now_ms = await self.call(command.command)
             return reply, now_ms
-        return await self._write(trip.command, trip.script), 0
+        return await self._write(command.command, command.script), 0
 
-    async def travel_all(self, trips: Sequence[Trip]) -> list[tuple[object, int]]:
-        """Make trips of the hot path, all of them reading or all recording, in one write and in their order.
+    async def pipeline(self, commands: Sequence[Command]) -> list[tuple[object, int]]:
+        """Execute commands of the hot path, all of them reading or all recording, in one write and in their order.
 
         Returns:
-            For each trip its reply, or the StoreError that it ended with (NoScriptError, NotMadeError: make it again);
+            For each command its reply, or the StoreError that it ended with (NoScriptError, NotMadeError: send it
+            again);
             and the time just before a reading one (else 0).
         """
-        if not trips:
+        if not commands:
             return []
-        scripts = {trip.script for trip in trips if trip.script is not None}
+        scripts = {command.script for command in commands if command.script is not None}
         # Each time, for a script that is loaded while they are on their way would let later ones overtake earlier ones.
         head = [pack(("SCRIPT", "LOAD", script.source)) for script in scripts]
         now_ms = 0 if scripts else self._clock.now_ms
         if now_ms is None:
             head.append(TIME)
-        packed = b"".join([*head, *(pack(trip.command) for trip in trips)])
-        count, level = len(head) + len(trips), self._level()
+        packed = b"".join([*head, *(pack(command.command) for command in commands)])
+        count, level = len(head) + len(commands), self._level()
         if scripts and level:
-            replies, fault = await self._confirm(level, packed, count, self._tags(*(trip.command for trip in trips)))
+            replies, fault = await self._confirm(
+                level, packed, count, self._tags(*(command.command for command in commands))
+            )
             unconfirmed = fault
         else:
             replies, fault = await self._batches.collect(packed, count, writes=bool(scripts))
@@ -152,7 +156,7 @@ class Store:
         checked = [_checked(reply, unconfirmed) for reply in replies] + [fault] * (count - len(replies))
         if now_ms is None:
             if isinstance(checked[0], Exception):
-                return [(checked[0], 0)] * len(trips)
+                return [(checked[0], 0)] * len(commands)
             now_ms = time_ms(checked[0])
         return [(reply, now_ms) for reply in checked[len(head) :]]
 
@@ -165,7 +169,7 @@ class Store:
         """
         return await self._write(("EVALSHA", script.sha, str(len(keys)), *keys, *arguments), script)
 
-    async def change(self, *commands: Command) -> None:
+    async def change(self, *commands: RawCommand) -> None:
         """Make changes that do no harm when repeated, all of them on the node of the first one's key.
 
         Raises:
@@ -242,19 +246,19 @@ class Store:
         """Return what can be subscribed to channels with."""
         return self.admin.pubsub()
 
-    def lane_routes(self, timeout_seconds: float) -> LaneRoutes:
+    def connection_router(self, timeout_seconds: float) -> ConnectionRouter:
         """Return the connections of one thread; each waits so long for the store."""
-        return LaneRoutes(LaneConnection(self._master, timeout_seconds), self._master.suspect)
+        return ConnectionRouter(BlockingConnection(self._master, timeout_seconds), self._master.invalidate)
 
     def seconds_for(self, *, writes: bool) -> float:
         """Return how long the call that is being answered may wait for the store in all."""
-        return self.patience_seconds(self._level()) if writes else self.timeout_seconds
+        return self.write_timeout_seconds(self._level()) if writes else self.timeout_seconds
 
-    def patience_seconds(self, level: Durability) -> float:
+    def write_timeout_seconds(self, level: Durability) -> float:
         """Return how long a connection may be silent on which the store confirms writes."""
         return self.timeout_seconds + self.promise.timeout_seconds * level.bit_count()
 
-    async def _write(self, command: Command, script: Script) -> object:
+    async def _write(self, command: RawCommand, script: Script) -> object:
         """Run a script. A replica refuses it: then the Sentinels are asked where the master is now."""
         deadline = asyncio.get_running_loop().time() + self.timeout_seconds
         while True:
@@ -263,17 +267,17 @@ class Store:
             except ReadOnlyError:
                 if self.endpoint.sentinels is None or asyncio.get_running_loop().time() >= deadline:
                     raise
-            self._master.suspect()
-            await asyncio.sleep(REST_SECONDS)
+            self._master.invalidate()
+            await asyncio.sleep(REDIRECT_DELAY_SECONDS)
 
-    async def write_once(self, command: Command, script: Script, *, asking: bool = False) -> object:
+    async def write_once(self, command: RawCommand, script: Script, *, asking: bool = False) -> object:
         """Run a script on the server that there is a connection to; `asking`: although the slot is not its own yet.
 
         Raises:
             RedirectError: it was not run, and may be elsewhere or later.
         """
         packed, load, level = (ASKING if asking else b"") + pack(command), b"", self._level()
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             count, fault = 1 + bool(load) + asking, None
             if level:
                 replies, fault = await self._confirm(level, load + packed, count, self._tags(command))
@@ -292,7 +296,7 @@ class Store:
             return reply
         raise StoreUnavailableError("the store forgot the script again and again")
 
-    async def read_once(self, command: Command, *, asking: bool) -> tuple[object, int]:
+    async def read_once(self, command: RawCommand, *, asking: bool) -> tuple[object, int]:
         """Return the reply to one command that only reads and the time before it; `asking` as in `write_once`."""
         if not asking:
             replies, now_ms = await self.call(command)
@@ -309,7 +313,7 @@ class Store:
             return self.promise.level
         return Durability.MEMORY if wanted is None else self.promise.level | wanted
 
-    def _tags(self, *commands: Command) -> tuple[str, ...]:
+    def _tags(self, *commands: RawCommand) -> tuple[str, ...]:
         """Return the hash tags of the keys of some commands, where they matter."""
         return tuple(dict.fromkeys(tag_of(key_of(command)) for command in commands)) if self._tagged else ()
 
@@ -318,9 +322,9 @@ class Store:
         CONFIRMED.set(True)
         commit = self._confirmed.get(level)
         if commit is None:
-            connection = PipelinedConnection(self._master, self.patience_seconds(level))
+            connection = PipelinedConnection(self._master, self.write_timeout_seconds(level))
             commit = self._confirmed[level] = GroupCommit(connection, self.promise, level)
-        return await commit.execute(packed, count, tags, patience_of_call(self.patience_seconds(level)))
+        return await commit.execute(packed, count, tags, store_deadline(self.write_timeout_seconds(level)))
 
     async def close(self) -> None:
         """Close all connections."""

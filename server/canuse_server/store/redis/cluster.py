@@ -13,13 +13,13 @@ from redis.asyncio.client import PubSub
 
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
 from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
-from canuse_server.store.redis.address import Address, Endpoint
-from canuse_server.store.redis.client import IN_MEMORY, REST_SECONDS, Command, Store
+from canuse_server.store.redis.address import Address, StoreAddress
+from canuse_server.store.redis.client import IN_MEMORY, REDIRECT_DELAY_SECONDS, RawCommand, Store
 from canuse_server.store.redis.durability import CONFIRMED, Promise
 from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
-from canuse_server.store.redis.routing import ClusterRoutes, LaneRoutes
+from canuse_server.store.redis.routing import ClusterRouter, ConnectionRouter
 from canuse_server.store.redis.slots import SlotMap, slot_of
-from canuse_server.store.repositories.usage_commands import Trip
+from canuse_server.store.repositories.usage_commands import Command
 from canuse_server.store.scripts.loader import Script
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ KEYLESS: Final = frozenset({"INFO", "CONFIG"})
 """Commands that any node can answer."""
 
 
-def store_at(endpoint: Endpoint, timeout_seconds: float, promise: Promise = IN_MEMORY) -> Store:
+def store_at(endpoint: StoreAddress, timeout_seconds: float, promise: Promise = IN_MEMORY) -> Store:
     """Return the store at an endpoint; it connects when it is needed."""
     return (ClusterStore if endpoint.seeds else Store)(endpoint, timeout_seconds, promise)
 
@@ -36,7 +36,7 @@ def store_at(endpoint: Endpoint, timeout_seconds: float, promise: Promise = IN_M
 class ClusterStore(Store):
     """See Store. Each node is a store of its own."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float, promise: Promise = IN_MEMORY) -> None:
+    def __init__(self, endpoint: StoreAddress, timeout_seconds: float, promise: Promise = IN_MEMORY) -> None:
         super().__init__(endpoint, timeout_seconds, promise)
         self._slots = SlotMap(endpoint, timeout_seconds)
         self._nodes: dict[Address, Store] = {}
@@ -47,7 +47,7 @@ class ClusterStore(Store):
         for node in await self._all_nodes():
             await node.load_scripts()
 
-    async def call(self, *commands: Command) -> tuple[list[object], int]:
+    async def call(self, *commands: RawCommand) -> tuple[list[object], int]:
         """See Store. Where several nodes are asked, the time is that of the first one."""
         if not commands:
             return [], await self.now_ms()
@@ -63,55 +63,56 @@ class ClusterStore(Store):
                 replies[place] = reply
         return replies, parts[0][0][1]
 
-    async def _read(self, owner: Address | None, commands: Sequence[Command]) -> list[tuple[object, int]]:
+    async def _read(self, owner: Address | None, commands: Sequence[RawCommand]) -> list[tuple[object, int]]:
         """Return the replies to commands whose keys one node has, as far as is known, each with the time before it."""
         if owner is not None:
             try:
                 replies, now_ms = await self._node(owner).call(*commands)
             except (RedirectError, UnreachableError):
-                self._slots.suspect()
+                self._slots.invalidate()
             else:
                 return [(reply, now_ms) for reply in replies]
         return [await self._read_one(command) for command in commands]
 
-    async def _read_one(self, command: Command) -> tuple[object, int]:
+    async def _read_one(self, command: RawCommand) -> tuple[object, int]:
         return await self._routed(self._slot(command), lambda node, asking: node.read_once(command, asking=asking))
 
-    async def travel_all(self, trips: Sequence[Trip]) -> list[tuple[object, int]]:
+    async def pipeline(self, commands: Sequence[Command]) -> list[tuple[object, int]]:
         """See Store. In their order are only those that one node has, and so all of one user."""
         places: dict[Address | None, list[int]] = {}
-        for place, trip in enumerate(trips):
-            places.setdefault(self._slots.owners[self._slot(trip.command)], []).append(place)
+        for place, command in enumerate(commands):
+            places.setdefault(self._slots.owners[self._slot(command.command)], []).append(place)
         parts = await asyncio.gather(
-            *(self._travel_to(owner, [trips[place] for place in part]) for owner, part in places.items())
+            *(self._pipeline_to(owner, [commands[place] for place in part]) for owner, part in places.items())
         )
         results: dict[int, tuple[object, int]] = {}
         for part, made in zip(places.values(), parts, strict=True):
             results |= dict(zip(part, made, strict=True))
-        return [results[place] for place in range(len(trips))]
+        return [results[place] for place in range(len(commands))]
 
-    async def _travel_to(self, owner: Address | None, trips: Sequence[Trip]) -> list[tuple[object, int]]:
-        """Make trips to one node. Of those it did not make the first of each slot is made where, and when, it can be.
+    async def _pipeline_to(self, owner: Address | None, commands: Sequence[Command]) -> list[tuple[object, int]]:
+        """Execute commands on one node. Of those it did not make the first of each slot is made where, and when, it
+        can be.
 
         The others are to be made again, together. All that it asks to be made elsewhere for this once are made in turn.
         """
-        results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(trips)
+        results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(commands)
         if owner is not None:
-            results = await self._node(owner).travel_all(trips)
+            results = await self._node(owner).pipeline(commands)
             if any(isinstance(reply, StoreError) for reply, _ in results):
-                self._slots.suspect()
+                self._slots.invalidate()
         fault: StoreError | None = None
         found: set[int] = set()
         for place, (reply, _) in enumerate(results):
             if not isinstance(reply, RedirectError | UnreachableError):
                 continue
-            slot = self._slot(trips[place].command)
+            slot = self._slot(commands[place].command)
             if fault is None and slot in found and not isinstance(reply, AskError):
                 results[place] = NotMadeError(str(reply)), 0
                 continue
             if fault is None:
                 try:
-                    results[place] = await self.travel(trips[place])
+                    results[place] = await self.execute(commands[place])
                     found.add(slot)
                 except StoreUnavailableError as error:
                     fault = error  # The others would only find out the same, each after a time-out.
@@ -121,7 +122,7 @@ class ClusterStore(Store):
                 results[place] = fault, 0
         return results
 
-    async def change(self, *commands: Command) -> None:
+    async def change(self, *commands: RawCommand) -> None:
         """See Store."""
         await self._routed(self._slot(commands[0]), lambda node, _: node.change(*commands))
 
@@ -163,16 +164,17 @@ class ClusterStore(Store):
         return owner, None if owner is None else self._node(owner).link(key)
 
     def messages(self) -> PubSub:
-        """See Store. A message reaches all nodes; each time another one is taken, for the last one may be away."""
+        """See Store. A message reaches all nodes; each time another one is taken, for the last one may be
+        unavailable."""
         nodes = self._slots.nodes() or self.endpoint.seeds
         address = nodes[next(self._turns) % len(nodes)]
         return self._node(address).messages()
 
-    def lane_routes(self, timeout_seconds: float) -> LaneRoutes:
+    def connection_router(self, timeout_seconds: float) -> ConnectionRouter:
         """See Store."""
-        return ClusterRoutes(self.endpoint, self._slots, timeout_seconds, self.guard)
+        return ClusterRouter(self.endpoint, self._slots, timeout_seconds, self.guard)
 
-    async def _write(self, command: Command, script: Script) -> object:
+    async def _write(self, command: RawCommand, script: Script) -> object:
         return await self._routed(
             self._slot(command), lambda node, asking: node.write_once(command, script, asking=asking)
         )
@@ -198,7 +200,7 @@ class ClusterStore(Store):
                     raise
                 asked = await self._follow(error, owner, slot)
             except (StoreUnavailableError, OutcomeUnknownError):
-                self._slots.suspect()
+                self._slots.invalidate()
                 raise
 
     async def _follow(self, error: StoreUnavailableError, owner: Address | None, slot: int) -> Address | None:
@@ -215,10 +217,10 @@ class ClusterStore(Store):
             if self._slots.owners[slot] == owner:
                 raise error
             return None
-        await asyncio.sleep(REST_SECONDS)
+        await asyncio.sleep(REDIRECT_DELAY_SECONDS)
         return None
 
-    def _slot(self, command: Command) -> int:
+    def _slot(self, command: RawCommand) -> int:
         """Return the slot of a command's key; one that any node can answer goes to the node of the first slot."""
         return 0 if command[0] in KEYLESS else slot_of(key_of(command))
 

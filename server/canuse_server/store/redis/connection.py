@@ -10,12 +10,12 @@ from typing import Final, cast
 
 import hiredis
 
-from canuse_server.runtime.deadline import Patience, patience_of_call
+from canuse_server.runtime.deadline import StoreDeadline, store_deadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
-from canuse_server.store.redis.address import Endpoint
-from canuse_server.store.redis.sentinel import Master
+from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.sentinel import MasterResolver
 
-HASTE_SECONDS: Final = 0.01
+TIMER_TOLERANCE_SECONDS: Final = 0.01
 """How much earlier than its time-out a timer may ring, and how late a call may have been sent."""
 
 
@@ -41,7 +41,7 @@ class _Waiter:
 class _Wire(asyncio.Protocol):
     """The socket of one connection, with the queue of those who wait on it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: StoreAddress) -> None:
         self._loop = loop
         self.endpoint = endpoint
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
@@ -130,8 +130,8 @@ class PipelinedConnection:
     It is one to the server at an endpoint, or to whichever is the master.
     """
 
-    def __init__(self, endpoint: Endpoint | Master, timeout_seconds: float) -> None:
-        self._master = endpoint if isinstance(endpoint, Master) else Master(endpoint, timeout_seconds)
+    def __init__(self, endpoint: StoreAddress | MasterResolver, timeout_seconds: float) -> None:
+        self._master = endpoint if isinstance(endpoint, MasterResolver) else MasterResolver(endpoint, timeout_seconds)
         self._timeout_seconds = timeout_seconds
         self._silence = f"the store did not answer in {timeout_seconds} s"
         self._wire: _Wire | None = None
@@ -142,27 +142,27 @@ class PipelinedConnection:
     async def execute(self, packed: bytes, count: int, *, writes: bool, guarded: bool = True) -> list[object]:
         """Send packed commands and return their `count` replies, errors among them as values.
 
-        Connecting and waiting take no longer than the call has patience. Not `guarded`: also while the data is gone.
+        Connecting and waiting take no longer than the call has time. Not `guarded`: also while the data is gone.
 
         Raises:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
-        patience = patience_of_call(self._timeout_seconds)
+        deadline = store_deadline(self._timeout_seconds)
         if guarded:
             self._master.guard.check()
-        wire = await self._wire_in_time(patience)
+        wire = await self._wire_in_time(deadline)
         since = wire.now()
         future = wire.send(packed, count, writes=writes).future
         try:
-            async with asyncio.timeout_at(min(patience.ends, since + self._timeout_seconds)):
+            async with asyncio.timeout_at(min(deadline.ends, since + self._timeout_seconds)):
                 replies = await future
         except TimeoutError:
             if not future.done() or future.cancelled():
                 self._give_up_on(wire, since)
                 raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
             replies = future.result()  # The event loop was late, not the store.
-        patience.note_reply()
+        deadline.note_reply()
         return replies
 
     async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
@@ -171,27 +171,27 @@ class PipelinedConnection:
         As long as replies come it waits for the rest: up to the time-out after each part of them.
         """
         replies: list[object] = []
-        patience = patience_of_call(self._timeout_seconds)
+        deadline = store_deadline(self._timeout_seconds)
         try:
             self._master.guard.check()
-            wire = await self._wire_in_time(patience)
+            wire = await self._wire_in_time(deadline)
             waiter = wire.send(packed, count, writes=writes)
             replies = waiter.replies
-            await self._patiently(waiter, wire, patience)
+            await self._patiently(waiter, wire, deadline)
             return await waiter.future, None
         except StoreError as error:
             # A copy: what comes after the caller has given up is not for them.
             return list(replies), error
 
-    async def _patiently(self, waiter: _Waiter, wire: _Wire, patience: Patience) -> None:
+    async def _patiently(self, waiter: _Waiter, wire: _Wire, deadline: StoreDeadline) -> None:
         """Wait until a call is done; if nothing comes for too long, it fails."""
         future, since = waiter.future, wire.now()
         try:
             while not future.done():
-                await asyncio.wait([future], timeout=patience.ends - wire.now())
+                await asyncio.wait([future], timeout=deadline.ends - wire.now())
                 if wire.heard_at > since:
-                    patience.note_reply(wire.heard_at)
-                if not future.done() and wire.now() >= patience.ends:
+                    deadline.note_reply(wire.heard_at)
+                if not future.done() and wire.now() >= deadline.ends:
                     self._give_up_on(wire, since)
                     waiter.fail(self._silence)
         finally:
@@ -199,19 +199,20 @@ class PipelinedConnection:
 
     def _give_up_on(self, wire: _Wire, since: float) -> None:
         """Break a connection off that has been silent for the time-out; a call in a hurry leaves it to the others."""
-        if wire.now() - max(since, wire.heard_at) >= self._timeout_seconds - HASTE_SECONDS:
+        if wire.now() - max(since, wire.heard_at) >= self._timeout_seconds - TIMER_TOLERANCE_SECONDS:
             # Replies come in order, so whoever waits on this connection waits in vain as well.
             wire.close(self._silence)
 
-    async def _wire_in_time(self, patience: Patience) -> _Wire:
-        patience.check()
+    async def _wire_in_time(self, deadline: StoreDeadline) -> _Wire:
+        if deadline.is_over():
+            raise StoreUnavailableError("the time for the store ran out before this was sent")
         wire = self._wire
         if wire is not None and wire.open and not wire.retired:
             if self._master.is_at(wire.endpoint):
                 return wire
             wire.retire()
         try:
-            async with asyncio.timeout_at(patience.ends):
+            async with asyncio.timeout_at(deadline.ends):
                 return await self._connect()
         except TimeoutError:
             raise UnreachableError(f"no connection to the store in {self._timeout_seconds} s") from None
@@ -234,17 +235,17 @@ class PipelinedConnection:
         wire: _Wire | None = None
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                endpoint = await self._master.find()
+                endpoint = await self._master.resolve()
                 wire = opening = _Wire(loop, endpoint)
                 if endpoint.path is not None:
                     await loop.create_unix_connection(lambda: opening, endpoint.path)
                 else:
                     await loop.create_connection(lambda: opening, endpoint.host, endpoint.port, ssl=endpoint.tls)
-                if endpoint.greeting_replies:
-                    greeted = wire.send(endpoint.greeting, endpoint.greeting_replies, writes=False)
-                    endpoint.check_greeting(await greeted.future)
+                if endpoint.handshake_replies:
+                    greeted = wire.send(endpoint.handshake, endpoint.handshake_replies, writes=False)
+                    endpoint.check_handshake(await greeted.future)
         except (OSError, TimeoutError, StoreError) as error:
-            self._master.suspect()
+            self._master.invalidate()
             if wire is not None:
                 wire.close("it was not let in")
             raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error

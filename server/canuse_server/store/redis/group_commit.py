@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from contextvars import Context
 from typing import NamedTuple
 
-from canuse_server.runtime.deadline import Patience
+from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.durability import Durability, Promise
@@ -39,7 +39,7 @@ class GroupCommit:
         self._waiting: list[_Write] = []
         self._sender: asyncio.Task[None] | None = None
 
-    async def execute(self, packed: bytes, count: int, tags: tuple[str, ...], patience: Patience) -> Written:
+    async def execute(self, packed: bytes, count: int, tags: tuple[str, ...], deadline: StoreDeadline) -> Written:
         """Send packed commands that have `count` replies; return when they are confirmed, or it is known they aren't.
 
         `tags` are the hash tags of their keys where the server is a node of a Cluster, else none. A caller who
@@ -48,16 +48,16 @@ class GroupCommit:
         write = _Write(packed, count, tags, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         if self._sender is None:
-            # It sends for all that come, so that it has no part in the patience of the first one.
+            # It sends for all that come, so that it has no part in the deadline of the first one.
             self._sender = asyncio.create_task(self._send(), context=Context())
         try:
-            async with asyncio.timeout_at(patience.ends):
+            async with asyncio.timeout_at(deadline.ends):
                 written = await write.future
         except TimeoutError:
             if any(write is other for other in self._waiting):
                 return Written([], StoreUnavailableError("the time for the store ran out before this was sent"))
             return Written([], OutcomeUnknownError("the store did not confirm the writes in time"))
-        patience.note_reply()
+        deadline.note_reply()
         return written
 
     async def _send(self) -> None:

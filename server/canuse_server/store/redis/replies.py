@@ -6,7 +6,7 @@ import hiredis
 
 from canuse_server.store.errors import StoreError, StoreUnavailableError
 
-REFUSALS: Final = frozenset(
+REFUSAL_CODES: Final = frozenset(
     {
         "LOADING",
         "OOM",
@@ -107,7 +107,7 @@ def check(reply: object) -> object:
         raise ReadOnlyError(text)
     if word in ("TRYAGAIN", "CLUSTERDOWN"):
         raise NotNowError(text)
-    if word in REFUSALS or any(phrase in text for phrase in REFUSAL_PHRASES):
+    if word in REFUSAL_CODES or any(phrase in text for phrase in REFUSAL_PHRASES):
         raise StoreUnavailableError(text)
     raise StoreError(text)
 

@@ -15,27 +15,27 @@ from redis.exceptions import RedisError
 
 from canuse_server.runtime.background import end
 from canuse_server.store.preflight.data_guard import DataGuard
-from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.address import Address, StoreAddress
 
 log = structlog.get_logger(__name__)
 
-ASK_SECONDS: Final = 0.5
+PROBE_TIMEOUT_SECONDS: Final = 0.5
 """How long a Sentinel has to answer at most."""
-POLL_SECONDS: Final = 1.0
+POLL_INTERVAL_SECONDS: Final = 1.0
 """How often the Sentinels are asked though none of them said anything."""
-APART_SECONDS: Final = 0.1
+MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
 """How long after they were asked they are not asked again."""
 CHANNELS: Final = ("+promoted-slave", "+failover-state-reconf-slaves", "+switch-master")
 """The channels of a Sentinel on which it tells of a new master. The last one may come seconds after the first."""
 
 
-class Master:
+class MasterResolver:
     """Knows where the master is. Lanes read `endpoint` from their threads; all else belongs to the event loop."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float, guard: DataGuard | None = None) -> None:
+    def __init__(self, endpoint: StoreAddress, timeout_seconds: float, guard: DataGuard | None = None) -> None:
         self._sought = endpoint
         self.guard = guard or DataGuard()
-        self._patience_seconds = min(timeout_seconds, ASK_SECONDS)
+        self._timeout_seconds = min(timeout_seconds, PROBE_TIMEOUT_SECONDS)
         self.endpoint = endpoint if endpoint.sentinels is None else None
         """Where it is, or None where that is not known yet."""
         self._epoch = -1
@@ -48,21 +48,21 @@ class Master:
         """What is looked for, for people."""
         return self._sought.address
 
-    def is_at(self, endpoint: Endpoint) -> bool:
+    def is_at(self, endpoint: StoreAddress) -> bool:
         """Whether a server is still the master, as far as is known."""
         return endpoint is self.endpoint
 
-    async def find(self) -> Endpoint:
+    async def resolve(self) -> StoreAddress:
         """Return where it is; wait until a Sentinel says."""
         if self._sought.sentinels is not None and not self._tasks:
             listening = (self._listen(sentinel) for sentinel in self._sought.sentinels.addresses)
-            # They have no part in the patience of the call that happens to start them.
+            # They have no part in the deadline of the call that happens to start them.
             self._tasks = [asyncio.create_task(task, context=Context()) for task in (self._follow(), *listening)]
         while self.endpoint is None:
             await self._found.wait()
         return self.endpoint
 
-    def suspect(self) -> None:
+    def invalidate(self) -> None:
         """Have the Sentinels asked again: the master does not answer, or is none any more."""
         self._suspected.set()
 
@@ -75,9 +75,9 @@ class Master:
             except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
                 log.warning("the Sentinels could not be asked", cause=f"{type(error).__name__}: {error}")
             with suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
+                async with asyncio.timeout(POLL_INTERVAL_SECONDS):
                     await self._suspected.wait()
-            await asyncio.sleep(APART_SECONDS)
+            await asyncio.sleep(MIN_REFRESH_INTERVAL_SECONDS)
 
     async def _listen(self, sentinel: Address) -> None:
         """Have the Sentinels asked when one of them tells of a new master."""
@@ -87,16 +87,18 @@ class Master:
                 async with client.pubsub() as messages:
                     await messages.subscribe(*CHANNELS)
                     while True:
-                        message = await messages.get_message(ignore_subscribe_messages=True, timeout=POLL_SECONDS)
+                        message = await messages.get_message(
+                            ignore_subscribe_messages=True, timeout=POLL_INTERVAL_SECONDS
+                        )
                         if message is not None:
-                            self.suspect()
+                            self.invalidate()
             except (RedisError, OSError) as error:
                 log.warning(
                     "a Sentinel does not answer", sentinel=str(sentinel), cause=f"{type(error).__name__}: {error}"
                 )
             finally:
                 await client.aclose()
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def _ask(self) -> None:
         """Ask all Sentinels; whichever knows of the latest failover is right."""
@@ -134,7 +136,7 @@ class Master:
 
     def _client(self, sentinel: Address) -> Redis:
         assert self._sought.sentinels is not None
-        times = {"socket_timeout": self._patience_seconds, "socket_connect_timeout": self._patience_seconds}
+        times = {"socket_timeout": self._timeout_seconds, "socket_connect_timeout": self._timeout_seconds}
         options: dict[str, Any] = {**self._sought.sentinels.options, **times, "decode_responses": True}
         return Redis(host=sentinel.host, port=sentinel.port, **options)
 

@@ -10,16 +10,16 @@ import structlog
 
 from canuse_server.store.errors import StoreError
 from canuse_server.store.keys import BUCKETS, bucket_tag, tag_of
-from canuse_server.store.redis.address import Address, Endpoint
+from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.replies import check, pack
 
 log = structlog.get_logger(__name__)
 
 SLOTS: Final = 16_384
-ASK_SECONDS: Final = 0.5
+PROBE_TIMEOUT_SECONDS: Final = 0.5
 """How long one node has to answer at most, before the next one is asked."""
-APART_SECONDS: Final = 0.1
+MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
 """How long after the map was read it is not read again."""
 _CLUSTER_SLOTS: Final = pack(("CLUSTER", "SLOTS"))
 
@@ -37,9 +37,9 @@ BUCKET_SLOTS: Final = tuple(crc_hqx(bucket_tag(bucket).encode(), 0) % SLOTS for 
 class SlotMap:
     """The owners of all slots. Lanes read `owners` from their threads; all else belongs to the event loop."""
 
-    def __init__(self, endpoint: Endpoint, timeout_seconds: float) -> None:
+    def __init__(self, endpoint: StoreAddress, timeout_seconds: float) -> None:
         self._endpoint = endpoint
-        self._timeout_seconds = min(timeout_seconds, ASK_SECONDS)
+        self._timeout_seconds = min(timeout_seconds, PROBE_TIMEOUT_SECONDS)
         self.owners: list[Address | None] = [None] * SLOTS
         self._reading: asyncio.Task[None] | None = None
         self._read_at = float("-inf")
@@ -58,9 +58,9 @@ class SlotMap:
     def moved(self, slot: int, address: Address) -> None:
         """Take note of a slot's new owner. It is hardly the only slot that has moved."""
         self.owners[slot] = address
-        self.suspect()
+        self.invalidate()
 
-    def suspect(self) -> None:
+    def invalidate(self) -> None:
         """Read the map again some time soon."""
         if self._reading is None and self._is_due():
             self._start()
@@ -78,10 +78,10 @@ class SlotMap:
             self._reading.cancel()
 
     def _is_due(self) -> bool:
-        return asyncio.get_running_loop().time() >= self._read_at + APART_SECONDS
+        return asyncio.get_running_loop().time() >= self._read_at + MIN_REFRESH_INTERVAL_SECONDS
 
     def _start(self) -> None:
-        # It has no part in the patience of the call that happens to start it.
+        # It has no part in the deadline of the call that happens to start it.
         self._reading = asyncio.create_task(self._read(), context=Context())
         self._reading.add_done_callback(self._done)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 from canuse_server.domain.model import Feature, Package, PackageStatus
-from canuse_server.runtime.fairness import each
+from canuse_server.runtime.fairness import map_yielding
 from canuse_server.store.codec.documents import UnreadableError, decode_feature, decode_package, encode, note_unreadable
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import Keys
@@ -116,12 +116,12 @@ class CatalogStore:
     async def feature_page(self, after: str, size: int) -> list[Feature]:
         """Return the features whose ids follow one, by id."""
         ids, values = await self._page(self._keys.features, self._keys.feature_ids, after, size)
-        return await each(zip(ids, values, strict=True), lambda pair: _feature(pair[0], pair[1]))
+        return await map_yielding(zip(ids, values, strict=True), lambda pair: _feature(pair[0], pair[1]))
 
     async def package_page(self, after: str, size: int) -> list[Package]:
         """Return the packages whose ids follow one, by id."""
         ids, values = await self._page(self._keys.packages, self._keys.package_ids, after, size)
-        return await each(zip(ids, values, strict=True), lambda pair: _package(pair[0], pair[1]))
+        return await map_yielding(zip(ids, values, strict=True), lambda pair: _package(pair[0], pair[1]))
 
     async def _page(self, items: str, index: str, after: str, size: int) -> tuple[list[str], list[bytes]]:
         ids = await self._ids(index, after, size)

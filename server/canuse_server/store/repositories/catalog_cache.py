@@ -16,15 +16,15 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CatalogStore, Changes, Stored, usable
-from canuse_server.store.repositories.invalidation import follow
+from canuse_server.store.repositories.invalidation import keep_fresh
 from canuse_server.store.repositories.stamps import number_of
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS: Final = 1.0
+POLL_INTERVAL_SECONDS: Final = 1.0
 """How old what is in memory can become where a message about a change is lost."""
 FEATURES_AT_A_TIME: Final = 50
-"""How many features are read in one trip: they take less than a millisecond of the event loop."""
+"""How many features are read in one round trip: they take less than a millisecond of the event loop."""
 IDS_AT_A_TIME: Final = 1000
 
 
@@ -154,6 +154,6 @@ class CatalogCache:
             if packages is self.packages:
                 break
 
-    def follow(self) -> tuple[Coroutine[Any, Any, None], ...]:
+    def keep_fresh(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return what keeps it fresh: by the stamp once a second, and at once when told of a change."""
-        return follow(self._store, self._keys.catalog_channel, self.refresh, POLL_SECONDS, "the catalogue")
+        return keep_fresh(self._store, self._keys.catalog_channel, self.refresh, POLL_INTERVAL_SECONDS, "the catalogue")

@@ -11,11 +11,11 @@ from canuse_server.store.redis.client import Store
 
 log = structlog.get_logger(__name__)
 
-FAULT_SECONDS = 5.0
+LOG_INTERVAL_SECONDS = 5.0
 """How often the log tells that something may be out of date."""
 
 
-def follow(
+def keep_fresh(
     store: Store, channel: str, refresh: Callable[[], Awaitable[None]], poll_seconds: float, what: str
 ) -> tuple[Coroutine[Any, Any, None], ...]:
     """Return what refreshes every `poll_seconds`, and what refreshes at once when a message comes.
@@ -23,7 +23,7 @@ def follow(
     Each goes on until it is cancelled, whatever becomes of the other: where no messages can be had, asking still tells.
     `what` is it that may be out of date, for the log.
     """
-    faults = Throttle(FAULT_SECONDS)
+    faults = Throttle(LOG_INTERVAL_SECONDS)
 
     async def poll() -> None:
         while True:

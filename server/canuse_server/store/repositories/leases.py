@@ -8,7 +8,7 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableErro
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import unconfirmed
-from canuse_server.store.repositories.usage_commands import REFUSALS, Retention, Trip
+from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Command, Retention
 from canuse_server.store.scripts.loader import RESERVE, SETTLE, SWEEP_LEASES
 
 TOKEN_BYTES: Final = 8
@@ -23,7 +23,7 @@ class LeaseMissingError(Exception):
     """There is no such lease, or not any more."""
 
 
-class Wish(NamedTuple):
+class ReserveParams(NamedTuple):
     """What to set aside. The token is new and random; `ttl_ms` is how long it is set aside."""
 
     user_id: str
@@ -47,7 +47,7 @@ class Reserved(NamedTuple):
     replayed: bool
 
 
-class Settling(NamedTuple):
+class SettleParams(NamedTuple):
     """What was used of a lease. `entry` is the ledger entry as far as the caller knows it."""
 
     user_id: str
@@ -68,11 +68,11 @@ class Settled(NamedTuple):
     replayed: bool
 
 
-def reserve_trip(keys: Keys, wish: Wish, retention: Retention, manual_now: str) -> Trip:
+def reserve_command(keys: Keys, wish: ReserveParams, retention: Retention, manual_now: str) -> Command:
     """Return the command that sets an amount aside; `manual_now` is empty where Redis's clock holds."""
     user_id = wish.user_id
     names = (keys.user(user_id), keys.history(user_id), *keys.dedupe(user_id))
-    return Trip(
+    return Command(
         (
             *("EVALSHA", RESERVE.sha, "6", *names, keys.leases(user_id), keys.leases_due(user_id)),
             *(manual_now, wish.event_id, wish.fingerprint, retention.dedupe_ttl, str(retention.past_periods_kept)),
@@ -84,18 +84,18 @@ def reserve_trip(keys: Keys, wish: Wish, retention: Retention, manual_now: str) 
 
 
 def reserved(reply: object) -> Reserved:
-    """Read what `reserve_trip` brought; raise what `usage.outcome` does."""
+    """Read what `reserve_command` brought; raise what `usage.outcome` does."""
     value = _checked(reply)
     granted, expires_at_ms, token = _RESERVED.unpack_from(value, 1)
     (charge,) = Outcome.unpack(value, 1 + _RESERVED.size).charges
     return Reserved(granted, expires_at_ms, token, charge, value[:1] == b"R")
 
 
-def settle_trip(keys: Keys, settling: Settling, retention: Retention, manual_now: str) -> Trip:
+def settle_command(keys: Keys, settling: SettleParams, retention: Retention, manual_now: str) -> Command:
     """Return the command that settles a lease; `manual_now` is empty where Redis's clock holds."""
     user_id = settling.user_id
     names = (keys.user(user_id), keys.ledger(bucket_of(user_id)), keys.history(user_id), *keys.dedupe(user_id))
-    return Trip(
+    return Command(
         (
             *("EVALSHA", SETTLE.sha, "7", *names, keys.leases(user_id), keys.leases_due(user_id)),
             *(manual_now, settling.event_id, settling.fingerprint, retention.dedupe_ttl, retention.packed),
@@ -106,7 +106,7 @@ def settle_trip(keys: Keys, settling: Settling, retention: Retention, manual_now
 
 
 def settled(reply: object) -> Settled:
-    """Read what `settle_trip` brought; raise what `usage.outcome` does, and LeaseMissingError."""
+    """Read what `settle_command` brought; raise what `usage.outcome` does, and LeaseMissingError."""
     value = _checked(reply)
     (charge,) = Outcome.unpack(value, 2).charges
     return Settled(value[1] == 1, charge, value[:1] == b"R")
@@ -145,7 +145,7 @@ def _checked(reply: object) -> bytes:
     status = value[:1]
     if status in (b"K", b"R"):
         return value
-    raise LeaseMissingError if status == b"N" else REFUSALS[status]
+    raise LeaseMissingError if status == b"N" else STATUS_ERRORS[status]
 
 
 def _flag(value: bool) -> str:

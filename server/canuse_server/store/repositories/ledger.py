@@ -4,15 +4,15 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, cast
 
 from canuse.v1.ledger_pb2 import LedgerEntry
-from canuse_server.runtime.fairness import take_break
+from canuse_server.runtime.fairness import yield_if_due
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
 
 CHUNK: Final = 1000
 """How many entries are read at a time."""
-CHUNKS_AT_MOST: Final = 5
+MAX_CHUNKS: Final = 5
 """How many times one page reads: what it is looking for may be far back among the events of other users."""
-NUMBER_MAX: Final = 2**64 - 1
+MAX_NUMBER: Final = 2**64 - 1
 
 
 class Place(NamedTuple):
@@ -30,7 +30,7 @@ class Place(NamedTuple):
         """Read an id; raise ValueError where it is none, and where nothing can come before it."""
         time_ms, serial = map(int, text.split("-"))
         place = cls(time_ms, serial)
-        if str(place) != text or place <= (0, 0) or max(place) > NUMBER_MAX:
+        if str(place) != text or place <= (0, 0) or max(place) > MAX_NUMBER:
             raise ValueError(text)
         return place
 
@@ -57,12 +57,12 @@ class Ledger:
         A page looks at a bounded part of the ledger, so that it can have fewer events than `size` although more follow.
         """
         key, found = self._keys.ledger(bucket_of(user_id)), list[tuple[Place, LedgerEntry]]()
-        for _ in range(CHUNKS_AT_MOST):
+        for _ in range(MAX_CHUNKS):
             end = "+" if before is None else f"({before}"
             (reply,), _ = await self._store.call(("XREVRANGE", key, end, str(since_ms), "COUNT", str(CHUNK)))
             entries = cast("list[tuple[bytes, list[bytes]]]", reply)
             for entry_id, fields in entries:
-                await take_break()
+                await yield_if_due()
                 before = Place.parse(entry_id.decode())
                 entry = LedgerEntry.FromString(fields[1])
                 if entry.user_id == user_id and wanted(entry):

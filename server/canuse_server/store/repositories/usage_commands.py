@@ -1,10 +1,10 @@
-"""The hot path's commands and what their replies say. No I/O here: whoever has a connection makes the trip."""
+"""The hot path's commands and what their replies say. No I/O here: whoever has a connection sends them."""
 
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, cast
 
-from canuse_server.domain.decision import Standing, runs_ahead
+from canuse_server.domain.decision import FeatureState, runs_ahead
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.store.codec.packed import (
     Outcome,
@@ -53,7 +53,7 @@ class RecordOutOfRangeError(Exception):
     """The total would pass the largest amount."""
 
 
-class Trip(NamedTuple):
+class Command(NamedTuple):
     """One command to the store. `script` is what it runs, if any: the only commands that write are scripts."""
 
     command: tuple[str | bytes, ...]
@@ -102,13 +102,13 @@ class Use(NamedTuple):
     fingerprint: bytes
 
 
-def check_trip(keys: Keys, user_id: str, feature_id: str) -> Trip:
+def check_command(keys: Keys, user_id: str, feature_id: str) -> Command:
     """Return the command that reads all a check depends on. It only reads, so it needs no script."""
-    return Trip(("HMGET", keys.user(user_id), "m", "x", f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
+    return Command(("HMGET", keys.user(user_id), "m", "x", f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
 
 
-def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
-    """Read what `check_trip` brought.
+def feature_state(reply: object, now_ms: int, *, archived: bool) -> FeatureState:
+    """Read what `check_command` brought.
 
     Raises:
         UserMissingError: there is no such user.
@@ -127,7 +127,7 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
         raise StaleError
     if entitlement and runs_ahead(entitlement, counter, now_ms):
         raise StaleError
-    return Standing(
+    return FeatureState(
         disabled=bool(meta[0] & 1),
         archived=archived,
         entitlement=entitlement,
@@ -139,7 +139,7 @@ def standing(reply: object, now_ms: int, *, archived: bool) -> Standing:
 
 
 def holds_until_ms(reply: object, now_ms: int) -> int:
-    """Return up to when, exclusive, the same reply to `check_trip` says the same; 0: only now."""
+    """Return up to when, exclusive, the same reply to `check_command` says the same; 0: only now."""
     _, due, feature, grants, reservation = cast("list[bytes | None]", reply)
     if grants is not None:
         return 0
@@ -152,7 +152,7 @@ def holds_until_ms(reply: object, now_ms: int) -> int:
     return min((end for end in ends if end is not None), default=FOREVER_MS)
 
 
-def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Trip:
+def record_command(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Command:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
     mode, user_id, charges, event_id, fingerprint = use
     # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
@@ -169,14 +169,16 @@ def record_trip(keys: Keys, use: Use, retention: Retention, manual_now: str) -> 
     )
     if event_id:
         command += (event_id, fingerprint, retention.dedupe_ttl)
-    return Trip(command, RECORD_USAGE)
+    return Command(command, RECORD_USAGE)
 
 
-def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str) -> Trip:
-    """Return what `record_trip` does for one charge without an event id, in half the time."""
+def record_one_command(
+    keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str
+) -> Command:
+    """Return what `record_command` does for one charge without an event id, in half the time."""
     user, ledger, history = keys.of_use(user_id)
     feature_id, delta, archived, entry, _ = charge
-    return Trip(
+    return Command(
         (
             "EVALSHA",
             RECORD_USAGE.sha,
@@ -194,19 +196,20 @@ def record_one_trip(keys: Keys, mode: str, user_id: str, charge: Charge, retenti
     )
 
 
-def chained(trip: Trip, chain_key: str, place: int, length: int) -> Trip:
-    """Return a trip of `record_trip` as one of a chain, each with its place, from 1. They share a key of their own.
+def chained(command: Command, chain_key: str, place: int, length: int) -> Command:
+    """Return a command of `record_command` as one of a chain, each with its place, from 1. They share a key of their
+    own.
 
     Each is made only where the one before it was made or ended for good; else it writes nothing.
     """
-    evalsha, sha, count, *rest = trip.command
+    evalsha, sha, count, *rest = command.command
     keys = int(count)
     end = str(-place if place == length else place)
-    return Trip((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:], end), trip.script)
+    return Command((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:], end), command.script)
 
 
 def outcome(reply: object) -> tuple[Outcome, bool]:
-    """Read what `record_trip` brought: what was done, and whether that was on an earlier call.
+    """Read what `record_command` brought: what was done, and whether that was on an earlier call.
 
     Raises:
         ChainBrokenError: one before it in its chain has not been made.
@@ -220,19 +223,19 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
     status = value[:1]
     if status in (b"K", b"R"):
         return Outcome.unpack(value, 1), status == b"R"
-    raise REFUSALS[status]
+    raise STATUS_ERRORS[status]
 
 
 def single(reply: object) -> tuple[Single, bool]:
-    """Read what `record_trip` brought for a use of one charge; raises what `outcome` does."""
+    """Read what `record_command` brought for a use of one charge; raises what `outcome` does."""
     value = cast("bytes", reply)
     status = value[:1]
     if status in (b"K", b"R"):
         return Single.unpack(value, 1), status == b"R"
-    raise REFUSALS[status]
+    raise STATUS_ERRORS[status]
 
 
-REFUSALS: Final[dict[bytes, type[Exception]]] = {
+STATUS_ERRORS: Final[dict[bytes, type[Exception]]] = {
     b"B": ChainBrokenError,
     b"U": UserMissingError,
     b"L": LeasesDueError,

@@ -12,7 +12,7 @@ from canuse_server.domain.model import Grant, Profile, Subscription
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.domain.settlement import Settlement
 from canuse_server.domain.subscriptions import has_ended
-from canuse_server.runtime.fairness import each
+from canuse_server.runtime.fairness import map_yielding
 from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.codec.packed import Meta, PastPeriod
@@ -135,7 +135,8 @@ class Users:
         return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
 
     async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
-        """Return what `read` says of the subscriptions of each of some users, all in one trip, and the time then."""
+        """Return what `read` says of the subscriptions of each of some users, all in one round trip, and the time
+        then."""
         replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
         found: list[Sequence[Subscription]] = []
         for user_id, reply in zip(user_ids, replies, strict=True):
@@ -154,7 +155,7 @@ class Users:
         fields = _fields(reply)
         if packed_codec.META_FIELD not in fields:
             return None
-        return _merged(await each(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
+        return _merged(await map_yielding(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
 
     async def ended_subscription(self, user_id: str, token: str) -> Subscription | None:
         """Return a subscription that is kept apart. To be asked after `read`, whose subscriptions go before it."""
@@ -173,7 +174,7 @@ class Users:
     ) -> tuple[Subscription, ...]:
         """Return subscriptions with those kept apart that have not ended: the store's clock was ahead when they had."""
         (reply,), _ = await self._store.call(("HGETALL", self._keys.ended(user_id)))
-        ended = await each(_fields(reply).items(), _ended)
+        ended = await map_yielding(_fields(reply).items(), _ended)
         return tuple(_merged((item for item in ended if not has_ended(item, now_ms)), subscriptions))
 
     async def apply(self, change: UserChange) -> None:
@@ -229,7 +230,7 @@ class Users:
         for user_id in user_ids:
             commands += [("HGET", self._keys.user(user_id), "m"), ("GET", self._keys.profile(user_id))]
         replies = cast("list[bytes | None]", (await self._store.call(*commands))[0])
-        return await each(zip(replies[::2], replies[1::2], strict=True), _described)
+        return await map_yielding(zip(replies[::2], replies[1::2], strict=True), _described)
 
     async def page(self, after: tuple[int, str], size: int) -> list[str]:
         """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from canuse_server.transport.native.request_cache import Memo, Request
+from canuse_server.transport.native.request_cache import Request, RequestCache
 
 
-class HandedOver(NamedTuple):
+class LoopMethod(NamedTuple):
     """A method whose calls the front takes itself, and the event loop answers."""
 
     path: str
@@ -18,8 +18,8 @@ class Call(NamedTuple):
     id: int
     payload: bytes
     request: Request
-    memo: Memo
-    came: float
+    cache: RequestCache
+    arrived_at: float
     """When it came at the earliest, by `time.monotonic`."""
     deadline: float
     """When its caller gives up."""

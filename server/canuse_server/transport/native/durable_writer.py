@@ -14,18 +14,18 @@ from hiredis import ReplyError
 from canuse_server.api.errors import ApiError
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import key_of, tag_of
-from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import Confirmation
 from canuse_server.store.redis.replies import is_redirect
-from canuse_server.transport.admission import Load
+from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.native.calls import Call
 
 
 class Answers(Protocol):
     """Who answers the calls."""
 
-    def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
+    def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
 
     def in_time(self, calls: list[Call], now: float) -> list[Call]:
@@ -41,15 +41,15 @@ class Answers(Protocol):
         """Answer calls whose replies will not come."""
 
 
-class ConfirmedWrites(threading.Thread):
+class DurableWriter(threading.Thread):
     """One thread with connections of its own to the store."""
 
-    def __init__(self, answers: Answers, store: Store, load: Load) -> None:
+    def __init__(self, answers: Answers, store: Store, load: AdmissionLimit) -> None:
         super().__init__(name="canuse-confirmed", daemon=True)
         self._answers = answers
         self._load = load
         self._promise = store.promise
-        self._routes = store.lane_routes(store.patience_seconds(store.promise.level))
+        self._router = store.connection_router(store.write_timeout_seconds(store.promise.level))
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._busy = self._ending = False
@@ -63,7 +63,7 @@ class ConfirmedWrites(threading.Thread):
 
     def _is_taken_on(self, call: Call) -> bool:
         try:
-            self._load.enter(call.size)
+            self._load.acquire(call.size)
         except ApiError as error:
             self._answers.turn_away(call, error)
             return False
@@ -71,7 +71,7 @@ class ConfirmedWrites(threading.Thread):
 
     def _leave(self, calls: Iterable[Call]) -> None:
         """Note that calls wait no more. They are answered next, and who has an answer may call again at once."""
-        self._load.leave(*(call.size for call in calls))
+        self._load.release(*(call.size for call in calls))
 
     def wait_until_idle(self) -> None:
         """Wait until all calls have been answered."""
@@ -80,7 +80,7 @@ class ConfirmedWrites(threading.Thread):
 
     def give_up(self) -> None:
         """Wait no longer for the store."""
-        self._routes.give_up()
+        self._router.give_up()
 
     def end(self) -> None:
         """Let the thread end once all calls have been answered, and wait for that."""
@@ -100,12 +100,12 @@ class ConfirmedWrites(threading.Thread):
                 self._busy = True
             if not calls:
                 break
-            self._travel(calls)
-        self._routes.close()
+            self._execute(calls)
+        self._router.close()
 
-    def _travel(self, calls: list[Call]) -> None:
+    def _execute(self, calls: list[Call]) -> None:
         """Send all calls in one write to each node, wait until they are confirmed, and answer each by its reply."""
-        parts: dict[LaneConnection, list[Call]] = {}
+        parts: dict[BlockingConnection, list[Call]] = {}
         for call in calls:
             parts.setdefault(self._connection_for(call), []).append(call)
         sent = [(connection, part, self._send(connection, part)) for connection, part in parts.items()]
@@ -113,16 +113,16 @@ class ConfirmedWrites(threading.Thread):
             if confirmation is not None:
                 self._receive(connection, part, confirmation)
 
-    def _connection_for(self, call: Call) -> LaneConnection:
-        return self._routes.single or self._routes.connection_for(call.request.plan.user_id)
+    def _connection_for(self, call: Call) -> BlockingConnection:
+        return self._router.single or self._router.connection_for(call.request.plan.user_id)
 
-    def _send(self, connection: LaneConnection, calls: list[Call]) -> Confirmation | None:
+    def _send(self, connection: BlockingConnection, calls: list[Call]) -> Confirmation | None:
         """Send some calls and what has them confirmed; None: they have been answered, since that was not possible."""
         connection.begin()
         try:
             connection.make_ready(idle=True)
         except StoreUnavailableError as error:
-            self._routes.failed()
+            self._router.failed()
             self._leave(calls)
             self._answers.refuse(calls, error)
             return None
@@ -139,7 +139,7 @@ class ConfirmedWrites(threading.Thread):
             return None
         return confirmation
 
-    def _receive(self, connection: LaneConnection, calls: list[Call], confirmation: Confirmation) -> None:
+    def _receive(self, connection: BlockingConnection, calls: list[Call], confirmation: Confirmation) -> None:
         try:
             replies = [connection.receive() for _ in range(len(calls) + confirmation.replies)]
             confirmed = replies[len(calls) :]
@@ -154,15 +154,15 @@ class ConfirmedWrites(threading.Thread):
         lacking = confirmation.fault(confirmed)
         unconfirmed = OutcomeUnknownError(lacking) if lacking else None
         for call, reply in zip(calls, replies, strict=False):
-            self._answers.conclude(call, reply, 0, unconfirmed)
+            self._answers.respond(call, reply, 0, unconfirmed)
 
     def _confirmation(self, call: Call) -> Confirmation:
         """Return what has all writes on the node of a call confirmed."""
-        tag = "" if self._routes.single else tag_of(key_of(call.request.plan.trip.command))
+        tag = "" if self._router.single else tag_of(key_of(call.request.plan.command.command))
         return self._promise.confirmation(self._promise.level, tag)
 
     def _confirm_elsewhere(
-        self, connection: LaneConnection, calls: list[Call], replies: list[object]
+        self, connection: BlockingConnection, calls: list[Call], replies: list[object]
     ) -> list[object] | None:
         """Confirm the calls that were made here by the key of one, as the first one's has moved. None: none was."""
         for call, reply in zip(calls, replies, strict=False):
@@ -172,8 +172,8 @@ class ConfirmedWrites(threading.Thread):
                 return [connection.receive() for _ in range(confirmation.replies)]
         return None
 
-    def _break_off(self, connection: LaneConnection, calls: list[Call], error: Exception) -> None:
+    def _break_off(self, connection: BlockingConnection, calls: list[Call], error: Exception) -> None:
         connection.break_off(error)
-        self._routes.failed()
+        self._router.failed()
         self._leave(calls)
         self._answers.lose(calls, error)

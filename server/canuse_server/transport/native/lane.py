@@ -3,8 +3,8 @@
 Where calls pile up, the lane reads and sends the next batch while the store works on one, so that neither waits for the
 other.
 
-It knows the common case only. What one trip can't answer it hands over to the event loop, where the servicer's own path
-answers it: rare things have one implementation.
+It knows the common case only. What one command can't answer it delegates to the event loop, where the servicer's own
+path answers it: rare things have one implementation.
 """
 
 import math
@@ -21,44 +21,44 @@ if TYPE_CHECKING:
 
 from canuse_server.api.bounds import method_bytes, too_large
 from canuse_server.api.durability import NOTHING, wanted
-from canuse_server.api.environment import World
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed, message_too_large, shutting_down
-from canuse_server.api.failures import faulty
+from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.executor import without_store
-from canuse_server.api.hotpath.method import DETOURS, HotMethod
+from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
 from canuse_server.api.ratelimit.method import ShouldRateLimit
-from canuse_server.auth.authorizer import Gate
+from canuse_server.auth.authorizer import Authorizer
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
-from canuse_server.store.redis.blocking_connection import LaneConnection
+from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import TIME, Store, time_ms
 from canuse_server.store.redis.durability import Durability
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, RedirectError, check
-from canuse_server.transport.admission import Load
+from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, metadata_bytes, too_much_metadata
-from canuse_server.transport.native.call_queue import Door
-from canuse_server.transport.native.calls import Call, HandedOver
-from canuse_server.transport.native.durable_writer import ConfirmedWrites
-from canuse_server.transport.native.request_cache import Memo
+from canuse_server.transport.native.call_queue import CallQueue
+from canuse_server.transport.native.calls import Call, LoopMethod
+from canuse_server.transport.native.durable_writer import DurableWriter
+from canuse_server.transport.native.request_cache import RequestCache
 
 BATCH: Final = 40
 """How many calls are taken at a time at most."""
 BACKLOG: Final = 32
 """How many calls came at a time where more will be waiting: then the next batch goes ahead of the replies to this one.
 Where few calls are under way, that would only make their batches smaller."""
-WAKE_MS: Final = 250
+MAX_WAIT_MS: Final = 250
 """How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
 DRAIN_SECONDS: Final = 1.0
 """How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
-LATE_SECONDS: Final = 0.001
+RECHECK_SECONDS: Final = 0.001
 """How long after calls were read it is looked again whether their deadlines have passed."""
-DETOUR_ERRORS: Final = (*DETOURS, NoScriptError)
+RETRYABLE_ERRORS: Final = (*RETRYABLE, NoScriptError)
 _NO_DETAILS: Final = ((), "", None)
 
 
 class _Batch(NamedTuple):
     """Calls that were sent together. `timed`: the reply to TIME comes first; else `manual_now_ms` is the time."""
 
-    connection: LaneConnection
+    connection: BlockingConnection
     calls: deque[Call]
     timed: bool
     manual_now_ms: int | None
@@ -72,32 +72,32 @@ class Lane(threading.Thread):
     def __init__(
         self,
         front: NativeGrpcFront,
-        door: Door,
-        methods: Mapping[int, HotMethod | HandedOver],
-        gate: Gate,
+        call_queue: CallQueue,
+        methods: Mapping[int, HotMethod | LoopMethod],
+        authorizer: Authorizer,
         store: Store,
-        load: Load,
-        hand_over: Callable[[int, str, bytes, World, Durability, float, float, int], None],
-        take_back: Callable[[int], None],
+        load: AdmissionLimit,
+        delegate: Callable[[int, str, bytes, Environment, Durability, float, float, int], None],
+        cancel: Callable[[int], None],
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._front = front
-        self._door = door
+        self._call_queue = call_queue
         self._methods = methods
         # An error would let Envoy's request through: ShouldRateLimit itself answers one that is too large.
         self._most_bytes = {
             method_id: MESSAGE_BYTES if isinstance(method, ShouldRateLimit) else method_bytes(method.path)
             for method_id, method in methods.items()
         }
-        self._gate = gate
+        self._authorizer = authorizer
         self._store = store
-        self._memos: dict[World, Memo] = {}
-        self._routes = store.lane_routes(store.timeout_seconds)
-        self._hand_over = hand_over
-        self._take_back = take_back
+        self._caches: dict[Environment, RequestCache] = {}
+        self._router = store.connection_router(store.timeout_seconds)
+        self._delegate = delegate
+        self._cancel = cancel
         self._promised = store.promise.level
         # With nothing to be confirmed a write is as quick as a check, and shares its connection.
-        self._confirmed = ConfirmedWrites(self, store, load) if self._promised else None
+        self._confirmed = DurableWriter(self, store, load) if self._promised else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -105,7 +105,7 @@ class Lane(threading.Thread):
         """Batches whose replies are due, in their order: for each connection two at most."""
         self._retire = False
         """Whether the server that has just answered is no master any more."""
-        self._came = self._read_at = 0.0
+        self._arrived_at = self._read_at = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
@@ -113,11 +113,11 @@ class Lane(threading.Thread):
             self._confirmed.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
-            taken = self._door.take(BATCH, 0 if self._under_way else WAKE_MS)
+            taken = self._call_queue.take(BATCH, 0 if self._under_way else MAX_WAIT_MS)
             if taken is None:
                 break
             sent = 0
-            events, self._came = taken
+            events, self._arrived_at = taken
             if calls := self._put_writes_aside(self._read(events)):
                 sent = self._send_all(calls)
             ahead = sent if len(events) >= BACKLOG else 0
@@ -131,7 +131,7 @@ class Lane(threading.Thread):
                 self.drained.set()
         if self._confirmed is not None:
             self._confirmed.end()
-        self._routes.close()
+        self._router.close()
 
     def drain(self) -> None:
         """Answer the calls that have come by now, then refuse all others. `drained` is set in between."""
@@ -140,7 +140,7 @@ class Lane(threading.Thread):
 
     def give_up(self) -> None:
         """Wait no longer for the store: what became of the calls that it was sent remains unknown."""
-        self._routes.give_up()
+        self._router.give_up()
         if self._confirmed is not None:
             self._confirmed.give_up()
 
@@ -152,7 +152,7 @@ class Lane(threading.Thread):
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
                 if kind == EVENT_CANCEL:
-                    self._take_back(call_id)
+                    self._cancel(call_id)
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
             size = metadata_bytes(metadata)
@@ -192,42 +192,42 @@ class Lane(threading.Thread):
         method = self._methods[method_id]
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
-            world = self._gate.admit(method.path, client_key if isinstance(client_key, bytes) else None)
+            env = self._authorizer.authorize(method.path, client_key if isinstance(client_key, bytes) else None)
             if len(payload) > self._most_bytes[method_id]:
                 raise too_large(method.path, len(payload))
             if method.writes:
                 level = wanted(metadata)
                 if level is not NOTHING and level & ~self._promised:
-                    self._hand_over(call_id, method.path, payload, world, level, self._came, deadline, size)
+                    self._delegate(call_id, method.path, payload, env, level, self._arrived_at, deadline, size)
                     return None
-            if isinstance(method, HandedOver):
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline, size)
+            if isinstance(method, LoopMethod):
+                self._delegate(call_id, method.path, payload, env, Durability.MEMORY, self._arrived_at, deadline, size)
                 return None
-            memo = self._memos.get(world) or self._memos.setdefault(world, Memo(world))
+            cache = self._caches.get(env) or self._caches.setdefault(env, RequestCache(env))
             try:
-                request = memo.request(method_id, method, payload)
-                return Call(call_id, payload, request, memo, self._came, deadline, size)
-            except DETOUR_ERRORS:
-                self._hand_over(call_id, method.path, payload, world, Durability.MEMORY, self._came, deadline, size)
+                request = cache.request(method_id, method, payload)
+                return Call(call_id, payload, request, cache, self._arrived_at, deadline, size)
+            except RETRYABLE_ERRORS:
+                self._delegate(call_id, method.path, payload, env, Durability.MEMORY, self._arrived_at, deadline, size)
         except ApiError as error:
             self._fail(call_id, error)
-        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
-            self._fail(call_id, faulty(method.path, error))
+        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `to_api_error` logs it
+            self._fail(call_id, to_api_error(method.path, error))
         return None
 
     def _send_all(self, calls: list[Call]) -> int:
         """Send the commands of all calls, in one write to each node that has some; return how many writes that took."""
-        if self._routes.single is not None:
-            self._send(self._routes.single, calls)
+        if self._router.single is not None:
+            self._send(self._router.single, calls)
             return 1
-        parts: dict[LaneConnection, list[Call]] = {}
+        parts: dict[BlockingConnection, list[Call]] = {}
         for call in calls:
-            parts.setdefault(self._routes.connection_for(call.request.plan.user_id), []).append(call)
+            parts.setdefault(self._router.connection_for(call.request.plan.user_id), []).append(call)
         for connection, part in parts.items():
             self._send(connection, part)
         return len(parts)
 
-    def _send(self, connection: LaneConnection, calls: list[Call]) -> None:
+    def _send(self, connection: BlockingConnection, calls: list[Call]) -> None:
         """Send the commands of some calls in one write."""
         if connection.is_to_be_left():
             while any(batch.connection is connection for batch in self._under_way):
@@ -236,11 +236,11 @@ class Lane(threading.Thread):
         try:
             connection.make_ready(idle=all(batch.connection is not connection for batch in self._under_way))
         except StoreUnavailableError as error:
-            self._routes.failed()
+            self._router.failed()
             self.refuse(calls, error)
             return
         # Their deadlines were looked at when they were read, which as a rule was just now.
-        if time.monotonic() > self._read_at + LATE_SECONDS and not (calls := self.in_time(calls, time.monotonic())):
+        if time.monotonic() > self._read_at + RECHECK_SECONDS and not (calls := self.in_time(calls, time.monotonic())):
             return
         packed, timed, manual_now_ms = [TIME], False, self._store.manual_now_ms
         for call in calls:
@@ -272,7 +272,7 @@ class Lane(threading.Thread):
             while batch.calls:
                 reply = connection.receive()
                 # Only now: should this reply be the one that does not come, the call is among those it is lost for.
-                self.conclude(batch.calls.popleft(), reply, now)
+                self.respond(batch.calls.popleft(), reply, now)
             self._under_way.popleft()
         except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
             self._break_off(connection, error)
@@ -280,10 +280,10 @@ class Lane(threading.Thread):
             connection.retire()
             self._retire = False
 
-    def _break_off(self, connection: LaneConnection, error: Exception) -> None:
+    def _break_off(self, connection: BlockingConnection, error: Exception) -> None:
         """Close a connection; the replies to all that was sent on it are lost."""
         connection.break_off(error)
-        self._routes.failed()
+        self._router.failed()
         lost = [batch for batch in self._under_way if batch.connection is connection]
         self._under_way = deque(batch for batch in self._under_way if batch.connection is not connection)
         for batch in lost:
@@ -310,11 +310,11 @@ class Lane(threading.Thread):
         for call in calls:
             method = call.request.method
             if method.writes:
-                self._fail(call.id, faulty(method.path, OutcomeUnknownError(str(error))))
+                self._fail(call.id, to_api_error(method.path, OutcomeUnknownError(str(error))))
             elif isinstance(error, TimeoutError):
                 self._without_store(call, StoreUnavailableError(str(error)))
             else:
-                self._detour(call)
+                self._delegate_call(call)
 
     def _without_store(self, call: Call, error: StoreError) -> None:
         """Answer a call that the store failed."""
@@ -324,27 +324,27 @@ class Lane(threading.Thread):
         except ApiError as known:
             self._fail(call.id, known)
         except StoreError:
-            self._fail(call.id, faulty(method.path, error))
+            self._fail(call.id, to_api_error(method.path, error))
 
-    def conclude(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
+    def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
         method = call.request.method
         try:
             now_ms = 0 if method.writes else cast("int", check(now))
-            answer = call.memo.conclude(call.request, check(reply), now_ms)
+            answer = call.cache.respond(call.request, check(reply), now_ms)
             if unconfirmed is not None:
                 raise unconfirmed
             self._front.respond(call.id, answer)
         except ApiError as error:
             self._fail(call.id, error)
-        except DETOUR_ERRORS:
-            self._detour(call)
+        except RETRYABLE_ERRORS:
+            self._delegate_call(call)
         except RedirectError as error:
             self._redirect(call, error)
         except StoreUnavailableError as error:
             self._without_store(call, error)
-        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `faulty` logs it
-            self._fail(call.id, faulty(method.path, error))
+        except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `to_api_error` logs it
+            self._fail(call.id, to_api_error(method.path, error))
 
     def _redirect(self, call: Call, error: RedirectError) -> None:
         """Let the event loop find out where a call that was not made is to be made; a single server is all there is."""
@@ -352,12 +352,12 @@ class Lane(threading.Thread):
         if self._store.endpoint.is_one_server:
             self._without_store(call, error)
         else:
-            self._detour(call)
+            self._delegate_call(call)
 
-    def _detour(self, call: Call) -> None:
+    def _delegate_call(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""
-        path, world = call.request.method.path, call.memo.world
-        self._hand_over(call.id, path, call.payload, world, Durability.MEMORY, call.came, call.deadline, call.size)
+        path, env = call.request.method.path, call.cache.env
+        self._delegate(call.id, path, call.payload, env, Durability.MEMORY, call.arrived_at, call.deadline, call.size)
 
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())

@@ -13,24 +13,24 @@ from typing import Final
 
 from pygrpc_native import NativeGrpcFront
 
-from canuse_server.api.endpoints import Endpoint
-from canuse_server.api.environment import World
+from canuse_server.api.endpoints import UnaryHandler
+from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import method_at
-from canuse_server.auth.authorizer import Gate
-from canuse_server.runtime.deadline import BEGAN
+from canuse_server.auth.authorizer import Authorizer
+from canuse_server.runtime.deadline import ARRIVED_AT
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import WANTED, Durability
-from canuse_server.transport.admission import Load
+from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.limits import METADATA_BYTES_READ, STREAMS
-from canuse_server.transport.native.call_queue import Door
-from canuse_server.transport.native.calls import HandedOver
+from canuse_server.transport.native.call_queue import CallQueue
+from canuse_server.transport.native.calls import LoopMethod
 from canuse_server.transport.native.lane import Lane
-from canuse_server.transport.shutdown import Grace
+from canuse_server.transport.shutdown import Deadline
 
-LAST_SECONDS: Final = 1.0
+FORCED_STOP_SECONDS: Final = 1.0
 """How long lanes may take at most to answer their calls when they wait for the store no longer."""
 
 
@@ -41,10 +41,10 @@ class NativeTransport:
         self,
         listen: str,
         fallback: Path,
-        endpoints: Mapping[str, Endpoint],
-        gate: Gate,
+        endpoints: Mapping[str, UnaryHandler],
+        authorizer: Authorizer,
         store: Store,
-        load: Load,
+        load: AdmissionLimit,
         lanes: int,
         *,
         share_port: bool,
@@ -53,12 +53,12 @@ class NativeTransport:
             _ask_for(listen)
         self._endpoints = endpoints
         self._loop = asyncio.get_running_loop()
-        self._handed_over: dict[int, Future[None]] = {}
+        self._delegated: dict[int, Future[None]] = {}
         self._load = load
         # What goes through to the other server shares a connection with all that does. So large answers that nobody
         # reads do not go through: they would keep back those to other callers.
-        handed_over = (HandedOver(path, method_at(path).writes) for path in endpoints if method_at(path).large)
-        methods: tuple[HotMethod | HandedOver, ...] = (*HOT_METHODS, *handed_over)
+        handed_over = (LoopMethod(path, method_at(path).writes) for path in endpoints if method_at(path).large)
+        methods: tuple[HotMethod | LoopMethod, ...] = (*HOT_METHODS, *handed_over)
         self._front = NativeGrpcFront(
             listen,
             [(method.path, False) for method in methods],
@@ -73,17 +73,17 @@ class NativeTransport:
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
-        self._door = Door(self._front, load)
+        self._call_queue = CallQueue(self._front, load)
         self._lanes = [
             Lane(
                 self._front,
-                self._door,
+                self._call_queue,
                 dict(enumerate(methods)),
-                gate,
+                authorizer,
                 store,
                 load,
-                self._hand_over,
-                self._take_back,
+                self._delegate,
+                self._cancel,
             )
             for _ in range(lanes)
         ]
@@ -95,18 +95,18 @@ class NativeTransport:
 
     def serve(self) -> None:
         """Answer calls."""
-        self._door.start()
+        self._call_queue.start()
         for lane in self._lanes:
             lane.start()
 
-    def _hand_over(
+    def _delegate(
         self,
         call_id: int,
         path: str,
         payload: bytes,
-        world: World,
+        env: Environment,
         level: Durability,
-        came: float,
+        arrived_at: float,
         deadline: float,
         size: int,
     ) -> None:
@@ -117,35 +117,42 @@ class NativeTransport:
         `size` is how many bytes the call counts for while it waits.
         """
         try:
-            self._load.enter(size)
+            self._load.acquire(size)
         except ApiError as error:
             self._fail(call_id, error)
             return
         future = asyncio.run_coroutine_threadsafe(
-            self._answer(call_id, path, payload, world, level, came, deadline), self._loop
+            self._answer(call_id, path, payload, env, level, arrived_at, deadline), self._loop
         )
-        self._handed_over[call_id] = future
+        self._delegated[call_id] = future
 
         def is_over(_: Future[None]) -> None:
             # Not in `_answer`: a call that is taken back at once never gets there.
-            self._load.leave(size)
-            self._handed_over.pop(call_id, None)
+            self._load.release(size)
+            self._delegated.pop(call_id, None)
 
         future.add_done_callback(is_over)
 
-    def _take_back(self, call_id: int) -> None:
+    def _cancel(self, call_id: int) -> None:
         """Work no more on a call that its caller has taken back, from the thread of a lane."""
-        if (future := self._handed_over.get(call_id)) is not None:
+        if (future := self._delegated.get(call_id)) is not None:
             future.cancel()
 
     async def _answer(
-        self, call_id: int, path: str, payload: bytes, world: World, level: Durability, came: float, deadline: float
+        self,
+        call_id: int,
+        path: str,
+        payload: bytes,
+        env: Environment,
+        level: Durability,
+        arrived_at: float,
+        deadline: float,
     ) -> None:
         WANTED.set(level)
-        BEGAN.set(came)
+        ARRIVED_AT.set(arrived_at)
         try:
             async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-                self._front.respond(call_id, await self._endpoints[path](payload, world))
+                self._front.respond(call_id, await self._endpoints[path](payload, env))
         except TimeoutError:
             self._fail(call_id, deadline_passed())
         except ApiError as error:
@@ -154,31 +161,31 @@ class NativeTransport:
     def _fail(self, call_id: int, error: ApiError) -> None:
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
 
-    async def drain(self, grace: Grace) -> None:
+    async def drain(self, grace: Deadline) -> None:
         """Take no more hot calls, and answer those that are here as long as there is time."""
         for lane in self._lanes:
             lane.drain()
         for lane in self._lanes:
-            await asyncio.to_thread(lane.drained.wait, grace.left())
+            await asyncio.to_thread(lane.drained.wait, grace.remaining())
         if late_lanes := [lane for lane in self._lanes if not lane.drained.is_set()]:
             for lane in late_lanes:
                 lane.give_up()
-            last = Grace(LAST_SECONDS)
+            last = Deadline(FORCED_STOP_SECONDS)
             for lane in late_lanes:
-                await asyncio.to_thread(lane.drained.wait, last.left())
-        if waiting := [asyncio.wrap_future(future) for future in list(self._handed_over.values())]:
-            _, late = await asyncio.wait(waiting, timeout=grace.left())
+                await asyncio.to_thread(lane.drained.wait, last.remaining())
+        if waiting := [asyncio.wrap_future(future) for future in list(self._delegated.values())]:
+            _, late = await asyncio.wait(waiting, timeout=grace.remaining())
             for future in late:
                 future.cancel()
 
     async def close(self) -> None:
         """Close the port and end the lanes."""
-        self._door.close()
+        self._call_queue.close()
         await asyncio.to_thread(self._front.close)
-        last = Grace(LAST_SECONDS)
+        last = Deadline(FORCED_STOP_SECONDS)
         for lane in self._lanes:
             if lane.is_alive():
-                await asyncio.to_thread(lane.join, last.left())
+                await asyncio.to_thread(lane.join, last.remaining())
 
 
 def _ask_for(address: str) -> None:

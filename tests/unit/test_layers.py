@@ -1,0 +1,51 @@
+"""Imports in the server go one way, and no folder has more in it than a reader can take in."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import canuse_server
+
+ROOT: Final = Path(str(canuse_server.__file__)).parent
+LAYERS: Final = ("domain", "store", "api", "settings", "auth", "transport", "app", "cli")
+"""Each may import those before it; `runtime` imports none of them, and `app` and `cli` are one layer."""
+RANK: Final = {name: rank for rank, name in enumerate(LAYERS)} | {"cli": LAYERS.index("app"), "runtime": -1}
+MAX_ENTRIES: Final = 16
+GENERATED: Final = ("_pb2.py", "_pb2_grpc.py")
+
+
+def modules() -> Iterator[Path]:
+    """Yield the files of the server that somebody wrote."""
+    return (path for path in sorted(ROOT.rglob("*.py")) if not path.name.endswith(GENERATED))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the names of the server's modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("canuse_server"):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(name: str) -> str:
+    """Return the layer of a module by its name within the server."""
+    return name.split(".")[1]
+
+
+def test_no_layer_imports_one_above_it() -> None:
+    upwards = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules()
+        for name in imported(path)
+        if path.parent != ROOT or path.stem in RANK
+        if (own := path.relative_to(ROOT).with_suffix("").parts[0]) in RANK
+        if layer(name) in RANK
+        if RANK[layer(name)] > RANK[own]
+    ]
+    assert upwards == []
+
+
+def test_no_folder_has_more_entries_than_a_reader_takes_in() -> None:
+    for folder in (ROOT, *(path.parent for path in modules())):
+        entries = {path for path in folder.iterdir() if path.is_dir() or path.suffix == ".py"}
+        assert len([path for path in entries if not path.name.startswith("__")]) <= MAX_ENTRIES, folder
