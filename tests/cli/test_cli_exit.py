@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,15 +38,20 @@ def client(server: Canuse) -> Iterator[Client]:
         yield connected
 
 
+def bare_environment() -> dict[str, str]:
+    """Return the environment without what concerns canuse, or how Python keeps output: by default it is buffered."""
+    ours = ("CANUSE_", "PYTHONUNBUFFERED")
+    return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
+
+
 def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int, str]:
     """Run the command with its output led elsewhere; return its status and what it told on standard error."""
-    settings = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
     ran = subprocess.run(
         [sys.executable, "-m", "canuse_server", *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
-        env=settings | {"CANUSE_SERVER": address} | env,
+        env=bare_environment() | {"CANUSE_SERVER": address} | env,
         timeout=60,
         check=False,
     )
@@ -110,6 +116,73 @@ def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(server: Canuse, world:
         assert "Traceback" not in told
 
 
+def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, world: Subscriber, client: Client) -> None:
+    # The output was lost with status 0, and a connection got its number.
+    for command in commands(world, client)[:3]:
+        told = closed(">&-", server.address, *command)
+        assert (told.returncode, told.stderr.splitlines()) == (
+            OUTPUT,
+            ["canuse: the output can't be written: Bad file descriptor; what the command has done stays done"],
+        ), command
+
+
+@needs_dev_full
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["", "workers"])
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_a_server_serves_although_its_log_cannot_be_written(
+    redirection: str, options: Sequence[str], tmp_path: Path
+) -> None:
+    # With a full disk it did not start, or ended; with standard error closed it wrote its settings to standard output.
+    serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), *options]
+    line = f"exec {shlex.join([sys.executable, '-m', 'canuse_server', *serve])} {redirection}"
+    env = bare_environment() | {"CANUSE_LISTN": "what is logged as unknown"}
+    with subprocess.Popen(["/bin/sh", "-c", line], stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout
+        try:
+            ready = process.stdout.readline()
+            assert ready.startswith("canuse ready on ")
+            with Client(ready.split()[3], timeout_seconds=STOP_SECONDS) as asking:
+                assert asking.create_user("somebody").id == "somebody"
+        finally:
+            process.terminate()
+            rest, _ = process.communicate(timeout=STOP_SECONDS)
+    assert (process.returncode, rest) == (0, "")
+
+
+@needs_dev_full
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_an_error_that_cannot_be_told_keeps_its_status(redirection: str, server: Canuse) -> None:
+    # With a full disk it was 120, or 70.
+    for command in (["users", "show", "nobody"], ["users", "list", "--no-such-option"]):
+        assert closed(redirection, server.address, *command).returncode == ERROR
+
+
+def closed(redirection: str, address: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run the command with a redirection of the shell."""
+    line = f"{shlex.join([sys.executable, '-m', 'canuse_server', *arguments])} {redirection}"
+    env = bare_environment() | {"CANUSE_SERVER": address}
+    return subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, env=env, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("events", "u", "--limit", "0"), "Invalid value for '--limit': "),
+        (("record", "u"), "Missing argument 'FEATURE'; "),
+        (("users", "list", "--nowhere"), "No such option: --nowhere; "),
+        (("can-use", "u", "f", "--delta", "x"), "Invalid value for '--delta': "),
+        (("users", "nosuch"), "No such command 'nosuch'; "),
+    ],
+)
+def test_a_command_line_that_cannot_be_used_is_one_line(run: CommandLine, arguments: Sequence[str], told: str) -> None:
+    # It was a box of five lines.
+    refused = run(*arguments)
+    assert (refused.status, refused.stdout) == (ERROR, "")
+    [line] = refused.stderr.splitlines()
+    assert line.startswith(f"canuse: {told}")
+    assert line.endswith(" --help tells more")
+
+
 @needs_dev_full
 def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: Path) -> None:
     serve = ("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
@@ -159,9 +232,13 @@ exit_status.run(main.app)
 
 def faulty(program: str = FAULTY, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command with a fault in it."""
-    settings = {key: value for key, value in os.environ.items() if key != "CANUSE_DEBUG"}
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, env=settings | env, timeout=60, check=False
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=bare_environment() | env,
+        timeout=60,
+        check=False,
     )
 
 

@@ -10,12 +10,13 @@ from functools import partial
 from canuse_server.app.run import START_ERRORS, until_ended
 from canuse_server.app.supervisor import KEYS_SEEN
 from canuse_server.app.wiring import Ready, serve_here
-from canuse_server.runtime import logs
+from canuse_server.runtime import logs, standard_error
 from canuse_server.settings import Settings
 
 
 def main() -> None:
     """Serve until SIGTERM."""
+    standard_error.install()
     settings = Settings.model_validate_json(sys.stdin.read())
     logs.configure(settings.log_level)
 

@@ -1,7 +1,7 @@
 """The commands that ask a running server, through the same client that other programs use.
 
 Exit status of all of them: 0 done (for a question: yes), 1 no, 2 an error, which is told on standard error in one line;
-`cli_exit` has those that have nothing to do with the answer.
+`exit_status` has those that have nothing to do with the answer.
 """
 
 from typing import Annotated

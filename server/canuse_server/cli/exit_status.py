@@ -3,10 +3,11 @@
 import os
 import sys
 import traceback
-from contextlib import suppress
 from typing import Any, Final, NoReturn, TextIO, cast
 
 import typer
+
+from canuse_server.runtime import standard_error
 
 EXIT_NO: Final = 1
 """The answer is no, or nothing was recorded or granted; of `serve`: it could not start."""
@@ -23,6 +24,10 @@ EPILOG: Final = (
     "Exit status: 0 done or yes, 1 no, 2 an error, 70 an unexpected error (CANUSE_DEBUG=1 shows where), "
     "74 the output could not be written, 130 Ctrl-C."
 )
+
+
+_UsageError: Final = typer.BadParameter.__mro__[1]
+"""What Typer raises for options that can't be used; it has no name for it."""
 
 
 class OutputError(Exception):
@@ -56,27 +61,48 @@ class _Output:
 
 def run(app: typer.Typer) -> NoReturn:
     """Run the command and exit: errors that no command expects are one line on standard error."""
-    if sys.stdout is not None:
-        # Names from the store have to come through where the terminal's encoding has no letters for them.
-        cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
-        sys.stdout = cast("TextIO", _Output(sys.stdout))
+    standard_error.install()
+    if sys.stdout is None:
+        # It was closed. Its number must not go to a connection; what can only be read can't be written.
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+    # Names from the store have to come through where the terminal's encoding has no letters for them.
+    cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
+    sys.stdout = cast("TextIO", _Output(sys.stdout))
     try:
-        app()
+        status = app(standalone_mode=False)
+        sys.stdout.flush()
     except OutputError as error:
+        _forget_output()
         tell(f"the output can't be written: {error}; what the command has done stays done")
         sys.exit(EXIT_OUTPUT)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - whatever it is, 1 would mean no
-        if os.environ.get("CANUSE_DEBUG"):
-            traceback.print_exc()
-        words = " ".join(str(error).split())
-        tell(f"unexpected {type(error).__name__}: {words}; with CANUSE_DEBUG=1 in the environment it shows where")
-        sys.exit(EXIT_UNEXPECTED)
-    sys.exit(0)
+        sys.exit(_told(error))
+    sys.exit(status)
+
+
+def _told(error: Exception) -> int:
+    """Tell an error in one line and return the status that it ends with."""
+    if isinstance(error, _UsageError):
+        usage = cast("Any", error)
+        words = " ".join(usage.format_message().split())
+        if type(error).__name__ == "NoArgsIsHelpError":
+            words = "a command is missing"
+        tell(f"{words.removesuffix('.')}; {usage.ctx.command_path} --help tells more")
+        return EXIT_ERROR
+    if os.environ.get("CANUSE_DEBUG"):
+        traceback.print_exc()
+    words = " ".join(str(error).split())
+    tell(f"unexpected {type(error).__name__}: {words}; with CANUSE_DEBUG=1 in the environment it shows where")
+    return EXIT_UNEXPECTED
+
+
+def _forget_output() -> None:
+    """Let what is still in the buffer go nowhere: Python writes it at its end, and would fail again, with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def tell(text: str) -> None:
-    """Write a line to standard error, if that can be written to."""
-    with suppress(OSError):
-        typer.echo(f"canuse: {text}", err=True)
+    """Write a line to standard error."""
+    typer.echo(f"canuse: {text}", err=True)
