@@ -14,15 +14,15 @@ $(VENV)/.server: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
+	@echo > $@
 
 $(VENV)/.test: requirements-test.lock $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
-	@touch $@
+	@echo > $@
 
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
-	@touch $@
+	@echo > $@
 
 run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalogue; its data is kept in canuse-data/.
 	@exec $(BIN)/canuse serve --demo
