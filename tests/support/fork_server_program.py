@@ -55,7 +55,7 @@ def main() -> None:
             head, files, _, _ = socket.recv_fds(control, LENGTH.size, FILES, socket.MSG_WAITALL)
             if not head:
                 sys.exit(0)
-            request = json.loads(control.recv(LENGTH.unpack(head)[0], socket.MSG_WAITALL))
+            request = json.loads(read(control, LENGTH.unpack(head)[0]))
             output, errors, status = files
             pid = os.fork()
             if not pid:
@@ -72,6 +72,17 @@ def main() -> None:
     for mine in (control, woken, wake, *running.values()):
         mine.close()
     become(request, output, errors)
+
+
+def read(control: socket.socket, length: int) -> bytes:
+    """Read so many bytes: a signal that comes in between ends a `recv` early."""
+    data = b""
+    while len(data) < length:
+        more = control.recv(length - len(data))
+        if not more:
+            sys.exit(0)
+        data += more
+    return data
 
 
 def reap(running: dict[int, socket.socket]) -> None:
