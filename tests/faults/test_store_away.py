@@ -1,5 +1,4 @@
-"""While the store is unavailable each feature's `on_unavailable` decides, the answer says so, and nobody waits for
-long."""
+"""While the store is unavailable `on_unavailable` of a feature decides, the answer says so, and nobody waits long."""
 
 import asyncio
 import signal

@@ -207,8 +207,7 @@ def subject(client: Client) -> Subject:
 
 
 def assert_refused(name: str, call: Call, client: Client, on: Subject, port: int) -> None:
-    """Make sure that a call fails because the store is unavailable, and says nothing else; a check is answered without
-    it."""
+    """Make sure that a call fails since the store is unavailable, and says no more; a check is answered without it."""
     if name == "CanUse":
         answer = client.can_use(on.user_id, on.feature_id)
         assert (answer.access, answer.reason) == (False, v1.REASON_STORE_UNAVAILABLE)

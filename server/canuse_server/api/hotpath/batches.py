@@ -19,7 +19,7 @@ from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.batch_items import batch_items
 from canuse_server.api.hotpath.can_use import CanUse
-from canuse_server.api.hotpath.executor import retries_exhausted, take, without_store
+from canuse_server.api.hotpath.executor import repair, retries_exhausted, without_store
 from canuse_server.api.hotpath.method import (
     PREFIX,
     RETRYABLE,
@@ -191,7 +191,7 @@ class _Batch:
 
     async def _take(self, retryable: Exception, user_id: str, charge_indexes: list[int]) -> None:
         try:
-            await take(retryable, user_id, self._env)
+            await repair(retryable, user_id, self._env)
         except Exception as error:  # noqa: BLE001 - the calls of one user fail alone; `to_api_error` logs a defect
             self._fail(charge_indexes, error)
 

@@ -1,5 +1,4 @@
-"""The hot methods as the event loop answers them: one round trip to the store, with repairs where that is not
-enough."""
+"""The hot methods as the event loop answers them: a round trip to the store, and repairs where one is not enough."""
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found
@@ -38,7 +37,7 @@ async def answer(method: HotMethod, payload: bytes, env: Environment) -> bytes:
             except ExplanationWantedError as wanted:
                 return await explain(wanted.plan, env)
             except RETRYABLE as retryable:
-                await take(retryable, plan.user_id if plan else "", env)
+                await repair(retryable, plan.user_id if plan else "", env)
         raise retries_exhausted()
     except (StoreUnavailableError, OutcomeUnknownError) as error:
         return without_store(method, plan, error)
@@ -57,7 +56,7 @@ def without_store(method: HotMethod, plan: Plan | None, error: StoreError) -> by
     return known
 
 
-async def take(retryable: Exception, user_id: str, env: Environment) -> None:
+async def repair(retryable: Exception, user_id: str, env: Environment) -> None:
     """Do what has to be done before a call that needs a repair is made again.
 
     Raises:

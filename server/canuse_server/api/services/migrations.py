@@ -24,8 +24,7 @@ from canuse_server.store.repositories.users import UserState
 PAGE: Final = 1000
 """How many users are listed at a time."""
 BATCH: Final = 16
-"""How many users are looked at in one round trip, and changed at a time; between batches a migration rests, and can
-end."""
+"""How many users are read in one round trip, and changed at a time; between batches a migration rests, and can end."""
 MESSAGE_USERS: Final = 1000
 """After how many users there is a message, if not earlier."""
 MESSAGE_SECONDS: Final = 1.0

@@ -1,5 +1,4 @@
-"""The store as the rest of canuse sees it: commands on the shared connection, scripts, time, and redis-py for the
-rest."""
+"""The store as the rest of canuse sees it: pipelined commands, scripts, the time, and redis-py for what is rare."""
 
 import asyncio
 from collections.abc import Sequence

@@ -164,8 +164,7 @@ class ClusterStore(Store):
         return owner, None if owner is None else self._node(owner).link(key)
 
     def messages(self) -> PubSub:
-        """See Store. A message reaches all nodes; each time another one is taken, for the last one may be
-        unavailable."""
+        """See Store. A message reaches all nodes; another one is asked each time, since the last may be unavailable."""
         nodes = self._slots.nodes() or self.endpoint.seeds
         address = nodes[next(self._turns) % len(nodes)]
         return self._node(address).messages()

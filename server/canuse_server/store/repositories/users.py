@@ -135,8 +135,7 @@ class Users:
         return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
 
     async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
-        """Return what `read` says of the subscriptions of each of some users, all in one round trip, and the time
-        then."""
+        """Return what `read` says of the subscriptions of some users, in one round trip, and the time then."""
         replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
         found: list[Sequence[Subscription]] = []
         for user_id, reply in zip(user_ids, replies, strict=True):

@@ -7,7 +7,7 @@ import pytest
 from canuse import v1
 from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.executor import answer, take
+from canuse_server.api.hotpath.executor import answer, repair
 from canuse_server.api.hotpath.method import FeatureUnknownError
 from canuse_server.api.hotpath.record import UseFeatures
 from canuse_server.api.users.changes import create_user
@@ -44,8 +44,8 @@ async def test_nobody_is_said_to_be_missing_and_nothing_is_made_where_the_data_i
     feature, package = Feature("f", FeatureType.BINARY, 1), Package("p", 1)
     key = ApiKey("key_1", "n", "live", frozenset(), 1, None, b"")
     calls: tuple[Callable[[], Awaitable[object]], ...] = (
-        lambda: take(UserMissingError(), "124", env),
-        lambda: take(FeatureUnknownError("f"), "124", env),
+        lambda: repair(UserMissingError(), "124", env),
+        lambda: repair(FeatureUnknownError("f"), "124", env),
         lambda: create_user(env, "124", Profile(), disabled=False),
         lambda: env.cache.put_feature(None, feature),
         lambda: env.catalog.put_package(None, package),
