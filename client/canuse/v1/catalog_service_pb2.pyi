@@ -61,7 +61,7 @@ class _OnUnavailableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnUnava
     """What the server that is asked knew last of this user and feature, if that is not too old; else no."""
 
 class OnUnavailable(_OnUnavailable, metaclass=_OnUnavailableEnumTypeWrapper):
-    """What a check of a feature answers while the store, where the counts are, is away. The answer says so: its reason is
+    """What a check of a feature answers while the store, where the counts are, is unavailable. The answer says so: its reason is
     REASON_STORE_UNAVAILABLE. Nothing can be recorded meanwhile.
     """
 
@@ -215,7 +215,7 @@ class Feature(_message.Message):
     archived: _builtins.bool
     """Whether the feature has been archived. Set by ArchiveFeature."""
     on_unavailable: Global___OnUnavailable.ValueType
-    """What CanUse answers while the store is away."""
+    """What CanUse answers while the store is unavailable."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What the caller wants kept with the feature: at most 16 pairs, 2 KiB in all."""

@@ -35,7 +35,7 @@ class Explanation(_message.Message):
         """The steps: the user, the feature, each subscription of the user that has not ended, and of those that have the one by
         whose periods uses are still counted, oldest first, each followed by what its package gives of the feature if it lists
         it, each grant of the feature in the order in which they are drawn from, the counts where there are any, and the
-        decision. While the store is away: the feature, what is done without the store, and the decision.
+        decision. While the store is unavailable: the feature, what is done without the store, and the decision.
         """
 
     def __init__(
@@ -98,7 +98,7 @@ class ExplanationStep(_message.Message):
 
     @_builtins.property
     def store_unavailable(self) -> Global___StoreUnavailableStep:
-        """The store is away, and the feature's setting for that was applied."""
+        """The store is unavailable, and the feature's setting for that was applied."""
 
     def __init__(
         self,
@@ -356,7 +356,7 @@ Global___CounterStep: _TypeAlias = CounterStep  # noqa: Y015
 
 @_typing.final
 class StoreUnavailableStep(_message.Message):
-    """What is answered while the store is away."""
+    """What is answered while the store is unavailable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

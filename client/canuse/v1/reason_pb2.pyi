@@ -45,7 +45,7 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_USER_DISABLED: _Reason.ValueType  # 14
     """No: the user has been disabled. Send them to support."""
     REASON_STORE_UNAVAILABLE: _Reason.ValueType  # 20
-    """Either: the store is away, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
+    """Either: the store is unavailable, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
     `access` says; the counts are those that were known last, or missing.
     """
 
@@ -75,7 +75,7 @@ REASON_FEATURE_ARCHIVED: Reason.ValueType  # 13
 REASON_USER_DISABLED: Reason.ValueType  # 14
 """No: the user has been disabled. Send them to support."""
 REASON_STORE_UNAVAILABLE: Reason.ValueType  # 20
-"""Either: the store is away, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
+"""Either: the store is unavailable, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
 `access` says; the counts are those that were known last, or missing.
 """
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
@@ -91,9 +91,9 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     SOURCE_STORE: _Source.ValueType  # 1
     """The counts in the store, read for this very call."""
     SOURCE_LAST_KNOWN: _Source.ValueType  # 2
-    """The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is away."""
+    """The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is unavailable."""
     SOURCE_FALLBACK: _Source.ValueType  # 3
-    """No counts at all: what the feature's `on_unavailable` says for everybody, since the store is away."""
+    """No counts at all: what the feature's `on_unavailable` says for everybody, since the store is unavailable."""
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
     """Where an answer came from."""
@@ -103,7 +103,7 @@ SOURCE_UNSPECIFIED: Source.ValueType  # 0
 SOURCE_STORE: Source.ValueType  # 1
 """The counts in the store, read for this very call."""
 SOURCE_LAST_KNOWN: Source.ValueType  # 2
-"""The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is away."""
+"""The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is unavailable."""
 SOURCE_FALLBACK: Source.ValueType  # 3
-"""No counts at all: what the feature's `on_unavailable` says for everybody, since the store is away."""
+"""No counts at all: what the feature's `on_unavailable` says for everybody, since the store is unavailable."""
 Global___Source: _TypeAlias = Source  # noqa: Y015
