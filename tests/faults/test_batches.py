@@ -1,7 +1,7 @@
 """Batches: one trip to the store for all calls, and the truth about each of them when that trip goes wrong."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from canuse import InvalidArgument, OutcomeUnknown, StoreUnavailable, v1
+from canuse_server.store.repositories.catalog_cache import POLL_INTERVAL_SECONDS
 from canuse_server.store.scripts.loader import RECORD_USAGE
 from support.load import running, used, wait_until
 from support.message_clients import AsyncClient, Client
@@ -70,10 +71,19 @@ def reason_of(result: object) -> "v1.Reason.ValueType":
     return result.reason
 
 
+async def settled(count: Callable[[], int]) -> int:
+    """Return a count once it has stopped: the server reads what has been made a moment ago, at most a second later."""
+    before, now = -1, count()
+    while before != now:
+        await asyncio.sleep(POLL_INTERVAL_SECONDS + 0.5)
+        before, now = now, count()
+    return now
+
+
 async def test_the_store_has_run_1000_checks_before_it_has_answered_one(way: Way, client: AsyncClient) -> None:
     user_id, feature_id = await way.subscriber()
     requests = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 1000
-    before = way.calls("hmget")
+    before = await settled(lambda: way.calls("hmget"))
     way.relay.hold_replies()
     batch = asyncio.create_task(client.batch_can_use(requests))
     await wait_until(lambda: way.calls("hmget") == before + 1000)
@@ -106,7 +116,7 @@ async def test_calls_whose_replies_do_not_come_are_each_told_the_truth_and_can_b
         for number in range(100)
     ]
     checks = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 100
-    before = way.calls("hmget")
+    before = await settled(lambda: way.calls("hmget"))
     way.relay.hold_replies()
     calls = asyncio.gather(client.batch_create_usage_events(uses), client.batch_can_use(checks))
     # The script reads what a check reads.
