@@ -22,12 +22,16 @@ from bench.processes import Cores, pin
 from bench.store import valkey
 from canuse import v1
 from canuse.v1 import catalog_service_pb2, entitlement_service_pb2, subscription_service_pb2, user_service_pb2
-from canuse_server.api.endpoints import Handlers, endpoints
-from canuse_server.api.environment import Environment
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.api.endpoints import Handlers, handlers_of
+from canuse_server.api.environment import Environments
+from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.catalog import CatalogServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
+from canuse_server.auth.authorizer import Authorizer
 from canuse_server.runtime.fairness import PageScheduler
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
@@ -39,11 +43,16 @@ PACKAGE: Final = "bench"
 BASELINE: Final = "redis-py EVALSHA"
 
 
-async def prepare(served: Handlers, env: Environment) -> None:
+async def answer(dispatcher: Dispatcher, path: str, payload: bytes) -> bytes:
+    """Answer a call as a transport would have it answered."""
+    return await dispatcher.unary(dispatcher.open(path, ()), payload, None)
+
+
+async def prepare(dispatcher: Dispatcher) -> None:
     """Make a user with a budget that is never used up."""
 
     async def call(method: str, request: object) -> None:
-        await served.unary[f"/canuse.v1.{method}"](cast("v1.User", request).SerializeToString(), env)
+        await answer(dispatcher, f"/canuse.v1.{method}", cast("v1.User", request).SerializeToString())
 
     entry = v1.PackageFeature(feature_id=FEATURE, limit=plain.LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
     feature = v1.Feature(id=FEATURE, type=v1.FEATURE_TYPE_CONSUMABLE)
@@ -55,7 +64,7 @@ async def prepare(served: Handlers, env: Environment) -> None:
     await call("SubscriptionService/Subscribe", v1.SubscribeRequest(user_id=USER, package_ids=[PACKAGE]))
 
 
-def all_endpoints() -> Handlers:
+def all_handlers() -> Handlers:
     """Return what is called, and what is needed to make a user."""
     found, pages = Handlers({}, {}), PageScheduler()
     for module, service, servicer in (
@@ -64,7 +73,7 @@ def all_endpoints() -> Handlers:
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
     ):
-        found.unary.update(endpoints(module.DESCRIPTOR.services_by_name[service], servicer, pages).unary)
+        found.unary.update(handlers_of(module.DESCRIPTOR.services_by_name[service], servicer, pages).unary)
     return found
 
 
@@ -86,8 +95,12 @@ async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
 async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     """Measure all in turns."""
     store, redis = Store(StoreAddress.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
-    env, served = Environment.of(store, "live", Retention(86_400_000, 2_592_000_000, 12), ""), all_endpoints()
-    await prepare(served, env)
+    retention = Retention(86_400_000, 2_592_000_000, 12)
+    environments = Environments.of(store, retention, "", RateLimitRules(), RateLimitRules())
+    authorizer = Authorizer(environments, never_demand=True, open_without_keys=True)
+    authorizer.set_keys(())
+    dispatcher = Dispatcher(all_handlers(), authorizer, AdmissionLimit(options.in_flight, 1 << 30))
+    await prepare(dispatcher)
     sha = await redis.script_load(plain.USE)
     key = plain.KEY.format(user_id=USER, feature_id=FEATURE)
     calls: dict[str, Call] = {
@@ -95,7 +108,7 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     }
     for method in METHODS:
         if method in (CAN_USE, USE_FEATURE, CREATE_USAGE_EVENT):
-            calls[method.name] = partial(served.unary[method.path], method.message([USER]), env)
+            calls[method.name] = partial(answer, dispatcher, method.path, method.message([USER]))
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         await microseconds(call, options.in_flight, WARM_SHARE * options.seconds)

@@ -18,7 +18,7 @@ import typer
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
-from canuse_server.auth.scopes import SCOPES
+from canuse_server.api.scopes import SCOPES
 from canuse_server.cli.main import app
 from canuse_server.settings import Settings
 

@@ -218,8 +218,8 @@ MUTANTS: Final = (
     Mutant(
         "reply lost: in the lane the write is made again",
         "server/canuse_server/transport/native/lane.py",
-        "if method.writes:\n                self._fail(",
-        "if not method.writes:\n                self._fail(",
+        "if method.writes:\n                self._responder.fail(",
+        "if not method.writes:\n                self._responder.fail(",
         LOST_REPLIES,
     ),
     Mutant(
@@ -294,8 +294,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "turns: the wait for a turn is a wait for the store",
-        "server/canuse_server/runtime/deadline.py",
-        "            deadline.extend(self._heard_at)\n",
+        "server/canuse_server/runtime/fairness.py",
+        "            deadline.extend(self._replied_at)\n",
         "",
         "tests/faults/test_store_away.py",
     ),
@@ -316,8 +316,8 @@ MUTANTS: Final = (
     Mutant(
         "pace: breaks are taken for a wait for the store",
         "server/canuse_server/runtime/fairness.py",
-        "pace.yield_if_due():\n        note_work()\n",
-        "pace.yield_if_due():\n        return\n",
+        "budget.yield_if_due():\n        note_work()\n",
+        "budget.yield_if_due():\n        return\n",
         "tests/unit/test_pacing.py",
     ),
     Mutant(
@@ -329,9 +329,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "metadata: callers who have not acknowledged the limit have none",
-        "server/canuse_server/transport/aio_server.py",
-        "if size > METADATA_BYTES:",
-        "if size > 100 * METADATA_BYTES:",
+        "server/canuse_server/api/metadata.py",
+        "if size > CALL_METADATA_BYTES:",
+        "if size > 100 * CALL_METADATA_BYTES:",
         "tests/faults/test_overload.py",
     ),
     Mutant(

@@ -18,6 +18,8 @@ import atheris
 import structlog
 
 with atheris.instrument_imports(include=["canuse_server"], enable_loader_override=False):
+    from canuse_server.api.admission import AdmissionLimit
+    from canuse_server.api.dispatch import Dispatcher
     from canuse_server.app import wiring
     from canuse_server.app.startup import prepare_store
     from canuse_server.auth.access import Access
@@ -32,12 +34,13 @@ LARGEST: Final = 2048
 
 
 async def prepare(stack: AsyncExitStack, url: str) -> Ground:
-    """Return the endpoints, with what the inputs speak of in the store."""
+    """Return the dispatcher, with what the inputs speak of in the store."""
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
     environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
     access = Access.of(environments, settings)
     await prepare_store(environments, partial(wiring._prepare, settings, environments, None), access, first=True)
-    ground = Ground(environments.live, wiring._endpoints(access, None).unary)
+    dispatcher = Dispatcher(wiring._handlers(access, None), access.authorizer, AdmissionLimit(1000, 1 << 30))
+    ground = Ground(environments.open, dispatcher)
     await ground.begin()
     return ground
 
@@ -51,7 +54,7 @@ def main() -> None:
     asyncio.set_event_loop(loop)
     run: Callable[[Coroutine[Any, Any, Any]], Any] = loop.run_until_complete
     ground: Ground = run(prepare(AsyncExitStack(), url))
-    inputs = Inputs(sorted(ground.endpoints) if methods == ["all"] else methods)
+    inputs = Inputs(ground.paths if methods == ["all"] else methods)
 
     def one(data: bytes) -> None:
         path, payload = inputs.read(atheris.FuzzedDataProvider(data))

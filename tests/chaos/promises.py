@@ -1,17 +1,17 @@
 """What holds for every request, whatever its bytes are."""
 
-from collections.abc import Mapping
 from typing import Final
 
 import grpc
 from google.protobuf.message import Message
 
 from canuse import v1
-from canuse_server.api.endpoints import UnaryHandler
+from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.method import RETRYABLE
 from canuse_server.api.hotpath.methods import HOT_METHODS
+from canuse_server.api.methods import method_at
 from canuse_server.store.preflight.schema import check_schema
 from canuse_server.transport.native.request_cache import RequestCache
 
@@ -27,8 +27,9 @@ BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsage
 class Ground:
     """A world on a real store that is nobody else's, and the methods that are called in it."""
 
-    def __init__(self, env: Environment, endpoints: Mapping[str, UnaryHandler]) -> None:
-        self.endpoints = endpoints
+    def __init__(self, env: Environment, dispatcher: Dispatcher) -> None:
+        self.paths = sorted(path for path in dispatcher.paths if not method_at(path).streams)
+        self._dispatcher = dispatcher
         self.checked = 0
         self._env = env
         self._memo = RequestCache(env)
@@ -62,7 +63,10 @@ class Ground:
         self._contents = None
 
     async def _call(self, method: str, request: Message) -> None:
-        await self.endpoints[f"/canuse.v1.{method}"](request.SerializeToString(), self._env)
+        await self._answer(f"/canuse.v1.{method}", request.SerializeToString())
+
+    async def _answer(self, path: str, payload: bytes) -> bytes:
+        return await self._dispatcher.unary(self._dispatcher.open(path, ()), payload, None)
 
     async def check(self, path: str, payload: bytes) -> None:
         """Make a call. AssertionError, or whatever else is raised, is a promise that was broken."""
@@ -74,7 +78,7 @@ class Ground:
         planned = self._plan(path, payload)
         refused = None
         try:
-            answer = await self.endpoints[path](payload, self._env)
+            answer = await self._answer(path, payload)
         except ApiError as error:
             refused = error
             assert error.reason.status not in FAULTS, error.message

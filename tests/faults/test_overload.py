@@ -18,7 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import CanuseError, Overloaded, v1
 from canuse.errors import from_rpc_error
-from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, STREAMS
+from canuse_server.api.metadata import CALL_METADATA_BYTES
+from canuse_server.transport.limits import MESSAGE_BYTES, STREAMS
 from canuse_server.transport.reflection import BYTES_A_SECOND, MAX_BYTES
 from chaos.hostile import block, frame, message
 from support.guarded import LIVE, SCOPES
@@ -196,7 +197,11 @@ def test_a_call_with_too_much_metadata_is_refused_alone(transport: str, tmp_path
             next(beside)
             for path in PATHS:
                 call: Any = channel.unary_unary(path)
-                for size, accepted in ((METADATA_BYTES - 1500, True), (METADATA_BYTES + 1, False), (300 << 10, False)):
+                for size, accepted in (
+                    (CALL_METADATA_BYTES - 1500, True),
+                    (CALL_METADATA_BYTES + 1, False),
+                    (300 << 10, False),
+                ):
                     for metadata in ((("x-large", "x" * size),), (("x-large-bin", bytes(size)),)):
                         error = error_of(call, metadata)
                         assert (error is not None and error.startswith("metadata: must be at most 16384")) != accepted
@@ -215,7 +220,7 @@ def error_of(call: Any, metadata: tuple[tuple[str, str | bytes], ...]) -> str | 
 
 def test_metadata_in_many_frames_is_refused_alone(server: Canuse) -> None:
     # A header that no table keeps: a name of 3 bytes, and a value whose length takes three.
-    value = b"y" * (METADATA_BYTES * 3 // 4)
+    value = b"y" * (CALL_METADATA_BYTES * 3 // 4)
     more = b"\x00\x03x-y\x7f" + bytes((len(value) - 127 & 0x7F | 0x80, len(value) - 127 >> 7 & 0xFF)) + value
     user_id, feature_id = somebody(server.address)
     use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()

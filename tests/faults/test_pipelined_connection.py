@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 import hiredis
 import pytest
 
-from canuse_server.runtime.deadline import begin_call
+from canuse_server.runtime.call_state import CallState, begin_call
+from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError, UnreachableError
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.connection import PipelinedConnection
@@ -284,7 +285,7 @@ async def test_a_call_whose_time_is_over_is_not_sent(relay: Relay) -> None:
     async with connected(relay.url) as connection:
         assert await echo(connection, "before") == "before"
         before = relay.request_bytes
-        begin_call(0.0, sliding=False)
+        begin_call(CallState(StoreDeadline(0.0, sliding=False)))
         with pytest.raises(StoreUnavailableError):
             await connection.execute(pack(("ECHO", "late")), 1, writes=True)
         assert (await connection.collect(pack(("ECHO", "late")), 1, writes=True))[0] == []
@@ -293,7 +294,7 @@ async def test_a_call_whose_time_is_over_is_not_sent(relay: Relay) -> None:
 
 async def test_a_call_in_a_hurry_gives_up_alone(relay: Relay) -> None:
     async def hurried() -> object:
-        begin_call(0.05, sliding=False)
+        begin_call(CallState(StoreDeadline(0.05, sliding=False)))
         return await connection.execute(pack(("ECHO", "hurried")), 1, writes=True)
 
     async with connected(relay.url) as connection:

@@ -7,9 +7,10 @@ from shutil import rmtree
 import pytest
 from redis import Redis
 
+from canuse_server.domain.durability import Durability
 from canuse_server.store.preflight.durability import refusal_of, risks_of
 from canuse_server.store.redis.client import Store
-from canuse_server.store.redis.durability import Durability, Promise
+from canuse_server.store.redis.durability import Promise
 from support import fork_server
 from support.load import running
 from support.processes import Canuse, RedisServer

@@ -24,6 +24,7 @@ class Relay:
         self._replies = _gate()
         self._swallowing: list[asyncio.Event] = []
         self._fatal: bytes | None = None
+        self._awaited: list[tuple[bytes, asyncio.Event]] = []
         self._doomed: set[asyncio.StreamWriter] = set()
         self.request_bytes = 0
         self.delay_seconds = 0.0
@@ -102,6 +103,12 @@ class Relay:
         """
         self._fatal = word
 
+    def request_with(self, word: bytes) -> asyncio.Event:
+        """Return what is set once a request with a word has come."""
+        event = asyncio.Event()
+        self._awaited.append((word, event))
+        return event
+
     def say(self, data: bytes) -> None:
         """Send clients what the server has not said."""
         for client in self._pairs:
@@ -149,6 +156,9 @@ class Relay:
             while data := await source.read(READ_BYTES):
                 if gate is self._requests:
                     self.request_bytes += len(data)
+                    for word, event in self._awaited:
+                        if word in data:
+                            event.set()
                     if self._fatal is not None and self._fatal in data:
                         self._fatal = None
                         self._doomed.add(server)

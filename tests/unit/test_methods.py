@@ -7,7 +7,7 @@ import pytest
 from canuse import service_config
 from canuse.testing.v1 import clock_service_pb2
 from canuse_server.api.methods import Method, method_at
-from canuse_server.auth.scopes import SCOPES
+from canuse_server.api.scopes import SCOPES
 from canuse_server.domain.api_keys import Scope
 from canuse_server.envoy import rate_limit_service_pb2
 

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from canuse_server.runtime.deadline import begin_call, store_deadline
+from canuse_server.runtime.call_state import CallState, begin_call, current_store_deadline
+from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.runtime.fairness import WORK_SECONDS, PageScheduler, map_yielding
 
 ITEMS = 40
@@ -25,6 +26,7 @@ async def turns_of_the_loop(pages: int) -> int:
 
     async def make() -> None:
         nonlocal made
+        begin_call(CallState())
         async with pace.acquire():
             assert await map_yielding(range(ITEMS), slowly) == list(range(ITEMS))
         made += 1
@@ -58,9 +60,9 @@ async def test_to_wait_for_other_pages_is_not_to_wait_for_the_store() -> None:
     pages = PageScheduler()
 
     async def page() -> None:
-        begin_call(0.25, sliding=True)
+        begin_call(CallState(StoreDeadline(0.25, sliding=True)))
         async with pages.acquire():
-            deadline = store_deadline(0.25)
+            deadline = current_store_deadline(0.25)
             assert not deadline.is_over()
             deadline.note_reply()
             await map_yielding(range(3 * ITEMS), slowly)

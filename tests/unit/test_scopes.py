@@ -1,15 +1,17 @@
 """What is said about who may call a method."""
 
 import pytest
+from grpc_health.v1 import health_pb2
 
+from canuse_server.api.endpoints import handlers_of
 from canuse_server.auth.access import is_loopback
-from canuse_server.auth.scopes import SCOPES, check_listed
+from canuse_server.runtime.fairness import PageScheduler
 
 
-def test_a_method_of_which_nothing_is_said_keeps_the_server_from_starting() -> None:
-    check_listed(SCOPES)
-    with pytest.raises(LookupError, match="UserService/ReadMinds"):
-        check_listed([*SCOPES, "/canuse.v1.UserService/ReadMinds"])
+def test_a_method_without_a_scope_keeps_the_server_from_starting() -> None:
+    service = health_pb2.DESCRIPTOR.services_by_name["Health"]
+    with pytest.raises(LookupError, match=r"api/scopes.py has no scope for /grpc.health.v1.Health/Check"):
+        handlers_of(service, object(), PageScheduler())
 
 
 @pytest.mark.parametrize(

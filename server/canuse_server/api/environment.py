@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
-from canuse_server.runtime.deadline import FairSemaphore
+from canuse_server.runtime.fairness import FairSemaphore
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CatalogStore

@@ -1,4 +1,4 @@
-"""What is known of each method, from its descriptor: nobody repeats it, and nobody guesses it from a method's name."""
+"""The table of methods: what is known of each, from its descriptor. Nobody guesses it from a method's name."""
 
 from functools import cache
 from typing import NamedTuple
@@ -7,18 +7,25 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.descriptor_pool import Default
 
+from canuse_server.api.scopes import SCOPES
+from canuse_server.domain.api_keys import Scope
+
 
 class Method(NamedTuple):
     """A method of the API."""
 
     path: str
     """`/package.Service/Method`."""
+    scope: Scope
+    """What an API key has to be good for."""
     writes: bool
     """Whether it changes something: unless its `idempotency_level` says NO_SIDE_EFFECTS."""
     paged: bool
     """Whether it answers with a page of a list."""
     large: bool
     """Whether its answers may be large: pages, and answers to batches."""
+    streams: bool
+    """Whether it answers with a stream of messages."""
     input_type: Descriptor
 
 
@@ -30,13 +37,19 @@ def method_at(path: str) -> Method:
 
 
 def method_of(descriptor: MethodDescriptor) -> Method:
-    """Return what a descriptor says of its method."""
+    """Return what a descriptor says of its method; raise LookupError where `api/scopes.py` has no scope for it."""
+    path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
+    scope = SCOPES.get(path)
+    if scope is None:
+        raise LookupError(f"api/scopes.py has no scope for {path}")
     reads = descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     paged = "next_page_token" in descriptor.output_type.fields_by_name
     return Method(
-        path=f"/{descriptor.containing_service.full_name}/{descriptor.name}",
+        path=path,
+        scope=scope,
         writes=not reads,
         paged=paged,
         large=paged or "requests" in descriptor.input_type.fields_by_name,
+        streams=descriptor.server_streaming,
         input_type=descriptor.input_type,
     )

@@ -25,7 +25,9 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
-from canuse_server.api.endpoints import Handlers, endpoints
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.dispatch import Dispatcher, Observer
+from canuse_server.api.endpoints import Handlers, handlers_of
 from canuse_server.api.environment import Environments
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
@@ -41,7 +43,7 @@ from canuse_server.app.demo import load_demo
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.supervisor import Port, Workers
 from canuse_server.auth.access import Access, is_loopback
-from canuse_server.auth.scopes import check_listed
+from canuse_server.domain.durability import LEVELS
 from canuse_server.envoy import rate_limit_service_pb2
 from canuse_server.runtime import background
 from canuse_server.runtime.fairness import PageScheduler
@@ -49,12 +51,12 @@ from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import EmbeddedValkey
 from canuse_server.store.preflight.schema import keep_looking
 from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.cluster import store_at
-from canuse_server.store.redis.durability import LEVELS, Promise
+from canuse_server.store.redis.durability import Promise
 from canuse_server.store.repositories.manual_clock import ManualClock
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.transport import aio_server, tls
-from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.shutdown import Deadline
 
 if TYPE_CHECKING:
@@ -135,10 +137,11 @@ async def serve_here(
     *,
     share_port: bool = False,
     keys_seen: bool = False,
+    observer: Observer | None = None,
 ) -> None:
     """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
 
-    `keys_seen`: there were API keys before.
+    `keys_seen`: there were API keys before. `observer` hears of each call that has ended.
 
     Raises:
         ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
@@ -152,13 +155,16 @@ async def serve_here(
         # What a worker prints is for the process that keeps it.
         access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
         health_servicer = health.aio.HealthServicer()
-        served = _endpoints(access, clock)
-        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.NOT_SERVING)
-        load = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
+        handlers = _handlers(access, clock)
+        services = handlers.services()
+        await _set_health(health_servicer, services, health_pb2.HealthCheckResponse.NOT_SERVING)
+        admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
+        dispatcher = Dispatcher(handlers, access.authorizer, admission, observer)
         server = aio_server.build(
-            served, access.authorizer, health_servicer, load, share_port=share_port, with_reflection=settings.reflection
+            dispatcher, services, health_servicer, share_port=share_port, with_reflection=settings.reflection
         )
-        address, transport = await _listen(settings, certificates, server, served, access, load, stack, share_port)
+        store = environments.live.store
+        address, transport = await _listen(settings, certificates, server, dispatcher, store, stack, share_port)
         await prepare_store(
             environments, partial(_prepare, settings, environments, clock), access, first=not share_port
         )
@@ -169,7 +175,7 @@ async def serve_here(
                 await environments.refresh()
                 await access.key_cache.refresh()
             status = health_pb2.HealthCheckResponse
-            await _set_health(health_servicer, served, status.SERVING if there else status.NOT_SERVING)
+            await _set_health(health_servicer, services, status.SERVING if there else status.NOT_SERVING)
 
         looking = keep_looking(environments.live.store, data_is)
         following = (
@@ -179,7 +185,7 @@ async def serve_here(
             looking,
         )
         stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
-        await _set_health(health_servicer, served, health_pb2.HealthCheckResponse.SERVING)
+        await _set_health(health_servicer, services, health_pb2.HealthCheckResponse.SERVING)
         # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
         gc.collect()
         gc.freeze()
@@ -213,9 +219,9 @@ async def _prepare(settings: Settings, environments: Environments, clock: Manual
 
 
 async def _set_health(
-    servicer: health.aio.HealthServicer, served: Handlers, status: health_pb2.HealthCheckResponse.ServingStatus
+    servicer: health.aio.HealthServicer, services: list[str], status: health_pb2.HealthCheckResponse.ServingStatus
 ) -> None:
-    for service in ("", *served.services()):
+    for service in ("", *services):
         await servicer.set(service, status)
 
 
@@ -254,7 +260,7 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
     )
 
 
-def _endpoints(access: Access, clock: ManualClock | None) -> Handlers:
+def _handlers(access: Access, clock: ManualClock | None) -> Handlers:
     served: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
@@ -263,16 +269,15 @@ def _endpoints(access: Access, clock: ManualClock | None) -> Handlers:
         (usage_service_pb2, "UsageService", UsageServicer()),
         (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.key_cache.refresh)),
         # All its methods are hot ones.
-        (rate_limit_service_pb2, "RateLimitService", None),
+        (rate_limit_service_pb2, "RateLimitService", object()),
     ]
     if clock is not None:
         served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
     found, pages = Handlers({}, {}), PageScheduler()
     for module, service, servicer in served:
-        methods = endpoints(module.DESCRIPTOR.services_by_name[service], servicer, pages)
+        methods = handlers_of(module.DESCRIPTOR.services_by_name[service], servicer, pages)
         found.unary.update(methods.unary)
         found.streaming.update(methods.streaming)
-    check_listed((*found.unary, *found.streaming))
     return found
 
 
@@ -297,9 +302,8 @@ async def _listen(
     settings: Settings,
     certificates: tls.Certificates | None,
     server: aio.Server,
-    served: Handlers,
-    access: Access,
-    load: AdmissionLimit,
+    dispatcher: Dispatcher,
+    store: Store,
     stack: AsyncExitStack,
     share_port: bool,
 ) -> tuple[str, str]:
@@ -320,10 +324,8 @@ async def _listen(
         front = native(
             settings.listen,
             fallback,
-            served.unary,
-            access.authorizer,
-            access.keys.store,
-            load,
+            dispatcher,
+            store,
             settings.lanes,
             share_port=share_port,
         )

@@ -1,6 +1,6 @@
-"""The authorizer: every call passes it, on both transports, before anything else of it is looked at.
+"""The authorizer: every call passes it, on every transport, before its request is read.
 
-What a key is good for is worked out once, so that letting a call pass is a look into a dictionary.
+What a key may call is worked out once, so that to let a call pass is one look into a dictionary.
 """
 
 import time
@@ -11,38 +11,45 @@ import structlog
 
 from canuse_server.api.environment import Environment, Environments
 from canuse_server.api.errors import ApiError, ErrorReason, store_error
+from canuse_server.api.scopes import SCOPES, paths_for
 from canuse_server.api.tokens.api_key import digest, read_credentials
-from canuse_server.auth.scopes import SCOPES, paths_for
 from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, Scope
+from canuse_server.domain.principal import Principal
 from canuse_server.store.errors import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
-_ANYTHING: Final = frozenset(SCOPES)
-_ALL_BUT_KEYS: Final = paths_for(frozenset(Scope) - {Scope.KEYS_ADMIN})
+_ALL_SCOPES: Final = frozenset(Scope)
 
 
-class Principal:
-    """What whoever holds a key, or needs none, may do."""
+class Caller:
+    """A caller that the authorizer knows: the holder of an API key, or anybody, where no key is required."""
 
-    __slots__ = ("env", "expires_at_ms", "key_id", "paths", "used")
+    __slots__ = ("env", "expires_at_ms", "paths", "principal", "used")
 
     def __init__(
-        self, env: Environment, paths: frozenset[str], key_id: str = "", expires_at_ms: int | None = None
+        self,
+        env: Environment,
+        paths: frozenset[str],
+        principal: Principal | None = None,
+        expires_at_ms: int | None = None,
     ) -> None:
         self.env = env
         self.paths = paths
-        self.key_id = key_id
+        """The methods that it may call."""
+        self.principal = principal
+        """None: anonymous."""
         self.expires_at_ms = expires_at_ms
         self.used = False
+        """Whether it made a call since `take_used`."""
 
 
-class _Keys(NamedTuple):
-    """All that is known at a time. It is replaced as a whole, so that nothing of a revoked key can be left over."""
+class _Callers(NamedTuple):
+    """All callers known at a time. It is replaced as a whole, so that nothing of a revoked key can be left over."""
 
-    by_header: dict[bytes | None, Principal]
-    """By the value of the header. None is for callers without one, and is there only where no key is demanded."""
-    by_digest: dict[bytes, Principal]
+    by_header: dict[bytes | None, Caller]
+    """By the value of the header. None is for callers without one, and is there only where no key is required."""
+    by_digest: dict[bytes, Caller]
 
 
 class Authorizer:
@@ -61,8 +68,8 @@ class Authorizer:
         self._open_without_keys = open_without_keys
         self.keys_seen = keys_seen
         self._clock_offset_ms = 0.0
-        self._known: _Keys | None = None
-        self._by_header: dict[bytes | None, Principal] = {}
+        self._known: _Callers | None = None
+        self._by_header: dict[bytes | None, Caller] = {}
 
     @property
     def is_open(self) -> bool:
@@ -74,45 +81,45 @@ class Authorizer:
         """Whether they will pass even when there are keys."""
         return self._never_demand
 
-    def authorize(self, path: str, authorization: bytes | None) -> Environment:
-        """Let a call pass, by its path and the value of its `authorization` header; return its environment.
+    def authorize(self, path: str, authorization: bytes | None) -> Caller:
+        """Let a call pass, by its path and the value of its `authorization` header.
 
         Raises:
             ApiError: it may not pass.
         """
-        holder = self._by_header.get(authorization)
+        caller = self._by_header.get(authorization)
         # Every call comes by here: no function is called for a key without an expiry.
-        if holder is None or path not in holder.paths or (holder.expires_at_ms is not None and self._is_over(holder)):
-            holder = self._look_closely(path, authorization)
-        holder.used = True
-        return holder.env
+        if caller is None or path not in caller.paths or (caller.expires_at_ms is not None and self._is_over(caller)):
+            caller = self._look_closely(path, authorization)
+        caller.used = True
+        return caller
 
-    def _look_closely(self, path: str, authorization: bytes | None) -> Principal:
+    def _look_closely(self, path: str, authorization: bytes | None) -> Caller:
         """Let a call pass that is not of the usual kind, or say why it may not."""
         known = self._known
         if known is None:
             raise store_error(StoreUnavailableError("no API keys have been read yet"))
-        anybody = known.by_header.get(None)
+        anonymous = known.by_header.get(None)
         secret = None if authorization is None else read_credentials(authorization)
         if secret is None:
-            # What is no key of ours may be there for a proxy; where no key is needed it is not looked at.
-            if anybody is not None and path in anybody.paths:
-                return anybody
+            # Other credentials may be meant for a proxy; where no key is required they are not looked at.
+            if anonymous is not None and path in anonymous.paths:
+                return anonymous
             raise _no_key(path, sent=authorization is not None)
-        holder = known.by_digest.get(digest(secret))
-        if holder is None:
+        caller = known.by_digest.get(digest(secret))
+        if caller is None:
             raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is not known: it is mistyped, or was revoked")
-        if self._is_over(holder):
-            raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": holder.key_id})
-        if path not in holder.paths:
-            raise _lacks_scope(path, holder.key_id)
+        if self._is_over(caller):
+            raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": _key_id(caller)})
+        if path not in caller.paths:
+            raise _lacks_scope(path, _key_id(caller))
         if authorization == b"Bearer " + secret:
             # Only this spelling: there may be any number of others.
-            known.by_header[authorization] = holder
-        return holder
+            known.by_header[authorization] = caller
+        return caller
 
-    def _is_over(self, holder: Principal) -> bool:
-        expires_at_ms = holder.expires_at_ms
+    def _is_over(self, caller: Caller) -> bool:
+        expires_at_ms = caller.expires_at_ms
         return expires_at_ms is not None and self._now_ms() >= expires_at_ms
 
     def _now_ms(self) -> float:
@@ -125,38 +132,43 @@ class Authorizer:
 
     def set_keys(self, keys: Iterable[ApiKey], *, demanded: bool = False) -> None:
         """Let these keys pass from now on, and no others. `demanded`: some are or were there, readable or not."""
-        by_digest = {key.digest: self._pass(key) for key in keys}
+        by_digest = {key.digest: self._caller(key) for key in keys}
         self.keys_seen = self.keys_seen or demanded or bool(by_digest)
-        by_header: dict[bytes | None, Principal] = {}
+        by_header: dict[bytes | None, Caller] = {}
         if self._never_demand or (self._open_without_keys and not self.keys_seen):
-            # Elsewhere the same keys may be demanded, so that even here they can't be made without one.
-            by_header[None] = Principal(self._environments.open, _ALL_BUT_KEYS if self.keys_seen else _ANYTHING)
+            # Another server may require the same keys, so that even here they can't be made without one.
+            scopes = _ALL_SCOPES - {Scope.KEYS_ADMIN} if self.keys_seen else _ALL_SCOPES
+            by_header[None] = Caller(self._environments.open, paths_for(scopes))
         if self.keys_seen and not by_digest and not self._never_demand:
             log.warning(
                 "there is no API key any more: all calls are refused until there is one again (docs/security.md)"
             )
         for key_id in self.take_used():
-            for holder in by_digest.values():
-                holder.used = holder.used or holder.key_id == key_id
-        was_open, self._known = self.is_open if self._known else None, _Keys(by_header, by_digest)
+            for caller in by_digest.values():
+                caller.used = caller.used or _key_id(caller) == key_id
+        was_open, self._known = self.is_open if self._known else None, _Callers(by_header, by_digest)
         self._by_header = by_header
         if was_open is not self.is_open:
-            _tell(is_open=self.is_open, any_address=self._never_demand)
+            _log_access(is_open=self.is_open, any_address=self._never_demand)
 
-    def _pass(self, key: ApiKey) -> Principal:
+    def _caller(self, key: ApiKey) -> Caller:
         env = self._environments.test if key.environment == TEST else self._environments.live
         # Of an environment that only a newer canuse knows nothing is shown.
         paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
-        return Principal(env, paths, key.id, key.expires_at_ms)
+        return Caller(env, paths, Principal(key.id, key.environment), key.expires_at_ms)
 
     def take_used(self) -> list[str]:
         """Return the ids of the keys that calls came with since this was last asked."""
-        found = []
-        for holder in self._known.by_digest.values() if self._known else ():
-            if holder.used:
-                holder.used = False
-                found.append(holder.key_id)
-        return found
+        used = []
+        for caller in self._known.by_digest.values() if self._known else ():
+            if caller.used:
+                caller.used = False
+                used.append(_key_id(caller))
+        return used
+
+
+def _key_id(caller: Caller) -> str:
+    return caller.principal.key_id if caller.principal else ""
 
 
 def _no_key(path: str, *, sent: bool) -> ApiError:
@@ -172,7 +184,7 @@ def _lacks_scope(path: str, key_id: str) -> ApiError:
     return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scope, "key_id": key_id})
 
 
-def _tell(*, is_open: bool, any_address: bool) -> None:
+def _log_access(*, is_open: bool, any_address: bool) -> None:
     if not is_open:
         log.info("API keys are demanded")
     elif any_address:

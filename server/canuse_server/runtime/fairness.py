@@ -1,13 +1,13 @@
 """Work that is not urgent, such as large pages, done a little at a time: what is urgent must not wait for it."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
 from typing import Final, TypeVar
 
-from canuse_server.runtime.deadline import FairSemaphore, note_work
+from canuse_server.runtime.call_state import current_call, note_work
 
 MAX_CONCURRENT: Final = 4
 """How many pages are under way at a time: while one waits for the store another is worked on."""
@@ -21,7 +21,33 @@ SHARE_SECONDS: Final = 0.002
 """How long work that is urgent itself goes on before others get a share."""
 
 _Item = TypeVar("_Item")
-_Made = TypeVar("_Made")
+_Result = TypeVar("_Result")
+
+
+class FairSemaphore:
+    """Lets a few calls at a time do something, in the order in which they came.
+
+    A call waits for its turn as long as the store answers those before it: a sliding store deadline starts again then.
+    If the store is silent, all that wait fail together.
+    """
+
+    def __init__(self, max_concurrent: int = 1) -> None:
+        self._semaphore = asyncio.Semaphore(max_concurrent)
+        self._replied_at = -math.inf
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[None]:
+        """Wait for a turn, and take it."""
+        deadline = current_call().store_deadline
+        async with self._semaphore:
+            if deadline is None:
+                yield
+                return
+            deadline.extend(self._replied_at)
+            try:
+                yield
+            finally:
+                self._replied_at = max(self._replied_at, deadline.replied_at)
 
 
 class YieldBudget:
@@ -47,8 +73,8 @@ class YieldBudget:
             return False
         # After a break the one that has waited longest goes on; the others wait for the next one.
         async with self._in_break:
-            ends = self._break_at + YIELD_SECONDS if self._under_way > 1 else 0
-            await asyncio.sleep(ends - time.monotonic())
+            break_ends_at = self._break_at + YIELD_SECONDS if self._under_way > 1 else 0
+            await asyncio.sleep(break_ends_at - time.monotonic())
             self._break_at = time.monotonic() + WORK_SECONDS
         return True
 
@@ -72,30 +98,27 @@ class PageScheduler:
 
     def __init__(self) -> None:
         self._semaphore = FairSemaphore(MAX_CONCURRENT)
-        self._pace = YieldBudget()
+        self._budget = YieldBudget()
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
         """Wait for a turn, and take it; what the call does in here takes its breaks from work with the others."""
-        _OF_CALL.set(self._pace)
-        with self._pace.under_way():
+        current_call().yield_budget = self._budget
+        with self._budget.under_way():
             async with self._semaphore.acquire():
                 yield
 
 
-_OF_CALL: Final[ContextVar[YieldBudget]] = ContextVar("pace")
-
-
 async def yield_if_due() -> None:
     """Take a break from the page that this task makes, if it is time for one."""
-    if (pace := _OF_CALL.get(None)) is not None and await pace.yield_if_due():
+    if (budget := current_call().yield_budget) is not None and await budget.yield_if_due():
         note_work()
 
 
-async def map_yielding(items: Iterable[_Item], make: Callable[[_Item], _Made]) -> list[_Made]:
-    """Return what is made of each item, with the breaks that it takes."""
-    made: list[_Made] = []
+async def map_yielding(items: Iterable[_Item], convert: Callable[[_Item], _Result]) -> list[_Result]:
+    """Convert each item, and take a break where one is due."""
+    results: list[_Result] = []
     for item in items:
-        made.append(make(item))
+        results.append(convert(item))
         await yield_if_due()
-    return made
+    return results

@@ -5,43 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
 from grpc_health.v1 import health
 
-from canuse_server.api.durability import wanted
-from canuse_server.api.endpoints import Handlers, StreamHandler, UnaryHandler
-from canuse_server.api.environment import Environment
-from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.context import CallContext
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.api.errors import ApiError
+from canuse_server.api.metadata import check_metadata
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import malformed
-from canuse_server.auth.authorizer import Authorizer
-from canuse_server.store.redis.durability import WANTED
-from canuse_server.transport.admission import AdmissionLimit
-from canuse_server.transport.limits import (
-    GRPC_OPTIONS,
-    METADATA_BYTES,
-    OPEN_REQUEST_BYTES,
-    metadata_bytes,
-    too_much_metadata,
-)
+from canuse_server.transport.limits import GRPC_OPTIONS, OPEN_REQUEST_BYTES
 from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
 
-Metadata = Sequence[tuple[str, str | bytes]]
-
-
-class _Admitted(NamedTuple):
-    """A call that has been let in, before its request is read."""
-
-    env: Environment
-    metadata: Metadata
-    size: int
-    """How many bytes its metadata counts for."""
-
+Answer = Callable[[CallContext], "_Handler"]
+"""Returns what answers a call that has been let in."""
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]
@@ -51,30 +33,22 @@ class _Handlers(grpc.GenericRpcHandler):
     """Looks a method up by its path, and lets the call in or refuses it before anything of its request is read."""
 
     def __init__(
-        self,
-        authorizer: Authorizer,
-        handlers: Mapping[str, Callable[[_Admitted], _Handler]],
-        to_all: Mapping[str, _Handler],
+        self, dispatcher: Dispatcher, answers: Mapping[str, Answer], open_to_all: Mapping[str, _Handler]
     ) -> None:
-        self._authorizer = authorizer
-        self._handlers = handlers
-        self._to_all = to_all
+        self._dispatcher = dispatcher
+        self._answers = answers
+        self._open_to_all = open_to_all
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
-        metadata = handler_call_details.invocation_metadata or ()
-        # gRPC holds callers to its limit once they have acknowledged it; until then, to 16 MiB.
-        size = metadata_bytes(metadata)
-        if size > METADATA_BYTES:
-            return _refusal(too_much_metadata(size))
-        path = handler_call_details.method
-        handler = self._handlers.get(path)
-        if handler is None:
-            return self._to_all.get(path)
+        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        answer = self._answers.get(path)
         try:
-            env = self._authorizer.authorize(path, _authorization(metadata))
+            if answer is None:
+                check_metadata(metadata)
+                return self._open_to_all.get(path)
+            return answer(self._dispatcher.open(path, metadata))
         except ApiError as error:
             return _refusal(error)
-        return handler(_Admitted(env, metadata, size))
 
 
 def _refusal(error: ApiError) -> _Handler:
@@ -89,10 +63,9 @@ def _refusal(error: ApiError) -> _Handler:
 
 
 def build(
-    endpoints: Handlers,
-    authorizer: Authorizer,
+    dispatcher: Dispatcher,
+    services: Sequence[str],
     health_servicer: health.aio.HealthServicer,
-    load: AdmissionLimit,
     *,
     share_port: bool,
     with_reflection: bool,
@@ -100,12 +73,12 @@ def build(
     """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
     # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
-    handlers = {path: _unary(path, endpoint, load) for path, endpoint in endpoints.unary.items()}
-    handlers |= {path: _streaming(path, endpoint, authorizer, load) for path, endpoint in endpoints.streaming.items()}
-    to_all = _health(health_servicer)
+    unary, streaming = partial(_unary, dispatcher), partial(_streaming, dispatcher)
+    answers = {path: streaming if method_at(path).streams else unary for path in dispatcher.paths}
+    open_to_all = _health(health_servicer)
     if with_reflection:
-        to_all |= Reflection(endpoints.services()).handlers()
-    server.add_generic_rpc_handlers((_Handlers(authorizer, handlers, to_all),))
+        open_to_all |= Reflection(services).handlers()
+    server.add_generic_rpc_handlers((_Handlers(dispatcher, answers, open_to_all),))
     return server
 
 
@@ -116,36 +89,28 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
     return server.add_secure_port(listen, certificates.credentials)
 
 
-def _authorization(metadata: Metadata) -> bytes | None:
-    """Return the value of a call's `authorization`; where it is there more than once, the first."""
-    for name, value in metadata:
-        if name == "authorization":
-            return value.encode() if isinstance(value, str) else value
-    return None
-
-
-def _unary(path: str, endpoint: UnaryHandler, load: AdmissionLimit) -> Callable[[_Admitted], _Handler]:
-    writes = method_at(path).writes
-
-    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+def _unary(dispatcher: Dispatcher, call: CallContext) -> _Handler:
+    async def answer(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
         try:
-            if writes:
-                WANTED.set(wanted(admitted.metadata))
-            left = cast("float | None", context.time_remaining())
-            if left is not None and left <= 0:
-                raise deadline_passed()
-            size = len(payload) + admitted.size
-            load.acquire(size)
-            try:
-                return await endpoint(payload, admitted.env)
-            finally:
-                load.release(size)
+            return await dispatcher.unary(call, payload, cast("float | None", context.time_remaining()))
         except ApiError as error:
             _fail(context, error)
             return None
 
-    # Without (de)serialisers bytes come in and go out: the endpoint reads them, so that garbage gets a proper error.
-    return lambda admitted: grpc.unary_unary_rpc_method_handler(partial(answer, admitted))
+    # Without (de)serialisers bytes come in and go out: the handler reads them, so that garbage gets a proper error.
+    return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def _streaming(dispatcher: Dispatcher, call: CallContext) -> _Handler:
+    async def answer(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        try:
+            async with aclosing(dispatcher.stream(call, payload)) as messages:
+                async for message in messages:
+                    await context.write(message)
+        except ApiError as error:
+            _fail(context, error)
+
+    return grpc.unary_stream_rpc_method_handler(cast("Any", answer))
 
 
 def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
@@ -157,29 +122,6 @@ def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
     context.set_code(error.reason.status)
     context.set_details(error.message)
     context.set_trailing_metadata(metadata)
-
-
-def _streaming(
-    path: str, endpoint: StreamHandler, authorizer: Authorizer, load: AdmissionLimit
-) -> Callable[[_Admitted], _Handler]:
-    async def answer(admitted: _Admitted, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
-        try:
-            WANTED.set(wanted(admitted.metadata))
-            authorization = _authorization(admitted.metadata)
-            size = len(payload) + admitted.size
-            load.acquire(size)
-            try:
-                async with aclosing(endpoint(payload, admitted.env)) as messages:
-                    async for message in messages:
-                        await context.write(message)
-                        # A key that is revoked meanwhile ends what is under way, too.
-                        authorizer.authorize(path, authorization)
-            finally:
-                load.release(size)
-        except ApiError as error:
-            _fail(context, error)
-
-    return lambda admitted: grpc.unary_stream_rpc_method_handler(cast("Any", partial(answer, admitted)))
 
 
 def _health_request(payload: bytes) -> Any:

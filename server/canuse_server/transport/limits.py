@@ -1,10 +1,8 @@
 """How large what callers send may be: the same on both transports."""
 
-from collections.abc import Iterable
 from typing import Final
 
 from canuse_server.api.bounds import REQUEST_BYTES
-from canuse_server.api.errors import ApiError, invalid
 
 MESSAGE_BYTES: Final = REQUEST_BYTES
 """The largest request, in bytes."""
@@ -12,13 +10,9 @@ OPEN_REQUEST_BYTES: Final = 1024
 """The largest request that is looked at of the methods that need no key, health and reflection: more than any name of a
 service or a symbol takes. A health check that waits stays in memory as long as the call, and reflection repeats what it
 was asked."""
-METADATA_BYTES: Final = 16 << 10
-"""The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
 METADATA_BYTES_READ: Final = 512 << 10
 """How much of it is read, so that the call can be answered with what is wrong. For more than that HTTP/2 has no answer
 but its own: on `native` it ends the connection, with all the calls on it, at some multiple of this."""
-PAIR_BYTES: Final = 32
-"""What a pair of metadata counts for besides its name and value, as in HTTP/2."""
 STREAMS: Final = 1024
 """How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
 drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
@@ -44,17 +38,3 @@ GRPC_OPTIONS: Final = (
     ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
     ("grpc.keepalive_permit_without_calls", 1),
 )
-
-
-def metadata_bytes(metadata: Iterable[tuple[str, str | bytes]]) -> int:
-    """Return how many bytes the metadata of a call counts for."""
-    size = 0
-    for name, value in metadata:
-        size += len(name) + len(value) + PAIR_BYTES
-    return size
-
-
-def too_much_metadata(size: int) -> ApiError:
-    """Return the error for a call with so much metadata."""
-    accepted = f"must be at most {METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
-    return invalid([("metadata", f"{accepted}; {size} were sent")])

@@ -32,9 +32,9 @@ from canuse_server.api.hotpath.record import CreateUsageEvent
 from canuse_server.api.hotpath.wire import varint
 from canuse_server.api.users.state import MAX_REPAIRS
 from canuse_server.api.validation import malformed
+from canuse_server.runtime.call_state import current_call
 from canuse_server.runtime.fairness import WorkShare
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
-from canuse_server.store.redis.durability import CONFIRMED
 from canuse_server.store.redis.replies import NoScriptError, NotMadeError
 from canuse_server.store.repositories.usage_commands import ChainBrokenError, Command, chained
 
@@ -90,7 +90,7 @@ async def answer_batch(method: BatchMethod, payload: bytes, env: Environment) ->
         await share.pause_if_due()
     if method.hot.writes:
         # Each by itself: there is nothing left that the call as a whole would have to wait for, or fail with.
-        CONFIRMED.set(True)
+        current_call().confirmed = True
     return b"".join(results)
 
 

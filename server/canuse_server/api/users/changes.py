@@ -23,10 +23,10 @@ from canuse_server.domain.model import (
 )
 from canuse_server.domain.settlement import Settlement, bring_back, settle, settle_one
 from canuse_server.domain.subscriptions import end_ms
-from canuse_server.runtime.deadline import FairSemaphore
+from canuse_server.runtime.call_state import unconfirmed
+from canuse_server.runtime.fairness import FairSemaphore
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
-from canuse_server.store.redis.durability import unconfirmed
 from canuse_server.store.repositories.users import Event, PlacedGrant, UserChange, UserState
 
 

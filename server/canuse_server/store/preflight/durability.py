@@ -5,9 +5,10 @@ from typing import Final, cast
 
 import structlog
 
+from canuse_server.domain.durability import Durability
 from canuse_server.store.errors import SchemaError, StoreError
 from canuse_server.store.redis.client import Store
-from canuse_server.store.redis.durability import APPENDFSYNC, Durability, Promise
+from canuse_server.store.redis.durability import APPENDFSYNC, Promise
 
 log = structlog.get_logger(__name__)
 

@@ -8,14 +8,15 @@ from typing import Final, cast
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
-from canuse_server.runtime.deadline import store_deadline
+from canuse_server.domain.durability import Durability
+from canuse_server.runtime.call_state import current_call, current_store_deadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA, key_of, tag_of
 from canuse_server.store.preflight.data_guard import GONE, DataGuard
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.connection import PipelinedConnection
-from canuse_server.store.redis.durability import CONFIRMED, WANTED, Durability, Promise
+from canuse_server.store.redis.durability import Promise
 from canuse_server.store.redis.group_commit import GroupCommit, Written
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, check, pack
 from canuse_server.store.redis.routing import ConnectionRouter
@@ -50,7 +51,7 @@ class Clock:
 class Store:
     """Redis or Valkey. `manual_now_ms` None: its own clock holds; else the manual clock's time, which stands still.
 
-    A write returns when it has reached what `promise` says and what the caller wants beyond that (`durability.WANTED`).
+    A write returns when it has reached what `promise` says and what the caller requires beyond that (`CallState`).
     """
 
     def __init__(
@@ -192,7 +193,7 @@ class Store:
         Raises:
             OutcomeUnknownError: it may not survive what it was promised to survive.
         """
-        if (level := self._level()) and not CONFIRMED.get():
+        if (level := self._level()) and not current_call().confirmed:
             await self.confirm_at(level, "")
 
     async def confirm_at(self, level: Durability, tag: str) -> None:
@@ -249,9 +250,10 @@ class Store:
         """Return the connections of one thread; each waits so long for the store."""
         return ConnectionRouter(BlockingConnection(self._master, timeout_seconds), self._master.invalidate)
 
-    def seconds_for(self, *, writes: bool) -> float:
-        """Return how long the call that is being answered may wait for the store in all."""
-        return self.write_timeout_seconds(self._level()) if writes else self.timeout_seconds
+    def call_seconds(self, required: Durability) -> float:
+        """Return how long a call may wait for the store in all, if its writes are to be that durable."""
+        level = self.promise.level if required is Durability.MEMORY else self.promise.level | required
+        return self.write_timeout_seconds(level)
 
     def write_timeout_seconds(self, level: Durability) -> float:
         """Return how long a connection may be silent on which the store confirms writes."""
@@ -306,11 +308,11 @@ class Store:
 
     def _level(self) -> Durability:
         """Return what has to be confirmed for the call that is being answered."""
-        wanted = WANTED.get()
-        # Arithmetic with flags is slow, and hardly any call asks for more.
-        if wanted is Durability.MEMORY:
+        required = current_call().durability
+        # Arithmetic with flags is slow, and hardly any call requires more.
+        if required is Durability.MEMORY:
             return self.promise.level
-        return Durability.MEMORY if wanted is None else self.promise.level | wanted
+        return Durability.MEMORY if required is None else self.promise.level | required
 
     def _tags(self, *commands: RawCommand) -> tuple[str, ...]:
         """Return the hash tags of the keys of some commands, where they matter."""
@@ -318,12 +320,12 @@ class Store:
 
     async def _confirm(self, level: Durability, packed: bytes, count: int, tags: tuple[str, ...]) -> Written:
         """Send writes that the store is to confirm; `tags` are the hash tags of their keys."""
-        CONFIRMED.set(True)
+        current_call().confirmed = True
         commit = self._confirmed.get(level)
         if commit is None:
             connection = PipelinedConnection(self._master, self.write_timeout_seconds(level))
             commit = self._confirmed[level] = GroupCommit(connection, self.promise, level)
-        return await commit.execute(packed, count, tags, store_deadline(self.write_timeout_seconds(level)))
+        return await commit.execute(packed, count, tags, current_store_deadline(self.write_timeout_seconds(level)))
 
     async def close(self) -> None:
         """Close all connections."""

@@ -11,11 +11,12 @@ from typing import Final, TypeVar
 
 from redis.asyncio.client import PubSub
 
+from canuse_server.runtime.call_state import current_call
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
 from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
 from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.client import IN_MEMORY, REDIRECT_DELAY_SECONDS, RawCommand, Store
-from canuse_server.store.redis.durability import CONFIRMED, Promise
+from canuse_server.store.redis.durability import Promise
 from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
 from canuse_server.store.redis.routing import ClusterRouter, ConnectionRouter
 from canuse_server.store.redis.slots import SlotMap, slot_of
@@ -129,7 +130,7 @@ class ClusterStore(Store):
     async def confirm(self) -> None:
         """See Store. Who knows where it was written."""
         level = self._level()
-        if not level or CONFIRMED.get():
+        if not level or current_call().confirmed:
             return
         tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
         confirming = (self._node(address).confirm_at(level, tag) for address, tag in tags.items() if tag is not None)

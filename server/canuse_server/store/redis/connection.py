@@ -10,7 +10,8 @@ from typing import Final, cast
 
 import hiredis
 
-from canuse_server.runtime.deadline import StoreDeadline, store_deadline
+from canuse_server.runtime.call_state import current_store_deadline
+from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.sentinel import MasterResolver
@@ -148,14 +149,14 @@ class PipelinedConnection:
             StoreUnavailableError: nothing was written.
             OutcomeUnknownError: with `writes`, the commands were sent and no reply came.
         """
-        deadline = store_deadline(self._timeout_seconds)
+        deadline = current_store_deadline(self._timeout_seconds)
         if guarded:
             self._master.guard.check()
         wire = await self._wire_in_time(deadline)
         since = wire.now()
         future = wire.send(packed, count, writes=writes).future
         try:
-            async with asyncio.timeout_at(min(deadline.ends, since + self._timeout_seconds)):
+            async with asyncio.timeout_at(min(deadline.expires_at, since + self._timeout_seconds)):
                 replies = await future
         except TimeoutError:
             if not future.done() or future.cancelled():
@@ -171,7 +172,7 @@ class PipelinedConnection:
         As long as replies come it waits for the rest: up to the time-out after each part of them.
         """
         replies: list[object] = []
-        deadline = store_deadline(self._timeout_seconds)
+        deadline = current_store_deadline(self._timeout_seconds)
         try:
             self._master.guard.check()
             wire = await self._wire_in_time(deadline)
@@ -188,10 +189,10 @@ class PipelinedConnection:
         future, since = waiter.future, wire.now()
         try:
             while not future.done():
-                await asyncio.wait([future], timeout=deadline.ends - wire.now())
+                await asyncio.wait([future], timeout=deadline.expires_at - wire.now())
                 if wire.heard_at > since:
                     deadline.note_reply(wire.heard_at)
-                if not future.done() and wire.now() >= deadline.ends:
+                if not future.done() and wire.now() >= deadline.expires_at:
                     self._give_up_on(wire, since)
                     waiter.fail(self._silence)
         finally:
@@ -212,7 +213,7 @@ class PipelinedConnection:
                 return wire
             wire.retire()
         try:
-            async with asyncio.timeout_at(deadline.ends):
+            async with asyncio.timeout_at(deadline.expires_at):
                 return await self._connect()
         except TimeoutError:
             raise UnreachableError(f"no connection to the store in {self._timeout_seconds} s") from None

@@ -5,54 +5,17 @@ on another one: a repeated call gets the answer of its first attempt. So a write
 that is confirmed, everything that was written before it is.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import IntFlag
 from typing import Final
 
 import hiredis
 
+from canuse_server.domain.durability import Durability
 from canuse_server.store.keys import written
 from canuse_server.store.redis.replies import is_redirect, pack
 
-
-class Durability(IntFlag):
-    """What an acknowledged write has reached besides the store's memory; each may be asked for without the other."""
-
-    MEMORY = 0
-    FSYNC = 1
-    """The store's append-only file, on its disk."""
-    REPLICA = 2
-    """The memory of a number of replicas."""
-
-
-LEVELS: Final = {level.name.lower(): level for level in Durability.__members__.values() if level.name is not None}
-"""The levels by the names that they are set with."""
-
 APPENDFSYNC: Final = ("CONFIG", "GET", "appendfsync")
 """Asks when a store brings its file to the disk."""
-
-WANTED: Final[ContextVar[Durability | None]] = ContextVar("durability", default=Durability.MEMORY)
-"""What the caller of the call that is being answered asks for; what the server promises holds anyway. None: neither
-holds, see `unconfirmed`."""
-
-CONFIRMED: Final[ContextVar[bool]] = ContextVar("confirmed", default=False)
-"""Whether the call that is being answered has waited for a confirmation."""
-
-
-@contextmanager
-def unconfirmed() -> Iterator[None]:
-    """Let writes return once they are in the store's memory, whatever is promised: housekeeping, which counts nothing.
-
-    A check that needs it must not wait. A write that needs it has itself confirmed, and with it all that came before.
-    """
-    token = WANTED.set(None)
-    try:
-        yield
-    finally:
-        WANTED.reset(token)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from contextvars import Context
 from typing import NamedTuple
 
+from canuse_server.domain.durability import Durability
 from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis.connection import PipelinedConnection
-from canuse_server.store.redis.durability import Durability, Promise
+from canuse_server.store.redis.durability import Promise
 
 
 class Written(NamedTuple):
@@ -51,7 +52,7 @@ class GroupCommit:
             # It sends for all that come, so that it has no part in the deadline of the first one.
             self._sender = asyncio.create_task(self._send(), context=Context())
         try:
-            async with asyncio.timeout_at(deadline.ends):
+            async with asyncio.timeout_at(deadline.expires_at):
                 written = await write.future
         except TimeoutError:
             if any(write is other for other in self._waiting):

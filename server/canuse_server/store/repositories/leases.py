@@ -3,11 +3,11 @@
 from struct import Struct
 from typing import Final, NamedTuple, cast
 
+from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
-from canuse_server.store.redis.durability import unconfirmed
 from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Command, Retention
 from canuse_server.store.scripts.loader import RESERVE, SETTLE, SWEEP_LEASES
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
+from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
-from canuse_server.transport.admission import AdmissionLimit
-from canuse_server.transport.limits import METADATA_BYTES, metadata_bytes, too_much_metadata
+from canuse_server.api.metadata import check_metadata
+from canuse_server.transport.native.responder import Responder
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
@@ -44,10 +45,11 @@ class _Kept(NamedTuple):
 class CallQueue(threading.Thread):
     """Gives calls to the lanes, in the order in which they came."""
 
-    def __init__(self, front: NativeGrpcFront, load: AdmissionLimit) -> None:
+    def __init__(self, front: NativeGrpcFront, admission: AdmissionLimit, responder: Responder) -> None:
         super().__init__(name="canuse-overflow", daemon=True)
         self._front = front
-        self._load = load
+        self._admission = admission
+        self._responder = responder
         self._kept: OrderedDict[int, _Kept] = OrderedDict()
         self._waiting: set[int] = set()
         self._left_at: dict[int, float] = {}
@@ -82,7 +84,7 @@ class CallQueue(threading.Thread):
             arrived_at = arrived_at or at - CHECK_INTERVAL_SECONDS
             kind, call_id, method_id, payload, key, details = event
             if size is not None:
-                self._load.release(size)
+                self._admission.release(size)
             if details is not None and details[2] is not None:
                 details = (details[0], details[1], details[2] - (now - at))
             events.append((kind, call_id, method_id, payload, key, details))
@@ -97,8 +99,9 @@ class CallQueue(threading.Thread):
     def _keep_or_refuse(self) -> bool:
         """Take what waits for a lane; return whether there may be more."""
         with self._turn:
-            events = () if self._waiting else self._front.recv_batch_details(MAX_TAKEN, 0) or ()
+            events = [] if self._waiting else self._front.recv_batch_details(MAX_TAKEN, 0) or []
             now = time.monotonic()
+            self._responder.note(events, now)
             for event in events:
                 if event[0] == EVENT_CALL:
                     self._keep(event, now)
@@ -108,14 +111,13 @@ class CallQueue(threading.Thread):
 
     def _keep(self, event: "DetailedEvent", now: float) -> None:
         _, call_id, _, payload, _, details = event
-        metadata = metadata_bytes(details[0]) if details else 0
-        size = len(payload or b"") + metadata
+        size = len(payload or b"")
         try:
-            if metadata > METADATA_BYTES:
-                raise too_much_metadata(metadata)
-            self._load.acquire(size)
+            if details:
+                size += check_metadata(details[0])
+            self._admission.acquire(size)
         except ApiError as error:
-            self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+            self._responder.fail(call_id, error)
         else:
             self._kept[call_id] = _Kept(now, event, size)
 
@@ -125,7 +127,7 @@ class CallQueue(threading.Thread):
         if kept is None:
             self._kept[event[1]] = _Kept(now, event, None)
         elif kept.size is not None:
-            self._load.release(kept.size)
+            self._admission.release(kept.size)
 
     def close(self) -> None:
         """Let the overflow thread go."""

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from canuse_server.api.dispatch import Caller
 from canuse_server.transport.native.request_cache import Request, RequestCache
 
 
@@ -13,15 +14,21 @@ class LoopMethod(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A call on its way."""
+    """A call on its way. Times are those of `time.monotonic`."""
 
     id: int
     payload: bytes
     request: Request
     cache: RequestCache
+    caller: Caller
     arrived_at: float
-    """When it came at the earliest, by `time.monotonic`."""
+    """When it came at the earliest."""
     deadline: float
     """When its caller gives up."""
-    size: int
-    """How many bytes it counts for while it waits: its request and its metadata."""
+    metadata_bytes: int
+    """How many bytes its metadata counts for."""
+
+    @property
+    def size(self) -> int:
+        """How many bytes it counts for while it waits."""
+        return len(self.payload) + self.metadata_bytes

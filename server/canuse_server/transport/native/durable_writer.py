@@ -11,6 +11,7 @@ from typing import Protocol
 
 from hiredis import ReplyError
 
+from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import key_of, tag_of
@@ -18,7 +19,6 @@ from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import Confirmation
 from canuse_server.store.redis.replies import is_redirect
-from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.native.calls import Call
 
 
@@ -44,10 +44,10 @@ class Answers(Protocol):
 class DurableWriter(threading.Thread):
     """One thread with connections of its own to the store."""
 
-    def __init__(self, answers: Answers, store: Store, load: AdmissionLimit) -> None:
+    def __init__(self, answers: Answers, store: Store, admission: AdmissionLimit) -> None:
         super().__init__(name="canuse-confirmed", daemon=True)
         self._answers = answers
-        self._load = load
+        self._admission = admission
         self._promise = store.promise
         self._router = store.connection_router(store.write_timeout_seconds(store.promise.level))
         self._changed = threading.Condition()
@@ -63,7 +63,7 @@ class DurableWriter(threading.Thread):
 
     def _is_taken_on(self, call: Call) -> bool:
         try:
-            self._load.acquire(call.size)
+            self._admission.acquire(call.size)
         except ApiError as error:
             self._answers.turn_away(call, error)
             return False
@@ -71,7 +71,7 @@ class DurableWriter(threading.Thread):
 
     def _leave(self, calls: Iterable[Call]) -> None:
         """Note that calls wait no more. They are answered next, and who has an answer may call again at once."""
-        self._load.release(*(call.size for call in calls))
+        self._admission.release(*(call.size for call in calls))
 
     def wait_until_idle(self) -> None:
         """Wait until all calls have been answered."""

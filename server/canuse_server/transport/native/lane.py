@@ -14,31 +14,39 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
+from pygrpc_native import EVENT_CALL, EVENT_CANCEL
 
 if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 from canuse_server.api.bounds import method_bytes, too_large
-from canuse_server.api.durability import NOTHING, wanted
+from canuse_server.api.context import CallContext
+from canuse_server.api.dispatch import Caller, Dispatcher
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed, message_too_large, shutting_down
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.executor import without_store
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
+from canuse_server.api.metadata import (
+    CALL_METADATA_BYTES,
+    Metadata,
+    metadata_bytes,
+    required_durability,
+    too_much_metadata,
+)
+from canuse_server.api.methods import method_at
 from canuse_server.api.ratelimit.method import ShouldRateLimit
-from canuse_server.auth.authorizer import Authorizer
+from canuse_server.domain.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import TIME, Store, time_ms
-from canuse_server.store.redis.durability import Durability
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, RedirectError, check
-from canuse_server.transport.admission import AdmissionLimit
-from canuse_server.transport.limits import MESSAGE_BYTES, METADATA_BYTES, metadata_bytes, too_much_metadata
+from canuse_server.transport.limits import MESSAGE_BYTES
 from canuse_server.transport.native.call_queue import CallQueue
 from canuse_server.transport.native.calls import Call, LoopMethod
 from canuse_server.transport.native.durable_writer import DurableWriter
 from canuse_server.transport.native.request_cache import RequestCache
+from canuse_server.transport.native.responder import Responder
 
 BATCH: Final = 40
 """How many calls are taken at a time at most."""
@@ -71,25 +79,24 @@ class Lane(threading.Thread):
 
     def __init__(
         self,
-        front: NativeGrpcFront,
+        responder: Responder,
         call_queue: CallQueue,
         methods: Mapping[int, HotMethod | LoopMethod],
-        authorizer: Authorizer,
+        dispatcher: Dispatcher,
         store: Store,
-        load: AdmissionLimit,
-        delegate: Callable[[int, str, bytes, Environment, Durability, float, float, int], None],
+        delegate: Callable[[int, CallContext, bytes], None],
         cancel: Callable[[int], None],
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
-        self._front = front
+        self._responder = responder
         self._call_queue = call_queue
         self._methods = methods
         # An error would let Envoy's request through: ShouldRateLimit itself answers one that is too large.
-        self._most_bytes = {
+        self._max_bytes = {
             method_id: MESSAGE_BYTES if isinstance(method, ShouldRateLimit) else method_bytes(method.path)
             for method_id, method in methods.items()
         }
-        self._authorizer = authorizer
+        self._authorizer = dispatcher.authorizer
         self._store = store
         self._caches: dict[Environment, RequestCache] = {}
         self._router = store.connection_router(store.timeout_seconds)
@@ -97,7 +104,7 @@ class Lane(threading.Thread):
         self._cancel = cancel
         self._promised = store.promise.level
         # With nothing to be confirmed a write is as quick as a check, and shares its connection.
-        self._confirmed = DurableWriter(self, store, load) if self._promised else None
+        self._confirmed = DurableWriter(self, store, dispatcher.admission) if self._promised else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -118,6 +125,7 @@ class Lane(threading.Thread):
                 break
             sent = 0
             events, self._arrived_at = taken
+            self._responder.note(events, self._arrived_at)
             if calls := self._put_writes_aside(self._read(events)):
                 sent = self._send_all(calls)
             ahead = sent if len(events) >= BACKLOG else 0
@@ -157,16 +165,15 @@ class Lane(threading.Thread):
             metadata, _, seconds_left = details or _NO_DETAILS
             size = metadata_bytes(metadata)
             if refused:
-                self._fail(call_id, shutting_down())
+                self._responder.fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
-                self._fail(call_id, deadline_passed())
-            elif size > METADATA_BYTES:
-                self._fail(call_id, too_much_metadata(size))
+                self._responder.fail(call_id, deadline_passed())
+            elif size > CALL_METADATA_BYTES:
+                self._responder.fail(call_id, too_much_metadata(size))
             elif len(payload) > MESSAGE_BYTES:
-                self._fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
+                self._responder.fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
             else:
                 deadline = math.inf if seconds_left is None else now + seconds_left
-                size += len(payload)
                 if call := self._call(call_id, method_id, payload, client_key, metadata, deadline, size):
                     calls.append(call)
         return calls
@@ -185,34 +192,36 @@ class Lane(threading.Thread):
         method_id: int,
         payload: bytes,
         client_key: bytes | str | None,
-        metadata: Iterable[tuple[str, str | bytes]],
+        metadata: Metadata,
         deadline: float,
-        size: int,
+        metadata_size: int,
     ) -> Call | None:
+        """Return a call that is to be sent to the store; None: it has been answered, or the event loop answers it."""
         method = self._methods[method_id]
+        durability = Durability.MEMORY
         try:
             # The front gives the caller's address, a string, where there is no such metadata.
-            env = self._authorizer.authorize(method.path, client_key if isinstance(client_key, bytes) else None)
-            if len(payload) > self._most_bytes[method_id]:
+            credentials = client_key if isinstance(client_key, bytes) else None
+            caller = self._authorizer.authorize(method.path, credentials)
+            if len(payload) > self._max_bytes[method_id]:
                 raise too_large(method.path, len(payload))
             if method.writes:
-                level = wanted(metadata)
-                if level is not NOTHING and level & ~self._promised:
-                    self._delegate(call_id, method.path, payload, env, level, self._arrived_at, deadline, size)
-                    return None
-            if isinstance(method, LoopMethod):
-                self._delegate(call_id, method.path, payload, env, Durability.MEMORY, self._arrived_at, deadline, size)
-                return None
-            cache = self._caches.get(env) or self._caches.setdefault(env, RequestCache(env))
-            try:
-                request = cache.request(method_id, method, payload)
-                return Call(call_id, payload, request, cache, self._arrived_at, deadline, size)
-            except RETRYABLE_ERRORS:
-                self._delegate(call_id, method.path, payload, env, Durability.MEMORY, self._arrived_at, deadline, size)
+                durability = required_durability(metadata)
+            is_promised = durability is Durability.MEMORY or not durability & ~self._promised
+            if is_promised and not isinstance(method, LoopMethod):
+                env = caller.env
+                cache = self._caches.get(env) or self._caches.setdefault(env, RequestCache(env))
+                try:
+                    request = cache.request(method_id, method, payload)
+                    return Call(call_id, payload, request, cache, caller, self._arrived_at, deadline, metadata_size)
+                except RETRYABLE_ERRORS:
+                    durability = Durability.MEMORY  # What the server promises holds on the event loop as well.
+            context = self._context(method.path, caller, metadata_size, durability, self._arrived_at, deadline)
+            self._delegate(call_id, context, payload)
         except ApiError as error:
-            self._fail(call_id, error)
+            self._responder.fail(call_id, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `to_api_error` logs it
-            self._fail(call_id, to_api_error(method.path, error))
+            self._responder.fail(call_id, to_api_error(method.path, error))
         return None
 
     def _send_all(self, calls: list[Call]) -> int:
@@ -260,7 +269,7 @@ class Lane(threading.Thread):
             return calls
         for call in calls:
             if call.deadline <= now:
-                self._fail(call.id, deadline_passed())
+                self._responder.fail(call.id, deadline_passed())
         return [call for call in calls if call.deadline > now]
 
     def _answer(self, batch: _Batch) -> None:
@@ -298,7 +307,7 @@ class Lane(threading.Thread):
 
     def turn_away(self, call: Call, error: ApiError) -> None:
         """Answer a call that is not to be made."""
-        self._fail(call.id, error)
+        self._responder.fail(call.id, error)
 
     def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
         """Answer calls that were not sent."""
@@ -310,7 +319,7 @@ class Lane(threading.Thread):
         for call in calls:
             method = call.request.method
             if method.writes:
-                self._fail(call.id, to_api_error(method.path, OutcomeUnknownError(str(error))))
+                self._responder.fail(call.id, to_api_error(method.path, OutcomeUnknownError(str(error))))
             elif isinstance(error, TimeoutError):
                 self._without_store(call, StoreUnavailableError(str(error)))
             else:
@@ -320,11 +329,11 @@ class Lane(threading.Thread):
         """Answer a call that the store failed."""
         method, plan = call.request.method, call.request.plan
         try:
-            self._front.respond(call.id, without_store(method, plan, error))
+            self._responder.ok(call.id, without_store(method, plan, error))
         except ApiError as known:
-            self._fail(call.id, known)
+            self._responder.fail(call.id, known)
         except StoreError:
-            self._fail(call.id, to_api_error(method.path, error))
+            self._responder.fail(call.id, to_api_error(method.path, error))
 
     def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
         """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
@@ -334,9 +343,9 @@ class Lane(threading.Thread):
             answer = call.cache.respond(call.request, check(reply), now_ms)
             if unconfirmed is not None:
                 raise unconfirmed
-            self._front.respond(call.id, answer)
+            self._responder.ok(call.id, answer)
         except ApiError as error:
-            self._fail(call.id, error)
+            self._responder.fail(call.id, error)
         except RETRYABLE_ERRORS:
             self._delegate_call(call)
         except RedirectError as error:
@@ -344,7 +353,7 @@ class Lane(threading.Thread):
         except StoreUnavailableError as error:
             self._without_store(call, error)
         except Exception as error:  # noqa: BLE001 - a defect must not end the lane; `to_api_error` logs it
-            self._fail(call.id, to_api_error(method.path, error))
+            self._responder.fail(call.id, to_api_error(method.path, error))
 
     def _redirect(self, call: Call, error: RedirectError) -> None:
         """Let the event loop find out where a call that was not made is to be made; a single server is all there is."""
@@ -356,8 +365,14 @@ class Lane(threading.Thread):
 
     def _delegate_call(self, call: Call) -> None:
         """Let the event loop answer a call: what the server promises holds there as well."""
-        path, env = call.request.method.path, call.cache.env
-        self._delegate(call.id, path, call.payload, env, Durability.MEMORY, call.arrived_at, call.deadline, call.size)
+        path, required = call.request.method.path, Durability.MEMORY
+        context = self._context(path, call.caller, call.metadata_bytes, required, call.arrived_at, call.deadline)
+        self._delegate(call.id, context, call.payload)
 
-    def _fail(self, call_id: int, error: ApiError) -> None:
-        self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+    @staticmethod
+    def _context(
+        path: str, caller: Caller, metadata_size: int, durability: Durability, arrived_at: float, deadline: float
+    ) -> CallContext:
+        return CallContext(
+            method_at(path), caller.env, caller.principal, metadata_size, durability, arrived_at, deadline
+        )

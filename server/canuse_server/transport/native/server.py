@@ -4,30 +4,25 @@ listens on a Unix socket.
 """
 
 import asyncio
-import math
 import socket
-from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Final
 
 from pygrpc_native import NativeGrpcFront
 
-from canuse_server.api.endpoints import UnaryHandler
-from canuse_server.api.environment import Environment
-from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.context import CallContext
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import method_at
-from canuse_server.auth.authorizer import Authorizer
-from canuse_server.runtime.deadline import ARRIVED_AT
 from canuse_server.store.redis.client import Store
-from canuse_server.store.redis.durability import WANTED, Durability
-from canuse_server.transport.admission import AdmissionLimit
 from canuse_server.transport.limits import METADATA_BYTES_READ, STREAMS
 from canuse_server.transport.native.call_queue import CallQueue
 from canuse_server.transport.native.calls import LoopMethod
 from canuse_server.transport.native.lane import Lane
+from canuse_server.transport.native.responder import Responder
 from canuse_server.transport.shutdown import Deadline
 
 FORCED_STOP_SECONDS: Final = 1.0
@@ -41,24 +36,22 @@ class NativeTransport:
         self,
         listen: str,
         fallback: Path,
-        endpoints: Mapping[str, UnaryHandler],
-        authorizer: Authorizer,
+        dispatcher: Dispatcher,
         store: Store,
-        load: AdmissionLimit,
         lanes: int,
         *,
         share_port: bool,
     ) -> None:
         if not share_port:
             _ask_for(listen)
-        self._endpoints = endpoints
+        self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._delegated: dict[int, Future[None]] = {}
-        self._load = load
         # What goes through to the other server shares a connection with all that does. So large answers that nobody
         # reads do not go through: they would keep back those to other callers.
-        handed_over = (LoopMethod(path, method_at(path).writes) for path in endpoints if method_at(path).large)
-        methods: tuple[HotMethod | LoopMethod, ...] = (*HOT_METHODS, *handed_over)
+        table = map(method_at, dispatcher.paths)
+        delegated = (LoopMethod(method.path, method.writes) for method in table if method.large)
+        methods: tuple[HotMethod | LoopMethod, ...] = (*HOT_METHODS, *delegated)
         self._front = NativeGrpcFront(
             listen,
             [(method.path, False) for method in methods],
@@ -73,15 +66,16 @@ class NativeTransport:
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
-        self._call_queue = CallQueue(self._front, load)
+        paths = {method_id: method.path for method_id, method in enumerate(methods)}
+        self._responder = Responder(self._front, paths, dispatcher.observer)
+        self._call_queue = CallQueue(self._front, dispatcher.admission, self._responder)
         self._lanes = [
             Lane(
-                self._front,
+                self._responder,
                 self._call_queue,
                 dict(enumerate(methods)),
-                authorizer,
+                dispatcher,
                 store,
-                load,
                 self._delegate,
                 self._cancel,
             )
@@ -99,36 +93,20 @@ class NativeTransport:
         for lane in self._lanes:
             lane.start()
 
-    def _delegate(
-        self,
-        call_id: int,
-        path: str,
-        payload: bytes,
-        env: Environment,
-        level: Durability,
-        arrived_at: float,
-        deadline: float,
-        size: int,
-    ) -> None:
-        """Let the event loop answer a call, from the thread of a lane.
-
-        `level` is what the caller asks for, `came` when the call came: its time for the store began then. `deadline` is
-        when the caller gives up. Both are on the clock of `time.monotonic`, which is that of the event loop as well.
-        `size` is how many bytes the call counts for while it waits.
-        """
+    def _delegate(self, call_id: int, context: CallContext, payload: bytes) -> None:
+        """Let the event loop answer a call, from the thread of a lane."""
+        size = context.metadata_bytes + len(payload)
         try:
-            self._load.acquire(size)
+            self._dispatcher.admission.acquire(size)
         except ApiError as error:
-            self._fail(call_id, error)
+            self._responder.fail(call_id, error)
             return
-        future = asyncio.run_coroutine_threadsafe(
-            self._answer(call_id, path, payload, env, level, arrived_at, deadline), self._loop
-        )
+        future = asyncio.run_coroutine_threadsafe(self._answer(call_id, context, payload), self._loop)
         self._delegated[call_id] = future
 
         def is_over(_: Future[None]) -> None:
-            # Not in `_answer`: a call that is taken back at once never gets there.
-            self._load.release(size)
+            # Not in `_answer`: a call that is cancelled at once never gets there.
+            self._dispatcher.admission.release(size)
             self._delegated.pop(call_id, None)
 
         future.add_done_callback(is_over)
@@ -138,28 +116,13 @@ class NativeTransport:
         if (future := self._delegated.get(call_id)) is not None:
             future.cancel()
 
-    async def _answer(
-        self,
-        call_id: int,
-        path: str,
-        payload: bytes,
-        env: Environment,
-        level: Durability,
-        arrived_at: float,
-        deadline: float,
-    ) -> None:
-        WANTED.set(level)
-        ARRIVED_AT.set(arrived_at)
+    async def _answer(self, call_id: int, context: CallContext, payload: bytes) -> None:
         try:
-            async with asyncio.timeout_at(None if deadline == math.inf else deadline):
-                self._front.respond(call_id, await self._endpoints[path](payload, env))
-        except TimeoutError:
-            self._fail(call_id, deadline_passed())
+            answer = await self._dispatcher.run(context, payload)
         except ApiError as error:
-            self._fail(call_id, error)
-
-    def _fail(self, call_id: int, error: ApiError) -> None:
-        self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
+            self._responder.fail(call_id, error)
+        else:
+            self._responder.ok(call_id, answer)
 
     async def drain(self, grace: Deadline) -> None:
         """Take no more hot calls, and answer those that are here as long as there is time."""

@@ -1,6 +1,6 @@
-"""Which scope a key needs for which method. docs/api.md repeats the table; a test compares."""
+"""The scope that an API key needs for each method. docs/api.md repeats the table; a test compares."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from canuse_server.domain.api_keys import Scope
@@ -44,12 +44,6 @@ SCOPES: Final[Mapping[str, Scope]] = {
     for method in methods.split()
 }
 """The scope that each method needs, by path. Health and reflection need none: they are not here."""
-
-
-def check_listed(paths: Iterable[str]) -> None:
-    """Raise LookupError where a method is not listed: nobody could say who may call it."""
-    if missing := sorted(set(paths) - SCOPES.keys()):
-        raise LookupError(f"no scope is said for {', '.join(missing)}")
 
 
 def paths_for(scopes: frozenset[Scope]) -> frozenset[str]:

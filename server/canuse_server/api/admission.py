@@ -6,27 +6,24 @@ from canuse_server.api.errors import overloaded
 
 
 class AdmissionLimit:
-    """The calls that are in flight, and the bytes of their requests and metadata. Threads share it.
+    """Bounds the calls in flight and the bytes of their requests and metadata. Threads share it."""
 
-    Whoever keeps a call, or lets something wait for it, enters it and notes once that it has left.
-    """
-
-    def __init__(self, calls_at_most: int, bytes_at_most: int) -> None:
-        self._calls_at_most = calls_at_most
-        self._bytes_at_most = bytes_at_most
+    def __init__(self, max_calls: int, max_bytes: int) -> None:
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._calls = self._bytes = 0
 
     def acquire(self, size: int) -> None:
-        """Take a call on; raise OVERLOADED where that would be too much. One alone is never too much."""
+        """Take on a call of so many bytes; raise OVERLOADED where that is too much. One call alone never is."""
         with self._lock:
             calls, waiting = self._calls + 1, self._bytes + size
-            if calls > 1 and (calls > self._calls_at_most or waiting > self._bytes_at_most):
+            if calls > 1 and (calls > self._max_calls or waiting > self._max_bytes):
                 raise overloaded()
             self._calls, self._bytes = calls, waiting
 
     def release(self, *sizes: int) -> None:
-        """Note that calls of such sizes are not in flight any more."""
+        """Note that calls of such sizes are no longer in flight."""
         with self._lock:
             self._calls -= len(sizes)
             self._bytes -= sum(sizes)

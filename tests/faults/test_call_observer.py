@@ -1,0 +1,136 @@
+"""An observer hears of each call once it has ended, on every transport: metrics and traces are made from that."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from grpc import StatusCode, aio
+
+from canuse import v1
+from canuse_server.app.wiring import serve_here
+from canuse_server.settings import Settings
+from support.load import wait_until
+from support.processes import RedisServer
+from support.relay import Relay
+from support.resources import unique
+
+PREFIX = "/canuse.v1."
+
+
+class Recorder:
+    """Keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, StatusCode]] = []
+
+    def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
+        """See Observer."""
+        assert 0 <= seconds < 60
+        self.heard.append((path.removeprefix(PREFIX), status))
+
+
+@asynccontextmanager
+async def observed(transport: str, url: str) -> AsyncIterator[tuple[Recorder, aio.Channel]]:
+    """Serve in this process with an observer."""
+    recorder, stop, ready = Recorder(), asyncio.Event(), asyncio.Queue[Any]()
+    threshold = gc.get_threshold()
+    given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20}
+    serving = serve_here(Settings.load(None, given), ready.put_nowait, stop, observer=recorder)
+    task = asyncio.create_task(serving)
+    try:
+        address = (await asyncio.wait_for(ready.get(), 30)).address
+        async with aio.insecure_channel(address) as channel:
+            yield recorder, channel
+    finally:
+        stop.set()
+        await task
+        gc.set_threshold(*threshold)
+        gc.unfreeze()
+
+
+async def status_of(channel: aio.Channel, path: str, payload: bytes, **options: Any) -> StatusCode:
+    """Make a call; return how it ended for its caller."""
+    try:
+        await channel.unary_unary(PREFIX + path)(payload, **options)
+    except grpc.RpcError as error:
+        return error.code()
+    return StatusCode.OK
+
+
+async def somebody(channel: aio.Channel) -> v1.CanUseRequest:
+    """Make a user with a feature; return the question whether they may use it."""
+    user_id, feature_id, package_id = unique("user"), unique("calls"), unique("starter")
+    feature = v1.Feature(id=feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+    package = v1.Package(id=package_id, features=[v1.PackageFeature(feature_id=feature_id, limit=5)])
+    for path, request in (
+        ("CatalogService/CreateFeature", v1.CreateFeatureRequest(feature=feature)),
+        ("CatalogService/CreatePackage", v1.CreatePackageRequest(package=package)),
+        ("CatalogService/PublishPackage", v1.PublishPackageRequest(package_id=package_id)),
+        ("UserService/CreateUser", v1.CreateUserRequest(user=v1.User(id=user_id))),
+        ("SubscriptionService/Subscribe", v1.SubscribeRequest(user_id=user_id, package_ids=[package_id])),
+    ):
+        assert await status_of(channel, path, request.SerializeToString()) is StatusCode.OK
+    return v1.CanUseRequest(user_id=user_id, feature_id=feature_id)
+
+
+async def test_each_call_is_heard_of_once_with_its_status(transport: str, redis: RedisServer) -> None:
+    async with observed(transport, redis.url) as (recorder, channel):
+        known = (await somebody(channel)).SerializeToString()
+        recorder.heard.clear()
+        calls: list[tuple[str, bytes, dict[str, Any]]] = [
+            ("EntitlementService/CanUse", known, {}),
+            ("EntitlementService/CanUse", b"\xff", {}),
+            ("EntitlementService/CanUse", known, {"metadata": (("x", "y" * 20_000),)}),
+            ("EntitlementService/UseFeature", known, {}),
+            ("EntitlementService/UseFeature", known, {"metadata": (("canuse-durability", "paper"),)}),
+            ("EntitlementService/BatchCanUse", b"", {}),
+            ("UserService/ListUsers", b"", {}),
+            ("UserService/GetUser", v1.GetUserRequest(user_id=unique("nobody")).SerializeToString(), {}),
+        ]
+        statuses = [(path, await status_of(channel, path, payload, **options)) for path, payload, options in calls]
+        assert [status for _, status in statuses] == [
+            StatusCode.OK,
+            StatusCode.INVALID_ARGUMENT,
+            StatusCode.INVALID_ARGUMENT,
+            StatusCode.OK,
+            StatusCode.INVALID_ARGUMENT,
+            StatusCode.INVALID_ARGUMENT,
+            StatusCode.OK,
+            StatusCode.NOT_FOUND,
+        ]
+        assert recorder.heard == statuses
+        stream = channel.unary_stream(f"{PREFIX}CatalogService/MigrateSubscriptions")(b"")
+        assert await stream.code() is StatusCode.INVALID_ARGUMENT
+        assert recorder.heard[len(statuses) :] == [("CatalogService/MigrateSubscriptions", StatusCode.INVALID_ARGUMENT)]
+
+
+@pytest.mark.parametrize(
+    "path", ["EntitlementService/CanUse", "EntitlementService/BatchCanUse", "UsageService/ShowUsage"]
+)
+async def test_a_call_that_its_caller_cancels_is_heard_of_once(transport: str, redis: RedisServer, path: str) -> None:
+    async with Relay.to(redis.port) as relay, observed(transport, relay.url) as (recorder, channel):
+        known = await somebody(channel)
+        recorder.heard.clear()
+        relay.hold_replies()
+        asked = relay.request_with(known.user_id.encode())
+        requests = {
+            "CanUse": known,
+            "BatchCanUse": v1.BatchCanUseRequest(requests=[known]),
+            "ShowUsage": v1.ShowUsageRequest(user_id=known.user_id, feature_id=known.feature_id),
+        }
+        call = channel.unary_unary(PREFIX + path)(requests[path.rpartition("/")[2]].SerializeToString())
+        await asyncio.wait_for(asked.wait(), 20)
+        call.cancel()
+        is_in_lane = transport == "native" and path.endswith("/CanUse")
+        if not is_in_lane:
+            await wait_until(lambda: bool(recorder.heard))
+            assert recorder.heard == [(path, StatusCode.CANCELLED)]
+        relay.release()
+        # A lane hears of what was cancelled once the store has answered, and answers then: either is the end of it.
+        await wait_until(lambda: bool(recorder.heard))
+        await status_of(channel, path, b"\xff")
+        assert [heard for heard, _ in recorder.heard] == [path, path]
