@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from support.acl_redis import LockedRedis
 from support.load import PATIENCE_SECONDS
-from support.locked import LockedRedis
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import Clock

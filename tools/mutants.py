@@ -18,7 +18,7 @@ COPIED: Final = ("bench", "client", "server", "tests", "pyproject.toml")
 MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
 ORDERS: Final = "tests/model/test_serial_orders.py"
 CLUSTER: Final = "tests/faults/test_cluster.py"
-LOST_REPLIES: Final = "tests/chaos/test_reply_lost.py"
+LOST_REPLIES: Final = "tests/chaos/test_lost_replies.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
 
 
@@ -290,14 +290,14 @@ MUTANTS: Final = (
         "server/canuse_server/runtime/background.py",
         "while waiting :=",
         "if waiting :=",
-        "tests/store/test_following.py",
+        "tests/store/test_keep_fresh.py",
     ),
     Mutant(
         "turns: the wait for a turn is a wait for the store",
         "server/canuse_server/runtime/fairness.py",
         "            deadline.extend(self._replied_at)\n",
         "",
-        "tests/faults/test_store_away.py",
+        "tests/faults/test_store_unavailable.py",
     ),
     Mutant(
         "shutdown: lanes wait for the store for as long as it takes",
@@ -318,14 +318,14 @@ MUTANTS: Final = (
         "server/canuse_server/runtime/fairness.py",
         "budget.yield_if_due():\n        note_work()\n",
         "budget.yield_if_due():\n        return\n",
-        "tests/unit/test_pacing.py",
+        "tests/unit/test_fairness.py",
     ),
     Mutant(
         "pace: many pages take no breaks",
         "server/canuse_server/runtime/fairness.py",
         "if self._under_way > 1 else 0",
         "if self._under_way > 9 else 0",
-        "tests/unit/test_pacing.py",
+        "tests/unit/test_fairness.py",
     ),
     Mutant(
         "metadata: callers who have not acknowledged the limit have none",
@@ -339,7 +339,7 @@ MUTANTS: Final = (
         "server/canuse_server/transport/reflection.py",
         "if amount > self._left:",
         "if amount > self._most:",
-        "tests/unit/test_allowance.py",
+        "tests/unit/test_reflection_limit.py",
     ),
     Mutant(
         "deadline: not looked at again where the lane was late",

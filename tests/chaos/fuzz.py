@@ -26,8 +26,8 @@ with atheris.instrument_imports(include=["canuse_server"], enable_loader_overrid
     from canuse_server.settings import Settings
     from canuse_server.store.redis.address import StoreAddress
 
-from chaos.inputs import Inputs
-from chaos.promises import Ground
+from chaos.fuzz_inputs import Inputs
+from chaos.invariants import Ground
 
 LARGEST: Final = 2048
 """How long an input gets, in bytes."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.tally import tally
+from chaos.accounting import tally
 from support.chaos import SEED, Rounds, Tell
 from support.load import running
 from support.processes import GIVE_UP_SOON, Canuse

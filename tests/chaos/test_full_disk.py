@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.accounting import Losses, tally
+from chaos.breakable_server import stage
 from chaos.disks import filled, small_disk
-from chaos.stage import stage
-from chaos.tally import Losses, tally
 from support.chaos import Rounds, Tell
 from support.processes import RedisServer
 from support.tools import VALKEY_SERVER

@@ -1,6 +1,6 @@
 """Clients that mean harm, on the public port of both transports, and of Envoy before the native one.
 
-While `hostile.py` does its worst, a good client goes on calling: each of its calls has to succeed, health has to
+While `attacks.py` does its worst, a good client goes on calling: each of its calls has to succeed, health has to
 answer, nothing may crash, and no memory and no connection may be kept. How long its calls take, and how much memory is
 used, is told; only what must never be is asserted. In `make soak` each attack is also made on another server beside
 this one: what that costs the good client is what the attack costs the machine, whomever it is made on.
@@ -33,7 +33,7 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from canuse import Tls, v1
-from chaos.hostile import ATTACKS
+from chaos.attacks import ATTACKS
 from support.certificates import Authority
 from support.chaos import Rounds, Tell
 from support.gateway import TlsEnvoy
@@ -197,7 +197,7 @@ def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[s
     """Attack while the block runs, or longer: it ends when the attack has."""
     paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
     how = "tls" if front.tls else "plain"
-    command = [sys.executable, "-m", "chaos.hostile", name, front.address, how, str(seed), str(ATTACK_SECONDS)]
+    command = [sys.executable, "-m", "chaos.attacks", name, front.address, how, str(seed), str(ATTACK_SECONDS)]
     env = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:

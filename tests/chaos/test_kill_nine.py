@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 
 from canuse import StoreUnavailable
-from chaos.stage import stage
-from chaos.tally import Losses, tally
+from chaos.accounting import Losses, tally
+from chaos.breakable_server import stage
 from support.chaos import SEED, Rounds, Tell
 from support.message_clients import Client
 from support.processes import RedisServer

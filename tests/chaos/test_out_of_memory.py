@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from chaos.stage import stage
-from chaos.tally import Losses, tally
+from chaos.accounting import Losses, tally
+from chaos.breakable_server import stage
 from support.chaos import Rounds, Tell
 from support.message_clients import Client
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.accounting import WORKERS, Losses, tally
+from chaos.breakable_server import stage
 from chaos.network import Link, Machine, machine
-from chaos.stage import stage
-from chaos.tally import WORKERS, Losses, tally
 from support.chaos import Rounds, Tell
 from support.load import until
 from support.processes import GIVE_UP_SOON, Canuse

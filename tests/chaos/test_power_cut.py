@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.accounting import Losses, tally
+from chaos.breakable_server import stage
 from chaos.disks import PowerCutDisk
-from chaos.stage import stage
-from chaos.tally import Losses, tally
 from support.chaos import Rounds, Tell
 from support.processes import RedisServer
 from support.tools import VALKEY_SERVER

@@ -17,7 +17,7 @@ import pytest
 
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.redis.slots import BUCKET_SLOTS
-from chaos.tally import tally
+from chaos.accounting import tally
 from support.chaos import SEED, Rounds, Tell
 from support.load import running
 from support.processes import GIVE_UP_SOON, Canuse

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from support.authenticated_server import SCOPES, Guarded, guarded
 from support.command_line import CommandLine
-from support.guarded import SCOPES, Guarded, guarded
 from support.load import running
 from support.message_clients import Client
 from support.processes import Canuse

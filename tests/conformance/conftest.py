@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.inside import Inside
 from support.processes import Canuse
+from support.store_inspection import Inside
 from support.stores import store_of
 from support.wire import Stubs
 

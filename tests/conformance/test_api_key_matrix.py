@@ -10,9 +10,9 @@ import pytest
 from redis import Redis
 
 from canuse_server.store.keys import API_KEYS_USED
+from support.authenticated_server import SCOPES, TEST, Guarded, guarded
+from support.docs_tables import table
 from support.every_method import OK, Method, Row, methods, rows
-from support.guarded import SCOPES, TEST, Guarded, guarded
-from support.pages import table
 from support.processes import Canuse
 from support.resources import Clock
 from support.stores import store_of

@@ -14,13 +14,13 @@ import pytest
 
 from canuse import CanuseError, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
 from canuse_server.store.keys import API_KEYS
-from support.guarded import LIVE, SCOPES, TEST, Guarded, guarded
-from support.inside import Inside
+from support.authenticated_server import LIVE, SCOPES, TEST, Guarded, guarded
 from support.load import running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, descriptor, gist
 from support.resources import Clock, subscriber, unique
+from support.store_inspection import Inside
 from support.stores import store_of
 from support.wire import failure, moment
 

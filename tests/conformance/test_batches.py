@@ -11,10 +11,10 @@ from google.rpc.status_pb2 import Status
 
 import canuse
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure
 
 CLIENT_BYTES = 4 * 1024 * 1024

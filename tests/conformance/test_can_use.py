@@ -6,9 +6,9 @@ import grpc
 import pytest
 
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure
 
 INACTIVE = (

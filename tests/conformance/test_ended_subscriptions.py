@@ -8,9 +8,9 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.resources import Clock, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure, moment
 
 ACTIVE, TRIALING = v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING

@@ -10,9 +10,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import NotFound, v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure
 
 MILLISECOND: Final = timedelta(milliseconds=1)

@@ -9,10 +9,10 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
-from support.inside import neighbour
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.store_inspection import neighbour
 from support.wire import Stubs, failure, moment
 
 SET = v1.USAGE_ACTION_SET

@@ -6,10 +6,10 @@ import pytest
 from dateutil.relativedelta import relativedelta
 
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.migrations import migrate, of, person, publish, versions
 from support.resources import Clock, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH

@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from canuse import v1
-from support.inside import Inside
 from support.load import used
 from support.message_clients import Client
 from support.rate_limits import MOST, RateLimits, Request, Unit, amount, descriptor, gist, left
 from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs
 
 

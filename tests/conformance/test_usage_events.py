@@ -4,9 +4,9 @@ import grpc
 import pytest
 
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.resources import binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure
 
 SET = v1.USAGE_ACTION_SET

@@ -7,9 +7,9 @@ import grpc
 import pytest
 
 from canuse import v1
-from support.inside import Inside
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, grant, package, unique
+from support.store_inspection import Inside
 from support.wire import Stubs, failure
 
 LARGEST = 2**53 - 1

@@ -8,9 +8,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
-from support.inside import Inside, neighbour
 from support.message_clients import Client
 from support.resources import consumable, package, subscriber, unique
+from support.store_inspection import Inside, neighbour
 from support.wire import Stubs, failure
 
 KEPT: dict[str, Any] = {

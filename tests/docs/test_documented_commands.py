@@ -11,7 +11,7 @@ from typing import Final
 
 import pytest
 
-from support.documented import BLOCKS, DOCUMENTED
+from support.documented_commands import BLOCKS, DOCUMENTED
 from support.load import running
 from support.processes import Canuse
 from support.tools import ROOT
@@ -62,7 +62,7 @@ _OTHER_BENCH: Final = (
     "tests/harness/test_bench.py::test_a_server_elsewhere_is_measured_and_checked_where_its_store_is_known"
 )
 _APPEND_ONLY: Final = (
-    "tests/store/test_risks.py::test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data"
+    "tests/store/test_preflight_durability.py::test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data"
 )
 ELSEWHERE: Final = {
     "make lint": ".ci/run",
@@ -89,7 +89,7 @@ ELSEWHERE: Final = {
         "tests/gateway/test_envoy_tls.py::test_grpcurl_comes_through_tls_with_reflection_answers_and_errors"
     ),
     "redis-cli DEL 'canuse:{api_keys}:keys' 'canuse:{api_keys}:version'": (
-        "tests/conformance/test_safe_by_default.py"
+        "tests/conformance/test_secure_by_default.py"
         "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
     ),
     "redis-cli CONFIG SET appendonly yes": _APPEND_ONLY,

@@ -16,11 +16,11 @@ from bench.hpack import Decoder
 from bench.http2 import END_HEADERS, HEADERS, PREFACE, SETTINGS
 
 from canuse_server.transport.limits import MESSAGE_BYTES
-from chaos.hostile import CAN_USE, LIST_FEATURES, REFLECTION, block, frame
-from support.guarded import guarded
+from chaos.attacks import CAN_USE, LIST_FEATURES, REFLECTION, block, frame
+from support.authenticated_server import guarded
+from support.grpc_statuses import statuses
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running
 from support.processes import Canuse
-from support.statuses import statuses
 
 PASSED_ON: Final = (
     "/canuse.v1.UsageService/ShowUsage",

@@ -21,14 +21,14 @@ from canuse.errors import from_rpc_error
 from canuse_server.api.metadata import CALL_METADATA_BYTES
 from canuse_server.transport.limits import MESSAGE_BYTES, STREAMS
 from canuse_server.transport.reflection import BYTES_A_SECOND, MAX_BYTES
-from chaos.hostile import block, frame, message
-from support.guarded import LIVE, SCOPES
+from chaos.attacks import block, frame, message
+from support.authenticated_server import LIVE, SCOPES
+from support.grpc_statuses import statuses
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, callers, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
 from support.resources import subscriber
-from support.statuses import statuses
 
 CALLS = 300
 AT_MOST = 50

@@ -9,10 +9,10 @@ import grpc
 from canuse import v1
 from canuse.errors import from_rpc_error
 from support.load import PATIENCE_SECONDS
+from support.mixed_load import Storm, people, stubs
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.resources import unique
-from support.storm import Storm, people, stubs
 
 WORKERS = 60
 FAULTS = ("cut", "replies", "forget", "requests", "cut", "forget", "late", "cut", "cut", "forget", "cut")

@@ -8,13 +8,13 @@ import pytest
 from redis import Redis
 
 from canuse import v1
-from support.crowd import crowd
-from support.inside import Inside
 from support.load import callers, in_groups, plan, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
+from support.population import crowd
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, subscriber, unique
+from support.store_inspection import Inside
 
 BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
 SEEN_WITHIN_SECONDS = 5

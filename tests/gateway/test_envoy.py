@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from canuse import v1
+from support.authenticated_server import TEST, guarded
 from support.gateway import Application, Envoy
-from support.guarded import TEST, guarded
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import GIVE_UP_SOON, START_SECONDS, Canuse, RedisServer

@@ -16,17 +16,17 @@ from support.tools import ROOT
 pytestmark = pytest.mark.extended
 
 SEED_FLOW: Final = (
-    "tests/conformance/test_seed_flow.py::test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset"
+    "tests/conformance/test_user_journey.py::test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset"
 )
 ONE_OF_EACH: Final = {
     "redis-server is not installed": (
         "tests/chaos/test_rolling_restart.py::test_a_rolling_restart_gives_callers_no_error[redis-native]",
         f"{SEED_FLOW}[grpcio-redis]",
         f"{SEED_FLOW}[native-locked]",
-        "tests/store/test_clock.py",
+        "tests/store/test_manual_clock.py",
     ),
     "grpcurl is not installed": ("tests/docs/test_readme_story.py",),
-    "envoy is not installed": ("tests/gateway/test_wire.py", "tests/gateway/test_envoy_tls.py"),
+    "envoy is not installed": ("tests/gateway/test_envoy_definitions.py", "tests/gateway/test_envoy_tls.py"),
     "atheris is not installed": ("tests/chaos/test_fuzzing.py",),
     "disks can't be mounted here": ("tests/chaos/test_full_disk.py", "tests/chaos/test_power_cut.py"),
     "networks can't be made here": ("tests/chaos/test_partitions.py",),

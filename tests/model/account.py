@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from canuse import v1
+from model.observations import DEDUPE_TTL, MAX, Counts, Past
 from model.sources import Grant, Subscription, Terms, terms
-from model.words import DEDUPE_TTL, MAX, Counts, Past
 
 PAST_KEPT: Final = 12
 """How many past periods are kept."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from canuse import v1
-from model.words import Entry, PackageView, Refused
+from model.observations import Entry, PackageView, Refused
 
 DRAFT: Final = v1.PACKAGE_STATUS_DRAFT
 PUBLISHED: Final = v1.PACKAGE_STATUS_PUBLISHED

@@ -2,9 +2,9 @@
 
 from canuse import v1
 from model.account import Account, Lease
-from model.person import Person, Remembered, gives
-from model.story import Stories
-from model.words import MAX, Event, Granted, Refused, Settled
+from model.explanation import Stories
+from model.observations import MAX, Event, Granted, Refused, Settled
+from model.user import Person, Remembered, gives
 
 Metadata = tuple[tuple[str, str], ...]
 

@@ -3,10 +3,10 @@
 from hypothesis.stateful import precondition, rule
 
 from canuse import v1
-from model import choices
-from model.choices import Amount
-from model.holding import Holding, another
-from model.words import DEDUPE_TTL, Entry, Refusal, Wanted
+from model import strategies
+from model.lease_rules import Holding, another
+from model.observations import DEDUPE_TTL, Entry, Refusal, Wanted
+from model.strategies import Amount
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -21,11 +21,11 @@ class Machine(Holding):
     # Using
 
     @rule(
-        who=choices.users,
-        feature=choices.features,
-        amount=choices.any_amounts,
-        key=choices.event_numbers,
-        metadata=choices.metadata,
+        who=strategies.users,
+        feature=strategies.features,
+        amount=strategies.any_amounts,
+        key=strategies.event_numbers,
+        metadata=strategies.metadata,
     )
     def record(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
         """Record a use."""
@@ -33,14 +33,14 @@ class Machine(Holding):
         delta, event_id = self.amount(user, name, amount), self.event_id(user, key)
         self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, metadata)
 
-    @rule(who=choices.users, feature=choices.features, amount=choices.amounts, key=choices.event_numbers)
+    @rule(who=strategies.users, feature=strategies.features, amount=strategies.amounts, key=strategies.event_numbers)
     def take_back(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
         """Take a use back, or more than was used."""
         user, name = self.users[who], self.features[feature]
         delta, event_id = -self.amount(user, name, amount), self.event_id(user, key)
         self.record_both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, event_id, ())
 
-    @rule(who=choices.users, feature=choices.features, more=choices.offsets, back=choices.few)
+    @rule(who=strategies.users, feature=strategies.features, more=strategies.offsets, back=strategies.few)
     def use_up_and_take_back(self, who: int, feature: int, more: int, back: int) -> None:
         """Use all that there is, or nearly or more than that, and take some of it back."""
         user, name = self.users[who], self.features[feature]
@@ -48,7 +48,9 @@ class Machine(Holding):
             self.both("create_usage_event", user, name, delta, v1.USAGE_ACTION_ADD, "", ())
         self.both("show_usage", user, name)
 
-    @rule(who=choices.users, feature=choices.features, amount=choices.any_amounts, key=choices.event_numbers)
+    @rule(
+        who=strategies.users, feature=strategies.features, amount=strategies.any_amounts, key=strategies.event_numbers
+    )
     def set_total(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
         """Set what was used; amounts of 1 stand for 0."""
         user, name = self.users[who], self.features[feature]
@@ -57,11 +59,11 @@ class Machine(Holding):
         self.record_both("create_usage_event", user, name, total, v1.USAGE_ACTION_SET, self.event_id(user, key), ())
 
     @rule(
-        who=choices.users,
-        feature=choices.any_features,
-        amount=choices.any_amounts,
-        key=choices.event_numbers,
-        metadata=choices.metadata,
+        who=strategies.users,
+        feature=strategies.any_features,
+        amount=strategies.any_amounts,
+        key=strategies.event_numbers,
+        metadata=strategies.metadata,
     )
     def check_then_use(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
         """Ask for an amount, then use it: a check says yes exactly when the use is given."""
@@ -69,17 +71,17 @@ class Machine(Holding):
         delta, event_id = self.amount(user, name, amount), self.event_id(user, key)
         checked = self.both("can_use", user, name, delta)
         used = self.record_both("use_feature", user, name, delta, event_id, metadata)
-        if name == self.features[choices.CONSUMABLES] or (not isinstance(used, Refusal) and used.replayed):
+        if name == self.features[strategies.CONSUMABLES] or (not isinstance(used, Refusal) and used.replayed):
             return
         if used != Refusal("EVENT_ID_REUSED"):
             both_refused = isinstance(checked, Refusal) and checked == used
             assert both_refused or (checked.access, checked.reason) == (used.access, used.reason)
 
     @rule(
-        who=choices.users,
-        feature=choices.features,
-        amount=choices.any_amounts,
-        key=choices.event_numbers,
+        who=strategies.users,
+        feature=strategies.features,
+        amount=strategies.any_amounts,
+        key=strategies.event_numbers,
     )
     def use(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
         """Use without asking."""
@@ -87,7 +89,7 @@ class Machine(Holding):
         delta = self.amount(user, name, amount)
         self.record_both("use_feature", user, name, delta, self.event_id(user, key), ())
 
-    @rule(who=choices.users, charges=choices.charges, key=choices.event_numbers, metadata=choices.metadata)
+    @rule(who=strategies.users, charges=strategies.charges, key=strategies.event_numbers, metadata=strategies.metadata)
     def use_several(
         self, who: int, charges: tuple[tuple[int, Amount], ...], key: int | None, metadata: Metadata
     ) -> None:
@@ -102,7 +104,7 @@ class Machine(Holding):
         if not event_id and (isinstance(answer, Refusal) or not answer.access):
             assert self.kept(user) == before
 
-    @rule(uses=choices.batches)
+    @rule(uses=strategies.batches)
     def record_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
         """Record many uses in one call."""
         requests = []
@@ -112,14 +114,14 @@ class Machine(Holding):
             requests.append((user, name, self.amount(user, name, amount), v1.USAGE_ACTION_ADD, event_id, ()))
         self.both("batch_create_usage_events", tuple(requests))
 
-    @rule(uses=choices.batches)
+    @rule(uses=strategies.batches)
     def ask_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
         """Ask many checks in one call."""
         asked = [(self.users[who], self.features[feature], amount) for who, feature, amount, _ in uses]
         self.both("batch_can_use", tuple((user, name, self.amount(user, name, amount)) for user, name, amount in asked))
 
     @precondition(lambda self: self.keyed)
-    @rule(which=choices.numbers, other=choices.others)
+    @rule(which=strategies.numbers, other=strategies.others)
     def again(self, which: int, other: str) -> None:
         """Send one of the last event ids again, if it is remembered for sure: as after a lost answer, or otherwise."""
         name, (user, *rest, event_id, metadata) = self.keyed[-1 - which % len(self.keyed)]
@@ -138,11 +140,11 @@ class Machine(Holding):
     # Having
 
     @rule(
-        who=choices.users,
-        packages=choices.package_numbers,
-        started=choices.none | choices.distances,
-        trial=choices.trials,
-        status=choices.some_statuses,
+        who=strategies.users,
+        packages=strategies.package_numbers,
+        started=strategies.none | strategies.distances,
+        trial=strategies.trials,
+        status=strategies.some_statuses,
     )
     def have(
         self,
@@ -166,26 +168,26 @@ class Machine(Holding):
         return ids[number % len(ids)]
 
     @precondition(has_subscriptions)
-    @rule(number=choices.numbers, changes=choices.changes)
+    @rule(number=strategies.numbers, changes=strategies.changes)
     def change_subscription(self, number: int, changes: dict[str, int | None]) -> None:
         """Give a subscription another status or another end."""
         at = {name: value if name == "status" else self.later(value) for name, value in changes.items()}
         self.both("update_subscription", self.held(number), at)
 
     @precondition(has_subscriptions)
-    @rule(number=choices.numbers, at_period_end=choices.chances)
+    @rule(number=strategies.numbers, at_period_end=strategies.chances)
     def cancel(self, number: int, at_period_end: bool) -> None:
         """Cancel a subscription."""
         self.both("cancel_subscription", self.held(number), at_period_end)
 
     @rule(
-        who=choices.users,
-        number=choices.grant_numbers,
-        feature=choices.any_features,
-        amount=choices.grant_amounts,
-        effective=choices.none | choices.distances,
-        expires=choices.none | choices.ahead,
-        priority=choices.priorities,
+        who=strategies.users,
+        number=strategies.grant_numbers,
+        feature=strategies.any_features,
+        amount=strategies.grant_amounts,
+        effective=strategies.none | strategies.distances,
+        expires=strategies.none | strategies.ahead,
+        priority=strategies.priorities,
     )
     def give(
         self,
@@ -206,7 +208,7 @@ class Machine(Holding):
         self.both("create_grant", self.users[who], wanted)
 
     @precondition(lambda self: any(person.grants() for person in self.model.people.values()))
-    @rule(number=choices.numbers, wrong=choices.rarely)
+    @rule(number=strategies.numbers, wrong=strategies.rarely)
     def take_away(self, number: int, wrong: bool) -> None:
         """Revoke a grant; sometimes one that there is not."""
         ids = [(person.id, grant.id) for person in self.model.people.values() for grant in person.grants()]
@@ -215,7 +217,7 @@ class Machine(Holding):
 
     # Packages
 
-    @rule(which=choices.packages, entries=choices.entry_lists(), publish=choices.often)
+    @rule(which=strategies.packages, entries=strategies.entry_lists(), publish=strategies.often)
     def edit(self, which: int, entries: tuple[Entry, ...], publish: bool) -> None:
         """Change a package, which makes its next version, and mostly publish that."""
         package = self.packages[which]
@@ -224,7 +226,7 @@ class Machine(Holding):
             self.both("publish_package", package)
 
     @precondition(lambda self: any(len(package.published) > 1 for package in self.model.packages.values()))
-    @rule(which=choices.packages, old=choices.versions, new=choices.versions, dry_run=choices.sometimes)
+    @rule(which=strategies.packages, old=strategies.versions, new=strategies.versions, dry_run=strategies.sometimes)
     def migrate(self, which: int, old: int, new: int, dry_run: bool) -> None:
         """Move the subscriptions of a package, or see what that would come to."""
         package = self.packages[which]
@@ -233,7 +235,7 @@ class Machine(Holding):
 
     # The world
 
-    @rule(which=choices.numbers, off=choices.offsets)
+    @rule(which=strategies.numbers, off=strategies.offsets)
     def wait_for_a_boundary(self, which: int, off: int) -> None:
         """Let time pass until just before, at or just after a moment at which something changes."""
         dates = sorted(
@@ -242,7 +244,7 @@ class Machine(Holding):
         if dates:
             self.move(dates[min(which, len(dates) - 1)] + off)
 
-    @rule(which=choices.numbers, off=choices.offsets, amount=choices.amounts, way=choices.ways)
+    @rule(which=strategies.numbers, off=strategies.offsets, amount=strategies.amounts, way=strategies.ways)
     def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, way: str) -> None:
         """Use a feature, or ask, just before, at or just after the end of the period in which it was used."""
         periods = self.periods()
@@ -268,24 +270,29 @@ class Machine(Holding):
             if account.used and account.terms is not None and account.terms.end is not None
         ]
 
-    @rule(wait=choices.waits)
+    @rule(wait=strategies.waits)
     def wait(self, wait: int) -> None:
         """Let time pass."""
         self.move(self.model.now + wait)
 
-    @rule(who=choices.users, feature=choices.any_features, delta=choices.any_amounts)
+    @rule(who=strategies.users, feature=strategies.any_features, delta=strategies.any_amounts)
     def look(self, who: int, feature: int, delta: Amount) -> None:
         """Look at one feature of a user."""
         user, name = self.users[who], self.features[feature]
         self.both("explain", user, name, self.amount(user, name, delta))
         self.both("show_usage", user, name)
 
-    @rule(who=choices.users)
+    @rule(who=strategies.users)
     def look_around(self, who: int) -> None:
         """Look at what a user may use."""
         self.both("list_entitlements", self.users[who])
 
-    @rule(number=choices.numbers, feature=choices.none | choices.features, since=choices.edges, until=choices.edges)
+    @rule(
+        number=strategies.numbers,
+        feature=strategies.none | strategies.features,
+        since=strategies.edges,
+        until=strategies.edges,
+    )
     def look_back(self, number: int, feature: int | None, since: int | None, until: int | None) -> None:
         """Look at the events around one of them."""
         events = [(person.id, event.time) for person in self.model.people.values() for event in person.events]
@@ -295,7 +302,7 @@ class Machine(Holding):
         start, end = (None if edge is None else time + edge for edge in (since, until))
         self.both("list_usage_events", user, "" if feature is None else self.features[feature], start, end)
 
-    @rule(really=choices.rarely, what=choices.shaken, number=choices.numbers)
+    @rule(really=strategies.rarely, what=strategies.shaken, number=strategies.numbers)
     def shake(self, really: bool, what: str, number: int) -> None:
         """Disable a user or enable them, archive a feature or a package for good, or erase a user and start anew."""
         if not really:

@@ -8,8 +8,8 @@ from typing import Any
 
 from canuse import v1
 from model.leases import Leases
-from model.person import Booking, Line, Person, Remembered, gives
-from model.words import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
+from model.observations import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
+from model.user import Booking, Line, Person, Remembered, gives
 
 Charges = tuple[tuple[str, int], ...]
 Metadata = tuple[tuple[str, str], ...]

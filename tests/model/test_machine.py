@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from model.run import run, serving
+from model.runner import run, serving
 
 SEED: Final = 4
 """Which examples there are: the same ones each time, so that only a change of canuse makes a difference."""

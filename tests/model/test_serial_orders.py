@@ -12,10 +12,10 @@ import pytest
 
 from canuse import v1
 from model.model import Model
-from model.orders import orders
+from model.observations import Entry, SubscriptionView, Wanted
 from model.periods import HOUR
-from model.real import Real
-from model.words import Entry, SubscriptionView, Wanted
+from model.serial_orders import orders
+from model.system_under_test import Real
 from support.load import running
 from support.processes import Canuse
 from support.resources import unique

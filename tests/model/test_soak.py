@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from model.run import run, serving
+from model.runner import run, serving
 from support.soak import soak
 
 EXAMPLES: Final = 50

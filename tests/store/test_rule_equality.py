@@ -1,6 +1,6 @@
 """The rule stands twice, in Python for checks and in Lua for what records: they agree on any state.
 
-What a use draws from grants is compared with the rule once more, in plain words: `support.drawing`.
+What a use draws from grants is compared with the rule once more, in plain words: `support.grant_model`.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from canuse_server.store.repositories.usage_commands import (
     Use,
     UserMissingError,
 )
-from support import drawing
+from support import grant_model
 from support.database import KEYS, Database, Recorded
 from support.leases import Leasing, pack_reservation, token
 from support.strategies import amounts, balances, entitlements, granted, length_ms, ms
@@ -202,8 +202,8 @@ def compare(
     """Compare what was recorded of a feature, and what is kept of it now, with the rule in plain words."""
     feature_id = v1.LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
     period, used, _ = before.current()
-    expected = drawing.after(before, total)
-    budget = drawing.budget(before, expected)
+    expected = grant_model.after(before, total)
+    budget = grant_model.budget(before, expected)
     assert (outcome.used, outcome.applied_delta, outcome.period_start_ms) == (total, total - used, period.start_ms)
     assert (outcome.entitlement, outcome.budget) == (before.entitlement, budget)
     assert outcome.reserved == before.reserved()
@@ -224,7 +224,7 @@ def stands(before: FeatureState, total: int) -> Reason:
         return Reason.FEATURE_ARCHIVED
     if not before.entitlement.active:
         return Reason.SUBSCRIPTION_INACTIVE
-    budget = drawing.budget(before, drawing.current(before))
+    budget = grant_model.budget(before, grant_model.current(before))
     if budget is None:
         return Reason.UNLIMITED
     if total + before.reserved() <= budget:

@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import v1
 from canuse.testing import v1 as testing
-from support.guarded import LIVE, SCOPES
+from support.authenticated_server import LIVE, SCOPES
 from support.message_clients import Client
 from support.rate_limits import Request, descriptor
 from support.resources import binary, consumable, grant, package, unique

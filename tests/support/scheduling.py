@@ -11,7 +11,7 @@ _SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|clus
 _FRONT: Final = re.compile(r"\[(\w+)")
 _OF_ONE_SYSTEM: Final = ("test_power_cut", "test_full_disk", "test_partitions")
 """Disks and networks: a disk can't be taken away while a network is made, which has a view of all disks of its own."""
-_ONE_BY_ONE: Final = ("chaos", "test_durability", "test_pings")
+_ONE_BY_ONE: Final = ("chaos", "test_durability", "test_keepalive_pings")
 """Folders and modules whose tests share nothing, and mostly wait."""
 
 

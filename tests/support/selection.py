@@ -26,7 +26,7 @@ ON_EACH_TRANSPORT: Final = (
     "test_event_ids.py",
     "test_malformed_requests.py",
     "test_rate_limits.py",
-    "test_seed_flow.py",
+    "test_user_journey.py",
     "test_usage_events.py",
     "test_use_feature.py",
     "test_use_features.py",

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import CanuseError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
-from support.guarded import SCOPES, guarded
+from support.authenticated_server import SCOPES, guarded
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer

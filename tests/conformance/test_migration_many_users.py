@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from canuse import v1
-from support.crowd import Crowd, crowd
-from support.inside import Inside
 from support.load import PATIENCE_SECONDS, callers, in_groups
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
+from support.population import Crowd, crowd
 from support.processes import Canuse
 from support.resources import unique
+from support.store_inspection import Inside
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -13,12 +13,12 @@ import pytest
 
 import canuse
 from canuse import v1
-from support.crowd import Crowd, crowd
-from support.inside import Inside
 from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until, wait_until
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
+from support.population import Crowd, crowd
 from support.processes import Canuse
+from support.store_inspection import Inside
 from support.stores import store_of, valkey_pid
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent
-HARNESS: Final = {"choices", "ground", "holding", "machine", "plain", "real", "run"}
+HARNESS: Final = {"base_machine", "conversion", "lease_rules", "machine", "runner", "strategies", "system_under_test"}
 """What holds a server against the model."""
 
 

@@ -1,9 +1,9 @@
 """The part of the model that is about grants."""
 
-from model.customers import Customers
-from model.person import Person
+from model.observations import GrantView, Refused, Wanted
 from model.sources import Grant
-from model.words import GrantView, Refused, Wanted
+from model.subscribers import Customers
+from model.user import Person
 
 
 class Gifts(Customers):

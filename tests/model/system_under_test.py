@@ -10,9 +10,9 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from canuse import v1
 from canuse.errors import from_rpc_error
 from canuse.testing import v1 as testing
-from model import plain
+from model import conversion
 from model.model import Batch, Charges, Metadata
-from model.words import (
+from model.observations import (
     Check,
     Entitled,
     Entry,
@@ -57,11 +57,11 @@ class Real:
 
     def clock(self) -> int:
         """Return what the clock shows."""
-        return plain.time_of(self._call(self._clock.GetTime, testing.GetTimeRequest()).time)
+        return conversion.time_of(self._call(self._clock.GetTime, testing.GetTimeRequest()).time)
 
     def set_clock(self, now: int) -> None:
         """Move the clock."""
-        self._call(self._clock.SetTime, testing.SetTimeRequest(time=plain.moment(now)))
+        self._call(self._clock.SetTime, testing.SetTimeRequest(time=conversion.moment(now)))
 
     # The catalogue
 
@@ -79,30 +79,30 @@ class Real:
         self, package_id: str, kind: v1.PackageType.ValueType, entries: tuple[Entry, ...]
     ) -> PackageView:
         """CreatePackage."""
-        package = v1.Package(id=package_id, type=kind, features=map(plain.package_entry, entries))
+        package = v1.Package(id=package_id, type=kind, features=map(conversion.package_entry, entries))
         answer = self._call(self.stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=package))
-        return plain.package(answer.package)
+        return conversion.package(answer.package)
 
     def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
         """UpdatePackage, of the features."""
-        package = v1.Package(id=package_id, features=map(plain.package_entry, entries))
+        package = v1.Package(id=package_id, features=map(conversion.package_entry, entries))
         request = v1.UpdatePackageRequest(package=package, update_mask=FieldMask(paths=["features"]))
-        return plain.package(self._call(self.stubs.catalog.UpdatePackage, request).package)
+        return conversion.package(self._call(self.stubs.catalog.UpdatePackage, request).package)
 
     def publish_package(self, package_id: str) -> PackageView:
         """PublishPackage."""
         request = v1.PublishPackageRequest(package_id=package_id)
-        return plain.package(self._call(self.stubs.catalog.PublishPackage, request).package)
+        return conversion.package(self._call(self.stubs.catalog.PublishPackage, request).package)
 
     def archive_package(self, package_id: str) -> PackageView:
         """ArchivePackage."""
         request = v1.ArchivePackageRequest(package_id=package_id)
-        return plain.package(self._call(self.stubs.catalog.ArchivePackage, request).package)
+        return conversion.package(self._call(self.stubs.catalog.ArchivePackage, request).package)
 
     def get_package(self, package_id: str, version: int) -> PackageView:
         """GetPackage."""
         request = v1.GetPackageRequest(package_id=package_id, version=version)
-        return plain.package(self._call(self.stubs.catalog.GetPackage, request).package)
+        return conversion.package(self._call(self.stubs.catalog.GetPackage, request).package)
 
     def migrate_subscriptions(self, package_id: str, from_version: int, to_version: int, dry_run: bool) -> Migrated:
         """MigrateSubscriptions, to its end."""
@@ -143,34 +143,34 @@ class Real:
         request = v1.SubscribeRequest(
             user_id=user,
             package_ids=packages,
-            started_at=plain.optional_moment(started),
-            trial_end=plain.optional_moment(trial_end),
+            started_at=conversion.optional_moment(started),
+            trial_end=conversion.optional_moment(trial_end),
             status=status or v1.SUBSCRIPTION_STATUS_UNSPECIFIED,
         )
         answer = self._call(self.stubs.subscriptions.Subscribe, request)
-        return [plain.subscription(held) for held in answer.subscriptions]
+        return [conversion.subscription(held) for held in answer.subscriptions]
 
     def update_subscription(self, held_id: str, changes: dict[str, int | None]) -> SubscriptionView:
         """UpdateSubscription, of the fields that are given."""
         held = v1.Subscription(
             id=held_id,
             status=changes.get("status"),  # type: ignore[arg-type]
-            trial_end=plain.optional_moment(changes.get("trial_end")),
-            cancel_at=plain.optional_moment(changes.get("cancel_at")),
+            trial_end=conversion.optional_moment(changes.get("trial_end")),
+            cancel_at=conversion.optional_moment(changes.get("cancel_at")),
         )
         request = v1.UpdateSubscriptionRequest(subscription=held, update_mask=FieldMask(paths=list(changes)))
-        return plain.subscription(self._call(self.stubs.subscriptions.UpdateSubscription, request).subscription)
+        return conversion.subscription(self._call(self.stubs.subscriptions.UpdateSubscription, request).subscription)
 
     def cancel_subscription(self, held_id: str, at_period_end: bool) -> SubscriptionView:
         """CancelSubscription."""
         request = v1.CancelSubscriptionRequest(subscription_id=held_id, at_period_end=at_period_end)
-        return plain.subscription(self._call(self.stubs.subscriptions.CancelSubscription, request).subscription)
+        return conversion.subscription(self._call(self.stubs.subscriptions.CancelSubscription, request).subscription)
 
     def list_subscriptions(self, user: str) -> list[SubscriptionView]:
         """ListSubscriptions."""
         request = v1.ListSubscriptionsRequest(user_id=user, page_size=PAGE)
         answer = self._call(self.stubs.subscriptions.ListSubscriptions, request)
-        return [plain.subscription(held) for held in answer.subscriptions]
+        return [conversion.subscription(held) for held in answer.subscriptions]
 
     def create_grant(self, user: str, wanted: Wanted) -> GrantView:
         """CreateGrant."""
@@ -179,58 +179,60 @@ class Real:
             user_id=user,
             feature_id=wanted.feature,
             amount=wanted.amount,
-            effective_at=plain.optional_moment(wanted.effective),
-            expires_at=plain.optional_moment(wanted.expires),
+            effective_at=conversion.optional_moment(wanted.effective),
+            expires_at=conversion.optional_moment(wanted.expires),
             priority=wanted.priority,
             note=wanted.note,
         )
-        return plain.grant(self._call(self.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant)).grant)
+        return conversion.grant(
+            self._call(self.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant)).grant
+        )
 
     def revoke_grant(self, user: str, grant_id: str) -> GrantView:
         """RevokeGrant."""
         request = v1.RevokeGrantRequest(user_id=user, grant_id=grant_id)
-        return plain.grant(self._call(self.stubs.subscriptions.RevokeGrant, request).grant)
+        return conversion.grant(self._call(self.stubs.subscriptions.RevokeGrant, request).grant)
 
     def list_grants(self, user: str) -> list[GrantView]:
         """ListGrants."""
         request = v1.ListGrantsRequest(user_id=user, page_size=PAGE)
-        return [plain.grant(grant) for grant in self._call(self.stubs.subscriptions.ListGrants, request).grants]
+        return [conversion.grant(grant) for grant in self._call(self.stubs.subscriptions.ListGrants, request).grants]
 
     # Checks and uses
 
     def can_use(self, *asked: Any) -> Check:
         """CanUse."""
-        return plain.check(self._call(self.stubs.entitlements.CanUse, check_request(*asked)))
+        return conversion.check(self._call(self.stubs.entitlements.CanUse, check_request(*asked)))
 
     def explain(self, *asked: Any) -> tuple[Check, tuple[Step, ...]]:
         """CanUse, explained."""
         request = check_request(*asked)
         request.explain = True
         answer = self._call(self.stubs.entitlements.CanUse, request)
-        return plain.check(answer), plain.steps(answer.explanation)
+        return conversion.check(answer), conversion.steps(answer.explanation)
 
     def batch_can_use(self, asked: Batch) -> list[Check | Refusal]:
         """BatchCanUse."""
         request = v1.BatchCanUseRequest(requests=[check_request(*one) for one in asked])
         results = self._call(self.stubs.entitlements.BatchCanUse, request).results
         return [
-            plain.check(result.response) if result.HasField("response") else plain.refusal(result.status)
+            conversion.check(result.response) if result.HasField("response") else conversion.refusal(result.status)
             for result in results
         ]
 
     def create_usage_event(self, *sent: Any) -> Recorded:
         """CreateUsageEvent."""
         request = event_request(*sent)
-        return plain.recorded(request.event_id, self._call(self.stubs.entitlements.CreateUsageEvent, request))
+        return conversion.recorded(request.event_id, self._call(self.stubs.entitlements.CreateUsageEvent, request))
 
     def batch_create_usage_events(self, sent: Batch) -> list[Recorded | Refusal]:
         """BatchCreateUsageEvents."""
         request = v1.BatchCreateUsageEventsRequest(requests=[event_request(*one) for one in sent])
         results = self._call(self.stubs.entitlements.BatchCreateUsageEvents, request).results
         return [
-            plain.recorded(one.event_id, result.response)
+            conversion.recorded(one.event_id, result.response)
             if result.HasField("response")
-            else plain.refusal(result.status)
+            else conversion.refusal(result.status)
             for one, result in zip(request.requests, results, strict=True)
         ]
 
@@ -239,7 +241,7 @@ class Real:
         request = v1.UseFeatureRequest(
             user_id=user, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
         )
-        return plain.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
+        return conversion.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
 
     def use_features(self, user: str, charges: Charges, event_id: str, metadata: Metadata) -> Used:
         """UseFeatures."""
@@ -249,7 +251,7 @@ class Real:
             event_id=event_id,
             metadata=dict(metadata),
         )
-        return plain.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
+        return conversion.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
 
     def reserve(self, user: str, feature: str, amount: int, least: int, ttl: int, event_id: str) -> Granted:
         """Reserve."""
@@ -258,15 +260,15 @@ class Real:
             feature_id=feature,
             amount=amount,
             min_amount=least,
-            ttl=plain.duration(ttl),
+            ttl=conversion.duration(ttl),
             event_id=event_id,
         )
-        return plain.granted(self._call(self.stubs.entitlements.Reserve, request))
+        return conversion.granted(self._call(self.stubs.entitlements.Reserve, request))
 
     def settle(self, lease_id: str, used: int, event_id: str, metadata: Metadata) -> Settled:
         """Settle."""
         request = v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id, metadata=dict(metadata))
-        return plain.settled(event_id, self._call(self.stubs.entitlements.Settle, request))
+        return conversion.settled(event_id, self._call(self.stubs.entitlements.Settle, request))
 
     # What there is to see
 
@@ -274,20 +276,20 @@ class Real:
         """ListEntitlements."""
         request = v1.ListEntitlementsRequest(user_id=user, page_size=PAGE)
         answer = self._call(self.stubs.entitlements.ListEntitlements, request)
-        return [plain.entitled(entitlement) for entitlement in answer.entitlements]
+        return [conversion.entitled(entitlement) for entitlement in answer.entitlements]
 
     def show_usage(self, user: str, feature: str) -> Usage:
         """ShowUsage."""
         request = v1.ShowUsageRequest(user_id=user, feature_id=feature)
-        return plain.usage(self._call(self.stubs.usage.ShowUsage, request))
+        return conversion.usage(self._call(self.stubs.usage.ShowUsage, request))
 
     def list_usage_events(self, user: str, feature: str, start: int | None, end: int | None) -> list[Event]:
         """ListUsageEvents, all pages of it."""
         request = v1.ListUsageEventsRequest(
             user_id=user,
             feature_id=feature,
-            start_time=plain.optional_moment(start),
-            end_time=plain.optional_moment(end),
+            start_time=conversion.optional_moment(start),
+            end_time=conversion.optional_moment(end),
             page_size=PAGE,
         )
         events: list[v1.UsageEvent] = []
@@ -298,7 +300,7 @@ class Real:
             if not request.page_token:
                 break
         assert len({event.id for event in events}) == len(events)
-        return [plain.event(event) for event in events]
+        return [conversion.event(event) for event in events]
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
 from canuse import v1
-from chaos.ground import LIMIT, Ground
+from chaos.scenario import LIMIT, Ground
 
 REPLAYED: Final = "replayed"
 """The first answer once more, with `replayed` set: the call has an event id."""

@@ -5,11 +5,11 @@ from typing import Any
 from hypothesis.stateful import rule
 
 from canuse import v1
-from model import choices
+from model import strategies
 from model.account import Account, Lease
-from model.choices import Amount
-from model.ground import Ground
-from model.words import DEDUPE_TTL, MAX
+from model.base_machine import Ground
+from model.observations import DEDUPE_TTL, MAX
+from model.strategies import Amount
 
 Metadata = tuple[tuple[str, str], ...]
 SHORTEST, LONGEST = 1000, 7 * 86_400_000
@@ -28,12 +28,12 @@ class Holding(Ground):
         self.asked: list[tuple[str, str, str, tuple[Any, ...]]] = []
 
     @rule(
-        who=choices.users,
-        feature=choices.any_features,
-        amount=choices.any_amounts,
-        least=choices.leasts,
-        ttl=choices.ttls,
-        key=choices.lease_keys,
+        who=strategies.users,
+        feature=strategies.any_features,
+        amount=strategies.any_amounts,
+        least=strategies.leasts,
+        ttl=strategies.ttls,
+        key=strategies.lease_keys,
     )
     def set_aside(self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None) -> None:
         """Set something aside."""
@@ -47,15 +47,15 @@ class Holding(Ground):
         self.reserve(user, *arguments)
 
     @rule(
-        who=choices.users,
-        feature=choices.features,
-        amount=choices.pledges,
-        ttl=choices.ttls,
-        number=choices.numbers,
-        again=choices.hardly,
-        part=choices.parts,
-        key=choices.lease_keys,
-        metadata=choices.metadata,
+        who=strategies.users,
+        feature=strategies.features,
+        amount=strategies.pledges,
+        ttl=strategies.ttls,
+        number=strategies.numbers,
+        again=strategies.hardly,
+        part=strategies.parts,
+        key=strategies.lease_keys,
+        metadata=strategies.metadata,
     )
     def settle(
         self,
@@ -84,15 +84,15 @@ class Holding(Ground):
         self.both("settle", *arguments)
 
     @rule(
-        who=choices.users,
-        feature=choices.features,
-        amount=choices.pledges,
-        ttl=choices.ttls,
-        turn=choices.turns,
-        off=choices.offsets,
-        deed=choices.deeds,
-        part=choices.parts,
-        new=choices.chances,
+        who=strategies.users,
+        feature=strategies.features,
+        amount=strategies.pledges,
+        ttl=strategies.ttls,
+        turn=strategies.turns,
+        off=strategies.offsets,
+        deed=strategies.deeds,
+        part=strategies.parts,
+        new=strategies.chances,
     )
     def wait_for_a_lease(
         self,
@@ -132,7 +132,7 @@ class Holding(Ground):
             self.reserve(user, account.feature, wanted, 1, SHORTEST, "")
         self.both("show_usage", user, account.feature)
 
-    @rule(number=choices.numbers, off=choices.offsets, more=choices.few)
+    @rule(number=strategies.numbers, off=strategies.offsets, more=strategies.few)
     def hold_all_over_a_reset(self, number: int, off: int, more: int) -> None:
         """Set aside all that there is, and use more than that about when the period ends: grants have to give it."""
         accounts = self.ending()
@@ -147,7 +147,7 @@ class Holding(Ground):
             self.both("settle", lease.id, min(MAX, lease.amount + more), "", ())
             self.both("show_usage", user, account.feature)
 
-    @rule(which=choices.numbers, other=choices.sometimes)
+    @rule(which=strategies.numbers, other=strategies.sometimes)
     def ask_again_for_a_lease(self, which: int, other: bool) -> None:
         """Send one of the last event ids again, if it is remembered for sure, with the same content or with other."""
         if not self.asked:

@@ -1,4 +1,4 @@
-"""Clients that mean harm, each for as long as it is told: `python -m chaos.hostile ATTACK ADDRESS HOW SEED SECONDS`,
+"""Clients that mean harm, each for as long as it is told: `python -m chaos.attacks ATTACK ADDRESS HOW SEED SECONDS`,
 where HOW is `plain` or `tls`.
 
 A process of its own, so that it takes nothing from the client beside it but what it takes from the server. It sends no

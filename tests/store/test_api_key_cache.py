@@ -20,8 +20,8 @@ from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.api_keys import ApiKeys
 from canuse_server.store.repositories.usage_commands import Retention
+from support.authenticated_server import LIVE, SCOPES
 from support.database import Database
-from support.guarded import LIVE, SCOPES
 
 CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 

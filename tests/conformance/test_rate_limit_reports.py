@@ -3,11 +3,11 @@
 import pytest
 
 from canuse import v1
-from support.inside import Inside
 from support.load import used
 from support.message_clients import Client
 from support.rate_limits import RateLimits, amount, descriptor, fact, gist, left
 from support.resources import binary, consumable, package, subscriber, unique
+from support.store_inspection import Inside
 from support.wire import Stubs
 
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from model.account import Account
+from model.observations import MAX, Entry
 from model.periods import DAY, HOUR, WEEK
-from model.words import MAX, Entry
 
 CONSUMABLES: Final = 3
 """How many features are counted; one more is on or off."""

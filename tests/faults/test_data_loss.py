@@ -17,12 +17,12 @@ from canuse import CanuseError, v1
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION, SCHEMA
 from canuse_server.store.preflight.schema import VERSION
 from canuse_server.store.redis.slots import slot_of
-from support.guarded import guarded
-from support.inside import KEYS
+from support.authenticated_server import guarded
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, subscriber, unique
+from support.store_inspection import KEYS
 from support.stores import store_of
 from support.tools import VALKEY_SERVER
 from support.topologies import Cluster, SentinelTrio, Topology

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from canuse import v1
 from model.account import Account
+from model.observations import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
 from model.sources import ENDED, Grant, Subscription, best
-from model.words import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
 
 
 class Line(NamedTuple):

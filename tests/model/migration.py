@@ -3,10 +3,10 @@
 from copy import deepcopy
 
 from model.catalog import Package
-from model.gifts import Gifts
-from model.person import Person
+from model.grants import Gifts
+from model.observations import MAX, Migrated, Refused
 from model.sources import ENDED
-from model.words import MAX, Migrated, Refused
+from model.user import Person
 
 
 class Moves(Gifts):

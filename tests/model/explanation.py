@@ -3,10 +3,10 @@
 from canuse import v1
 from model.account import Account
 from model.catalog import Feature
-from model.moves import Moves
-from model.person import Person
+from model.migration import Moves
+from model.observations import Check, Step
 from model.sources import ENDED, best, held_by
-from model.words import Check, Step
+from model.user import Person
 
 BINARY = v1.FEATURE_TYPE_BINARY
 CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE

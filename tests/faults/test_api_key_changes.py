@@ -7,10 +7,10 @@ import pytest
 
 from canuse import CanuseError, Unauthenticated
 from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_VERSION
-from support.crowd import crowd
-from support.guarded import LIVE, SCOPES, Guarded, guarded
+from support.authenticated_server import LIVE, SCOPES, Guarded, guarded
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
+from support.population import crowd
 from support.processes import Canuse
 from support.stores import store_of, valkey_socket
 

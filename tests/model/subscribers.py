@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from canuse import v1
 from model.catalog import Catalog
+from model.observations import Refused, SubscriptionView
 from model.periods import period_at
-from model.person import Person
 from model.sources import ENDED, Subscription
-from model.words import Refused, SubscriptionView
+from model.user import Person
 
 TRIALING = v1.SUBSCRIPTION_STATUS_TRIALING
 

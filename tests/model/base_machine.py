@@ -9,16 +9,16 @@ from redis import Redis
 
 from canuse import v1
 from canuse_server.store.keys import bucket_of
-from model import choices
+from model import strategies
 from model.account import Account
-from model.choices import Amount
 from model.model import Model
+from model.observations import DEDUPE_TTL, Entry, Granted, Refusal, SubscriptionView, Wanted, outcome
 from model.periods import EPOCH, time_of
-from model.real import Real
-from model.words import DEDUPE_TTL, Entry, Granted, Refusal, SubscriptionView, Wanted, outcome
-from support.inside import neighbour
+from model.strategies import Amount
+from model.system_under_test import Real
 from support.processes import Canuse
 from support.resources import unique
+from support.store_inspection import neighbour
 from support.stores import store_of
 
 LATEST: Final = time_of(EPOCH.replace(year=8900))
@@ -47,7 +47,7 @@ class Ground(RuleBasedStateMachine):
         self.keyed: list[tuple[str, tuple[Any, ...]]] = []
         self.leases: list[tuple[str, str]] = []
 
-    @initialize(start=choices.starts, plans=choices.plans, kind=choices.kinds, gifts=choices.gifts)
+    @initialize(start=strategies.starts, plans=strategies.plans, kind=strategies.kinds, gifts=strategies.gifts)
     def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType, gifts: list[Gift]) -> None:
         """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
         if self.real.clock() > LATEST:
@@ -106,7 +106,7 @@ class Ground(RuleBasedStateMachine):
 
     def _have_features(self) -> None:
         kind = type(self)
-        switches = [number >= choices.CONSUMABLES for number in range(choices.CONSUMABLES + 1)]
+        switches = [number >= strategies.CONSUMABLES for number in range(strategies.CONSUMABLES + 1)]
         if not kind.unspoilt:
             name = unique("feature")
             kind.unspoilt = [f"{name}-{number}" for number in range(len(switches))]
@@ -188,7 +188,7 @@ class Ground(RuleBasedStateMachine):
         """Compare all that there is to see of a user."""
         self.both("list_subscriptions", user)
         self.both("list_grants", user)
-        for feature in self.features[: choices.CONSUMABLES]:
+        for feature in self.features[: strategies.CONSUMABLES]:
             self.both("show_usage", user, feature)
         self.both("list_entitlements", user)
         self.both("list_usage_events", user, "", None, None)

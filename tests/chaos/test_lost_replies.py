@@ -1,7 +1,7 @@
 """A change is made and the reply to it is lost, each of the API's methods in turn; then the call is made again.
 
 The reply is lost between store and server, or between server and caller. What has an event id has one effect, and the
-repetition gets the very answer that was lost. The other methods have one effect, too, and `cases.py` says what each
+repetition gets the very answer that was lost. The other methods have one effect, too; `retry_cases.py` says what each
 repetition is answered with; but for CreateApiKey and Subscribe without an event id, where callers have to look first.
 
 Guards, each of them a break of `make mutants`: an answer is kept under its event id (`dedupe_store` in `settle.lua` and
@@ -22,9 +22,9 @@ from redis import Redis
 
 from canuse import v1
 from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_error, from_status
-from chaos.cases import CASES, DONE, REPLAYED, SAME
-from chaos.ground import Catalogue, Ground, catalogue, ground
 from chaos.methods import METHODS, Method
+from chaos.retry_cases import CASES, DONE, REPLAYED, SAME
+from chaos.scenario import Catalogue, Ground, catalogue, ground
 from support.chaos import Rounds, Tell
 from support.load import OWN_CONNECTION, wait_until
 from support.message_clients import Client

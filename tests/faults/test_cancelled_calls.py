@@ -7,8 +7,8 @@ import grpc
 
 from canuse import v1
 from support.load import PATIENCE_SECONDS, in_groups
+from support.mixed_load import USERS, Person, Storm, people, stubs
 from support.processes import Canuse
-from support.storm import USERS, Person, Storm, people, stubs
 
 WORKERS = 60
 CALLS = 3000

@@ -6,11 +6,11 @@ from typing import Final
 
 from canuse import v1
 from canuse_server.store.codec import packed as packed_codec
-from support.inside import Inside
 from support.load import in_groups
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import consumable, unique
+from support.store_inspection import Inside
 from support.stores import store_of
 
 AT_A_TIME: Final = 32

@@ -7,7 +7,7 @@ from google.rpc.error_details_pb2 import ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from canuse import v1
-from model.words import (
+from model.observations import (
     Balance,
     Check,
     Counts,
