@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from support.acl_redis import LockedRedis
-from support.load import PATIENCE_SECONDS
+from support.acl_redis import AclRedis
+from support.load import MAX_WAIT_SECONDS
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import Clock
@@ -96,14 +96,14 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
             topology = (SentinelTrio if store == "sentinel" else Cluster)(folder / store).start()
             stack.callback(topology.stop)
             options += ["--redis-url", topology.url]
-        inside_url = ""
-        if store == "locked":
-            locked = LockedRedis(folder / "locked").start()
-            stack.callback(locked.stop)
-            options += ["--redis-url", locked.locked_url]
-            inside_url = locked.url
+        inspection_url = ""
+        if store == "acl":
+            acl_redis = AclRedis(folder / "acl").start()
+            stack.callback(acl_redis.stop)
+            options += ["--redis-url", acl_redis.acl_url]
+            inspection_url = acl_redis.url
         server = Canuse(folder, *options)
-        server.inside_url = inside_url
+        server.inspection_url = inspection_url
         server.start()
         stack.callback(server.stop)
         yield server
@@ -124,14 +124,14 @@ def clocked_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
 @pytest.fixture
 def client(server: Canuse) -> Iterator[Client]:
     """A client of the server on the system clock."""
-    with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    with Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         yield client
 
 
 @pytest.fixture
 def clocked(clocked_server: Canuse) -> Iterator[Client]:
     """A client of the server on the manual clock."""
-    with Client(clocked_server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    with Client(clocked_server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         yield client
 
 

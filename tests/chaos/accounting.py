@@ -22,8 +22,8 @@ USERS: Final = 40
 LIMIT: Final = 100
 CONNECTIONS: Final = 4
 WORKERS: Final = 24
-REST_SECONDS: Final = 0.02
-PATIENCE_SECONDS: Final = 120.0
+RETRY_SECONDS: Final = 0.02
+MAX_WAIT_SECONDS: Final = 120.0
 
 Answer = v1.CreateUsageEventResponse | v1.UseFeatureResponse
 
@@ -31,8 +31,8 @@ Answer = v1.CreateUsageEventResponse | v1.UseFeatureResponse
 class Features(NamedTuple):
     """What is used with event ids, without, and up to a limit."""
 
-    keyed: str
-    plain: str
+    with_ids: str
+    without_ids: str
     limited: str
 
 
@@ -41,14 +41,14 @@ class Event(NamedTuple):
 
     user_id: str
     feature_id: str
-    checks: bool
+    is_use_feature: bool
     """Whether it is a `UseFeature`; else a `CreateUsageEvent`."""
     delta: int
     event_id: str
 
     async def send(self, client: AsyncClient) -> Answer:
         """Make the call."""
-        send = client.use_feature if self.checks else client.create_usage_event
+        send = client.use_feature if self.is_use_feature else client.create_usage_event
         return await send(self.user_id, self.feature_id, self.delta, event_id=self.event_id or None)
 
 
@@ -61,7 +61,7 @@ class Acknowledged(NamedTuple):
 
 
 @dataclass
-class Sums:
+class ExpectedCount:
     """Units of one feature of one user, as callers know them."""
 
     acknowledged: int = 0
@@ -69,26 +69,26 @@ class Sums:
 
 
 @dataclass
-class Verdict:
+class Audit:
     """What counts in the store say about what callers know, in units."""
 
     acknowledged: int = 0
     lost: int = 0
     """Acknowledged, and not counted."""
-    too_many: int = 0
+    over_counted: int = 0
     """Counted, though nobody sent it, or it was sent once and counted again, or it was said that it was not counted."""
     over_limit: int = 0
     """Counted past a limit."""
 
 
 @dataclass
-class Tally:
+class Accounting:
     """Who is called for, and what the calls came to."""
 
     features: Features
     user_ids: Sequence[str]
-    chance: random.Random
-    sums: dict[tuple[str, str], Sums] = field(default_factory=lambda: defaultdict(Sums))
+    rng: random.Random
+    expected: dict[tuple[str, str], ExpectedCount] = field(default_factory=lambda: defaultdict(ExpectedCount))
     outcomes: Counter[str] = field(default_factory=Counter)
     recent: list[Acknowledged] = field(default_factory=list)
     """The events with ids that were acknowledged since this list was last emptied."""
@@ -100,112 +100,112 @@ class Tally:
 
     async def call(self, client: AsyncClient) -> None:
         """Make one call of any kind. One with an event id is repeated until it is acknowledged."""
-        chance, features = self.chance, self.features
-        feature_id = chance.choice((features.keyed, features.keyed, features.plain, features.limited))
-        checks = feature_id == features.limited or chance.random() < 0.5
-        event_id = unique("event") if feature_id == features.keyed else ""
-        event = Event(chance.choice(self.user_ids), feature_id, checks, chance.randint(1, 3), event_id)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        rng, features = self.rng, self.features
+        feature_id = rng.choice((features.with_ids, features.with_ids, features.without_ids, features.limited))
+        is_use_feature = feature_id == features.limited or rng.random() < 0.5
+        event_id = unique("event") if feature_id == features.with_ids else ""
+        event = Event(rng.choice(self.user_ids), feature_id, is_use_feature, rng.randint(1, 3), event_id)
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
         while not await self._attempt(client, event) and event_id:
             assert time.monotonic() < deadline, f"{event} was never acknowledged"
 
     async def _attempt(self, client: AsyncClient, event: Event) -> bool:
         """Send an event; return whether it was acknowledged. Any failure but that of the store is raised."""
-        sums = self.sums[event.user_id, event.feature_id]
+        expected = self.expected[event.user_id, event.feature_id]
         try:
             answer = await event.send(client)
         except (OutcomeUnknown, StoreUnavailable) as error:
             self.outcomes[error.reason] += 1
             # What has an id is sent again until it is known.
             if isinstance(error, OutcomeUnknown) and not event.event_id:
-                sums.unknown += event.delta
-            await asyncio.sleep(REST_SECONDS)
+                expected.unknown += event.delta
+            await asyncio.sleep(RETRY_SECONDS)
             return False
         self.outcomes["acknowledged"] += 1
         if isinstance(answer, v1.CreateUsageEventResponse) or answer.access:
-            sums.acknowledged += event.delta
+            expected.acknowledged += event.delta
         if event.event_id:
             self.recent.append(Acknowledged(event, answer, time.monotonic()))
         return True
 
     @asynccontextmanager
-    async def load(self, address: str, enough: int) -> AsyncIterator[None]:
+    async def load(self, address: str, calls: int) -> AsyncIterator[None]:
         """Call from many workers while the block runs, which starts when so many more calls are acknowledged.
 
         Afterwards every event with an id that was sent has been acknowledged.
         """
-        over = asyncio.Event()
+        stopped = asyncio.Event()
 
         async def work(client: AsyncClient) -> None:
-            while not over.is_set():
+            while not stopped.is_set():
                 await self.call(client)
 
         async with callers(address, CONNECTIONS) as clients:
             workers = (work(clients[number % CONNECTIONS]) for number in range(WORKERS))
-            storm = asyncio.gather(*workers)
+            workers_done = asyncio.gather(*workers)
             try:
                 before = self.acknowledged
-                await wait_until(lambda: self.acknowledged >= before + enough or storm.done())
+                await wait_until(lambda: self.acknowledged >= before + calls or workers_done.done())
                 yield
             finally:
-                over.set()
-                await storm
+                stopped.set()
+                await workers_done
 
-    async def go_on(self, enough: int) -> None:
+    async def wait_for_acknowledged(self, calls: int) -> None:
         """Wait under load until so many more calls are acknowledged."""
         before = self.acknowledged
-        await wait_until(lambda: self.acknowledged >= before + enough)
+        await wait_until(lambda: self.acknowledged >= before + calls)
 
-    async def left_unknown(self, enough: int) -> None:
+    async def wait_for_unknown(self, calls: int) -> None:
         """Wait under load until of so many more calls nobody knows whether they count."""
         before = self.outcomes["OUTCOME_UNKNOWN"]
-        await wait_until(lambda: self.outcomes["OUTCOME_UNKNOWN"] >= before + enough)
+        await wait_until(lambda: self.outcomes["OUTCOME_UNKNOWN"] >= before + calls)
 
-    async def refused(self, enough: int) -> None:
+    async def wait_for_refused(self, calls: int) -> None:
         """Wait under load until so many more calls have failed, of which it is known that they did not count."""
         before = self.outcomes["STORE_UNAVAILABLE"]
-        await wait_until(lambda: self.outcomes["STORE_UNAVAILABLE"] >= before + enough)
+        await wait_until(lambda: self.outcomes["STORE_UNAVAILABLE"] >= before + calls)
 
-    async def forgotten(self, address: str) -> list[Acknowledged]:
+    async def resend_recent(self, address: str) -> list[Acknowledged]:
         """Send the recent events once more, and empty their list; return those that the server did not know any more.
 
         Those that it knows have to be answered as they were the first time.
         """
         recent, self.recent = self.recent, []
         async with callers(address, CONNECTIONS) as clients:
-            calls = (once_it_is_back(item.event, clients[number % CONNECTIONS]) for number, item in enumerate(recent))
-            answers = await in_groups(WORKERS, calls)
+            resent = (send_when_available(item.event, clients[at % CONNECTIONS]) for at, item in enumerate(recent))
+            answers = await in_groups(WORKERS, resent)
         for item, answer in zip(recent, answers, strict=True):
-            assert not answer.replayed or same(answer, item.answer), f"{item} is now answered with {answer}"
+            assert not answer.replayed or same_answer(answer, item.answer), f"{item} is now answered with {answer}"
         return [item for item, answer in zip(recent, answers, strict=True) if not answer.replayed]
 
-    def verdict(self, address: str) -> Verdict:
+    def audit(self, address: str) -> Audit:
         """Hold every count against what callers know."""
-        found = Verdict()
+        found = Audit()
         with Client(address, timeout_seconds=30) as client:
             for user_id in self.user_ids:
                 for feature_id in self.features:
-                    sums, count = self.sums[user_id, feature_id], count_of(client, user_id, feature_id)
-                    found.acknowledged += sums.acknowledged
-                    found.lost += max(0, sums.acknowledged - count)
-                    found.too_many += max(0, count - sums.acknowledged - sums.unknown)
+                    expected, count = self.expected[user_id, feature_id], read_count(client, user_id, feature_id)
+                    found.acknowledged += expected.acknowledged
+                    found.lost += max(0, expected.acknowledged - count)
+                    found.over_counted += max(0, count - expected.acknowledged - expected.unknown)
                     if feature_id == self.features.limited:
                         found.over_limit += max(0, count - LIMIT)
         return found
 
 
-async def once_it_is_back(event: Event, client: AsyncClient) -> Answer:
+async def send_when_available(event: Event, client: AsyncClient) -> Answer:
     """Send an event when the store is back on all connections; only what has not counted is sent again."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while True:
         try:
             return await event.send(client)
         except StoreUnavailable:
             assert time.monotonic() < deadline, f"{event} can't be sent"
-            await asyncio.sleep(REST_SECONDS)
+            await asyncio.sleep(RETRY_SECONDS)
 
 
-def count_of(client: Client, user_id: str, feature_id: str) -> int:
+def read_count(client: Client, user_id: str, feature_id: str) -> int:
     """Return what a count reads when the store is back on all connections."""
     counts = list[int]()
 
@@ -220,7 +220,7 @@ def count_of(client: Client, user_id: str, feature_id: str) -> int:
     return counts[0]
 
 
-def same(one: Answer, other: Answer) -> bool:
+def same_answer(one: Answer, other: Answer) -> bool:
     """Whether two answers say the same but for whether it was said before."""
     first, second = type(one)(), type(other)()
     for copy, answer in ((first, one), (second, other)):
@@ -229,12 +229,12 @@ def same(one: Answer, other: Answer) -> bool:
     return first == second
 
 
-async def tally(address: str, chance: random.Random | int) -> Tally:
+async def open_accounting(address: str, rng: random.Random | int) -> Accounting:
     """Make the users, and a tally in which nothing stands yet; `chance` or its seed decides on the calls."""
-    chance = random.Random(chance) if isinstance(chance, int) else chance
+    rng = random.Random(rng) if isinstance(rng, int) else rng
     features, package_id = await asyncio.to_thread(_catalogue, address)
     async with callers(address, 1) as (client,):
-        return Tally(features, await subscribers(client, [package_id] * USERS), chance)
+        return Accounting(features, await subscribers(client, [package_id] * USERS), rng)
 
 
 def _catalogue(address: str) -> tuple[Features, str]:
@@ -248,7 +248,7 @@ def _catalogue(address: str) -> tuple[Features, str]:
 
 
 @dataclass
-class Losses:
+class AuditTotals:
     """What a script has found, over all its rounds."""
 
     times: int = 0
@@ -259,20 +259,20 @@ class Losses:
     counted_twice: int = 0
     over_limit: int = 0
 
-    async def add(self, book: Tally, address: str) -> list[Acknowledged]:
+    async def add(self, accounting: Accounting, address: str) -> list[Acknowledged]:
         """Hold a tally against the counts, and send what was acknowledged again; return what was not known any more."""
-        found = await asyncio.to_thread(book.verdict, address)
-        forgotten = await book.forgotten(address)
+        found = await asyncio.to_thread(accounting.audit, address)
+        resend_recent = await accounting.resend_recent(address)
         self.times += 1
-        self.acknowledged += book.acknowledged
-        self.unknown += book.outcomes["OUTCOME_UNKNOWN"]
-        self.unavailable += book.outcomes["STORE_UNAVAILABLE"]
-        self.lost += max(found.lost, len(forgotten))
-        self.counted_twice += found.too_many
+        self.acknowledged += accounting.acknowledged
+        self.unknown += accounting.outcomes["OUTCOME_UNKNOWN"]
+        self.unavailable += accounting.outcomes["STORE_UNAVAILABLE"]
+        self.lost += max(found.lost, len(resend_recent))
+        self.counted_twice += found.over_counted
         self.over_limit += found.over_limit
-        return forgotten
+        return resend_recent
 
     @property
-    def nothing(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether nothing was lost, counted twice or given out past its limit."""
         return not (self.lost or self.counted_twice or self.over_limit)

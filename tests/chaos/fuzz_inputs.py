@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-WORDS: Final = (
+TEXTS: Final = (
     *(
         "124",
         "calls",
@@ -28,7 +28,7 @@ WORDS: Final = (
     *("x" * 128, "x" * 129, "é" * 64, "é" * 65, "\0", "\n", "\u2028", "124:calls", "{124}", "name", "user.name", "*"),
 )
 """Texts that mean something to the server, or that have often been what was forgotten."""
-KNOWN: Final = {
+EXISTING_IDS: Final = {
     "user_id": "124",
     "feature_id": "calls",
     "package_id": "starter",
@@ -43,7 +43,7 @@ RANGES: Final = {
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
     FieldDescriptor.CPPTYPE_UINT64: (0, 2**64 - 1),
 }
-DEEPEST: Final = 4
+MAX_DEPTH: Final = 4
 EXAMPLES: Final = 64
 
 
@@ -55,9 +55,9 @@ class Inputs:
 
     def examples(self) -> Iterator[bytes]:
         """Yield what to begin with: always the same bytes, short and long."""
-        chance = random.Random(1)
+        rng = random.Random(1)
         for number in range(EXAMPLES):
-            yield chance.randbytes(8 * (number + 1))
+            yield rng.randbytes(8 * (number + 1))
 
     def read(self, provider: Any) -> tuple[str, bytes]:
         """Return the path of a method, and the bytes of a request."""
@@ -88,7 +88,7 @@ def fill(message: Message, provider: Any, depth: int) -> None:
             for _ in range(provider.ConsumeIntInRange(0, 2)):
                 getattr(message, field.name)[text(provider)] = text(provider)
         elif field.message_type is not None:
-            if depth < DEEPEST:
+            if depth < MAX_DEPTH:
                 fill_inner(message, field, provider, depth)
         elif field.is_repeated:
             getattr(message, field.name).extend(value(field, provider) for _ in range(provider.ConsumeIntInRange(0, 3)))
@@ -110,16 +110,16 @@ def fill_inner(message: Message, field: FieldDescriptor, provider: Any, depth: i
 def text(provider: Any) -> str:
     """Return a text."""
     if provider.ConsumeIntInRange(0, 3):
-        return str(provider.PickValueInList(list(WORDS)))
+        return str(provider.PickValueInList(list(TEXTS)))
     return str(provider.ConsumeUnicodeNoSurrogates(16))
 
 
 def number(kind: int, provider: Any) -> int:
     """Return a number that a field can hold."""
-    least, most = RANGES[kind]
+    lowest, highest = RANGES[kind]
     if provider.ConsumeIntInRange(0, 3):
-        return min(most, max(least, int(provider.PickValueInList(list(NUMBERS)))))
-    return int(provider.ConsumeIntInRange(least, most))
+        return min(highest, max(lowest, int(provider.PickValueInList(list(NUMBERS)))))
+    return int(provider.ConsumeIntInRange(lowest, highest))
 
 
 def value(field: FieldDescriptor, provider: Any) -> object:
@@ -135,6 +135,6 @@ def value(field: FieldDescriptor, provider: Any) -> object:
         return number(kind, provider)
     if kind in kinds:
         return kinds[kind]()
-    if field.name in KNOWN and provider.ConsumeBool():
-        return KNOWN[field.name]
+    if field.name in EXISTING_IDS and provider.ConsumeBool():
+        return EXISTING_IDS[field.name]
     return provider.ConsumeBytes(16) if field.type == FieldDescriptor.TYPE_BYTES else text(provider)

@@ -15,16 +15,16 @@ from canuse_server.api.methods import method_at
 from canuse_server.store.preflight.schema import check_schema
 from canuse_server.transport.native.request_cache import RequestCache
 
-AFRESH: Final = 500
+CALLS_PER_RESET: Final = 500
 """After how many calls the store is emptied, so that it stays small."""
-FAULTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
+SERVER_FAULTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]]] = {
     "/canuse.v1.EntitlementService/BatchCanUse": v1.BatchCanUseResponse,
     "/canuse.v1.EntitlementService/BatchCreateUsageEvents": v1.BatchCreateUsageEventsResponse,
 }
 
 
-class Ground:
+class FuzzTarget:
     """A world on a real store that is nobody else's, and the methods that are called in it."""
 
     def __init__(self, env: Environment, dispatcher: Dispatcher) -> None:
@@ -32,10 +32,10 @@ class Ground:
         self._dispatcher = dispatcher
         self.checked = 0
         self._env = env
-        self._memo = RequestCache(env)
+        self._request_cache = RequestCache(env)
         self._contents: bytes | None = None
 
-    async def begin(self) -> None:
+    async def reset(self) -> None:
         """Empty the store, and put in it what the inputs speak of."""
         admin, cache = self._env.store.admin, self._env.cache
         await cache.refresh()
@@ -71,8 +71,8 @@ class Ground:
     async def check(self, path: str, payload: bytes) -> None:
         """Make a call. AssertionError, or whatever else is raised, is a promise that was broken."""
         self.checked += 1
-        if self.checked % AFRESH == 0:
-            await self.begin()
+        if self.checked % CALLS_PER_RESET == 0:
+            await self.reset()
         if self._contents is None:
             self._contents = await self._digest()
         planned = self._plan(path, payload)
@@ -81,7 +81,7 @@ class Ground:
             answer = await self._answer(path, payload)
         except ApiError as error:
             refused = error
-            assert error.reason.status not in FAULTS, error.message
+            assert error.reason.status not in SERVER_FAULTS, error.message
             error.trailing_metadata()
         else:
             if path in BATCHES:
@@ -100,10 +100,10 @@ class Ground:
         for number, method in enumerate(HOT_METHODS):
             if method.path == path:
                 try:
-                    first = self._memo.request(number, method, payload)
-                    assert self._memo.request(number, method, payload).plan == first.plan or not first.plan.repeatable
+                    first, second = (self._request_cache.request(number, method, payload) for _ in range(2))
+                    assert second.plan == first.plan or not first.plan.repeatable
                 except ApiError as error:
-                    assert error.reason.status not in FAULTS, error.message
+                    assert error.reason.status not in SERVER_FAULTS, error.message
                     return error
                 except RETRYABLE:
                     return None

@@ -86,11 +86,11 @@ class Machine:
 def machine() -> Iterator[Machine]:
     """Have a machine for a while."""
     require_networks()
-    made = Machine()
+    created = Machine()
     try:
-        yield made
+        yield created
     finally:
-        made.remove()
+        created.remove()
 
 
 def _lose(machine: Machine | None, device: str) -> None:

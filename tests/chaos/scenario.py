@@ -11,7 +11,7 @@ LIMIT: Final = 1000
 
 
 @dataclass(frozen=True)
-class Ground:
+class Scenario:
     """A user on a package with two features, an add-on that nobody has, and a newcomer who has nothing."""
 
     client: Client
@@ -66,7 +66,7 @@ class Catalogue(NamedTuple):
     addon_id: str
 
 
-def catalogue(client: Client) -> Catalogue:
+def create_catalogue(client: Client) -> Catalogue:
     """Make one."""
     first, second = consumable(client), consumable(client)
     never = v1.RESET_PERIOD_NEVER
@@ -74,8 +74,8 @@ def catalogue(client: Client) -> Catalogue:
     return Catalogue(first, second, package(client, entries), package(client, [], v1.PACKAGE_TYPE_ADD_ON))
 
 
-def ground(client: Client, made: Catalogue) -> Ground:
+def create_scenario(client: Client, catalogue: Catalogue) -> Scenario:
     """Make users on what there is in the catalogue."""
     user_id, newcomer_id = (client.create_user(unique("user")).id for _ in range(2))
-    (subscription,) = client.subscribe(user_id, [made.base_id])
-    return Ground(client, user_id, newcomer_id, *made, subscription.id, unique("new"))
+    (subscription,) = client.subscribe(user_id, [catalogue.base_id])
+    return Scenario(client, user_id, newcomer_id, *catalogue, subscription.id, unique("new"))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.accounting import tally
-from support.chaos import SEED, Rounds, Tell
+from chaos.accounting import open_accounting
+from support.chaos import SEED, Report, Rounds
 from support.load import running
-from support.processes import GIVE_UP_SOON, Canuse
+from support.processes import SHORT_STORE_TIMEOUT, Canuse
 from support.topologies import Cluster, SentinelTrio, wait_for
 
 pytestmark = pytest.mark.chaos
@@ -30,31 +30,33 @@ LEVELS = {"memory": (), "replica": ("--durability", "replica")}
 
 @pytest.mark.parametrize("level", LEVELS)
 async def test_a_failover_by_sentinels_loses_no_more_than_was_promised(
-    level: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    level: str, transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     trio = await asyncio.to_thread(SentinelTrio(tmp_path / "stores").start)
     try:
         options = ("--transport", transport, "--redis-url", trio.url, *LEVELS[level])
         # Both replicas: Sentinels may promote either.
-        with running(Canuse(tmp_path, *options, env={**GIVE_UP_SOON, "CANUSE_DURABILITY_REPLICAS": "2"})) as canuse:
+        with running(
+            Canuse(tmp_path, *options, env={**SHORT_STORE_TIMEOUT, "CANUSE_DURABILITY_REPLICAS": "2"})
+        ) as canuse:
             times = forgotten = 0
-            book = await tally(canuse.address, random.Random(SEED))
-            for chance in rounds(SHORT, LONG):
-                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+            accounting = await open_accounting(canuse.address, random.Random(SEED))
+            for rng in rounds(SHORT, LONG):
+                async with accounting.load(canuse.address, rng.randrange(CALLS, 2 * CALLS)):
                     await asyncio.to_thread(replace_killed if times % 2 else SentinelTrio.fail_over, trio)
-                forgotten += len(await book.forgotten(canuse.address))
+                forgotten += len(await accounting.resend_recent(canuse.address))
                 times += 1
-            found = await asyncio.to_thread(book.verdict, canuse.address)
+            found = await asyncio.to_thread(accounting.audit, canuse.address)
     finally:
         trio.stop()
-    tell(
+    report(
         "failover", store="sentinel", transport=transport, durability=level, times=times,
-        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
-        unavailable=book.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten, counted_twice=found.too_many,
-        over_limit=found.over_limit,
+        acknowledged=accounting.acknowledged, unknown=accounting.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=accounting.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten,
+        counted_twice=found.over_counted, over_limit=found.over_limit,
     )  # fmt: skip
     assert "no known reason" not in canuse.log
-    assert (found.too_many, found.over_limit) == (0, 0)
+    assert (found.over_counted, found.over_limit) == (0, 0)
     if level == "replica":
         assert (forgotten, found.lost) == (0, 0)
 
@@ -69,31 +71,31 @@ def replace_killed(trio: SentinelTrio) -> None:
 
 
 async def test_a_failover_in_a_cluster_loses_nothing_that_its_replica_had_confirmed(
-    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     cluster = await asyncio.to_thread(Cluster(tmp_path / "stores", replicas=True).start)
     try:
         options = ("--transport", transport, "--redis-url", cluster.url, *LEVELS["replica"])
-        with running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)) as canuse:
+        with running(Canuse(tmp_path, *options, env=SHORT_STORE_TIMEOUT)) as canuse:
             times = forgotten = 0
-            book = await tally(canuse.address, random.Random(SEED))
-            for chance in rounds(SHORT, LONG):
-                slot = chance.randrange(16_384)
-                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+            accounting = await open_accounting(canuse.address, random.Random(SEED))
+            for rng in rounds(SHORT, LONG):
+                slot = rng.randrange(16_384)
+                async with accounting.load(canuse.address, rng.randrange(CALLS, 2 * CALLS)):
                     await asyncio.to_thread(fail_over_by_kill if times % 2 else fail_over_by_word, cluster, slot)
-                forgotten += len(await book.forgotten(canuse.address))
+                forgotten += len(await accounting.resend_recent(canuse.address))
                 times += 1
-            found = await asyncio.to_thread(book.verdict, canuse.address)
+            found = await asyncio.to_thread(accounting.audit, canuse.address)
     finally:
         cluster.stop()
-    tell(
+    report(
         "failover", store="cluster", transport=transport, durability="replica", times=times,
-        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
-        unavailable=book.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten, counted_twice=found.too_many,
-        over_limit=found.over_limit,
+        acknowledged=accounting.acknowledged, unknown=accounting.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=accounting.outcomes["STORE_UNAVAILABLE"], lost=found.lost + forgotten,
+        counted_twice=found.over_counted, over_limit=found.over_limit,
     )  # fmt: skip
     assert "no known reason" not in canuse.log
-    assert (forgotten, found.lost, found.too_many, found.over_limit) == (0, 0, 0, 0)
+    assert (forgotten, found.lost, found.over_counted, found.over_limit) == (0, 0, 0, 0)
 
 
 def fail_over_by_word(cluster: Cluster, slot: int) -> None:

@@ -26,7 +26,7 @@ from canuse.v1 import (
     user_service_pb2,
 )
 from canuse_server.envoy import rate_limit_service_pb2
-from support.chaos import SEED, Tell
+from support.chaos import SEED, Report
 from support.processes import RedisServer
 from support.tools import ROOT, VALKEY_SERVER, require_atheris
 
@@ -69,7 +69,7 @@ def fuzz(url: str, runs: int, seconds: int, *methods: str) -> int:
 
 
 def test_no_request_is_a_fault_of_the_server_or_writes_what_it_refuses(
-    tmp_path: Path, soak_seconds: float, tell: Tell
+    tmp_path: Path, soak_seconds: float, report: Report
 ) -> None:
     require_atheris()
     settings = ("--enable-debug-command", "yes", "--appendonly", "no")
@@ -77,9 +77,9 @@ def test_no_request_is_a_fault_of_the_server_or_writes_what_it_refuses(
     try:
         seconds = min(MAX_SECONDS, int(soak_seconds / len(PATHS)))
         if seconds < MIN_SECONDS:
-            tell("fuzzing", methods=len(PATHS), calls=fuzz(store.url, RUNS, MAX_SECONDS, "all"))
+            report("fuzzing", methods=len(PATHS), calls=fuzz(store.url, RUNS, MAX_SECONDS, "all"))
             return
         for path in PATHS:
-            tell("fuzzing", method=path, seconds=seconds, calls=fuzz(store.url, -1, seconds, path))
+            report("fuzzing", method=path, seconds=seconds, calls=fuzz(store.url, -1, seconds, path))
     finally:
         store.stop()

@@ -35,9 +35,9 @@ from grpc_health.v1 import health_pb2
 from canuse import Tls, v1
 from chaos.attacks import ATTACKS
 from support.certificates import Authority
-from support.chaos import Rounds, Tell
+from support.chaos import Report, Rounds
 from support.gateway import TlsEnvoy
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running, until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import subscriber, unique
@@ -86,7 +86,7 @@ class Front:
 
     def client(self) -> Client:
         """Return a client with a connection of its own."""
-        return Client(self.address, timeout_seconds=PATIENCE_SECONDS, tls=self.tls or False, options=OWN_CONNECTION)
+        return Client(self.address, timeout_seconds=MAX_WAIT_SECONDS, tls=self.tls or False, options=OWN_CONNECTION)
 
     def mib(self) -> int:
         """Return how much memory the server has."""
@@ -118,19 +118,19 @@ class Front:
         )
         with channel:
             check: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/grpc.health.v1.Health/Check")
-            answer = health_pb2.HealthCheckResponse.FromString(check(b"", timeout=PATIENCE_SECONDS))
+            answer = health_pb2.HealthCheckResponse.FromString(check(b"", timeout=MAX_WAIT_SECONDS))
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 @contextmanager
 def few_files() -> Iterator[None]:
     """Have what is started in here begin with few files that it may open."""
-    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, least), most))
+    min_calls, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, min_calls), most))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (least, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min_calls, most))
 
 
 @contextmanager
@@ -173,9 +173,9 @@ class Calls:
     milliseconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
-    def make(self, client: Client, front: Front, enough: Callable[[], bool]) -> None:
+    def make(self, client: Client, front: Front, is_enough: Callable[[], bool]) -> None:
         """Make calls until there are enough."""
-        while not enough():
+        while not is_enough():
             start = time.perf_counter()
             try:
                 if len(self.milliseconds) % 5:
@@ -202,26 +202,28 @@ def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[s
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
             yield process
-            assert process.wait(PATIENCE_SECONDS + ATTACK_SECONDS) == 0
+            assert process.wait(MAX_WAIT_SECONDS + ATTACK_SECONDS) == 0
         finally:
             process.kill()
 
 
 def over(attack: "subprocess.Popen[str]", calls: Calls) -> Callable[[], bool]:
     """Return what says that an attack is over, and that there were some calls meanwhile."""
-    least = len(calls.milliseconds) + CALLS // 10
-    return lambda: attack.poll() is not None and len(calls.milliseconds) >= least
+    min_calls = len(calls.milliseconds) + CALLS // 10
+    return lambda: attack.poll() is not None and len(calls.milliseconds) >= min_calls
 
 
 @pytest.mark.parametrize(("front", "name"), CASES, indirect=["front"])
-def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str, rounds: Rounds, tell: Tell) -> None:
+def test_a_hostile_client_takes_nothing_from_the_others(
+    front: Front, name: str, rounds: Rounds, report: Report
+) -> None:
     before, beside, during, done, sizes = Calls(), Calls(), Calls(), dict[str, int](), [front.mib()]
     with front.client() as client:
         before.make(client, front, lambda: len(before.milliseconds) >= CALLS)
         front.forget_peak()
         files = front.files()
-        for chance in rounds(SHORT, LONG):
-            seed = chance.getrandbits(32)
+        for rng in rounds(SHORT, LONG):
+            seed = rng.getrandbits(32)
             if front.beside:
                 with attacked(front.beside, name, seed) as attack:
                     beside.make(client, front, over(attack, beside))
@@ -238,7 +240,7 @@ def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str,
         after = Calls()
         after.make(client, front, lambda: len(after.milliseconds) >= CALLS // 10)
     times = len(sizes) - 1
-    tell(
+    report(
         "hostile", front=front.name, attack=name, times=times, **done, calls=len(during.milliseconds),
         failed=len(during.failures), p99_before_ms=before.p99(), p99_beside_ms=beside.p99(),
         p99_during_ms=during.p99(), longest_ms=round(max(during.milliseconds), 1), mib_before=sizes[0],
@@ -247,6 +249,6 @@ def test_a_hostile_client_takes_nothing_from_the_others(front: Front, name: str,
     assert (before.failures, beside.failures, during.failures, after.failures) == ([], [], [], [])
     assert front.canuse.process is not None
     assert front.canuse.process.poll() is None
-    much = front.name == "grpcio" and name in ("large-metadata", "continuations")
-    assert sizes[-1] - sizes[0] < (MAX_METADATA_MIB if much else MAX_MIB)
-    assert sizes[-1] - sizes[(times + 1) // 2] <= (MIB_A_ROUND_OF_METADATA if much else MIB_A_ROUND) * times
+    keeps_metadata = front.name == "grpcio" and name in ("large-metadata", "continuations")
+    assert sizes[-1] - sizes[0] < (MAX_METADATA_MIB if keeps_metadata else MAX_MIB)
+    assert sizes[-1] - sizes[(times + 1) // 2] <= (MIB_A_ROUND_OF_METADATA if keeps_metadata else MIB_A_ROUND) * times

@@ -20,9 +20,9 @@ from pathlib import Path
 import pytest
 
 from canuse import StoreUnavailable
-from chaos.accounting import Losses, tally
-from chaos.breakable_server import stage
-from support.chaos import SEED, Rounds, Tell
+from chaos.accounting import AuditTotals, open_accounting
+from chaos.breakable_server import breakable_server
+from support.chaos import SEED, Report, Rounds
 from support.message_clients import Client
 from support.processes import RedisServer
 
@@ -38,24 +38,24 @@ WINDOW_SECONDS = 2.0 + FREEZE_SECONDS
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
 async def test_a_killed_store_loses_nothing_that_was_on_the_disk_and_counts_nothing_twice(
-    fsync: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    fsync: str, transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
-    found, oldest = Losses(), 0.0
-    async with stage(tmp_path, transport, "--appendfsync", fsync) as (canuse, store):
-        for chance in rounds(SHORT, LONG):
+    found, oldest = AuditTotals(), 0.0
+    async with breakable_server(tmp_path, transport, "--appendfsync", fsync) as (canuse, store):
+        for rng in rounds(SHORT, LONG):
             # The users themselves are not what is to be lost.
             store.command("CONFIG", "SET", "appendfsync", "always")
-            book = await tally(canuse.address, chance)
+            accounting = await open_accounting(canuse.address, rng)
             store.command("CONFIG", "SET", "appendfsync", fsync)
-            async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
+            async with accounting.load(canuse.address, rng.randrange(CALLS, 2 * CALLS)):
                 if found.times % 2:
                     await freeze(store)
                 killed_at = time.monotonic()
                 await asyncio.to_thread(store.kill)
                 await asyncio.to_thread(store.start)
-            ages = [killed_at - item.at for item in await found.add(book, canuse.address)]
+            ages = [killed_at - item.at for item in await found.add(accounting, canuse.address)]
             oldest = max(oldest, *ages, 0.0)
-    tell("kill-nine", transport=transport, fsync=fsync, **asdict(found), oldest_lost_seconds=round(oldest, 2))
+    report("kill-nine", transport=transport, fsync=fsync, **asdict(found), oldest_lost_seconds=round(oldest, 2))
     assert found.unknown
     assert not found.counted_twice
     assert not found.over_limit
@@ -70,15 +70,17 @@ async def freeze(store: RedisServer) -> None:
     await asyncio.sleep(FREEZE_SECONDS)
 
 
-async def test_without_a_file_a_killed_store_has_lost_everything(transport: str, tmp_path: Path, tell: Tell) -> None:
-    async with stage(tmp_path, transport, "--appendonly", "no") as (canuse, store):
-        book = await tally(canuse.address, random.Random(SEED))
-        async with book.load(canuse.address, CALLS):
+async def test_without_a_file_a_killed_store_has_lost_everything(
+    transport: str, tmp_path: Path, report: Report
+) -> None:
+    async with breakable_server(tmp_path, transport, "--appendonly", "no") as (canuse, store):
+        accounting = await open_accounting(canuse.address, random.Random(SEED))
+        async with accounting.load(canuse.address, CALLS):
             pass
         await asyncio.to_thread(store.kill)
         await asyncio.to_thread(store.start)
         assert store.command("DBSIZE") == b":0\r\n"
         with Client(canuse.address) as client, pytest.raises(StoreUnavailable):
-            await asyncio.to_thread(client.get_user, book.user_ids[0])
-    lost = book.acknowledged
-    tell("kill-nine", transport=transport, fsync="no-file", times=1, acknowledged=lost, lost=lost)
+            await asyncio.to_thread(client.get_user, accounting.user_ids[0])
+    lost = accounting.acknowledged
+    report("kill-nine", transport=transport, fsync="no-file", times=1, acknowledged=lost, lost=lost)

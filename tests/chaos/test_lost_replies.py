@@ -24,31 +24,31 @@ from canuse import v1
 from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_error, from_status
 from chaos.methods import METHODS, Method
 from chaos.retry_cases import CASES, DONE, REPLAYED, SAME
-from chaos.scenario import Catalogue, Ground, catalogue, ground
-from support.chaos import Rounds, Tell
+from chaos.scenario import Catalogue, Scenario, create_catalogue, create_scenario
+from support.chaos import Report, Rounds
 from support.load import OWN_CONNECTION, wait_until
 from support.message_clients import Client
-from support.processes import GIVE_UP_SOON, Canuse, RedisServer
+from support.processes import SHORT_STORE_TIMEOUT, Canuse, RedisServer
 from support.relay import Relay
 from support.tools import VALKEY_SERVER
 
 pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 2, 100
-OF_THE_MOMENT = {"replayed", "event_id", "lease_id", "expires_at", "period_start", "id", "user_id", "started_at"}
+VOLATILE_FIELDS = {"replayed", "event_id", "lease_id", "expires_at", "period_start", "id", "user_id", "started_at"}
 """Fields in which the answers to two calls that do the same differ, or that say that one repeats the other."""
 
 Result = list[Any]
 """The answers of a call, or the errors that it came to: one, or for a batch one for each item."""
 
 
-class Set(NamedTuple):
+class RelayedServer(NamedTuple):
     """A server with a relay on either side."""
 
     canuse: Canuse
-    behind: Relay
+    store_relay: Relay
     """Between the server and the store."""
-    before: Relay
+    caller_relay: Relay
     """Between callers and the server."""
     store: Redis
     api_key: str
@@ -64,16 +64,17 @@ class Set(NamedTuple):
 
 
 @asynccontextmanager
-async def on_a_set(folder: Path, transport: str) -> AsyncIterator[Set]:
+async def relayed_server(folder: Path, transport: str) -> AsyncIterator[RelayedServer]:
     store = await asyncio.to_thread(RedisServer(VALKEY_SERVER, folder / "store").start)
     try:
-        async with Relay.to(store.port) as behind:
-            canuse = Canuse(folder, "--transport", transport, "--redis-url", behind.url, env=GIVE_UP_SOON)
+        async with Relay.to(store.port) as store_relay:
+            canuse = Canuse(folder, "--transport", transport, "--redis-url", store_relay.url, env=SHORT_STORE_TIMEOUT)
             await asyncio.to_thread(canuse.start)
             try:
-                async with Relay.to(int(canuse.address.rpartition(":")[2])) as before:
+                async with Relay.to(int(canuse.address.rpartition(":")[2])) as caller_relay:
+                    api_key = await asyncio.to_thread(first_key, canuse.address)
                     with Redis(port=store.port) as redis:
-                        yield Set(canuse, behind, before, redis, await asyncio.to_thread(first_key, canuse.address))
+                        yield RelayedServer(canuse, store_relay, caller_relay, redis, api_key)
             finally:
                 await asyncio.to_thread(canuse.stop)
     finally:
@@ -88,10 +89,10 @@ def first_key(address: str) -> str:
         return client.create_api_key("chaos", scopes, environment=v1.ENVIRONMENT_LIVE).secret
 
 
-def call(on: Set, method: Method, request: Message) -> Result:
+def call(relayed: RelayedServer, method: Method, request: Message) -> Result:
     """Make a call that is not disturbed on its way to the server."""
-    with grpc.insecure_channel(on.canuse.address, OWN_CONNECTION) as channel:
-        return result(channel, method, request, on.api_key)
+    with grpc.insecure_channel(relayed.canuse.address, OWN_CONNECTION) as channel:
+        return result(channel, method, request, relayed.api_key)
 
 
 def result(channel: grpc.Channel, method: Method, request: Message, api_key: str) -> Result:
@@ -104,31 +105,31 @@ def result(channel: grpc.Channel, method: Method, request: Message, api_key: str
     return [answer]
 
 
-async def lose_it_behind(on: Set, method: Method, request: Message) -> None:
+async def lose_store_reply(relayed: RelayedServer, method: Method, request: Message) -> None:
     """Have the store make a change, of which the server does not hear."""
-    lost = on.behind.lost_replies
-    on.behind.lose_the_reply_to(b"EVALSHA")
-    errors = await asyncio.to_thread(call, on, method, request)
-    assert on.behind.lost_replies == lost + 1
+    lost = relayed.store_relay.lost_replies
+    relayed.store_relay.drop_reply_to(b"EVALSHA")
+    errors = await asyncio.to_thread(call, relayed, method, request)
+    assert relayed.store_relay.lost_replies == lost + 1
     assert all(isinstance(error, OutcomeUnknown) for error in errors), errors
 
 
-async def lose_it_before(on: Set, method: Method, request: Message) -> None:
+async def lose_server_reply(relayed: RelayedServer, method: Method, request: Message) -> None:
     """Have the store make a change, of which the caller does not hear."""
-    with grpc.insecure_channel(f"127.0.0.1:{on.before.port}", OWN_CONNECTION) as channel:
-        await asyncio.to_thread(METHODS["ListUsers"].call, channel, v1.ListUsersRequest(page_size=1), on.api_key)
-        before = on.changes()
-        on.before.hold_replies()
-        calling = asyncio.create_task(asyncio.to_thread(result, channel, method, request, on.api_key))
-        await wait_until(lambda: on.changes() > before or calling.done())
-        on.before.cut()
-        on.before.release()
+    with grpc.insecure_channel(f"127.0.0.1:{relayed.caller_relay.port}", OWN_CONNECTION) as channel:
+        await asyncio.to_thread(METHODS["ListUsers"].call, channel, v1.ListUsersRequest(page_size=1), relayed.api_key)
+        before = relayed.changes()
+        relayed.caller_relay.hold_replies()
+        calling = asyncio.create_task(asyncio.to_thread(result, channel, method, request, relayed.api_key))
+        await wait_until(lambda: relayed.changes() > before or calling.done())
+        relayed.caller_relay.cut()
+        relayed.caller_relay.release()
         (error,) = await calling
     assert isinstance(error, Unavailable), error
     assert not error.reason
 
 
-def same_but_for_the_moment(one: Message, other: Message) -> bool:
+def equal_except_volatile(one: Message, other: Message) -> bool:
     """Whether two answers say the same of users who did the same."""
     copies = []
     for answer in (one, other):
@@ -137,40 +138,42 @@ def same_but_for_the_moment(one: Message, other: Message) -> bool:
         parts: list[Any] = [copy, getattr(copy, "consumption", None), *getattr(copy, "consumptions", ())]
         parts += getattr(copy, "subscriptions", ())
         for part in filter(None, parts):
-            for name in OF_THE_MOMENT.intersection(part.DESCRIPTOR.fields_by_name):
+            for name in VOLATILE_FIELDS.intersection(part.DESCRIPTOR.fields_by_name):
                 part.ClearField(name)
         copies.append(copy)
     return bool(copies[0] == copies[1])
 
 
-def repeat(on: Set, name: str, method: Method, request: Message, untouched: Message) -> list[str]:
+def repeat_call(
+    relayed: RelayedServer, name: str, method: Method, request: Message, undisturbed_request: Message
+) -> list[str]:
     """Make a call again, twice; return what is wrong. The same call on other ground comes to nothing worse."""
-    wanted = CASES[name].repeated
-    again, once_more, undisturbed = (call(on, method, each) for each in (request, request, untouched))
+    expected_repeat = CASES[name].repeated
+    again, once_more, undisturbed = (call(relayed, method, each) for each in (request, request, undisturbed_request))
     wrong = []
     if any(isinstance(answer, CanuseError) for answer in undisturbed):
         wrong.append(f"without any fault it came to {undisturbed}")
     errors = [answer for answer in (*again, *once_more) if isinstance(answer, CanuseError)]
-    if wanted in (REPLAYED, SAME) and not errors and again != once_more:
+    if expected_repeat in (REPLAYED, SAME) and not errors and again != once_more:
         wrong.append(f"{again} became {once_more}")
-    if wanted == REPLAYED and not errors:
+    if expected_repeat == REPLAYED and not errors:
         if not all(answer.replayed for answer in again):
             wrong.append(f"it was not known any more: {again}")
-        if not all(map(same_but_for_the_moment, again, undisturbed)):
+        if not all(map(equal_except_volatile, again, undisturbed)):
             wrong.append(f"{again} is not {undisturbed}")
-    if wanted == DONE and not errors and not again[0].done:
+    if expected_repeat == DONE and not errors and not again[0].done:
         wrong.append(f"it did not end: {again}")
-    if wanted.isupper():
-        if {error.reason for error in errors} != {wanted} or len(errors) < 2:
-            wrong.append(f"{again} is not {wanted}")
+    if expected_repeat.isupper():
+        if {error.reason for error in errors} != {expected_repeat} or len(errors) < 2:
+            wrong.append(f"{again} is not {expected_repeat}")
     elif errors:
         wrong.append(f"it failed: {errors}")
     return [f"{name}: {text}" for text in wrong]
 
 
-LOSE: dict[str, Callable[[Set, Method, Message], Awaitable[None]]] = {
-    "store": lose_it_behind,
-    "caller": lose_it_before,
+LOSE_REPLY: dict[str, Callable[[RelayedServer, Method, Message], Awaitable[None]]] = {
+    "store": lose_store_reply,
+    "caller": lose_server_reply,
 }
 
 
@@ -178,46 +181,46 @@ def test_there_is_a_case_for_each_method_that_changes_something() -> None:
     assert {name.partition(",")[0] for name in CASES} == {name for name, method in METHODS.items() if method.writes}
 
 
-@pytest.mark.parametrize("where", LOSE)
+@pytest.mark.parametrize("where", LOSE_REPLY)
 async def test_a_call_that_is_repeated_because_its_answer_was_lost_has_one_effect_and_the_same_answer(
-    where: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    where: str, transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     times = calls = 0
     wrong: list[str] = []
-    async with on_a_set(tmp_path, transport) as on:
-        shared = await asyncio.to_thread(shared_catalogue, on)
-        for chance in rounds(SHORT, LONG):
-            for name in chance.sample(list(CASES), len(CASES)):
-                wrong += await lose_and_repeat(on, shared, where, name)
+    async with relayed_server(tmp_path, transport) as relayed:
+        shared = await asyncio.to_thread(shared_catalogue, relayed)
+        for rng in rounds(SHORT, LONG):
+            for name in rng.sample(list(CASES), len(CASES)):
+                wrong += await lose_and_repeat(relayed, shared, where, name)
                 calls += 1
             times += 1
-    tell(
+    report(
         "reply-lost", transport=transport, to=where, methods=len(CASES), times=times, calls=calls,
-        lost=on.behind.lost_replies if where == "store" else calls, wrong=len(wrong),
+        lost=relayed.store_relay.lost_replies if where == "store" else calls, wrong=len(wrong),
     )  # fmt: skip
     assert not wrong, "\n".join(wrong)
 
 
-def shared_catalogue(on: Set) -> Catalogue:
+def shared_catalogue(relayed: RelayedServer) -> Catalogue:
     """Make a catalogue for the calls that do not change it."""
-    with on.client() as client:
-        return catalogue(client)
+    with relayed.client() as client:
+        return create_catalogue(client)
 
 
-async def lose_and_repeat(on: Set, shared: Catalogue, where: str, name: str) -> list[str]:
+async def lose_and_repeat(relayed: RelayedServer, shared: Catalogue, where: str, name: str) -> list[str]:
     """Make one call whose answer is lost, repeat it, and look at the effect; return what is wrong."""
     case, method = CASES[name], METHODS[name.partition(",")[0]]
 
-    def prepare() -> tuple[Ground, Message, Message]:
+    def prepare() -> tuple[Scenario, Message, Message]:
         own = method.path.startswith("/canuse.v1.CatalogService/")
-        ours, others = (ground(client, catalogue(client) if own else shared) for _ in range(2))
-        return ours, case.request(ours), case.request(others)
+        scenario, others = (create_scenario(client, create_catalogue(client) if own else shared) for _ in range(2))
+        return scenario, case.request(scenario), case.request(others)
 
-    with on.client() as client:
-        ours, request, untouched = await asyncio.to_thread(prepare)
-        await LOSE[where](on, method, request)
-        wrong = await asyncio.to_thread(repeat, on, name, method, request, untouched)
-        seen, expected = await asyncio.to_thread(lambda: (case.look(ours), case.expected(ours)))
+    with relayed.client() as client:
+        scenario, request, undisturbed_request = await asyncio.to_thread(prepare)
+        await LOSE_REPLY[where](relayed, method, request)
+        wrong = await asyncio.to_thread(repeat_call, relayed, name, method, request, undisturbed_request)
+        seen, expected = await asyncio.to_thread(lambda: (case.look(scenario), case.expected(scenario)))
     if seen != expected:
         wrong.append(f"{name}: {seen} is there, and not {expected}")
     return wrong

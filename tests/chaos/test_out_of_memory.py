@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from chaos.accounting import Losses, tally
-from chaos.breakable_server import stage
-from support.chaos import Rounds, Tell
+from chaos.accounting import AuditTotals, open_accounting
+from chaos.breakable_server import breakable_server
+from support.chaos import Report, Rounds
 from support.message_clients import Client
 
 pytestmark = pytest.mark.chaos
@@ -26,21 +26,23 @@ LEFT_BYTES = 20_000
 
 
 async def test_a_store_without_memory_refuses_and_counts_nothing_of_what_it_refused(
-    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
-    found = Losses()
-    async with stage(tmp_path, transport, "--maxmemory-policy", "noeviction") as (canuse, store):
+    found = AuditTotals()
+    async with breakable_server(tmp_path, transport, "--maxmemory-policy", "noeviction") as (canuse, store):
         with Redis(port=store.port) as redis, Client(canuse.address) as client:
-            for chance in rounds(SHORT, LONG):
-                book = await tally(canuse.address, chance)
-                async with book.load(canuse.address, CALLS):
+            for rng in rounds(SHORT, LONG):
+                accounting = await open_accounting(canuse.address, rng)
+                async with accounting.load(canuse.address, CALLS):
                     redis.config_set("maxmemory", redis.info("memory")["used_memory"] + LEFT_BYTES)
-                    await book.refused(CALLS)
-                    answer = await asyncio.to_thread(client.can_use, book.user_ids[0], book.features.plain)
+                    await accounting.wait_for_refused(CALLS)
+                    answer = await asyncio.to_thread(
+                        client.can_use, accounting.user_ids[0], accounting.features.without_ids
+                    )
                     assert answer.access
                     redis.config_set("maxmemory", 0)
-                    await book.go_on(CALLS)
-                await found.add(book, canuse.address)
-    tell("out-of-memory", transport=transport, **asdict(found))
+                    await accounting.wait_for_acknowledged(CALLS)
+                await found.add(accounting, canuse.address)
+    report("out-of-memory", transport=transport, **asdict(found))
     assert found.unknown == 0
-    assert found.nothing
+    assert found.is_clean

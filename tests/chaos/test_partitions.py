@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from chaos.accounting import WORKERS, Losses, tally
-from chaos.breakable_server import stage
+from chaos.accounting import WORKERS, AuditTotals, open_accounting
+from chaos.breakable_server import breakable_server
 from chaos.network import Link, Machine, machine
-from support.chaos import Rounds, Tell
+from support.chaos import Report, Rounds
 from support.load import until
-from support.processes import GIVE_UP_SOON, Canuse
+from support.processes import SHORT_STORE_TIMEOUT, Canuse
 from support.relay import Relay
 
 pytestmark = pytest.mark.chaos
@@ -36,35 +36,35 @@ QUICK = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
 
 @pytest.mark.parametrize("cut", [Link.cut, Link.lose_what_is_sent, Link.lose_what_comes_back])
 async def test_a_store_that_is_cut_off_for_a_while_has_lost_nothing_and_is_used_again(
-    cut: Callable[[Link], None], transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    cut: Callable[[Link], None], transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
-    found = Losses()
+    found = AuditTotals()
     with machine() as sibling:
         store = sibling.store(tmp_path / "store")
-        async with stage(tmp_path, transport, store=store, timeout_seconds=TIMEOUT_SECONDS) as (canuse, _):
-            for chance in rounds(SHORT, LONG):
-                book = await tally(canuse.address, chance)
-                async with book.load(canuse.address, CALLS):
+        async with breakable_server(tmp_path, transport, store=store, timeout_seconds=TIMEOUT_SECONDS) as (canuse, _):
+            for rng in rounds(SHORT, LONG):
+                accounting = await open_accounting(canuse.address, rng)
+                async with accounting.load(canuse.address, CALLS):
                     cut(sibling.link)
-                    await asyncio.sleep(chance.uniform(0.5, 2))
+                    await asyncio.sleep(rng.uniform(0.5, 2))
                     sibling.link.heal()
-                    await book.go_on(CALLS)
-                await found.add(book, canuse.address)
-    tell("partition", between="server-store", how=cut.__name__, transport=transport, **asdict(found))
+                    await accounting.wait_for_acknowledged(CALLS)
+                await found.add(accounting, canuse.address)
+    report("partition", between="server-store", how=cut.__name__, transport=transport, **asdict(found))
     assert found.unknown
-    assert found.nothing
+    assert found.is_clean
 
 
 @pytest.mark.parametrize("durability", ["memory", "replica"])
 async def test_a_replica_that_was_cut_off_takes_over_and_lacks_nothing_that_waited_for_it(
-    durability: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    durability: str, transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
-    found = Losses()
-    for chance in rounds(SHORT, LONG):
+    found = AuditTotals()
+    for rng in rounds(SHORT, LONG):
         folder = tmp_path / str(found.times)
         with machine() as one, machine() as other:
-            await fail_over_to_who_was_cut_off(durability, transport, folder, (one, other), chance, found)
-    tell("partition", between="store-replica", how="cut", transport=transport, durability=durability, **asdict(found))
+            await fail_over_to_who_was_cut_off(durability, transport, folder, (one, other), rng, found)
+    report("partition", between="store-replica", how="cut", transport=transport, durability=durability, **asdict(found))
     assert not found.counted_twice
     assert not found.over_limit
     assert bool(found.lost) == (durability == "memory")
@@ -75,8 +75,8 @@ async def fail_over_to_who_was_cut_off(
     transport: str,
     folder: Path,
     machines: tuple[Machine, Machine],
-    chance: random.Random,
-    found: Losses,
+    rng: random.Random,
+    found: AuditTotals,
 ) -> None:
     """Cut a replica off under load, kill the store, have the replica take over, and count."""
     one, other = machines
@@ -91,18 +91,22 @@ async def fail_over_to_who_was_cut_off(
             stack.callback(server.stop)
         until(lambda: b"master_link_status:up" in spare.command("INFO", "replication"))
         relay = await stack.enter_async_context(Relay.to(store.port))
-        relay.lead_to(store.host, store.port)
+        relay.redirect_to(store.host, store.port)
         canuse = Canuse(folder, "--transport", transport, "--redis-url", relay.url, "--durability", durability)
-        canuse.env |= {**GIVE_UP_SOON, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "1"}
+        canuse.env |= {**SHORT_STORE_TIMEOUT, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "1"}
         await asyncio.to_thread(canuse.start)
         stack.push_async_callback(asyncio.to_thread, canuse.stop)
-        book = await tally(canuse.address, chance)
-        async with book.load(canuse.address, CALLS):
+        accounting = await open_accounting(canuse.address, rng)
+        async with accounting.load(canuse.address, CALLS):
             link.cut()
-            await (book.go_on(CALLS) if durability == "memory" else book.left_unknown(WORKERS))
+            await (
+                accounting.wait_for_acknowledged(CALLS)
+                if durability == "memory"
+                else accounting.wait_for_unknown(WORKERS)
+            )
             await asyncio.to_thread(store.kill)
             heir.command("REPLICAOF", "NO", "ONE")
-            relay.lead_to(heir.host, heir.port)
-            await book.go_on(CALLS)
-        await found.add(book, canuse.address)
+            relay.redirect_to(heir.host, heir.port)
+            await accounting.wait_for_acknowledged(CALLS)
+        await found.add(accounting, canuse.address)
     assert "no known reason" not in canuse.log

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from chaos.accounting import Losses, tally
-from chaos.breakable_server import stage
+from chaos.accounting import AuditTotals, open_accounting
+from chaos.breakable_server import breakable_server
 from chaos.disks import PowerCutDisk
-from support.chaos import Rounds, Tell
+from support.chaos import Report, Rounds
 from support.processes import RedisServer
 from support.tools import VALKEY_SERVER
 
@@ -34,26 +34,26 @@ WINDOW_SECONDS = 2.0
 
 async def cut_and_count(
     fsync: str, durability: str, transport: str, folder: Path, rounds: Rounds
-) -> tuple[Losses, list[float]]:
+) -> tuple[AuditTotals, list[float]]:
     """Cut the power again and again; return what was found, and how long before the cut what is lost came."""
-    found, ages = Losses(), list[float]()
+    found, ages = AuditTotals(), list[float]()
     disk = PowerCutDisk(folder, MEGABYTES)
     try:
         server = RedisServer(VALKEY_SERVER, disk.path / "store")
-        async with stage(folder, transport, store=server, durability=durability) as (canuse, store):
-            for chance in rounds(SHORT, LONG):
+        async with breakable_server(folder, transport, store=server, durability=durability) as (canuse, store):
+            for rng in rounds(SHORT, LONG):
                 # The users themselves are not what is to be lost.
                 store.command("CONFIG", "SET", "appendfsync", "always")
-                book = await tally(canuse.address, chance)
+                accounting = await open_accounting(canuse.address, rng)
                 store.command("CONFIG", "SET", "appendfsync", fsync)
-                async with book.load(canuse.address, CALLS):
-                    await asyncio.sleep(chance.uniform(0, 2))
+                async with accounting.load(canuse.address, CALLS):
+                    await asyncio.sleep(rng.uniform(0, 2))
                     await asyncio.to_thread(store.kill)
                     cut_at = time.monotonic()
                     disk.cut()
                     disk.power_up()
                     await asyncio.to_thread(store.start)
-                ages += [cut_at - item.at for item in await found.add(book, canuse.address)]
+                ages += [cut_at - item.at for item in await found.add(accounting, canuse.address)]
     finally:
         disk.close()
     return found, ages
@@ -61,19 +61,19 @@ async def cut_and_count(
 
 @pytest.mark.parametrize("durability", ["memory", "fsync"])
 async def test_a_power_cut_loses_nothing_of_what_was_acknowledged_once_it_was_on_the_disk(
-    durability: str, transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    durability: str, transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     found, _ = await cut_and_count("always", durability, transport, tmp_path, rounds)
-    tell("power-cut", transport=transport, fsync="always", durability=durability, **asdict(found))
-    assert found.nothing
+    report("power-cut", transport=transport, fsync="always", durability=durability, **asdict(found))
+    assert found.is_clean
 
 
 async def test_with_a_write_a_second_to_the_disk_a_power_cut_loses_what_is_younger_than_two_seconds(
-    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     found, ages = await cut_and_count("everysec", "memory", transport, tmp_path, rounds)
     oldest, figures = max(ages, default=0), asdict(found)
-    tell(
+    report(
         "power-cut", transport=transport, fsync="everysec", durability="memory", **figures,
         oldest_lost_seconds=round(oldest, 2),
     )  # fmt: skip

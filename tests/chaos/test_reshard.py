@@ -17,10 +17,10 @@ import pytest
 
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.redis.slots import BUCKET_SLOTS
-from chaos.accounting import tally
-from support.chaos import SEED, Rounds, Tell
+from chaos.accounting import open_accounting
+from support.chaos import SEED, Report, Rounds
 from support.load import running
-from support.processes import GIVE_UP_SOON, Canuse
+from support.processes import SHORT_STORE_TIMEOUT, Canuse
 from support.topologies import Cluster
 
 pytestmark = pytest.mark.chaos
@@ -31,33 +31,33 @@ CALLS = 150
 
 
 async def test_users_that_move_between_nodes_lose_nothing_and_count_nothing_twice(
-    transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     cluster = await asyncio.to_thread(Cluster(tmp_path / "stores").start)
     try:
         options = ("--transport", transport, "--redis-url", cluster.url)
-        with running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)) as canuse:
+        with running(Canuse(tmp_path, *options, env=SHORT_STORE_TIMEOUT)) as canuse:
             times = forgotten = keys = 0
-            book = await tally(canuse.address, random.Random(SEED))
-            slots = sorted({BUCKET_SLOTS[bucket_of(user_id)] for user_id in book.user_ids})
-            for chance in rounds(SHORT, LONG):
-                async with book.load(canuse.address, chance.randrange(CALLS, 2 * CALLS)):
-                    keys += await asyncio.to_thread(move_all, cluster, chance.sample(slots, len(slots)))
-                forgotten += len(await book.forgotten(canuse.address))
+            accounting = await open_accounting(canuse.address, random.Random(SEED))
+            slots = sorted({BUCKET_SLOTS[bucket_of(user_id)] for user_id in accounting.user_ids})
+            for rng in rounds(SHORT, LONG):
+                async with accounting.load(canuse.address, rng.randrange(CALLS, 2 * CALLS)):
+                    keys += await asyncio.to_thread(move_all, cluster, rng.sample(slots, len(slots)))
+                forgotten += len(await accounting.resend_recent(canuse.address))
                 times += 1
-            found = await asyncio.to_thread(book.verdict, canuse.address)
+            found = await asyncio.to_thread(accounting.audit, canuse.address)
     finally:
         cluster.stop()
-    tell(
+    report(
         "reshard", transport=transport, times=times, slots=times * len(slots), keys=keys,
-        acknowledged=book.acknowledged, unknown=book.outcomes["OUTCOME_UNKNOWN"],
-        unavailable=book.outcomes["STORE_UNAVAILABLE"],
-        lost=found.lost + forgotten, counted_twice=found.too_many, over_limit=found.over_limit,
+        acknowledged=accounting.acknowledged, unknown=accounting.outcomes["OUTCOME_UNKNOWN"],
+        unavailable=accounting.outcomes["STORE_UNAVAILABLE"],
+        lost=found.lost + forgotten, counted_twice=found.over_counted, over_limit=found.over_limit,
     )  # fmt: skip
     assert "no known reason" not in canuse.log
     assert keys
-    assert book.outcomes["OUTCOME_UNKNOWN"] == 0
-    assert (forgotten, found.lost, found.too_many, found.over_limit) == (0, 0, 0, 0)
+    assert accounting.outcomes["OUTCOME_UNKNOWN"] == 0
+    assert (forgotten, found.lost, found.over_counted, found.over_limit) == (0, 0, 0, 0)
 
 
 def move_all(cluster: Cluster, slots: list[int]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from canuse import CanuseError
-from support.chaos import Rounds, Tell
+from support.chaos import Report, Rounds
 from support.load import used
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
@@ -31,7 +31,7 @@ CALLS = 300
 
 
 async def test_a_rolling_restart_gives_callers_no_error(
-    transport: str, tmp_path: Path, redis: RedisServer, rounds: Rounds, tell: Tell
+    transport: str, tmp_path: Path, redis: RedisServer, rounds: Rounds, report: Report
 ) -> None:
     servers = [server(tmp_path / name, transport, redis) for name in ("one", "other")]
     for each in servers:
@@ -76,7 +76,7 @@ async def test_a_rolling_restart_gives_callers_no_error(
     finally:
         for each in servers:
             await asyncio.to_thread(each.stop)
-    tell("rolling-restart", transport=transport, restarts=restarts, **answered, errors=len(faults), counted=counted)
+    report("rolling-restart", transport=transport, restarts=restarts, **answered, errors=len(faults), counted=counted)
     assert faults == []
     assert counted == answered["uses"]
 

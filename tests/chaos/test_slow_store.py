@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from chaos.accounting import Losses, tally
-from chaos.breakable_server import stage
-from support.chaos import Rounds, Tell
+from chaos.accounting import AuditTotals, open_accounting
+from chaos.breakable_server import breakable_server
+from support.chaos import Report, Rounds
 from support.processes import RedisServer
 
 pytestmark = pytest.mark.chaos
@@ -46,18 +46,22 @@ async def pause_writes(store: RedisServer, seconds: float) -> None:
 
 @pytest.mark.parametrize("slow", [sleep, pause, pause_writes])
 async def test_a_store_that_stands_still_makes_no_count_wrong(
-    slow: Callable[[RedisServer, float], Awaitable[None]], transport: str, tmp_path: Path, rounds: Rounds, tell: Tell
+    slow: Callable[[RedisServer, float], Awaitable[None]],
+    transport: str,
+    tmp_path: Path,
+    rounds: Rounds,
+    report: Report,
 ) -> None:
-    found = Losses()
+    found = AuditTotals()
     settings = ("--enable-debug-command", "yes")
-    async with stage(tmp_path, transport, *settings, timeout_seconds=TIMEOUT_SECONDS) as (canuse, store):
-        for chance in rounds(SHORT, LONG):
-            book = await tally(canuse.address, chance)
-            async with book.load(canuse.address, CALLS):
+    async with breakable_server(tmp_path, transport, *settings, timeout_seconds=TIMEOUT_SECONDS) as (canuse, store):
+        for rng in rounds(SHORT, LONG):
+            accounting = await open_accounting(canuse.address, rng)
+            async with accounting.load(canuse.address, CALLS):
                 for seconds in (SHORTLY, LONGER):
                     await slow(store, seconds)
-                    await book.go_on(CALLS)
-            await found.add(book, canuse.address)
-    tell("slow-store", transport=transport, how=slow.__name__, **asdict(found))
+                    await accounting.wait_for_acknowledged(CALLS)
+            await found.add(accounting, canuse.address)
+    report("slow-store", transport=transport, how=slow.__name__, **asdict(found))
     assert found.unknown
-    assert found.nothing
+    assert found.is_clean

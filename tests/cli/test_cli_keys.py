@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.authenticated_server import SCOPES, Guarded, guarded
+from support.authenticated_server import SCOPES, AuthenticatedServer, authenticated_server
 from support.command_line import CommandLine
 from support.load import running
 from support.message_clients import Client
@@ -13,19 +13,19 @@ from support.processes import Canuse
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthenticatedServer]:
     """A server that demands keys."""
-    with guarded(Canuse(tmp_path_factory.mktemp("guarded"))) as server:
+    with authenticated_server(Canuse(tmp_path_factory.mktemp("guarded"))) as server:
         yield server
 
 
 @pytest.fixture
-def run(server: Guarded) -> CommandLine:
+def run(server: AuthenticatedServer) -> CommandLine:
     """Return what runs commands against the server, without a key unless one is given."""
     return CommandLine(server.canuse.address)
 
 
-def test_keys_are_created_listed_and_revoked(run: CommandLine, server: Guarded) -> None:
+def test_keys_are_created_listed_and_revoked(run: CommandLine, server: AuthenticatedServer) -> None:
     key = {"CANUSE_API_KEY": server.admin}
     times = ("--expires-at", "2125-01-01T00:00:00+02:00", "--environment", "test")
     made = run("keys", "create", "billing", "--scope", "usage:write", "--scope", "entitlements:read", *times, **key)
@@ -64,7 +64,7 @@ def test_the_first_key_is_made_with_one_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.extended
-def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: Guarded) -> None:
+def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: AuthenticatedServer) -> None:
     """And none of them shows it."""
     user, feature = "u", "f"
     for command in (
@@ -89,7 +89,7 @@ def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: 
         assert server.admin not in with_one.stdout + with_one.stderr
 
 
-def test_a_key_that_can_not_be_made_is_an_error(run: CommandLine, server: Guarded) -> None:
+def test_a_key_that_can_not_be_made_is_an_error(run: CommandLine, server: AuthenticatedServer) -> None:
     key = {"CANUSE_API_KEY": server.admin}
     for wrong, told in (
         ((), "--scope"),

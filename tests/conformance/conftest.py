@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.processes import Canuse
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.stores import store_of
 from support.wire import Stubs
 
@@ -27,16 +27,16 @@ def clocked_stubs(clocked_server: Canuse) -> Iterator[Stubs]:
 
 
 @pytest.fixture(scope="session")
-def store(server: Canuse) -> Iterator[Inside]:
+def store(server: Canuse) -> Iterator[StoreInspector]:
     """The store of the server on the system clock, to look into."""
     redis = store_of(server)
-    yield Inside(redis)
+    yield StoreInspector(redis)
     redis.close()
 
 
 @pytest.fixture(scope="session")
-def clocked_store(clocked_server: Canuse) -> Iterator[Inside]:
+def clocked_store(clocked_server: Canuse) -> Iterator[StoreInspector]:
     """The store of the server on the manual clock, to look into."""
     redis = store_of(clocked_server)
-    yield Inside(redis)
+    yield StoreInspector(redis)
     redis.close()

@@ -11,7 +11,7 @@ from support.message_clients import Client
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
-MOST = 2**53 - 1
+MAX_AMOUNT = 2**53 - 1
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 GOOD_IDS = {
     "one byte": "a",
@@ -58,16 +58,16 @@ def give(client: Client, user_id: str, feature_id: str) -> None:
     client.subscribe(user_id, [package(client, [entry], v1.PACKAGE_TYPE_ADD_ON)])
 
 
-@pytest.mark.parametrize("amount", [1, 2**31, 2**32 + 1, 10**15, 10**15 + 1, MOST - 1, MOST])
+@pytest.mark.parametrize("amount", [1, 2**31, 2**32 + 1, 10**15, 10**15 + 1, MAX_AMOUNT - 1, MAX_AMOUNT])
 def test_an_amount_is_counted_to_the_unit(client: Client, amount: int) -> None:
-    user_id, feature_id = subscriber(client, MOST)
+    user_id, feature_id = subscriber(client, MAX_AMOUNT)
     recorded = client.create_usage_event(user_id, feature_id, amount)
     counts = recorded.consumption
     assert (recorded.applied_delta, counts.used, counts.budget, counts.remaining) == (
         amount,
         amount,
-        MOST,
-        MOST - amount,
+        MAX_AMOUNT,
+        MAX_AMOUNT - amount,
     )
     assert client.can_use(user_id, feature_id).consumption == counts
     assert client.show_usage(user_id, feature_id).current == counts
@@ -79,8 +79,8 @@ def test_an_amount_is_counted_to_the_unit(client: Client, amount: int) -> None:
 
 
 def test_a_limit_is_exact_at_its_largest(client: Client) -> None:
-    user_id, feature_id = subscriber(client, MOST - 1)
-    client.create_usage_event(user_id, feature_id, MOST - 2)
+    user_id, feature_id = subscriber(client, MAX_AMOUNT - 1)
+    client.create_usage_event(user_id, feature_id, MAX_AMOUNT - 2)
     assert client.can_use(user_id, feature_id, 1).access
     assert not client.can_use(user_id, feature_id, 2).access
     assert client.use_feature(user_id, feature_id, 2).reason == v1.REASON_BUDGET_EXCEEDED
@@ -113,10 +113,10 @@ def test_a_total_past_the_largest_is_refused_by_check_use_and_record_alike(
     stubs: Stubs, client: Client, limits: dict[str, Any]
 ) -> None:
     user_id, feature_id = subscriber(client, **limits)
-    client.create_usage_event(user_id, feature_id, MOST - 3)
+    client.create_usage_event(user_id, feature_id, MAX_AMOUNT - 3)
     ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id}
     entitlements = stubs.entitlements
-    for delta in (4, 5, MOST):
+    for delta in (4, 5, MAX_AMOUNT):
         for call, request in (
             (entitlements.CanUse, v1.CanUseRequest(**ids, delta=delta)),
             (entitlements.UseFeature, v1.UseFeatureRequest(**ids, delta=delta)),
@@ -125,19 +125,19 @@ def test_a_total_past_the_largest_is_refused_by_check_use_and_record_alike(
             refused = failure(call, request)
             assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOTAL_OUT_OF_RANGE")
             assert refused.metadata == ids
-    assert client.show_usage(user_id, feature_id).current.used == MOST - 3
+    assert client.show_usage(user_id, feature_id).current.used == MAX_AMOUNT - 3
     assert client.can_use(user_id, feature_id, 3).access
-    assert client.use_feature(user_id, feature_id, 3).consumption.used == MOST
+    assert client.use_feature(user_id, feature_id, 3).consumption.used == MAX_AMOUNT
 
 
 def test_a_total_past_the_largest_is_refused_though_the_budget_is_exceeded_anyway(stubs: Stubs, client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
-    client.create_usage_event(user_id, feature_id, MOST)
+    client.create_usage_event(user_id, feature_id, MAX_AMOUNT)
     request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
     assert failure(stubs.entitlements.CreateUsageEvent, request).reason == "TOTAL_OUT_OF_RANGE"
-    assert client.can_use(user_id, feature_id, MOST).reason == v1.REASON_BUDGET_EXCEEDED
-    assert client.use_feature(user_id, feature_id, MOST).reason == v1.REASON_BUDGET_EXCEEDED
-    assert client.show_usage(user_id, feature_id).current.used == MOST
+    assert client.can_use(user_id, feature_id, MAX_AMOUNT).reason == v1.REASON_BUDGET_EXCEEDED
+    assert client.use_feature(user_id, feature_id, MAX_AMOUNT).reason == v1.REASON_BUDGET_EXCEEDED
+    assert client.show_usage(user_id, feature_id).current.used == MAX_AMOUNT
 
 
 @pytest.mark.parametrize("name", GOOD_IDS)

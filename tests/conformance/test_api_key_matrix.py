@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from canuse_server.store.keys import API_KEYS_USED
-from support.authenticated_server import SCOPES, TEST, Guarded, guarded
+from support.authenticated_server import SCOPES, TEST, AuthenticatedServer, authenticated_server
 from support.docs_tables import table
 from support.every_method import OK, Method, Row, methods, rows
 from support.processes import Canuse
@@ -27,7 +27,7 @@ ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
 class Site:
     """A server with keys of all kinds, and a request for each of its methods."""
 
-    server: Guarded
+    server: AuthenticatedServer
     channel: grpc.Channel
     redis: Redis
     methods: dict[str, Method]
@@ -73,7 +73,7 @@ class Site:
 def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A server that offers all that canuse has, the clock too."""
     canuse = Canuse(tmp_path_factory.mktemp("matrix"), "--transport", request.param, "--clock", "manual")
-    with guarded(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
+    with authenticated_server(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
         clock = Clock(canuse.address, server.admin)
         expired = server.key(expires_at=clock.now() + timedelta(seconds=1)).secret
         clock.advance(seconds=1)

@@ -14,13 +14,13 @@ import pytest
 
 from canuse import CanuseError, FailedPrecondition, NotFound, PermissionDenied, Unauthenticated, v1
 from canuse_server.store.keys import API_KEYS
-from support.authenticated_server import LIVE, SCOPES, TEST, Guarded, guarded
+from support.authenticated_server import LIVE, SCOPES, TEST, AuthenticatedServer, authenticated_server
 from support.load import running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, descriptor, gist
 from support.resources import Clock, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.stores import store_of
 from support.wire import failure, moment
 
@@ -29,9 +29,9 @@ TRANSPORTS = ("native", "grpcio")
 
 
 @pytest.fixture(scope="module", params=TRANSPORTS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthenticatedServer]:
     """A server that demands keys."""
-    with guarded(Canuse(tmp_path_factory.mktemp("guarded"), "--transport", request.param)) as server:
+    with authenticated_server(Canuse(tmp_path_factory.mktemp("guarded"), "--transport", request.param)) as server:
         yield server
 
 
@@ -97,7 +97,7 @@ def test_a_key_that_is_sent_to_an_open_server_has_to_be_a_good_one(fresh: Canuse
         assert list(proxied.list_users()) == []
 
 
-def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: Guarded) -> None:
+def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: AuthenticatedServer) -> None:
     made = server.key()
     assert re.fullmatch(r"sk_live_[0-9a-f]{64}", made.secret)
     assert re.fullmatch(r"sk_test_[0-9a-f]{64}", server.key(environment=TEST).secret)
@@ -108,7 +108,7 @@ def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: Guarded) -> No
     bits = made.secret.removeprefix("sk_live_")
     assert bits not in str(listed)
     redis = store_of(server.canuse)
-    kept = Inside(redis).everything()
+    kept = StoreInspector(redis).everything()
     redis.close()
     assert bits.encode() not in kept
     assert sha256(made.secret.encode()).hexdigest().encode() in kept
@@ -116,7 +116,7 @@ def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: Guarded) -> No
     assert server.admin not in server.canuse.log
 
 
-def test_keys_are_listed_oldest_first_and_page_by_page(server: Guarded) -> None:
+def test_keys_are_listed_oldest_first_and_page_by_page(server: AuthenticatedServer) -> None:
     ids = [server.key().api_key.id for _ in range(5)]
     with server.client() as client:
         listed = [key.id for key in client.list_api_keys(page_size=2)]
@@ -125,7 +125,7 @@ def test_keys_are_listed_oldest_first_and_page_by_page(server: Guarded) -> None:
         assert len(listed) == len(set(listed))
 
 
-def test_a_key_is_what_was_asked_for(server: Guarded) -> None:
+def test_a_key_is_what_was_asked_for(server: AuthenticatedServer) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     later = (before + timedelta(days=30)).replace(microsecond=0)
     scopes = ("usage:write", "entitlements:read", "usage:write")
@@ -139,7 +139,7 @@ def test_a_key_is_what_was_asked_for(server: Guarded) -> None:
     assert not server.key().api_key.HasField("expires_at")
 
 
-async def test_when_a_key_was_used_last_is_told(server: Guarded) -> None:
+async def test_when_a_key_was_used_last_is_told(server: AuthenticatedServer) -> None:
     made = server.key(["entitlements:read"])
     with server.client(made.secret) as client:
         assert ask(client) == ""
@@ -156,7 +156,7 @@ async def test_when_a_key_was_used_last_is_told(server: Guarded) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["Bearer {}", "bearer {}", "BEARER   {}"])
-def test_the_header_may_be_spelled_in_any_way_that_http_allows(server: Guarded, spelling: str) -> None:
+def test_the_header_may_be_spelled_in_any_way_that_http_allows(server: AuthenticatedServer, spelling: str) -> None:
     with grpc.insecure_channel(server.canuse.address) as channel:
         metadata = (("authorization", spelling.format(server.admin)),)
         entitlements, request = v1.EntitlementServiceStub(channel), v1.CanUseRequest(user_id="u", feature_id="f")
@@ -170,7 +170,7 @@ NO_KEYS = ("{}", "Basic {}", "Bearer", "Bearer  ", "Bearer {} {}", "Bearer {}x",
 
 
 @pytest.mark.parametrize("header", NO_KEYS)
-def test_what_is_no_key_is_refused_and_not_repeated(server: Guarded, header: str) -> None:
+def test_what_is_no_key_is_refused_and_not_repeated(server: AuthenticatedServer, header: str) -> None:
     sent = header.format(server.admin, server.admin)
     with grpc.insecure_channel(server.canuse.address) as channel:
         for path in ("/canuse.v1.EntitlementService/CanUse", "/canuse.v1.UserService/ListUsers"):
@@ -182,7 +182,7 @@ def test_what_is_no_key_is_refused_and_not_repeated(server: Guarded, header: str
 
 
 @pytest.mark.parametrize(("headers", "reason"), [(["{}", "Bearer x"], ""), (["Bearer x", "{}"], "API_KEY_INVALID")])
-def test_of_several_headers_the_first_counts(server: Guarded, headers: list[str], reason: str) -> None:
+def test_of_several_headers_the_first_counts(server: AuthenticatedServer, headers: list[str], reason: str) -> None:
     metadata = tuple(("authorization", header.format(f"Bearer {server.admin}")) for header in headers)
     with grpc.insecure_channel(server.canuse.address) as channel:
         asked = v1.CanUseRequest(user_id="u", feature_id="f")
@@ -209,7 +209,7 @@ def test_who_has_no_key_makes_none_once_there_is_one_although_this_server_has_no
     redis.close()
 
 
-def test_a_revoked_key_is_refused_at_once(server: Guarded) -> None:
+def test_a_revoked_key_is_refused_at_once(server: AuthenticatedServer) -> None:
     made = server.key()
     with server.client(made.secret) as client, server.client() as admin:
         assert ask(client) == ""
@@ -223,7 +223,7 @@ def test_a_revoked_key_is_refused_at_once(server: Guarded) -> None:
     assert (caught.value.reason, caught.value.metadata) == ("API_KEY_NOT_FOUND", {"api_key_id": made.api_key.id})
 
 
-def test_a_secret_that_is_taken_for_an_id_is_not_repeated(server: Guarded) -> None:
+def test_a_secret_that_is_taken_for_an_id_is_not_repeated(server: AuthenticatedServer) -> None:
     with server.client() as admin, pytest.raises(CanuseError) as caught:
         admin.revoke_api_key(server.admin)
     assert caught.value.reason == "INVALID_FIELD"
@@ -271,7 +271,7 @@ def test_admins_who_revoke_each_other_at_the_same_time_leave_one(fresh: Canuse) 
     assert sorted(told) == ["", "", "", "", "", "", "", "ADMIN_KEY_NEEDED"]
 
 
-def test_a_test_key_manages_test_keys_only(server: Guarded) -> None:
+def test_a_test_key_manages_test_keys_only(server: AuthenticatedServer) -> None:
     manager, other, live = server.key(ADMIN, TEST), server.key(SCOPES, TEST), server.key()
     with server.client(manager.secret) as client:
         assert {key.environment for key in client.list_api_keys()} == {TEST}
@@ -287,7 +287,7 @@ def test_a_test_key_manages_test_keys_only(server: Guarded) -> None:
         client.revoke_api_key(manager.api_key.id)
 
 
-def test_what_a_key_may_do_is_what_its_scopes_say(server: Guarded) -> None:
+def test_what_a_key_may_do_is_what_its_scopes_say(server: AuthenticatedServer) -> None:
     with server.client(server.key(["usage:write"]).secret) as client, pytest.raises(PermissionDenied) as caught:
         client.can_use("nobody", "nothing")
     assert caught.value.reason == "SCOPE_MISSING"
@@ -295,7 +295,7 @@ def test_what_a_key_may_do_is_what_its_scopes_say(server: Guarded) -> None:
     assert "entitlements:read" in caught.value.message
 
 
-def test_live_and_test_share_nothing(server: Guarded) -> None:
+def test_live_and_test_share_nothing(server: AuthenticatedServer) -> None:
     with server.client() as live, server.client(server.key(environment=TEST).secret) as test:
         user_id, feature_id = subscriber(live, 5)
         assert why(lambda: test.get_user(user_id)) == "USER_NOT_FOUND"
@@ -319,7 +319,9 @@ def test_live_and_test_share_nothing(server: Guarded) -> None:
         assert live.can_use(user_id, feature_id).consumption.used == 3
 
 
-def test_with_a_key_the_domain_of_a_rate_limit_request_has_to_be_that_of_the_environment(server: Guarded) -> None:
+def test_with_a_key_the_domain_of_a_rate_limit_request_has_to_be_that_of_the_environment(
+    server: AuthenticatedServer,
+) -> None:
     with server.client() as client:
         user_id, feature_id = subscriber(client, 5)
     with grpc.insecure_channel(server.canuse.address) as channel:
@@ -341,7 +343,7 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
     tmp_path: Path, transport: str
 ) -> None:
     options = ("--transport", transport, "--insecure-no-auth", "--clock", "manual")
-    with guarded(Canuse(tmp_path, *options)) as server:
+    with authenticated_server(Canuse(tmp_path, *options)) as server:
         with server.client(server.key(environment=TEST).secret) as test:
             user_id, feature_id = subscriber(test, 2)
         with grpc.insecure_channel(server.canuse.address) as channel:
@@ -360,7 +362,7 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
-    with guarded(Canuse(tmp_path, "--transport", transport, "--clock", "manual")) as server:
+    with authenticated_server(Canuse(tmp_path, "--transport", transport, "--clock", "manual")) as server:
         clock = Clock(server.canuse.address, server.admin)
         made = server.key(expires_at=clock.now() + timedelta(hours=1))
         with server.client(made.secret) as client:
@@ -389,7 +391,9 @@ def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
         ({"expires_at": moment(datetime(2020, 1, 1, tzinfo=UTC))}, "api_key.expires_at", "must be after now"),
     ],
 )
-def test_what_a_key_cannot_be_is_said(server: Guarded, changes: dict[str, Any], field: str, told: str) -> None:
+def test_what_a_key_cannot_be_is_said(
+    server: AuthenticatedServer, changes: dict[str, Any], field: str, told: str
+) -> None:
     key = v1.ApiKey(**{"name": "n", "environment": LIVE, "scopes": ["usage:write"], **changes})
     with grpc.insecure_channel(server.canuse.address) as channel:
         stub = v1.ApiKeyServiceStub(channel)

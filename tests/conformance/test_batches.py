@@ -14,7 +14,7 @@ from canuse import v1
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 CLIENT_BYTES = 4 * 1024 * 1024
@@ -290,7 +290,7 @@ def test_checks_where_a_period_has_just_ended_are_all_of_the_new_one(clocked: Cl
 
 
 def test_what_keeps_uses_waiting_goes_by_itself_and_keeps_no_later_batch_waiting(
-    clocked: Client, clock: Clock, clocked_store: Inside
+    clocked: Client, clock: Clock, clocked_store: StoreInspector
 ) -> None:
     user_id = clocked.create_user(unique("user")).id
     monthly, always = two_features(clocked, user_id)

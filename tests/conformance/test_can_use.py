@@ -8,7 +8,7 @@ import pytest
 from canuse import v1
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 INACTIVE = (
@@ -177,7 +177,7 @@ def test_an_unknown_user_or_feature_is_an_error_that_names_it_and_no_refusal(stu
     assert missing in no_feature.message
 
 
-def test_a_check_writes_nothing(client: Client, store: Inside) -> None:
+def test_a_check_writes_nothing(client: Client, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     before = store.dump(user_id)
     for _ in range(10):
@@ -186,7 +186,7 @@ def test_a_check_writes_nothing(client: Client, store: Inside) -> None:
     assert client.show_usage(user_id, feature_id).current.used == 0
 
 
-def test_checks_one_after_another_share_a_connection_to_the_store(client: Client, store: Inside) -> None:
+def test_checks_one_after_another_share_a_connection_to_the_store(client: Client, store: StoreInspector) -> None:
     # A check for a closed connection once took each idle one for closed, after waiting a second for it.
     user_id, feature_id = subscriber(client, 50)
     before = store.connections()

@@ -13,7 +13,7 @@ from support.message_clients import Client
 from support.resources import binary, consumable, unique
 from support.wire import Stubs, failure
 
-MOST = 2**53 - 1
+MAX_AMOUNT = 2**53 - 1
 CONSUMABLE, BINARY = v1.FEATURE_TYPE_CONSUMABLE, v1.FEATURE_TYPE_BINARY
 KEPT = {"name": "Ü" * 128, "unit_label": "call", "unit_label_plural": "c" * 256, "metadata": {"a": "b" * 2047}}
 
@@ -64,7 +64,7 @@ def test_a_bad_feature_is_refused_by_field_and_not_made(stubs: Stubs, wrong: dic
     [
         ({"feature_id": ""}, "feature_id"),
         ({"limit": -1}, "limit"),
-        ({"limit": MOST + 1}, "limit"),
+        ({"limit": MAX_AMOUNT + 1}, "limit"),
         ({"reset_period": 7}, "reset_period"),
     ],
 )

@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from canuse import v1
 from support.message_clients import Client
 from support.resources import Clock, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure, moment
 
 ACTIVE, TRIALING = v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING
@@ -221,7 +221,7 @@ def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Cl
 
 
 def test_those_that_have_ended_are_not_in_the_hash_that_changes_read(
-    clocked: Client, clock: Clock, clocked_store: Inside
+    clocked: Client, clock: Clock, clocked_store: StoreInspector
 ) -> None:
     """A change of a user read and worked out all that had ever been."""
     feature_id, user_id = consumable(clocked), clocked.create_user(unique("user")).id
@@ -279,7 +279,7 @@ def test_an_explanation_names_what_goes_on_and_the_ended_one_by_which_uses_are_c
     assert named() == {going_on.id, counting.id}
 
 
-def test_deletion_leaves_nothing_of_those_that_have_ended(client: Client, store: Inside) -> None:
+def test_deletion_leaves_nothing_of_those_that_have_ended(client: Client, store: StoreInspector) -> None:
     user_id, _ = subscriber(client, 5)
     package_id = add_on(client, consumable(client))
     for _ in range(3):

@@ -10,7 +10,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from canuse import v1
 from support.message_clients import Client
 from support.resources import consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Failure, Stubs, failure
 
 
@@ -99,7 +99,7 @@ def test_an_id_of_a_subscription_that_is_much_too_long_is_not_found(stubs: Stubs
         assert (refused.code, refused.reason) == (grpc.StatusCode.NOT_FOUND, "SUBSCRIPTION_NOT_FOUND")
 
 
-def test_a_call_that_is_refused_writes_nothing(client: Client, stubs: Stubs, store: Inside) -> None:
+def test_a_call_that_is_refused_writes_nothing(client: Client, stubs: Stubs, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     package_id, other_id = package(client, []), consumable(client)
     client.use_feature(user_id, feature_id, event_id="e")

@@ -10,7 +10,7 @@ import pytest
 from canuse import v1
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure, moment
 
 START = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -333,7 +333,7 @@ def test_what_never_resets_has_a_period_without_an_end(client: Client) -> None:
     assert "gives unlimited units in all;" in texts(response)[3]
 
 
-def test_an_explanation_changes_nothing(client: Client, store: Inside) -> None:
+def test_an_explanation_changes_nothing(client: Client, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     before = store.dump(user_id)
     client.can_use(user_id, feature_id, explain=True)

@@ -15,7 +15,7 @@ from support.wire import Stubs, failure, moment
 LARGEST = 2**53 - 1
 FAR_OFF = datetime(2125, 1, 1, tzinfo=UTC)
 LONG_AGO = datetime(2024, 2, 3, 4, 5, 6, 789_000, tzinfo=UTC)
-MOST = 1000
+MAX_GRANTS = 1000
 
 
 def fresh(client: Client) -> tuple[str, str]:
@@ -244,8 +244,8 @@ def test_a_grant_that_is_revoked_before_it_begins_never_does(client: Client) -> 
 @pytest.mark.parametrize("server", ["native-valkey"], indirect=True, scope="session")
 def test_a_user_may_have_a_thousand_grants_of_a_feature_and_no_more(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = fresh(client)
-    expected = sum(range(1, MOST + 1))
-    for first in range(0, MOST, 50):
+    expected = sum(range(1, MAX_GRANTS + 1))
+    for first in range(0, MAX_GRANTS, 50):
         sent = [
             request(user_id, feature_id, id=f"g{number:04}", amount=number + 1) for number in range(first, first + 50)
         ]
@@ -255,12 +255,14 @@ def test_a_user_may_have_a_thousand_grants_of_a_feature_and_no_more(client: Clie
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_GRANTS")
     assert refused.metadata == {"user_id": user_id, "feature_id": feature_id}
     # A repeat is none too many, nor is one of another feature.
-    assert stubs.subscriptions.CreateGrant(request(user_id, feature_id, id="g0999", amount=MOST)).grant.id == "g0999"
+    assert (
+        stubs.subscriptions.CreateGrant(request(user_id, feature_id, id="g0999", amount=MAX_GRANTS)).grant.id == "g0999"
+    )
     grant(client, user_id, consumable(client), 5)
 
     assert client.can_use(user_id, feature_id).consumption.budget == expected
     assert client.use_feature(user_id, feature_id, expected - 5).access
     sources = left(client, user_id, feature_id)
-    assert (len(sources), sum(amount or 0 for amount in sources.values()), sources["g0999"]) == (MOST, 5, 5)
+    assert (len(sources), sum(amount or 0 for amount in sources.values()), sources["g0999"]) == (MAX_GRANTS, 5, 5)
     [entitlement] = [each for each in client.list_entitlements(user_id) if each.feature_id == feature_id]
     assert list(entitlement.grant_ids) == sorted(sources)

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from canuse import NotFound, v1
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 MILLISECOND: Final = timedelta(milliseconds=1)
@@ -280,7 +280,7 @@ def test_a_lease_is_settled_once_and_only_by_its_own_id(client: Client) -> None:
     assert client.show_usage(user_id, feature_id).current.used == 1
 
 
-def test_erasing_a_user_erases_their_leases(client: Client, store: Inside) -> None:
+def test_erasing_a_user_erases_their_leases(client: Client, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     [subscription] = client.list_subscriptions(user_id)
     lease_id = client.reserve(user_id, feature_id, 2).lease_id

@@ -12,7 +12,7 @@ from canuse import v1
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import neighbour
+from support.store_inspection import user_in_same_bucket
 from support.wire import Stubs, failure, moment
 
 SET = v1.USAGE_ACTION_SET
@@ -134,7 +134,7 @@ def test_uses_of_several_features_at_once_are_an_event_each(client: Client) -> N
 
 def test_only_events_of_the_user_and_of_the_feature_are_listed(client: Client) -> None:
     user_id = unique("user")
-    other = neighbour(user_id)
+    other = user_in_same_bucket(user_id)
     feature_id = subscribe_all(client, user_id, other)
     second = consumable(client)
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=second)], v1.PACKAGE_TYPE_ADD_ON)])
@@ -188,7 +188,7 @@ def test_new_events_do_not_move_the_pages(client: Client) -> None:
 
 def test_a_page_looks_at_a_bounded_part_of_the_ledger_and_the_next_one_goes_on(client: Client, stubs: Stubs) -> None:
     user_id = unique("user")
-    other = neighbour(user_id)
+    other = user_in_same_bucket(user_id)
     feature_id = subscribe_all(client, user_id, other)
     client.create_usage_event(user_id, feature_id, 1)
     for _ in range(11):

@@ -9,7 +9,7 @@ from canuse import v1
 from support.message_clients import Client
 from support.migrations import migrate, of, person, publish, versions
 from support.resources import Clock, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
 DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH
@@ -179,7 +179,7 @@ def test_what_was_drawn_from_grants_stays_drawn(client: Client) -> None:
     assert (grant.grant_id, grant.left) == ("g", 7)
 
 
-def test_a_dry_run_says_what_would_happen_and_changes_nothing(client: Client, store: Inside) -> None:
+def test_a_dry_run_says_what_would_happen_and_changes_nothing(client: Client, store: StoreInspector) -> None:
     feature_id = consumable(client)
     package_id = package(client, [of(feature_id, 5)])
     people = [person(client, package_id) for _ in range(3)]

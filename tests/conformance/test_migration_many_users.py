@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from canuse import v1
-from support.load import PATIENCE_SECONDS, callers, in_groups
+from support.load import MAX_WAIT_SECONDS, callers, in_groups
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
-from support.population import Crowd, crowd
+from support.population import Population, create_population
 from support.processes import Canuse
 from support.resources import unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -25,19 +25,19 @@ USING = 20
 
 
 @pytest.fixture(scope="module")
-def many(server: Canuse) -> Crowd:
+def many(server: Canuse) -> Population:
     """A crowd that each test moves as it finds it."""
-    return crowd(server, SIZE)
+    return create_population(server, SIZE)
 
 
 @pytest.fixture
 async def caller(server: Canuse) -> AsyncIterator[AsyncClient]:
     """An asyncio client of the server on the system clock."""
-    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         yield client
 
 
-def move_to(client: Client, many: Crowd, version: int) -> None:
+def move_to(client: Client, many: Population, version: int) -> None:
     """Have all on a version."""
     migrate(client, many.package_id, to_version=version)
 
@@ -49,7 +49,9 @@ async def first_message(client: AsyncClient, package_id: str, **options: bool | 
         return await anext(messages)
 
 
-def test_the_messages_count_on_and_the_last_one_is_done(client: Client, many: Crowd, store: Inside) -> None:
+def test_the_messages_count_on_and_the_last_one_is_done(
+    client: Client, many: Population, store: StoreInspector
+) -> None:
     move_to(client, many, 1)
     before = many.changes(store)
     messages = list(client.migrate_subscriptions(many.package_id, to_version=2))
@@ -62,7 +64,7 @@ def test_the_messages_count_on_and_the_last_one_is_done(client: Client, many: Cr
     assert many.changes(store) == [changes + 1 for changes in before]
 
 
-def test_each_user_who_gets_less_is_named_once(client: Client, many: Crowd) -> None:
+def test_each_user_who_gets_less_is_named_once(client: Client, many: Population) -> None:
     move_to(client, many, 2)
     for dry_run in (True, False):
         messages = list(client.migrate_subscriptions(many.package_id, to_version=1, dry_run=dry_run))
@@ -75,7 +77,7 @@ def test_each_user_who_gets_less_is_named_once(client: Client, many: Crowd) -> N
 
 
 async def test_a_migration_that_its_caller_ended_is_resumed_and_nobody_moves_twice(
-    client: Client, caller: AsyncClient, many: Crowd, store: Inside
+    client: Client, caller: AsyncClient, many: Population, store: StoreInspector
 ) -> None:
     await asyncio.to_thread(move_to, client, many, 1)
     before = many.changes(store)
@@ -90,7 +92,7 @@ async def test_a_migration_that_its_caller_ended_is_resumed_and_nobody_moves_twi
 
 
 async def test_a_dry_run_that_is_resumed_counts_each_user_once(
-    client: Client, caller: AsyncClient, many: Crowd
+    client: Client, caller: AsyncClient, many: Population
 ) -> None:
     await asyncio.to_thread(move_to, client, many, 2)
     first = await first_message(caller, many.package_id, to_version=1, dry_run=True)
@@ -102,7 +104,7 @@ async def test_a_dry_run_that_is_resumed_counts_each_user_once(
 
 
 async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
-    server: Canuse, client: Client, caller: AsyncClient, many: Crowd, store: Inside
+    server: Canuse, client: Client, caller: AsyncClient, many: Population, store: StoreInspector
 ) -> None:
     await asyncio.to_thread(move_to, client, many, 1)
     before = await many.used(caller)
@@ -129,7 +131,9 @@ async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
     assert many.versions(store) == {2}
 
 
-async def test_two_migrations_at_once_move_each_user_once(client: Client, many: Crowd, store: Inside) -> None:
+async def test_two_migrations_at_once_move_each_user_once(
+    client: Client, many: Population, store: StoreInspector
+) -> None:
     await asyncio.to_thread(move_to, client, many, 1)
     before = many.changes(store)
     both = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for _ in range(2)))
@@ -138,7 +142,7 @@ async def test_two_migrations_at_once_move_each_user_once(client: Client, many: 
 
 
 async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_back(
-    client: Client, caller: AsyncClient, many: Crowd, store: Inside
+    client: Client, caller: AsyncClient, many: Population, store: StoreInspector
 ) -> None:
     await asyncio.to_thread(move_to, client, many, 1)
     package_id = many.package_id
@@ -165,17 +169,17 @@ async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_ba
     done = await moving
     over.set()
     await coming
-    staying = Crowd(package_id, many.feature_id, [each for each in many.user_ids if each not in set(leaving)])
+    staying = Population(package_id, many.feature_id, [each for each in many.user_ids if each not in set(leaving)])
     assert len(staying.user_ids) <= done.migrated <= SIZE
     assert came
-    assert staying.versions(store) == {2} == Crowd(package_id, many.feature_id, came).versions(store)
+    assert staying.versions(store) == {2} == Population(package_id, many.feature_id, came).versions(store)
     assert [user_id for user_id in leaving if store.user(user_id)] == []
 
 
 async def test_users_who_are_erased_as_they_are_about_to_move_stay_erased(
-    server: Canuse, client: Client, caller: AsyncClient, store: Inside
+    server: Canuse, client: Client, caller: AsyncClient, store: StoreInspector
 ) -> None:
-    some = crowd(server, 300)
+    some = create_population(server, 300)
     over = asyncio.Event()
 
     async def move() -> None:

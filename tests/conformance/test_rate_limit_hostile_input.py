@@ -14,7 +14,7 @@ from canuse import v1
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
-from support.rate_limits import MOST, Descriptor, RateLimits, amount, descriptor, fact, gist, left
+from support.rate_limits import MAX_UINT32, Descriptor, RateLimits, amount, descriptor, fact, gist, left
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
@@ -44,7 +44,7 @@ def test_bytes_that_are_no_text_are_an_id_that_is_not_known(
     for unknown in (descriptor("~~~", feature_id), descriptor(user_id, "~~~")):
         assert gist(limits.ask_bytes("~~~", raw, unknown, domain=domain)) == "OVER_LIMIT: OVER_LIMIT"
         answer = limits.ask_bytes("~~~", raw, known, unknown, other, domain=domain)
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MOST])
+        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
     assert used(client, user_id, feature_id) == 0
 
 

@@ -7,7 +7,7 @@ from support.load import used
 from support.message_clients import Client
 from support.rate_limits import RateLimits, amount, descriptor, fact, gist, left
 from support.resources import binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs
 
 
@@ -27,7 +27,7 @@ def two(client: Client) -> tuple[str, str, str]:
     return user_id, first, second
 
 
-def events(store: Inside, user_id: str) -> list[v1.LedgerEntry]:
+def events(store: StoreInspector, user_id: str) -> list[v1.LedgerEntry]:
     """Return what the ledger has of a user."""
     return [entry for entry in store.ledger(user_id).values() if entry.user_id == user_id]
 
@@ -69,7 +69,7 @@ def test_a_check_of_0_is_a_no_where_nothing_is_left(
 
 
 def test_a_fact_is_answered_by_what_is_left_after_it_and_is_an_event_like_any_other(
-    client: Client, limits: RateLimits, store: Inside
+    client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     user_id, feature_id = subscriber(client, 5)
     answers = [limits.ask(fact(user_id, feature_id, 3)) for _ in range(2)]
@@ -102,7 +102,7 @@ def test_only_the_value_fact_makes_a_fact(client: Client, limits: RateLimits, re
     assert used(client, user_id, feature_id) == 1
 
 
-def test_a_fact_of_nothing_asks_and_counts_nothing(client: Client, limits: RateLimits, store: Inside) -> None:
+def test_a_fact_of_nothing_asks_and_counts_nothing(client: Client, limits: RateLimits, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     before = store.user(user_id)
     for negative in (False, True):
@@ -113,7 +113,9 @@ def test_a_fact_of_nothing_asks_and_counts_nothing(client: Client, limits: RateL
     assert (store.user(user_id), events(store, user_id)) == (before, [])
 
 
-def test_negative_hits_are_given_back_down_to_nothing(client: Client, limits: RateLimits, store: Inside) -> None:
+def test_negative_hits_are_given_back_down_to_nothing(
+    client: Client, limits: RateLimits, store: StoreInspector
+) -> None:
     """They were an error."""
     user_id, feature_id = subscriber(client, 5)
     limits.ask(fact(user_id, feature_id, 9))
@@ -192,7 +194,7 @@ def test_a_feature_of_which_one_descriptor_is_a_fact_is_recorded_as_one(
 
 
 def test_a_fact_about_who_is_not_entitled_or_not_known_is_not_recorded(
-    client: Client, limits: RateLimits, store: Inside
+    client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
     nobody = unique("nobody")
@@ -216,7 +218,7 @@ def test_a_fact_about_who_may_not_use_it_any_more_is_recorded_and_refused(client
 
 
 def test_a_fact_about_a_binary_feature_asks_and_counts_nothing(
-    client: Client, limits: RateLimits, store: Inside
+    client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     switch, user_id = binary(client), client.create_user(unique("user")).id
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=switch)])])

@@ -10,7 +10,7 @@ from canuse import v1
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
-from support.rate_limits import MOST, PATH, Descriptor, RateLimits, descriptor, gist, left
+from support.rate_limits import MAX_UINT32, PATH, Descriptor, RateLimits, descriptor, gist, left
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
@@ -33,7 +33,7 @@ def test_descriptors_that_name_neither_a_user_nor_a_feature_limit_nothing(client
     user_id, feature_id = subscriber(client, 1)
     others = [foreign(path="/x"), foreign(record="fact"), Descriptor()]
     alone = limits.ask(*others)
-    assert (gist(alone), left(alone)) == ("OK: OK OK OK", [MOST] * 3)
+    assert (gist(alone), left(alone)) == ("OK: OK OK OK", [MAX_UINT32] * 3)
     assert gist(limits.ask()) == "OK:"
     among = [*others[:2], descriptor(user_id, feature_id, path="/x"), *others[2:]]
     assert [gist(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK"]
@@ -52,7 +52,7 @@ def test_a_user_who_is_not_known_is_refused(client: Client, limits: RateLimits) 
     first, second = consumable(client), consumable(client)
     for user_id in (unique("nobody"), *IMPOSSIBLE):
         answer = limits.ask(descriptor(user_id, first), foreign(path="/x"), descriptor(user_id, second))
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT", [0, MOST, 0])
+        assert (gist(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT", [0, MAX_UINT32, 0])
         assert not answer.statuses[0].HasField("current_limit")
 
 
@@ -62,7 +62,7 @@ def test_a_feature_that_is_not_known_is_refused_and_nothing_else_is_used(client:
         known, unknown = descriptor(user_id, feature_id), descriptor(user_id, missing)
         assert gist(limits.ask(unknown)) == "OVER_LIMIT: OVER_LIMIT"
         answer = limits.ask(known, unknown, foreign(path="/x"))
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MOST])
+        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
     several = [descriptor(user_id, unique("missing")) for _ in range(20)]
     answer = limits.ask(*several, descriptor(user_id, feature_id))
     assert gist(answer) == f"OVER_LIMIT: OVER_LIMIT{' UNKNOWN' * 20}"
@@ -151,7 +151,7 @@ def test_what_is_not_known_can_be_let_through(lenient: Lenient) -> None:
     both = foreign(who=user_id, what=unique("missing")), known
     answers = [limits.ask(*both, domain="shop") for _ in range(2)]
     assert [gist(answer) for answer in answers] == ["OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
-    assert [left(answer) for answer in answers] == [[MOST, 0], [MOST, 0]]
+    assert [left(answer) for answer in answers] == [[MAX_UINT32, 0], [MAX_UINT32, 0]]
     assert used(lenient.client, user_id, feature_id) == 1
     several = [foreign(who=user_id, what=unique("missing")) for _ in range(20)]
     assert gist(limits.ask(*several, domain="shop")) == f"OK: {' '.join(['OK'] * 20)}"

@@ -7,9 +7,9 @@ import pytest
 from canuse import v1
 from support.load import used
 from support.message_clients import Client
-from support.rate_limits import MOST, RateLimits, Request, Unit, amount, descriptor, gist, left
+from support.rate_limits import MAX_UINT32, RateLimits, Request, Unit, amount, descriptor, gist, left
 from support.resources import Clock, binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs
 
 
@@ -50,7 +50,7 @@ def test_a_request_is_a_use_and_is_refused_when_the_budget_is_used_up(client: Cl
     assert used(client, user_id, feature_id) == 5
 
 
-def test_a_use_is_in_the_ledger_like_any_other(client: Client, limits: RateLimits, store: Inside) -> None:
+def test_a_use_is_in_the_ledger_like_any_other(client: Client, limits: RateLimits, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     limits.use(user_id, feature_id, hits=3)
     limits.use(user_id, feature_id, hits=3)
@@ -76,7 +76,7 @@ def test_the_hits_of_a_descriptor_go_before_those_of_the_request(limits: RateLim
 
 
 def test_no_hits_of_a_descriptor_ask_and_count_nothing(
-    two: tuple[str, str, str], client: Client, limits: RateLimits, store: Inside
+    two: tuple[str, str, str], client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     user_id, first, second = two
     probe = descriptor(user_id, second)
@@ -124,7 +124,7 @@ def test_callers_at_once_get_exactly_the_budget(client: Client, limits: RateLimi
 
 
 def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothing(
-    client: Client, limits: RateLimits, store: Inside
+    client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     switch, (user_id, feature_id) = binary(client), subscriber(client, 1)
     alone = gist(limits.use(user_id, switch))
@@ -135,7 +135,7 @@ def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothin
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=switch)], v1.PACKAGE_TYPE_ADD_ON)])
     before = store.user(user_id)
     answer = limits.use(user_id, switch, hits=1000)
-    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MOST], False)
+    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MAX_UINT32], False)
     assert store.user(user_id) == before
     # Above the largest total it was refused.
     for hits in (2**53, 2**64 - 1):
@@ -147,7 +147,7 @@ def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothin
 def test_without_a_limit_there_is_none_to_tell_of(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, None)
     answer = limits.use(user_id, feature_id, hits=9)
-    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MOST], False)
+    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MAX_UINT32], False)
     assert used(client, user_id, feature_id) == 9
 
 
@@ -230,10 +230,10 @@ def test_a_limit_that_never_resets_has_no_unit_and_no_time_even_if_it_is_nothing
 def test_amounts_that_the_answer_has_no_room_for_are_its_largest(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 2**40)
     [status] = limits.use(user_id, feature_id).statuses
-    assert (status.current_limit.requests_per_unit, status.limit_remaining) == (MOST, MOST)
+    assert (status.current_limit.requests_per_unit, status.limit_remaining) == (MAX_UINT32, MAX_UINT32)
     client.create_usage_event(user_id, feature_id, 2**40 - 2)
     [status] = limits.use(user_id, feature_id).statuses
-    assert (status.current_limit.requests_per_unit, status.limit_remaining) == (MOST, 0)
+    assert (status.current_limit.requests_per_unit, status.limit_remaining) == (MAX_UINT32, 0)
 
 
 def test_what_grants_give_is_part_of_the_limit(client: Client, limits: RateLimits) -> None:

@@ -11,12 +11,12 @@ from canuse_server.api.bounds import REQUEST_BYTES, method_bytes, most_items
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, Request, Response, descriptor
-from support.requests import METHODS, Place, in_batch, largest, places, unknown
+from support.requests import METHODS, FieldPath, field_paths, in_batch, largest, unknown
 from support.resources import subscriber
 from support.wire import TIMEOUT_SECONDS, Stubs, failure
 
 SERVED = {path: method for path, method in METHODS.items() if ".testing." not in path}
-REPEATED = [place for place in places() if place.field.is_repeated and place.path in SERVED]
+REPEATED = [place for place in field_paths() if place.field.is_repeated and place.path in SERVED]
 RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NEEDS_NOTHING = ("ListFeatures", "ListPackages", "ListUsers", "ListApiKeys")
 NO_TIME_SECONDS = 1.0
@@ -33,7 +33,7 @@ def send(stubs: Stubs, path: str, payload: bytes) -> bytes:
     return list(stream(payload, timeout=TIMEOUT_SECONDS))[-1]
 
 
-def violations(stubs: Stubs, place: Place, payload: bytes) -> dict[str, str]:
+def violations(stubs: Stubs, place: FieldPath, payload: bytes) -> dict[str, str]:
     """Send a request that is refused; return what is wrong with which field, of a batch with its first item."""
     if place.name != "requests[0].metadata" or len(payload) > method_bytes(place.path):
         refused = failure(send, stubs, place.path, payload)
@@ -46,7 +46,7 @@ def violations(stubs: Stubs, place: Place, payload: bytes) -> dict[str, str]:
     return {f"requests[0].{each.field}": each.description for each in bad.field_violations}
 
 
-def beside(place: Place) -> bytes:
+def beside(place: FieldPath) -> bytes:
     """Return what a request needs to be looked at."""
     return Request(domain="canuse").SerializeToString() if place.path == RATE_LIMIT else b""
 
@@ -75,7 +75,7 @@ def test_a_request_may_have_as_many_bytes_as_the_method_takes_and_none_more(stub
 
 
 @every_repeated_field
-def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, place: Place) -> None:
+def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, place: FieldPath) -> None:
     most = most_items(place.field)
     payload = place.filled(most + 1, beside(place))
     if place.path == RATE_LIMIT:
@@ -90,7 +90,7 @@ def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs,
 
 @every_repeated_field
 @pytest.mark.parametrize("size", ["4 MiB", "what the method takes"])
-def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, place: Place, size: str) -> None:
+def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, place: FieldPath, size: str) -> None:
     """2 million empty charges kept everybody waiting for 3 seconds; package ids, scopes and descriptors likewise."""
     most = REQUEST_BYTES if size == "4 MiB" else method_bytes(place.path)
     payload = place.flood(most, beside(place))

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import CanuseError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
-from support.authenticated_server import SCOPES, guarded
+from support.authenticated_server import SCOPES, authenticated_server
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -38,7 +38,7 @@ def test_where_others_can_reach_it_a_server_makes_one_key_and_demands_it(
 ) -> None:
     canuse = Canuse(tmp_path, "--transport", transport, "--workers", workers, env=ANYWHERE)
     with running(canuse):
-        [said] = canuse.said_before
+        [said] = canuse.startup_lines
         [secret] = KEY.findall(said)
         assert "access by API key" in canuse.ready_line
         # Enough connections for both workers to get some.
@@ -53,14 +53,14 @@ def test_where_others_can_reach_it_a_server_makes_one_key_and_demands_it(
     # Shown this once, and on standard output only.
     assert not KEY.search(canuse.log)
     with running(canuse):
-        assert canuse.said_before == []
+        assert canuse.startup_lines == []
         with Client(canuse.address) as nobody:
             assert asked_for(nobody) == "API_KEY_MISSING"
 
 
 async def test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone(tmp_path: Path) -> None:
     with running(Canuse(tmp_path, env=ANYWHERE)) as canuse:
-        [secret] = KEY.findall(canuse.said_before[0])
+        [secret] = KEY.findall(canuse.startup_lines[0])
         redis = store_of(canuse)
         redis.delete(API_KEYS, API_KEYS_VERSION)
         redis.close()
@@ -68,7 +68,7 @@ async def test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are
             await wait_until(lambda: asked_for(admin) == "API_KEY_INVALID")
             assert asked_for(nobody) == "API_KEY_MISSING"
     with running(canuse):
-        assert len(canuse.said_before) == 1
+        assert len(canuse.startup_lines) == 1
 
 
 def test_of_servers_that_start_at_the_same_time_one_makes_the_key(tmp_path: Path, redis: RedisServer) -> None:
@@ -82,7 +82,7 @@ def test_of_servers_that_start_at_the_same_time_one_makes_the_key(tmp_path: Path
     for thread in threads:
         thread.join()
     try:
-        [secret] = KEY.findall("".join(line for canuse in servers for line in canuse.said_before))
+        [secret] = KEY.findall("".join(line for canuse in servers for line in canuse.startup_lines))
         for canuse in servers:
             with Client(canuse.address) as nobody, Client(canuse.address, api_key=secret) as admin:
                 assert [asked_for(nobody), asked_for(admin)] == ["API_KEY_MISSING", ""]
@@ -95,7 +95,7 @@ def test_of_servers_that_start_at_the_same_time_one_makes_the_key(tmp_path: Path
 def test_only_who_says_so_gets_an_open_server_that_others_can_reach(tmp_path: Path, transport: str) -> None:
     canuse = Canuse(tmp_path, "--transport", transport, "--insecure-no-auth", env=ANYWHERE)
     with running(canuse):
-        assert canuse.said_before == []
+        assert canuse.startup_lines == []
         assert "access open to all" in canuse.ready_line
         assert "no API keys are demanded" in canuse.log
         with Client(canuse.address) as nobody:
@@ -104,7 +104,7 @@ def test_only_who_says_so_gets_an_open_server_that_others_can_reach(tmp_path: Pa
 
 def test_on_the_loopback_a_server_is_open_and_says_so(tmp_path: Path) -> None:
     with running(Canuse(tmp_path)) as canuse:
-        assert canuse.said_before == []
+        assert canuse.startup_lines == []
         assert "access open on this machine until there is an API key" in canuse.ready_line
         assert canuse.log.count("open to everybody on this machine, until the first API key is made") == 1
         with Client(canuse.address) as nobody:
@@ -114,7 +114,7 @@ def test_on_the_loopback_a_server_is_open_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_health_and_reflection_need_no_key(tmp_path: Path, transport: str) -> None:
     canuse = Canuse(tmp_path, "--transport", transport)
-    with guarded(canuse), grpc.insecure_channel(canuse.address) as channel:
+    with authenticated_server(canuse), grpc.insecure_channel(canuse.address) as channel:
         assert health(channel) == health_pb2.HealthCheckResponse.SERVING
         assert "canuse.v1.ApiKeyService" in services(channel)
 

@@ -15,7 +15,7 @@ CANCELLED, PAST_DUE = v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_P
 MONTH = v1.RESET_PERIOD_MONTH
 
 
-def plan(
+def limited_package(
     client: Client,
     feature_id: str,
     limit: int | None,
@@ -57,7 +57,7 @@ def test_a_subscription_gives_nothing_before_its_start_and_everything_at_it(cloc
 def test_a_trial_ends_at_its_moment(clocked: Client, clock: Clock) -> None:
     feature_id, user_id, end = consumable(clocked), unique("user"), clock.now() + timedelta(days=14)
     clocked.create_user(user_id)
-    [trial] = clocked.subscribe(user_id, [plan(clocked, feature_id, 5)], trial_end=end)
+    [trial] = clocked.subscribe(user_id, [limited_package(clocked, feature_id, 5)], trial_end=end)
     assert (trial.status, trial.trial_end.ToDatetime(UTC)) == (TRIALING, end)
     clock.set(end - MILLISECOND)
     assert clocked.use_feature(user_id, feature_id).access
@@ -72,7 +72,7 @@ def test_a_trial_ends_at_its_moment(clocked: Client, clock: Clock) -> None:
 
 def test_a_trial_that_is_converted_goes_on_and_one_that_is_extended_ends_later(clocked: Client, clock: Clock) -> None:
     first, end = consumable(clocked), clock.now() + timedelta(days=14)
-    package_id = plan(clocked, first, 5)
+    package_id = limited_package(clocked, first, 5)
     users = [clocked.create_user(unique("user")).id for _ in range(2)]
     trials = [clocked.subscribe(user_id, [package_id], trial_end=end)[0] for user_id in users]
     assert clocked.update_subscription(trials[0].id, status=ACTIVE).status == ACTIVE
@@ -127,7 +127,7 @@ def test_the_period_that_a_cancellation_waits_for_is_the_longest_of_the_package(
 def test_a_trial_is_cancelled_at_the_end_of_the_trial(clocked: Client, clock: Clock) -> None:
     end = clock.now() + timedelta(days=3)
     user_id = clocked.create_user(unique("user")).id
-    [trial] = clocked.subscribe(user_id, [plan(clocked, consumable(clocked), 5)], trial_end=end)
+    [trial] = clocked.subscribe(user_id, [limited_package(clocked, consumable(clocked), 5)], trial_end=end)
     assert clocked.cancel_subscription(trial.id, at_period_end=True).cancel_at.ToDatetime(UTC) == end
 
 
@@ -181,7 +181,7 @@ def test_usage_carries_over_when_the_base_package_changes_within_the_period(cloc
     clock.advance(days=3)
     clocked.cancel_subscription(old.id)
     clocked.create_usage_event(user_id, feature_id, 2)
-    clocked.subscribe(user_id, [plan(clocked, feature_id, 10)])
+    clocked.subscribe(user_id, [limited_package(clocked, feature_id, 10)])
     counts = clocked.can_use(user_id, feature_id).consumption
     assert (counts.used, counts.budget, counts.remaining) == (6, 10, 4)
     assert clocked.use_feature(user_id, feature_id, 4).access
@@ -196,7 +196,7 @@ def test_usage_does_not_carry_over_into_a_later_period(clocked: Client, clock: C
         clocked.use_feature(user_id, feature_id, 5)
         clock.advance(days=35)
         clocked.cancel_subscription(old.id)
-        clocked.subscribe(user_id, [plan(clocked, feature_id, 10, period)])
+        clocked.subscribe(user_id, [limited_package(clocked, feature_id, 10, period)])
         usage = clocked.show_usage(user_id, feature_id)
         assert (usage.current.used, usage.current.budget) == (0, 10)
         assert [(past.used, past.budget) for past in usage.past] == [(5, 5)]
@@ -207,7 +207,7 @@ def test_an_upgrade_can_be_planned_for_the_end_of_the_period(clocked: Client, cl
     [old] = clocked.list_subscriptions(user_id)
     clocked.use_feature(user_id, feature_id, 5)
     end = clocked.cancel_subscription(old.id, at_period_end=True).cancel_at.ToDatetime(UTC)
-    clocked.subscribe(user_id, [plan(clocked, feature_id, 10)], started_at=end)
+    clocked.subscribe(user_id, [limited_package(clocked, feature_id, 10)], started_at=end)
     clock.set(end - MILLISECOND)
     assert reason(clocked, user_id, feature_id) == "BUDGET_EXCEEDED"
     clock.set(end)
@@ -218,7 +218,7 @@ def test_an_upgrade_can_be_planned_for_the_end_of_the_period(clocked: Client, cl
 def test_no_use_is_lost_or_doubled_while_the_subscription_changes(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = subscriber(client, None)
     [subscription] = client.list_subscriptions(user_id)
-    add_on = plan(client, feature_id, 5, v1.RESET_PERIOD_DAY, v1.PACKAGE_TYPE_ADD_ON)
+    add_on = limited_package(client, feature_id, 5, v1.RESET_PERIOD_DAY, v1.PACKAGE_TYPE_ADD_ON)
     request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
     for _ in range(10):
         calls = [stubs.entitlements.CreateUsageEvent.future(request) for _ in range(20)]

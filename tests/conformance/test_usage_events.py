@@ -6,7 +6,7 @@ import pytest
 from canuse import v1
 from support.message_clients import Client
 from support.resources import binary, consumable, package, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 SET = v1.USAGE_ACTION_SET
@@ -135,7 +135,7 @@ def test_bad_content_is_refused_by_field_and_counts_nothing(
     assert client.show_usage(user_id, feature_id).current.used == 2
 
 
-def test_metadata_up_to_its_limits_is_taken_and_kept_in_the_ledger(client: Client, store: Inside) -> None:
+def test_metadata_up_to_its_limits_is_taken_and_kept_in_the_ledger(client: Client, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
     most = {f"key-{number:02}": "v" * 122 for number in range(16)}
     assert sum(len(key) + len(value) for key, value in most.items()) == 2048

@@ -9,7 +9,7 @@ import pytest
 from canuse import v1
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, grant, package, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 LARGEST = 2**53 - 1
@@ -122,7 +122,7 @@ def test_overage_of_one_is_given_and_the_reason_is_that_of_the_first(client: Cli
 
 
 def test_each_charge_is_an_event_in_the_ledger_with_the_id_and_metadata_of_the_call(
-    client: Client, stubs: Stubs, store: Inside
+    client: Client, stubs: Stubs, store: StoreInspector
 ) -> None:
     user_id, [a, b] = user_with(client, 5, 5)
     given = client.use_features(user_id, {a: 2, b: 3}, event_id="e", metadata={"job": "j"})
@@ -140,7 +140,7 @@ def test_each_charge_is_an_event_in_the_ledger_with_the_id_and_metadata_of_the_c
     assert (given.event_id, plain.event_id) == ("e", list(entries)[2])
 
 
-def test_a_refusal_leaves_the_store_as_it_was_byte_by_byte(client: Client, store: Inside) -> None:
+def test_a_refusal_leaves_the_store_as_it_was_byte_by_byte(client: Client, store: StoreInspector) -> None:
     user_id, [a, b] = user_with(client, 5, 5)
     other = consumable(client)
     grant(client, user_id, a, 3)

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from canuse import v1
 from support.message_clients import Client
 from support.resources import consumable, package, subscriber, unique
-from support.store_inspection import Inside, neighbour
+from support.store_inspection import StoreInspector, user_in_same_bucket
 from support.wire import Stubs, failure
 
 KEPT: dict[str, Any] = {
@@ -129,7 +129,7 @@ def test_an_unknown_user_is_not_found_by_any_call(client: Client, stubs: Stubs) 
         assert refused.metadata == {"user_id": missing}
 
 
-def test_erasing_a_user_erases_everything_about_them(client: Client, stubs: Stubs, store: Inside) -> None:
+def test_erasing_a_user_erases_everything_about_them(client: Client, stubs: Stubs, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, None)
     [subscription] = client.list_subscriptions(user_id)
     granted_id = consumable(client)
@@ -183,11 +183,11 @@ def test_a_user_of_the_same_id_starts_afresh(client: Client) -> None:
 
 
 def test_erasing_a_user_leaves_the_events_of_others_in_the_same_ledger(
-    client: Client, stubs: Stubs, store: Inside
+    client: Client, stubs: Stubs, store: StoreInspector
 ) -> None:
     user_id, feature_id = subscriber(client, None)
     [subscription] = client.list_subscriptions(user_id)
-    other_id = client.create_user(neighbour(user_id)).id
+    other_id = client.create_user(user_in_same_bucket(user_id)).id
     client.subscribe(other_id, [subscription.package_id])
     # More of them than are read at a time.
     requests = [v1.CreateUsageEventRequest(user_id=each, feature_id=feature_id) for each in (user_id, other_id)] * 50

@@ -18,7 +18,7 @@ from support.tools import ROOT
 
 CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
 """What asks a server."""
-PATIENCE_SECONDS: Final = 300
+MAX_WAIT_SECONDS: Final = 300
 
 _ONE_FILE: Final = ".venv/bin/python -m pytest tests/unit/test_period_rules.py"
 _SMALL: Final = "--users 3 --in-flight 2 --methods UseFeature --rounds 1 --seconds 0.05"
@@ -204,7 +204,7 @@ def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy
         env=environment(copy),
         capture_output=True,
         text=True,
-        timeout=PATIENCE_SECONDS,
+        timeout=MAX_WAIT_SECONDS,
         check=False,
     )
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]

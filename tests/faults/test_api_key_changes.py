@@ -7,10 +7,10 @@ import pytest
 
 from canuse import CanuseError, Unauthenticated
 from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_VERSION
-from support.authenticated_server import LIVE, SCOPES, Guarded, guarded
+from support.authenticated_server import LIVE, SCOPES, AuthenticatedServer, authenticated_server
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
-from support.population import crowd
+from support.population import create_population
 from support.processes import Canuse
 from support.stores import store_of, valkey_socket
 
@@ -18,7 +18,7 @@ TRANSPORTS = ["native", "grpcio"]
 
 
 @pytest.fixture(params=TRANSPORTS)
-def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Guarded, Canuse]]:
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[AuthenticatedServer, Canuse]]:
     """A server that demands keys, and another one on the same store, which has just heard of that."""
     with running(Canuse(tmp_path, "--transport", request.param)) as first:
         (tmp_path / "other").mkdir()
@@ -26,7 +26,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Guard
         with running(Canuse(tmp_path / "other", "--transport", request.param, "--redis-url", url)) as second:
             with Client(first.address) as client:
                 made = client.create_api_key("admin", SCOPES, environment=LIVE)
-            yield Guarded(first, made.secret), second
+            yield AuthenticatedServer(first, made.secret), second
 
 
 def reasons(client: Client) -> list[str]:
@@ -41,12 +41,14 @@ def reasons(client: Client) -> list[str]:
     return told
 
 
-async def test_the_first_key_closes_all_servers(pair: tuple[Guarded, Canuse]) -> None:
+async def test_the_first_key_closes_all_servers(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     with Client(pair[1].address) as nobody:
         await wait_until(lambda: reasons(nobody) == ["API_KEY_MISSING"] * 2)
 
 
-async def test_a_key_made_and_revoked_through_one_server_is_so_on_the_other(pair: tuple[Guarded, Canuse]) -> None:
+async def test_a_key_made_and_revoked_through_one_server_is_so_on_the_other(
+    pair: tuple[AuthenticatedServer, Canuse],
+) -> None:
     server, other = pair
     made = server.key()
     with Client(other.address, api_key=made.secret) as client, server.client() as admin:
@@ -55,7 +57,9 @@ async def test_a_key_made_and_revoked_through_one_server_is_so_on_the_other(pair
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(pair: tuple[Guarded, Canuse]) -> None:
+async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(
+    pair: tuple[AuthenticatedServer, Canuse],
+) -> None:
     server, other = pair
     made = server.key()
     with Client(other.address, api_key=made.secret) as client:
@@ -69,7 +73,9 @@ async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(pai
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_a_revocation_holds_after_the_connection_for_messages_broke(pair: tuple[Guarded, Canuse]) -> None:
+async def test_a_revocation_holds_after_the_connection_for_messages_broke(
+    pair: tuple[AuthenticatedServer, Canuse],
+) -> None:
     server, other = pair
     made = server.key()
     with Client(other.address, api_key=made.secret) as client, server.client() as admin:
@@ -81,7 +87,7 @@ async def test_a_revocation_holds_after_the_connection_for_messages_broke(pair: 
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[Guarded, Canuse]) -> None:
+async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     server, other = pair
     made = server.key()
     with Client(other.address, api_key=made.secret) as client:
@@ -95,7 +101,7 @@ async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[Guarded, Canuse]) -> None:
+async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     """What they may do is in memory. Who has none is refused as such, and not told of the store."""
     server, other = pair
     with Client(other.address, api_key=server.admin) as admin, Client(other.address) as nobody:
@@ -107,7 +113,7 @@ async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) -> None:
-    with guarded(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
+    with authenticated_server(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
         made = server.key()
         clients = [Client(server.canuse.address, api_key=made.secret, options=OWN_CONNECTION) for _ in range(12)]
         await wait_until(lambda: [reasons(client) for client in clients] == [["", ""]] * 12)
@@ -121,9 +127,9 @@ async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_goes_on_under_a_key_ends_when_it_is_revoked(tmp_path: Path, transport: str) -> None:
     with running(Canuse(tmp_path, "--transport", transport)) as canuse:
-        many = crowd(canuse, 2100)
+        many = create_population(canuse, 2100)
         with Client(canuse.address) as nobody:
-            server = Guarded(canuse, nobody.create_api_key("admin", SCOPES, environment=LIVE).secret)
+            server = AuthenticatedServer(canuse, nobody.create_api_key("admin", SCOPES, environment=LIVE).secret)
         made = server.key()
         with server.client() as admin, server.client(made.secret) as client:
             messages = client.migrate_subscriptions(many.package_id)

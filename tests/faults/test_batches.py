@@ -20,7 +20,7 @@ from support.relay import Relay, server_behind_relay
 from support.resources import subscriber
 from support.tools import VALKEY_SERVER
 
-PATIENCE_SECONDS = 30
+MAX_WAIT_SECONDS = 30
 
 
 class Way:
@@ -55,14 +55,14 @@ class Way:
 
 @pytest.fixture
 async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
-    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(MAX_WAIT_SECONDS)}
     async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
         yield Way(canuse, relay, redis)
 
 
 @pytest.fixture
 async def client(way: Way) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(way.canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(way.canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         yield client
 
 
@@ -162,7 +162,7 @@ def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_
     with ExitStack() as stack:
         stack.callback(store.stop)
         stack.enter_context(running(server))
-        client = stack.enter_context(Client(server.address, timeout_seconds=PATIENCE_SECONDS))
+        client = stack.enter_context(Client(server.address, timeout_seconds=MAX_WAIT_SECONDS))
         user_id, feature_id = subscriber(client, None)
         with ThreadPoolExecutor(1) as thread, ExitStack() as flapping:
             forgetting = thread.submit(forget_and_learn)

@@ -17,9 +17,9 @@ from bench.http2 import END_HEADERS, HEADERS, PREFACE, SETTINGS
 
 from canuse_server.transport.limits import MESSAGE_BYTES
 from chaos.attacks import CAN_USE, LIST_FEATURES, REFLECTION, block, frame
-from support.authenticated_server import guarded
+from support.authenticated_server import authenticated_server
 from support.grpc_statuses import statuses
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running
 from support.processes import Canuse
 
 PASSED_ON: Final = (
@@ -42,10 +42,10 @@ def code_of(address: str, path: str, size: int, compression: grpc.Compression) -
         try:
             if path in PASSED_ON[3:]:
                 stream: Any = channel.stream_stream(path)
-                list(stream(iter((bytes(size),)), timeout=PATIENCE_SECONDS, compression=compression))
+                list(stream(iter((bytes(size),)), timeout=MAX_WAIT_SECONDS, compression=compression))
             else:
                 call: Any = channel.unary_unary(path)
-                call(bytes(size), timeout=PATIENCE_SECONDS, compression=compression)
+                call(bytes(size), timeout=MAX_WAIT_SECONDS, compression=compression)
         except grpc.RpcError as error:
             code: grpc.StatusCode = error.code()
             return code
@@ -74,9 +74,9 @@ def test_a_compressed_request_is_refused_before_it_is_unpacked(
 
 
 def test_a_call_without_a_key_is_refused_before_its_request_is_read(tmp_path: Path) -> None:
-    with guarded(Canuse(tmp_path, "--transport", "grpcio")) as guard:
+    with authenticated_server(Canuse(tmp_path, "--transport", "grpcio")) as guard:
         host, _, port = guard.canuse.address.rpartition(":")
-        with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection:
+        with socket.create_connection((host, int(port)), MAX_WAIT_SECONDS) as connection:
             headers = b"".join(
                 frame(HEADERS, END_HEADERS, stream, block(path))
                 for stream, path in ((1, CAN_USE), (3, PASSED_ON[0]), (5, PASSED_ON[4]))

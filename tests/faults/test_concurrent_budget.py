@@ -3,7 +3,7 @@
 import asyncio
 
 from canuse import v1
-from support.load import callers, plan, subscribers
+from support.load import callers, limited_package, subscribers
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import consumable, subscriber
@@ -20,7 +20,7 @@ async def use_at_once(clients: list[AsyncClient], user_id: str, feature_id: str)
 
 async def test_of_100_callers_at_once_on_a_budget_of_5_exactly_5_get_access(server: Canuse, client: Client) -> None:
     feature_id = consumable(client)
-    package_id = plan(client, feature_id, BUDGET)
+    package_id = limited_package(client, feature_id, BUDGET)
     runs = 20 if "--redis-url" in server.options else 200
     async with callers(server.address, CONNECTIONS) as clients:
         for user_id in await subscribers(clients[0], [package_id] * runs):
@@ -37,7 +37,7 @@ async def test_of_100_callers_who_reserve_at_once_from_a_budget_of_5_exactly_5_a
     server: Canuse, client: Client
 ) -> None:
     feature_id = consumable(client)
-    package_id = plan(client, feature_id, BUDGET)
+    package_id = limited_package(client, feature_id, BUDGET)
     async with callers(server.address, CONNECTIONS) as clients:
         for user_id in await subscribers(clients[0], [package_id] * 20):
             calls = (clients[number % CONNECTIONS].reserve(user_id, feature_id, 1) for number in range(CALLERS))

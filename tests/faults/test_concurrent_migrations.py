@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from canuse import AsyncClient, Overloaded, v1
-from support.load import PATIENCE_SECONDS
+from support.load import MAX_WAIT_SECONDS
 from support.processes import RedisServer
 from support.relay import server_behind_relay
 from support.resources import unique
@@ -18,7 +18,7 @@ async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
     """There was no bound, and each of them kept the store and the processor busy."""
     async with (
         server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="60") as (canuse, relay),
-        AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client,
+        AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client,
     ):
         package_id = unique("package")
         await client.create_package(package_id, [])
@@ -46,7 +46,7 @@ async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
 async def test_callers_who_leave_make_room(transport: str, redis: RedisServer, tmp_path: Path) -> None:
     async with (
         server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="60") as (canuse, relay),
-        AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client,
+        AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client,
     ):
         package_id = unique("package")
         await client.create_package(package_id, [])
@@ -64,7 +64,7 @@ async def test_callers_who_leave_make_room(transport: str, redis: RedisServer, t
                 call.cancel()
             await asyncio.gather(*left, return_exceptions=True)
         relay.release()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             while True:
                 try:
                     assert (await migrate())[-1].done

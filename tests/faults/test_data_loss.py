@@ -17,7 +17,7 @@ from canuse import CanuseError, v1
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION, SCHEMA
 from canuse_server.store.preflight.schema import VERSION
 from canuse_server.store.redis.slots import slot_of
-from support.authenticated_server import guarded
+from support.authenticated_server import authenticated_server
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -240,7 +240,7 @@ async def test_keys_that_are_gone_open_no_server_and_no_worker_that_is_started_l
     transport: str, tmp_path: Path
 ) -> None:
     """Anybody on the machine could make the first key then."""
-    with guarded(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
+    with authenticated_server(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
         canuse = server.canuse
         # The process that keeps the workers hears of keys as they do.
         await wait_until(lambda: canuse.log.count("API keys are demanded") == 3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from canuse import NotFound, OutcomeUnknown, v1
-from support.load import PATIENCE_SECONDS
+from support.load import MAX_WAIT_SECONDS
 from support.message_clients import AsyncClient
 from support.processes import RedisServer
 from support.relay import server_behind_relay
@@ -23,7 +23,7 @@ async def test_what_is_used_after_an_erasure_that_was_repeated_is_all_that_is_li
     package_id, user_id, feature_id = unique("package"), unique("user"), unique("feature")
     async with (
         server_behind_relay(transport, tmp_path, redis, CANUSE_DEFAULT_PACKAGE=package_id) as (canuse, relay),
-        AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client,
+        AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client,
     ):
         await client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
         await client.create_package(package_id, [v1.PackageFeature(feature_id=feature_id)])
@@ -33,7 +33,7 @@ async def test_what_is_used_after_an_erasure_that_was_repeated_is_all_that_is_li
             await asyncio.gather(*(client.create_usage_event(user_id, feature_id) for _ in range(times)))
 
         await use(BEFORE)
-        relay.lose_the_reply_to(lost)
+        relay.drop_reply_to(lost)
         with pytest.raises(OutcomeUnknown):
             await client.delete_user(user_id)
         assert relay.lost_replies == 1

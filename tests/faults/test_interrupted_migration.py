@@ -13,12 +13,12 @@ import pytest
 
 import canuse
 from canuse import v1
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until, wait_until
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running, until, wait_until
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
-from support.population import Crowd, crowd
+from support.population import Population, create_population
 from support.processes import Canuse
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.stores import store_of, valkey_pid
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture(scope="module")
-def many(at_work: Canuse) -> Crowd:
+def many(at_work: Canuse) -> Population:
     """A crowd that each test finds on version 1 and leaves on version 2."""
-    return crowd(at_work, SIZE)
+    return create_population(at_work, SIZE)
 
 
 @pytest.fixture
-def before(at_work: Canuse, many: Crowd) -> list[int]:
+def before(at_work: Canuse, many: Population) -> list[int]:
     """How often each user has changed by the time the test begins; all are on version 1 then."""
 
     def begin() -> bool:
@@ -57,21 +57,21 @@ def before(at_work: Canuse, many: Crowd) -> list[int]:
     return changes(at_work, many)
 
 
-def changes(server: Canuse, many: Crowd) -> list[int]:
+def changes(server: Canuse, many: Population) -> list[int]:
     """Return how often each user has changed."""
     redis = store_of(server)
-    found = many.changes(Inside(redis))
+    found = many.changes(StoreInspector(redis))
     redis.close()
     return found
 
 
-async def all_moved_once(server: Canuse, many: Crowd, before: list[int]) -> None:
+async def all_moved_once(server: Canuse, many: Population, before: list[int]) -> None:
     """Make sure that every user has moved to version 2, once, with the use that was counted."""
     redis = store_of(server)
-    assert many.versions(Inside(redis)) == {2}
+    assert many.versions(StoreInspector(redis)) == {2}
     redis.close()
     assert changes(server, many) == [count + 1 for count in before]
-    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         assert set(await many.used(client)) == {1}
 
 
@@ -81,7 +81,7 @@ async def read(stream: AsyncIterator[v1.MigrateSubscriptionsResponse], messages:
         messages.append(message)
 
 
-async def test_a_server_that_is_killed_in_the_middle(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+async def test_a_server_that_is_killed_in_the_middle(at_work: Canuse, many: Population, before: list[int]) -> None:
     messages: Messages = []
     async with AsyncClient(at_work.address) as client:
         stream = client.migrate_subscriptions(many.package_id)
@@ -101,7 +101,7 @@ async def test_a_server_that_is_killed_in_the_middle(at_work: Canuse, many: Crow
 
 
 async def test_a_server_that_is_asked_to_end_says_how_far_it_was(
-    at_work: Canuse, many: Crowd, before: list[int]
+    at_work: Canuse, many: Population, before: list[int]
 ) -> None:
     messages: Messages = []
     async with AsyncClient(at_work.address) as client:
@@ -123,7 +123,7 @@ async def test_a_server_that_is_asked_to_end_says_how_far_it_was(
     assert "no known reason" not in at_work.log
 
 
-async def test_a_store_that_is_killed_in_the_middle(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+async def test_a_store_that_is_killed_in_the_middle(at_work: Canuse, many: Population, before: list[int]) -> None:
     messages: Messages = []
     killed = valkey_pid(at_work)
     redis = store_of(at_work)
@@ -145,7 +145,7 @@ async def test_a_store_that_is_killed_in_the_middle(at_work: Canuse, many: Crowd
     assert "no known reason" not in at_work.log
 
 
-async def test_a_caller_that_goes_away_ends_it(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+async def test_a_caller_that_goes_away_ends_it(at_work: Canuse, many: Population, before: list[int]) -> None:
     async with AsyncClient(at_work.address) as client:
         stream = client.migrate_subscriptions(many.package_id)
         async with aclosing(cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", stream)):
@@ -160,7 +160,7 @@ async def test_a_caller_that_goes_away_ends_it(at_work: Canuse, many: Crowd, bef
 
 
 async def test_a_dry_run_whose_store_is_killed_has_written_nothing(
-    at_work: Canuse, many: Crowd, before: list[int]
+    at_work: Canuse, many: Population, before: list[int]
 ) -> None:
     killed = valkey_pid(at_work)
 
@@ -177,7 +177,7 @@ async def test_a_dry_run_whose_store_is_killed_has_written_nothing(
             await counting
 
 
-async def test_the_command_says_how_to_go_on(at_work: Canuse, many: Crowd, before: list[int]) -> None:
+async def test_the_command_says_how_to_go_on(at_work: Canuse, many: Population, before: list[int]) -> None:
     command = [sys.executable, "-m", "canuse_server", "migrate", many.package_id, "--server", at_work.address]
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running
 from support.processes import Canuse
 from support.relay import Relay
 
@@ -40,17 +40,17 @@ async def pings(relay: Relay, *, watch: bool) -> None:
     """Have a client ping some times; its connection has to stand, and the call that is open on it."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{relay.port}", PINGING) as channel:
         health = health_pb2_grpc.HealthStub(channel)
-        await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+        await health.Check(health_pb2.HealthCheckRequest(), timeout=MAX_WAIT_SECONDS)
         call = health.Watch(health_pb2.HealthCheckRequest()) if watch else None
         if call is not None:
             await call.read()
         sent = relay.request_bytes
-        async with asyncio.timeout(5 * PINGS + PATIENCE_SECONDS):
+        async with asyncio.timeout(5 * PINGS + MAX_WAIT_SECONDS):
             while relay.request_bytes < sent + PINGS * PING_BYTES:
                 assert channel.get_state() is grpc.ChannelConnectivity.READY
                 assert call is None or not call.done()
                 await asyncio.sleep(0.1)
-        await health.Check(health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS)
+        await health.Check(health_pb2.HealthCheckRequest(), timeout=MAX_WAIT_SECONDS)
         assert relay.connections == 1
         if call is not None:
             call.cancel()

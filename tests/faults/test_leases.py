@@ -15,7 +15,7 @@ from support.relay import Relay, server_behind_relay
 from support.resources import subscriber
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 30
+MAX_WAIT_SECONDS = 30
 
 
 class Way:
@@ -54,10 +54,10 @@ class Way:
 
 @pytest.fixture
 async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
-    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(PATIENCE_SECONDS)}
+    env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(MAX_WAIT_SECONDS)}
     async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
         names = await asyncio.to_thread(_subscriber, canuse.address)
-        async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        async with AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
             yield Way(client, relay, redis, names)
 
 

@@ -13,7 +13,7 @@ from support.load import running
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import Request, descriptor
-from support.requests import places, unknown
+from support.requests import field_paths, unknown
 from support.resources import subscriber
 from support.wire import TIMEOUT_SECONDS, failure
 
@@ -65,7 +65,7 @@ def test_requests_that_are_refused_leave_nothing_behind(embedded: Canuse) -> Non
     """gRPC's abort kept each of them until the collector ran: 200 package ids of 266 KiB took a GiB."""
     with running(embedded), grpc.insecure_channel(embedded.address) as channel:
         before = 0
-        for place in [place for place in places() if place.field.is_repeated]:
+        for place in [place for place in field_paths() if place.field.is_repeated]:
             call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(place.path)
             flood = place.flood(method_bytes(place.path))
             for _ in range(FIRST):

@@ -24,7 +24,7 @@ from canuse_server.transport.reflection import BYTES_A_SECOND, MAX_BYTES
 from chaos.attacks import block, frame, message
 from support.authenticated_server import LIVE, SCOPES
 from support.grpc_statuses import statuses
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, callers, running, used, wait_until
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, callers, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
@@ -102,7 +102,7 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
             results = await asyncio.gather(*late, return_exceptions=True)
         assert {getattr(result, "code", None) for result in results} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         relay.release()
-        await asyncio.wait_for(first, PATIENCE_SECONDS)
+        await asyncio.wait_for(first, MAX_WAIT_SECONDS)
         await client.use_feature(user_id, feature_id)
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) == 3
 
@@ -133,13 +133,13 @@ async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_tur
         await asyncio.to_thread(somebody, canuse.address)
         relay.hold_replies()
         async with AsyncClient(
-            canuse.address, timeout_seconds=0.3 if way == "deadline" else PATIENCE_SECONDS
+            canuse.address, timeout_seconds=0.3 if way == "deadline" else MAX_WAIT_SECONDS
         ) as hurried:
             taken_on = {grpc.StatusCode.DEADLINE_EXCEEDED} if way == "deadline" else {None}
             assert await codes_of_pages(hurried, way) == taken_on
             # Once the server has heard of that, it takes as many on again.
             pause_seconds = 0.5
-            async with asyncio.timeout(3 * PATIENCE_SECONDS):
+            async with asyncio.timeout(3 * MAX_WAIT_SECONDS):
                 while await codes_of_pages(hurried, way) != taken_on:
                     # On a busy machine it hears of it late, and of the calls of this attempt, too.
                     await asyncio.sleep(pause_seconds)
@@ -173,7 +173,7 @@ def test_a_request_that_is_too_large_is_refused(server: Canuse, method: str) -> 
         call: Any = channel.unary_unary(method)
         for size, code in ((MESSAGE_BYTES, "INVALID_ARGUMENT"), (MESSAGE_BYTES + 1, "RESOURCE_EXHAUSTED")):
             with pytest.raises(grpc.RpcError) as refused:
-                call(bytes(size), timeout=PATIENCE_SECONDS)
+                call(bytes(size), timeout=MAX_WAIT_SECONDS)
             assert refused.value.code().name == code
 
 
@@ -212,7 +212,7 @@ def test_a_call_with_too_much_metadata_is_refused_alone(transport: str, tmp_path
 def error_of(call: Any, metadata: tuple[tuple[str, str | bytes], ...]) -> str | None:
     """Make a call; return what is wrong with its arguments, if that is what it is refused for."""
     try:
-        call(b"", timeout=PATIENCE_SECONDS, metadata=metadata)
+        call(b"", timeout=MAX_WAIT_SECONDS, metadata=metadata)
     except grpc.RpcError as error:
         return str(error.details()) if error.code() is grpc.StatusCode.INVALID_ARGUMENT else None
     return None
@@ -226,7 +226,7 @@ def test_metadata_in_many_frames_is_refused_alone(server: Canuse) -> None:
     use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
     host, _, port = server.address.rpartition(":")
     decoder = Decoder()
-    with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection, connection.makefile("rb") as read:
+    with socket.create_connection((host, int(port)), MAX_WAIT_SECONDS) as connection, connection.makefile("rb") as read:
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
         for stream, frames in ((1, 1), (3, 2), (5, 22)):
             headers = frame(HEADERS, 0, stream, block(METHODS[0])) + frame(CONTINUATION, 0, stream, more) * frames
@@ -248,17 +248,17 @@ def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) 
     ):
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo
         with pytest.raises(grpc.RpcError) as refused:
-            sizes.extend(answer.ByteSize() for answer in call(repeat(question), timeout=PATIENCE_SECONDS))
+            sizes.extend(answer.ByteSize() for answer in call(repeat(question), timeout=MAX_WAIT_SECONDS))
     error = from_rpc_error(refused.value)
     assert isinstance(error, Overloaded)
     assert error.retry_after_seconds
     # All but the answer that would have been too much, and what was given back meanwhile.
-    assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * PATIENCE_SECONDS
+    assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * MAX_WAIT_SECONDS
 
 
 def test_a_connection_is_told_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
     host, _, port = server.address.rpartition(":")
-    with socket.create_connection((host, int(port)), PATIENCE_SECONDS) as connection, connection.makefile("rb") as read:
+    with socket.create_connection((host, int(port)), MAX_WAIT_SECONDS) as connection, connection.makefile("rb") as read:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))
         head = read.read(9)
         assert head[3] == SETTINGS

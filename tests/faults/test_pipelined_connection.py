@@ -19,7 +19,7 @@ from support.processes import RedisServer, free_port
 from support.relay import Relay
 from support.resources import unique
 
-PATIENCE_SECONDS = 30.0
+MAX_WAIT_SECONDS = 30.0
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ async def relay(redis: RedisServer) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def connected(url: str, timeout_seconds: float = PATIENCE_SECONDS) -> AsyncIterator[PipelinedConnection]:
+async def connected(url: str, timeout_seconds: float = MAX_WAIT_SECONDS) -> AsyncIterator[PipelinedConnection]:
     """Open a connection that has been used already."""
     connection = PipelinedConnection(StoreAddress.from_url(url), timeout_seconds)
     try:
@@ -121,7 +121,7 @@ async def test_the_replies_that_came_before_a_connection_broke_are_not_lost(rela
         before = relay.request_bytes
         call = asyncio.create_task(connection.collect(packed, 3, writes=True))
         await wait_until(lambda: relay.request_bytes > before)
-        relay.say(b"$1\r\na\r\n$1\r\nb\r\nwhat is this?\r\n")
+        relay.send_to_clients(b"$1\r\na\r\n$1\r\nb\r\nwhat is this?\r\n")
         replies, fault = await call
         assert replies == [b"a", b"b"]
         assert isinstance(fault, OutcomeUnknownError)
@@ -134,7 +134,7 @@ async def test_many_replies_may_take_longer_than_one_as_long_as_some_come(relay:
         call = asyncio.create_task(connection.collect(packed, 3, writes=True))
         for word in (b"a", b"b", b"c"):
             await asyncio.sleep(0.4)
-            relay.say(b"$1\r\n%s\r\n" % word)
+            relay.send_to_clients(b"$1\r\n%s\r\n" % word)
         assert await call == ([b"a", b"b", b"c"], None)
 
 
@@ -145,7 +145,7 @@ async def test_replies_that_stop_coming_are_not_waited_for(relay: Relay) -> None
         before = relay.request_bytes
         call = asyncio.create_task(connection.collect(packed, 3, writes=True))
         await wait_until(lambda: relay.request_bytes > before)
-        relay.say(b"$1\r\na\r\n")
+        relay.send_to_clients(b"$1\r\na\r\n")
         replies, fault = await call
         assert (replies, type(fault)) == ([b"a"], OutcomeUnknownError)
         relay.release()
@@ -231,7 +231,7 @@ async def test_a_store_that_accepts_but_does_not_answer_has_written_nothing(rela
 
 async def test_a_caller_who_gives_up_while_it_connects_leaves_the_connection_to_the_others(relay: Relay) -> None:
     relay.hold_replies()
-    connection = PipelinedConnection(StoreAddress.from_url(f"{relay.url}/1"), PATIENCE_SECONDS)
+    connection = PipelinedConnection(StoreAddress.from_url(f"{relay.url}/1"), MAX_WAIT_SECONDS)
     first = asyncio.create_task(echo(connection, "first"))
     second = asyncio.create_task(echo(connection, "second"))
     await sent(relay, first, second)
@@ -245,7 +245,7 @@ async def test_a_caller_who_gives_up_while_it_connects_leaves_the_connection_to_
 @pytest.mark.parametrize("words", [b"+not asked for\r\n", b"what is this?\r\n"])
 async def test_a_store_that_says_what_nobody_asked_for_is_not_listened_to_any_more(relay: Relay, words: bytes) -> None:
     async with connected(relay.url) as connection:
-        relay.say(words)
+        relay.send_to_clients(words)
         await wait_until(lambda: relay.connections == 0)
         assert await echo(connection, "again", writes=True) == "again"
 

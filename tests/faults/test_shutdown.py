@@ -19,7 +19,7 @@ from support.relay import server_behind_relay
 from support.resources import subscriber
 from support.stores import valkey_pid
 
-PATIENCE_SECONDS = 60
+MAX_WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
@@ -42,7 +42,7 @@ async def is_serving(address: str) -> bool:
         return serving
 
 
-async def status(canuse: Canuse, seconds: float = PATIENCE_SECONDS) -> int:
+async def status(canuse: Canuse, seconds: float = MAX_WAIT_SECONDS) -> int:
     """Wait for a server that was asked to end, and return its exit status."""
     assert canuse.process is not None
     return await asyncio.to_thread(canuse.process.wait, seconds)
@@ -78,7 +78,7 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
             relay.hold_replies()
             calls = await calls_under_way(redis, client, user_id, feature_id, number)
             os.kill(canuse.pid, signal.SIGTERM)
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
                 while await is_serving(canuse.address):
                     await asyncio.sleep(0.01)
             relay.release()
@@ -99,7 +99,7 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
             calls = await calls_under_way(redis, client, user_id, feature_id, 4)
             os.kill(canuse.pid, signal.SIGTERM)
             # Less than anything waits for the store.
-            assert await status(canuse, PATIENCE_SECONDS / 2) == 0
+            assert await status(canuse, MAX_WAIT_SECONDS / 2) == 0
             results = await asyncio.gather(*calls, return_exceptions=True)
         # A check is answered without the store, where there is anybody to do it.
         answered = [place for place, result in enumerate(results) if not isinstance(result, CanuseError)]
@@ -131,7 +131,7 @@ async def test_a_server_that_nobody_calls_ends_while_callers_are_still_connected
 def refused(folder: Path, *options: str, env: dict[str, str]) -> str:
     """Start a server that does not start; return what it says about it."""
     env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **env}
-    ended = fork_server.run("serve", *options, env=env, timeout_seconds=PATIENCE_SECONDS)
+    ended = fork_server.run("serve", *options, env=env, timeout_seconds=MAX_WAIT_SECONDS)
     assert ended.returncode == 1, ended
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr

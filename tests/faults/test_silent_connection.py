@@ -93,7 +93,7 @@ async def test_a_client_is_back_after_its_connection_died(reached: tuple[Canuse,
     async with relay_to(server.address) as (relay, address):
         with Client(address, timeout_seconds=1, tls=tls, options=HASTE) as client:
             await until_it_answers(lambda: asyncio.to_thread(users, client))
-            relay.swallow()
+            relay.blackhole()
             await until_it_answers(lambda: asyncio.to_thread(users, client))
 
 
@@ -108,7 +108,7 @@ async def test_an_asynchronous_client_is_back_after_its_connection_died(reached:
             return [user.id async for user in client.list_users()]
 
         await until_it_answers(ask)
-        relay.swallow()
+        relay.blackhole()
         await until_it_answers(ask)
 
 
@@ -118,12 +118,12 @@ async def test_a_new_client_of_the_same_process_has_a_connection_of_its_own(plai
     async with relay_to(plain.address) as (relay, address):
         with Client(address, timeout_seconds=BOUND_SECONDS, options=patient) as old:
             await asyncio.to_thread(users, old)
-            relay.swallow()
+            relay.blackhole()
             with Client(address, timeout_seconds=BOUND_SECONDS / 2, options=patient) as new:
                 await asyncio.to_thread(users, new)
         async with AsyncClient(address, timeout_seconds=BOUND_SECONDS, options=patient) as old_asynchronous:
             _ = [user async for user in old_asynchronous.list_users()]
-            relay.swallow()
+            relay.blackhole()
             async with AsyncClient(address, timeout_seconds=BOUND_SECONDS / 2, options=patient) as new_asynchronous:
                 _ = [user async for user in new_asynchronous.list_users()]
 
@@ -139,7 +139,7 @@ async def test_bare_stubs_with_the_same_options_are_back_too(plain: Canuse) -> N
             return [user.id async for user in client.list_users()]
 
         await until_it_answers(ask)
-        relay.swallow()
+        relay.blackhole()
         await until_it_answers(ask)
 
 
@@ -171,13 +171,13 @@ async def test_a_stream_ends_with_an_error_when_its_connection_died(endless: str
         with Client(address, options=HASTE, silence_timeout_seconds=BOUND_SECONDS) as client:
             messages = client.migrate_subscriptions("p")
             await asyncio.to_thread(next, messages)
-            relay.swallow()
+            relay.blackhole()
             with pytest.raises(canuse.Unavailable):
                 await asyncio.wait_for(asyncio.to_thread(list, messages), BOUND_SECONDS)
         async with AsyncClient(address, options=HASTE, silence_timeout_seconds=BOUND_SECONDS) as asynchronous:
             later = asynchronous.migrate_subscriptions("p")
             await anext(later)
-            relay.swallow()
+            relay.blackhole()
             with pytest.raises(canuse.Unavailable):
                 await asyncio.wait_for(_consume(later), BOUND_SECONDS)
 
@@ -195,7 +195,7 @@ async def test_the_command_ends_with_an_error_when_its_connection_died(endless: 
         process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE, env=env)
         assert process.stdout
         assert json.loads(await process.stdout.readline())["users"] == 1
-        relay.swallow()
+        relay.blackhole()
         _, told = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
         assert process.returncode == 2
         assert b"no answer from" in told
@@ -205,7 +205,7 @@ async def test_with_the_default_options_a_client_is_back(plain: Canuse) -> None:
     async with relay_to(plain.address) as (relay, address):
         with Client(address, timeout_seconds=1) as client:
             await until_it_answers(lambda: asyncio.to_thread(users, client))
-            relay.swallow()
+            relay.blackhole()
             await until_it_answers(lambda: asyncio.to_thread(users, client))
 
 

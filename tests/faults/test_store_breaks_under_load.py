@@ -8,8 +8,8 @@ import grpc
 
 from canuse import v1
 from canuse.errors import from_rpc_error
-from support.load import PATIENCE_SECONDS
-from support.mixed_load import Storm, people, stubs
+from support.load import MAX_WAIT_SECONDS
+from support.mixed_load import MixedLoad, create_users, stubs
 from support.processes import Canuse, RedisServer
 from support.relay import Relay
 from support.resources import unique
@@ -18,49 +18,49 @@ WORKERS = 60
 FAULTS = ("cut", "replies", "forget", "requests", "cut", "forget", "late", "cut", "cut", "forget", "cut")
 
 
-class BrokenStorm(Storm):
+class FaultyStoreLoad(MixedLoad):
     """Calls that may fail because the store is unavailable, and for no other reason."""
 
     async def call_until_it_counts(self) -> None:
         """Record an event until it is acknowledged: with its event id it counts once."""
-        person, event_id = self.pick()[0], unique("event")
-        request = v1.CreateUsageEventRequest(user_id=person.user_id, feature_id=person.feature_id, event_id=event_id)
+        user, event_id = self.pick()[0], unique("event")
+        request = v1.CreateUsageEventRequest(user_id=user.user_id, feature_id=user.feature_id, event_id=event_id)
         for _ in range(1000):
             try:
-                answer = await self.pick()[1].CreateUsageEvent(request, timeout=PATIENCE_SECONDS)
+                answer = await self.pick()[1].CreateUsageEvent(request, timeout=MAX_WAIT_SECONDS)
             except grpc.aio.AioRpcError as error:
                 await self._failed(error)
             else:
-                person.check(answer.consumption)
+                user.check(answer.consumption)
                 assert answer.event_id == event_id
-                person.counted += 1
+                user.counted += 1
                 return
         raise AssertionError(f"{event_id} was never acknowledged")
 
     async def call_once(self) -> None:
         """Make a call: if it fails it has not counted, unless the error says that nobody knows."""
-        person, stub = self.pick()
-        request = v1.UseFeatureRequest(user_id=person.user_id, feature_id=person.feature_id)
+        user, stub = self.pick()
+        request = v1.UseFeatureRequest(user_id=user.user_id, feature_id=user.feature_id)
         try:
-            answer = await stub.UseFeature(request, timeout=PATIENCE_SECONDS)
+            answer = await stub.UseFeature(request, timeout=MAX_WAIT_SECONDS)
         except grpc.aio.AioRpcError as error:
             reason = await self._failed(error)
-            person.maybe_counted += reason == "OUTCOME_UNKNOWN"
+            user.maybe_counted += reason == "OUTCOME_UNKNOWN"
         else:
-            person.check(answer.consumption)
-            person.counted += 1
+            user.check(answer.consumption)
+            user.counted += 1
 
     async def check_once(self) -> None:
         """Make a check, which has an answer in any case: if it is without the store it says so and has no counts."""
-        person, stub = self.pick()
-        request = v1.CanUseRequest(user_id=person.user_id, feature_id=person.feature_id)
-        answer = await stub.CanUse(request, timeout=PATIENCE_SECONDS)
+        user, stub = self.pick()
+        request = v1.CanUseRequest(user_id=user.user_id, feature_id=user.feature_id)
+        answer = await stub.CanUse(request, timeout=MAX_WAIT_SECONDS)
         if answer.reason == v1.REASON_STORE_UNAVAILABLE:
             assert not answer.access
             assert not answer.HasField("consumption")
             await asyncio.sleep(0.01)
         else:
-            person.check(answer.consumption)
+            user.check(answer.consumption)
 
     async def _failed(self, error: grpc.aio.AioRpcError) -> str:
         """Note a failure, wait a little, and return its reason; raise it if it is not about the store."""
@@ -74,10 +74,10 @@ class BrokenStorm(Storm):
     async def run(self, until: asyncio.Event) -> None:
         """Keep calling from one worker."""
         while not until.is_set():
-            await self.chance.choice((self.call_until_it_counts, self.call_once, self.check_once))()
+            await self.rng.choice((self.call_until_it_counts, self.call_once, self.check_once))()
 
 
-async def break_it(fault: str, relay: Relay, redis: RedisServer) -> None:
+async def inject_fault(fault: str, relay: Relay, redis: RedisServer) -> None:
     """Do one thing to the way to the store: break it, hold it up for longer than calls wait, or lose the scripts."""
     match fault:
         case "forget":
@@ -99,23 +99,23 @@ async def break_it(fault: str, relay: Relay, redis: RedisServer) -> None:
 async def test_every_answer_is_right_and_every_count_exact_while_connections_to_the_store_break(
     transport: str, tmp_path: Path, redis: RedisServer
 ) -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "0.5"}
     async with Relay.to(redis.port) as relay:
         canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", relay.url, env=env)
         await asyncio.to_thread(canuse.start)
         try:
             async with stubs(canuse.address) as opened:
-                storm = BrokenStorm(chance, opened, await people(canuse.address))
+                load = FaultyStoreLoad(rng, opened, await create_users(canuse.address))
                 done = asyncio.Event()
-                workers = [asyncio.create_task(storm.run(done)) for _ in range(WORKERS)]
+                workers = [asyncio.create_task(load.run(done)) for _ in range(WORKERS)]
                 for fault in FAULTS:
-                    await asyncio.sleep(chance.uniform(0.05, 0.15))
-                    await break_it(fault, relay, redis)
+                    await asyncio.sleep(rng.uniform(0.05, 0.15))
+                    await inject_fault(fault, relay, redis)
                 done.set()
                 await asyncio.gather(*workers)
-            assert storm.outcomes["OUTCOME_UNKNOWN"]
-            await asyncio.to_thread(storm.check_counts, canuse.address)
+            assert load.outcomes["OUTCOME_UNKNOWN"]
+            await asyncio.to_thread(load.check_counts, canuse.address)
         finally:
             await asyncio.to_thread(canuse.stop)
     assert "no known reason" not in canuse.log

@@ -15,7 +15,7 @@ from redis import Redis
 
 from canuse import OutcomeUnknown, StoreUnavailable, Unavailable, v1
 from canuse_server.store.keys import SCHEMA
-from support.load import PATIENCE_SECONDS, running, until
+from support.load import MAX_WAIT_SECONDS, running, until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import server_behind_relay
@@ -232,7 +232,7 @@ def health(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueT
     with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=PATIENCE_SECONDS
+                health_pb2.HealthCheckRequest(), timeout=MAX_WAIT_SECONDS
             )
         except grpc.RpcError:
             return None
@@ -291,7 +291,7 @@ def test_a_store_of_another_layout_that_comes_later_still_ends_the_server(
             until(lambda: "waiting for the store" in canuse.log)
             assert health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert canuse.process is not None
-        assert canuse.process.wait(PATIENCE_SECONDS) == 1
+        assert canuse.process.wait(MAX_WAIT_SECONDS) == 1
         assert canuse.log.endswith("canuse: the store holds data of schema '1'; this canuse knows schema '4' only\n")
     finally:
         redis.stop()
@@ -303,7 +303,7 @@ def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Ca
         until(lambda: health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING)
         assert canuse.process is not None
         canuse.process.send_signal(signal.SIGTERM)
-        assert canuse.process.wait(PATIENCE_SECONDS) == 0
+        assert canuse.process.wait(MAX_WAIT_SECONDS) == 0
 
 
 @pytest.fixture
@@ -346,7 +346,7 @@ async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for
     timeout = {"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)}
     async with server_behind_relay("native", tmp_path, fragile_redis, **timeout) as (canuse, relay):
         user_id, _ = await asyncio.to_thread(somebody_of, canuse.address)
-        async with AsyncClient(canuse.address, timeout_seconds=PATIENCE_SECONDS) as caller:
+        async with AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as caller:
             relay.delay_seconds = DELAY_SECONDS
             changes = int(STORE_TIMEOUT_SECONDS / DELAY_SECONDS)
             await asyncio.gather(*(caller.update_user(user_id, name=unique("name")) for _ in range(changes)))

@@ -8,13 +8,13 @@ import pytest
 from redis import Redis
 
 from canuse import v1
-from support.load import callers, in_groups, plan, running, used, wait_until
+from support.load import callers, in_groups, limited_package, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.migrations import migrate
-from support.population import crowd
+from support.population import create_population
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, subscriber, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 
 BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
 SEEN_WITHIN_SECONDS = 5
@@ -74,7 +74,7 @@ def test_a_feature_created_through_one_is_at_once_subscribed_to_and_used_through
     one: Client, other: Client
 ) -> None:
     feature_id, user_id = consumable(one), unique("user")
-    package_id = plan(other, feature_id, 5)
+    package_id = limited_package(other, feature_id, 5)
     one.create_user(user_id)
     other.subscribe(user_id, [package_id])
     assert one.create_usage_event(user_id, feature_id, 2).consumption.remaining == 3
@@ -96,7 +96,7 @@ def test_what_is_changed_of_a_user_through_one_holds_at_the_other_at_once(one: C
 def test_a_user_subscribed_through_one_is_subscribed_to_more_through_the_other(one: Client, other: Client) -> None:
     """The other server once did not know the package of the first subscription, and failed."""
     user_id, feature_id = subscriber(one, 5)
-    add_on = plan(one, feature_id, 7, v1.PACKAGE_TYPE_ADD_ON)
+    add_on = limited_package(one, feature_id, 7, v1.PACKAGE_TYPE_ADD_ON)
     other.subscribe(user_id, [add_on])
     assert one.can_use(user_id, feature_id).consumption.budget == 7
 
@@ -145,7 +145,9 @@ async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses
     # The first lasts until the last is there: each raises the budget while it is being used.
     limits = (4_000, 4_100, 4_200, 4_300, 4_400, 500)
     kinds = (v1.PACKAGE_TYPE_BASE, *[v1.PACKAGE_TYPE_ADD_ON] * 5)
-    plans = [await asyncio.to_thread(plan, one, feature_id, *each) for each in zip(limits, kinds, strict=True)]
+    plans = [
+        await asyncio.to_thread(limited_package, one, feature_id, *each) for each in zip(limits, kinds, strict=True)
+    ]
     one.create_user(user_id)
     one.subscribe(user_id, plans[:1])
     granted: list[int] = []
@@ -166,7 +168,9 @@ async def test_subscriptions_made_through_both_at_once_both_hold(
     pair: tuple[Canuse, Canuse], one: Client, other: Client
 ) -> None:
     feature_id = await asyncio.to_thread(consumable, one)
-    less, more = [await asyncio.to_thread(plan, one, feature_id, limit, v1.PACKAGE_TYPE_ADD_ON) for limit in (60, 80)]
+    less, more = [
+        await asyncio.to_thread(limited_package, one, feature_id, limit, v1.PACKAGE_TYPE_ADD_ON) for limit in (60, 80)
+    ]
     async with callers(pair[0].address, 1) as (first,), callers(pair[1].address, 1) as (second,):
         for _ in range(60):
             user_id = unique("user")
@@ -205,18 +209,18 @@ async def test_versions_drafted_through_one_and_published_through_the_other_stay
 async def test_subscriptions_that_both_move_at_once_move_once(
     pair: tuple[Canuse, Canuse], one: Client, other: Client, redis: RedisServer
 ) -> None:
-    many = crowd(pair[0], 300)
+    many = create_population(pair[0], 300)
     done = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for client in (one, other)))
     assert sum(last.migrated for last in done) == 300
     with Redis.from_url(redis.url) as inside:
-        assert set(many.changes(Inside(inside))) == {1}
-        assert many.versions(Inside(inside)) == {2}
+        assert set(many.changes(StoreInspector(inside))) == {1}
+        assert many.versions(StoreInspector(inside)) == {2}
 
 
 async def test_a_migration_that_one_began_is_resumed_by_the_other(
     pair: tuple[Canuse, Canuse], one: Client, other: Client
 ) -> None:
-    many = crowd(pair[0], 30)
+    many = create_population(pair[0], 30)
     last = await asyncio.to_thread(migrate, one, many.package_id, dry_run=True)
     again = await asyncio.to_thread(migrate, other, many.package_id, dry_run=True, resume_token=last.resume_token)
     assert (again.users, again.migrated) == (last.users, 30)

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from canuse import CanuseError, Overloaded, v1
-from support.load import PATIENCE_SECONDS, callers, running, used, wait_until
+from support.load import MAX_WAIT_SECONDS, callers, running, used, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer
 from support.relay import Relay, server_behind_relay
@@ -98,7 +98,7 @@ async def wait_until_all_have_left(client: AsyncClient, user_id: str, feature_id
             return False
         return True
 
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
         while not await made():
             await asyncio.sleep(0.05)
 
@@ -119,7 +119,7 @@ async def test_the_bytes_of_writes_that_wait_for_a_missing_replica_count_with_th
         request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=1).SerializeToString()
         call: Any = channel.unary_unary("/canuse.v1.EntitlementService/CreateUsageEvent")
         for _ in range(2):
-            codes = await codes_of(lambda: call(request, timeout=PATIENCE_SECONDS, metadata=METADATA))
+            codes = await codes_of(lambda: call(request, timeout=MAX_WAIT_SECONDS, metadata=METADATA))
             assert set(codes) == {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
             # Not confirmed, but taken on.
             assert AT_MOST * 0.8 < codes.count(grpc.StatusCode.UNAVAILABLE) <= AT_MOST
@@ -147,7 +147,7 @@ async def test_metadata_counts_for_calls_that_wait_for_the_store(
         async with grpc.aio.insecure_channel(canuse.address) as channel:
             call: Any = channel.unary_unary(f"/canuse.v1.{path}")
             calls = [
-                asyncio.ensure_future(code_of(call(request, timeout=PATIENCE_SECONDS, metadata=METADATA)))
+                asyncio.ensure_future(code_of(call(request, timeout=MAX_WAIT_SECONDS, metadata=METADATA)))
                 for _ in range(CALLS)
             ]
             most = AT_MOST + (IN_THE_LANE if path.endswith("UseFeature") else 0)
@@ -187,7 +187,7 @@ async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_pl
         for each in calls:
             each.cancel()
         await asyncio.wait(calls)
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(MAX_WAIT_SECONDS):
             # Refused at once, or taken on and then given up by its caller.
             while await code_of(hurried.use_feature(user_id, feature_id)) is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 await asyncio.sleep(0.1)

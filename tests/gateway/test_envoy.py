@@ -9,11 +9,11 @@ import grpc
 import pytest
 
 from canuse import v1
-from support.authenticated_server import TEST, guarded
+from support.authenticated_server import TEST, authenticated_server
 from support.gateway import Application, Envoy
 from support.load import running, used
 from support.message_clients import Client
-from support.processes import GIVE_UP_SOON, START_SECONDS, Canuse, RedisServer
+from support.processes import SHORT_STORE_TIMEOUT, START_SECONDS, Canuse, RedisServer
 from support.rate_limits import RateLimits
 from support.resources import package, unique
 from support.tools import VALKEY_SERVER
@@ -243,7 +243,7 @@ def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
         redis = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
         stack.callback(redis.stop)
         options = ("--transport", transport, "--redis-url", redis.url)
-        canuse = stack.enter_context(running(Canuse(tmp_path, *options, env=GIVE_UP_SOON)))
+        canuse = stack.enter_context(running(Canuse(tmp_path, *options, env=SHORT_STORE_TIMEOUT)))
         client = stack.enter_context(Client(canuse.address))
         create_features(client)
         user_id = subscriber(client, api_calls=2)
@@ -263,7 +263,7 @@ def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_envoy_sends_its_api_key(application: Application, tmp_path: Path, transport: str) -> None:
-    with guarded(Canuse(tmp_path, "--transport", transport)) as server, ExitStack() as stack:
+    with authenticated_server(Canuse(tmp_path, "--transport", transport)) as server, ExitStack() as stack:
         with server.client() as client:
             create_features(client)
             user_id = subscriber(client, api_calls=1)

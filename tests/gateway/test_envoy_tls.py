@@ -14,10 +14,10 @@ import pytest
 from canuse import Unavailable
 from canuse_server.api.metadata import CALL_METADATA_BYTES
 from canuse_server.transport.limits import MESSAGE_BYTES
-from support.certificates import Authority, first, served
+from support.certificates import Authority, first_certificate, served_certificate
 from support.gateway import TlsEnvoy
 from support.grpcurl import grpcurl
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, running, until
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running, until
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import subscriber
@@ -111,16 +111,16 @@ def test_a_renewed_certificate_is_shown_without_a_call_that_fails(
         Client(envoy.address, tls=authority.trusted()) as client,
     ):
         user_id, feature_id = subscriber(client, None)
-        before = served(envoy.address)
-        assert before == first(pair.certificate)
+        before = served_certificate(envoy.address)
+        assert before == first_certificate(pair.certificate)
         authority.server()
 
         def is_renewed() -> bool:
             assert client.use_feature(user_id, feature_id).access
-            return served(envoy.address) == first(pair.certificate)
+            return served_certificate(envoy.address) == first_certificate(pair.certificate)
 
         until(is_renewed)
-        assert served(envoy.address) != before
+        assert served_certificate(envoy.address) != before
 
 
 def peak_mib(pid: int) -> int:
@@ -132,7 +132,7 @@ def refused(channel: grpc.Channel, path: str, size: int, compression: grpc.Compr
     """Send a request of so many zeros; return with what status and in which words it is refused."""
     call: Any = channel.stream_stream(path)
     with pytest.raises(grpc.RpcError) as error:
-        list(call(iter((bytes(size),)), timeout=PATIENCE_SECONDS, compression=compression))
+        list(call(iter((bytes(size),)), timeout=MAX_WAIT_SECONDS, compression=compression))
     return error.value.code().name, str(error.value.details())
 
 
@@ -164,7 +164,7 @@ def test_requests_that_do_not_end_fill_the_memory_of_envoy_up_to_its_bound(
     async def send(address: str) -> None:
         async def send_some() -> None:
             async with grpc.aio.secure_channel(address, authority.trusted().credentials(), SEND_ANYTHING) as channel:
-                calls: list[Any] = [channel.stream_unary(METHODS[0])(timeout=PATIENCE_SECONDS) for _ in range(20)]
+                calls: list[Any] = [channel.stream_unary(METHODS[0])(timeout=MAX_WAIT_SECONDS) for _ in range(20)]
                 for call in calls:
                     # Refused or cut off, sooner or later.
                     with suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
@@ -194,7 +194,7 @@ def test_a_call_with_too_much_metadata_is_refused_alone(canuse: Canuse, authorit
             for path in METHODS:
                 call: Any = channel.unary_unary(path)
                 with pytest.raises(grpc.RpcError) as error:
-                    call(b"", timeout=PATIENCE_SECONDS, metadata=metadata)
+                    call(b"", timeout=MAX_WAIT_SECONDS, metadata=metadata)
                 assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
                 assert str(error.value.details()).startswith("metadata: must be at most 16384 bytes")
         assert beside.is_active()

@@ -22,7 +22,7 @@ ONE_OF_EACH: Final = {
     "redis-server is not installed": (
         "tests/chaos/test_rolling_restart.py::test_a_rolling_restart_gives_callers_no_error[redis-native]",
         f"{SEED_FLOW}[grpcio-redis]",
-        f"{SEED_FLOW}[native-locked]",
+        f"{SEED_FLOW}[native-acl]",
         "tests/store/test_manual_clock.py",
     ),
     "grpcurl is not installed": ("tests/docs/test_readme_story.py",),

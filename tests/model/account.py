@@ -49,18 +49,18 @@ class Account:
     period: int = 0
     past: dict[int, Past] = field(default_factory=dict)
 
-    def look(self, subscriptions: list[Subscription], now: int) -> None:
+    def update(self, subscriptions: list[Subscription], now: int) -> None:
         """Take note of what has come to hold at this moment. It has to be done at each moment at which that changes."""
         old, new = self.terms, terms(subscriptions, self.grants, self.feature, now)
         if old is not None and old.end is not None and old.end <= now:
-            self.put_away(old, old.end)
+            self.close_period(old, old.end)
         elif old is not None and new is None:
-            self.put_away(old, now)
+            self.close_period(old, now)
         self.terms = new
 
-    def put_away(self, terms: Terms, end: int) -> None:
+    def close_period(self, terms: Terms, end: int) -> None:
         """Begin anew at zero. What was drawn from grants stays drawn."""
-        if self.is_touched():
+        if self.has_activity():
             self.past[self.period] = Past(terms.start, end, self.used, terms.limit, self.drawn())
         if len(self.past) > PAST_KEPT:
             del self.past[min(self.past)]
@@ -72,11 +72,11 @@ class Account:
     def next_date(self, now: int) -> int | None:
         """Return when it has to be looked at next."""
         dates = [date for grant in self.grants for date in grant.dates()]
-        if self.is_touched() and self.terms:
+        if self.has_activity() and self.terms:
             dates.append(self.terms.end)
         return min((date for date in dates if date is not None and date > now), default=None)
 
-    def is_touched(self) -> bool:
+    def has_activity(self) -> bool:
         """Whether there was a use or a lease in this period, which makes it one to be kept."""
         return self.used > 0 or any(lease.period == self.period for lease in self.leases)
 
@@ -88,20 +88,20 @@ class Account:
         """Return what of the count was drawn from grants."""
         return sum(grant.drawn for grant in self.grants)
 
-    def package_part(self) -> int | None:
+    def package_share(self) -> int | None:
         """Return what the package bears of the count: up to its limit, or where it gives nothing, what it bore."""
         assert self.terms is not None
         if not self.terms.granted:
             return self.terms.limit
-        borne = max(0, self.used - self.drawn())
-        return borne if self.terms.limit is None else min(borne, self.terms.limit)
+        from_package = max(0, self.used - self.drawn())
+        return from_package if self.terms.limit is None else min(from_package, self.terms.limit)
 
     def budget(self, now: int) -> int | None:
         """Return what may be used in this period: of the package, of what was drawn, and of what grants still give."""
-        part, lefts = self.package_part(), [grant.left for grant in self.grants if grant.is_open(now)]
-        if part is None or None in lefts:
+        share, remaining_amounts = self.package_share(), [grant.left for grant in self.grants if grant.is_open(now)]
+        if share is None or None in remaining_amounts:
             return None
-        return min(MAX, part + self.drawn() + sum(left for left in lefts if left is not None))
+        return min(MAX, share + self.drawn() + sum(left for left in remaining_amounts if left is not None))
 
     def counts(self, now: int) -> Counts | None:
         """Return how the count stands; None where there is no entitlement."""
@@ -111,7 +111,7 @@ class Account:
         remaining = None if budget is None else max(0, budget - self.used - reserved)
         return Counts(self.used, budget, remaining, reserved, self.terms.overage, self.terms.start, self.terms.end)
 
-    def weigh(self, total: int, now: int) -> v1.Reason.ValueType:
+    def reason_for(self, total: int, now: int) -> v1.Reason.ValueType:
         """Say how a total stands to the budget, on which what is set aside weighs like a use."""
         assert self.terms is not None
         budget = self.budget(now)
@@ -121,20 +121,20 @@ class Account:
             return v1.REASON_WITHIN_BUDGET
         return v1.REASON_OVERAGE if self.terms.overage else v1.REASON_BUDGET_EXCEEDED
 
-    def change(self, total: int, now: int) -> int:
+    def set_total(self, total: int, now: int) -> int:
         """Make this the count, draw from grants or give back to them, and return by how much the count changed."""
-        part, change = self.package_part(), total - self.used
-        if change > 0 and part is not None:
-            for grant, amount in self._take(total - part - self.drawn(), now):
+        share, change = self.package_share(), total - self.used
+        if change > 0 and share is not None:
+            for grant, amount in self._draw(total - share - self.drawn(), now):
                 grant.drawn += amount
         if change < 0:
             # The last comes back first: what went past all budgets, then what was drawn, then what the package bears.
-            beyond = 0 if part is None else max(0, self.used - part - self.drawn())
-            self._give_back(-change - beyond)
+            excess = 0 if share is None else max(0, self.used - share - self.drawn())
+            self._give_back(-change - excess)
         self.used = total
         return change
 
-    def change_past(self, period: int, more: int, now: int) -> None:
+    def add_to_past(self, period: int, more: int, now: int) -> None:
         """Add to what was used in a past period.
 
         What goes past its package, grants of now have to give; of them it is no count of this period that has drawn.
@@ -142,26 +142,26 @@ class Account:
         past = self.past[period]
         total, drawn = past.used + more, past.drawn
         if past.budget is not None:
-            beyond = min(more, max(0, total - past.budget - drawn))
-            drawn += sum(amount for _, amount in self._take(beyond, now))
+            excess = min(more, max(0, total - past.budget - drawn))
+            drawn += sum(amount for _, amount in self._draw(excess, now))
         self.past[period] = past._replace(used=total, drawn=drawn)
 
-    def _take(self, need: int, now: int) -> list[tuple[Grant, int]]:
+    def _draw(self, need: int, now: int) -> list[tuple[Grant, int]]:
         """Take from the grants that are open, as far as they go; return how much from which."""
-        taken = []
+        drawn_amounts = []
         for grant in self.grants:
             if grant.is_open(now) and need > 0:
                 amount = need if grant.left is None else min(need, grant.left)
                 need -= amount
-                taken.append((grant, amount))
+                drawn_amounts.append((grant, amount))
                 if grant.left is not None:
                     grant.left -= amount
-        return taken
+        return drawn_amounts
 
     def _give_back(self, amount: int) -> None:
         for grant in reversed(self.grants):
-            back = max(0, min(amount, grant.drawn))
-            amount -= back
-            grant.drawn -= back
+            returned = max(0, min(amount, grant.drawn))
+            amount -= returned
+            grant.drawn -= returned
             if grant.left is not None:
-                grant.left += back
+                grant.left += returned

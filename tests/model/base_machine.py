@@ -12,28 +12,28 @@ from canuse_server.store.keys import bucket_of
 from model import strategies
 from model.account import Account
 from model.model import Model
-from model.observations import DEDUPE_TTL, Entry, Granted, Refusal, SubscriptionView, Wanted, outcome
+from model.observations import DEDUPE_TTL, Entry, Granted, GrantRequest, Refusal, SubscriptionView, outcome
 from model.periods import EPOCH, time_of
 from model.strategies import Amount
-from model.system_under_test import Real
+from model.system_under_test import SystemUnderTest
 from support.processes import Canuse
 from support.resources import unique
-from support.store_inspection import neighbour
+from support.store_inspection import user_in_same_bucket
 from support.stores import store_of
 
 LATEST: Final = time_of(EPOCH.replace(year=8900))
 """No example starts later: the clock of a server ends with the year 8999."""
-Gift = tuple[int, int | None, int | None, int]
-Plans = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
+InitialGrant = tuple[int, int | None, int | None, int]
+PackageContents = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 
 
-class Ground(RuleBasedStateMachine):
+class BaseMachine(RuleBasedStateMachine):
     """Each example has users and packages of its own. The features stay, unless one was archived."""
 
     canuse: ClassVar[Canuse]
-    connection: ClassVar[Real | None] = None
+    connection: ClassVar[SystemUnderTest | None] = None
     store: ClassVar[Redis | None] = None
-    unspoilt: ClassVar[list[str]] = []
+    shared_features: ClassVar[list[str]] = []
     """Features that are not archived, for the examples to come."""
     compared: ClassVar[int] = 0
 
@@ -42,50 +42,61 @@ class Ground(RuleBasedStateMachine):
         self.differs = False
         self.model = Model(0)
         self.features: list[str] = []
-        self.users: list[str] = []
+        self.user_ids: list[str] = []
         self.packages: list[str] = []
-        self.keyed: list[tuple[str, tuple[Any, ...]]] = []
+        self.repeatable_calls: list[tuple[str, tuple[Any, ...]]] = []
         self.leases: list[tuple[str, str]] = []
 
-    @initialize(start=strategies.starts, plans=strategies.plans, kind=strategies.kinds, gifts=strategies.gifts)
-    def begin(self, start: int, plans: Plans, kind: v1.PackageType.ValueType, gifts: list[Gift]) -> None:
+    @initialize(
+        start=strategies.starts,
+        package_contents=strategies.package_contents,
+        kind=strategies.kinds,
+        initial_grants=strategies.initial_grants,
+    )
+    def set_up(
+        self,
+        start: int,
+        package_contents: PackageContents,
+        kind: v1.PackageType.ValueType,
+        initial_grants: list[InitialGrant],
+    ) -> None:
         """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
-        if self.real.clock() > LATEST:
-            self._begin_anew()
-        self.model = Model(next_place(self.real.clock(), start))
-        self.real.set_clock(self.model.now)
-        self._have_features()
+        if self.server.clock() > LATEST:
+            self._restart_empty()
+        self.model = Model(next_cycle(self.server.clock(), start))
+        self.server.set_clock(self.model.now)
+        self._create_features()
         kinds = (v1.PACKAGE_TYPE_BASE, v1.PACKAGE_TYPE_ADD_ON, kind)
-        for type_, entries in zip(kinds, plans, strict=True):
+        for type_, entries in zip(kinds, package_contents, strict=True):
             self.packages.append(unique("package"))
-            self.both("create_package", self.packages[-1], type_, self.named(entries))
-            self.both("publish_package", self.packages[-1])
+            self.call_both("create_package", self.packages[-1], type_, self.with_feature_ids(entries))
+            self.call_both("publish_package", self.packages[-1])
         first = unique("user")
         # Both are in one bucket, so that they share a ledger.
-        self.users = [first, neighbour(first)]
-        for user in self.users:
-            self.both("create_user", user)
-        for user, package in zip(self.users, self.packages, strict=False):
-            self.subscribe(user, [package])
-        for number, (feature, amount, ahead, priority) in enumerate(gifts):
-            expires = None if ahead is None else self.model.now + ahead
-            wanted = Wanted(f"g{number}", self.features[feature], amount, None, expires, priority, "")
-            self.both("create_grant", first, wanted)
+        self.user_ids = [first, user_in_same_bucket(first)]
+        for user_id in self.user_ids:
+            self.call_both("create_user", user_id)
+        for user_id, package in zip(self.user_ids, self.packages, strict=False):
+            self.subscribe(user_id, [package])
+        for number, (feature, amount, expires_in, priority) in enumerate(initial_grants):
+            expires = None if expires_in is None else self.model.now + expires_in
+            requested = GrantRequest(f"g{number}", self.features[feature], amount, None, expires, priority, "")
+            self.call_both("create_grant", first, requested)
 
     @property
-    def real(self) -> Real:
+    def server(self) -> SystemUnderTest:
         """The server."""
         kind = type(self)
         if kind.connection is None:
-            kind.connection, kind.unspoilt = Real(kind.canuse.address), []
+            kind.connection, kind.shared_features = SystemUnderTest(kind.canuse.address), []
         return kind.connection
 
-    def kept(self, user: str) -> dict[bytes, object]:
+    def stored(self, user_id: str) -> dict[bytes, object]:
         """Return, byte by byte, all that the store keeps in the bucket of a user."""
         kind = type(self)
         if kind.store is None:
             kind.store = store_of(kind.canuse)
-        tag = f"canuse:live:{{b{bucket_of(user):04d}}}:*"
+        tag = f"canuse:live:{{b{bucket_of(user_id):04d}}}:*"
         return {key: kind.store.dump(key) for key in kind.store.scan_iter(match=tag, count=10_000)}
 
     @classmethod
@@ -97,32 +108,32 @@ class Ground(RuleBasedStateMachine):
             cls.store.close()
         cls.connection = cls.store = None
 
-    def _begin_anew(self) -> None:
+    def _restart_empty(self) -> None:
         """Start the server on an empty store, where its clock shows the present."""
         self.disconnect()
         self.canuse.stop()
         rmtree(self.canuse.env["CANUSE_DATA_DIR"])
         self.canuse.start()
 
-    def _have_features(self) -> None:
+    def _create_features(self) -> None:
         kind = type(self)
-        switches = [number >= strategies.CONSUMABLES for number in range(strategies.CONSUMABLES + 1)]
-        if not kind.unspoilt:
+        are_binary = [number >= strategies.CONSUMABLES for number in range(strategies.CONSUMABLES + 1)]
+        if not kind.shared_features:
             name = unique("feature")
-            kind.unspoilt = [f"{name}-{number}" for number in range(len(switches))]
-            for feature, binary in zip(kind.unspoilt, switches, strict=True):
-                self.real.create_feature(feature, binary)
-        self.features = kind.unspoilt
-        for feature, binary in zip(self.features, switches, strict=True):
+            kind.shared_features = [f"{name}-{number}" for number in range(len(are_binary))]
+            for feature, binary in zip(kind.shared_features, are_binary, strict=True):
+                self.server.create_feature(feature, binary)
+        self.features = kind.shared_features
+        for feature, binary in zip(self.features, are_binary, strict=True):
             self.model.create_feature(feature, binary)
 
-    def both(self, name: str, *arguments: Any) -> Any:
+    def call_both(self, name: str, *arguments: Any) -> Any:
         """Make a call to the server and to the model; the answers have to be the same."""
-        answer = outcome(getattr(self.real, name), *arguments)
-        self.agree(answer, name, *arguments)
+        answer = outcome(getattr(self.server, name), *arguments)
+        self.compare_with_model(answer, name, *arguments)
         return answer
 
-    def agree(self, answer: Any, name: str, *arguments: Any) -> None:
+    def compare_with_model(self, answer: Any, name: str, *arguments: Any) -> None:
         """Make the model agree with an answer of the server."""
         expected = outcome(getattr(self.model, name), *arguments)
         type(self).compared += 1
@@ -132,81 +143,81 @@ class Ground(RuleBasedStateMachine):
 
     def subscribe(
         self,
-        user: str,
+        user_id: str,
         packages: list[str],
         started: int | None = None,
         trial_end: int | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
     ) -> None:
         """Subscribe; only the server knows which ids come of it."""
-        wanted = (user, tuple(packages), started, trial_end, status)
-        answer: list[SubscriptionView] | Refusal = outcome(self.real.subscribe, *wanted)
-        ids = tuple(packages) if isinstance(answer, Refusal) else tuple(held.id for held in answer)
-        self.agree(answer, "subscribe", *wanted, ids)
+        requested = (user_id, tuple(packages), started, trial_end, status)
+        answer: list[SubscriptionView] | Refusal = outcome(self.server.subscribe, *requested)
+        ids = tuple(packages) if isinstance(answer, Refusal) else tuple(subscription.id for subscription in answer)
+        self.compare_with_model(answer, "subscribe", *requested, ids)
 
-    def reserve(self, user: str, *wanted: Any) -> None:
+    def reserve(self, user_id: str, *requested: Any) -> None:
         """Reserve; only the server knows which id a lease gets."""
-        answer: Granted | Refusal = outcome(self.real.reserve, user, *wanted)
+        answer: Granted | Refusal = outcome(self.server.reserve, user_id, *requested)
         lease_id = "" if isinstance(answer, Refusal) else answer.lease
-        self.agree(answer, "reserve", user, *wanted, lease_id)
-        if lease_id and (user, lease_id) not in self.leases:
-            self.leases.append((user, lease_id))
+        self.compare_with_model(answer, "reserve", user_id, *requested, lease_id)
+        if lease_id and (user_id, lease_id) not in self.leases:
+            self.leases.append((user_id, lease_id))
 
-    def named(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    def with_feature_ids(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
         """Return entries with the ids of features in place of their numbers."""
         return tuple(entry._replace(feature=self.features[int(entry.feature)]) for entry in entries)
 
-    def event_id(self, user: str, number: int | None) -> str:
+    def event_id(self, user_id: str, number: int | None) -> str:
         """Return one of a few event ids; those that may have been forgotten by now are not used again."""
-        if number is None or user not in self.model.people:
+        if number is None or user_id not in self.model.users:
             return ""
-        remembered = self.model.people[user].remembered
+        remembered = self.model.users[user_id].remembered
         for age in range(1000):
             name = f"e{number}-{age}"
             if name not in remembered or self.model.now - remembered[name].time <= DEDUPE_TTL:
                 return name
         raise AssertionError("time passes too fast")
 
-    def record_both(self, name: str, user: str, *arguments: Any) -> Any:
+    def record_both(self, name: str, user_id: str, *arguments: Any) -> Any:
         """Make a call that records; one with an event id can be made again later."""
         if arguments[-2]:
-            self.keyed.append((name, (user, *arguments)))
-        return self.both(name, user, *arguments)
+            self.repeatable_calls.append((name, (user_id, *arguments)))
+        return self.call_both(name, user_id, *arguments)
 
-    def amount(self, user: str, feature: str, amount: Amount) -> int:
+    def amount(self, user_id: str, feature: str, amount: Amount) -> int:
         """Return an amount by where it stands to what a user has used."""
-        person = self.model.people.get(user)
-        account = Account(feature) if person is None else person.account(feature)
+        user = self.model.users.get(user_id)
+        account = Account(feature) if user is None else user.account(feature)
         return amount.of(account, self.model.now)
 
-    def move(self, now: int) -> None:
+    def set_clock(self, now: int) -> None:
         """Move the clock."""
-        self.real.set_clock(now)
+        self.server.set_clock(now)
         self.model.set_clock(now)
 
-    def compare(self, user: str) -> None:
+    def compare(self, user_id: str) -> None:
         """Compare all that there is to see of a user."""
-        self.both("list_subscriptions", user)
-        self.both("list_grants", user)
+        self.call_both("list_subscriptions", user_id)
+        self.call_both("list_grants", user_id)
         for feature in self.features[: strategies.CONSUMABLES]:
-            self.both("show_usage", user, feature)
-        self.both("list_entitlements", user)
-        self.both("list_usage_events", user, "", None, None)
+            self.call_both("show_usage", user_id, feature)
+        self.call_both("list_entitlements", user_id)
+        self.call_both("list_usage_events", user_id, "", None, None)
 
     def teardown(self) -> None:
         """Compare everything, and leave no users behind: a migration looks at all that there are."""
         try:
             if not self.differs:
-                for user in self.users:
-                    self.compare(user)
+                for user_id in self.user_ids:
+                    self.compare(user_id)
                 for package in self.packages:
-                    self.both("get_package", package, 0)
+                    self.call_both("get_package", package, 0)
         finally:
-            for user in self.users:
-                outcome(self.real.delete_user, user)
+            for user_id in self.user_ids:
+                outcome(self.server.delete_user, user_id)
 
 
-def next_place(now: int, offset: int) -> int:
+def next_cycle(now: int, offset: int) -> int:
     """Return the next moment that is so far from the start of a leap year, in years that are all like each other.
 
     So an example does the same whatever the clock has shown before.

@@ -66,7 +66,7 @@ class Catalog:
             raise Refused("PACKAGE_NOT_FOUND")
         return self.packages[package_id]
 
-    def to_subscribe(self, package_id: str) -> Package:
+    def published_package(self, package_id: str) -> Package:
         """Return a package that has to be open to subscribers."""
         package = self.package(package_id)
         if package.status == ARCHIVED or not package.published:

@@ -3,24 +3,24 @@
 from canuse import v1
 from model.account import Account
 from model.catalog import Feature
-from model.migration import Moves
+from model.migration import Migration
 from model.observations import Check, Step
-from model.sources import ENDED, best, held_by
-from model.user import Person
+from model.sources import ENDED, best_active, by_start, entries_of, period_source
+from model.user import User
 
 BINARY = v1.FEATURE_TYPE_BINARY
 CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
 
-class Stories(Moves):
+class Explanation(Migration):
     """What an answer was based on."""
 
-    def steps(self, person: Person, known: Feature, check: Check, delta: int) -> tuple[Step, ...]:
+    def steps(self, user: User, known: Feature, check: Check, delta: int) -> tuple[Step, ...]:
         """Return the steps that lead to an answer, each with the name of its kind."""
-        account = person.account(known.id)
-        found: list[Step] = [("user", person.disabled)]
+        account = user.account(known.id)
+        found: list[Step] = [("user", user.disabled)]
         found.append(("feature", BINARY if known.binary else CONSUMABLE, known.archived))
-        found += self._subscriptions(person, known.id)
+        found += self._subscriptions(user, known.id)
         for grant in account.grants:
             is_open = grant.is_open(self.now)
             left = grant.left if is_open else 0
@@ -30,19 +30,20 @@ class Stories(Moves):
         found.append(("decision", delta, check.access, check.reason))
         return tuple(found)
 
-    def _subscriptions(self, person: Person, feature: str) -> list[Step]:
+    def _subscriptions(self, user: User, feature: str) -> list[Step]:
         found: list[Step] = []
-        pairs = [(held, entry) for held in person.subscriptions for entry in held.entries if entry.feature == feature]
-        holding, kept = best(pairs, self.now), held_by(pairs, self.now)
-        for held in sorted(person.subscriptions, key=lambda held: (held.started, held.id)):
-            if held.status_at(self.now) in ENDED and not (kept and kept[0] is held):
+        pairs = entries_of(user.subscriptions, feature)
+        source, kept = best_active(pairs, self.now), period_source(pairs, self.now)
+        for subscription in sorted(user.subscriptions, key=by_start):
+            if subscription.status_at(self.now) in ENDED and not (kept and kept[0] is subscription):
                 continue
-            entries = [entry for entry in held.entries if entry.feature == feature]
-            status, counts = held.status_at(self.now), held.counts(self.now)
-            found.append(("subscription", held.id, held.package, held.version, status, counts, bool(entries)))
+            entries = [entry for entry in subscription.entries if entry.feature == feature]
+            status, counts = subscription.status_at(self.now), subscription.counts(self.now)
+            package = (subscription.package, subscription.version)
+            found.append(("subscription", subscription.id, *package, status, counts, bool(entries)))
             for entry in entries:
-                holds = holding is not None and holding[0] is held
-                found.append(("package_entry", held.id, entry.limit, entry.reset, entry.overage, holds))
+                holds = source is not None and source[0] is subscription
+                found.append(("package_entry", subscription.id, entry.limit, entry.reset, entry.overage, holds))
         return found
 
     def _counter(self, account: Account) -> list[Step]:

@@ -1,79 +1,86 @@
 """The part of the model that is about grants."""
 
-from model.observations import GrantView, Refused, Wanted
+from model.observations import GrantRequest, GrantView, Refused
 from model.sources import Grant
-from model.subscribers import Customers
-from model.user import Person
+from model.subscribers import Subscribers
+from model.user import User
 
 
-class Gifts(Customers):
+class Grants(Subscribers):
     """Grants."""
 
-    def create_grant(self, user: str, wanted: Wanted) -> GrantView:
+    def create_grant(self, user_id: str, requested: GrantRequest) -> GrantView:
         """CreateGrant."""
-        feature = self.feature(wanted.feature)
-        if feature.binary and wanted.amount is not None:
+        feature = self.feature(requested.feature)
+        if feature.binary and requested.amount is not None:
             raise Refused("INVALID_FIELD")
-        person = self.person(user)
-        for known in person.grants():
-            if known.id == wanted.id:
-                return self._again(person, known, wanted)
+        user = self.user(user_id)
+        for known in user.grants():
+            if known.id == requested.id:
+                return self._repeat(user, known, requested)
         if feature.archived:
             raise Refused("FEATURE_ARCHIVED")
-        effective = self.now if wanted.effective is None else wanted.effective
-        if wanted.expires is not None and wanted.expires <= effective:
+        effective = self.now if requested.effective is None else requested.effective
+        if requested.expires is not None and requested.expires <= effective:
             raise Refused("INVALID_FIELD")
         grant = Grant(
-            id=wanted.id,
-            feature=wanted.feature,
-            amount=wanted.amount,
+            id=requested.id,
+            feature=requested.feature,
+            amount=requested.amount,
             effective=effective,
-            expires=wanted.expires,
-            priority=wanted.priority,
-            note=wanted.note,
+            expires=requested.expires,
+            priority=requested.priority,
+            note=requested.note,
             created=self.now,
-            left=wanted.amount,
+            left=requested.amount,
         )
-        account = person.account(wanted.feature)
-        account.grants = sorted([*account.grants, grant], key=order)
-        person.look(self.now)
-        return show(person, grant)
+        account = user.account(requested.feature)
+        account.grants = sorted([*account.grants, grant], key=draw_order)
+        user.update(self.now)
+        return view(user, grant)
 
-    def revoke_grant(self, user: str, grant_id: str) -> GrantView:
+    def revoke_grant(self, user_id: str, grant_id: str) -> GrantView:
         """RevokeGrant."""
-        person = self.person(user)
-        found = [grant for grant in person.grants() if grant.id == grant_id]
+        user = self.user(user_id)
+        found = [grant for grant in user.grants() if grant.id == grant_id]
         if not found:
             raise Refused("GRANT_NOT_FOUND")
         if found[0].revoked is None:
             found[0].revoked = self.now
-            person.look(self.now)
-        return show(person, found[0])
+            user.update(self.now)
+        return view(user, found[0])
 
-    def list_grants(self, user: str) -> list[GrantView]:
+    def list_grants(self, user_id: str) -> list[GrantView]:
         """ListGrants."""
-        person = self.person(user)
-        return [show(person, grant) for grant in person.grants()]
+        user = self.user(user_id)
+        return [view(user, grant) for grant in user.grants()]
 
-    def _again(self, person: Person, known: Grant, wanted: Wanted) -> GrantView:
+    def _repeat(self, user: User, known: Grant, requested: GrantRequest) -> GrantView:
         """Answer for a grant that is there already: it has to be the same."""
-        effective = known.effective if wanted.effective is None else wanted.effective
-        there = (known.feature, known.amount, known.effective, known.expires, known.priority, known.note)
-        if there != (wanted.feature, wanted.amount, effective, wanted.expires, wanted.priority, wanted.note):
+        effective = known.effective if requested.effective is None else requested.effective
+        existing = (known.feature, known.amount, known.effective, known.expires, known.priority, known.note)
+        if existing != (
+            requested.feature,
+            requested.amount,
+            effective,
+            requested.expires,
+            requested.priority,
+            requested.note,
+        ):
             raise Refused("GRANT_EXISTS")
-        return show(person, known)
+        return view(user, known)
 
 
-def order(grant: Grant) -> tuple[int, bool, int, str]:
+def draw_order(grant: Grant) -> tuple[int, bool, int, str]:
     """Order grants as they are drawn from: by priority, then what expires first, then by id."""
     return grant.priority, grant.expires is None, grant.expires or 0, grant.id
 
 
-def show(person: Person, grant: Grant) -> GrantView:
+def view(user: User, grant: Grant) -> GrantView:
     """Return a grant as it is shown."""
     return GrantView(
         grant.id,
-        person.id,
+        user.id,
         grant.feature,
         grant.amount,
         grant.effective,

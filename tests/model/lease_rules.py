@@ -7,16 +7,16 @@ from hypothesis.stateful import rule
 from canuse import v1
 from model import strategies
 from model.account import Account, Lease
-from model.base_machine import Ground
+from model.base_machine import BaseMachine
 from model.observations import DEDUPE_TTL, MAX
 from model.strategies import Amount
 
 Metadata = tuple[tuple[str, str], ...]
-SHORTEST, LONGEST = 1000, 7 * 86_400_000
+MIN_TTL, MAX_TTL = 1000, 7 * 86_400_000
 """For how long something can be set aside."""
 
 
-class Holding(Ground):
+class LeaseRules(BaseMachine):
     """Leases.
 
     Which of two equal subscriptions holds is up to their ids, which are random, and with it what is given and when
@@ -25,35 +25,37 @@ class Holding(Ground):
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[tuple[str, str, str, tuple[Any, ...]]] = []
+        self.repeatable_lease_calls: list[tuple[str, str, str, tuple[Any, ...]]] = []
 
     @rule(
         who=strategies.users,
         feature=strategies.any_features,
         amount=strategies.any_amounts,
-        least=strategies.leasts,
+        least=strategies.minimums,
         ttl=strategies.ttls,
         key=strategies.lease_keys,
     )
-    def set_aside(self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None) -> None:
+    def reserve_amount(
+        self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None
+    ) -> None:
         """Set something aside."""
-        user, name = self.users[who], self.features[feature]
-        wanted = self.amount(user, name, amount)
-        at_least = {"one": 1, "all": wanted, "less": max(1, wanted - 1)}[least]
-        event_id = self.event_id(user, key)
-        arguments = (name, wanted, at_least, self.ttl(user, name, ttl), event_id)
+        user_id, name = self.user_ids[who], self.features[feature]
+        requested = self.amount(user_id, name, amount)
+        at_least = {"one": 1, "all": requested, "less": max(1, requested - 1)}[least]
+        event_id = self.event_id(user_id, key)
+        arguments = (name, requested, at_least, self.ttl(user_id, name, ttl), event_id)
         if event_id:
-            self.asked.append(("reserve", user, event_id, arguments))
-        self.reserve(user, *arguments)
+            self.repeatable_lease_calls.append(("reserve", user_id, event_id, arguments))
+        self.reserve(user_id, *arguments)
 
     @rule(
         who=strategies.users,
         feature=strategies.features,
-        amount=strategies.pledges,
+        amount=strategies.reserve_amounts,
         ttl=strategies.ttls,
         number=strategies.numbers,
-        again=strategies.hardly,
-        part=strategies.parts,
+        again=strategies.very_rarely,
+        part=strategies.settled_parts,
         key=strategies.lease_keys,
         metadata=strategies.metadata,
     )
@@ -70,29 +72,29 @@ class Holding(Ground):
         metadata: Metadata,
     ) -> None:
         """Settle a lease, sometimes one that is settled or forgotten; where there is none, take one for later."""
-        known = [(person_id, lease.id) for person_id, _, lease in self.turning()]
+        known = [(person_id, lease.id) for person_id, _, lease in self.settleable()]
         chosen = self.leases if again else known
         if not chosen:
-            user, name = self.users[who], self.features[feature]
-            self.reserve(user, name, self.amount(user, name, amount), 1, self.ttl(user, name, ttl), "")
+            user_id, name = self.user_ids[who], self.features[feature]
+            self.reserve(user_id, name, self.amount(user_id, name, amount), 1, self.ttl(user_id, name, ttl), "")
             return
-        user, lease_id = chosen[-1 - number % len(chosen)]
-        event_id = self.event_id(user, key)
-        arguments = (lease_id, self.part(lease_id, part), event_id, metadata)
+        user_id, lease_id = chosen[-1 - number % len(chosen)]
+        event_id = self.event_id(user_id, key)
+        arguments = (lease_id, self.settled_amount(lease_id, part), event_id, metadata)
         if event_id:
-            self.asked.append(("settle", user, event_id, arguments))
-        self.both("settle", *arguments)
+            self.repeatable_lease_calls.append(("settle", user_id, event_id, arguments))
+        self.call_both("settle", *arguments)
 
     @rule(
         who=strategies.users,
         feature=strategies.features,
-        amount=strategies.pledges,
+        amount=strategies.reserve_amounts,
         ttl=strategies.ttls,
-        turn=strategies.turns,
+        turn=strategies.lease_moments,
         off=strategies.offsets,
-        deed=strategies.deeds,
-        part=strategies.parts,
-        new=strategies.chances,
+        deed=strategies.lease_actions,
+        part=strategies.settled_parts,
+        new=strategies.booleans,
     )
     def wait_for_a_lease(
         self,
@@ -107,101 +109,101 @@ class Holding(Ground):
         new: bool,
     ) -> None:
         """Do something just before, at or just after a lease expires, its period ends, or it is forgotten."""
-        if new or not self.turning():
-            user, name = self.users[who], self.features[feature]
-            lasting = LONGEST if turn == "period" else self.ttl(user, name, ttl)
-            self.reserve(user, name, self.amount(user, name, amount), 1, lasting, "")
-        leases = self.turning()
+        if new or not self.settleable():
+            user_id, name = self.user_ids[who], self.features[feature]
+            lasting = MAX_TTL if turn == "period" else self.ttl(user_id, name, ttl)
+            self.reserve(user_id, name, self.amount(user_id, name, amount), 1, lasting, "")
+        leases = self.settleable()
         if not leases:
             return
-        user, account, lease = leases[-1]
+        user_id, account, lease = leases[-1]
         end = account.terms.end if account.terms else None
         moments = {"expiry": lease.expires, "period": end or lease.expires, "forgotten": lease.expires + DEDUPE_TTL}
         if moments[turn] + off > self.model.now:
-            self.move(moments[turn] + off)
-        wanted = self.amount(user, account.feature, amount)
+            self.set_clock(moments[turn] + off)
+        requested = self.amount(user_id, account.feature, amount)
         if deed == "settle":
-            self.both("settle", lease.id, self.part(lease.id, part), "", ())
+            self.call_both("settle", lease.id, self.settled_amount(lease.id, part), "", ())
         elif deed == "look":
-            self.both("explain", user, account.feature, wanted)
+            self.call_both("explain", user_id, account.feature, requested)
         elif deed == "list":
-            self.both("list_entitlements", user)
+            self.call_both("list_entitlements", user_id)
         elif deed == "use":
-            self.both("create_usage_event", user, account.feature, wanted, v1.USAGE_ACTION_ADD, "", ())
+            self.call_both("create_usage_event", user_id, account.feature, requested, v1.USAGE_ACTION_ADD, "", ())
         else:
-            self.reserve(user, account.feature, wanted, 1, SHORTEST, "")
-        self.both("show_usage", user, account.feature)
+            self.reserve(user_id, account.feature, requested, 1, MIN_TTL, "")
+        self.call_both("show_usage", user_id, account.feature)
 
-    @rule(number=strategies.numbers, off=strategies.offsets, more=strategies.few)
-    def hold_all_over_a_reset(self, number: int, off: int, more: int) -> None:
+    @rule(number=strategies.numbers, off=strategies.offsets, more=strategies.small_numbers)
+    def reserve_all_over_a_reset(self, number: int, off: int, more: int) -> None:
         """Set aside all that there is, and use more than that about when the period ends: grants have to give it."""
-        accounts = self.ending()
+        accounts = self.limited_and_ending()
         if not accounts:
             return
-        user, account, end = accounts[number % len(accounts)]
+        user_id, account, end = accounts[number % len(accounts)]
         known = len(self.leases)
-        self.reserve(user, account.feature, self.amount(user, account.feature, Amount("left", 0)), 1, LONGEST, "")
+        self.reserve(user_id, account.feature, self.amount(user_id, account.feature, Amount("left", 0)), 1, MAX_TTL, "")
         if len(self.leases) > known:
             lease = account.leases[-1]
-            self.move(max(self.model.now, end + off))
-            self.both("settle", lease.id, min(MAX, lease.amount + more), "", ())
-            self.both("show_usage", user, account.feature)
+            self.set_clock(max(self.model.now, end + off))
+            self.call_both("settle", lease.id, min(MAX, lease.amount + more), "", ())
+            self.call_both("show_usage", user_id, account.feature)
 
     @rule(which=strategies.numbers, other=strategies.sometimes)
-    def ask_again_for_a_lease(self, which: int, other: bool) -> None:
+    def repeat_lease_call(self, which: int, other: bool) -> None:
         """Send one of the last event ids again, if it is remembered for sure, with the same content or with other."""
-        if not self.asked:
+        if not self.repeatable_lease_calls:
             return
-        name, user, event_id, arguments = self.asked[-1 - which % len(self.asked)]
-        remembered = self.model.people[user].remembered.get(event_id)
+        name, user_id, event_id, arguments = self.repeatable_lease_calls[-1 - which % len(self.repeatable_lease_calls)]
+        remembered = self.model.users[user_id].remembered.get(event_id)
         if remembered is not None and self.model.now - remembered.time > DEDUPE_TTL:
             return
         if name == "reserve":
             *rest, ttl, _ = arguments
-            self.reserve(user, *rest, ttl - 1 if other and ttl == LONGEST else ttl + other, event_id)
+            self.reserve(user_id, *rest, ttl - 1 if other and ttl == MAX_TTL else ttl + other, event_id)
         else:
             lease_id, used, _, metadata = arguments
-            self.both("settle", lease_id, another(used) if other else used, event_id, metadata)
+            self.call_both("settle", lease_id, other_amount(used) if other else used, event_id, metadata)
 
-    def ttl(self, user: str, feature: str, ttl: int | None) -> int:
+    def ttl(self, user_id: str, feature: str, ttl: int | None) -> int:
         """Return for how long something is to be set aside; None is up to the end of the period."""
         if ttl is not None:
             return ttl
-        person = self.model.people.get(user)
-        terms = None if person is None else person.account(feature).terms
+        user = self.model.users.get(user_id)
+        terms = None if user is None else user.account(feature).terms
         end = None if terms is None else terms.end
-        return LONGEST if end is None else min(LONGEST, max(SHORTEST, end - self.model.now))
+        return MAX_TTL if end is None else min(MAX_TTL, max(MIN_TTL, end - self.model.now))
 
-    def part(self, lease_id: str, part: tuple[str, int]) -> int:
+    def settled_amount(self, lease_id: str, part: tuple[str, int]) -> int:
         """Return an amount by where it stands to what was granted."""
-        amounts = [lease.amount for _, _, lease in self.turning() if lease.id == lease_id]
+        amounts = [lease.amount for _, _, lease in self.settleable() if lease.id == lease_id]
         bases = {"none": 0, "all": amounts[0] if amounts else 0, "most": MAX}
         return min(MAX, max(0, bases[part[0]] + part[1]))
 
-    def ending(self) -> list[tuple[str, Account, int]]:
+    def limited_and_ending(self) -> list[tuple[str, Account, int]]:
         """Return what has a limit in a period that may end before a lease; what grants add to, if there is any."""
         now = self.model.now
         found = [
-            (person.id, account, account.terms.end)
-            for person in self.model.people.values()
-            for account in person.accounts.values()
+            (user.id, account, account.terms.end)
+            for user in self.model.users.values()
+            for account in user.accounts.values()
             if account.terms is not None and account.terms.limit is not None and account.terms.end is not None
-            if account.terms.end <= now + LONGEST
+            if account.terms.end <= now + MAX_TTL
         ]
         given = [one for one in found if any(grant.is_open(now) and grant.left for grant in one[1].grants)]
         return given or found
 
-    def turning(self) -> list[tuple[str, Account, Lease]]:
+    def settleable(self) -> list[tuple[str, Account, Lease]]:
         """Return the leases that can be settled, with their users and accounts."""
         return [
-            (person.id, account, lease)
-            for person in self.model.people.values()
-            for account in person.accounts.values()
+            (user.id, account, lease)
+            for user in self.model.users.values()
+            for account in user.accounts.values()
             for lease in account.leases
             if lease.can_be_settled(self.model.now)
         ]
 
 
-def another(amount: int) -> int:
+def other_amount(amount: int) -> int:
     """Return another amount that is accepted, too."""
     return amount - 1 if amount > 1 else amount + 1 or 1

@@ -2,31 +2,31 @@
 
 from canuse import v1
 from model.account import Account, Lease
-from model.explanation import Stories
+from model.explanation import Explanation
 from model.observations import MAX, Event, Granted, Refused, Settled
-from model.user import Person, Remembered, gives
+from model.user import Remembered, User, grants_access
 
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Leases(Stories):
+class Leases(Explanation):
     """Amounts that are set aside, and what is used of them."""
 
     def reserve(
-        self, user: str, feature: str, amount: int, least: int, ttl: int, event_id: str, lease_id: str
+        self, user_id: str, feature: str, amount: int, least: int, ttl: int, event_id: str, lease_id: str
     ) -> Granted:
         """Reserve; `lease_id` is the one that a new lease gets."""
         known = self.consumable(feature)
-        person, content = self.person(user), ("reserve", feature, amount, least, ttl)
-        before: Granted | None = person.recall(event_id, content)
+        user, content = self.user(user_id), ("reserve", feature, amount, least, ttl)
+        before: Granted | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
-        account = person.account(feature)
-        reason = person.refusal(account, known.archived) or account.weigh(account.used + amount, self.now)
+        account = user.account(feature)
+        reason = user.refusal(account, known.archived) or account.reason_for(account.used + amount, self.now)
         counts = account.counts(self.now)
         if reason == v1.REASON_BUDGET_EXCEEDED and counts is not None and (counts.remaining or 0) >= least:
             amount, reason = counts.remaining or 0, v1.REASON_WITHIN_BUDGET
-        if not gives(reason):
+        if not grants_access(reason):
             amount = 0
         if account.used + account.reserved(self.now) + amount > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
@@ -36,14 +36,14 @@ class Leases(Stories):
             account.leases.append(Lease(lease_id, amount, expires, account.period))
         after = account.counts(self.now)
         answer = Granted(amount, lease_id if amount else "", expires, reason, after, event_id, replayed=False)
-        self._remember(person, event_id, content, answer)
+        self._remember(user, event_id, content, answer)
         return answer
 
     def settle(self, lease_id: str, used: int, event_id: str, metadata: Metadata) -> Settled:
         """Settle."""
-        person, account, lease = self._lease(lease_id)
+        user, account, lease = self._lease(lease_id)
         content = ("settle", lease_id, used, metadata)
-        before: Settled | None = person.recall(event_id, content)
+        before: Settled | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
         if not lease.can_be_settled(self.now):
@@ -59,30 +59,30 @@ class Leases(Stories):
         total: int = used
         budget: int | None = 0
         if used and is_current:
-            account.change(account.used + used, self.now)
+            account.set_total(account.used + used, self.now)
             total, budget = account.used, account.budget(self.now)
         elif used and past:
-            account.change_past(lease.period, used, self.now)
+            account.add_to_past(lease.period, used, self.now)
             period = account.past[lease.period]
             total, budget = period.used, None if period.budget is None else min(MAX, period.budget + period.drawn)
-        reason = person.refusal(account, self.feature(account.feature).archived)
-        reason = reason or account.weigh(account.used, self.now)
+        reason = user.refusal(account, self.feature(account.feature).archived)
+        reason = reason or account.reason_for(account.used, self.now)
         if used:
             done = (v1.USAGE_ACTION_ADD, event_id, metadata, reason, total, budget)
-            person.events.append(Event(self.now, account.feature, used, used, *done))
+            user.events.append(Event(self.now, account.feature, used, used, *done))
         name = event_id or (f"@{self.now}" if used else "")
         answer = Settled(used > 0, reason, account.counts(self.now), late, name, replayed=False)
-        self._remember(person, event_id, content, answer)
+        self._remember(user, event_id, content, answer)
         return answer
 
-    def _lease(self, lease_id: str) -> tuple[Person, Account, Lease]:
-        for person in self.people.values():
-            for account in person.accounts.values():
+    def _lease(self, lease_id: str) -> tuple[User, Account, Lease]:
+        for user in self.users.values():
+            for account in user.accounts.values():
                 for lease in account.leases:
                     if lease.id == lease_id:
-                        return person, account, lease
+                        return user, account, lease
         raise Refused("LEASE_NOT_FOUND")
 
-    def _remember(self, person: Person, event_id: str, content: object, answer: Granted | Settled) -> None:
+    def _remember(self, user: User, event_id: str, content: object, answer: Granted | Settled) -> None:
         if event_id:
-            person.remembered[event_id] = Remembered(content, answer, self.now)
+            user.remembered[event_id] = Remembered(content, answer, self.now)

@@ -116,7 +116,7 @@ class SubscriptionView(NamedTuple):
     """A subscription as it is shown."""
 
     id: str
-    user: str
+    user_id: str
     package: str
     version: int
     status: int
@@ -125,7 +125,7 @@ class SubscriptionView(NamedTuple):
     cancel_at: int | None
 
 
-class Wanted(NamedTuple):
+class GrantRequest(NamedTuple):
     """A grant as it is asked for. `effective` None is now."""
 
     id: str
@@ -141,7 +141,7 @@ class GrantView(NamedTuple):
     """A grant as it is shown."""
 
     id: str
-    user: str
+    user_id: str
     feature: str
     amount: int | None
     effective: int

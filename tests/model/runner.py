@@ -21,14 +21,14 @@ SHRINK: Final = os.environ.get("MODEL_SHRINK") != "0"
 
 
 @contextmanager
-def serving(folder: Path, transport: str) -> Iterator[Canuse]:
+def running_server(folder: Path, transport: str) -> Iterator[Canuse]:
     """Run a server for the state machine, which moves its clock on by thousands of years."""
     folder.mkdir(exist_ok=True)
     with running(Canuse(folder, "--transport", transport, "--clock", "manual", env=SETTINGS)) as canuse:
         yield canuse
 
 
-def run(canuse: Canuse, number: int, examples: int) -> int:
+def run_examples(canuse: Canuse, number: int, examples: int) -> int:
     """Run so many examples; a number says which ones. Return how many answers were compared.
 
     Raises what the first example that fails comes to, made as short as possible.

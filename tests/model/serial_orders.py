@@ -8,7 +8,7 @@ from model.model import Model
 Step = Callable[[Model], object]
 
 
-def orders(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
+def serial_outcomes(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
     """Return what a model comes to in each order; the steps of one thread keep theirs. Equal ones are there once."""
     layer: dict[tuple[int, ...], list[Model]] = {(0,) * len(threads): [model]}
     for _ in range(sum(map(len, threads))):
@@ -21,7 +21,7 @@ def orders(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
                 place = (*progress[:number], done + 1, *progress[number + 1 :])
                 found = following.setdefault(place, [])
                 for after in (_after(before, thread[done]) for before in models):
-                    if all(after.people != other.people for other in found):
+                    if all(after.users != other.users for other in found):
                         found.append(after)
         layer = following
     return next(iter(layer.values()))

@@ -98,47 +98,67 @@ class Terms(NamedTuple):
 
 def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, now: int) -> Terms | None:
     """Return the terms of a feature, `grants` being those of it. None: there is no entitlement."""
-    listed = [(held, entry) for held in subscriptions for entry in held.entries if entry.feature == feature]
-    granted = best(listed, now) is None and any(grant.is_open(now) for grant in grants)
-    holding = held_by(listed, now)
-    if holding is None and all(grant.is_over(now) for grant in grants):
+    listed = entries_of(subscriptions, feature)
+    granted = best_active(listed, now) is None and any(grant.is_open(now) for grant in grants)
+    source = period_source(listed, now)
+    if source is None and all(grant.is_over(now) for grant in grants):
         return None
-    limit, overage = (0, False) if holding is None else (holding[1].limit, holding[1].overage)
-    if holding is None or holding[0].started > now:
+    limit, overage = (0, False) if source is None else (source[1].limit, source[1].overage)
+    if source is None or source[0].started > now:
         # What is used before a subscription starts counts to no period of it.
-        start, end = stretch(grants, now)
-        end = min((date for date in (end, *(held.started for held, _ in listed)) if date is not None), default=None)
+        start, end = grant_coverage(grants, now)
+        end = min(
+            (date for date in (end, *(subscription.started for subscription, _ in listed)) if date is not None),
+            default=None,
+        )
     else:
-        start, end = period_at(holding[0].started, holding[1].reset, now)
-    counts = holding is not None and holding[0].counts(now)
+        start, end = period_at(source[0].started, source[1].reset, now)
+    counts = source is not None and source[0].counts(now)
     return Terms(counts or granted, granted, limit, overage and not granted, start, end)
 
 
-def held_by(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
+def by_start(subscription: Subscription) -> tuple[int, str]:
+    """Order subscriptions as they are listed: oldest first, then by id."""
+    return subscription.started, subscription.id
+
+
+def entries_of(subscriptions: list[Subscription], feature: str) -> list[tuple[Subscription, Entry]]:
+    """Return the entries of packages that list a feature, each with its subscription."""
+    return [
+        (subscription, entry)
+        for subscription in subscriptions
+        for entry in subscription.entries
+        if entry.feature == feature
+    ]
+
+
+def period_source(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
     """Return the subscription in whose periods uses are counted, with its entry."""
     # Where none counts, one that may count again comes before one that has ended, that before one that has not begun.
-    return best(pairs, now) or max(pairs, key=lambda pair: (hope(pair[0], now), rank(pair)), default=None)
+    return best_active(pairs, now) or max(
+        pairs, key=lambda pair: (inactive_rank(pair[0], now), rank(pair)), default=None
+    )
 
 
-def best(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
+def best_active(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
     """Return the subscription that counts and gives most, with its entry."""
     return max((pair for pair in pairs if pair[0].counts(now)), key=rank, default=None)
 
 
 def rank(pair: tuple[Subscription, Entry]) -> tuple[bool, int, bool, int, str]:
     """Order entries: no limit, the higher limit, overage; among equal ones the oldest subscription, then by its id."""
-    held, entry = pair
-    return entry.limit is None, entry.limit or 0, entry.overage, -held.started, held.id
+    subscription, entry = pair
+    return entry.limit is None, entry.limit or 0, entry.overage, -subscription.started, subscription.id
 
 
-def hope(held: Subscription, now: int) -> int:
+def inactive_rank(subscription: Subscription, now: int) -> int:
     """Order subscriptions that do not count."""
-    if held.started > now:
+    if subscription.started > now:
         return 0
-    return 1 if held.status_at(now) in ENDED else 2
+    return 1 if subscription.status_at(now) in ENDED else 2
 
 
-def stretch(grants: list[Grant], now: int) -> tuple[int, int | None]:
+def grant_coverage(grants: list[Grant], now: int) -> tuple[int, int | None]:
     """Return the time around a moment in which there was and will be one grant or another throughout, or none ever."""
     spans = [(grant.effective, grant.end()) for grant in grants]
     spans = [(start, end) for start, end in spans if end is None or start < end]

@@ -20,7 +20,7 @@ numbers = st.integers(0, 7)
 """Which one of those that there are."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
-hardly = st.sampled_from([False] * 11 + [True])
+very_rarely = st.sampled_from([False] * 11 + [True])
 sometimes = st.sampled_from([False, False, True])
 often = st.sampled_from([True, True, True, False])
 packages = st.sampled_from([0, 0, 1, 2])
@@ -63,8 +63,8 @@ class Amount(NamedTuple):
         return min(MAX, max(1, bases[self.basis] + self.more))
 
 
-few = st.integers(1, 4)
-amounts = st.builds(Amount, st.just("none"), few) | st.builds(
+small_numbers = st.integers(1, 4)
+amounts = st.builds(Amount, st.just("none"), small_numbers) | st.builds(
     Amount, st.sampled_from(["left", "left", "used", "budget"]), st.integers(-1, 1)
 )
 any_amounts = st.one_of(*[amounts] * 7, st.builds(Amount, st.just("most"), st.integers(-1, 0)))
@@ -81,18 +81,18 @@ def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
     )
 
 
-plans = st.tuples(entry_lists(), entry_lists(), entry_lists())
+package_contents = st.tuples(entry_lists(), entry_lists(), entry_lists())
 
 distances = st.sampled_from([0, 1, HOUR, DAY, WEEK, 31 * DAY, -1, -HOUR, -DAY, -31 * DAY, -400 * DAY])
 """How far from now something is to be, in milliseconds."""
-ahead = st.sampled_from([1, HOUR, DAY, WEEK, 31 * DAY])
-waits = st.sampled_from([1, HOUR - 1, HOUR, DAY, WEEK, 31 * DAY, 365 * DAY])
+future_distances = st.sampled_from([1, HOUR, DAY, WEEK, 31 * DAY])
+waiting_times = st.sampled_from([1, HOUR - 1, HOUR, DAY, WEEK, 31 * DAY, 365 * DAY])
 none = st.none()
-chances = st.booleans()
-ways = st.sampled_from(["check", "use", "record"])
+booleans = st.booleans()
+use_methods = st.sampled_from(["check", "use", "record"])
 priorities = st.integers(0, 1)
 offsets = st.sampled_from([-1, 0, 0, 1])
-shaken = st.sampled_from(["feature", "package", "user", "disable", "disable", "enable", "enable"])
+disruptions = st.sampled_from(["feature", "package", "user", "disable", "disable", "enable", "enable"])
 some_statuses = st.none() | st.none() | statuses
 trials = st.none() | st.none() | distances
 package_numbers = st.lists(st.integers(0, 2), unique=True, min_size=1, max_size=2)
@@ -107,30 +107,35 @@ changes = st.one_of(
     st.fixed_dictionaries({"trial_end": dates}, optional={"cancel_at": dates}),
     st.fixed_dictionaries({"cancel_at": dates}),
 )
-gifts = st.lists(
+initial_grants = st.lists(
     st.tuples(
-        st.sampled_from([0, 0, 0, 1]), st.sampled_from([1, 2, 2, 5, 5, None]), st.none() | st.none() | ahead, priorities
+        st.sampled_from([0, 0, 0, 1]),
+        st.sampled_from([1, 2, 2, 5, 5, None]),
+        st.none() | st.none() | future_distances,
+        priorities,
     ),
     max_size=4,
 )
 """Grants that a user has from the start: of what, how much, for how long, and their priority."""
-edges = st.none() | st.none() | offsets
+range_offsets = st.none() | st.none() | offsets
 batches = st.lists(st.tuples(users, any_features, amounts, event_numbers), min_size=1, max_size=5)
-others = st.sampled_from(["", "", "metadata", "amount"])
+repeat_changes = st.sampled_from(["", "", "metadata", "amount"])
 """What is other about a call that is made again."""
 
 lease_keys = st.sampled_from([None, None, None, None, 0, 1])
 ttls = st.sampled_from([1000, HOUR, DAY, DAY, WEEK, WEEK, None, None])
 """For how long something is set aside; None is up to the end of the period."""
-leasts = st.sampled_from(["one", "one", "all", "less"])
+minimums = st.sampled_from(["one", "one", "all", "less"])
 """The least that is of use, by the amount."""
-pledges = st.builds(Amount, st.just("none"), few) | st.builds(Amount, st.just("left"), st.integers(-1, 0))
+reserve_amounts = st.builds(Amount, st.just("none"), small_numbers) | st.builds(
+    Amount, st.just("left"), st.integers(-1, 0)
+)
 """What there mostly is of a budget."""
-parts = st.sampled_from(
+settled_parts = st.sampled_from(
     [("none", 0), ("none", 1), ("all", -1), ("all", 0), ("all", 0), ("all", 1), ("all", 5)] * 2 + [("most", 0)]
 )
 """What is used of a lease, by what was granted."""
-turns = st.sampled_from(["expiry", "expiry", "period", "period", "period", "forgotten"])
+lease_moments = st.sampled_from(["expiry", "expiry", "period", "period", "period", "forgotten"])
 """What comes for a lease."""
-deeds = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
+lease_actions = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
 """What is done when it has come."""

@@ -6,42 +6,42 @@ from canuse import v1
 from model.catalog import Catalog
 from model.observations import Refused, SubscriptionView
 from model.periods import period_at
-from model.sources import ENDED, Subscription
-from model.user import Person
+from model.sources import ENDED, Subscription, by_start
+from model.user import User
 
 TRIALING = v1.SUBSCRIPTION_STATUS_TRIALING
 
 
-class Customers(Catalog):
+class Subscribers(Catalog):
     """Users and what they have."""
 
     now: int
-    people: dict[str, Person]
+    users: dict[str, User]
 
-    def person(self, user: str) -> Person:
+    def user(self, user_id: str) -> User:
         """Return a user that there has to be."""
-        if user not in self.people:
+        if user_id not in self.users:
             raise Refused("USER_NOT_FOUND")
-        return self.people[user]
+        return self.users[user_id]
 
-    def create_user(self, user: str) -> None:
+    def create_user(self, user_id: str) -> None:
         """CreateUser."""
-        if user in self.people:
+        if user_id in self.users:
             raise Refused("USER_EXISTS")
-        self.people[user] = Person(user, self.now)
+        self.users[user_id] = User(user_id, self.now)
 
-    def disable_user(self, user: str, disabled: bool) -> None:
+    def disable_user(self, user_id: str, disabled: bool) -> None:
         """UpdateUser, of the field `disabled`."""
-        self.person(user).disabled = disabled
+        self.user(user_id).disabled = disabled
 
-    def delete_user(self, user: str) -> None:
+    def delete_user(self, user_id: str) -> None:
         """DeleteUser."""
-        self.person(user)
-        del self.people[user]
+        self.user(user_id)
+        del self.users[user_id]
 
     def subscribe(
         self,
-        user: str,
+        user_id: str,
         packages: tuple[str, ...],
         started: int | None,
         trial_end: int | None,
@@ -54,13 +54,13 @@ class Customers(Catalog):
             raise Refused("INVALID_FIELD")
         if trial_end is not None and started is not None and trial_end <= started:
             raise Refused("INVALID_FIELD")
-        chosen = [self.to_subscribe(package) for package in packages]
-        person, start = self.person(user), self.now if started is None else started
+        chosen = [self.published_package(package) for package in packages]
+        user, start = self.user(user_id), self.now if started is None else started
         if trial_end is not None and trial_end <= start:
             raise Refused("INVALID_FIELD")
-        made = [
+        created = [
             Subscription(
-                id=held_id,
+                id=subscription_id,
                 package=package.id,
                 version=package.current(),
                 base=package.type == v1.PACKAGE_TYPE_BASE,
@@ -69,22 +69,22 @@ class Customers(Catalog):
                 started=start,
                 trial_end=trial_end,
             )
-            for package, held_id in zip(chosen, ids, strict=False)
+            for package, subscription_id in zip(chosen, ids, strict=False)
         ]
-        self._keep_to_one_base([*person.subscriptions, *made])
-        person.subscriptions += made
-        person.look(self.now)
-        return [self._show(person, held) for held in made]
+        self._check_one_base([*user.subscriptions, *created])
+        user.subscriptions += created
+        user.update(self.now)
+        return [self._view(user, subscription) for subscription in created]
 
-    def update_subscription(self, held_id: str, changes: dict[str, int | None]) -> SubscriptionView:
+    def update_subscription(self, subscription_id: str, changes: dict[str, int | None]) -> SubscriptionView:
         """UpdateSubscription, of those of the fields `status`, `trial_end` and `cancel_at` that are given."""
-        person, old = self._subscription(held_id)
+        user, old = self._subscription(subscription_id)
         new = replace(old)
         status, end = changes.get("status"), changes.get("cancel_at")
         has_come = end is not None and end <= self.now
         if old.status_at(self.now) in ENDED and (status in (None, *ENDED) or has_come):
             # It has ended, and dates do not bring it back; nor does a status that is to end at once.
-            return self._exchange(person, old, replace(old, status=status if status in ENDED else old.status))
+            return self._replace(user, old, replace(old, status=status if status in ENDED else old.status))
         new.trial_end = changes.get("trial_end", old.trial_end)
         if "cancel_at" in changes:
             new.cancel_at = None if end is None else max(self.now, end)
@@ -99,13 +99,13 @@ class Customers(Catalog):
             raise Refused("INVALID_FIELD")
         if new.trial_end is not None and new.trial_end <= new.started:
             raise Refused("INVALID_FIELD")
-        return self._exchange(person, old, new)
+        return self._replace(user, old, new)
 
-    def cancel_subscription(self, held_id: str, at_period_end: bool) -> SubscriptionView:
+    def cancel_subscription(self, subscription_id: str, at_period_end: bool) -> SubscriptionView:
         """CancelSubscription."""
-        person, old = self._subscription(held_id)
+        user, old = self._subscription(subscription_id)
         if old.status_at(self.now) in ENDED:
-            return self._show(person, old)
+            return self._view(user, old)
         end: int | None = self.now
         if at_period_end:
             longest = max((entry.reset for entry in old.entries), default=v1.RESET_PERIOD_NEVER)
@@ -116,46 +116,50 @@ class Customers(Catalog):
                 raise Refused("NO_PERIOD_END")
         if old.cancel_at is not None and end is not None:
             end = min(old.cancel_at, end)
-        return self._exchange(person, old, replace(old, cancel_at=end))
+        return self._replace(user, old, replace(old, cancel_at=end))
 
-    def list_subscriptions(self, user: str) -> list[SubscriptionView]:
+    def list_subscriptions(self, user_id: str) -> list[SubscriptionView]:
         """ListSubscriptions."""
-        person = self.person(user)
-        listed = sorted(person.subscriptions, key=lambda held: (held.started, held.id))
-        return [self._show(person, held) for held in listed]
+        user = self.user(user_id)
+        listed = sorted(user.subscriptions, key=by_start)
+        return [self._view(user, subscription) for subscription in listed]
 
-    def _subscription(self, held_id: str) -> tuple[Person, Subscription]:
-        for person in self.people.values():
-            for held in person.subscriptions:
-                if held.id == held_id:
-                    return person, held
+    def _subscription(self, subscription_id: str) -> tuple[User, Subscription]:
+        for user in self.users.values():
+            for subscription in user.subscriptions:
+                if subscription.id == subscription_id:
+                    return user, subscription
         raise Refused("SUBSCRIPTION_NOT_FOUND")
 
-    def _exchange(self, person: Person, old: Subscription, new: Subscription) -> SubscriptionView:
-        changed = [new if held is old else held for held in person.subscriptions]
-        self._keep_to_one_base(changed)
-        person.subscriptions = changed
-        person.look(self.now)
-        return self._show(person, new)
+    def _replace(self, user: User, old: Subscription, new: Subscription) -> SubscriptionView:
+        changed = [new if subscription is old else subscription for subscription in user.subscriptions]
+        self._check_one_base(changed)
+        user.subscriptions = changed
+        user.update(self.now)
+        return self._view(user, new)
 
-    def _keep_to_one_base(self, subscriptions: list[Subscription]) -> None:
+    def _check_one_base(self, subscriptions: list[Subscription]) -> None:
         """Refuse two base packages at one time, now or later."""
-        bases = [held for held in subscriptions if held.base and held.status_at(self.now) not in ENDED]
+        bases = [
+            subscription
+            for subscription in subscriptions
+            if subscription.base and subscription.status_at(self.now) not in ENDED
+        ]
         for one in bases:
             for other in bases:
                 if one is not other and overlap(one, other):
                     raise Refused("SECOND_BASE_PACKAGE")
 
-    def _show(self, person: Person, held: Subscription) -> SubscriptionView:
+    def _view(self, user: User, subscription: Subscription) -> SubscriptionView:
         return SubscriptionView(
-            held.id,
-            person.id,
-            held.package,
-            held.version,
-            held.status_at(self.now),
-            held.started,
-            held.trial_end,
-            held.cancel_at,
+            subscription.id,
+            user.id,
+            subscription.package,
+            subscription.version,
+            subscription.status_at(self.now),
+            subscription.started,
+            subscription.trial_end,
+            subscription.cancel_at,
         )
 
 

@@ -18,6 +18,7 @@ from model.observations import (
     Entry,
     Event,
     Granted,
+    GrantRequest,
     GrantView,
     Migrated,
     PackageView,
@@ -29,7 +30,6 @@ from model.observations import (
     SubscriptionView,
     Usage,
     Used,
-    Wanted,
 )
 from support.wire import TIMEOUT_SECONDS, Stubs
 
@@ -38,7 +38,7 @@ Response = TypeVar("Response")
 PAGE: Final = 1000
 
 
-class Real:
+class SystemUnderTest:
     """The calls of the model, made to a server."""
 
     def __init__(self, address: str) -> None:
@@ -112,28 +112,28 @@ class Real:
         with refusals():
             messages = list(self.stubs.catalog.MigrateSubscriptions(request, timeout=TIMEOUT_SECONDS))
         assert [message.done for message in messages] == [False] * (len(messages) - 1) + [True]
-        last, shrinking = messages[-1], [user for message in messages for user in message.shrinking_user_ids]
+        last, shrinking = messages[-1], [user_id for message in messages for user_id in message.shrinking_user_ids]
         return Migrated(last.users, last.migrated, last.shrinking_users, tuple(sorted(shrinking)))
 
     # Users and what they have
 
-    def create_user(self, user: str) -> None:
+    def create_user(self, user_id: str) -> None:
         """CreateUser."""
-        self._call(self.stubs.users.CreateUser, v1.CreateUserRequest(user=v1.User(id=user)))
+        self._call(self.stubs.users.CreateUser, v1.CreateUserRequest(user=v1.User(id=user_id)))
 
-    def disable_user(self, user: str, disabled: bool) -> None:
+    def disable_user(self, user_id: str, disabled: bool) -> None:
         """UpdateUser, of the field `disabled`."""
         mask = FieldMask(paths=["disabled"])
-        request = v1.UpdateUserRequest(user=v1.User(id=user, disabled=disabled), update_mask=mask)
+        request = v1.UpdateUserRequest(user=v1.User(id=user_id, disabled=disabled), update_mask=mask)
         self._call(self.stubs.users.UpdateUser, request)
 
-    def delete_user(self, user: str) -> None:
+    def delete_user(self, user_id: str) -> None:
         """DeleteUser."""
-        self._call(self.stubs.users.DeleteUser, v1.DeleteUserRequest(user_id=user))
+        self._call(self.stubs.users.DeleteUser, v1.DeleteUserRequest(user_id=user_id))
 
     def subscribe(
         self,
-        user: str,
+        user_id: str,
         packages: tuple[str, ...],
         started: int | None,
         trial_end: int | None,
@@ -141,61 +141,61 @@ class Real:
     ) -> list[SubscriptionView]:
         """Subscribe."""
         request = v1.SubscribeRequest(
-            user_id=user,
+            user_id=user_id,
             package_ids=packages,
             started_at=conversion.optional_moment(started),
             trial_end=conversion.optional_moment(trial_end),
             status=status or v1.SUBSCRIPTION_STATUS_UNSPECIFIED,
         )
         answer = self._call(self.stubs.subscriptions.Subscribe, request)
-        return [conversion.subscription(held) for held in answer.subscriptions]
+        return [conversion.subscription(subscription) for subscription in answer.subscriptions]
 
-    def update_subscription(self, held_id: str, changes: dict[str, int | None]) -> SubscriptionView:
+    def update_subscription(self, subscription_id: str, changes: dict[str, int | None]) -> SubscriptionView:
         """UpdateSubscription, of the fields that are given."""
-        held = v1.Subscription(
-            id=held_id,
+        subscription = v1.Subscription(
+            id=subscription_id,
             status=changes.get("status"),  # type: ignore[arg-type]
             trial_end=conversion.optional_moment(changes.get("trial_end")),
             cancel_at=conversion.optional_moment(changes.get("cancel_at")),
         )
-        request = v1.UpdateSubscriptionRequest(subscription=held, update_mask=FieldMask(paths=list(changes)))
+        request = v1.UpdateSubscriptionRequest(subscription=subscription, update_mask=FieldMask(paths=list(changes)))
         return conversion.subscription(self._call(self.stubs.subscriptions.UpdateSubscription, request).subscription)
 
-    def cancel_subscription(self, held_id: str, at_period_end: bool) -> SubscriptionView:
+    def cancel_subscription(self, subscription_id: str, at_period_end: bool) -> SubscriptionView:
         """CancelSubscription."""
-        request = v1.CancelSubscriptionRequest(subscription_id=held_id, at_period_end=at_period_end)
+        request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
         return conversion.subscription(self._call(self.stubs.subscriptions.CancelSubscription, request).subscription)
 
-    def list_subscriptions(self, user: str) -> list[SubscriptionView]:
+    def list_subscriptions(self, user_id: str) -> list[SubscriptionView]:
         """ListSubscriptions."""
-        request = v1.ListSubscriptionsRequest(user_id=user, page_size=PAGE)
+        request = v1.ListSubscriptionsRequest(user_id=user_id, page_size=PAGE)
         answer = self._call(self.stubs.subscriptions.ListSubscriptions, request)
-        return [conversion.subscription(held) for held in answer.subscriptions]
+        return [conversion.subscription(subscription) for subscription in answer.subscriptions]
 
-    def create_grant(self, user: str, wanted: Wanted) -> GrantView:
+    def create_grant(self, user_id: str, requested: GrantRequest) -> GrantView:
         """CreateGrant."""
         grant = v1.Grant(
-            id=wanted.id,
-            user_id=user,
-            feature_id=wanted.feature,
-            amount=wanted.amount,
-            effective_at=conversion.optional_moment(wanted.effective),
-            expires_at=conversion.optional_moment(wanted.expires),
-            priority=wanted.priority,
-            note=wanted.note,
+            id=requested.id,
+            user_id=user_id,
+            feature_id=requested.feature,
+            amount=requested.amount,
+            effective_at=conversion.optional_moment(requested.effective),
+            expires_at=conversion.optional_moment(requested.expires),
+            priority=requested.priority,
+            note=requested.note,
         )
         return conversion.grant(
             self._call(self.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant)).grant
         )
 
-    def revoke_grant(self, user: str, grant_id: str) -> GrantView:
+    def revoke_grant(self, user_id: str, grant_id: str) -> GrantView:
         """RevokeGrant."""
-        request = v1.RevokeGrantRequest(user_id=user, grant_id=grant_id)
+        request = v1.RevokeGrantRequest(user_id=user_id, grant_id=grant_id)
         return conversion.grant(self._call(self.stubs.subscriptions.RevokeGrant, request).grant)
 
-    def list_grants(self, user: str) -> list[GrantView]:
+    def list_grants(self, user_id: str) -> list[GrantView]:
         """ListGrants."""
-        request = v1.ListGrantsRequest(user_id=user, page_size=PAGE)
+        request = v1.ListGrantsRequest(user_id=user_id, page_size=PAGE)
         return [conversion.grant(grant) for grant in self._call(self.stubs.subscriptions.ListGrants, request).grants]
 
     # Checks and uses
@@ -236,27 +236,27 @@ class Real:
             for one, result in zip(request.requests, results, strict=True)
         ]
 
-    def use_feature(self, user: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
+    def use_feature(self, user_id: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
         """UseFeature."""
         request = v1.UseFeatureRequest(
-            user_id=user, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
+            user_id=user_id, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
         )
         return conversion.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
 
-    def use_features(self, user: str, charges: Charges, event_id: str, metadata: Metadata) -> Used:
+    def use_features(self, user_id: str, charges: Charges, event_id: str, metadata: Metadata) -> Used:
         """UseFeatures."""
         request = v1.UseFeaturesRequest(
-            user_id=user,
+            user_id=user_id,
             charges=[v1.Charge(feature_id=feature, delta=delta) for feature, delta in charges],
             event_id=event_id,
             metadata=dict(metadata),
         )
         return conversion.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
 
-    def reserve(self, user: str, feature: str, amount: int, least: int, ttl: int, event_id: str) -> Granted:
+    def reserve(self, user_id: str, feature: str, amount: int, least: int, ttl: int, event_id: str) -> Granted:
         """Reserve."""
         request = v1.ReserveRequest(
-            user_id=user,
+            user_id=user_id,
             feature_id=feature,
             amount=amount,
             min_amount=least,
@@ -272,21 +272,21 @@ class Real:
 
     # What there is to see
 
-    def list_entitlements(self, user: str) -> list[Entitled]:
+    def list_entitlements(self, user_id: str) -> list[Entitled]:
         """ListEntitlements."""
-        request = v1.ListEntitlementsRequest(user_id=user, page_size=PAGE)
+        request = v1.ListEntitlementsRequest(user_id=user_id, page_size=PAGE)
         answer = self._call(self.stubs.entitlements.ListEntitlements, request)
         return [conversion.entitled(entitlement) for entitlement in answer.entitlements]
 
-    def show_usage(self, user: str, feature: str) -> Usage:
+    def show_usage(self, user_id: str, feature: str) -> Usage:
         """ShowUsage."""
-        request = v1.ShowUsageRequest(user_id=user, feature_id=feature)
+        request = v1.ShowUsageRequest(user_id=user_id, feature_id=feature)
         return conversion.usage(self._call(self.stubs.usage.ShowUsage, request))
 
-    def list_usage_events(self, user: str, feature: str, start: int | None, end: int | None) -> list[Event]:
+    def list_usage_events(self, user_id: str, feature: str, start: int | None, end: int | None) -> list[Event]:
         """ListUsageEvents, all pages of it."""
         request = v1.ListUsageEventsRequest(
-            user_id=user,
+            user_id=user_id,
             feature_id=feature,
             start_time=conversion.optional_moment(start),
             end_time=conversion.optional_moment(end),
@@ -312,13 +312,13 @@ def refusals() -> Iterator[None]:
         raise Refused(from_rpc_error(error).reason or repr(error)) from error
 
 
-def check_request(user: str, feature: str, delta: int) -> v1.CanUseRequest:
+def check_request(user_id: str, feature: str, delta: int) -> v1.CanUseRequest:
     """Return the request of a check."""
-    return v1.CanUseRequest(user_id=user, feature_id=feature, delta=delta)
+    return v1.CanUseRequest(user_id=user_id, feature_id=feature, delta=delta)
 
 
 def event_request(
-    user: str,
+    user_id: str,
     feature: str,
     delta: int,
     action: v1.UsageAction.ValueType,
@@ -327,5 +327,5 @@ def event_request(
 ) -> v1.CreateUsageEventRequest:
     """Return the request that records a use."""
     return v1.CreateUsageEventRequest(
-        user_id=user, feature_id=feature, delta=delta, action=action, event_id=event_id, metadata=dict(metadata)
+        user_id=user_id, feature_id=feature, delta=delta, action=action, event_id=event_id, metadata=dict(metadata)
     )

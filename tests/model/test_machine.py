@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from model.runner import run, serving
+from model.runner import run_examples, running_server
 
 SEED: Final = 4
 """Which examples there are: the same ones each time, so that only a change of canuse makes a difference."""
@@ -16,10 +16,10 @@ EXAMPLES: Final = {"native": 250, "grpcio": 25}
 @pytest.mark.extended
 @pytest.mark.parametrize("transport", EXAMPLES)
 def test_a_server_answers_as_the_model_does(transport: str, tmp_path: Path) -> None:
-    with serving(tmp_path, transport) as canuse:
-        assert run(canuse, SEED, EXAMPLES[transport]) > 0
+    with running_server(tmp_path, transport) as canuse:
+        assert run_examples(canuse, SEED, EXAMPLES[transport]) > 0
 
 
 def test_a_server_answers_as_the_model_does_in_a_few_examples(tmp_path: Path) -> None:
-    with serving(tmp_path, "native") as canuse:
-        assert run(canuse, SEED, FEW) > 0
+    with running_server(tmp_path, "native") as canuse:
+        assert run_examples(canuse, SEED, FEW) > 0

@@ -12,10 +12,10 @@ import pytest
 
 from canuse import v1
 from model.model import Model
-from model.observations import Entry, SubscriptionView, Wanted
+from model.observations import Entry, GrantRequest, SubscriptionView
 from model.periods import HOUR
-from model.serial_orders import orders
-from model.system_under_test import Real
+from model.serial_orders import serial_outcomes
+from model.system_under_test import SystemUnderTest
 from support.load import running
 from support.processes import Canuse
 from support.resources import unique
@@ -26,109 +26,120 @@ SEED: Final = 4
 PLANS: Final = ((v1.PACKAGE_TYPE_BASE, 4), (v1.PACKAGE_TYPE_ADD_ON, 6), (v1.PACKAGE_TYPE_ADD_ON, 9))
 """The packages that there are, with their limits."""
 
-Either = Model | Real
-Step = Callable[[Either], object]
+Target = Model | SystemUnderTest
+Step = Callable[[Target], object]
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Real]]:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[SystemUnderTest]]:
     """Two servers, one on each transport, on the embedded Valkey of the first one."""
     with ExitStack() as stack:
         first = stack.enter_context(running(Canuse(tmp_path_factory.mktemp("first"), "--transport", "native")))
         store = ("--redis-url", f"unix://{valkey_socket(first)}")
         second = Canuse(tmp_path_factory.mktemp("second"), "--transport", "grpcio", *store)
-        reals = [Real(canuse.address) for canuse in (first, stack.enter_context(running(second)))]
-        for real in reals:
-            stack.callback(real.close)
-        yield reals
+        systems = [SystemUnderTest(canuse.address) for canuse in (first, stack.enter_context(running(second)))]
+        for system in systems:
+            stack.callback(system.close)
+        yield systems
 
 
-class Story:
+class Scenario:
     """A user with a base package and a grant, and what can be done to them."""
 
-    def __init__(self, real: Real, feature: str, packages: list[str]) -> None:
-        self.user = unique("user")
+    def __init__(self, system: SystemUnderTest, feature: str, packages: list[str]) -> None:
+        self.user_id = unique("user")
         self.feature = feature
         self.packages = packages
         now = time.time_ns() // 1_000_000
         self.start = now - HOUR
         self.model = Model(now)
-        set_out(self.model, feature, packages)
-        for world in (real, self.model):
-            world.create_user(self.user)
-            self.give(world, "g0", priority=1)
-        (self.base,) = self.subscribe(real, packages[0])
+        create_catalog(self.model, feature, packages)
+        for target in (system, self.model):
+            target.create_user(self.user_id)
+            self.create_grant(target, "g0", priority=1)
+        (self.base,) = self.subscribe(system, packages[0])
         self.subscribe(self.model, packages[0], self.base.id)
 
-    def subscribe(self, world: Either, package: str, held_id: str = "") -> list[SubscriptionView]:
+    def subscribe(self, target: Target, package: str, held_id: str = "") -> list[SubscriptionView]:
         """Subscribe to a package; the model has to be told an id."""
-        wanted = (self.user, (package,), self.start, None, None)
-        if isinstance(world, Model):
-            return world.subscribe(*wanted, (held_id or package,))
-        return world.subscribe(*wanted)
+        arguments = (self.user_id, (package,), self.start, None, None)
+        if isinstance(target, Model):
+            return target.subscribe(*arguments, (held_id or package,))
+        return target.subscribe(*arguments)
 
-    def give(self, world: Either, grant_id: str, priority: int) -> None:
+    def create_grant(self, target: Target, grant_id: str, priority: int) -> None:
         """Create a grant."""
-        world.create_grant(self.user, Wanted(grant_id, self.feature, 3, self.start, None, priority, ""))
+        target.create_grant(self.user_id, GrantRequest(grant_id, self.feature, 3, self.start, None, priority, ""))
 
-    def use(self, world: Either) -> None:
+    def use(self, target: Target) -> None:
         """Record a use."""
-        world.create_usage_event(self.user, self.feature, 2, v1.USAGE_ACTION_ADD, "", ())
+        target.create_usage_event(self.user_id, self.feature, 2, v1.USAGE_ACTION_ADD, "", ())
 
     def changes(self) -> list[Step]:
         """Return what a writer may do."""
         base = self.base.id
         return [
-            lambda world: self.subscribe(world, self.packages[1]),
-            lambda world: self.subscribe(world, self.packages[2]),
-            lambda world: self.give(world, "g1", priority=0),
-            lambda world: self.give(world, "g2", priority=2),
-            lambda world: world.revoke_grant(self.user, "g0"),
-            lambda world: world.cancel_subscription(base, at_period_end=False),
-            lambda world: world.update_subscription(base, {"status": v1.SUBSCRIPTION_STATUS_PAST_DUE}),
-            lambda world: world.update_subscription(base, {"status": v1.SUBSCRIPTION_STATUS_ACTIVE}),
+            lambda target: self.subscribe(target, self.packages[1]),
+            lambda target: self.subscribe(target, self.packages[2]),
+            lambda target: self.create_grant(target, "g1", priority=0),
+            lambda target: self.create_grant(target, "g2", priority=2),
+            lambda target: target.revoke_grant(self.user_id, "g0"),
+            lambda target: target.cancel_subscription(base, at_period_end=False),
+            lambda target: target.update_subscription(base, {"status": v1.SUBSCRIPTION_STATUS_PAST_DUE}),
+            lambda target: target.update_subscription(base, {"status": v1.SUBSCRIPTION_STATUS_ACTIVE}),
         ]
 
-    def seen(self, world: Either) -> object:
+    def observe(self, target: Target) -> object:
         """Return all there is to see of the user, but for what is not known ahead: ids, and when things were done."""
-        usage = world.show_usage(self.user, self.feature)
-        (entitled,) = world.list_entitlements(self.user)
-        views = world.list_subscriptions(self.user)
-        held = sorted((view.package, view.status, view.cancel_at is None) for view in views)
-        grants = [(view.id, view.revoked is None) for view in world.list_grants(self.user)]
+        usage = target.show_usage(self.user_id, self.feature)
+        (entitled,) = target.list_entitlements(self.user_id)
+        views = target.list_subscriptions(self.user_id)
+        subscriptions = sorted((view.package, view.status, view.cancel_at is None) for view in views)
+        grants = [(view.id, view.revoked is None) for view in target.list_grants(self.user_id)]
         balances = [balance[1:] for balance in usage.sources]
-        events = [event[1:] for event in world.list_usage_events(self.user, "", None, None)]
-        return usage.current, usage.past, balances, events, entitled[1:4], len(entitled.subscriptions), held, grants
+        events = [event[1:] for event in target.list_usage_events(self.user_id, "", None, None)]
+        return (
+            usage.current,
+            usage.past,
+            balances,
+            events,
+            entitled[1:4],
+            len(entitled.subscriptions),
+            subscriptions,
+            grants,
+        )
 
 
-def set_out(world: Either, feature: str, packages: Sequence[str]) -> None:
+def create_catalog(target: Target, feature: str, packages: Sequence[str]) -> None:
     """Create a feature, and packages that list it."""
-    world.create_feature(feature, binary=False)
+    target.create_feature(feature, binary=False)
     for package, (kind, limit) in zip(packages, PLANS, strict=True):
-        world.create_package(package, kind, (Entry(feature, limit, v1.RESET_PERIOD_NEVER, overage=False),))
-        world.publish_package(package)
+        target.create_package(package, kind, (Entry(feature, limit, v1.RESET_PERIOD_NEVER, overage=False),))
+        target.publish_package(package)
 
 
-def test_what_two_writers_and_two_recorders_do_at_once_comes_to_what_one_order_would(servers: list[Real]) -> None:
-    choose, feature, packages = random.Random(SEED), unique("feature"), [unique("package") for _ in PLANS]
-    set_out(servers[0], feature, packages)
+def test_what_two_writers_and_two_recorders_do_at_once_comes_to_what_one_order_would(
+    servers: list[SystemUnderTest],
+) -> None:
+    rng, feature, packages = random.Random(SEED), unique("feature"), [unique("package") for _ in PLANS]
+    create_catalog(servers[0], feature, packages)
     together = Barrier(4)
 
-    def work(real: Real, steps: Sequence[Step]) -> None:
+    def work(system: SystemUnderTest, steps: Sequence[Step]) -> None:
         together.wait()
         for step in steps:
-            step(real)
+            step(system)
 
     with ThreadPoolExecutor(4) as pool:
         for _ in range(ROUNDS):
-            story = Story(servers[0], feature, packages)
-            first, second, third, fourth = choose.sample(story.changes(), 4)
-            uses: list[Step] = [story.use] * 3
+            scenario = Scenario(servers[0], feature, packages)
+            first, second, third, fourth = rng.sample(scenario.changes(), 4)
+            uses: list[Step] = [scenario.use] * 3
             threads = [[first, second], [third, fourth], uses[:2], uses[2:]]
             # Nothing of this is refused, in any order.
             list(pool.map(work, [*servers, *servers], threads))
             # It makes no difference which of the recorders comes first.
-            possible = orders(story.model, [*threads[:2], uses])
-            seen = story.seen(servers[0])
-            assert seen == story.seen(servers[1])
-            assert seen in [story.seen(model) for model in possible]
+            possible = serial_outcomes(scenario.model, [*threads[:2], uses])
+            observe = scenario.observe(servers[0])
+            assert observe == scenario.observe(servers[1])
+            assert observe in [scenario.observe(model) for model in possible]

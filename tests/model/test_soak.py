@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from model.runner import run, serving
+from model.runner import run_examples, running_server
 from support.soak import soak
 
 EXAMPLES: Final = 50
@@ -15,7 +15,7 @@ EXAMPLES: Final = 50
 @pytest.mark.soak
 def test_a_server_goes_on_answering_as_the_model_does(soak_seconds: float, tmp_path: Path) -> None:
     def play(seed: int) -> int:
-        with serving(tmp_path / str(seed), "native") as canuse:
-            return run(canuse, seed, EXAMPLES)
+        with running_server(tmp_path / str(seed), "native") as canuse:
+            return run_examples(canuse, seed, EXAMPLES)
 
     soak(soak_seconds, play)

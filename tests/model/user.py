@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from canuse import v1
 from model.account import Account
 from model.observations import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
-from model.sources import ENDED, Grant, Subscription, best
+from model.sources import ENDED, Grant, Subscription, best_active, by_start, entries_of
 
 
-class Line(NamedTuple):
+class ChargeResult(NamedTuple):
     """What came of one charge."""
 
     reason: int
@@ -18,11 +18,11 @@ class Line(NamedTuple):
     recorded: bool
 
 
-class Booking(NamedTuple):
+class UseResult(NamedTuple):
     """What came of a call that records. `blocking` is the feature that was refused, or empty."""
 
     blocking: str
-    lines: tuple[Line, ...]
+    charge_results: tuple[ChargeResult, ...]
     event_id: str
 
 
@@ -30,12 +30,12 @@ class Remembered(NamedTuple):
     """A call with an event id: what it was about, what came of it, and when that was."""
 
     content: object
-    answer: Booking | Granted | Settled
+    answer: UseResult | Granted | Settled
     time: int
 
 
 @dataclass
-class Person:
+class User:
     """A user. `accounts` holds a feature once there is anything to say about it."""
 
     id: str
@@ -57,30 +57,35 @@ class Person:
 
     def dates(self) -> list[int]:
         """Return all moments at which something changes, and the ends of the periods that are open now."""
-        found = [date for held in self.subscriptions for date in held.dates()]
+        found = [date for subscription in self.subscriptions for date in subscription.dates()]
         found += [date for grant in self.grants() for date in grant.dates()]
         found += [account.terms.end for account in self.accounts.values() if account.terms]
         found += [date for account in self.accounts.values() for lease in account.leases for date in lease.dates()]
         return [date for date in found if date is not None]
 
-    def look(self, now: int) -> None:
+    def update(self, now: int) -> None:
         """Take note, of each feature, of what has come to hold at this moment."""
-        for held in self.subscriptions:
-            for entry in held.entries:
+        for subscription in self.subscriptions:
+            for entry in subscription.entries:
                 self.account(entry.feature)
         for account in self.accounts.values():
-            account.look(self.subscriptions, now)
+            account.update(self.subscriptions, now)
 
     def pass_time(self, now: int, until: int) -> None:
         """Live through each moment in between at which something changes."""
         while True:
-            dates = [date for held in self.subscriptions for date in held.dates() if date is not None and date > now]
+            dates = [
+                date
+                for subscription in self.subscriptions
+                for date in subscription.dates()
+                if date is not None and date > now
+            ]
             dates += [date for account in self.accounts.values() if (date := account.next_date(now)) is not None]
             now = min(dates, default=until)
             if now >= until:
                 break
-            self.look(now)
-        self.look(until)
+            self.update(now)
+        self.update(until)
 
     def refusal(self, account: Account, archived: bool) -> int | None:
         """Say why nothing of a feature may be used, whatever the amount."""
@@ -105,11 +110,11 @@ class Person:
         """Return what `ShowUsage` answers."""
         account = self.account(feature)
         sources: list[Balance] = []
-        pairs = [(held, entry) for held in self.subscriptions for entry in held.entries if entry.feature == feature]
-        holding = best(pairs, now)
-        if holding is not None:
-            limit, borne = holding[1].limit, max(0, account.used - account.drawn())
-            sources.append(Balance(holding[0].id, limit, None if limit is None else max(0, limit - borne)))
+        pairs = entries_of(self.subscriptions, feature)
+        source = best_active(pairs, now)
+        if source is not None:
+            limit, from_package = source[1].limit, max(0, account.used - account.drawn())
+            sources.append(Balance(source[0].id, limit, None if limit is None else max(0, limit - from_package)))
         sources += [
             Balance(grant.id, grant.amount, grant.left if grant.is_open(now) else 0) for grant in account.grants
         ]
@@ -125,16 +130,19 @@ class Person:
         if binary:
             reason = reason or v1.REASON_INCLUDED
         else:
-            reason, counts = reason or account.weigh(account.used + 1, now), account.counts(now)
-            if gives(reason) and account.used + account.reserved(now) == MAX:
+            reason, counts = reason or account.reason_for(account.used + 1, now), account.counts(now)
+            if grants_access(reason) and account.used + account.reserved(now) == MAX:
                 reason = v1.REASON_BUDGET_EXCEEDED  # Every unit that can be counted has been used or is set aside.
-        going_on = [held for held in self.subscriptions if held.status_at(now) not in ENDED]
-        listing = sorted((held.started, held.id) for held in going_on if lists(held, feature))
-        ids = tuple(held_id for _, held_id in listing)
-        return Entitled(feature, gives(reason), reason, counts, ids, tuple(grant.id for grant in account.grants))
+        ids = tuple(
+            subscription.id
+            for subscription in sorted(self.subscriptions, key=by_start)
+            if subscription.status_at(now) not in ENDED and lists_feature(subscription, feature)
+        )
+        grant_ids = tuple(grant.id for grant in account.grants)
+        return Entitled(feature, grants_access(reason), reason, counts, ids, grant_ids)
 
 
-def gives(reason: int) -> bool:
+def grants_access(reason: int) -> bool:
     """Whether a reason is a yes."""
     return reason in (
         v1.REASON_INCLUDED,
@@ -144,6 +152,6 @@ def gives(reason: int) -> bool:
     )
 
 
-def lists(held: Subscription, feature: str) -> bool:
+def lists_feature(subscription: Subscription, feature: str) -> bool:
     """Whether the package of a subscription lists a feature."""
-    return any(entry.feature == feature for entry in held.entries)
+    return any(entry.feature == feature for entry in subscription.entries)

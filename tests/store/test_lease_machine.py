@@ -34,7 +34,7 @@ from canuse_server.store.repositories.leases import LeaseMissingError, Settled
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.repositories.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, Database
-from support.leases import Leasing, token
+from support.leases import UserLeases, token
 from support.strategies import ms
 
 START: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -72,7 +72,7 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.database.empty()
         self.database.put_user()
-        self.leasing = Leasing(self.database, retention=RETENTION)
+        self.leasing = UserLeases(self.database, retention=RETENTION)
         self.now_ms = START
         self.entitlement: Entitlement | None = None
         self.period: Period | None = None

@@ -25,7 +25,7 @@ from canuse_server.store.repositories.usage_commands import (
 )
 from canuse_server.store.repositories.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, RETENTION, Database
-from support.leases import EXPIRED, MINUTE_MS, OPEN, Lease, Leasing, token
+from support.leases import EXPIRED, MINUTE_MS, OPEN, Lease, UserLeases, token
 from support.strategies import ms
 
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -44,19 +44,19 @@ A, B, C = token(1), token(2), token(3)
 
 
 @pytest.fixture
-def leasing(database: Database) -> Leasing:
+def leasing(database: Database) -> UserLeases:
     """The leases of a user who has five calls a day."""
     database.put_user(FIVE_A_DAY)
-    return Leasing(database)
+    return UserLeases(database)
 
 
-def have(leasing: Leasing, **changes: Any) -> None:
+def have(leasing: UserLeases, **changes: Any) -> None:
     """Have the user's entitlement be another one."""
     field = pack_entitlement(replace(FIVE_A_DAY, **changes))
     leasing.database.redis.hset(KEYS.user("124"), "f:calls", cast("Any", field))
 
 
-def test_an_amount_is_taken_whole_or_as_far_as_there_is_of_it_or_not_at_all(leasing: Leasing) -> None:
+def test_an_amount_is_taken_whole_or_as_far_as_there_is_of_it_or_not_at_all(leasing: UserLeases) -> None:
     whole = leasing.reserve(NOW, A, 3)
     assert (whole.granted, whole.expires_at_ms, whole.token) == (3, NOW + MINUTE_MS, A)
     assert (whole.charge.reason, whole.charge.used, whole.charge.reserved) == (Reason.WITHIN_BUDGET, 0, 3)
@@ -71,7 +71,7 @@ def test_an_amount_is_taken_whole_or_as_far_as_there_is_of_it_or_not_at_all(leas
     leasing.check()
 
 
-def test_what_is_taken_is_there_for_nobody_else_and_what_was_not_used_of_it_comes_back(leasing: Leasing) -> None:
+def test_what_is_taken_is_there_for_nobody_else_and_what_was_not_used_of_it_comes_back(leasing: UserLeases) -> None:
     database = leasing.database
     leasing.reserve(NOW, A, 3)
     refused, _ = database.record(NOW, mode=usage_commands.USE, delta=3)
@@ -89,7 +89,7 @@ def test_what_is_taken_is_there_for_nobody_else_and_what_was_not_used_of_it_come
     leasing.check()
 
 
-def test_more_than_was_taken_is_a_fact_and_none_is_no_event(leasing: Leasing) -> None:
+def test_more_than_was_taken_is_a_fact_and_none_is_no_event(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 2)
     leasing.reserve(NOW, B, 2)
     more = leasing.settle(NOW, A, 7)
@@ -100,7 +100,7 @@ def test_more_than_was_taken_is_a_fact_and_none_is_no_event(leasing: Leasing) ->
     assert len(leasing.database.entries()) == 1
 
 
-def test_without_a_limit_and_with_overage_the_whole_amount_is_taken(leasing: Leasing) -> None:
+def test_without_a_limit_and_with_overage_the_whole_amount_is_taken(leasing: UserLeases) -> None:
     have(leasing, limit=None)
     assert leasing.reserve(NOW, A, 10**15).granted == 10**15
     have(leasing, limit=10**15 + 5, overage_enabled=True)
@@ -117,7 +117,7 @@ def test_without_a_limit_and_with_overage_the_whole_amount_is_taken(leasing: Lea
         ({"limit": 0, "active": False}, Reason.SUBSCRIPTION_INACTIVE),
     ],
 )
-def test_a_no_writes_nothing(leasing: Leasing, change: dict[str, Any], reason: Reason) -> None:
+def test_a_no_writes_nothing(leasing: UserLeases, change: dict[str, Any], reason: Reason) -> None:
     have(leasing, **change)
     before = leasing.database.contents()
     refused = leasing.reserve(NOW, A)
@@ -130,7 +130,7 @@ def test_a_no_writes_nothing(leasing: Leasing, change: dict[str, Any], reason: R
     assert leasing.all() == {}
 
 
-def test_what_can_not_be_done_writes_nothing(leasing: Leasing) -> None:
+def test_what_can_not_be_done_writes_nothing(leasing: UserLeases) -> None:
     have(leasing, limit=None, valid_until_ms=NOW + 10)
     leasing.reserve(NOW, A, MAX_AMOUNT - 1)
     before = leasing.database.contents()
@@ -145,8 +145,8 @@ def test_what_can_not_be_done_writes_nothing(leasing: Leasing) -> None:
     with pytest.raises(StaleError):
         leasing.settle(NOW + 10, A, 1)
     with pytest.raises(UserMissingError):
-        Leasing(leasing.database, "nobody").reserve(NOW, B)
-    for missing in (Leasing(leasing.database, "nobody"), leasing):
+        UserLeases(leasing.database, "nobody").reserve(NOW, B)
+    for missing in (UserLeases(leasing.database, "nobody"), leasing):
         with pytest.raises(LeaseMissingError):
             missing.settle(NOW, B, 1)
     with pytest.raises(LeaseMissingError):
@@ -155,7 +155,7 @@ def test_what_can_not_be_done_writes_nothing(leasing: Leasing) -> None:
     assert leasing.settle(NOW, A, MAX_AMOUNT).charge.used == MAX_AMOUNT
 
 
-def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: Leasing) -> None:
+def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: UserLeases) -> None:
     """One unit too many was let through: a sum beyond 2^53 had been rounded."""
     have(leasing, limit=None)
     leasing.reserve(NOW, A, MAX_AMOUNT - 5)
@@ -167,7 +167,7 @@ def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: Leasi
     assert leasing.settle(NOW, B, 5).charge.reserved == MAX_AMOUNT - 5
 
 
-def test_a_token_that_is_taken_is_refused_before_anything_is_written(leasing: Leasing) -> None:
+def test_a_token_that_is_taken_is_refused_before_anything_is_written(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 2)
     before = leasing.database.contents()
     with pytest.raises(ResponseError, match="the token is taken"):
@@ -175,7 +175,7 @@ def test_a_token_that_is_taken_is_refused_before_anything_is_written(leasing: Le
     assert leasing.database.contents() == before
 
 
-def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing: Leasing) -> None:
+def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing: UserLeases) -> None:
     database, end = leasing.database, NOW + MINUTE_MS
     leasing.reserve(NOW, A, 5)
     assert leasing.feature_state(end - 1).reserved() == 5
@@ -201,7 +201,7 @@ def test_a_lease_expires_at_its_very_moment_and_what_it_holds_comes_back(leasing
     assert leasing.reserve(end, B, 5).granted == 5
 
 
-def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(leasing: Leasing) -> None:
+def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(leasing: UserLeases) -> None:
     end = NOW + MINUTE_MS
     leasing.reserve(NOW, A, 5)
     leasing.reserve(NOW, B, 5, ttl_ms=2 * MINUTE_MS)
@@ -225,7 +225,7 @@ def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(le
     leasing.check()
 
 
-def test_a_lease_that_nobody_asked_about_for_long_is_given_back_and_forgotten_at_once(leasing: Leasing) -> None:
+def test_a_lease_that_nobody_asked_about_for_long_is_given_back_and_forgotten_at_once(leasing: UserLeases) -> None:
     have(leasing, reset_period=ResetPeriod.NEVER, period=Period(NOW, None))
     leasing.reserve(NOW, A, 5)
     assert leasing.sweep(NOW + MINUTE_MS + LATE) == 1
@@ -234,7 +234,7 @@ def test_a_lease_that_nobody_asked_about_for_long_is_given_back_and_forgotten_at
     leasing.check()
 
 
-def test_leases_that_expire_together_are_swept_so_many_at_a_time(leasing: Leasing) -> None:
+def test_leases_that_expire_together_are_swept_so_many_at_a_time(leasing: UserLeases) -> None:
     have(leasing, limit=100)
     for number in range(7):
         leasing.reserve(NOW, token(number), number + 1)
@@ -244,7 +244,7 @@ def test_leases_that_expire_together_are_swept_so_many_at_a_time(leasing: Leasin
     leasing.check()
 
 
-def test_features_without_leases_do_not_look_at_those_of_others(leasing: Leasing) -> None:
+def test_features_without_leases_do_not_look_at_those_of_others(leasing: UserLeases) -> None:
     leasing.database.put_user(FIVE_A_DAY, feature_id="messages")
     leasing.reserve(NOW, A, 5)
     end = NOW + MINUTE_MS
@@ -256,7 +256,7 @@ def test_features_without_leases_do_not_look_at_those_of_others(leasing: Leasing
         leasing.feature_state(end)
 
 
-def test_each_feature_has_what_its_own_leases_hold(leasing: Leasing) -> None:
+def test_each_feature_has_what_its_own_leases_hold(leasing: UserLeases) -> None:
     leasing.database.put_user(FIVE_A_DAY, feature_id="messages")
     leasing.reserve(NOW, A, 5)
     assert leasing.reserve(NOW, B, 3, feature_id="messages").granted == 3
@@ -272,7 +272,7 @@ def test_each_feature_has_what_its_own_leases_hold(leasing: Leasing) -> None:
 # Idempotency.
 
 
-def test_both_calls_are_answered_again_under_their_event_id_and_done_once(leasing: Leasing) -> None:
+def test_both_calls_are_answered_again_under_their_event_id_and_done_once(leasing: UserLeases) -> None:
     first = leasing.reserve(NOW, A, 2, event_id="r", fingerprint=b"reserved")
     again = leasing.reserve(NOW + 1, B, 2, event_id="r", fingerprint=b"reserved")
     assert again == first._replace(replayed=True)
@@ -287,7 +287,7 @@ def test_both_calls_are_answered_again_under_their_event_id_and_done_once(leasin
     assert leasing.all() == {}
 
 
-def test_a_no_is_answered_again_too(leasing: Leasing) -> None:
+def test_a_no_is_answered_again_too(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 5)
     refused = leasing.reserve(NOW, B, 1, event_id="r", fingerprint=b"reserved")
     leasing.settle(NOW, A, 0)
@@ -295,7 +295,7 @@ def test_a_no_is_answered_again_too(leasing: Leasing) -> None:
     assert leasing.all() == {}
 
 
-def test_an_event_id_is_the_user_s_whatever_it_was_for(leasing: Leasing) -> None:
+def test_an_event_id_is_the_user_s_whatever_it_was_for(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 2, event_id="e", fingerprint=b"reserved")
     with pytest.raises(EventIdReusedError):
         leasing.reserve(NOW, B, 3, event_id="e", fingerprint=b"another!")
@@ -309,7 +309,7 @@ def test_an_event_id_is_the_user_s_whatever_it_was_for(leasing: Leasing) -> None
 # Periods.
 
 
-def test_a_reset_gives_the_whole_budget_while_a_lease_of_the_day_before_is_open(leasing: Leasing) -> None:
+def test_a_reset_gives_the_whole_budget_while_a_lease_of_the_day_before_is_open(leasing: UserLeases) -> None:
     leasing.database.record(NOW, delta=1)
     leasing.reserve(NOW, A, 4, ttl_ms=2 * DAY)
     tomorrow = NOW + DAY
@@ -328,7 +328,7 @@ def test_a_reset_gives_the_whole_budget_while_a_lease_of_the_day_before_is_open(
 
 
 @pytest.mark.parametrize("rolls", ["settle", "use", "refusal", "nothing"])
-def test_what_is_used_of_a_lease_counts_to_its_day_whoever_leaves_that_first(leasing: Leasing, rolls: str) -> None:
+def test_what_is_used_of_a_lease_counts_to_its_day_whoever_leaves_that_first(leasing: UserLeases, rolls: str) -> None:
     """Nothing was used on that day by then, so that nothing but the lease was there to count to."""
     database, tomorrow = leasing.database, NOW + DAY
     leasing.reserve(NOW, A, 5, ttl_ms=2 * DAY)
@@ -352,7 +352,7 @@ def test_what_is_used_of_a_lease_counts_to_its_day_whoever_leaves_that_first(lea
     leasing.check()
 
 
-def test_a_late_settle_counts_to_the_day_of_its_lease_too(leasing: Leasing) -> None:
+def test_a_late_settle_counts_to_the_day_of_its_lease_too(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 5, ttl_ms=DAY - LATE + 1)
     tomorrow = NOW + DAY
     settled = leasing.swept(tomorrow, lambda: leasing.settle(tomorrow, A, 2))
@@ -360,7 +360,9 @@ def test_a_late_settle_counts_to_the_day_of_its_lease_too(leasing: Leasing) -> N
     assert leasing.database.past() == [PastPeriod(Period(NOW, tomorrow), 2, 5, 0)]
 
 
-def test_each_day_s_leases_find_their_own_day_and_what_is_too_far_back_is_in_the_ledger_alone(leasing: Leasing) -> None:
+def test_each_day_s_leases_find_their_own_day_and_what_is_too_far_back_is_in_the_ledger_alone(
+    leasing: UserLeases,
+) -> None:
     for day in range(6):
         leasing.reserve(NOW + day * DAY, token(day), 3, ttl_ms=7 * DAY)
     today = NOW + 5 * DAY
@@ -374,7 +376,7 @@ def test_each_day_s_leases_find_their_own_day_and_what_is_too_far_back_is_in_the
     assert len(leasing.database.entries()) == 6
 
 
-def test_a_past_day_can_not_be_counted_past_the_largest_amount(leasing: Leasing) -> None:
+def test_a_past_day_can_not_be_counted_past_the_largest_amount(leasing: UserLeases) -> None:
     have(leasing, limit=None)
     leasing.database.record(NOW, delta=MAX_AMOUNT - 3)
     leasing.reserve(NOW, A, 3, ttl_ms=2 * DAY)
@@ -388,7 +390,7 @@ def test_a_past_day_can_not_be_counted_past_the_largest_amount(leasing: Leasing)
     assert leasing.database.past() == [PastPeriod(Period(NOW, NOW + DAY), MAX_AMOUNT, None, 0)]
 
 
-def test_a_lease_of_the_day_before_gives_nothing_back_to_the_day_in_which_it_expires(leasing: Leasing) -> None:
+def test_a_lease_of_the_day_before_gives_nothing_back_to_the_day_in_which_it_expires(leasing: UserLeases) -> None:
     tomorrow = NOW + DAY
     leasing.reserve(NOW, A, 4, ttl_ms=DAY + 1)
     leasing.reserve(tomorrow, B, 5, ttl_ms=DAY)
@@ -397,7 +399,7 @@ def test_a_lease_of_the_day_before_gives_nothing_back_to_the_day_in_which_it_exp
     leasing.check()
 
 
-def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_taken_in(leasing: Leasing) -> None:
+def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_taken_in(leasing: UserLeases) -> None:
     tomorrow = NOW + DAY
     leasing.reserve(tomorrow, A, 5)
     assert leasing.feature_state(tomorrow - 1).reserved() == 5
@@ -409,7 +411,7 @@ def test_a_clock_that_steps_back_over_a_reset_leaves_a_lease_in_the_day_it_was_t
 # A change of the user's entitlements.
 
 
-async def change(leasing: Leasing, users: Users, now_ms: int, after: Entitlement | None) -> None:
+async def change(leasing: UserLeases, users: Users, now_ms: int, after: Entitlement | None) -> None:
     """Replace the entitlement as the service does."""
     state = await users.read("124")
     assert state is not None
@@ -433,7 +435,7 @@ def hourly(start_ms: int) -> Entitlement:
     return replace(FIVE_A_DAY, reset_period=ResetPeriod.HOUR, period=Period(start_ms, start_ms + HOUR_MS))
 
 
-async def test_what_is_reserved_goes_with_the_count_into_another_period(leasing: Leasing, users: Users) -> None:
+async def test_what_is_reserved_goes_with_the_count_into_another_period(leasing: UserLeases, users: Users) -> None:
     leasing.database.record(NOW, delta=1)
     leasing.reserve(NOW, A, 2)
     leasing.reserve(NOW, B, 2, ttl_ms=DAY)
@@ -449,7 +451,7 @@ async def test_what_is_reserved_goes_with_the_count_into_another_period(leasing:
 
 
 async def test_what_was_reserved_of_a_period_that_is_over_does_not_come_back_with_the_count_of_the_next(
-    leasing: Leasing, users: Users
+    leasing: UserLeases, users: Users
 ) -> None:
     tomorrow = NOW + DAY
     leasing.reserve(NOW, A, 4, ttl_ms=3 * DAY)
@@ -467,7 +469,7 @@ async def test_what_was_reserved_of_a_period_that_is_over_does_not_come_back_wit
 
 
 async def test_an_entitlement_that_is_lost_and_given_again_starts_without_the_leases_of_before(
-    leasing: Leasing, users: Users
+    leasing: UserLeases, users: Users
 ) -> None:
     leasing.reserve(NOW, A, 4)
     await change(leasing, users, NOW, None)
@@ -485,7 +487,7 @@ async def test_an_entitlement_that_is_lost_and_given_again_starts_without_the_le
 # Grants.
 
 
-def test_grants_are_drawn_from_when_units_are_used_and_not_when_they_are_reserved(leasing: Leasing) -> None:
+def test_grants_are_drawn_from_when_units_are_used_and_not_when_they_are_reserved(leasing: UserLeases) -> None:
     database = leasing.database
     database.put_user(FIVE_A_DAY, grants=[GrantBalance(0, None, 4, 0)])
     taken = leasing.reserve(NOW, A, 10)
@@ -496,7 +498,7 @@ def test_grants_are_drawn_from_when_units_are_used_and_not_when_they_are_reserve
     assert database.grants() == (GrantBalance(0, None, 2, 2),)
 
 
-def test_a_grant_that_expires_before_the_units_are_used_gives_nothing(leasing: Leasing) -> None:
+def test_a_grant_that_expires_before_the_units_are_used_gives_nothing(leasing: UserLeases) -> None:
     grant = GrantBalance(0, NOW + 10, 4, 0)
     leasing.database.put_user(FIVE_A_DAY, grants=[grant])
     assert leasing.reserve(NOW, A, 9).granted == 9
@@ -506,7 +508,7 @@ def test_a_grant_that_expires_before_the_units_are_used_gives_nothing(leasing: L
     assert leasing.database.grants() == (grant,)
 
 
-def test_a_lease_held_across_a_reset_draws_from_grants_what_its_day_did_not_give(leasing: Leasing) -> None:
+def test_a_lease_held_across_a_reset_draws_from_grants_what_its_day_did_not_give(leasing: UserLeases) -> None:
     database, tomorrow = leasing.database, NOW + DAY
     database.put_user(FIVE_A_DAY, grants=[GrantBalance(0, None, 4, 0)])
     leasing.reserve(NOW, A, 9, ttl_ms=2 * DAY)
@@ -522,7 +524,7 @@ def test_a_lease_held_across_a_reset_draws_from_grants_what_its_day_did_not_give
 # How much work it is.
 
 
-def commands(leasing: Leasing) -> dict[str, int]:
+def commands(leasing: UserLeases) -> dict[str, int]:
     """Return how often the store has run each command since it was last asked."""
     redis: Any = leasing.database.redis
     found = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in redis.info("commandstats").items()}
@@ -530,7 +532,7 @@ def commands(leasing: Leasing) -> dict[str, int]:
     return {name: calls for name, calls in found.items() if not name.startswith(("config", "info", "evalsha"))}
 
 
-def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: Leasing) -> None:
+def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: UserLeases) -> None:
     """The commands are the same ones, as often; none of them reads all leases."""
     have(leasing, limit=None)
     taken = 0
@@ -556,7 +558,7 @@ def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: Leasing
     leasing.check()
 
 
-def test_a_sweep_works_as_hard_as_there_are_leases_due(leasing: Leasing) -> None:
+def test_a_sweep_works_as_hard_as_there_are_leases_due(leasing: UserLeases) -> None:
     have(leasing, limit=None)
     for number in range(1000):
         leasing.reserve(NOW, token(number), 1, ttl_ms=(number + 1) * 1000)
@@ -566,7 +568,7 @@ def test_a_sweep_works_as_hard_as_there_are_leases_due(leasing: Leasing) -> None
     leasing.check()
 
 
-def test_a_user_without_leases_pays_for_two_fields_that_are_not_there(leasing: Leasing) -> None:
+def test_a_user_without_leases_pays_for_two_fields_that_are_not_there(leasing: UserLeases) -> None:
     leasing.database.record(NOW)
     commands(leasing)
     leasing.database.record(NOW)
@@ -574,6 +576,6 @@ def test_a_user_without_leases_pays_for_two_fields_that_are_not_there(leasing: L
     assert usage_commands.check_command(KEYS, "124", "calls").command[2:] == ("m", "x", "f:calls", "g:calls", "r:calls")
 
 
-def test_states_of_leases_are_numbered_as_the_script_numbers_them(leasing: Leasing) -> None:
+def test_states_of_leases_are_numbered_as_the_script_numbers_them(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 2)
     assert leasing.all() == {A: Lease(OPEN, 1, 2, NOW + MINUTE_MS, "calls")}

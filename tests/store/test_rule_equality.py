@@ -32,7 +32,7 @@ from canuse_server.store.repositories.usage_commands import (
 )
 from support import grant_model
 from support.database import KEYS, Database, Recorded
-from support.leases import Leasing, pack_reservation, token
+from support.leases import UserLeases, pack_reservation, token
 from support.strategies import amounts, balances, entitlements, granted, length_ms, ms
 
 USER: Final = "124"
@@ -464,7 +464,7 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
     least = data.draw(st.integers(1, amount) | st.just(1), label="least")
     state.put(shared_database)
     before = shared_database.contents()
-    leasing = Leasing(shared_database)
+    leasing = UserLeases(shared_database)
 
     def reserve() -> Reserved:
         return leasing.reserve(NOW, token(1), amount, min_amount=least, archived=part.archived)

@@ -24,7 +24,7 @@ def documented_user() -> list[str]:
     return [word for word in words if word != "+waitaof"]
 
 
-class LockedRedis(RedisServer):
+class AclRedis(RedisServer):
     """A Redis on two ports: `url` is the one without TLS, for tests that look into it as somebody who may do all."""
 
     def __init__(self, folder: Path) -> None:
@@ -39,7 +39,7 @@ class LockedRedis(RedisServer):
         self.ca = {"ssl_ca_certs": str(authority.path)}
         self.certificate = {"ssl_certfile": str(client.certificate), "ssl_keyfile": str(client.key)}
 
-    def start(self) -> "LockedRedis":
+    def start(self) -> "AclRedis":
         """See RedisServer."""
         super().start()
         try:
@@ -51,7 +51,7 @@ class LockedRedis(RedisServer):
         return self
 
     @property
-    def locked_url(self) -> str:
+    def acl_url(self) -> str:
         """Where canuse is let in."""
         query = urlencode(self.ca | self.certificate)
         return f"rediss://canuse:{PASSWORD}@127.0.0.1:{self.tls_port}/0?{query}"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from canuse import NewApiKey, Unauthenticated, v1
-from support.load import PATIENCE_SECONDS, running
+from support.load import MAX_WAIT_SECONDS, running
 from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import unique
@@ -19,7 +19,7 @@ TEST: Final = v1.ENVIRONMENT_TEST
 
 
 @dataclass(frozen=True)
-class Guarded:
+class AuthenticatedServer:
     """A server with keys; `admin` is the secret of one that may do everything in the live environment."""
 
     canuse: Canuse
@@ -36,7 +36,7 @@ class Guarded:
         expires_at: datetime | None = None,
     ) -> NewApiKey:
         """Make a key. Another worker than the one that made the admin's may not have heard of that yet."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
         while True:
             with self.client() as client:
                 try:
@@ -47,9 +47,9 @@ class Guarded:
 
 
 @contextmanager
-def guarded(canuse: Canuse) -> Iterator[Guarded]:
+def authenticated_server(canuse: Canuse) -> Iterator[AuthenticatedServer]:
     """Start a server and make its first key."""
     with running(canuse):
         with Client(canuse.address) as client:
             first = client.create_api_key("admin", SCOPES, environment=LIVE)
-        yield Guarded(canuse, first.secret)
+        yield AuthenticatedServer(canuse, first.secret)

@@ -28,7 +28,7 @@ class Authority:
         self._folder = folder
         self._authority = trustme.CA()
         self.path = folder / "ca.pem"
-        put(self.path, self._authority.cert_pem.bytes())
+        replace_file(self.path, self._authority.cert_pem.bytes())
 
     def server(self, name: str = "server") -> Pair:
         """Sign a certificate for the loopback; another one in the same files where there is one of that name."""
@@ -42,8 +42,8 @@ class Authority:
         signed = self._authority.issue_cert(*identities)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem")
         # The key first: whoever reads in between finds a certificate that the key is not of, and has to get over it.
-        put(pair.key, signed.private_key_pem.bytes())
-        put(pair.certificate, b"".join(part.bytes() for part in signed.cert_chain_pems))
+        replace_file(pair.key, signed.private_key_pem.bytes())
+        replace_file(pair.certificate, b"".join(part.bytes() for part in signed.cert_chain_pems))
         return pair
 
     def trusted(self, client: Pair | None = None) -> Tls:
@@ -51,14 +51,14 @@ class Authority:
         return Tls(self.path) if client is None else Tls(self.path, client.certificate, client.key)
 
 
-def put(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
     """Put a file in the place of another one, in one step, as tools do that renew certificates."""
     other = path.with_suffix(".new")
     other.write_bytes(content)
     os.replace(other, path)
 
 
-def served(address: str) -> bytes:
+def served_certificate(address: str) -> bytes:
     """Connect and return the certificate that the server shows."""
     host, _, port = address.rpartition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -70,7 +70,7 @@ def served(address: str) -> bytes:
     return certificate
 
 
-def first(path: Path) -> bytes:
+def first_certificate(path: Path) -> bytes:
     """Return the first certificate of a file, as `served` returns them."""
     end = "-----END CERTIFICATE-----\n"
     return ssl.PEM_cert_to_DER_cert(path.read_text().partition(end)[0] + end)

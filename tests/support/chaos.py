@@ -11,7 +11,7 @@ from support.soak import SECONDS
 SEED: Final = int(os.environ.get("SOAK_SEED") or 1)
 """What all that is random in a chaos script follows from: the same each time, unless SOAK_SEED says otherwise."""
 
-Tell = Callable[..., None]
+Report = Callable[..., None]
 Rounds = Callable[..., Iterator[random.Random]]
 
 
@@ -26,5 +26,5 @@ def rounds(soak_seconds: float, short: int, long: int) -> Iterator[random.Random
 
 def line(script: str, figures: dict[str, object]) -> str:
     """Return the line that tells what came of a script: `chaos kill-nine: times=100 lost=0 seed=1`."""
-    told = " ".join(f"{name}={value}" for name, value in {**figures, "seed": SEED}.items())
-    return f"chaos {script}: {told}"
+    text = " ".join(f"{name}={value}" for name, value in {**figures, "seed": SEED}.items())
+    return f"chaos {script}: {text}"

@@ -30,7 +30,7 @@ class Lease:
 
 
 @dataclass(frozen=True)
-class Leasing:
+class UserLeases:
     """The leases of one user of a store."""
 
     database: Database
@@ -51,10 +51,10 @@ class Leasing:
         fingerprint: bytes = b"",
     ) -> Reserved:
         """Set an amount aside; raise what `leases.reserved` does."""
-        wish = ReserveParams(
+        params = ReserveParams(
             self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint
         )
-        command = leases.reserve_command(KEYS, wish, self.retention, str(now_ms))
+        command = leases.reserve_command(KEYS, params, self.retention, str(now_ms))
         return leases.reserved(self.database.call(*command.command))
 
     def settle(
@@ -69,16 +69,16 @@ class Leasing:
         fingerprint: bytes = b"",
     ) -> Settled:
         """Settle a lease; raise what `leases.settled` does."""
-        settling = SettleParams(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
-        command = leases.settle_command(KEYS, settling, self.retention, str(now_ms))
+        params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
+        command = leases.settle_command(KEYS, params, self.retention, str(now_ms))
         return leases.settled(self.database.call(*command.command))
 
-    def sweep(self, now_ms: int, at_most: int = SWEPT_AT_A_TIME) -> int:
+    def sweep(self, now_ms: int, limit: int = SWEPT_AT_A_TIME) -> int:
         """Do what is due about the leases; return how many were due."""
         user_id = self.user_id
         names = [KEYS.user(user_id), KEYS.leases(user_id), KEYS.leases_due(user_id)]
         late_ms = str(self.retention.dedupe_ttl_ms)
-        return cast("int", self.database.run(SWEEP_LEASES, names, str(now_ms), late_ms, str(at_most)))
+        return cast("int", self.database.run(SWEEP_LEASES, names, str(now_ms), late_ms, str(limit)))
 
     def swept(self, now_ms: int, call: Callable[[], T]) -> T:
         """Make a call as the server does: where leases are due, those first."""

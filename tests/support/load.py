@@ -14,7 +14,7 @@ from support.resources import unique
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS: Final = 30
+MAX_WAIT_SECONDS: Final = 30
 # Channels to one address share a connection unless they are told not to.
 OWN_CONNECTION: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
 
@@ -34,17 +34,17 @@ async def callers(address: str, connections: int) -> AsyncIterator[list[AsyncCli
     """Open clients that each have a connection of their own."""
     async with AsyncExitStack() as stack:
         opened = (
-            AsyncClient(address, timeout_seconds=PATIENCE_SECONDS, options=OWN_CONNECTION) for _ in range(connections)
+            AsyncClient(address, timeout_seconds=MAX_WAIT_SECONDS, options=OWN_CONNECTION) for _ in range(connections)
         )
         yield [await stack.enter_async_context(client) for client in opened]
 
 
 async def in_groups(size: int, calls: Iterable[Awaitable[T]]) -> list[T]:
     """Await many calls, so many of them at a time; return what they come to, in their order."""
-    gate = asyncio.Semaphore(size)
+    semaphore = asyncio.Semaphore(size)
 
     async def one(call: Awaitable[T]) -> T:
-        async with gate:
+        async with semaphore:
             return await call
 
     return await asyncio.gather(*map(one, calls))
@@ -62,7 +62,9 @@ async def subscribers(client: AsyncClient, package_ids: Sequence[str]) -> list[s
     return await in_groups(20, (one(package_id) for package_id in package_ids))
 
 
-def plan(client: Client, feature_id: str, limit: int, kind: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE) -> str:
+def limited_package(
+    client: Client, feature_id: str, limit: int, kind: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE
+) -> str:
     """Publish a package that lists one feature with a limit that never resets; return its id."""
     package_id = unique("package")
     entry = v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_NEVER)
@@ -99,7 +101,7 @@ class Events:
 
     async def send_until_acknowledged(self, client: AsyncClient, event_id: str) -> None:
         """Send one again and again until it is acknowledged."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + MAX_WAIT_SECONDS
         while not await self.send(client, event_id):
             assert time.monotonic() < deadline, f"{event_id} was never acknowledged"
             await asyncio.sleep(0.02)
@@ -117,7 +119,7 @@ class Events:
 
 def until(condition: Callable[[], object]) -> None:
     """Wait in a thread for what has to become true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
@@ -125,7 +127,7 @@ def until(condition: Callable[[], object]) -> None:
 
 async def wait_until(condition: Callable[[], object]) -> None:
     """Wait on the event loop for what has to become true."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.01)

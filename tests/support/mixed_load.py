@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from canuse import v1
-from support.load import OWN_CONNECTION, PATIENCE_SECONDS, plan, subscribers, used
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, limited_package, subscribers, used
 from support.message_clients import AsyncClient, Client
 from support.resources import consumable
 
@@ -24,7 +24,7 @@ CONNECTIONS: Final = 4
 
 
 @dataclass
-class Person:
+class LoadUser:
     """A user whose limit nobody else has, and what their calls came to."""
 
     user_id: str
@@ -38,19 +38,19 @@ class Person:
         assert consumption.budget == self.limit
 
 
-async def people(address: str) -> list[Person]:
+async def create_users(address: str) -> list[LoadUser]:
     """Create users who differ by their limits."""
     limits = range(FIRST_LIMIT, FIRST_LIMIT + USERS)
-    feature_id, package_ids = await asyncio.to_thread(_plans, address, limits)
-    async with AsyncClient(address, timeout_seconds=PATIENCE_SECONDS) as client:
+    feature_id, package_ids = await asyncio.to_thread(_limited_packages, address, limits)
+    async with AsyncClient(address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         user_ids = await subscribers(client, package_ids)
-    return [Person(user_id, feature_id, limit) for user_id, limit in zip(user_ids, limits, strict=True)]
+    return [LoadUser(user_id, feature_id, limit) for user_id, limit in zip(user_ids, limits, strict=True)]
 
 
-def _plans(address: str, limits: Iterable[int]) -> tuple[str, list[str]]:
+def _limited_packages(address: str, limits: Iterable[int]) -> tuple[str, list[str]]:
     with Client(address) as client:
         feature_id = consumable(client)
-        return feature_id, [plan(client, feature_id, limit) for limit in limits]
+        return feature_id, [limited_package(client, feature_id, limit) for limit in limits]
 
 
 @asynccontextmanager
@@ -65,21 +65,21 @@ async def stubs(address: str) -> AsyncIterator[list["EntitlementServiceAsyncStub
 
 
 @dataclass
-class Storm:
+class MixedLoad:
     """Who calls whom for whom, by chance, and how often what came of it."""
 
-    chance: random.Random
+    rng: random.Random
     stubs: Sequence["EntitlementServiceAsyncStub"]
-    people: Sequence[Person]
+    users: Sequence[LoadUser]
     outcomes: Counter[str] = field(default_factory=Counter)
 
-    def pick(self) -> "tuple[Person, EntitlementServiceAsyncStub]":
+    def pick(self) -> "tuple[LoadUser, EntitlementServiceAsyncStub]":
         """Choose a user and a connection."""
-        return self.chance.choice(self.people), self.chance.choice(self.stubs)
+        return self.rng.choice(self.users), self.rng.choice(self.stubs)
 
     def check_counts(self, address: str) -> None:
         """Make sure that all that was acknowledged was counted, and nothing that is known not to have happened."""
         with Client(address) as client:
-            for person in self.people:
-                count = used(client, person.user_id, person.feature_id)
-                assert person.counted <= count <= person.counted + person.maybe_counted, person
+            for user in self.users:
+                count = used(client, user.user_id, user.feature_id)
+                assert user.counted <= count <= user.counted + user.maybe_counted, user

@@ -10,7 +10,7 @@ from support.load import in_groups
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
 from support.resources import consumable, unique
-from support.store_inspection import Inside
+from support.store_inspection import StoreInspector
 from support.stores import store_of
 
 AT_A_TIME: Final = 32
@@ -19,14 +19,14 @@ CHANGES_BEFORE: Final = 2
 
 
 @dataclass(frozen=True)
-class Crowd:
+class Population:
     """Users who subscribed to version 1 of a package, and have used its feature once. Version 2 is published."""
 
     package_id: str
     feature_id: str
     user_ids: Sequence[str]
 
-    def versions(self, store: Inside) -> set[int]:
+    def versions(self, store: StoreInspector) -> set[int]:
         """Return the versions that the users are on, by what the store holds."""
         return {
             packed_codec.unpack_subscription("", value).package_version
@@ -35,7 +35,7 @@ class Crowd:
             if field.startswith(packed_codec.SUBSCRIPTION_PREFIX)
         }
 
-    def changes(self, store: Inside) -> list[int]:
+    def changes(self, store: StoreInspector) -> list[int]:
         """Return how often each user has changed since they subscribed; uses are no changes."""
         metas = (packed_codec.Meta.unpack(store.user(user_id)[packed_codec.META_FIELD]) for user_id in self.user_ids)
         return [meta.revision - CHANGES_BEFORE for meta in metas]
@@ -46,7 +46,7 @@ class Crowd:
         return [answer.consumption.used for answer in answers]
 
 
-def crowd(server: Canuse, size: int) -> Crowd:
+def create_population(server: Canuse, size: int) -> Population:
     """Make a crowd: 100 a month in version 1, 200 a day in version 2."""
     package_id = unique("package")
     first, *others = user_ids = [unique("user") for _ in range(size)]
@@ -59,9 +59,9 @@ def crowd(server: Canuse, size: int) -> Crowd:
         client.subscribe(first, [package_id])
         client.create_usage_event(first, feature_id)
         redis = store_of(server)
-        Inside(redis).copy_user(first, others)
+        StoreInspector(redis).copy_user(first, others)
         redis.close()
         a_day = v1.PackageFeature(feature_id=feature_id, limit=200, reset_period=v1.RESET_PERIOD_DAY)
         client.update_package(package_id, features=[a_day])
         client.publish_package(package_id)
-    return Crowd(package_id, feature_id, user_ids)
+    return Population(package_id, feature_id, user_ids)

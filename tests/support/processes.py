@@ -17,7 +17,7 @@ START_SECONDS = 60
 STOP_SECONDS = 30
 STORE_TIMEOUT_SECONDS = 20
 """How long servers wait for their store, unless a test is about that: a busy machine is no store that is away."""
-GIVE_UP_SOON = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
+SHORT_STORE_TIMEOUT = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
 """For servers whose store is taken away: how long they wait where nothing is set."""
 
 
@@ -50,8 +50,8 @@ class Canuse:
             **(env or {}),
         }
         self.address = self.ready_line = ""
-        self.said_before: list[str] = []
-        self.inside_url = ""
+        self.startup_lines: list[str] = []
+        self.inspection_url = ""
         """Where a test looks into its store, where that is not where canuse does."""
         self.process: fork_server.Forked | None = None
 
@@ -72,9 +72,9 @@ class Canuse:
         """Wait until it says that it is ready, and note where."""
         assert self.process is not None
         assert self.process.stdout is not None
-        self.said_before = []
+        self.startup_lines = []
         while (line := self.process.stdout.readline()) and not line.startswith("canuse ready"):
-            self.said_before.append(line)
+            self.startup_lines.append(line)
         found = re.match(r"canuse ready on (\S+) ", line)
         assert found, f"it did not start: {line}\n{self.log}"
         self.address, self.ready_line = found[1], line

@@ -15,7 +15,7 @@ Status = Response.DescriptorStatus
 Unit = Response.RateLimit.Unit
 
 PATH: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-MOST: Final = 2**32 - 1
+MAX_UINT32: Final = 2**32 - 1
 
 
 def descriptor(user_id: str, feature_id: str, **others: str) -> Descriptor:

@@ -20,12 +20,12 @@ class Relay:
         self._listener.setblocking(False)
         self._connections: set[asyncio.Task[None]] = set()
         self._pairs: dict[asyncio.StreamWriter, asyncio.StreamWriter] = {}
-        self._requests = _gate()
-        self._replies = _gate()
-        self._swallowing: list[asyncio.Event] = []
-        self._fatal: bytes | None = None
+        self._requests = _open_event()
+        self._replies = _open_event()
+        self._blackholed: list[asyncio.Event] = []
+        self._drop_trigger: bytes | None = None
+        self._dropping: set[asyncio.StreamWriter] = set()
         self._awaited: list[tuple[bytes, asyncio.Event]] = []
-        self._doomed: set[asyncio.StreamWriter] = set()
         self.request_bytes = 0
         self.delay_seconds = 0.0
         """How long replies take."""
@@ -65,7 +65,7 @@ class Relay:
         """How many clients are connected."""
         return len(self._pairs)
 
-    def lead_to(self, host: str, port: int) -> None:
+    def redirect_to(self, host: str, port: int) -> None:
         """Lead to another server from now on, and break off the connections to the one before."""
         self._upstream = (host, port)
         self.cut()
@@ -80,15 +80,15 @@ class Relay:
 
     def release(self) -> None:
         """Let everything through, first of all what was held."""
-        for gate in (self._requests, self._replies, *self._swallowing):
-            gate.set()
+        for may_pass in (self._requests, self._replies, *self._blackholed):
+            may_pass.set()
 
-    def swallow(self) -> None:
+    def blackhole(self) -> None:
         """Pass nothing more on the connections there are, without breaking them off; new ones work."""
         self._requests.clear()
         self._replies.clear()
-        self._swallowing += [self._requests, self._replies]
-        self._requests, self._replies = _gate(), _gate()
+        self._blackholed += [self._requests, self._replies]
+        self._requests, self._replies = _open_event(), _open_event()
 
     def cut(self) -> None:
         """Break off every connection on both sides; what was held on them is lost."""
@@ -96,12 +96,12 @@ class Relay:
             for writer in pair:
                 writer.transport.abort()
 
-    def lose_the_reply_to(self, word: bytes) -> None:
+    def drop_reply_to(self, word: bytes) -> None:
         """Let the next request with a word through, break its connection off when the reply has come, and lose it.
 
         That holds for one connection, where many wait on it. Requests that come in parts may go unnoticed.
         """
-        self._fatal = word
+        self._drop_trigger = word
 
     def request_with(self, word: bytes) -> asyncio.Event:
         """Return what is set once a request with a word has come."""
@@ -109,7 +109,7 @@ class Relay:
         self._awaited.append((word, event))
         return event
 
-    def say(self, data: bytes) -> None:
+    def send_to_clients(self, data: bytes) -> None:
         """Send clients what the server has not said."""
         for client in self._pairs:
             client.write(data)
@@ -141,7 +141,7 @@ class Relay:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             del self._pairs[client]
-            self._doomed.discard(server)
+            self._dropping.discard(server)
             client.close()
             server.close()
 
@@ -149,32 +149,32 @@ class Relay:
         self,
         source: asyncio.StreamReader,
         target: asyncio.StreamWriter,
-        gate: asyncio.Event,
+        may_pass: asyncio.Event,
         server: asyncio.StreamWriter,
     ) -> None:
         try:
             while data := await source.read(READ_BYTES):
-                if gate is self._requests:
+                if may_pass is self._requests:
                     self.request_bytes += len(data)
                     for word, event in self._awaited:
                         if word in data:
                             event.set()
-                    if self._fatal is not None and self._fatal in data:
-                        self._fatal = None
-                        self._doomed.add(server)
-                elif server in self._doomed:
+                    if self._drop_trigger is not None and self._drop_trigger in data:
+                        self._drop_trigger = None
+                        self._dropping.add(server)
+                elif server in self._dropping:
                     self.lost_replies += 1
                     return
                 elif self.delay_seconds:
                     await asyncio.sleep(self.delay_seconds)
-                await gate.wait()
+                await may_pass.wait()
                 target.write(data)
                 await target.drain()
         except OSError:
             return
 
 
-def _gate() -> asyncio.Event:
+def _open_event() -> asyncio.Event:
     event = asyncio.Event()
     event.set()
     return event

@@ -48,7 +48,7 @@ UNKNOWN_TAG: Final = b"\xfa\x7f"
 DIFFERENT_KEYS: Final = 30_000
 
 
-class Place(NamedTuple):
+class FieldPath(NamedTuple):
     """A field of a request, and the fields of messages that lead to it."""
 
     path: str
@@ -92,11 +92,11 @@ class Place(NamedTuple):
         return _tag(self.field) + _varint(len(content)) + content
 
 
-def places() -> Iterator[Place]:
+def field_paths() -> Iterator[FieldPath]:
     """Return every field of every request, those of the messages in it too; a map is one field."""
     for path, method in METHODS.items():
         for steps in _steps(method.input_type):
-            yield Place(path, steps)
+            yield FieldPath(path, steps)
 
 
 def _steps(message: Descriptor) -> Iterator[tuple[FieldDescriptor, ...]]:
@@ -107,7 +107,7 @@ def _steps(message: Descriptor) -> Iterator[tuple[FieldDescriptor, ...]]:
                 yield (field, *rest)
 
 
-def largest(message: Descriptor, number: int, place: int = 0) -> Message:
+def largest(message: Descriptor, number: int, index: int = 0) -> Message:
     """Return the largest valid message of a type; all its numbers are one, and its texts begin with its place."""
     made = GetMessageClass(message)()
     for field in message.fields:
@@ -118,9 +118,9 @@ def largest(message: Descriptor, number: int, place: int = 0) -> Message:
         elif field.is_repeated:
             getattr(made, field.name).extend(_value(field, number, index) for index in range(most_items(field)))
         elif field.message_type is not None:
-            getattr(made, field.name).CopyFrom(_value(field, number, place))
+            getattr(made, field.name).CopyFrom(_value(field, number, index))
         else:
-            setattr(made, field.name, _value(field, number, place))
+            setattr(made, field.name, _value(field, number, index))
     return made
 
 

@@ -72,7 +72,7 @@ def grant(
     priority: int = 0,
 ) -> str:
     """Give a user an amount of a feature and return the grant's id."""
-    made = client.create_grant(
+    created = client.create_grant(
         user_id,
         unique("grant"),
         feature_id,
@@ -81,7 +81,7 @@ def grant(
         expires_at=expires_at,
         priority=priority,
     )
-    return made.id
+    return created.id
 
 
 def left(client: Client, user_id: str, feature_id: str) -> dict[str, int | None]:

@@ -7,11 +7,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 FIRST: Final = ("native-valkey", "grpcio-valkey")
 """The servers with the most tests."""
-_SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|locked))\b")
+_SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|acl))\b")
 _FRONT: Final = re.compile(r"\[(\w+)")
-_OF_ONE_SYSTEM: Final = ("test_power_cut", "test_full_disk", "test_partitions")
+_SYSTEM_WIDE: Final = ("test_power_cut", "test_full_disk", "test_partitions")
 """Disks and networks: a disk can't be taken away while a network is made, which has a view of all disks of its own."""
-_ONE_BY_ONE: Final = ("chaos", "test_durability", "test_keepalive_pings")
+_INDEPENDENT: Final = ("chaos", "test_durability", "test_keepalive_pings")
 """Folders and modules whose tests share nothing, and mostly wait."""
 
 
@@ -25,11 +25,11 @@ def scope_of(name: str) -> str:
     path, _, rest = name.partition("::")
     _, folder, *_ = path.split("/")
     module = path.rpartition("/")[2].removesuffix(".py")
-    if module in _OF_ONE_SYSTEM:
+    if module in _SYSTEM_WIDE:
         return "the system"
     if module == "test_hostile_clients" and (front := _FRONT.search(rest)):
         return f"{module} {front[1].partition('-')[0]}"
-    return name if folder in _ONE_BY_ONE or module in _ONE_BY_ONE else path
+    return name if folder in _INDEPENDENT or module in _INDEPENDENT else path
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types

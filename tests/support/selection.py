@@ -9,9 +9,9 @@ import pytest
 
 FAST: Final = "--fast"
 TRANSPORTS: Final = ("native", "grpcio")
-STORES: Final = ("valkey", "redis", "sentinel", "cluster", "locked")
+STORES: Final = ("valkey", "redis", "sentinel", "cluster", "acl")
 TARGETS: Final = tuple(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS)
-"""Each transport on each store; `locked` speaks TLS and has a user for canuse who may do no more than the docs say."""
+"""Each transport on each store; `acl` speaks TLS and has a user for canuse who may do no more than the docs say."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey")
 EXTENDED_FOLDERS: Final = ("chaos", "gateway")
 ON_ONE_TRANSPORT: Final = ("conformance", "faults")
@@ -41,18 +41,18 @@ def is_fast(config: pytest.Config) -> bool:
 
 def is_extended(item: pytest.Item) -> bool:
     """Whether only `make test-all` runs a test."""
-    places = item.nodeid.partition("::")[0].split("/")
+    field_paths = item.nodeid.partition("::")[0].split("/")
     callspec = getattr(item, "callspec", None)
     values = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
     return (
         item.get_closest_marker("extended") is not None
-        or any(place in EXTENDED_FOLDERS for place in places)
-        or (_is_on_one_transport(places) and any(value.startswith("grpcio") for value in values))
+        or any(place in EXTENDED_FOLDERS for place in field_paths)
+        or (_is_on_one_transport(field_paths) and any(value.startswith("grpcio") for value in values))
         or any(value in TARGETS and value not in FAST_TARGETS for value in values)
     )
 
 
-def _is_on_one_transport(places: list[str]) -> bool:
+def _is_on_one_transport(field_paths: list[str]) -> bool:
     """Whether `make test` runs a file of tests with the native transport alone."""
-    _, folder, *_, file = places
+    _, folder, *_, file = field_paths
     return folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in ON_EACH_TRANSPORT)

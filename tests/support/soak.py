@@ -11,7 +11,7 @@ SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().getrandbits(32))
 """What all that is random in a soak follows from."""
 
 
-def soak(seconds: float, play: Callable[[int], int]) -> None:
+def soak(seconds: float, run_round: Callable[[int], int]) -> None:
     """Play rounds, each with a seed of its own, until the time is over, but at least one.
 
     `play` takes the seed and returns how many things it has checked.
@@ -20,7 +20,7 @@ def soak(seconds: float, play: Callable[[int], int]) -> None:
     print(f"\nfor {seconds:.0f} s from seed {SEED}; the same again: make soak SOAK_SEED={SEED}", flush=True)
     while not rounds or time.monotonic() - start < seconds:
         try:
-            checked += play(seed)
+            checked += run_round(seed)
         except BaseException:
             print(f"\nround {rounds + 1} failed. To repeat it: make soak SOAK_SEED={seed} SOAK_SECONDS=1", flush=True)
             raise

@@ -11,7 +11,7 @@ from canuse_server.store.keys import Keys, bucket_of
 KEYS: Final = Keys("live")
 
 
-class Inside:
+class StoreInspector:
     """A view into the store of a running server."""
 
     def __init__(self, redis: Redis) -> None:
@@ -76,7 +76,7 @@ class Inside:
         return int(self._redis.info("stats")["total_connections_received"])
 
 
-def neighbour(user_id: str) -> str:
+def user_in_same_bucket(user_id: str) -> str:
     """Return the id of another user whose events are in the same ledger."""
     others = (f"{user_id}-{number}" for number in range(1_000_000))
     return next(other for other in others if bucket_of(other) == bucket_of(user_id))

@@ -29,8 +29,8 @@ def valkey_socket(canuse: Canuse) -> str:
 
 def store_of(canuse: Canuse) -> Redis:
     """Return a client of the store, embedded or not; it has to be closed."""
-    if canuse.inside_url:
-        return Redis.from_url(canuse.inside_url)
+    if canuse.inspection_url:
+        return Redis.from_url(canuse.inspection_url)
     if "--redis-url" in canuse.options:
         endpoint = StoreAddress.from_url(canuse.options[canuse.options.index("--redis-url") + 1])
         if endpoint.seeds:
@@ -38,7 +38,7 @@ def store_of(canuse: Canuse) -> Redis:
             host, port = endpoint.seeds[0]
             return cast("Redis", RedisCluster(host=host, port=port))
         if endpoint.sentinels is not None:
-            asked: Any = Sentinel
-            return cast("Redis", asked(endpoint.sentinels.addresses).master_for(endpoint.sentinels.master))
+            client_class: Any = Sentinel
+            return cast("Redis", client_class(endpoint.sentinels.addresses).master_for(endpoint.sentinels.master))
         return Redis.from_url(endpoint.url)
     return Redis(unix_socket_path=valkey_socket(canuse))

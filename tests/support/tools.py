@@ -27,32 +27,32 @@ def tool(name: str) -> str:
     """Return the path of a program, from `.tools/bin` or the PATH; leave the test out where there is none."""
     path = None if HIDDEN else _find(name)
     if path is None:
-        _leave_out(f"{name} is not installed", missing_program=True)
+        _skip(f"{name} is not installed", missing_program=True)
     return path
 
 
 def require_atheris() -> None:
     """Leave the test out where there is no fuzzer."""
     if HIDDEN or find_spec("atheris") is None:
-        _leave_out("atheris is not installed", missing_program=True)
+        _skip("atheris is not installed", missing_program=True)
 
 
 def require_disks() -> None:
     """Leave the test out where disks can't be mounted: that takes root on Linux. Nothing insists on it."""
-    if HIDDEN or not (_may("--mount") and Path("/dev/loop-control").exists() and _find("mkfs.ext4")):
-        _leave_out("disks can't be mounted here", missing_program=False)
+    if HIDDEN or not (_can_unshare("--mount") and Path("/dev/loop-control").exists() and _find("mkfs.ext4")):
+        _skip("disks can't be mounted here", missing_program=False)
 
 
 def require_networks() -> None:
     """Leave the test out where networks can't be made: that takes root on Linux. Nothing insists on it."""
-    if HIDDEN or not (_may("--mount", "--net") and _find("ip") and _find("tc")):
-        _leave_out("networks can't be made here", missing_program=False)
+    if HIDDEN or not (_can_unshare("--mount", "--net") and _find("ip") and _find("tc")):
+        _skip("networks can't be made here", missing_program=False)
 
 
-def _leave_out(why: str, *, missing_program: bool) -> NoReturn:
+def _skip(reason: str, *, missing_program: bool) -> NoReturn:
     if missing_program and REQUIRED:
-        pytest.fail(f"{why}, and TESTS_REQUIRE_TOOLS=1 insists on it")
-    pytest.skip(f"left out: {why}")
+        pytest.fail(f"{reason}, and TESTS_REQUIRE_TOOLS=1 insists on it")
+    pytest.skip(f"left out: {reason}")
 
 
 @cache
@@ -67,7 +67,7 @@ def _find(name: str) -> str | None:
 
 
 @cache
-def _may(*flags: str) -> bool:
+def _can_unshare(*flags: str) -> bool:
     """Whether Linux allows namespaces of its own to who runs this, as it does to root."""
     try:
         return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0

@@ -15,7 +15,7 @@ from support.tools import VALKEY_SERVER
 
 MASTER_NAME: Final = "counts"
 SLOTS: Final = 16_384
-PATIENCE_SECONDS: Final = 60
+MAX_WAIT_SECONDS: Final = 60
 DOWN_AFTER_MS: Final = 500
 """How long Sentinels and nodes wait before they take a server for dead."""
 
@@ -247,14 +247,14 @@ class Cluster(Topology):
         return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.masters)
 
 
-def wait_for(condition: Callable[[], object], otherwise: str) -> None:
+def wait_for(condition: Callable[[], object], failure: str) -> None:
     """Wait for what has to become true."""
-    deadline, cause = time.monotonic() + PATIENCE_SECONDS, ""
+    deadline, cause = time.monotonic() + MAX_WAIT_SECONDS, ""
     while True:
         try:
             if condition():
                 return
         except RedisError as error:
             cause = f": {error}"
-        assert time.monotonic() < deadline, otherwise + cause
+        assert time.monotonic() < deadline, failure + cause
         time.sleep(0.02)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from canuse import Tls, Unavailable
-from support.certificates import Authority, Pair, first, put, served
+from support.certificates import Authority, Pair, first_certificate, replace_file, served_certificate
 from support.load import OWN_CONNECTION, running, wait_until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
@@ -69,7 +69,7 @@ async def test_calls_go_on_while_the_certificate_is_renewed_again_and_again(
     for _ in range(TURNS):
         await asyncio.to_thread(authority.server)
         before = list(counted)
-        assert await asyncio.to_thread(served, canuse.address) == first(pair.certificate)
+        assert await asyncio.to_thread(served_certificate, canuse.address) == first_certificate(pair.certificate)
         await wait_until(partial(have_gone_on, counted, before))
         assert not any(task.done() for task in tasks)
     over.set()
@@ -87,23 +87,23 @@ def test_a_certificate_that_can_not_be_used_changes_nothing_and_is_told_once(
     authority: Authority, clients: Authority, canuse: Canuse, pair: Pair
 ) -> None:
     tls = authority.trusted(clients.client())
-    shown = first(pair.certificate)
+    shown = first_certificate(pair.certificate)
     whole = pair.certificate.read_bytes()
     for number, content in enumerate((b"", whole[:-40], whole[: len(whole) // 3])):
         pair.certificate.write_bytes(content)  # In place, as an editor does: half of it may be there.
         for turn in range(3):
             with Client(canuse.address, tls=tls, options=OWN_CONNECTION) as client:
                 client.create_user(f"user-{number}-{turn}")
-            assert served(canuse.address) == shown
+            assert served_certificate(canuse.address) == shown
     assert canuse.log.count(KEPT) == 1
     pair.certificate.unlink()
-    assert served(canuse.address) == shown
+    assert served_certificate(canuse.address) == shown
     assert canuse.log.count(KEPT) == 2
     assert "No such file" in canuse.log
     authority.server()
-    assert served(canuse.address) == first(pair.certificate) != shown
+    assert served_certificate(canuse.address) == first_certificate(pair.certificate) != shown
     pair.key.write_bytes(Authority(pair.key.parent / "other").server().key.read_bytes())
-    assert served(canuse.address) == first(pair.certificate)
+    assert served_certificate(canuse.address) == first_certificate(pair.certificate)
     assert canuse.log.count(KEPT) == 3
     assert "PRIVATE KEY" not in canuse.log
 
@@ -117,7 +117,7 @@ def test_another_ca_for_clients_lets_in_its_clients_and_the_old_ones_no_more(
         feature_state.create_user("124")
         assert not is_let_in(canuse, new)
         assert is_let_in(canuse, old)
-        put(clients.path, other.path.read_bytes())
+        replace_file(clients.path, other.path.read_bytes())
         assert is_let_in(canuse, new)
         assert not is_let_in(canuse, old)
         # Who is in stays in: connections are not made again.

@@ -21,14 +21,14 @@ from canuse_server.api.bounds import (
 )
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.validation import Violations
-from support.requests import METHODS, Place, largest, places
+from support.requests import METHODS, FieldPath, field_paths, largest
 
 TEXTS = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BYTES)
-BOUNDED = [place for place in places() if place.field.is_repeated or place.field.type in TEXTS]
+BOUNDED = [place for place in field_paths() if place.field.is_repeated or place.field.type in TEXTS]
 
 
 @pytest.mark.parametrize("place", BOUNDED, ids=str)
-def test_every_text_and_every_repeated_field_of_every_request_has_a_bound(place: Place) -> None:
+def test_every_text_and_every_repeated_field_of_every_request_has_a_bound(place: FieldPath) -> None:
     if place.field.is_repeated:
         assert most_items(place.field) > 0
     if place.field.type in TEXTS:

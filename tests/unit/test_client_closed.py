@@ -13,7 +13,7 @@ import pytest
 
 from canuse import AsyncClient, CanuseError, Client, ClientClosed, v1
 
-PATIENCE_SECONDS = 30
+MAX_WAIT_SECONDS = 30
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Server:
     def wait(self, _request: Any, _context: grpc.ServicerContext) -> v1.UseFeatureResponse:
         """Answer late: the bytes of an empty message are those of any."""
         self.arrived.set()
-        self.release.wait(PATIENCE_SECONDS)
+        self.release.wait(MAX_WAIT_SECONDS)
         return v1.UseFeatureResponse()
 
     def page(self, request: v1.ListUsersRequest, context: grpc.ServicerContext) -> v1.ListUsersResponse:
@@ -110,9 +110,9 @@ async def run(call: Awaitable[object]) -> object:
 @EVERY_CALL
 def test_a_call_under_way_is_told_that_its_client_was_closed(server: Server, name: str) -> None:
     with ThreadPoolExecutor(1) as threads:
-        with Client(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+        with Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
             call = threads.submit(CALLS[name], client)
-            assert server.arrived.wait(PATIENCE_SECONDS)
+            assert server.arrived.wait(MAX_WAIT_SECONDS)
         with pytest.raises(ClientClosed, match="while the call was under way"):
             call.result()
 
@@ -130,9 +130,9 @@ def test_a_call_after_the_close_is_told_so_and_not_sent(server: Server, name: st
 @EVERY_CALL
 async def test_an_asynchronous_call_under_way_is_told_that_its_client_was_closed(server: Server, name: str) -> None:
     # It was CancelledError, where nobody had cancelled anything, which a task group takes for an end of its own.
-    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         task = asyncio.create_task(run(ASYNC_CALLS[name](client)))
-        assert await asyncio.to_thread(server.arrived.wait, PATIENCE_SECONDS)
+        assert await asyncio.to_thread(server.arrived.wait, MAX_WAIT_SECONDS)
     with pytest.raises(ClientClosed, match="while the call was under way"):
         await task
     assert not task.cancelled()
@@ -150,9 +150,9 @@ async def test_an_asynchronous_call_after_the_close_is_told_so_and_not_sent(serv
 
 @EVERY_CALL
 async def test_a_task_that_is_cancelled_is_cancelled_even_if_its_client_closes(server: Server, name: str) -> None:
-    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         task = asyncio.create_task(run(ASYNC_CALLS[name](client)))
-        assert await asyncio.to_thread(server.arrived.wait, PATIENCE_SECONDS)
+        assert await asyncio.to_thread(server.arrived.wait, MAX_WAIT_SECONDS)
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -160,7 +160,7 @@ async def test_a_task_that_is_cancelled_is_cancelled_even_if_its_client_closes(s
 
 
 async def test_a_timeout_of_the_callers_own_stays_a_timeout(server: Server) -> None:
-    async with AsyncClient(server.address, timeout_seconds=PATIENCE_SECONDS) as client:
+    async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(client.can_use("u", "f"), 0.1)
         with pytest.raises(TimeoutError):
@@ -170,9 +170,9 @@ async def test_a_timeout_of_the_callers_own_stays_a_timeout(server: Server) -> N
 
 async def test_closing_a_channel_of_the_callers_own_is_told_in_the_same_way(server: Server) -> None:
     channel = grpc.aio.insecure_channel(server.address)
-    client = AsyncClient(channel=channel, timeout_seconds=PATIENCE_SECONDS)
+    client = AsyncClient(channel=channel, timeout_seconds=MAX_WAIT_SECONDS)
     task = asyncio.create_task(run(client.can_use("u", "f")))
-    assert await asyncio.to_thread(server.arrived.wait, PATIENCE_SECONDS)
+    assert await asyncio.to_thread(server.arrived.wait, MAX_WAIT_SECONDS)
     await channel.close()
     with pytest.raises(ClientClosed, match="while the call was under way"):
         await task

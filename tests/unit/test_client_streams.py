@@ -18,7 +18,7 @@ from canuse import AsyncClient, Client, v1
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-PATIENCE_SECONDS = 30
+MAX_WAIT_SECONDS = 30
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Server:
         if request.package_id == "failing":
             context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
         if request.package_id == "endless":
-            self.ended.wait(PATIENCE_SECONDS)
+            self.ended.wait(MAX_WAIT_SECONDS)
 
 
 @pytest.fixture
@@ -112,12 +112,12 @@ async def test_a_caller_that_wants_no_more_ends_the_call(server: Server) -> None
         for message in client.migrate_subscriptions("endless"):
             assert message.users == 1
             break
-        assert server.ended.wait(PATIENCE_SECONDS)
+        assert server.ended.wait(MAX_WAIT_SECONDS)
         server.ended.clear()
     async with AsyncClient(server.address) as asynchronous:
         async with aclosing(stream(asynchronous, "endless")) as messages:
             assert (await anext(messages)).users == 1
-        assert server.ended.wait(PATIENCE_SECONDS)
+        assert server.ended.wait(MAX_WAIT_SECONDS)
 
 
 async def test_nothing_is_asked_for_before_the_iteration(server: Server) -> None:
@@ -134,7 +134,7 @@ async def test_a_stream_on_which_no_message_comes_is_given_up(server: Server) ->
     with Client(server.address, silence_timeout_seconds=0.5) as client:
         with pytest.raises(canuse.DeadlineExceeded, match=r"silence_timeout_seconds: no message came for 0\.5 seconds"):
             seen.extend(message.users for message in client.migrate_subscriptions("endless"))
-        assert server.ended.wait(PATIENCE_SECONDS)
+        assert server.ended.wait(MAX_WAIT_SECONDS)
     server.ended.clear()
     async with AsyncClient(server.address, silence_timeout_seconds=0.5) as asynchronous:
         with pytest.raises(canuse.DeadlineExceeded, match="silence_timeout_seconds"):
