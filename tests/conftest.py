@@ -55,12 +55,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Tell what was left out and why, and the figures of the chaos scripts, which tests side by side do not show."""
     skipped = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
-    for why, count in sorted(skipped.items()):
-        terminalreporter.write_line(f"{why.removeprefix('Skipped: ')}: {count} tests")
+    for reason, count in sorted(skipped.items()):
+        terminalreporter.write_line(f"{reason.removeprefix('Skipped: ')}: {count} tests")
     reports = [report for found in terminalreporter.stats.values() for report in found]
     properties = [pair for report in reports for pair in getattr(report, "user_properties", ())]
-    for told in sorted({value for name, value in properties if name == "chaos"}):
-        terminalreporter.write_line(told)
+    for figures in sorted({value for name, value in properties if name == "chaos"}):
+        terminalreporter.write_line(figures)
 
 
 @pytest.fixture

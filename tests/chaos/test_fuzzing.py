@@ -59,12 +59,12 @@ def fuzz(url: str, runs: int, seconds: int, *methods: str) -> int:
     paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
     command = [sys.executable, "-m", "chaos.fuzz", url, str(SEED), str(runs), str(seconds), *methods]
     env = {**os.environ, "PYTHONPATH": paths}
-    ran = subprocess.run(
+    completed = subprocess.run(
         command, capture_output=True, text=True, errors="replace", env=env, timeout=seconds + 120, check=False
     )
-    done = re.search(r"number_of_executed_units: (\d+)", ran.stderr)
-    assert ran.returncode == 0, f"{ran.stdout[-2000:]}\n{ran.stderr[-4000:]}"
-    assert done, ran.stderr[-4000:]
+    done = re.search(r"number_of_executed_units: (\d+)", completed.stderr)
+    assert completed.returncode == 0, f"{completed.stdout[-2000:]}\n{completed.stderr[-4000:]}"
+    assert done, completed.stderr[-4000:]
     return int(done[1])
 
 

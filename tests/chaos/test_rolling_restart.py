@@ -98,7 +98,7 @@ def count(address: str, user_id: str, feature_id: str) -> int:
 
 async def more(answered: "Counter[str]", calls: int) -> None:
     """Wait until so many more calls have been answered."""
-    wanted = answered.total() + calls
+    target_calls = answered.total() + calls
     async with asyncio.timeout(60):
-        while answered.total() < wanted:
+        while answered.total() < target_calls:
             await asyncio.sleep(0.01)

@@ -20,7 +20,7 @@ def run(server: Canuse) -> CommandLine:
 
 
 @pytest.fixture
-def world(client: Client) -> Subscriber:
+def subscriber(client: Client) -> Subscriber:
     """Set up a user with a limit of 3 units that never resets."""
     mark = uuid4().hex
     counted, unlimited, binary = f"counted-{mark}", f"unlimited-{mark}", f"binary-{mark}"

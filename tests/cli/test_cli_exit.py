@@ -46,7 +46,7 @@ def bare_environment() -> dict[str, str]:
 
 def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int, str]:
     """Run the command with its output led elsewhere; return its status and what it told on standard error."""
-    ran = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "canuse_server", *arguments],
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -55,7 +55,7 @@ def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int,
         timeout=60,
         check=False,
     )
-    return ran.returncode, ran.stderr
+    return completed.returncode, completed.stderr
 
 
 def to_a_full_disk(address: str, *arguments: str) -> tuple[int, str]:
@@ -74,53 +74,55 @@ def to_a_closed_pipe(address: str, *arguments: str) -> tuple[int, str]:
         os.close(writer)
 
 
-def commands(world: Subscriber, client: Client) -> list[list[str]]:
+def commands(subscriber: Subscriber, client: Client) -> list[list[str]]:
     """Return a command of each kind of output, and one whose answer is no."""
     nobody = client.create_user(f"user-{uuid4().hex}").id
     return [
-        ["record", world.user, world.unlimited],
-        ["record", nobody, world.counted],
-        ["can-use", world.user, world.counted, "--json"],
-        ["reserve", world.user, world.unlimited, "1"],
-        ["usage", world.user],
-        ["users", "show", world.user],
+        ["record", subscriber.user, subscriber.unlimited],
+        ["record", nobody, subscriber.counted],
+        ["can-use", subscriber.user, subscriber.counted, "--json"],
+        ["reserve", subscriber.user, subscriber.unlimited, "1"],
+        ["usage", subscriber.user],
+        ["users", "show", subscriber.user],
         ["keys", "list"],
-        ["export-user", world.user],
-        ["migrate", world.package, "--dry-run", "--json"],
+        ["export-user", subscriber.user],
+        ["migrate", subscriber.package, "--dry-run", "--json"],
         ["--help"],
     ]
 
 
 @needs_dev_full
 def test_output_that_cannot_be_written_is_told_in_a_line_and_is_no_no(
-    server: Canuse, world: Subscriber, client: Client
+    server: Canuse, subscriber: Subscriber, client: Client
 ) -> None:
     # `record … >/dev/full` recorded, printed a traceback and ended with 1, which means that nothing was recorded.
-    for command in commands(world, client):
-        status, told = to_a_full_disk(server.address, *command)
-        assert (status, told.splitlines()[-1:]) == (
+    for command in commands(subscriber, client):
+        status, stderr = to_a_full_disk(server.address, *command)
+        assert (status, stderr.splitlines()[-1:]) == (
             OUTPUT,
             ["canuse: the output can't be written: No space left on device; what the command has done stays done"],
-        ), (command, told)
-        assert "Traceback" not in told
-    assert client.show_usage(world.user, world.unlimited).current.used == 1
+        ), (command, stderr)
+        assert "Traceback" not in stderr
+    assert client.show_usage(subscriber.user, subscriber.unlimited).current.used == 1
 
 
-def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(server: Canuse, world: Subscriber, client: Client) -> None:
-    for command in commands(world, client)[:4]:
-        status, told = to_a_closed_pipe(server.address, *command)
-        assert (status, told.splitlines()[-1:]) == (
+def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(
+    server: Canuse, subscriber: Subscriber, client: Client
+) -> None:
+    for command in commands(subscriber, client)[:4]:
+        status, stderr = to_a_closed_pipe(server.address, *command)
+        assert (status, stderr.splitlines()[-1:]) == (
             OUTPUT,
             ["canuse: the output can't be written: Broken pipe; what the command has done stays done"],
-        ), (command, told)
-        assert "Traceback" not in told
+        ), (command, stderr)
+        assert "Traceback" not in stderr
 
 
-def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, world: Subscriber, client: Client) -> None:
+def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, subscriber: Subscriber, client: Client) -> None:
     # The output was lost with status 0, and a connection got its number.
-    for command in commands(world, client)[:3]:
-        told = closed(">&-", server.address, *command)
-        assert (told.returncode, told.stderr.splitlines()) == (
+    for command in commands(subscriber, client)[:3]:
+        completed = closed(">&-", server.address, *command)
+        assert (completed.returncode, completed.stderr.splitlines()) == (
             OUTPUT,
             ["canuse: the output can't be written: Bad file descriptor; what the command has done stays done"],
         ), command
@@ -165,7 +167,7 @@ def closed(redirection: str, address: str, *arguments: str) -> "subprocess.Compl
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("events", "u", "--limit", "0"), "Invalid value for '--limit': "),
         (("record", "u"), "Missing argument 'FEATURE'; "),
@@ -174,29 +176,31 @@ def closed(redirection: str, address: str, *arguments: str) -> "subprocess.Compl
         (("users", "nosuch"), "No such command 'nosuch'; "),
     ],
 )
-def test_a_command_line_that_cannot_be_used_is_one_line(run: CommandLine, arguments: Sequence[str], told: str) -> None:
+def test_a_command_line_that_cannot_be_used_is_one_line(
+    run: CommandLine, arguments: Sequence[str], message: str
+) -> None:
     # It was a box of five lines.
     refused = run(*arguments)
     assert (refused.status, refused.stdout) == (ERROR, "")
     [line] = refused.stderr.splitlines()
-    assert line.startswith(f"canuse: {told}")
+    assert line.startswith(f"canuse: {message}")
     assert line.endswith(" --help tells more")
 
 
 @needs_dev_full
 def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: Path) -> None:
     serve = ("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"))
-    status, told = to_a_full_disk("", *serve)
+    status, stderr = to_a_full_disk("", *serve)
     assert status == OUTPUT
-    assert told.splitlines()[-1].startswith("canuse: the output can't be written: No space left on device")
-    assert "Traceback" not in told
+    assert stderr.splitlines()[-1].startswith("canuse: the output can't be written: No space left on device")
+    assert "Traceback" not in stderr
 
 
 def test_what_grpc_has_to_tell_of_a_connection_is_in_the_one_line(server: Canuse) -> None:
     # It wrote another line of its own before it.
-    status, told = canuse(server.address, "users", "list", "--tls", stdout=subprocess.DEVNULL)
-    assert (status, len(told.splitlines())) == (ERROR, 1), told
-    assert told.startswith(f"canuse: no answer from {server.address}: ")
+    status, stderr = canuse(server.address, "users", "list", "--tls", stdout=subprocess.DEVNULL)
+    assert (status, len(stderr.splitlines())) == (ERROR, 1), stderr
+    assert stderr.startswith(f"canuse: no answer from {server.address}: ")
 
 
 def test_letters_that_the_terminal_does_not_have_are_escaped(run: CommandLine, client: Client) -> None:
@@ -243,25 +247,25 @@ def faulty(program: str = FAULTY, **env: str) -> subprocess.CompletedProcess[str
 
 
 def test_an_error_that_no_command_expects_is_one_line_and_status_70() -> None:
-    ran = faulty()
-    assert (ran.returncode, ran.stdout) == (UNEXPECTED, "")
-    [line] = ran.stderr.splitlines()
+    completed = faulty()
+    assert (completed.returncode, completed.stdout) == (UNEXPECTED, "")
+    [line] = completed.stderr.splitlines()
     assert line.startswith("canuse: unexpected RuntimeError: one two; with CANUSE_DEBUG=1")
 
 
 def test_a_server_logs_where_an_error_arose_that_nobody_expects() -> None:
-    ran = faulty(FAULTY_SERVER)
-    assert ran.returncode == UNEXPECTED
-    logged, line = ran.stderr.splitlines()
+    completed = faulty(FAULTY_SERVER)
+    assert completed.returncode == UNEXPECTED
+    logged, line = completed.stderr.splitlines()
     assert "Traceback (most recent call last)" in json.loads(logged)["exception"]
     assert line.startswith("canuse: unexpected RuntimeError: one two")
 
 
 def test_with_canuse_debug_it_shows_where() -> None:
-    ran = faulty(CANUSE_DEBUG="1")
-    assert ran.returncode == UNEXPECTED
-    assert "Traceback (most recent call last):" in ran.stderr
-    assert 'raise RuntimeError("one' in ran.stderr or "in fail" in ran.stderr
+    completed = faulty(CANUSE_DEBUG="1")
+    assert completed.returncode == UNEXPECTED
+    assert "Traceback (most recent call last):" in completed.stderr
+    assert 'raise RuntimeError("one' in completed.stderr or "in fail" in completed.stderr
 
 
 def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
@@ -274,13 +278,13 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
         connection, _ = silent.accept()  # It waits for an answer from now on.
         with closing(connection):
             process.send_signal(signal.SIGINT)
-            out, told = process.communicate(timeout=STOP_SECONDS)
-    assert (process.returncode, out) == (INTERRUPTED, "")
-    assert "Traceback" not in told
+            stdout, stderr = process.communicate(timeout=STOP_SECONDS)
+    assert (process.returncode, stdout) == (INTERRUPTED, "")
+    assert "Traceback" not in stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--server", ""], "--server: '' is no address of a server; accepted is host:port"),
         (["--server", "foo"], "--server: 'foo' has no port; accepted is host:port"),
@@ -292,11 +296,11 @@ def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
         (["--tls-ca", "/nowhere/ca.pem"], "--tls-ca: /nowhere/ca.pem: No such file or directory"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_named(run: CommandLine, options: Sequence[str], told: str) -> None:
+def test_an_option_that_cannot_be_used_is_named(run: CommandLine, options: Sequence[str], message: str) -> None:
     refused = run("users", "list", *options)
     assert (refused.status, refused.stdout) == (ERROR, "")
     [line] = refused.stderr.splitlines()
-    assert line.startswith(f"canuse: {told}")
+    assert line.startswith(f"canuse: {message}")
 
 
 def test_a_variable_that_is_empty_counts_as_not_set(run: CommandLine) -> None:
@@ -305,9 +309,9 @@ def test_a_variable_that_is_empty_counts_as_not_set(run: CommandLine) -> None:
 
 @pytest.mark.parametrize("time_given", ["tomorrow", "2026-07-01T00:00:00", ""])
 def test_a_time_that_is_none_or_has_no_zone_is_refused_by_its_option(
-    run: CommandLine, world: Subscriber, time_given: str
+    run: CommandLine, subscriber: Subscriber, time_given: str
 ) -> None:
-    grant = ("grants", "create", world.user, "g", world.counted, "--amount", "1", "--expires-at", time_given)
+    grant = ("grants", "create", subscriber.user, "g", subscriber.counted, "--amount", "1", "--expires-at", time_given)
     key = ("keys", "create", "k", "--scope", "usage:write", "--expires-at", time_given)
     for command in (grant, key):
         refused = run(*command)

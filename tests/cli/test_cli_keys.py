@@ -28,9 +28,9 @@ def run(server: AuthenticatedServer) -> CommandLine:
 def test_keys_are_created_listed_and_revoked(run: CommandLine, server: AuthenticatedServer) -> None:
     key = {"CANUSE_API_KEY": server.admin}
     times = ("--expires-at", "2125-01-01T00:00:00+02:00", "--environment", "test")
-    made = run("keys", "create", "billing", "--scope", "usage:write", "--scope", "entitlements:read", *times, **key)
-    assert (made.status, made.stderr) == (0, "")
-    fields = [line.split(maxsplit=1) for line in made.stdout.splitlines()]
+    created = run("keys", "create", "billing", "--scope", "usage:write", "--scope", "entitlements:read", *times, **key)
+    assert (created.status, created.stderr) == (0, "")
+    fields = [line.split(maxsplit=1) for line in created.stdout.splitlines()]
     assert ["name", "billing"] in fields
     assert ["environment", "test"] in fields
     assert ["scopes", "entitlements:read usage:write"] in fields
@@ -55,12 +55,12 @@ def test_keys_are_created_listed_and_revoked(run: CommandLine, server: Authentic
 def test_the_first_key_is_made_with_one_command(tmp_path: Path) -> None:
     with running(Canuse(tmp_path)) as canuse:
         run = CommandLine(canuse.address)
-        made = run("keys", "create", "me", "--all-scopes", "--json").json()
-        assert made["api_key"]["scopes"] == sorted(SCOPES)
+        created = run("keys", "create", "me", "--all-scopes", "--json").json()
+        assert created["api_key"]["scopes"] == sorted(SCOPES)
         assert run("users", "list").status == 2
-        assert run("users", "list", "--api-key", made["secret"]).status == 0
-        with Client(canuse.address, api_key=made["secret"]) as client:
-            assert [key.id for key in client.list_api_keys()] == [made["api_key"]["id"]]
+        assert run("users", "list", "--api-key", created["secret"]).status == 0
+        with Client(canuse.address, api_key=created["secret"]) as client:
+            assert [key.id for key in client.list_api_keys()] == [created["api_key"]["id"]]
 
 
 @pytest.mark.extended
@@ -91,7 +91,7 @@ def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: 
 
 def test_a_key_that_can_not_be_made_is_an_error(run: CommandLine, server: AuthenticatedServer) -> None:
     key = {"CANUSE_API_KEY": server.admin}
-    for wrong, told in (
+    for wrong, message in (
         ((), "--scope"),
         (("--scope", "usage:write", "--all-scopes"), "--all-scopes"),
         (("--scope", "usage:read"), "api_key.scopes[0]"),
@@ -101,4 +101,4 @@ def test_a_key_that_can_not_be_made_is_an_error(run: CommandLine, server: Authen
     ):
         failed = run("keys", "create", "me", *wrong, **key)
         assert (failed.status, failed.stdout) == (2, "")
-        assert told in failed.stderr
+        assert message in failed.stderr

@@ -9,46 +9,50 @@ from support.message_clients import Client
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
 
-def test_what_is_granted_is_said_with_the_lease_and_nothing_is_status_1(run: CommandLine, world: Subscriber) -> None:
-    granted = run("reserve", world.user, world.counted, "2", "--ttl", "3600")
+def test_what_is_granted_is_said_with_the_lease_and_nothing_is_status_1(
+    run: CommandLine, subscriber: Subscriber
+) -> None:
+    granted = run("reserve", subscriber.user, subscriber.counted, "2", "--ttl", "3600")
     assert (granted.status, granted.stderr) == (0, "")
     counts, lease = granted.stdout.splitlines()
     assert counts == "granted 2: WITHIN_BUDGET, 0 of 3 used, 2 reserved, 1 remaining, never resets"
     assert lease.startswith("lease lease_")
-    part = run("reserve", world.user, world.counted, "5")
+    part = run("reserve", subscriber.user, subscriber.counted, "5")
     assert part.stdout.startswith("granted 1: WITHIN_BUDGET, 0 of 3 used, 3 reserved, 0 remaining, never resets\n")
-    refused = run("reserve", world.user, world.counted, "5", "--min", "2")
+    refused = run("reserve", subscriber.user, subscriber.counted, "5", "--min", "2")
     assert (refused.status, refused.stderr) == (1, "")
     assert refused.stdout == "granted 0: BUDGET_EXCEEDED, 0 of 3 used, 3 reserved, 0 remaining, never resets\n"
-    [row] = [row for row in run("usage", world.user).rows() if row[0] == world.counted]
+    [row] = [row for row in run("usage", subscriber.user).rows() if row[0] == subscriber.counted]
     assert row[1:] == ["no", "BUDGET_EXCEEDED", "0", "3", "3", "0", "never"]
 
 
-def test_a_lease_is_settled_and_a_repeat_says_that_it_was(run: CommandLine, world: Subscriber, client: Client) -> None:
-    lease_id = client.reserve(world.user, world.counted, 3).lease_id
+def test_a_lease_is_settled_and_a_repeat_says_that_it_was(
+    run: CommandLine, subscriber: Subscriber, client: Client
+) -> None:
+    lease_id = client.reserve(subscriber.user, subscriber.counted, 3).lease_id
     settled = run("settle", lease_id, "2", "--event-id", "job-1")
     assert (settled.status, settled.stderr) == (0, "")
-    told = "WITHIN_BUDGET, 2 of 3 used, 1 remaining, never resets\nevent id job-1\n"
-    assert settled.stdout == f"settled: {told}"
+    expected = "WITHIN_BUDGET, 2 of 3 used, 1 remaining, never resets\nevent id job-1\n"
+    assert settled.stdout == f"settled: {expected}"
     repeated = run("settle", lease_id, "2", "--event-id", "job-1")
-    assert repeated.stdout == f"settled, a repeat that was not counted again: {told}"
-    nothing = client.reserve(world.user, world.unlimited, 3).lease_id
+    assert repeated.stdout == f"settled, a repeat that was not counted again: {expected}"
+    nothing = client.reserve(subscriber.user, subscriber.unlimited, 3).lease_id
     assert run("settle", nothing, "0").stdout.startswith("settled: UNLIMITED, 0 used, unlimited, resets at ")
 
 
-def test_leases_are_json_on_demand(run: CommandLine, world: Subscriber) -> None:
-    granted = run("reserve", world.user, world.counted, "2", "--event-id", "e", "--json").json()
+def test_leases_are_json_on_demand(run: CommandLine, subscriber: Subscriber) -> None:
+    granted = run("reserve", subscriber.user, subscriber.counted, "2", "--event-id", "e", "--json").json()
     assert (granted["granted"], granted["reason"], granted["event_id"]) == (2, "REASON_WITHIN_BUDGET", "e")
     assert granted["consumption"]["reserved"] == 2
     settled = run("settle", granted["lease_id"], "1", "--json").json()
     assert (settled["recorded"], settled["late"], settled["consumption"]["used"]) == (True, False, 1)
 
 
-def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, world: Subscriber) -> None:
+def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, subscriber: Subscriber) -> None:
     for arguments, reason in (
         (("settle", "lease_unknown", "1"), "LEASE_NOT_FOUND"),
-        (("reserve", world.user, world.binary, "1"), "FEATURE_NOT_CONSUMABLE"),
-        (("reserve", world.user, world.counted, "0"), "INVALID_FIELD"),
+        (("reserve", subscriber.user, subscriber.binary, "1"), "FEATURE_NOT_CONSUMABLE"),
+        (("reserve", subscriber.user, subscriber.counted, "0"), "INVALID_FIELD"),
     ):
         failed = run(*arguments)
         assert (failed.status, failed.stdout) == (2, "")
@@ -56,6 +60,6 @@ def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, 
         assert line.startswith("canuse: ")
         assert line.endswith(f"({reason})")
     for ttl in ("0.5", "700000", "inf", "nan"):
-        failed = run("reserve", world.user, world.counted, "1", "--ttl", ttl)
+        failed = run("reserve", subscriber.user, subscriber.counted, "1", "--ttl", ttl)
         assert (failed.status, failed.stdout) == (2, ""), ttl
         assert "Traceback" not in failed.stderr

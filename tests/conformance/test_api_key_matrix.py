@@ -24,7 +24,7 @@ ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
 
 
 @dataclass(frozen=True)
-class Site:
+class Deployment:
     """A server with keys of all kinds, and a request for each of its methods."""
 
     server: AuthenticatedServer
@@ -70,7 +70,7 @@ class Site:
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
-def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server that offers all that canuse has, the clock too."""
     canuse = Canuse(tmp_path_factory.mktemp("matrix"), "--transport", request.param, "--clock", "manual")
     with authenticated_server(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
@@ -81,14 +81,14 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         revoked = server.key()
         with server.client() as admin:
             admin.revoke_api_key(revoked.api_key.id)
-            made = rows(admin)
+            requests = rows(admin)
         redis = store_of(canuse)
-        yield Site(
+        yield Deployment(
             server,
             channel,
             redis,
             methods(channel),
-            made,
+            requests,
             live=server.key().secret,
             test=server.key(environment=TEST).secret,
             expired=expired,
@@ -114,57 +114,69 @@ def refusals() -> dict[str, tuple[str, str]]:
     return {kind: (status, reason) for kind, status, reason in table("docs/security.md", "refusals")}
 
 
-def test_every_method_that_the_server_tells_of_is_in_the_matrix(site: Site, scopes: dict[str, str]) -> None:
-    assert site.rows.keys() == site.methods.keys()
-    assert scopes.keys() == {path for path in site.methods if not path.startswith(OPEN)}
+def test_every_method_that_the_server_tells_of_is_in_the_matrix(deployment: Deployment, scopes: dict[str, str]) -> None:
+    assert deployment.rows.keys() == deployment.methods.keys()
+    assert scopes.keys() == {path for path in deployment.methods if not path.startswith(OPEN)}
     assert set(scopes.values()) == set(SCOPES)
 
 
 def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it_does_anything(
-    site: Site, scopes: dict[str, str], refusals: dict[str, tuple[str, str]]
+    deployment: Deployment, scopes: dict[str, str], refusals: dict[str, tuple[str, str]]
 ) -> None:
     credentials = {
         "none": None,
         "what is no key": "Bearer of bad news",
-        "an unknown or a revoked key": f"Bearer {site.revoked}",
-        "an expired key": f"Bearer {site.expired}",
+        "an unknown or a revoked key": f"Bearer {deployment.revoked}",
+        "an expired key": f"Bearer {deployment.expired}",
     }
-    told = {
-        (path, kind): site.refusal(path, authorization)
+    outcomes = {
+        (path, kind): deployment.refusal(path, authorization)
         for path in scopes
         for kind, authorization in credentials.items()
     }
-    told |= {
-        (path, "a key without the scope"): site.refusal(path, f"Bearer {site.without[scope]}")
+    outcomes |= {
+        (path, "a key without the scope"): deployment.refusal(path, f"Bearer {deployment.without[scope]}")
         for path, scope in scopes.items()
     }
-    assert {kind for _, kind in told} == set(refusals)
-    for (path, kind), refused in told.items():
+    assert {kind for _, kind in outcomes} == set(refusals)
+    for (path, kind), refused in outcomes.items():
         assert (refused.code.name, refused.reason) == refusals[kind], path
         lacking = {"scope": scopes[path]} if kind == "a key without the scope" else {}
         assert {name: value for name, value in refused.metadata.items() if name != "key_id"} == lacking, path
 
 
-def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(site: Site) -> None:
-    for path, row in site.rows.items():
+def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(deployment: Deployment) -> None:
+    for path, row in deployment.rows.items():
         # The other environment first: what it did to this one would show.
-        sibling, here = site.outcome(path, site.test), site.outcome(path, site.live)
+        sibling, here = deployment.outcome(path, deployment.test), deployment.outcome(path, deployment.live)
         assert (here[0], sibling[0]) == (row.live, row.test), path
         if not path.startswith((*OPEN, *ALIKE)):
             assert here != sibling, path
 
 
-def test_health_and_reflection_answer_whoever_asks(site: Site) -> None:
-    for path in (path for path in site.methods if path.startswith(OPEN)):
-        payload = site.rows[path].request.SerializeToString()
-        for authorization in (None, "Bearer of bad news", f"Bearer {site.revoked}", f"Bearer {site.expired}"):
-            assert site.methods[path].call(site.channel, payload, authorization), path
+def test_health_and_reflection_answer_whoever_asks(deployment: Deployment) -> None:
+    for path in (path for path in deployment.methods if path.startswith(OPEN)):
+        payload = deployment.rows[path].request.SerializeToString()
+        for authorization in (
+            None,
+            "Bearer of bad news",
+            f"Bearer {deployment.revoked}",
+            f"Bearer {deployment.expired}",
+        ):
+            assert deployment.methods[path].call(deployment.channel, payload, authorization), path
 
 
-def test_no_secret_is_in_the_log_or_in_the_store(site: Site) -> None:
-    secrets = [site.server.admin, site.live, site.test, site.expired, site.revoked, *site.without.values()]
-    kept = repr(site.kept())
+def test_no_secret_is_in_the_log_or_in_the_store(deployment: Deployment) -> None:
+    secrets = [
+        deployment.server.admin,
+        deployment.live,
+        deployment.test,
+        deployment.expired,
+        deployment.revoked,
+        *deployment.without.values(),
+    ]
+    kept = repr(deployment.kept())
     for secret in secrets:
         bits = secret.rpartition("_")[2]
-        assert bits not in site.server.canuse.log
+        assert bits not in deployment.server.canuse.log
         assert bits not in kept

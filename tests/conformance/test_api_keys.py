@@ -18,7 +18,7 @@ from support.authenticated_server import LIVE, SCOPES, TEST, AuthenticatedServer
 from support.load import running, wait_until
 from support.message_clients import Client
 from support.processes import Canuse
-from support.rate_limits import RateLimits, descriptor, gist
+from support.rate_limits import RateLimits, descriptor, summary
 from support.resources import Clock, subscriber, unique
 from support.store_inspection import StoreInspector
 from support.stores import store_of
@@ -42,7 +42,7 @@ def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Canuse]:
         yield canuse
 
 
-def why(call: Callable[[], object]) -> str:
+def reason_of(call: Callable[[], object]) -> str:
     """Return the reason for which a call fails, or nothing where it does not."""
     try:
         call()
@@ -51,9 +51,9 @@ def why(call: Callable[[], object]) -> str:
     return ""
 
 
-def ask(client: Client) -> str:
+def reason_for_read(client: Client) -> str:
     """Return why a call that the scope entitlements:read is for does not pass; nothing where it passes."""
-    return why(lambda: client.can_use("nobody", "nothing")).replace("FEATURE_NOT_FOUND", "")
+    return reason_of(lambda: client.can_use("nobody", "nothing")).replace("FEATURE_NOT_FOUND", "")
 
 
 @pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
@@ -61,12 +61,12 @@ def test_a_server_is_open_until_the_first_key_is_made_and_demands_one_from_then_
     with Client(fresh.address) as nobody:
         user_id, feature_id = subscriber(nobody, 5)
         assert nobody.can_use(user_id, feature_id).access
-        made = nobody.create_api_key("first", SCOPES, environment=LIVE)
+        created = nobody.create_api_key("first", SCOPES, environment=LIVE)
         # Not a second later: the caller has been told that there is a key.
-        assert ask(nobody) == "API_KEY_MISSING"
-        assert why(lambda: list(nobody.list_users())) == "API_KEY_MISSING"
-        assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
-    with Client(fresh.address, api_key=made.secret) as somebody:
+        assert reason_for_read(nobody) == "API_KEY_MISSING"
+        assert reason_of(lambda: list(nobody.list_users())) == "API_KEY_MISSING"
+        assert reason_of(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+    with Client(fresh.address, api_key=created.secret) as somebody:
         assert somebody.can_use(user_id, feature_id).access
         assert [user.id for user in somebody.list_users()] == [user_id]
 
@@ -90,28 +90,28 @@ def test_the_first_key_has_to_be_one_that_nobody_is_locked_out_with(fresh: Canus
 def test_a_key_that_is_sent_to_an_open_server_has_to_be_a_good_one(fresh: Canuse) -> None:
     """It says which environment is meant. What a proxy puts there for itself says nothing about that."""
     with Client(fresh.address, api_key=f"sk_test_{'0' * 64}") as mistaken:
-        assert ask(mistaken) == "API_KEY_INVALID"
-        assert why(lambda: list(mistaken.list_users())) == "API_KEY_INVALID"
+        assert reason_for_read(mistaken) == "API_KEY_INVALID"
+        assert reason_of(lambda: list(mistaken.list_users())) == "API_KEY_INVALID"
     with Client(fresh.address, api_key="eyJhbGciOi.of-a-proxy") as proxied:
-        assert ask(proxied) == ""
+        assert reason_for_read(proxied) == ""
         assert list(proxied.list_users()) == []
 
 
 def test_a_secret_is_shown_once_and_kept_as_a_digest_only(server: AuthenticatedServer) -> None:
-    made = server.key()
-    assert re.fullmatch(r"sk_live_[0-9a-f]{64}", made.secret)
+    created = server.key()
+    assert re.fullmatch(r"sk_live_[0-9a-f]{64}", created.secret)
     assert re.fullmatch(r"sk_test_[0-9a-f]{64}", server.key(environment=TEST).secret)
-    assert made.secret not in repr(made)
+    assert created.secret not in repr(created)
     with server.client() as client:
         listed = {key.id: key for key in client.list_api_keys()}
-    assert listed[made.api_key.id] == made.api_key
-    bits = made.secret.removeprefix("sk_live_")
+    assert listed[created.api_key.id] == created.api_key
+    bits = created.secret.removeprefix("sk_live_")
     assert bits not in str(listed)
     redis = store_of(server.canuse)
     kept = StoreInspector(redis).everything()
     redis.close()
     assert bits.encode() not in kept
-    assert sha256(made.secret.encode()).hexdigest().encode() in kept
+    assert sha256(created.secret.encode()).hexdigest().encode() in kept
     assert bits not in server.canuse.log
     assert server.admin not in server.canuse.log
 
@@ -130,19 +130,19 @@ def test_a_key_is_what_was_asked_for(server: AuthenticatedServer) -> None:
     later = (before + timedelta(days=30)).replace(microsecond=0)
     scopes = ("usage:write", "entitlements:read", "usage:write")
     with server.client() as client:
-        made = client.create_api_key("billing", scopes, environment=TEST, expires_at=later).api_key
-    assert (made.name, made.environment) == ("billing", TEST)
-    assert list(made.scopes) == ["entitlements:read", "usage:write"]
-    assert made.expires_at.ToDatetime(UTC) == later
-    assert before < made.created_at.ToDatetime(UTC) < later
-    assert not made.HasField("last_used_at")
+        created = client.create_api_key("billing", scopes, environment=TEST, expires_at=later).api_key
+    assert (created.name, created.environment) == ("billing", TEST)
+    assert list(created.scopes) == ["entitlements:read", "usage:write"]
+    assert created.expires_at.ToDatetime(UTC) == later
+    assert before < created.created_at.ToDatetime(UTC) < later
+    assert not created.HasField("last_used_at")
     assert not server.key().api_key.HasField("expires_at")
 
 
 async def test_when_a_key_was_used_last_is_told(server: AuthenticatedServer) -> None:
-    made = server.key(["entitlements:read"])
-    with server.client(made.secret) as client:
-        assert ask(client) == ""
+    created = server.key(["entitlements:read"])
+    with server.client(created.secret) as client:
+        assert reason_for_read(client) == ""
     # A key that is made right after that must not make it forgotten.
     unused = server.key().api_key.id
 
@@ -150,7 +150,7 @@ async def test_when_a_key_was_used_last_is_told(server: AuthenticatedServer) -> 
         with server.client() as admin:
             listed = {key.id: key for key in admin.list_api_keys()}
         assert not listed[unused].HasField("last_used_at")
-        return bool(listed[made.api_key.id].HasField("last_used_at"))
+        return bool(listed[created.api_key.id].HasField("last_used_at"))
 
     await wait_until(used)
 
@@ -185,8 +185,8 @@ def test_what_is_no_key_is_refused_and_not_repeated(server: AuthenticatedServer,
 def test_of_several_headers_the_first_counts(server: AuthenticatedServer, headers: list[str], reason: str) -> None:
     metadata = tuple(("authorization", header.format(f"Bearer {server.admin}")) for header in headers)
     with grpc.insecure_channel(server.canuse.address) as channel:
-        asked = v1.CanUseRequest(user_id="u", feature_id="f")
-        refused = failure(lambda: v1.EntitlementServiceStub(channel).CanUse(asked, metadata=metadata))
+        request = v1.CanUseRequest(user_id="u", feature_id="f")
+        refused = failure(lambda: v1.EntitlementServiceStub(channel).CanUse(request, metadata=metadata))
         assert refused.reason == (reason or "FEATURE_NOT_FOUND")
         missing = v1.GetUserRequest(user_id="nobody")
         refused = failure(lambda: v1.UserServiceStub(channel).GetUser(missing, metadata=metadata))
@@ -201,26 +201,26 @@ def test_who_has_no_key_makes_none_once_there_is_one_although_this_server_has_no
     # Without a new version, so that no server looks.
     redis.hset(API_KEYS, "key_1", json.dumps({**key, "expires_at_ms": None, "sha256": "00" * 32}))
     with Client(fresh.address) as nobody:
-        assert ask(nobody) == ""
-        assert why(lambda: nobody.create_api_key("mine", SCOPES, environment=LIVE)) == "API_KEY_MISSING"
-        assert why(lambda: nobody.revoke_api_key("key_1")) == "API_KEY_MISSING"
-        assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+        assert reason_for_read(nobody) == ""
+        assert reason_of(lambda: nobody.create_api_key("mine", SCOPES, environment=LIVE)) == "API_KEY_MISSING"
+        assert reason_of(lambda: nobody.revoke_api_key("key_1")) == "API_KEY_MISSING"
+        assert reason_of(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
     assert redis.hlen(API_KEYS) == 1
     redis.close()
 
 
 def test_a_revoked_key_is_refused_at_once(server: AuthenticatedServer) -> None:
-    made = server.key()
-    with server.client(made.secret) as client, server.client() as admin:
-        assert ask(client) == ""
+    created = server.key()
+    with server.client(created.secret) as client, server.client() as admin:
+        assert reason_for_read(client) == ""
         assert client.create_user(unique()).id
-        assert admin.revoke_api_key(made.api_key.id) == made.api_key
-        assert ask(client) == "API_KEY_INVALID"
-        assert why(lambda: list(client.list_users())) == "API_KEY_INVALID"
-        assert made.api_key.id not in {key.id for key in admin.list_api_keys()}
+        assert admin.revoke_api_key(created.api_key.id) == created.api_key
+        assert reason_for_read(client) == "API_KEY_INVALID"
+        assert reason_of(lambda: list(client.list_users())) == "API_KEY_INVALID"
+        assert created.api_key.id not in {key.id for key in admin.list_api_keys()}
         with pytest.raises(NotFound) as caught:
-            admin.revoke_api_key(made.api_key.id)
-    assert (caught.value.reason, caught.value.metadata) == ("API_KEY_NOT_FOUND", {"api_key_id": made.api_key.id})
+            admin.revoke_api_key(created.api_key.id)
+    assert (caught.value.reason, caught.value.metadata) == ("API_KEY_NOT_FOUND", {"api_key_id": created.api_key.id})
 
 
 def test_a_secret_that_is_taken_for_an_id_is_not_repeated(server: AuthenticatedServer) -> None:
@@ -243,7 +243,7 @@ def test_the_last_key_that_can_make_keys_cannot_be_revoked(fresh: Canuse) -> Non
         assert caught.value.reason == "ADMIN_KEY_NEEDED"
         second = admin.create_api_key("second", ADMIN, environment=LIVE)
         admin.revoke_api_key(first.api_key.id)
-        assert ask(admin) == "API_KEY_INVALID"
+        assert reason_for_read(admin) == "API_KEY_INVALID"
     with Client(fresh.address, api_key=second.secret) as admin:
         assert [key.name for key in admin.list_api_keys()] == ["other", "brief", "second"]
 
@@ -251,36 +251,36 @@ def test_the_last_key_that_can_make_keys_cannot_be_revoked(fresh: Canuse) -> Non
 @pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
 def test_admins_who_revoke_each_other_at_the_same_time_leave_one(fresh: Canuse) -> None:
     with Client(fresh.address) as nobody:
-        made = [nobody.create_api_key("0", ADMIN, environment=LIVE)]
-    with Client(fresh.address, api_key=made[0].secret) as admin:
-        made += [admin.create_api_key(str(number), ADMIN, environment=LIVE) for number in range(1, 8)]
-    start = threading.Barrier(len(made))
-    told: list[str] = []
+        created = [nobody.create_api_key("0", ADMIN, environment=LIVE)]
+    with Client(fresh.address, api_key=created[0].secret) as admin:
+        created += [admin.create_api_key(str(number), ADMIN, environment=LIVE) for number in range(1, 8)]
+    start = threading.Barrier(len(created))
+    failures: list[str] = []
 
     def revoke(number: int) -> None:
-        with Client(fresh.address, api_key=made[number].secret) as admin:
+        with Client(fresh.address, api_key=created[number].secret) as admin:
             start.wait()
-            told.append(why(lambda: admin.revoke_api_key(made[number].api_key.id)))
+            failures.append(reason_of(lambda: admin.revoke_api_key(created[number].api_key.id)))
 
-    threads = [threading.Thread(target=revoke, args=[number]) for number in range(len(made))]
+    threads = [threading.Thread(target=revoke, args=[number]) for number in range(len(created))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     # Each revokes itself: all but one, whoever that is.
-    assert sorted(told) == ["", "", "", "", "", "", "", "ADMIN_KEY_NEEDED"]
+    assert sorted(failures) == ["", "", "", "", "", "", "", "ADMIN_KEY_NEEDED"]
 
 
 def test_a_test_key_manages_test_keys_only(server: AuthenticatedServer) -> None:
     manager, other, live = server.key(ADMIN, TEST), server.key(SCOPES, TEST), server.key()
     with server.client(manager.secret) as client:
         assert {key.environment for key in client.list_api_keys()} == {TEST}
-        made = client.create_api_key("made by it", SCOPES, environment=TEST)
+        created = client.create_api_key("made by it", SCOPES, environment=TEST)
         with pytest.raises(PermissionDenied) as caught:
             client.create_api_key("live", SCOPES, environment=LIVE)
         assert (caught.value.reason, caught.value.metadata) == ("ENVIRONMENT_MISMATCH", {"environment": "test"})
-        assert why(lambda: client.revoke_api_key(live.api_key.id)) == "API_KEY_NOT_FOUND"
-        for each in (made, other):
+        assert reason_of(lambda: client.revoke_api_key(live.api_key.id)) == "API_KEY_NOT_FOUND"
+        for each in (created, other):
             client.revoke_api_key(each.api_key.id)
     with server.client(live.secret) as client:
         assert manager.api_key.id in {key.id for key in client.list_api_keys()}
@@ -298,9 +298,9 @@ def test_what_a_key_may_do_is_what_its_scopes_say(server: AuthenticatedServer) -
 def test_live_and_test_share_nothing(server: AuthenticatedServer) -> None:
     with server.client() as live, server.client(server.key(environment=TEST).secret) as test:
         user_id, feature_id = subscriber(live, 5)
-        assert why(lambda: test.get_user(user_id)) == "USER_NOT_FOUND"
-        assert why(lambda: test.get_feature(feature_id)) == "FEATURE_NOT_FOUND"
-        assert why(lambda: test.can_use(user_id, feature_id)) == "FEATURE_NOT_FOUND"
+        assert reason_of(lambda: test.get_user(user_id)) == "USER_NOT_FOUND"
+        assert reason_of(lambda: test.get_feature(feature_id)) == "FEATURE_NOT_FOUND"
+        assert reason_of(lambda: test.can_use(user_id, feature_id)) == "FEATURE_NOT_FOUND"
         # The same ids there are others.
         test.create_user(user_id)
         test.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
@@ -326,15 +326,15 @@ def test_with_a_key_the_domain_of_a_rate_limit_request_has_to_be_that_of_the_env
         user_id, feature_id = subscriber(client, 5)
     with grpc.insecure_channel(server.canuse.address) as channel:
         limits, test = RateLimits(channel), server.key(["usage:write"], TEST).secret
-        asked = descriptor(user_id, feature_id)
-        assert gist(limits.ask(asked, api_key=server.admin)) == "OK: OK"
-        assert gist(limits.ask(asked, domain="canuse-test", api_key=test)) == "OVER_LIMIT: OVER_LIMIT"
+        request = descriptor(user_id, feature_id)
+        assert summary(limits.ask(request, api_key=server.admin)) == "OK: OK"
+        assert summary(limits.ask(request, domain="canuse-test", api_key=test)) == "OVER_LIMIT: OVER_LIMIT"
         for secret, domain, environment in ((server.admin, "canuse-test", "live"), (test, "canuse", "test")):
-            refused = failure(lambda: limits.ask(asked, domain=domain, api_key=secret))  # noqa: B023 - called at once
+            refused = failure(lambda: limits.ask(request, domain=domain, api_key=secret))  # noqa: B023 - called at once
             assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ENVIRONMENT_MISMATCH")
             assert refused.metadata == {"environment": environment}
             assert domain in refused.message
-        refused = failure(lambda: limits.ask(asked, domain="other", api_key=server.admin))
+        refused = failure(lambda: limits.ask(request, domain="other", api_key=server.admin))
         assert refused.violations == {"domain": "must be 'canuse'; 'other' was sent"}
 
 
@@ -347,14 +347,14 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
         with server.client(server.key(environment=TEST).secret) as test:
             user_id, feature_id = subscriber(test, 2)
         with grpc.insecure_channel(server.canuse.address) as channel:
-            limits, asked = RateLimits(channel), descriptor(user_id, feature_id)
-            assert gist(limits.ask(asked)) == "OVER_LIMIT: OVER_LIMIT"
-            answers = [gist(limits.ask(asked, domain="canuse-test")) for _ in range(3)]
+            limits, request = RateLimits(channel), descriptor(user_id, feature_id)
+            assert summary(limits.ask(request)) == "OVER_LIMIT: OVER_LIMIT"
+            answers = [summary(limits.ask(request, domain="canuse-test")) for _ in range(3)]
         assert answers == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
         with server.client("") as nobody:
-            assert ask(nobody) == ""
+            assert reason_for_read(nobody) == ""
             # The keys may be demanded by another server on the same store.
-            assert why(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
+            assert reason_of(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
         clock = Clock(server.canuse.address)
         assert failure(clock.now).reason == "API_KEY_MISSING"
         clock.close()
@@ -364,22 +364,25 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
 def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
     with authenticated_server(Canuse(tmp_path, "--transport", transport, "--clock", "manual")) as server:
         clock = Clock(server.canuse.address, server.admin)
-        made = server.key(expires_at=clock.now() + timedelta(hours=1))
-        with server.client(made.secret) as client:
-            clock.set(made.api_key.expires_at.ToDatetime(UTC) - timedelta(milliseconds=1))
-            assert [ask(client), why(lambda: list(client.list_users()))] == ["", ""]
+        created = server.key(expires_at=clock.now() + timedelta(hours=1))
+        with server.client(created.secret) as client:
+            clock.set(created.api_key.expires_at.ToDatetime(UTC) - timedelta(milliseconds=1))
+            assert [reason_for_read(client), reason_of(lambda: list(client.list_users()))] == ["", ""]
             clock.advance(milliseconds=1)
             for call in (lambda: client.can_use("u", "f"), lambda: list(client.list_users())):
                 with pytest.raises(Unauthenticated) as caught:
                     call()
-                assert (caught.value.reason, caught.value.metadata) == ("API_KEY_EXPIRED", {"key_id": made.api_key.id})
+                assert (caught.value.reason, caught.value.metadata) == (
+                    "API_KEY_EXPIRED",
+                    {"key_id": created.api_key.id},
+                )
         with server.client() as admin:
-            assert made.api_key.id in {key.id for key in admin.list_api_keys()}
+            assert created.api_key.id in {key.id for key in admin.list_api_keys()}
         clock.close()
 
 
 @pytest.mark.parametrize(
-    ("changes", "field", "told"),
+    ("changes", "field", "message"),
     [
         ({"name": ""}, "api_key.name", "must be 1 to 128 bytes"),
         ({"name": "x" * 129}, "api_key.name", "must be 1 to 128 bytes"),
@@ -392,7 +395,7 @@ def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
     ],
 )
 def test_what_a_key_cannot_be_is_said(
-    server: AuthenticatedServer, changes: dict[str, Any], field: str, told: str
+    server: AuthenticatedServer, changes: dict[str, Any], field: str, message: str
 ) -> None:
     key = v1.ApiKey(**{"name": "n", "environment": LIVE, "scopes": ["usage:write"], **changes})
     with grpc.insecure_channel(server.canuse.address) as channel:
@@ -400,4 +403,4 @@ def test_what_a_key_cannot_be_is_said(
         metadata = (("authorization", f"Bearer {server.admin}"),)
         refused = failure(lambda: stub.CreateApiKey(v1.CreateApiKeyRequest(api_key=key), metadata=metadata))
     assert refused.fields == [field]
-    assert told in refused.violations[field]
+    assert message in refused.violations[field]

@@ -35,7 +35,7 @@ def use(
     return v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id, **fields)
 
 
-def alone(call: Callable[..., object], request: object) -> object:
+def outcome_alone(call: Callable[..., object], request: object) -> object:
     """Return what a call alone comes to: its answer, or the status it ends with."""
     try:
         return call(request)
@@ -44,19 +44,19 @@ def alone(call: Callable[..., object], request: object) -> object:
         return Status.FromString(cast("bytes", trailers["grpc-status-details-bin"]))
 
 
-def come_to(results: list[v1.BatchCanUseResult] | list[v1.BatchCreateUsageEventsResult]) -> list[object]:
+def outcomes_of(results: list[v1.BatchCanUseResult] | list[v1.BatchCreateUsageEventsResult]) -> list[object]:
     """Return what each call of a batch came to."""
     return [result.status if result.HasField("status") else result.response for result in results]
 
 
-def gist(result: v1.CreateUsageEventResponse | canuse.CanuseError) -> tuple[int, int] | str:
+def summary(result: v1.CreateUsageEventResponse | canuse.CanuseError) -> tuple[int, int] | str:
     """Return what was applied and what is used then, or why it failed."""
     if isinstance(result, canuse.CanuseError):
         return result.reason
     return result.applied_delta, result.consumption.used
 
 
-def awkward_pairs(client: Client) -> list[tuple[str, str]]:
+def mixed_pairs(client: Client) -> list[tuple[str, str]]:
     """Return users and features of all kinds, those that there are not among them."""
     user_id, feature_id = subscriber(client, 5)
     disabled, archived = subscriber(client, 5), subscriber(client, 5)
@@ -85,22 +85,22 @@ def awkward_pairs(client: Client) -> list[tuple[str, str]]:
 def test_each_check_of_a_batch_comes_to_what_it_comes_to_alone(client: Client, stubs: Stubs) -> None:
     requests = [
         check(user_id, feature_id, delta=delta)
-        for user_id, feature_id in awkward_pairs(client)
+        for user_id, feature_id in mixed_pairs(client)
         for delta in (None, 1, 6, 0, -(2**63), MAX_AMOUNT)
     ]
     full = subscriber(client, None)
     client.create_usage_event(*full, delta=MAX_AMOUNT)
     requests.append(check(*full))
-    expected = [alone(stubs.entitlements.CanUse, request) for request in requests]
+    expected = [outcome_alone(stubs.entitlements.CanUse, request) for request in requests]
     batch = stubs.entitlements.BatchCanUse(v1.BatchCanUseRequest(requests=requests))
-    assert come_to(list(batch.results)) == expected
+    assert outcomes_of(list(batch.results)) == expected
     assert {type(result) for result in expected} == {Status, v1.CanUseResponse}
 
 
 def test_each_use_of_a_batch_comes_to_what_it_comes_to_alone(client: Client, stubs: Stubs) -> None:
     requests = [
         use(*pair, **fields)
-        for pair in awkward_pairs(client)
+        for pair in mixed_pairs(client)
         for fields in (
             {"delta": 3},
             {"delta": -2},
@@ -115,9 +115,9 @@ def test_each_use_of_a_batch_comes_to_what_it_comes_to_alone(client: Client, stu
     # What it comes to depends on what was used before: so all is done in the batch first, and taken back.
     batch = stubs.entitlements.BatchCreateUsageEvents(v1.BatchCreateUsageEventsRequest(requests=requests))
     for pair in {(request.user_id, request.feature_id) for request in requests}:
-        alone(stubs.entitlements.CreateUsageEvent, use(*pair, 0, action=SET))
-    expected = [alone(stubs.entitlements.CreateUsageEvent, request) for request in requests]
-    results = come_to(list(batch.results))
+        outcome_alone(stubs.entitlements.CreateUsageEvent, use(*pair, 0, action=SET))
+    expected = [outcome_alone(stubs.entitlements.CreateUsageEvent, request) for request in requests]
+    results = outcomes_of(list(batch.results))
     for result in (*results, *expected):
         if isinstance(result, v1.CreateUsageEventResponse):
             assert bool(result.event_id) == result.recorded
@@ -148,7 +148,7 @@ def test_1000_requests_are_answered_in_their_order(client: Client) -> None:
     totals = dict.fromkeys(some, 0)
     for number, result in enumerate(client.batch_create_usage_events(requests)):
         totals[some[number % 7]] += number + 1
-        assert gist(result) == (number + 1, totals[some[number % 7]])
+        assert summary(result) == (number + 1, totals[some[number % 7]])
     answers = client.batch_can_use([check(*some[number % 7]) for number in range(1000)])
     used = [answer.consumption.used for answer in answers if isinstance(answer, v1.CanUseResponse)]
     assert used == [totals[some[number % 7]] for number in range(1000)]
@@ -166,7 +166,7 @@ def test_a_bad_use_fails_alone(client: Client) -> None:
         use(user_id, binary(client)),
         use(user_id, feature_id, 4),
     ]
-    assert [gist(result) for result in client.batch_create_usage_events(requests)] == [
+    assert [summary(result) for result in client.batch_create_usage_events(requests)] == [
         (1, 1),
         "INVALID_FIELD",
         (2, 3),
@@ -201,8 +201,8 @@ def test_event_ids_hold_within_a_batch_and_for_a_batch_that_is_repeated(client: 
         use(user_id, feature_id, 5, "b"),
     ]
     first, again = (client.batch_create_usage_events(requests) for _ in range(2))
-    assert [gist(result) for result in first] == [(2, 2), (2, 2), "EVENT_ID_REUSED", (3, 3), (5, 7)]
-    assert [gist(result) for result in again] == [gist(result) for result in first]
+    assert [summary(result) for result in first] == [(2, 2), (2, 2), "EVENT_ID_REUSED", (3, 3), (5, 7)]
+    assert [summary(result) for result in again] == [summary(result) for result in first]
     replays = [[getattr(result, "replayed", None) for result in results] for results in (first, again)]
     assert replays == [[False, True, None, False, False], [True, True, None, True, True]]
 
@@ -215,7 +215,7 @@ async def test_a_batch_of_the_async_client_comes_to_the_same(client: Client, ser
     async with AsyncClient(server.address) as asynchronous:
         assert [repr(result) for result in await asynchronous.batch_can_use(requests)] == expected
         recorded = await asynchronous.batch_create_usage_events([use(user_id, feature_id, 4), use("", feature_id)])
-        assert [gist(result) for result in recorded] == [(4, 4), "INVALID_FIELD"]
+        assert [summary(result) for result in recorded] == [(4, 4), "INVALID_FIELD"]
 
 
 # What takes a detour, because a period has ended or the user was never seen, is not overtaken by the uses behind it.
@@ -247,7 +247,7 @@ def test_uses_of_a_user_keep_their_order_where_a_period_has_just_ended(clocked: 
         use(user_id, always, 4),
         use(user_id, monthly, 1),
     ]
-    assert [gist(result) for result in clocked.batch_create_usage_events(requests)] == [
+    assert [summary(result) for result in clocked.batch_create_usage_events(requests)] == [
         (1, 1),
         (2, 2),
         (3, 4),
@@ -272,7 +272,7 @@ def test_uses_of_a_user_keep_their_order_where_a_lease_has_just_expired(clocked:
     clock.advance(seconds=1)
     requests = [use(user_id, leased, 1), use(user_id, free, 2), use(user_id, leased, 3), use(user_id, free, 4)]
     recorded = clocked.batch_create_usage_events(requests)
-    assert [gist(result) for result in recorded] == [(1, 1), (2, 2), (3, 4), (4, 6)]
+    assert [summary(result) for result in recorded] == [(1, 1), (2, 2), (3, 4), (4, 6)]
     assert [event.delta for event in clocked.list_usage_events(user_id)] == [4, 3, 2, 1]
     answers = clocked.batch_can_use([check(user_id, leased, delta=96), check(user_id, leased, delta=97)])
     assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
@@ -301,7 +301,7 @@ def test_what_keeps_uses_waiting_goes_by_itself_and_keeps_no_later_batch_waiting
     [milliseconds_left] = clocked_store.broken_chains(user_id)
     assert 0 < milliseconds_left <= 60_000
     again = clocked.batch_create_usage_events(requests)
-    assert [gist(result) for result in again] == [(1, 3), (1, 3), (1, 4), (1, 4)]
+    assert [summary(result) for result in again] == [(1, 3), (1, 3), (1, 4), (1, 4)]
     assert len(clocked_store.broken_chains(user_id)) == 1
 
 

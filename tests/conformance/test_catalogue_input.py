@@ -20,19 +20,19 @@ KEPT = {"name": "Ü" * 128, "unit_label": "call", "unit_label_plural": "c" * 256
 
 def test_a_feature_is_kept_as_it_was_sent(client: Client) -> None:
     feature_id = unique("feature")
-    made = client.create_feature(feature_id, type=CONSUMABLE, **KEPT)  # type: ignore[arg-type]
-    assert made == client.get_feature(feature_id)
-    assert {name: getattr(made, name) for name in KEPT} == KEPT
-    assert (made.type, made.archived, made.HasField("created_at")) == (CONSUMABLE, False, True)
+    created = client.create_feature(feature_id, type=CONSUMABLE, **KEPT)  # type: ignore[arg-type]
+    assert created == client.get_feature(feature_id)
+    assert {name: getattr(created, name) for name in KEPT} == KEPT
+    assert (created.type, created.archived, created.HasField("created_at")) == (CONSUMABLE, False, True)
 
 
 def test_what_the_server_sets_is_not_taken_from_the_caller(stubs: Stubs) -> None:
     early = Timestamp(seconds=5)
     feature = v1.Feature(id=unique("feature"), type=BINARY, archived=True, created_at=early)
-    made = stubs.catalog.CreateFeature(v1.CreateFeatureRequest(feature=feature)).feature
-    assert (made.archived, made.created_at.seconds > 5) == (False, True)
-    wanted = v1.Package(id=unique("package"), status=v1.PACKAGE_STATUS_PUBLISHED, version=7, created_at=early)
-    package = stubs.catalog.CreatePackage(v1.CreatePackageRequest(package=wanted)).package
+    created = stubs.catalog.CreateFeature(v1.CreateFeatureRequest(feature=feature)).feature
+    assert (created.archived, created.created_at.seconds > 5) == (False, True)
+    requested = v1.Package(id=unique("package"), status=v1.PACKAGE_STATUS_PUBLISHED, version=7, created_at=early)
+    package = stubs.catalog.CreatePackage(v1.CreatePackageRequest(package=requested)).package
     assert (package.status, package.version) == (v1.PACKAGE_STATUS_DRAFT, 1)
     assert (package.type, package.created_at.seconds > 5) == (v1.PACKAGE_TYPE_BASE, True)
 
@@ -76,13 +76,13 @@ def test_a_bad_package_feature_is_refused_by_its_place_and_field(
         v1.PackageFeature(feature_id=consumable(client)),
         v1.PackageFeature(**{"feature_id": feature_id, **entry}),
     ]
-    wanted = v1.Package(id=package_id, features=entries)
+    requested = v1.Package(id=package_id, features=entries)
     path = f"package.features[1].{field}"
-    refused = failure(stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=wanted))
+    refused = failure(stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=requested))
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, [path])
     assert "sent" in refused.violations[path]
     client.create_package(package_id, name="before")
-    assert failure(stubs.catalog.UpdatePackage, v1.UpdatePackageRequest(package=wanted)).fields == [path]
+    assert failure(stubs.catalog.UpdatePackage, v1.UpdatePackageRequest(package=requested)).fields == [path]
     assert (client.get_package(package_id).name, len(client.get_package(package_id).features)) == ("before", 0)
 
 
@@ -102,11 +102,11 @@ def test_a_package_takes_only_features_that_there_are_each_once(client: Client, 
         ([feature_id, missing], "FEATURE_NOT_FOUND", {"feature_id": missing}),
         ([feature_id, archived_id], "FEATURE_ARCHIVED", {"feature_id": archived_id}),
     ):
-        wanted = v1.Package(id=unique("package"), features=[v1.PackageFeature(feature_id=each) for each in ids])
-        refused = failure(stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=wanted))
+        requested = v1.Package(id=unique("package"), features=[v1.PackageFeature(feature_id=each) for each in ids])
+        refused = failure(stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=requested))
         assert (refused.reason, refused.metadata) == (reason, metadata)
-        gone = failure(stubs.catalog.GetPackage, v1.GetPackageRequest(package_id=wanted.id))
-        assert (gone.reason, gone.metadata) == ("PACKAGE_NOT_FOUND", {"package_id": wanted.id})
+        gone = failure(stubs.catalog.GetPackage, v1.GetPackageRequest(package_id=requested.id))
+        assert (gone.reason, gone.metadata) == ("PACKAGE_NOT_FOUND", {"package_id": requested.id})
 
 
 def test_an_unknown_feature_or_package_is_not_found_by_any_call(client: Client, stubs: Stubs) -> None:
@@ -146,18 +146,18 @@ def test_an_id_that_is_taken_already_exists_and_what_has_it_stays(client: Client
 
 def test_a_mask_says_which_fields_of_a_feature_change(client: Client, stubs: Stubs) -> None:
     feature_id = unique("feature")
-    wanted = v1.Feature(id=feature_id, name="new", unit_label="x")
+    requested = v1.Feature(id=feature_id, name="new", unit_label="x")
     for paths, expected in (
         (["name"], {**KEPT, "name": "new"}),
         (["unit_label_plural", "metadata"], {**KEPT, "unit_label_plural": "", "metadata": {}}),
         (["*"], {"name": "new", "unit_label": "x", "unit_label_plural": "", "metadata": {}}),
         ([], {**KEPT, "name": "new", "unit_label": "x"}),
     ):
-        wanted.id = client.create_feature(unique("feature"), type=CONSUMABLE, **KEPT).id  # type: ignore[arg-type]
-        request = v1.UpdateFeatureRequest(feature=wanted, update_mask=FieldMask(paths=paths))
+        requested.id = client.create_feature(unique("feature"), type=CONSUMABLE, **KEPT).id  # type: ignore[arg-type]
+        request = v1.UpdateFeatureRequest(feature=requested, update_mask=FieldMask(paths=paths))
         changed = stubs.catalog.UpdateFeature(request).feature
         assert {name: getattr(changed, name) for name in KEPT} == expected
-        assert changed == client.get_feature(wanted.id)
+        assert changed == client.get_feature(requested.id)
         assert changed.type == CONSUMABLE
 
 
@@ -166,8 +166,8 @@ def test_a_mask_says_which_fields_of_a_feature_change(client: Client, stubs: Stu
 )
 def test_a_mask_with_another_field_is_refused_and_changes_nothing(client: Client, stubs: Stubs, path: str) -> None:
     feature_id = client.create_feature(unique("feature"), type=CONSUMABLE, name="before").id
-    wanted = v1.Feature(id=feature_id, type=BINARY, name="after")
-    request = v1.UpdateFeatureRequest(feature=wanted, update_mask=FieldMask(paths=["name", path]))
+    requested = v1.Feature(id=feature_id, type=BINARY, name="after")
+    request = v1.UpdateFeatureRequest(feature=requested, update_mask=FieldMask(paths=["name", path]))
     refused = failure(stubs.catalog.UpdateFeature, request)
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["update_mask"])
     accepted = "only name, unit_label, unit_label_plural, metadata, on_unavailable can be changed"
@@ -203,12 +203,12 @@ def test_a_mask_says_which_fields_of_a_draft_change(client: Client, stubs: Stubs
     for paths, expected in cases:
         package_id = unique("package")
         stubs.catalog.CreatePackage(v1.CreatePackageRequest(package=v1.Package(id=package_id, **kept)))  # type: ignore[arg-type]
-        wanted = v1.Package(id=package_id, name="after")
-        request = v1.UpdatePackageRequest(package=wanted, update_mask=FieldMask(paths=paths))
+        requested = v1.Package(id=package_id, name="after")
+        request = v1.UpdatePackageRequest(package=requested, update_mask=FieldMask(paths=paths))
         changed = stubs.catalog.UpdatePackage(request).package
         assert {name: getattr(changed, name) for name in kept} == expected
         assert changed == client.get_package(package_id)
-    wanted = v1.Package(id=client.create_package(unique("package")).id, name="after")
+    requested = v1.Package(id=client.create_package(unique("package")).id, name="after")
     for path in ("id", "status", "version", "created_at", "features.limit"):
-        request = v1.UpdatePackageRequest(package=wanted, update_mask=FieldMask(paths=[path]))
+        request = v1.UpdatePackageRequest(package=requested, update_mask=FieldMask(paths=[path]))
         assert failure(stubs.catalog.UpdatePackage, request).fields == ["update_mask"]

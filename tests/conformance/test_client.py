@@ -86,9 +86,9 @@ class TestEntitlements:
         feature_id = consumable(client)
         user_id = subscriber(client, monthly(feature_id, 10))
 
-        asked = client.can_use(user_id, feature_id, 10)
-        assert (asked.access, asked.reason) == (True, Reason.REASON_WITHIN_BUDGET)
-        assert (counts(asked).used, counts(asked).remaining) == (0, 10)
+        denied = client.can_use(user_id, feature_id, 10)
+        assert (denied.access, denied.reason) == (True, Reason.REASON_WITHIN_BUDGET)
+        assert (counts(denied).used, counts(denied).remaining) == (0, 10)
 
         recorded = client.create_usage_event(user_id, feature_id, 8, metadata={"job": "1"})
         assert (recorded.recorded, recorded.applied_delta, counts(recorded).remaining) == (True, 8, 2)
@@ -200,10 +200,10 @@ class TestUsers:
             client.get_user(user_id)
 
     def test_every_user_is_on_one_page(self, client: Client) -> None:
-        wanted = {client.create_user(unique("user")).id for _ in range(7)}
+        expected = {client.create_user(unique("user")).id for _ in range(7)}
         for page_size in (3, 1000):
             found = [user.id for user in client.list_users(page_size=page_size)]
-            assert wanted <= set(found)
+            assert expected <= set(found)
             assert len(found) == len(set(found))
 
 
@@ -244,11 +244,11 @@ class TestSubscriptions:
     def test_subscriptions_come_in_the_order_of_the_packages_and_from_all_pages(self, client: Client) -> None:
         user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
         package_ids = [published(client, monthly(feature_id, 1), add_on=True) for _ in range(3)]
-        made = client.subscribe(user_id, package_ids, status=v1.SUBSCRIPTION_STATUS_INCOMPLETE)
-        assert [subscription.package_id for subscription in made] == package_ids
-        assert {subscription.status for subscription in made} == {v1.SUBSCRIPTION_STATUS_INCOMPLETE}
+        created = client.subscribe(user_id, package_ids, status=v1.SUBSCRIPTION_STATUS_INCOMPLETE)
+        assert [subscription.package_id for subscription in created] == package_ids
+        assert {subscription.status for subscription in created} == {v1.SUBSCRIPTION_STATUS_INCOMPLETE}
         listed = list(client.list_subscriptions(user_id, page_size=2))
-        assert sorted(each.id for each in listed) == sorted(each.id for each in made)
+        assert sorted(each.id for each in listed) == sorted(each.id for each in created)
 
 
 class TestErrors:
@@ -319,17 +319,17 @@ class TestAsyncClient:
     async def test_grants_are_given_used_together_listed_and_revoked(self, async_client: AsyncClient) -> None:
         feature_id, other_id, user_id = unique("feature"), unique("feature"), unique("user")
         await async_client.create_user(user_id)
-        made = []
+        created = []
         for number, each in enumerate((feature_id, other_id)):
             await async_client.create_feature(each, type=v1.FEATURE_TYPE_CONSUMABLE)
-            made.append(await async_client.create_grant(user_id, f"g{number}", each, amount=2, expires_at=FAR_OFF))
+            created.append(await async_client.create_grant(user_id, f"g{number}", each, amount=2, expires_at=FAR_OFF))
         with pytest.raises(canuse.AlreadyExists) as taken:
             await async_client.create_grant(user_id, "g0", feature_id, amount=3)
         assert taken.value.reason == "GRANT_EXISTS"
         assert (await async_client.use_features(user_id, {feature_id: 2, other_id: 1})).access
         refused = await async_client.use_features(user_id, {other_id: 1, feature_id: 1})
         assert (refused.access, refused.blocking_feature_id) == (False, feature_id)
-        assert [each async for each in async_client.list_grants(user_id, page_size=1)] == made
+        assert [each async for each in async_client.list_grants(user_id, page_size=1)] == created
         assert (await async_client.revoke_grant(user_id, "g0")).HasField("revoked_at")
         with pytest.raises(canuse.NotFound) as missing:
             await async_client.revoke_grant(user_id, "g9")

@@ -25,7 +25,7 @@ STORES = ("valkey", "redis")
 TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
 
 
-class Environment(NamedTuple):
+class Deployment(NamedTuple):
     """A server with a default package that gives 5 units of one feature."""
 
     client: Client
@@ -48,7 +48,7 @@ def run(request: pytest.FixtureRequest, folder: Path, package_id: str) -> Canuse
 
 
 @pytest.fixture(scope="module", params=TARGETS)
-def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server with its default package published."""
     package_id = unique("package")
     server = run(request, tmp_path_factory.mktemp("default"), package_id)
@@ -57,44 +57,44 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         feature_id = consumable(client)
         client.create_package(package_id, [v1.PackageFeature(feature_id=feature_id, limit=5)])
         client.publish_package(package_id)
-        yield Environment(client, stubs, package_id, feature_id)
+        yield Deployment(client, stubs, package_id, feature_id)
     stubs.channel.close()
 
 
-def test_an_unknown_user_may_use_what_the_default_package_gives(world: Environment) -> None:
-    client, user_id = world.client, unique("user")
-    answer = client.can_use(user_id, world.feature_id)
+def test_an_unknown_user_may_use_what_the_default_package_gives(deployment: Deployment) -> None:
+    client, user_id = deployment.client, unique("user")
+    answer = client.can_use(user_id, deployment.feature_id)
     assert (answer.access, answer.reason, answer.consumption.budget) == (True, v1.REASON_WITHIN_BUDGET, 5)
     [subscription] = client.list_subscriptions(user_id)
-    assert (subscription.package_id, subscription.status) == (world.package_id, v1.SUBSCRIPTION_STATUS_ACTIVE)
+    assert (subscription.package_id, subscription.status) == (deployment.package_id, v1.SUBSCRIPTION_STATUS_ACTIVE)
     assert client.get_user(user_id).id == user_id
     assert user_id in {user.id for user in client.list_users(page_size=1000)}
 
 
-def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draft(world: Environment) -> None:
-    client, entry = world.client, v1.PackageFeature(feature_id=world.feature_id, limit=9)
-    assert client.update_package(world.package_id, features=[entry]).version == 2
+def test_an_unknown_user_gets_the_published_version_while_the_next_one_is_a_draft(deployment: Deployment) -> None:
+    client, entry = deployment.client, v1.PackageFeature(feature_id=deployment.feature_id, limit=9)
+    assert client.update_package(deployment.package_id, features=[entry]).version == 2
     user_id = unique("user")
-    assert client.use_feature(user_id, world.feature_id).consumption.budget == 5
+    assert client.use_feature(user_id, deployment.feature_id).consumption.budget == 5
     [subscription] = client.list_subscriptions(user_id)
     assert subscription.package_version == 1
 
 
-def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(world: Environment) -> None:
-    client = world.client
+def test_the_first_use_of_an_unknown_user_is_counted_and_remembered(deployment: Deployment) -> None:
+    client = deployment.client
     recorder, user_id = unique("user"), unique("user")
-    recorded = client.create_usage_event(recorder, world.feature_id, 3, event_id="e")
+    recorded = client.create_usage_event(recorder, deployment.feature_id, 3, event_id="e")
     assert (recorded.recorded, recorded.consumption.used, recorded.replayed) == (True, 3, False)
-    assert client.create_usage_event(recorder, world.feature_id, 3, event_id="e").replayed
-    assert client.use_feature(user_id, world.feature_id, 5).access
-    assert not client.use_feature(user_id, world.feature_id).access
-    assert client.show_usage(user_id, world.feature_id).current.used == 5
+    assert client.create_usage_event(recorder, deployment.feature_id, 3, event_id="e").replayed
+    assert client.use_feature(user_id, deployment.feature_id, 5).access
+    assert not client.use_feature(user_id, deployment.feature_id).access
+    assert client.show_usage(user_id, deployment.feature_id).current.used == 5
 
 
-def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order(world: Environment) -> None:
-    client, user_ids = world.client, [unique("user") for _ in range(3)]
+def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order(deployment: Deployment) -> None:
+    client, user_ids = deployment.client, [unique("user") for _ in range(3)]
     requests = [
-        v1.CreateUsageEventRequest(user_id=user_id, feature_id=world.feature_id, delta=delta)
+        v1.CreateUsageEventRequest(user_id=user_id, feature_id=deployment.feature_id, delta=delta)
         for delta in (1, 2, 3, 4)
         for user_id in user_ids
     ]
@@ -103,92 +103,96 @@ def test_a_batch_makes_each_unknown_user_once_and_counts_all_their_uses_in_order
     assert used == [1, 1, 1, 3, 3, 3, 6, 6, 6, 10, 10, 10]
     assert [len(list(client.list_subscriptions(user_id))) for user_id in user_ids] == [1, 1, 1]
     unseen = unique("user")
-    checks = [v1.CanUseRequest(user_id=unseen, feature_id=world.feature_id, delta=delta) for delta in (5, 6)]
+    checks = [v1.CanUseRequest(user_id=unseen, feature_id=deployment.feature_id, delta=delta) for delta in (5, 6)]
     answers = client.batch_can_use(checks)
     assert [answer.access for answer in answers if isinstance(answer, v1.CanUseResponse)] == [True, False]
 
 
-def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_not(world: Environment) -> None:
-    client, user_id, nobody = world.client, unique("user"), unique("user")
-    lease = client.reserve(user_id, world.feature_id, 4)
+def test_an_unknown_user_can_reserve_and_is_not_made_by_a_lease_that_there_is_not(deployment: Deployment) -> None:
+    client, user_id, nobody = deployment.client, unique("user"), unique("user")
+    lease = client.reserve(user_id, deployment.feature_id, 4)
     assert (lease.granted, lease.consumption.reserved) == (4, 4)
     assert client.settle(lease.lease_id, 3).consumption.used == 3
-    unknown = lease_tokens.encode(LeaseName(nobody, world.feature_id, bytes(8)))
-    assert failure(world.stubs.entitlements.Settle, v1.SettleRequest(lease_id=unknown, used=1)).reason == (
+    unknown = lease_tokens.encode(LeaseName(nobody, deployment.feature_id, bytes(8)))
+    assert failure(deployment.stubs.entitlements.Settle, v1.SettleRequest(lease_id=unknown, used=1)).reason == (
         "LEASE_NOT_FOUND"
     )
     assert nobody not in {user.id for user in client.list_users(page_size=1000)}
 
 
-def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(world: Environment) -> None:
-    [entitlement] = world.client.list_entitlements(unique("user"))
-    assert (entitlement.feature_id, entitlement.access) == (world.feature_id, True)
-    usage = world.client.show_usage(unique("user"), world.feature_id)
+def test_an_unknown_user_has_entitlements_to_list_and_usage_to_show(deployment: Deployment) -> None:
+    [entitlement] = deployment.client.list_entitlements(unique("user"))
+    assert (entitlement.feature_id, entitlement.access) == (deployment.feature_id, True)
+    usage = deployment.client.show_usage(unique("user"), deployment.feature_id)
     assert (usage.current.used, usage.current.budget) == (0, 5)
-    assert list(world.client.list_usage_events(unique("user"))) == []
-    assert world.client.can_use(unique("user"), world.feature_id, explain=True).explanation.steps[-1].decision.access
+    assert list(deployment.client.list_usage_events(unique("user"))) == []
+    assert (
+        deployment.client.can_use(unique("user"), deployment.feature_id, explain=True)
+        .explanation.steps[-1]
+        .decision.access
+    )
 
 
-def test_an_unknown_user_is_made_once_by_callers_at_once(world: Environment) -> None:
+def test_an_unknown_user_is_made_once_by_callers_at_once(deployment: Deployment) -> None:
     user_id = unique("user")
-    request = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id)
-    calls = [world.stubs.entitlements.UseFeature.future(request) for _ in range(50)]
+    request = v1.UseFeatureRequest(user_id=user_id, feature_id=deployment.feature_id)
+    calls = [deployment.stubs.entitlements.UseFeature.future(request) for _ in range(50)]
     assert sum(call.result().access for call in calls) == 5
-    assert len(list(world.client.list_subscriptions(user_id))) == 1
+    assert len(list(deployment.client.list_subscriptions(user_id))) == 1
 
 
-def test_a_feature_that_the_default_package_does_not_list_is_refused(world: Environment) -> None:
-    answer = world.client.can_use(unique("user"), consumable(world.client))
+def test_a_feature_that_the_default_package_does_not_list_is_refused(deployment: Deployment) -> None:
+    answer = deployment.client.can_use(unique("user"), consumable(deployment.client))
     assert (answer.access, answer.reason) == (False, v1.REASON_NOT_ENTITLED)
 
 
-def test_an_unknown_feature_or_a_bad_call_makes_no_user(world: Environment) -> None:
-    user_id, entitlements = unique("user"), world.stubs.entitlements
+def test_an_unknown_feature_or_a_bad_call_makes_no_user(deployment: Deployment) -> None:
+    user_id, entitlements = unique("user"), deployment.stubs.entitlements
     unknown = failure(entitlements.CanUse, v1.CanUseRequest(user_id=user_id, feature_id=unique("missing")))
     assert (unknown.code, unknown.reason) == (grpc.StatusCode.NOT_FOUND, "FEATURE_NOT_FOUND")
-    bad = v1.UseFeatureRequest(user_id=user_id, feature_id=world.feature_id, delta=0)
+    bad = v1.UseFeatureRequest(user_id=user_id, feature_id=deployment.feature_id, delta=0)
     assert failure(entitlements.UseFeature, bad).code == grpc.StatusCode.INVALID_ARGUMENT
     grant = v1.Grant(id="g", user_id=user_id, feature_id=unique("missing"))
-    given = failure(world.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant))
+    given = failure(deployment.stubs.subscriptions.CreateGrant, v1.CreateGrantRequest(grant=grant))
     assert given.reason == "FEATURE_NOT_FOUND"
-    assert failure(world.stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
+    assert failure(deployment.stubs.users.GetUser, v1.GetUserRequest(user_id=user_id)).reason == "USER_NOT_FOUND"
 
 
-def test_an_unknown_user_can_be_given_a_grant_on_top(world: Environment) -> None:
+def test_an_unknown_user_can_be_given_a_grant_on_top(deployment: Deployment) -> None:
     """It was USER_NOT_FOUND, and whoever then created the user left them without the default package."""
-    client, user_id = world.client, unique("user")
-    client.create_grant(user_id, "g", world.feature_id, amount=2)
-    assert client.can_use(user_id, world.feature_id).consumption.budget == 7
+    client, user_id = deployment.client, unique("user")
+    client.create_grant(user_id, "g", deployment.feature_id, amount=2)
+    assert client.can_use(user_id, deployment.feature_id).consumption.budget == 7
     assert len(list(client.list_subscriptions(user_id))) == 1
 
 
-def test_a_user_that_was_created_gets_nothing_by_default(world: Environment) -> None:
-    user_id = world.client.create_user(unique("user")).id
-    assert world.client.can_use(user_id, world.feature_id).reason == v1.REASON_NOT_ENTITLED
+def test_a_user_that_was_created_gets_nothing_by_default(deployment: Deployment) -> None:
+    user_id = deployment.client.create_user(unique("user")).id
+    assert deployment.client.can_use(user_id, deployment.feature_id).reason == v1.REASON_NOT_ENTITLED
 
 
-def test_a_default_user_can_be_given_another_base_package(world: Environment) -> None:
-    client, user_id = world.client, unique("user")
-    client.use_feature(user_id, world.feature_id, 4)
+def test_a_default_user_can_be_given_another_base_package(deployment: Deployment) -> None:
+    client, user_id = deployment.client, unique("user")
+    client.use_feature(user_id, deployment.feature_id, 4)
     [subscription] = client.list_subscriptions(user_id)
     client.cancel_subscription(subscription.id)
-    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=world.feature_id, limit=9)])])
-    counts = client.can_use(user_id, world.feature_id).consumption
+    client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=deployment.feature_id, limit=9)])])
+    counts = client.can_use(user_id, deployment.feature_id).consumption
     assert (counts.used, counts.budget) == (4, 9)
 
 
-def test_an_erased_user_is_new_when_seen_again(world: Environment) -> None:
-    client, user_id = world.client, unique("user")
-    client.use_feature(user_id, world.feature_id, 5)
+def test_an_erased_user_is_new_when_seen_again(deployment: Deployment) -> None:
+    client, user_id = deployment.client, unique("user")
+    client.use_feature(user_id, deployment.feature_id, 5)
     client.delete_user(user_id)
-    assert client.use_feature(user_id, world.feature_id, 2).consumption.used == 2
+    assert client.use_feature(user_id, deployment.feature_id, 2).consumption.used == 2
 
 
-def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(world: Environment) -> None:
+def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(deployment: Deployment) -> None:
     """Events of the new user were taken for a rest of the old one: 211 were used, and 189 listed."""
-    client, other = world.client, unique("other")
+    client, other = deployment.client, unique("other")
     # The events of another user in the same ledger make each erasure take a while.
-    use = v1.CreateUsageEventRequest(user_id=other, feature_id=world.feature_id)
+    use = v1.CreateUsageEventRequest(user_id=other, feature_id=deployment.feature_id)
     for _ in range(12):
         client.batch_create_usage_events([use] * 1000)
     same_ledger = (f"{other}-{number}" for number in count() if bucket_of(f"{other}-{number}") == bucket_of(other))
@@ -201,7 +205,7 @@ def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then
 
     def use_until(user_id: str, erased: Event) -> None:
         while not erased.is_set():
-            client.create_usage_event(user_id, world.feature_id)
+            client.create_usage_event(user_id, deployment.feature_id)
 
     with ThreadPoolExecutor() as threads:
         for user_id in islice(same_ledger, 5):
@@ -210,9 +214,9 @@ def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then
             calls.append(threads.submit(erase, user_id, erased))
             for each in calls:
                 each.result()
-            client.create_usage_event(user_id, world.feature_id)
+            client.create_usage_event(user_id, deployment.feature_id)
             events = list(client.list_usage_events(user_id, page_size=1000))
-            assert client.can_use(user_id, world.feature_id).consumption.used == len(events)
+            assert client.can_use(user_id, deployment.feature_id).consumption.used == len(events)
             # The total after each event is the number of events up to it: none of them is of another time.
             assert [event.used for event in reversed(events)] == list(range(1, len(events) + 1))
 

@@ -33,15 +33,19 @@ def test_what_is_there_twice_is_named(stubs: Stubs) -> None:
     """Three ids were sent, said the error, where 1 to 32 were accepted."""
     ids = ["a", "b", "a"]
     subscribe = v1.SubscribeRequest(user_id="u", package_ids=ids)
-    told = failure(stubs.subscriptions.Subscribe, subscribe).violations
-    assert told == {"package_ids": "must be 1 to 32 packages, each once; 3 ids were sent, 'a' more than once"}
+    violations = failure(stubs.subscriptions.Subscribe, subscribe).violations
+    assert violations == {"package_ids": "must be 1 to 32 packages, each once; 3 ids were sent, 'a' more than once"}
     use = v1.UseFeaturesRequest(user_id="u", charges=[v1.Charge(feature_id=each) for each in ids])
-    told = failure(stubs.entitlements.UseFeatures, use).violations
-    assert told == {"charges": "must be 1 to 32 charges, each of another feature; 3 were sent, 'a' more than once"}
+    violations = failure(stubs.entitlements.UseFeatures, use).violations
+    assert violations == {
+        "charges": "must be 1 to 32 charges, each of another feature; 3 were sent, 'a' more than once"
+    }
     entries = [v1.PackageFeature(feature_id=each) for each in ids]
     create = v1.CreatePackageRequest(package=v1.Package(id=unique("package"), features=entries))
-    told = failure(stubs.catalog.CreatePackage, create).violations
-    assert told == {"package.features": "must be at most 1000 features, each once; 3 were sent, 'a' more than once"}
+    violations = failure(stubs.catalog.CreatePackage, create).violations
+    assert violations == {
+        "package.features": "must be at most 1000 features, each once; 3 were sent, 'a' more than once"
+    }
 
 
 def _many_bad_features() -> v1.CreatePackageRequest:

@@ -228,8 +228,8 @@ def test_a_fact_that_was_not_recorded_leaves_its_id_free(client: Client) -> None
         ]
         return [answer for answer in answers if isinstance(answer, v1.CreateUsageEventResponse)]
 
-    told = [(answer.recorded, answer.replayed, answer.reason) for answer in send()]
-    assert told == [(False, False, v1.REASON_NOT_ENTITLED)] * 5
+    outcomes = [(answer.recorded, answer.replayed, answer.reason) for answer in send()]
+    assert outcomes == [(False, False, v1.REASON_NOT_ENTITLED)] * 5
     # Nothing was made of it, so that the same id with other content is as good.
     assert not client.create_usage_event(user_id, feature_id, 3, event_id="added").recorded
     entry = v1.PackageFeature(feature_id=feature_id, limit=None, reset_period=v1.RESET_PERIOD_MONTH)

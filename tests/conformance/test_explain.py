@@ -290,8 +290,8 @@ def test_what_makes_no_difference_is_explained_all_the_same(client: Client) -> N
 
 def test_a_subscription_that_has_not_started_says_when_it_does(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5, started_at=datetime(2999, 1, 1, tzinfo=UTC))
-    told = texts(client.can_use(user_id, feature_id, explain=True))
-    assert "is ACTIVE but starts only at 2999-01-01T00:00:00Z and does not count" in told[2]
+    sentences = texts(client.can_use(user_id, feature_id, explain=True))
+    assert "is ACTIVE but starts only at 2999-01-01T00:00:00Z and does not count" in sentences[2]
 
 
 def test_an_expired_grant_says_when_it_did(clocked: Client, clocked_stubs: Stubs, clock: Clock) -> None:
@@ -317,11 +317,11 @@ def test_right_after_a_period_has_ended_the_new_one_is_explained(clocked: Client
 def test_what_leases_set_aside_is_told_until_they_expire(clocked: Client, clock: Clock) -> None:
     user_id, feature_id = subscriber(clocked, 10, v1.RESET_PERIOD_NEVER)
     clocked.reserve(user_id, feature_id, 4, ttl=timedelta(minutes=1))
-    told = texts(clocked.can_use(user_id, feature_id, explain=True))
-    assert told[-2].endswith(" on, the user has used 0 of 10 units, and leases set 4 aside.")
+    sentences = texts(clocked.can_use(user_id, feature_id, explain=True))
+    assert sentences[-2].endswith(" on, the user has used 0 of 10 units, and leases set 4 aside.")
     clock.advance(minutes=1)
-    told = texts(clocked.can_use(user_id, feature_id, explain=True))
-    assert told[-2].endswith(" on, the user has used 0 of 10 units.")
+    sentences = texts(clocked.can_use(user_id, feature_id, explain=True))
+    assert sentences[-2].endswith(" on, the user has used 0 of 10 units.")
 
 
 def test_what_never_resets_has_a_period_without_an_end(client: Client) -> None:

@@ -41,7 +41,7 @@ def balances(client: Client, ids: Ids) -> list[int | None]:
     return [source.left if source.HasField("left") else None for source in sources if source.grant_id]
 
 
-def gist(response: v1.UseFeatureResponse) -> tuple[bool, str]:
+def summary(response: v1.UseFeatureResponse) -> tuple[bool, str]:
     """Return whether access was given, and why."""
     return response.access, v1.Reason.Name(response.reason).removeprefix("REASON_")
 
@@ -53,9 +53,9 @@ def test_the_package_is_used_first_and_then_the_grant(client: Client) -> None:
     seen = []
     for _ in range(5):
         seen.append(list(left(client, *ids).values()))
-        assert gist(client.use_feature(*ids)) == (True, "WITHIN_BUDGET")
+        assert summary(client.use_feature(*ids)) == (True, "WITHIN_BUDGET")
     assert seen == [[3, 2], [2, 2], [1, 2], [0, 2], [0, 1]]
-    assert gist(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
     assert counts(client, ids) == (5, 5, 0)
     sources = client.show_usage(*ids).sources
     assert [(each.subscription_id, each.grant_id, each.amount) for each in sources] == [
@@ -68,11 +68,11 @@ def test_the_package_is_used_first_and_then_the_grant(client: Client) -> None:
 
 def test_a_grant_alone_gives_access_to_a_consumable_feature(client: Client) -> None:
     ids = fresh(client)
-    assert gist(client.use_feature(*ids)) == (False, "NOT_ENTITLED")
+    assert summary(client.use_feature(*ids)) == (False, "NOT_ENTITLED")
     grant_id = grant(client, *ids, 2)
     assert counts(client, ids) == (0, 2, 2)
-    assert gist(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
-    assert gist(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
     [entitlement] = client.list_entitlements(ids[0])
     assert (entitlement.access, entitlement.reason) == (False, v1.REASON_BUDGET_EXCEEDED)
     assert (list(entitlement.subscription_ids), list(entitlement.grant_ids)) == ([], [grant_id])
@@ -97,28 +97,28 @@ def test_an_unlimited_grant_lifts_the_limit_and_what_was_used_of_it_does_not_wei
     ids = subscriber(client, 3)
     first, unlimited = grant(client, *ids, 2, priority=1), grant(client, *ids, None, priority=2)
     after = grant(client, *ids, 4, priority=3)
-    assert gist(client.use_feature(*ids, 100)) == (True, "UNLIMITED")
+    assert summary(client.use_feature(*ids, 100)) == (True, "UNLIMITED")
     assert counts(client, ids) == (100, None, None)
     assert balances(client, ids) == [0, None, 4]
     client.revoke_grant(ids[0], unlimited)
     # 3 of the package, 2 and 95 of the grants that there were; and 4 to come.
     assert counts(client, ids) == (100, 104, 4)
     assert left(client, *ids) | {first: 0, unlimited: 0, after: 4} == left(client, *ids)
-    assert gist(client.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
-    assert gist(client.use_feature(*ids, 4)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids, 4)) == (True, "WITHIN_BUDGET")
 
 
 def test_nothing_is_drawn_where_the_package_is_unlimited(client: Client) -> None:
     ids = subscriber(client, None)
     grant(client, *ids, 5)
-    assert gist(client.use_feature(*ids, 1000)) == (True, "UNLIMITED")
+    assert summary(client.use_feature(*ids, 1000)) == (True, "UNLIMITED")
     assert (counts(client, ids), balances(client, ids)) == ((1000, None, None), [5])
 
 
 def test_grants_are_drawn_from_by_priority_then_expiry_then_id(client: Client) -> None:
     user_id, feature_id = fresh(client)
     soon, later = FAR_OFF, FAR_OFF + timedelta(days=1)
-    wanted = [
+    grants = [
         ("first", 0, later),
         ("z soon", 1, soon),
         ("b", 1, later),
@@ -127,9 +127,9 @@ def test_grants_are_drawn_from_by_priority_then_expiry_then_id(client: Client) -
         ("b never", 1, None),
         ("last", 7, soon),
     ]
-    for grant_id, priority, expires_at in wanted[::2] + wanted[1::2][::-1]:
+    for grant_id, priority, expires_at in grants[::2] + grants[1::2][::-1]:
         client.create_grant(user_id, grant_id, feature_id, amount=2, priority=priority, expires_at=expires_at)
-    order = [grant_id for grant_id, _, _ in wanted]
+    order = [grant_id for grant_id, _, _ in grants]
     assert list(left(client, user_id, feature_id)) == order
     [entitlement] = client.list_entitlements(user_id)
     assert list(entitlement.grant_ids) == order
@@ -137,7 +137,7 @@ def test_grants_are_drawn_from_by_priority_then_expiry_then_id(client: Client) -
         client.use_feature(user_id, feature_id)
         expected = [max(0, min(2, 2 * number - used)) for number in range(1, 8)]
         assert list(left(client, user_id, feature_id).values()) == expected
-    assert gist(client.use_feature(user_id, feature_id)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(user_id, feature_id)) == (False, "BUDGET_EXCEEDED")
 
 
 def test_a_grant_that_comes_before_others_is_drawn_from_next_though_they_are_drawn_from_already(
@@ -183,15 +183,15 @@ def test_a_fact_past_package_and_grants_is_recorded(client: Client) -> None:
     # What went past the budget before weighs on a grant that comes after it.
     grant(client, *ids, 6)
     assert counts(client, ids) == (9, 11, 2)
-    assert gist(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
     assert balances(client, ids) == [0, 0]
 
 
 def test_overage_begins_when_the_grants_are_used_up(client: Client) -> None:
     ids = subscriber(client, 3, overage_enabled=True)
     grant(client, *ids, 2)
-    assert gist(client.use_feature(*ids, 5)) == (True, "WITHIN_BUDGET")
-    assert gist(client.use_feature(*ids, 2)) == (True, "OVERAGE")
+    assert summary(client.use_feature(*ids, 5)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids, 2)) == (True, "OVERAGE")
     assert counts(client, ids) == (7, 5, 0)
 
 
@@ -204,7 +204,7 @@ def test_revoking_leaves_what_was_used_and_never_makes_it_negative(client: Clien
     assert (counts(client, ids), balances(client, ids)) == ((5, 9, 4), [0, 4])
     client.revoke_grant(ids[0], second)
     assert counts(client, ids) == (5, 5, 0)
-    assert gist(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
     # What is taken back goes back to the grant that gives nothing any more.
     assert client.create_usage_event(*ids, -2).consumption.remaining == 0
     assert counts(client, ids) == (3, 3, 0)
@@ -217,7 +217,7 @@ def test_a_use_of_a_grant_that_is_revoked_is_kept_as_a_past_period(client: Clien
     grant_id = grant(client, *ids, 5)
     client.use_feature(*ids, 4)
     revoked = client.revoke_grant(ids[0], grant_id)
-    assert gist(client.use_feature(*ids)) == (False, "NOT_ENTITLED")
+    assert summary(client.use_feature(*ids)) == (False, "NOT_ENTITLED")
     assert list(client.list_entitlements(ids[0])) == []
     usage = client.show_usage(*ids)
     assert not usage.HasField("current")
@@ -240,16 +240,16 @@ def test_the_grants_of_one_whose_subscription_lapsed_still_give_access_and_what_
     grant(client, *ids, 4)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
     assert counts(client, ids) == (2, 6, 4)
-    assert gist(client.use_feature(*ids, 3)) == (True, "WITHIN_BUDGET")
-    assert gist(client.use_feature(*ids, 2)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids, 3)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids, 2)) == (False, "BUDGET_EXCEEDED")
     assert (counts(client, ids), balances(client, ids)) == ((5, 6, 1), [1])
     # It counts again, and gives what it had left.
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
     assert counts(client, ids) == (5, 7, 2)
     assert [source.left for source in client.show_usage(*ids).sources] == [1, 1]
     client.cancel_subscription(subscription.id)
-    assert gist(client.use_feature(*ids)) == (True, "WITHIN_BUDGET")
-    assert gist(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
 
 
 def test_the_grant_of_one_whose_unlimited_package_lapsed_is_not_swallowed_by_what_was_used_of_it(
@@ -261,8 +261,8 @@ def test_the_grant_of_one_whose_unlimited_package_lapsed_is_not_swallowed_by_wha
     client.cancel_subscription(subscription.id)
     grant(client, *ids, 2)
     assert counts(client, ids) == (1000, 1002, 2)
-    assert gist(client.use_feature(*ids, 3)) == (False, "BUDGET_EXCEEDED")
-    assert gist(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
+    assert summary(client.use_feature(*ids, 3)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
     assert balances(client, ids) == [0]
 
 
@@ -287,7 +287,7 @@ def test_amounts_are_exact_up_to_the_largest(client: Client, stubs: Stubs, amoun
     assert balances(client, ids) == [1, *amounts[1:]]
     assert client.use_feature(*ids).access
     assert balances(client, ids) == [0, *amounts[1:]]
-    assert gist(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
+    assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
     assert client.create_usage_event(*ids, -LARGEST).applied_delta == -LARGEST
     assert balances(client, ids) == amounts
     grant(client, *ids, None)
@@ -303,7 +303,7 @@ def test_callers_at_once_get_exactly_what_package_and_grants_give(client: Client
     calls = [stubs.entitlements.UseFeature.future(request) for _ in range(100)]
     answers = [call.result() for call in calls]
     assert sorted(answer.consumption.used for answer in answers if answer.access) == [1, 2, 3, 4, 5]
-    assert {gist(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED")}
+    assert {summary(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED")}
     assert (counts(client, ids), balances(client, ids)) == ((5, 5, 0), [0])
 
 
@@ -314,8 +314,8 @@ def test_grants_that_come_and_go_while_others_use_the_feature_are_each_drawn_fro
     use = v1.UseFeatureRequest(user_id=ids[0], feature_id=ids[1])
     uses, changes = [], []
     for number in range(40):
-        wanted = v1.Grant(id=f"g{number}", user_id=ids[0], feature_id=ids[1], amount=2, priority=number % 5)
-        changes.append(stubs.subscriptions.CreateGrant.future(v1.CreateGrantRequest(grant=wanted)))
+        expected = v1.Grant(id=f"g{number}", user_id=ids[0], feature_id=ids[1], amount=2, priority=number % 5)
+        changes.append(stubs.subscriptions.CreateGrant.future(v1.CreateGrantRequest(grant=expected)))
         uses += [stubs.entitlements.UseFeature.future(use) for _ in range(4)]
     assert {change.code() for change in changes} == {grpc.StatusCode.OK}
     given = sum(call.result().access for call in uses)
@@ -337,7 +337,7 @@ def test_a_grant_gives_from_its_first_moment_up_to_its_last(clocked: Client, clo
         answer = clocked.can_use(*ids)
         used = clocked.use_feature(*ids)
         assert (answer.access, answer.reason) == (used.access, used.reason)
-        return gist(used)
+        return summary(used)
 
     assert stands(start - MILLISECOND) == (False, "SUBSCRIPTION_INACTIVE")
     assert left(clocked, *ids) == {grant_id: 0}
@@ -387,8 +387,8 @@ def test_what_was_drawn_stays_drawn_when_the_period_resets(
     clocked.use_feature(*ids, 4)
     # The next one begins with a use, not with a look.
     clock.advance(days=32)
-    assert gist(clocked.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
-    assert gist(clocked.use_feature(*ids, 4)) == (True, "WITHIN_BUDGET")
+    assert summary(clocked.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
+    assert summary(clocked.use_feature(*ids, 4)) == (True, "WITHIN_BUDGET")
     assert (counts(clocked, ids), balances(clocked, ids)) == ((4, 4, 0), [0])
     clock.advance(days=32)
     assert counts(clocked, ids) == (0, 3, 3)
@@ -435,7 +435,7 @@ def test_the_time_between_two_grants_belongs_to_neither(clocked: Client, clock: 
     grant(clocked, *ids, 7, effective_at=times[2], expires_at=times[3])
     clocked.use_feature(*ids, 2)
     clock.set(times[1])
-    assert gist(clocked.use_feature(*ids)) == (False, "SUBSCRIPTION_INACTIVE")
+    assert summary(clocked.use_feature(*ids)) == (False, "SUBSCRIPTION_INACTIVE")
     recorded = clocked.create_usage_event(*ids, 3)
     assert (recorded.recorded, recorded.reason) == (True, v1.REASON_SUBSCRIPTION_INACTIVE)
     clock.set(times[2])

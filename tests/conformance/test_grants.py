@@ -41,31 +41,31 @@ def test_a_grant_is_kept_as_sent(client: Client, stubs: Stubs) -> None:
     }
     made_up = Timestamp(seconds=5)
     sent = request(user_id, feature_id, **fields, created_at=made_up, revoked_at=made_up).grant
-    made = stubs.subscriptions.CreateGrant(v1.CreateGrantRequest(grant=sent)).grant
-    assert made.created_at.seconds > 5
-    assert not made.HasField("revoked_at")
+    created = stubs.subscriptions.CreateGrant(v1.CreateGrantRequest(grant=sent)).grant
+    assert created.created_at.seconds > 5
+    assert not created.HasField("revoked_at")
     sent.ClearField("revoked_at")
-    sent.created_at.CopyFrom(made.created_at)
-    assert made == sent
-    assert list(client.list_grants(user_id)) == [made]
+    sent.created_at.CopyFrom(created.created_at)
+    assert created == sent
+    assert list(client.list_grants(user_id)) == [created]
 
 
 def test_a_grant_with_no_more_than_it_needs_is_unlimited_from_now_on_and_for_ever(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = fresh(client)
     plain = v1.CreateGrantRequest(grant=v1.Grant(id="g", user_id=user_id, feature_id=feature_id))
-    made = stubs.subscriptions.CreateGrant(plain).grant
-    assert made.effective_at == made.created_at
-    assert not any(made.HasField(name) for name in ("amount", "expires_at", "revoked_at"))
-    assert (made.priority, made.note) == (0, "")
+    created = stubs.subscriptions.CreateGrant(plain).grant
+    assert created.effective_at == created.created_at
+    assert not any(created.HasField(name) for name in ("amount", "expires_at", "revoked_at"))
+    assert (created.priority, created.note) == (0, "")
     assert client.use_feature(user_id, feature_id, LARGEST).reason == v1.REASON_UNLIMITED
 
 
 def test_a_time_is_kept_to_the_millisecond(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = fresh(client)
-    made = stubs.subscriptions.CreateGrant(
+    created = stubs.subscriptions.CreateGrant(
         request(user_id, feature_id, effective_at=Timestamp(seconds=5, nanos=123_999_999))
     ).grant
-    assert made.effective_at == Timestamp(seconds=5, nanos=123_000_000)
+    assert created.effective_at == Timestamp(seconds=5, nanos=123_000_000)
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ SET = v1.USAGE_ACTION_SET
 MILLISECOND = timedelta(milliseconds=1)
 
 
-def deltas(client: Client, user_id: str, **wanted: datetime | str | int | None) -> list[int]:
+def deltas(client: Client, user_id: str, **filters: datetime | str | int | None) -> list[int]:
     """Return the deltas of a user's events, newest first."""
-    return [event.delta for event in client.list_usage_events(user_id, **wanted)]  # type: ignore[arg-type]
+    return [event.delta for event in client.list_usage_events(user_id, **filters)]  # type: ignore[arg-type]
 
 
 def subscribe_all(client: Client, *users: str) -> str:
@@ -110,8 +110,8 @@ def test_an_event_without_a_limit_has_neither_budget_nor_remaining(client: Clien
 
 def test_the_id_of_an_event_is_the_one_that_recording_it_answered(client: Client) -> None:
     user_id, feature_id = subscriber(client, None)
-    made = [client.create_usage_event(user_id, feature_id).event_id for _ in range(3)]
-    assert [event.id for event in client.list_usage_events(user_id)] == made[::-1]
+    event_ids = [client.create_usage_event(user_id, feature_id).event_id for _ in range(3)]
+    assert [event.id for event in client.list_usage_events(user_id)] == event_ids[::-1]
 
 
 def test_what_was_not_recorded_is_not_listed_and_a_repeat_is_listed_once(client: Client) -> None:

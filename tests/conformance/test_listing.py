@@ -176,23 +176,25 @@ def test_features_and_packages_are_listed_by_id(client: Client) -> None:
 def test_subscriptions_are_listed_oldest_first_and_ended_ones_too(client: Client) -> None:
     user_id, add_on = client.create_user(unique("user")).id, package(client, [], v1.PACKAGE_TYPE_ADD_ON)
     start = datetime(2024, 5, 1, tzinfo=UTC)
-    made = {day: client.subscribe(user_id, [add_on], started_at=start + timedelta(days=day))[0] for day in (3, 0, 5, 1)}
-    made[7] = client.subscribe(user_id, [add_on])[0]
-    client.cancel_subscription(made[0].id)
+    subscriptions = {
+        day: client.subscribe(user_id, [add_on], started_at=start + timedelta(days=day))[0] for day in (3, 0, 5, 1)
+    }
+    subscriptions[7] = client.subscribe(user_id, [add_on])[0]
+    client.cancel_subscription(subscriptions[0].id)
     for size in (1, 2, 1000):
         listed = [each.id for each in client.list_subscriptions(user_id, page_size=size)]
-        assert listed == [made[day].id for day in sorted(made)]
+        assert listed == [subscriptions[day].id for day in sorted(subscriptions)]
 
 
 def test_users_that_are_erased_while_the_list_is_read_take_no_others_with_them(client: Client) -> None:
-    wanted, erased = ({client.create_user(unique(kind)).id for _ in range(6)} for kind in ("stays", "goes"))
+    kept, erased = ({client.create_user(unique(kind)).id for _ in range(6)} for kind in ("stays", "goes"))
     size = max(1, len(list(client.list_users(page_size=1000))) // 4)
     found = []
     for user in client.list_users(page_size=size):
         found.append(user.id)
         if user.id in erased:
             client.delete_user(user.id)
-    assert wanted | erased <= set(found)
+    assert kept | erased <= set(found)
     assert len(found) == len(set(found))
 
 

@@ -25,7 +25,7 @@ USING = 20
 
 
 @pytest.fixture(scope="module")
-def many(server: Canuse) -> Population:
+def population(server: Canuse) -> Population:
     """A crowd that each test moves as it finds it."""
     return create_population(server, SIZE)
 
@@ -37,9 +37,9 @@ async def caller(server: Canuse) -> AsyncIterator[AsyncClient]:
         yield client
 
 
-def move_to(client: Client, many: Population, version: int) -> None:
+def move_to(client: Client, population: Population, version: int) -> None:
     """Have all on a version."""
-    migrate(client, many.package_id, to_version=version)
+    migrate(client, population.package_id, to_version=version)
 
 
 async def first_message(client: AsyncClient, package_id: str, **options: bool | int) -> v1.MigrateSubscriptionsResponse:
@@ -50,26 +50,26 @@ async def first_message(client: AsyncClient, package_id: str, **options: bool | 
 
 
 def test_the_messages_count_on_and_the_last_one_is_done(
-    client: Client, many: Population, store: StoreInspector
+    client: Client, population: Population, store: StoreInspector
 ) -> None:
-    move_to(client, many, 1)
-    before = many.changes(store)
-    messages = list(client.migrate_subscriptions(many.package_id, to_version=2))
+    move_to(client, population, 1)
+    before = population.changes(store)
+    messages = list(client.migrate_subscriptions(population.package_id, to_version=2))
     assert len(messages) > 1
     users = [message.users for message in messages]
     assert users == sorted(users)
     assert users[-1] >= SIZE
     assert (messages[-1].migrated, messages[-1].shrinking_users) == (SIZE, 0)
-    assert many.versions(store) == {2}
-    assert many.changes(store) == [changes + 1 for changes in before]
+    assert population.versions(store) == {2}
+    assert population.changes(store) == [changes + 1 for changes in before]
 
 
-def test_each_user_who_gets_less_is_named_once(client: Client, many: Population) -> None:
-    move_to(client, many, 2)
+def test_each_user_who_gets_less_is_named_once(client: Client, population: Population) -> None:
+    move_to(client, population, 2)
     for dry_run in (True, False):
-        messages = list(client.migrate_subscriptions(many.package_id, to_version=1, dry_run=dry_run))
+        messages = list(client.migrate_subscriptions(population.package_id, to_version=1, dry_run=dry_run))
         named = [user_id for message in messages for user_id in message.shrinking_user_ids]
-        assert sorted(named) == sorted(many.user_ids)
+        assert sorted(named) == sorted(population.user_ids)
         assert [message.shrinking_users for message in messages] == [
             sum(len(message.shrinking_user_ids) for message in messages[: number + 1])
             for number in range(len(messages))
@@ -77,44 +77,44 @@ def test_each_user_who_gets_less_is_named_once(client: Client, many: Population)
 
 
 async def test_a_migration_that_its_caller_ended_is_resumed_and_nobody_moves_twice(
-    client: Client, caller: AsyncClient, many: Population, store: StoreInspector
+    client: Client, caller: AsyncClient, population: Population, store: StoreInspector
 ) -> None:
-    await asyncio.to_thread(move_to, client, many, 1)
-    before = many.changes(store)
-    first = await first_message(caller, many.package_id)
+    await asyncio.to_thread(move_to, client, population, 1)
+    before = population.changes(store)
+    first = await first_message(caller, population.package_id)
     assert not first.done
     assert 0 < first.users < SIZE
-    done = await asyncio.to_thread(migrate, client, many.package_id, resume_token=first.resume_token)
+    done = await asyncio.to_thread(migrate, client, population.package_id, resume_token=first.resume_token)
     # What had moved by the time the server heard of the end has moved, and is not counted again.
     assert first.migrated < done.migrated <= SIZE
-    assert many.versions(store) == {2}
-    assert many.changes(store) == [changes + 1 for changes in before]
+    assert population.versions(store) == {2}
+    assert population.changes(store) == [changes + 1 for changes in before]
 
 
 async def test_a_dry_run_that_is_resumed_counts_each_user_once(
-    client: Client, caller: AsyncClient, many: Population
+    client: Client, caller: AsyncClient, population: Population
 ) -> None:
-    await asyncio.to_thread(move_to, client, many, 2)
-    first = await first_message(caller, many.package_id, to_version=1, dry_run=True)
+    await asyncio.to_thread(move_to, client, population, 2)
+    first = await first_message(caller, population.package_id, to_version=1, dry_run=True)
     options = {"to_version": 1, "dry_run": True, "resume_token": first.resume_token}
-    rest = list(await asyncio.to_thread(lambda: list(client.migrate_subscriptions(many.package_id, **options))))  # type: ignore[arg-type]
+    rest = list(await asyncio.to_thread(lambda: list(client.migrate_subscriptions(population.package_id, **options))))  # type: ignore[arg-type]
     assert (rest[-1].migrated, rest[-1].shrinking_users) == (SIZE, SIZE)
     named = [user_id for message in (first, *rest) for user_id in message.shrinking_user_ids]
-    assert sorted(named) == sorted(many.user_ids)
+    assert sorted(named) == sorted(population.user_ids)
 
 
 async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
-    server: Canuse, client: Client, caller: AsyncClient, many: Population, store: StoreInspector
+    server: Canuse, client: Client, caller: AsyncClient, population: Population, store: StoreInspector
 ) -> None:
-    await asyncio.to_thread(move_to, client, many, 1)
-    before = await many.used(caller)
+    await asyncio.to_thread(move_to, client, population, 1)
+    before = await population.used(caller)
     recorded = [0] * SIZE
     over = asyncio.Event()
 
     async def use(user: AsyncClient, start: int) -> None:
         number = start
         while not over.is_set():
-            event = await user.create_usage_event(many.user_ids[number], many.feature_id, 2)
+            event = await user.create_usage_event(population.user_ids[number], population.feature_id, 2)
             assert event.recorded
             recorded[number] += 2
             number = (number + USING) % SIZE
@@ -122,32 +122,32 @@ async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
     async with callers(server.address, 2) as clients:
         using = [asyncio.create_task(use(clients[number % 2], number)) for number in range(USING)]
         for version in (2, 1, 2):
-            done = await asyncio.to_thread(migrate, client, many.package_id, to_version=version)
+            done = await asyncio.to_thread(migrate, client, population.package_id, to_version=version)
             assert done.migrated == SIZE
         over.set()
         await asyncio.gather(*using)
     assert sum(recorded) > 0
-    assert await many.used(caller) == [used + more for used, more in zip(before, recorded, strict=True)]
-    assert many.versions(store) == {2}
+    assert await population.used(caller) == [used + more for used, more in zip(before, recorded, strict=True)]
+    assert population.versions(store) == {2}
 
 
 async def test_two_migrations_at_once_move_each_user_once(
-    client: Client, many: Population, store: StoreInspector
+    client: Client, population: Population, store: StoreInspector
 ) -> None:
-    await asyncio.to_thread(move_to, client, many, 1)
-    before = many.changes(store)
-    both = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for _ in range(2)))
+    await asyncio.to_thread(move_to, client, population, 1)
+    before = population.changes(store)
+    both = await asyncio.gather(*(asyncio.to_thread(migrate, client, population.package_id) for _ in range(2)))
     assert sum(done.migrated for done in both) == SIZE
-    assert many.changes(store) == [changes + 1 for changes in before]
+    assert population.changes(store) == [changes + 1 for changes in before]
 
 
 async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_back(
-    client: Client, caller: AsyncClient, many: Population, store: StoreInspector
+    client: Client, caller: AsyncClient, population: Population, store: StoreInspector
 ) -> None:
-    await asyncio.to_thread(move_to, client, many, 1)
-    package_id = many.package_id
+    await asyncio.to_thread(move_to, client, population, 1)
+    package_id = population.package_id
     over = asyncio.Event()
-    came: list[str] = []
+    arrived: list[str] = []
 
     async def come_and_go() -> None:
         while not over.is_set():
@@ -157,22 +157,23 @@ async def test_users_who_come_and_go_meanwhile_are_neither_missed_nor_brought_ba
                 [subscription] = await caller.subscribe(user_id, [package_id])
                 assert subscription.package_version == 2
             await caller.delete_user(ids[0])
-            came.append(ids[1])
+            arrived.append(ids[1])
 
     async def leave(user_id: str) -> None:
         await caller.delete_user(user_id)
 
-    leaving = many.user_ids[::13]
+    leaving = population.user_ids[::13]
     coming = asyncio.create_task(come_and_go())
     moving = asyncio.create_task(asyncio.to_thread(migrate, client, package_id))
     await in_groups(4, map(leave, leaving))
     done = await moving
     over.set()
     await coming
-    staying = Population(package_id, many.feature_id, [each for each in many.user_ids if each not in set(leaving)])
+    staying_ids = [user_id for user_id in population.user_ids if user_id not in set(leaving)]
+    staying = Population(package_id, population.feature_id, staying_ids)
     assert len(staying.user_ids) <= done.migrated <= SIZE
-    assert came
-    assert staying.versions(store) == {2} == Population(package_id, many.feature_id, came).versions(store)
+    assert arrived
+    assert staying.versions(store) == {2} == Population(package_id, population.feature_id, arrived).versions(store)
     assert [user_id for user_id in leaving if store.user(user_id)] == []
 
 

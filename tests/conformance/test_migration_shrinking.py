@@ -41,10 +41,10 @@ def test_access_shrinks_where_some_feature_gives_less(client: Client, name: str)
     ids = {"calls": consumable(client), "switch": binary(client)}
 
     def with_ids(entries: Entries) -> list[v1.PackageFeature]:
-        made = [v1.PackageFeature.FromString(entry.SerializeToString()) for entry in entries]
-        for entry in made:
+        copies = [v1.PackageFeature.FromString(entry.SerializeToString()) for entry in entries]
+        for entry in copies:
             entry.feature_id = ids[entry.feature_id]
-        return made
+        return copies
 
     package_id = package(client, with_ids(old))
     user_id = person(client, package_id)

@@ -151,8 +151,8 @@ def test_an_archived_package_keeps_its_versions_and_its_subscriptions_and_loses_
     ):
         assert failure(call, request).reason == "PACKAGE_ARCHIVED"
     other_id = client.create_user(unique("user")).id
-    wanted = v1.SubscribeRequest(user_id=other_id, package_ids=[package_id])
-    assert failure(stubs.subscriptions.Subscribe, wanted).reason == "PACKAGE_NOT_PUBLISHED"
+    subscribe = v1.SubscribeRequest(user_id=other_id, package_ids=[package_id])
+    assert failure(stubs.subscriptions.Subscribe, subscribe).reason == "PACKAGE_NOT_PUBLISHED"
     assert client.use_feature(user_id, feature_id, 5).access
 
 
@@ -170,8 +170,8 @@ def test_edits_and_publications_at_once_leave_every_published_version_as_it_was_
     edits: list[grpc.Future[v1.UpdatePackageResponse]] = []
     publications: list[grpc.Future[v1.PublishPackageResponse]] = []
     for limit in range(1, 16):
-        wanted = v1.Package(id=package_id, features=of(feature_id, limit))
-        edits.append(stubs.catalog.UpdatePackage.future(v1.UpdatePackageRequest(package=wanted)))
+        edited_package = v1.Package(id=package_id, features=of(feature_id, limit))
+        edits.append(stubs.catalog.UpdatePackage.future(v1.UpdatePackageRequest(package=edited_package)))
         publications.append(stubs.catalog.PublishPackage.future(v1.PublishPackageRequest(package_id=package_id)))
     edited = [call.result().package for call in edits]
     published = [call.result().package for call in publications]

@@ -51,8 +51,8 @@ def test_an_archived_package_takes_no_new_subscribers_and_keeps_those_it_has(cli
     assert client.can_use(user_id, feature_id).consumption.used == 5
     refused = failure(stubs.catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id))
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PACKAGE_ARCHIVED")
-    wanted = v1.UpdatePackageRequest(package=v1.Package(id=package_id, name="a"))
-    refused = failure(stubs.catalog.UpdatePackage, wanted)
+    request = v1.UpdatePackageRequest(package=v1.Package(id=package_id, name="a"))
+    refused = failure(stubs.catalog.UpdatePackage, request)
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "PACKAGE_ARCHIVED")
     assert refused.metadata == {"package_id": package_id}
 
@@ -102,12 +102,12 @@ def test_the_highest_limit_wins_with_its_period_and_overage(client: Client) -> N
         (["unlimited", "high", "base", "low"], None, True, False),
     ):
         user_id = client.create_user(unique("user")).id
-        made = client.subscribe(user_id, [packages[name] for name in names])
+        subscriptions = client.subscribe(user_id, [packages[name] for name in names])
         counts = client.can_use(user_id, feature_id).consumption
         assert (counts.budget if counts.HasField("budget") else None) == budget
         assert (counts.HasField("resets_at"), counts.overage_enabled) == (resets, overage)
         [entitlement] = client.list_entitlements(user_id)
-        assert sorted(entitlement.subscription_ids) == sorted(each.id for each in made)
+        assert sorted(entitlement.subscription_ids) == sorted(each.id for each in subscriptions)
 
 
 def test_the_highest_limit_of_those_that_count_now_wins(clocked: Client, clock: Clock) -> None:

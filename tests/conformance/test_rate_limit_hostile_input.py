@@ -14,7 +14,7 @@ from canuse import v1
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
-from support.rate_limits import MAX_UINT32, Descriptor, RateLimits, amount, descriptor, fact, gist, left
+from support.rate_limits import MAX_UINT32, Descriptor, RateLimits, amount, descriptor, fact, left, summary
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
@@ -42,9 +42,9 @@ def test_bytes_that_are_no_text_are_an_id_that_is_not_known(
     user_id, feature_id = subscriber(client, 5)
     known, other = descriptor(user_id, feature_id), half(path="/x")
     for unknown in (descriptor("~~~", feature_id), descriptor(user_id, "~~~")):
-        assert gist(limits.ask_bytes("~~~", raw, unknown, domain=domain)) == "OVER_LIMIT: OVER_LIMIT"
+        assert summary(limits.ask_bytes("~~~", raw, unknown, domain=domain)) == "OVER_LIMIT: OVER_LIMIT"
         answer = limits.ask_bytes("~~~", raw, known, unknown, other, domain=domain)
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
+        assert (summary(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
     assert used(client, user_id, feature_id) == 0
 
 
@@ -54,9 +54,9 @@ def test_bytes_that_are_no_text_change_nothing_where_canuse_does_not_look(
 ) -> None:
     user_id, feature_id = subscriber(client, 2)
     in_a_value, in_a_key = descriptor(user_id, feature_id, path="/~~~"), half(**{"~~~": "x"})
-    assert gist(limits.ask_bytes("~~~", raw, in_a_value)) == "OK: OK"
-    assert gist(limits.ask_bytes("~~~", raw, in_a_key, descriptor(user_id, feature_id))) == "OK: OK OK"
-    assert gist(limits.ask_bytes("~~~", raw, in_a_value)) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.ask_bytes("~~~", raw, in_a_value)) == "OK: OK"
+    assert summary(limits.ask_bytes("~~~", raw, in_a_key, descriptor(user_id, feature_id))) == "OK: OK OK"
+    assert summary(limits.ask_bytes("~~~", raw, in_a_value)) == "OVER_LIMIT: OVER_LIMIT"
     assert used(client, user_id, feature_id) == 2
 
 
@@ -70,7 +70,7 @@ def test_bytes_that_are_no_text_are_taken_for_nobody_else_s_id(client: Client, l
         client.create_user(user_id)
         client.subscribe(user_id, [package_id])
     answer = limits.ask_bytes(stem + "~", stem.encode() + b"\xff", descriptor(stem + "~", feature_id))
-    assert gist(answer) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(answer) == "OVER_LIMIT: OVER_LIMIT"
     assert [used(client, user_id, feature_id) for user_id in lookalikes] == [0] * len(lookalikes)
 
 
@@ -87,9 +87,9 @@ def test_a_descriptor_without_one_of_its_two_entries_is_of_one_that_is_not_known
     """With `skip_if_absent` Envoy leaves out an entry whose header is missing: who sent none went unlimited."""
     user_id, feature_id = subscriber(client, 5)
     for descriptors in ([half(user_id=user_id)], [half(feature_id=feature_id)]):
-        assert gist(limits.ask(*descriptors)) == "OVER_LIMIT: OVER_LIMIT"
+        assert summary(limits.ask(*descriptors)) == "OVER_LIMIT: OVER_LIMIT"
         answer = limits.ask(descriptor(user_id, feature_id), *descriptors)
-        assert gist(answer) == "OVER_LIMIT: UNKNOWN OVER_LIMIT"
+        assert summary(answer) == "OVER_LIMIT: UNKNOWN OVER_LIMIT"
     assert used(client, user_id, feature_id) == 0
 
 
@@ -158,7 +158,7 @@ def test_what_can_not_be_recorded_is_refused_and_counts_nothing(
     before = used(client, user_id, feature_id)
     for _ in range(2):
         answer = limits.ask(*descriptors, half(path="/x"))
-        assert gist(answer) == f"OVER_LIMIT:{' OVER_LIMIT' * len(descriptors)} OK"
+        assert summary(answer) == f"OVER_LIMIT:{' OVER_LIMIT' * len(descriptors)} OK"
         assert not any(status.HasField("current_limit") for status in answer.statuses)
     assert used(client, user_id, feature_id) == before
 
@@ -170,10 +170,10 @@ def test_more_than_is_looked_at_is_refused_unread(client: Client, limits: RateLi
     many_entries = Descriptor(entries=[*known.entries, *[Descriptor.Entry(key="path", value="/")] * 31])
     for descriptors in ([known] * 64, [known, many_entries], [half(path="~" * (1 << 21)), known]):
         answer = limits.ask_bytes("~~~", raw, marked, *descriptors)
-        assert (gist(answer), len(answer.statuses)) == ("OVER_LIMIT:", 0)
+        assert (summary(answer), len(answer.statuses)) == ("OVER_LIMIT:", 0)
     assert used(client, user_id, feature_id) == 0
-    assert gist(limits.ask_bytes("~~~", raw, marked, known, *[half(path="/x")] * 62)) == f"OK:{' OK' * 64}"
-    assert gist(limits.ask(half(path="~" * 500_000), known)) == "OK: OK OK"
+    assert summary(limits.ask_bytes("~~~", raw, marked, known, *[half(path="/x")] * 62)) == f"OK:{' OK' * 64}"
+    assert summary(limits.ask(half(path="~" * 500_000), known)) == "OK: OK OK"
 
 
 class Defaulting(NamedTuple):
@@ -203,21 +203,21 @@ def test_where_the_default_package_can_not_be_given_unknown_users_stay_unknown(d
 
     def check(reason: str) -> None:
         nobody = unique("nobody")
-        assert gist(limits.use(nobody, feature_id)) == f"{code}: {code}"
-        assert gist(limits.ask(fact(nobody, feature_id, 3))) == f"{code}: {code}"
-        assert gist(limits.ask(descriptor(nobody, feature_id), half(path="/"))) == f"{code}: {code} OK"
+        assert summary(limits.use(nobody, feature_id)) == f"{code}: {code}"
+        assert summary(limits.ask(fact(nobody, feature_id, 3))) == f"{code}: {code}"
+        assert summary(limits.ask(descriptor(nobody, feature_id), half(path="/"))) == f"{code}: {code} OK"
         refused = failure(can_use, v1.CanUseRequest(user_id=nobody, feature_id=feature_id))
         assert refused.reason == reason
         assert refused.message.startswith(f"there is no user '{nobody}', and the default package can't be given: ")
         assert refused.metadata == {"user_id": nobody, "package_id": "starter"}
-        assert gist(limits.use(user_id, feature_id)) == "OK: OK"
+        assert summary(limits.use(user_id, feature_id)) == "OK: OK"
 
     check("PACKAGE_NOT_FOUND")
     client.create_package("starter", [v1.PackageFeature(feature_id=feature_id, limit=1)])
     check("PACKAGE_NOT_PUBLISHED")
     client.publish_package("starter")
     known = unique("user")
-    assert gist(limits.use(known, feature_id)) == "OK: OK"
+    assert summary(limits.use(known, feature_id)) == "OK: OK"
     client.archive_package("starter")
     check("PACKAGE_NOT_PUBLISHED")
-    assert gist(limits.use(known, feature_id)) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.use(known, feature_id)) == "OVER_LIMIT: OVER_LIMIT"

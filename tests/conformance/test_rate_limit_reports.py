@@ -5,7 +5,7 @@ import pytest
 from canuse import v1
 from support.load import used
 from support.message_clients import Client
-from support.rate_limits import RateLimits, amount, descriptor, fact, gist, left
+from support.rate_limits import RateLimits, amount, descriptor, fact, left, summary
 from support.resources import binary, consumable, package, subscriber, unique
 from support.store_inspection import StoreInspector
 from support.wire import Stubs
@@ -36,9 +36,9 @@ def test_a_report_past_the_limit_is_counted(client: Client, limits: RateLimits) 
     """Checks of 0 and reports of 400 against 1,000, twenty times: 8,000 were used and 800 counted."""
     user_id, feature_id = subscriber(client, 1000)
     check, report = amount(descriptor(user_id, feature_id), 0), fact(user_id, feature_id, 400)
-    told = [(gist(limits.ask(check)), gist(limits.ask(report))) for _ in range(20)]
+    results = [(summary(limits.ask(check)), summary(limits.ask(report))) for _ in range(20)]
     assert (
-        told
+        results
         == [("OK: OK", "OK: OK")] * 2
         + [("OK: OK", "OVER_LIMIT: OVER_LIMIT")]
         + [("OVER_LIMIT: OVER_LIMIT", "OVER_LIMIT: OVER_LIMIT")] * 17
@@ -73,7 +73,7 @@ def test_a_fact_is_answered_by_what_is_left_after_it_and_is_an_event_like_any_ot
 ) -> None:
     user_id, feature_id = subscriber(client, 5)
     answers = [limits.ask(fact(user_id, feature_id, 3)) for _ in range(2)]
-    assert [(gist(answer), left(answer)) for answer in answers] == [
+    assert [(summary(answer), left(answer)) for answer in answers] == [
         ("OK: OK", [2]),
         ("OVER_LIMIT: OVER_LIMIT", [0]),
     ]
@@ -98,7 +98,7 @@ def test_the_hits_of_the_request_are_those_of_its_facts_too(client: Client, limi
 def test_only_the_value_fact_makes_a_fact(client: Client, limits: RateLimits, record: str) -> None:
     user_id, feature_id = subscriber(client, 1)
     use = descriptor(user_id, feature_id, record=record)
-    assert [gist(limits.ask(use)) for _ in range(2)] == ["OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+    assert [summary(limits.ask(use)) for _ in range(2)] == ["OK: OK", "OVER_LIMIT: OVER_LIMIT"]
     assert used(client, user_id, feature_id) == 1
 
 
@@ -107,9 +107,9 @@ def test_a_fact_of_nothing_asks_and_counts_nothing(client: Client, limits: RateL
     before = store.user(user_id)
     for negative in (False, True):
         nothing = amount(fact(user_id, feature_id, 0), 0, negative=negative)
-        assert (gist(limits.ask(nothing)), left(limits.ask(nothing))) == ("OK: OK", [5])
+        assert (summary(limits.ask(nothing)), left(limits.ask(nothing))) == ("OK: OK", [5])
         both = nothing, amount(descriptor(user_id, consumable(client)), 0)
-        assert gist(limits.ask(*both)) == "OVER_LIMIT: OK OVER_LIMIT"
+        assert summary(limits.ask(*both)) == "OVER_LIMIT: OK OVER_LIMIT"
     assert (store.user(user_id), events(store, user_id)) == (before, [])
 
 
@@ -120,7 +120,7 @@ def test_negative_hits_are_given_back_down_to_nothing(
     user_id, feature_id = subscriber(client, 5)
     limits.ask(fact(user_id, feature_id, 9))
     back = [limits.ask(amount(descriptor(user_id, feature_id), hits, negative=True)) for hits in (3, 2, 1, 100)]
-    assert [(gist(answer), left(answer)) for answer in back] == [
+    assert [(summary(answer), left(answer)) for answer in back] == [
         ("OVER_LIMIT: OVER_LIMIT", [0]),
         ("OK: OK", [1]),
         ("OK: OK", [2]),
@@ -149,7 +149,7 @@ def test_facts_are_recorded_beside_uses_that_are_refused(
     user_id, first, second = two
     use = descriptor(user_id, second)
     answers = [limits.ask(fact(user_id, first, 4), use) for _ in range(3)]
-    assert [(gist(answer), left(answer)) for answer in answers] == [
+    assert [(summary(answer), left(answer)) for answer in answers] == [
         ("OK: OK OK", [1, 1]),
         # Envoy turns the request away, so it uses nothing.
         ("OVER_LIMIT: OVER_LIMIT OK", [0, 1]),
@@ -157,7 +157,7 @@ def test_facts_are_recorded_beside_uses_that_are_refused(
     ]
     assert (used(client, user_id, first), used(client, user_id, second)) == (12, 1)
     answers = [limits.ask(amount(use, 2), fact(user_id, first, 4)) for _ in range(2)]
-    assert [gist(answer) for answer in answers] == ["OVER_LIMIT: OVER_LIMIT OVER_LIMIT"] * 2
+    assert [summary(answer) for answer in answers] == ["OVER_LIMIT: OVER_LIMIT OVER_LIMIT"] * 2
     assert (used(client, user_id, first), used(client, user_id, second)) == (20, 1)
 
 
@@ -175,7 +175,7 @@ def test_facts_are_recorded_beside_what_is_not_known_or_can_not_be(
     ]
     for other in others:
         answer = limits.ask(use, other, fact(user_id, first, 4))
-        assert gist(answer).startswith("OVER_LIMIT: UNKNOWN OVER_LIMIT O")
+        assert summary(answer).startswith("OVER_LIMIT: UNKNOWN OVER_LIMIT O")
     assert (used(client, user_id, first), used(client, user_id, second)) == (4 * len(others), 0)
 
 
@@ -184,8 +184,8 @@ def test_a_feature_of_which_one_descriptor_is_a_fact_is_recorded_as_one(
 ) -> None:
     user_id, first, second = two
     check = amount(descriptor(user_id, second), 0)
-    assert gist(limits.ask(fact(user_id, first, 4), descriptor(user_id, first), check)) == "OK: OK OK OK"
-    assert gist(limits.ask(check, descriptor(user_id, first), fact(user_id, first, 4))) == (
+    assert summary(limits.ask(fact(user_id, first, 4), descriptor(user_id, first), check)) == "OK: OK OK OK"
+    assert summary(limits.ask(check, descriptor(user_id, first), fact(user_id, first, 4))) == (
         "OVER_LIMIT: OK OVER_LIMIT OVER_LIMIT"
     )
     assert used(client, user_id, first) == 10
@@ -201,8 +201,8 @@ def test_a_fact_about_who_is_not_entitled_or_not_known_is_not_recorded(
     for who in (user_id, nobody, "x" * 129):
         for report in (fact(who, feature_id, 3), amount(descriptor(who, feature_id), 3, negative=True)):
             answer = limits.ask(report)
-            assert (gist(answer), answer.statuses[0].HasField("current_limit")) == ("OVER_LIMIT: OVER_LIMIT", False)
-    assert gist(limits.ask(fact(user_id, unique("missing"), 1))) == "OVER_LIMIT: OVER_LIMIT"
+            assert (summary(answer), answer.statuses[0].HasField("current_limit")) == ("OVER_LIMIT: OVER_LIMIT", False)
+    assert summary(limits.ask(fact(user_id, unique("missing"), 1))) == "OVER_LIMIT: OVER_LIMIT"
     assert events(store, user_id) == events(store, nobody) == []
 
 
@@ -210,10 +210,10 @@ def test_a_fact_about_who_may_not_use_it_any_more_is_recorded_and_refused(client
     """As CreateUsageEvent does: the use has happened."""
     user_id, feature_id = subscriber(client, 50)
     client.update_user(user_id, disabled=True)
-    assert gist(limits.ask(fact(user_id, feature_id, 3))) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.ask(fact(user_id, feature_id, 3))) == "OVER_LIMIT: OVER_LIMIT"
     client.update_user(user_id, disabled=False)
     client.archive_feature(feature_id)
-    assert gist(limits.ask(fact(user_id, feature_id, 4))) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.ask(fact(user_id, feature_id, 4))) == "OVER_LIMIT: OVER_LIMIT"
     assert used(client, user_id, feature_id) == 7
 
 
@@ -222,6 +222,6 @@ def test_a_fact_about_a_binary_feature_asks_and_counts_nothing(
 ) -> None:
     switch, user_id = binary(client), client.create_user(unique("user")).id
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=switch)])])
-    assert gist(limits.ask(fact(user_id, switch, 3))) == "OK: OK"
-    assert gist(limits.ask(amount(descriptor(user_id, switch), 3, negative=True))) == "OK: OK"
+    assert summary(limits.ask(fact(user_id, switch, 3))) == "OK: OK"
+    assert summary(limits.ask(amount(descriptor(user_id, switch), 3, negative=True))) == "OK: OK"
     assert events(store, user_id) == []

@@ -10,7 +10,7 @@ from canuse import v1
 from support.load import running, used
 from support.message_clients import Client
 from support.processes import Canuse
-from support.rate_limits import MAX_UINT32, PATH, Descriptor, RateLimits, descriptor, gist, left
+from support.rate_limits import MAX_UINT32, PATH, Descriptor, RateLimits, descriptor, left, summary
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
@@ -33,10 +33,10 @@ def test_descriptors_that_name_neither_a_user_nor_a_feature_limit_nothing(client
     user_id, feature_id = subscriber(client, 1)
     others = [foreign(path="/x"), foreign(record="fact"), Descriptor()]
     alone = limits.ask(*others)
-    assert (gist(alone), left(alone)) == ("OK: OK OK OK", [MAX_UINT32] * 3)
-    assert gist(limits.ask()) == "OK:"
+    assert (summary(alone), left(alone)) == ("OK: OK OK OK", [MAX_UINT32] * 3)
+    assert summary(limits.ask()) == "OK:"
     among = [*others[:2], descriptor(user_id, feature_id, path="/x"), *others[2:]]
-    assert [gist(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK"]
+    assert [summary(limits.ask(*among)) for _ in range(2)] == ["OK: OK OK OK OK", "OVER_LIMIT: OK OK OVER_LIMIT OK"]
     assert used(client, user_id, feature_id) == 1
 
 
@@ -45,14 +45,14 @@ def test_fields_that_canuse_does_not_know_change_nothing(client: Client, limits:
     user_id, feature_id = subscriber(client, 1)
     override = bytes([0x12, 5, 0x08, 0xE8, 0x07, 0x10, 3])
     own = Descriptor.FromString(descriptor(user_id, feature_id).SerializeToString() + override)
-    assert [gist(limits.ask(own)) for _ in range(2)] == ["OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+    assert [summary(limits.ask(own)) for _ in range(2)] == ["OK: OK", "OVER_LIMIT: OVER_LIMIT"]
 
 
 def test_a_user_who_is_not_known_is_refused(client: Client, limits: RateLimits) -> None:
     first, second = consumable(client), consumable(client)
     for user_id in (unique("nobody"), *IMPOSSIBLE):
         answer = limits.ask(descriptor(user_id, first), foreign(path="/x"), descriptor(user_id, second))
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT", [0, MAX_UINT32, 0])
+        assert (summary(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT", [0, MAX_UINT32, 0])
         assert not answer.statuses[0].HasField("current_limit")
 
 
@@ -60,24 +60,24 @@ def test_a_feature_that_is_not_known_is_refused_and_nothing_else_is_used(client:
     user_id, feature_id = subscriber(client, 5)
     for missing in (unique("missing"), *IMPOSSIBLE):
         known, unknown = descriptor(user_id, feature_id), descriptor(user_id, missing)
-        assert gist(limits.ask(unknown)) == "OVER_LIMIT: OVER_LIMIT"
+        assert summary(limits.ask(unknown)) == "OVER_LIMIT: OVER_LIMIT"
         answer = limits.ask(known, unknown, foreign(path="/x"))
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
+        assert (summary(answer), left(answer)) == ("OVER_LIMIT: UNKNOWN OVER_LIMIT OK", [0, 0, MAX_UINT32])
     several = [descriptor(user_id, unique("missing")) for _ in range(20)]
     answer = limits.ask(*several, descriptor(user_id, feature_id))
-    assert gist(answer) == f"OVER_LIMIT: OVER_LIMIT{' UNKNOWN' * 20}"
+    assert summary(answer) == f"OVER_LIMIT: OVER_LIMIT{' UNKNOWN' * 20}"
     assert used(client, user_id, feature_id) == 0
 
 
 def test_a_feature_that_another_server_created_is_found(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 5)
     missing = unique("later")
-    assert gist(limits.use(user_id, missing)) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.use(user_id, missing)) == "OVER_LIMIT: OVER_LIMIT"
     client.create_feature(missing, type=v1.FEATURE_TYPE_CONSUMABLE)
     client.subscribe(
         user_id, [package(client, [v1.PackageFeature(feature_id=missing, limit=1)], v1.PACKAGE_TYPE_ADD_ON)]
     )
-    assert gist(limits.ask(descriptor(user_id, missing), descriptor(user_id, feature_id))) == "OK: OK OK"
+    assert summary(limits.ask(descriptor(user_id, missing), descriptor(user_id, feature_id))) == "OK: OK OK"
 
 
 @pytest.mark.parametrize("domain", ["", "envoy", "canuse-", "d" * 1000])
@@ -95,8 +95,8 @@ def test_thirty_two_features_are_not_too_many(client: Client, limits: RateLimits
     client.create_user(user_id)
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=name, limit=1) for name in features])])
     every = [descriptor(user_id, name) for name in features]
-    assert gist(limits.ask(*every)) == f"OK: {' '.join(['OK'] * 32)}"
-    assert gist(limits.ask(*every)) == f"OVER_LIMIT: {' '.join(['OVER_LIMIT'] * 32)}"
+    assert summary(limits.ask(*every)) == f"OK: {' '.join(['OK'] * 32)}"
+    assert summary(limits.ask(*every)) == f"OVER_LIMIT: {' '.join(['OVER_LIMIT'] * 32)}"
 
 
 @pytest.mark.parametrize("payload", [b"\xff\xff\xff\xff", b"\x0a\x05ab", b"\x0a\x02\xc3\x28"])
@@ -132,10 +132,10 @@ def lenient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_the_domain_and_the_entries_can_be_set(lenient: Lenient) -> None:
     limits, (user_id, feature_id) = RateLimits(lenient.channel), subscriber(lenient.client, 1)
     own, usual = foreign(who=user_id, what=feature_id), descriptor(user_id, feature_id)
-    assert gist(limits.ask(own, usual, domain="shop")) == "OK: OK OK"
-    assert gist(limits.ask(own, usual, domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
+    assert summary(limits.ask(own, usual, domain="shop")) == "OK: OK OK"
+    assert summary(limits.ask(own, usual, domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
     done = foreign(who=user_id, what=feature_id, how="fact")
-    assert gist(limits.ask(done, foreign(how="fact"), domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
+    assert summary(limits.ask(done, foreign(how="fact"), domain="shop")) == "OVER_LIMIT: OVER_LIMIT OK"
     assert used(lenient.client, user_id, feature_id) == 2
     refused = failure(limits.ask, own)
     assert refused.violations == {"domain": "must be 'shop' or 'lab'; 'canuse' was sent"}
@@ -144,22 +144,22 @@ def test_the_domain_and_the_entries_can_be_set(lenient: Lenient) -> None:
 def test_what_is_not_known_can_be_let_through(lenient: Lenient) -> None:
     limits, (user_id, feature_id) = RateLimits(lenient.channel), subscriber(lenient.client, 1)
     for nobody in (unique("nobody"), *IMPOSSIBLE):
-        assert gist(limits.ask(foreign(who=nobody, what=feature_id), domain="shop")) == "OK: OK"
+        assert summary(limits.ask(foreign(who=nobody, what=feature_id), domain="shop")) == "OK: OK"
     known = foreign(who=user_id, what=feature_id)
     for missing in (unique("missing"), *IMPOSSIBLE):
-        assert gist(limits.ask(foreign(who=user_id, what=missing), domain="shop")) == "OK: OK"
+        assert summary(limits.ask(foreign(who=user_id, what=missing), domain="shop")) == "OK: OK"
     both = foreign(who=user_id, what=unique("missing")), known
     answers = [limits.ask(*both, domain="shop") for _ in range(2)]
-    assert [gist(answer) for answer in answers] == ["OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
+    assert [summary(answer) for answer in answers] == ["OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
     assert [left(answer) for answer in answers] == [[MAX_UINT32, 0], [MAX_UINT32, 0]]
     assert used(lenient.client, user_id, feature_id) == 1
     several = [foreign(who=user_id, what=unique("missing")) for _ in range(20)]
-    assert gist(limits.ask(*several, domain="shop")) == f"OK: {' '.join(['OK'] * 20)}"
+    assert summary(limits.ask(*several, domain="shop")) == f"OK: {' '.join(['OK'] * 20)}"
     for half in (foreign(who=user_id), foreign(what=feature_id)):
-        assert gist(limits.ask(half, domain="shop")) == "OK: OK"
+        assert summary(limits.ask(half, domain="shop")) == "OK: OK"
     for text in (user_id, feature_id):
-        assert gist(limits.ask_bytes(text, b"\xff" * len(text), known, domain="shop")) == "OK: OK"
-    assert gist(limits.ask(known, domain="shop")) == "OVER_LIMIT: OVER_LIMIT"
+        assert summary(limits.ask_bytes(text, b"\xff" * len(text), known, domain="shop")) == "OK: OK"
+    assert summary(limits.ask(known, domain="shop")) == "OVER_LIMIT: OVER_LIMIT"
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
@@ -173,9 +173,9 @@ def test_with_a_default_package_a_user_is_known_from_the_first_request(
         limits, feature_id, user_id = RateLimits(channel), consumable(client), unique("user")
         client.create_package("starter", [v1.PackageFeature(feature_id=feature_id, limit=2)])
         client.publish_package("starter")
-        assert [gist(limits.use(user_id, feature_id)) for _ in range(3)] == [
+        assert [summary(limits.use(user_id, feature_id)) for _ in range(3)] == [
             "OK: OK",
             "OK: OK",
             "OVER_LIMIT: OVER_LIMIT",
         ]
-        assert gist(limits.use("x" * 129, feature_id)) == "OVER_LIMIT: OVER_LIMIT"
+        assert summary(limits.use("x" * 129, feature_id)) == "OVER_LIMIT: OVER_LIMIT"

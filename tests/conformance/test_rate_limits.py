@@ -7,7 +7,7 @@ import pytest
 from canuse import v1
 from support.load import used
 from support.message_clients import Client
-from support.rate_limits import MAX_UINT32, RateLimits, Request, Unit, amount, descriptor, gist, left
+from support.rate_limits import MAX_UINT32, RateLimits, Request, Unit, amount, descriptor, left, summary
 from support.resources import Clock, binary, consumable, package, subscriber, unique
 from support.store_inspection import StoreInspector
 from support.wire import Stubs
@@ -41,7 +41,7 @@ def two(client: Client) -> tuple[str, str, str]:
 def test_a_request_is_a_use_and_is_refused_when_the_budget_is_used_up(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 5)
     answers = [limits.use(user_id, feature_id) for _ in range(7)]
-    assert [gist(answer) for answer in answers] == ["OK: OK"] * 5 + ["OVER_LIMIT: OVER_LIMIT"] * 2
+    assert [summary(answer) for answer in answers] == ["OK: OK"] * 5 + ["OVER_LIMIT: OVER_LIMIT"] * 2
     assert [left(answer) for answer in answers] == [[4], [3], [2], [1], [0], [0], [0]]
     for answer in answers:
         [status] = answer.statuses
@@ -61,10 +61,10 @@ def test_a_use_is_in_the_ledger_like_any_other(client: Client, limits: RateLimit
 
 def test_hits_are_an_amount_that_is_given_whole_or_not_at_all(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 5)
-    assert gist(limits.use(user_id, feature_id, hits=3)) == "OK: OK"
+    assert summary(limits.use(user_id, feature_id, hits=3)) == "OK: OK"
     refused = limits.use(user_id, feature_id, hits=3)
-    assert (gist(refused), left(refused)) == ("OVER_LIMIT: OVER_LIMIT", [2])
-    assert gist(limits.use(user_id, feature_id, hits=2)) == "OK: OK"
+    assert (summary(refused), left(refused)) == ("OVER_LIMIT: OVER_LIMIT", [2])
+    assert summary(limits.use(user_id, feature_id, hits=2)) == "OK: OK"
     assert used(client, user_id, feature_id) == 5
 
 
@@ -82,13 +82,13 @@ def test_no_hits_of_a_descriptor_ask_and_count_nothing(
     probe = descriptor(user_id, second)
     probe.hits_addend.value = 0
     before = store.user(user_id)
-    assert (gist(limits.ask(probe)), left(limits.ask(probe))) == ("OK: OK", [2])
+    assert (summary(limits.ask(probe)), left(limits.ask(probe))) == ("OK: OK", [2])
     assert store.user(user_id) == before
     assert left(limits.ask(descriptor(user_id, first), probe)) == [4, 2]
     assert (used(client, user_id, first), used(client, user_id, second)) == (1, 0)
     client.create_usage_event(user_id, second, 3)
-    assert gist(limits.ask(probe)) == "OVER_LIMIT: OVER_LIMIT"
-    assert gist(limits.ask(descriptor(user_id, first), probe)) == "OVER_LIMIT: OK OVER_LIMIT"
+    assert summary(limits.ask(probe)) == "OVER_LIMIT: OVER_LIMIT"
+    assert summary(limits.ask(descriptor(user_id, first), probe)) == "OVER_LIMIT: OK OVER_LIMIT"
     assert used(client, user_id, first) == 1
     assert len([entry for entry in store.ledger(user_id).values() if entry.user_id == user_id]) == 2
 
@@ -99,7 +99,7 @@ def test_several_descriptors_are_used_all_or_none(
     user_id, first, second = two
     both = descriptor(user_id, first), descriptor(user_id, second)
     answers = [limits.ask(*both) for _ in range(3)]
-    assert [gist(answer) for answer in answers] == ["OK: OK OK", "OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
+    assert [summary(answer) for answer in answers] == ["OK: OK OK", "OK: OK OK", "OVER_LIMIT: OK OVER_LIMIT"]
     assert [left(answer) for answer in answers] == [[4, 1], [3, 0], [3, 0]]
     assert [status.current_limit.requests_per_unit for status in answers[2].statuses] == [5, 2]
     assert (used(client, user_id, first), used(client, user_id, second)) == (2, 2)
@@ -109,9 +109,9 @@ def test_descriptors_of_the_same_feature_add_up(two: tuple[str, str, str], clien
     user_id, first, second = two
     twice = descriptor(user_id, second), descriptor(user_id, first), descriptor(user_id, second, path="/x")
     answer = limits.ask(*twice)
-    assert (gist(answer), left(answer)) == ("OK: OK OK OK", [0, 4, 0])
+    assert (summary(answer), left(answer)) == ("OK: OK OK OK", [0, 4, 0])
     assert (used(client, user_id, first), used(client, user_id, second)) == (1, 2)
-    assert gist(limits.ask(*twice)) == "OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT"
+    assert summary(limits.ask(*twice)) == "OVER_LIMIT: OVER_LIMIT OK OVER_LIMIT"
 
 
 def test_callers_at_once_get_exactly_the_budget(client: Client, limits: RateLimits) -> None:
@@ -119,7 +119,7 @@ def test_callers_at_once_get_exactly_the_budget(client: Client, limits: RateLimi
     request = Request(domain="canuse", descriptors=[descriptor(user_id, feature_id)])
     calls = [limits.stub.ShouldRateLimit.future(request) for _ in range(100)]
     answers = [call.result() for call in calls]
-    assert sorted(left(answer) for answer in answers if gist(answer) == "OK: OK") == [[0], [1], [2], [3], [4]]
+    assert sorted(left(answer) for answer in answers if summary(answer) == "OK: OK") == [[0], [1], [2], [3], [4]]
     assert used(client, user_id, feature_id) == 5
 
 
@@ -127,34 +127,46 @@ def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothin
     client: Client, limits: RateLimits, store: StoreInspector
 ) -> None:
     switch, (user_id, feature_id) = binary(client), subscriber(client, 1)
-    alone = gist(limits.use(user_id, switch))
-    mixed = gist(limits.ask(descriptor(user_id, feature_id), descriptor(user_id, switch)))
+    alone = summary(limits.use(user_id, switch))
+    mixed = summary(limits.ask(descriptor(user_id, feature_id), descriptor(user_id, switch)))
     assert (alone, mixed) == ("OVER_LIMIT: OVER_LIMIT", "OVER_LIMIT: OK OVER_LIMIT")
     assert used(client, user_id, feature_id) == 0
 
     client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=switch)], v1.PACKAGE_TYPE_ADD_ON)])
     before = store.user(user_id)
     answer = limits.use(user_id, switch, hits=1000)
-    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MAX_UINT32], False)
+    assert (summary(answer), left(answer), answer.statuses[0].HasField("current_limit")) == (
+        "OK: OK",
+        [MAX_UINT32],
+        False,
+    )
     assert store.user(user_id) == before
     # Above the largest total it was refused.
     for hits in (2**53, 2**64 - 1):
-        assert gist(limits.ask(amount(descriptor(user_id, switch), hits))) == "OK: OK"
+        assert summary(limits.ask(amount(descriptor(user_id, switch), hits))) == "OK: OK"
     both = descriptor(user_id, feature_id), descriptor(user_id, switch)
-    assert [gist(limits.ask(*both)) for _ in range(2)] == ["OK: OK OK", "OVER_LIMIT: OVER_LIMIT OK"]
+    assert [summary(limits.ask(*both)) for _ in range(2)] == ["OK: OK OK", "OVER_LIMIT: OVER_LIMIT OK"]
 
 
 def test_without_a_limit_there_is_none_to_tell_of(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, None)
     answer = limits.use(user_id, feature_id, hits=9)
-    assert (gist(answer), left(answer), answer.statuses[0].HasField("current_limit")) == ("OK: OK", [MAX_UINT32], False)
+    assert (summary(answer), left(answer), answer.statuses[0].HasField("current_limit")) == (
+        "OK: OK",
+        [MAX_UINT32],
+        False,
+    )
     assert used(client, user_id, feature_id) == 9
 
 
 def test_overage_is_let_through_with_nothing_left(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, 2, overage_enabled=True)
     answers = [limits.use(user_id, feature_id) for _ in range(3)]
-    assert [(gist(answer), left(answer)) for answer in answers] == [("OK: OK", [1]), ("OK: OK", [0]), ("OK: OK", [0])]
+    assert [(summary(answer), left(answer)) for answer in answers] == [
+        ("OK: OK", [1]),
+        ("OK: OK", [0]),
+        ("OK: OK", [0]),
+    ]
     assert used(client, user_id, feature_id) == 3
 
 
@@ -163,7 +175,7 @@ def test_what_is_refused_for_another_reason_than_its_limit_tells_of_none(client:
 
     def check_refused() -> None:
         answer = limits.use(user_id, feature_id)
-        assert (gist(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT", [0])
+        assert (summary(answer), left(answer)) == ("OVER_LIMIT: OVER_LIMIT", [0])
         assert not answer.statuses[0].HasField("current_limit")
         assert not answer.statuses[0].HasField("duration_until_reset")
 
@@ -213,9 +225,9 @@ def test_the_time_until_the_reset_is_exact(
 
     clock.advance(seconds=until_reset.total_seconds() - 0.001)
     refused = clocked_limits.use(user_id, feature_id)
-    assert (gist(refused), refused.statuses[0].duration_until_reset.nanos) == ("OVER_LIMIT: OVER_LIMIT", 1_000_000)
+    assert (summary(refused), refused.statuses[0].duration_until_reset.nanos) == ("OVER_LIMIT: OVER_LIMIT", 1_000_000)
     clock.advance(seconds=0.001)
-    assert gist(clocked_limits.use(user_id, feature_id)) == "OK: OK"
+    assert summary(clocked_limits.use(user_id, feature_id)) == "OK: OK"
 
 
 def test_a_limit_that_never_resets_has_no_unit_and_no_time_even_if_it_is_nothing(
@@ -240,7 +252,7 @@ def test_what_grants_give_is_part_of_the_limit(client: Client, limits: RateLimit
     user_id, feature_id = subscriber(client, 1)
     client.create_grant(user_id, unique("grant"), feature_id, amount=2)
     answers = [limits.use(user_id, feature_id) for _ in range(4)]
-    assert [gist(answer) for answer in answers] == ["OK: OK"] * 3 + ["OVER_LIMIT: OVER_LIMIT"]
+    assert [summary(answer) for answer in answers] == ["OK: OK"] * 3 + ["OVER_LIMIT: OVER_LIMIT"]
     assert [(answer.statuses[0].current_limit.requests_per_unit, left(answer)) for answer in answers[:2]] == [
         (3, [2]),
         (3, [1]),
@@ -251,7 +263,7 @@ def test_what_leases_hold_is_not_left(client: Client, limits: RateLimits) -> Non
     user_id, feature_id = subscriber(client, 5)
     assert client.reserve(user_id, feature_id, 3).granted == 3
     answers = [limits.use(user_id, feature_id) for _ in range(3)]
-    assert [gist(answer) for answer in answers] == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
+    assert [summary(answer) for answer in answers] == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
     assert [left(answer) for answer in answers] == [[1], [0], [0]]
     assert used(client, user_id, feature_id) == 2
 

@@ -16,13 +16,13 @@ from support.resources import subscriber
 from support.wire import TIMEOUT_SECONDS, Stubs, failure
 
 SERVED = {path: method for path, method in METHODS.items() if ".testing." not in path}
-REPEATED = [place for place in field_paths() if place.field.is_repeated and place.path in SERVED]
+REPEATED = [field_path for field_path in field_paths() if field_path.field.is_repeated and field_path.path in SERVED]
 RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NEEDS_NOTHING = ("ListFeatures", "ListPackages", "ListUsers", "ListApiKeys")
 NO_TIME_SECONDS = 1.0
 """What takes milliseconds is done by then on any machine; all that was found here took 1 to 10 seconds."""
 
-every_repeated_field = pytest.mark.parametrize("place", REPEATED, ids=str)
+every_repeated_field = pytest.mark.parametrize("field_path", REPEATED, ids=str)
 
 
 def send(stubs: Stubs, path: str, payload: bytes) -> bytes:
@@ -33,22 +33,22 @@ def send(stubs: Stubs, path: str, payload: bytes) -> bytes:
     return list(stream(payload, timeout=TIMEOUT_SECONDS))[-1]
 
 
-def violations(stubs: Stubs, place: FieldPath, payload: bytes) -> dict[str, str]:
+def violations(stubs: Stubs, field_path: FieldPath, payload: bytes) -> dict[str, str]:
     """Send a request that is refused; return what is wrong with which field, of a batch with its first item."""
-    if place.name != "requests[0].metadata" or len(payload) > method_bytes(place.path):
-        refused = failure(send, stubs, place.path, payload)
+    if field_path.name != "requests[0].metadata" or len(payload) > method_bytes(field_path.path):
+        refused = failure(send, stubs, field_path.path, payload)
         assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
         return refused.violations
     # An item alone is bad, and has its status in its place.
-    [result] = v1.BatchCreateUsageEventsResponse.FromString(send(stubs, place.path, payload)).results
+    [result] = v1.BatchCreateUsageEventsResponse.FromString(send(stubs, field_path.path, payload)).results
     bad = BadRequest()
     assert result.status.details[1].Unpack(bad)
     return {f"requests[0].{each.field}": each.description for each in bad.field_violations}
 
 
-def beside(place: FieldPath) -> bytes:
+def other_fields(field_path: FieldPath) -> bytes:
     """Return what a request needs to be looked at."""
-    return Request(domain="canuse").SerializeToString() if place.path == RATE_LIMIT else b""
+    return Request(domain="canuse").SerializeToString() if field_path.path == RATE_LIMIT else b""
 
 
 @pytest.mark.parametrize("path", SERVED)
@@ -64,43 +64,43 @@ def test_the_largest_valid_request_is_not_found_to_be_too_large(stubs: Stubs, pa
 
 @pytest.mark.parametrize("path", [path for path in SERVED if path != RATE_LIMIT])
 def test_a_request_may_have_as_many_bytes_as_the_method_takes_and_none_more(stubs: Stubs, path: str) -> None:
-    most = method_bytes(path)
-    for size in (most, most + 1):
+    max_bytes = method_bytes(path)
+    for size in (max_bytes, max_bytes + 1):
         payload = unknown(size)
-        if size > most:
-            told = f"must be at most {most} bytes for {path.rpartition('/')[2]}; {size} were sent"
-            assert failure(send, stubs, path, payload).violations == {"request": told}
+        if size > max_bytes:
+            message = f"must be at most {max_bytes} bytes for {path.rpartition('/')[2]}; {size} were sent"
+            assert failure(send, stubs, path, payload).violations == {"request": message}
         elif path.rpartition("/")[2] not in NEEDS_NOTHING:
             assert "request" not in failure(send, stubs, path, payload).violations
 
 
 @every_repeated_field
-def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, place: FieldPath) -> None:
-    most = most_items(place.field)
-    payload = place.filled(most + 1, beside(place))
-    if place.path == RATE_LIMIT:
+def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, field_path: FieldPath) -> None:
+    max_bytes = most_items(field_path.field)
+    payload = field_path.filled(max_bytes + 1, other_fields(field_path))
+    if field_path.path == RATE_LIMIT:
         # An error would let a request through that Envoy asks about.
-        answer = Response.FromString(send(stubs, place.path, payload))
+        answer = Response.FromString(send(stubs, field_path.path, payload))
         assert (answer.overall_code, list(answer.statuses)) == (Response.OVER_LIMIT, [])
         return
-    told = violations(stubs, place, payload)
-    assert f"{most + 1} " in told[place.name]
-    assert not [field for field in told if field.startswith(f"{place.name}[")]
+    message = violations(stubs, field_path, payload)
+    assert f"{max_bytes + 1} " in message[field_path.name]
+    assert not [field for field in message if field.startswith(f"{field_path.name}[")]
 
 
 @every_repeated_field
 @pytest.mark.parametrize("size", ["4 MiB", "what the method takes"])
-def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, place: FieldPath, size: str) -> None:
+def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field_path: FieldPath, size: str) -> None:
     """2 million empty charges kept everybody waiting for 3 seconds; package ids, scopes and descriptors likewise."""
-    most = REQUEST_BYTES if size == "4 MiB" else method_bytes(place.path)
-    payload = place.flood(most, beside(place))
+    max_bytes = REQUEST_BYTES if size == "4 MiB" else method_bytes(field_path.path)
+    payload = field_path.flood(max_bytes, other_fields(field_path))
     with Client(server.address) as client:
         user_id, feature_id = subscriber(client, None)
         begun = time.monotonic()
-        if place.path == RATE_LIMIT:
-            assert Response.FromString(send(stubs, place.path, payload)).overall_code == Response.OVER_LIMIT
+        if field_path.path == RATE_LIMIT:
+            assert Response.FromString(send(stubs, field_path.path, payload)).overall_code == Response.OVER_LIMIT
         else:
-            assert "sent" in "".join(violations(stubs, place, payload).values())
+            assert "sent" in "".join(violations(stubs, field_path, payload).values())
         assert client.can_use(user_id, feature_id).access
         assert time.monotonic() - begun < NO_TIME_SECONDS
 
@@ -140,9 +140,9 @@ def test_an_item_of_a_batch_that_is_too_large_fails_alone(
     service = "/canuse.v1.EntitlementService/"
     user_id, feature_id = subscriber(client, None)
     good = v1.CanUseRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
-    most = method_bytes(service + name)
-    items = [good, good + unknown(most - len(good)), good + unknown(most + 1 - len(good)), good]
+    max_bytes = method_bytes(service + name)
+    items = [good, good + unknown(max_bytes - len(good)), good + unknown(max_bytes + 1 - len(good)), good]
     payload = b"".join(in_batch(item) for item in items)
     results = response.FromString(send(stubs, service + batch, payload)).results
-    told = f"request: must be at most {most} bytes for {name}; {most + 1} were sent"
-    assert [result.status.message for result in results] == ["", "", told, ""]
+    message = f"request: must be at most {max_bytes} bytes for {name}; {max_bytes + 1} were sent"
+    assert [result.status.message for result in results] == ["", "", message, ""]

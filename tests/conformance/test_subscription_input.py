@@ -85,13 +85,13 @@ def test_a_mask_says_which_fields_of_a_subscription_change(client: Client, stubs
         user_id = client.create_user(unique("user")).id
         request = v1.SubscribeRequest(user_id=user_id, package_ids=[package(client, [])], trial_end=ends[0])
         [trial] = stubs.subscriptions.Subscribe(request).subscriptions
-        wanted = v1.Subscription(id=trial.id, status=PAST_DUE, trial_end=ends[1])
-        update = v1.UpdateSubscriptionRequest(subscription=wanted, update_mask=FieldMask(paths=paths))
+        requested = v1.Subscription(id=trial.id, status=PAST_DUE, trial_end=ends[1])
+        update = v1.UpdateSubscriptionRequest(subscription=requested, update_mask=FieldMask(paths=paths))
         changed = stubs.subscriptions.UpdateSubscription(update).subscription
         assert (changed.status, changed.trial_end) == (status, end)
         assert client.get_subscription(trial.id) == changed
-        wanted = v1.Subscription(id=trial.id, status=ACTIVE)
-        update = v1.UpdateSubscriptionRequest(subscription=wanted, update_mask=FieldMask(paths=["*"]))
+        requested = v1.Subscription(id=trial.id, status=ACTIVE)
+        update = v1.UpdateSubscriptionRequest(subscription=requested, update_mask=FieldMask(paths=["*"]))
         assert not stubs.subscriptions.UpdateSubscription(update).subscription.HasField("trial_end")
 
 

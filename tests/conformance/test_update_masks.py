@@ -33,21 +33,21 @@ every_update = pytest.mark.parametrize("name", UPDATES)
 def request(client: Client, name: str, paths: list[str]) -> Message:
     """Return an update of something that is there, with nothing set but its id."""
     method, resource = UPDATES[name]
-    made = GetMessageClass(method.descriptor.input_type)()
-    made.update_mask.CopyFrom(FieldMask(paths=paths))  # type: ignore[attr-defined]
-    getattr(made, resource.name).id = {
+    update = GetMessageClass(method.descriptor.input_type)()
+    update.update_mask.CopyFrom(FieldMask(paths=paths))  # type: ignore[attr-defined]
+    getattr(update, resource.name).id = {
         "UpdateFeature": lambda: consumable(client),
         "UpdatePackage": lambda: package(client, []),
         "UpdateUser": lambda: client.create_user(unique("user")).id,
         "UpdateSubscription": lambda: next(client.list_subscriptions(subscriber(client, 5)[0])).id,
     }[name]()
-    return made
+    return update
 
 
-def told(client: Client, stubs: Stubs, name: str, paths: list[str]) -> str:
+def violation(client: Client, stubs: Stubs, name: str, paths: list[str]) -> str:
     """Return what is wrong with a mask."""
-    method, made = UPDATES[name][0], request(client, name, paths)
-    refused = failure(stubs.call_raw, method.path, made.SerializeToString())
+    method, update = UPDATES[name][0], request(client, name, paths)
+    refused = failure(stubs.call_raw, method.path, update.SerializeToString())
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["update_mask"])
     return refused.violations["update_mask"]
 
@@ -70,14 +70,14 @@ def in_comment(name: str) -> list[str]:
 def test_the_comment_of_a_mask_names_the_fields_that_it_takes(client: Client, stubs: Stubs, name: str) -> None:
     """That of UpdateFeature left out on_unavailable."""
     accepted = ", ".join(in_comment(name))
-    assert told(client, stubs, name, ["nothing"]) == f"only {accepted} can be changed; 'nothing' was asked for"
+    assert violation(client, stubs, name, ["nothing"]) == f"only {accepted} can be changed; 'nothing' was asked for"
 
 
 @every_update
 def test_an_update_that_says_nothing_is_refused_and_told_the_fields(client: Client, stubs: Stubs, name: str) -> None:
     """`UpdateUser` with `disabled: false` and no mask answered OK, and the user stayed disabled."""
     accepted = ", ".join(in_comment(name))
-    assert f"{accepted}, or * for all; nothing was sent" in told(client, stubs, name, [])
+    assert f"{accepted}, or * for all; nothing was sent" in violation(client, stubs, name, [])
 
 
 @every_update
@@ -86,7 +86,7 @@ def test_a_mask_takes_no_part_of_a_field_no_other_field_and_a_star_only_alone(
     client: Client, stubs: Stubs, name: str, path: str
 ) -> None:
     good = in_comment(name)[0]
-    assert f"; {path!r} was asked for" in told(client, stubs, name, [good, path])
+    assert f"; {path!r} was asked for" in violation(client, stubs, name, [good, path])
 
 
 def test_a_path_that_is_there_twice_counts_once(client: Client, stubs: Stubs) -> None:

@@ -12,7 +12,7 @@ from support.wire import Stubs, failure
 SET = v1.USAGE_ACTION_SET
 
 
-def gist(response: v1.CreateUsageEventResponse) -> tuple[bool, str, int, int]:
+def summary(response: v1.CreateUsageEventResponse) -> tuple[bool, str, int, int]:
     """Return whether it was recorded, why, what was applied, and what is used now."""
     reason = v1.Reason.Name(response.reason).removeprefix("REASON_")
     return response.recorded, reason, response.applied_delta, response.consumption.used
@@ -22,35 +22,35 @@ def test_a_use_is_added_one_by_default(stubs: Stubs, client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
     response = stubs.entitlements.CreateUsageEvent(request)
-    assert gist(response) == (True, "WITHIN_BUDGET", 1, 1)
+    assert summary(response) == (True, "WITHIN_BUDGET", 1, 1)
     assert (response.consumption.budget, response.consumption.remaining) == (5, 4)
     assert response.consumption.HasField("resets_at")
     assert response.event_id
     assert not response.replayed
     request.action = v1.USAGE_ACTION_ADD
-    assert gist(stubs.entitlements.CreateUsageEvent(request)) == (True, "WITHIN_BUDGET", 1, 2)
+    assert summary(stubs.entitlements.CreateUsageEvent(request)) == (True, "WITHIN_BUDGET", 1, 2)
 
 
 def test_a_use_past_the_budget_is_recorded_as_exceeded_or_overage(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
-    assert gist(client.create_usage_event(user_id, feature_id, 5)) == (True, "WITHIN_BUDGET", 5, 5)
+    assert summary(client.create_usage_event(user_id, feature_id, 5)) == (True, "WITHIN_BUDGET", 5, 5)
     over = client.create_usage_event(user_id, feature_id, 3)
-    assert gist(over) == (True, "BUDGET_EXCEEDED", 3, 8)
+    assert summary(over) == (True, "BUDGET_EXCEEDED", 3, 8)
     assert over.consumption.remaining == 0
     user_id, feature_id = subscriber(client, 5, overage_enabled=True)
-    assert gist(client.create_usage_event(user_id, feature_id, 8)) == (True, "OVERAGE", 8, 8)
+    assert summary(client.create_usage_event(user_id, feature_id, 8)) == (True, "OVERAGE", 8, 8)
 
 
 def test_a_use_without_a_limit_is_recorded_as_unlimited(client: Client) -> None:
     response = client.create_usage_event(*subscriber(client, None), 7)
-    assert gist(response) == (True, "UNLIMITED", 7, 7)
+    assert summary(response) == (True, "UNLIMITED", 7, 7)
     assert not response.consumption.HasField("budget")
 
 
 def test_it_is_not_recorded_only_where_there_is_nothing_to_count_against(client: Client) -> None:
     user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
     response = client.create_usage_event(user_id, feature_id, 3)
-    assert gist(response) == (False, "NOT_ENTITLED", 0, 0)
+    assert summary(response) == (False, "NOT_ENTITLED", 0, 0)
     assert not response.HasField("consumption")
     assert response.event_id == ""
     assert not client.show_usage(user_id, feature_id).HasField("current")
@@ -58,9 +58,9 @@ def test_it_is_not_recorded_only_where_there_is_nothing_to_count_against(client:
 
 def test_not_entitled_is_the_reason_for_a_disabled_user_and_an_archived_feature_too(client: Client) -> None:
     user_id, feature_id = client.create_user(unique("user"), disabled=True).id, consumable(client)
-    assert gist(client.create_usage_event(user_id, feature_id)) == (False, "NOT_ENTITLED", 0, 0)
+    assert summary(client.create_usage_event(user_id, feature_id)) == (False, "NOT_ENTITLED", 0, 0)
     client.archive_feature(feature_id)
-    assert gist(client.create_usage_event(user_id, feature_id)) == (False, "NOT_ENTITLED", 0, 0)
+    assert summary(client.create_usage_event(user_id, feature_id)) == (False, "NOT_ENTITLED", 0, 0)
 
 
 def test_a_use_on_an_inactive_subscription_is_recorded(client: Client) -> None:
@@ -68,7 +68,7 @@ def test_a_use_on_an_inactive_subscription_is_recorded(client: Client) -> None:
     [subscription] = client.list_subscriptions(user_id)
     client.create_usage_event(user_id, feature_id, 2)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
-    assert gist(client.create_usage_event(user_id, feature_id, 3)) == (True, "SUBSCRIPTION_INACTIVE", 3, 5)
+    assert summary(client.create_usage_event(user_id, feature_id, 3)) == (True, "SUBSCRIPTION_INACTIVE", 3, 5)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
     assert not client.can_use(user_id, feature_id).access
 
@@ -76,37 +76,37 @@ def test_a_use_on_an_inactive_subscription_is_recorded(client: Client) -> None:
 def test_a_use_by_a_disabled_user_or_of_an_archived_feature_is_recorded(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     client.update_user(user_id, disabled=True)
-    assert gist(client.create_usage_event(user_id, feature_id, 2)) == (True, "USER_DISABLED", 2, 2)
+    assert summary(client.create_usage_event(user_id, feature_id, 2)) == (True, "USER_DISABLED", 2, 2)
     client.update_user(user_id, disabled=False)
     client.archive_feature(feature_id)
-    assert gist(client.create_usage_event(user_id, feature_id, 2)) == (True, "FEATURE_ARCHIVED", 2, 4)
+    assert summary(client.create_usage_event(user_id, feature_id, 2)) == (True, "FEATURE_ARCHIVED", 2, 4)
     assert client.show_usage(user_id, feature_id).current.used == 4
 
 
 def test_a_negative_delta_takes_back_and_stops_at_zero(client: Client) -> None:
     user_id, feature_id = subscriber(client, 10)
     client.create_usage_event(user_id, feature_id, 7)
-    assert gist(client.create_usage_event(user_id, feature_id, -3)) == (True, "WITHIN_BUDGET", -3, 4)
-    assert gist(client.create_usage_event(user_id, feature_id, -9)) == (True, "WITHIN_BUDGET", -4, 0)
-    assert gist(client.create_usage_event(user_id, feature_id, -1)) == (True, "WITHIN_BUDGET", 0, 0)
+    assert summary(client.create_usage_event(user_id, feature_id, -3)) == (True, "WITHIN_BUDGET", -3, 4)
+    assert summary(client.create_usage_event(user_id, feature_id, -9)) == (True, "WITHIN_BUDGET", -4, 0)
+    assert summary(client.create_usage_event(user_id, feature_id, -1)) == (True, "WITHIN_BUDGET", 0, 0)
     assert client.can_use(user_id, feature_id, 10).access
 
 
 def test_what_is_taken_back_can_be_used_again(client: Client) -> None:
     user_id, feature_id = subscriber(client, 2)
     client.create_usage_event(user_id, feature_id, 6)
-    assert gist(client.create_usage_event(user_id, feature_id, -3)) == (True, "BUDGET_EXCEEDED", -3, 3)
-    assert gist(client.create_usage_event(user_id, feature_id, -1)) == (True, "WITHIN_BUDGET", -1, 2)
+    assert summary(client.create_usage_event(user_id, feature_id, -3)) == (True, "BUDGET_EXCEEDED", -3, 3)
+    assert summary(client.create_usage_event(user_id, feature_id, -1)) == (True, "WITHIN_BUDGET", -1, 2)
     client.create_usage_event(user_id, feature_id, -1)
     assert client.use_feature(user_id, feature_id).access
 
 
 def test_set_makes_the_amount_the_total_in_both_directions(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
-    assert gist(client.create_usage_event(user_id, feature_id, 7, action=SET)) == (True, "BUDGET_EXCEEDED", 7, 7)
-    assert gist(client.create_usage_event(user_id, feature_id, 2, action=SET)) == (True, "WITHIN_BUDGET", -5, 2)
-    assert gist(client.create_usage_event(user_id, feature_id, 2, action=SET)) == (True, "WITHIN_BUDGET", 0, 2)
-    assert gist(client.create_usage_event(user_id, feature_id, 0, action=SET)) == (True, "WITHIN_BUDGET", -2, 0)
+    assert summary(client.create_usage_event(user_id, feature_id, 7, action=SET)) == (True, "BUDGET_EXCEEDED", 7, 7)
+    assert summary(client.create_usage_event(user_id, feature_id, 2, action=SET)) == (True, "WITHIN_BUDGET", -5, 2)
+    assert summary(client.create_usage_event(user_id, feature_id, 2, action=SET)) == (True, "WITHIN_BUDGET", 0, 2)
+    assert summary(client.create_usage_event(user_id, feature_id, 0, action=SET)) == (True, "WITHIN_BUDGET", -2, 0)
 
 
 @pytest.mark.parametrize(

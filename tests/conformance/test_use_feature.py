@@ -12,7 +12,7 @@ from support.resources import Clock, binary, consumable, package, subscriber, un
 from support.wire import Stubs, failure
 
 
-def gist(response: v1.UseFeatureResponse) -> tuple[bool, str, int]:
+def summary(response: v1.UseFeatureResponse) -> tuple[bool, str, int]:
     """Return whether access was given, why, and what is used now."""
     return response.access, v1.Reason.Name(response.reason).removeprefix("REASON_"), response.consumption.used
 
@@ -25,26 +25,26 @@ def used(client: Client, user_id: str, feature_id: str) -> int:
 def test_an_amount_is_given_whole_or_not_at_all(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     given = client.use_feature(user_id, feature_id, 3)
-    assert gist(given) == (True, "WITHIN_BUDGET", 3)
+    assert summary(given) == (True, "WITHIN_BUDGET", 3)
     assert (given.consumption.budget, given.consumption.remaining) == (5, 2)
     refused = client.use_feature(user_id, feature_id, 3)
-    assert gist(refused) == (False, "BUDGET_EXCEEDED", 3)
+    assert summary(refused) == (False, "BUDGET_EXCEEDED", 3)
     assert refused.consumption.remaining == 2
     assert used(client, user_id, feature_id) == 3
-    assert gist(client.use_feature(user_id, feature_id, 2)) == (True, "WITHIN_BUDGET", 5)
+    assert summary(client.use_feature(user_id, feature_id, 2)) == (True, "WITHIN_BUDGET", 5)
 
 
 def test_the_amount_is_one_unless_it_is_given(stubs: Stubs, client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     request = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id)
-    assert gist(stubs.entitlements.UseFeature(request)) == (True, "WITHIN_BUDGET", 1)
+    assert summary(stubs.entitlements.UseFeature(request)) == (True, "WITHIN_BUDGET", 1)
 
 
 def test_a_use_without_a_limit_or_into_overage_is_given(client: Client) -> None:
-    assert gist(client.use_feature(*subscriber(client, None), 9)) == (True, "UNLIMITED", 9)
+    assert summary(client.use_feature(*subscriber(client, None), 9)) == (True, "UNLIMITED", 9)
     user_id, feature_id = subscriber(client, 5, overage_enabled=True)
-    assert gist(client.use_feature(user_id, feature_id, 5)) == (True, "WITHIN_BUDGET", 5)
-    assert gist(client.use_feature(user_id, feature_id, 2)) == (True, "OVERAGE", 7)
+    assert summary(client.use_feature(user_id, feature_id, 5)) == (True, "WITHIN_BUDGET", 5)
+    assert summary(client.use_feature(user_id, feature_id, 2)) == (True, "OVERAGE", 7)
 
 
 def test_a_use_that_is_given_has_an_event_id_and_one_that_is_refused_has_none(client: Client) -> None:
@@ -62,23 +62,23 @@ def test_each_refusal_counts_nothing(client: Client) -> None:
     client.create_usage_event(user_id, feature_id, 1)
 
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_UNPAID)
-    assert gist(client.use_feature(user_id, feature_id)) == (False, "SUBSCRIPTION_INACTIVE", 1)
+    assert summary(client.use_feature(user_id, feature_id)) == (False, "SUBSCRIPTION_INACTIVE", 1)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
 
     client.update_user(user_id, disabled=True)
-    assert gist(client.use_feature(user_id, feature_id)) == (False, "USER_DISABLED", 1)
+    assert summary(client.use_feature(user_id, feature_id)) == (False, "USER_DISABLED", 1)
     client.update_user(user_id, disabled=False)
 
-    assert gist(client.use_feature(user_id, feature_id)) == (True, "WITHIN_BUDGET", 2)
+    assert summary(client.use_feature(user_id, feature_id)) == (True, "WITHIN_BUDGET", 2)
     client.archive_feature(feature_id)
-    assert gist(client.use_feature(user_id, feature_id)) == (False, "FEATURE_ARCHIVED", 2)
+    assert summary(client.use_feature(user_id, feature_id)) == (False, "FEATURE_ARCHIVED", 2)
     assert used(client, user_id, feature_id) == 2
 
 
 def test_without_an_entitlement_it_is_refused_and_has_no_counts(client: Client) -> None:
     user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
     response = client.use_feature(user_id, feature_id)
-    assert gist(response) == (False, "NOT_ENTITLED", 0)
+    assert summary(response) == (False, "NOT_ENTITLED", 0)
     assert not response.HasField("consumption")
     assert (response.event_id, response.replayed) == ("", False)
 
@@ -89,7 +89,7 @@ def test_callers_at_once_get_exactly_the_budget(client: Client, stubs: Stubs) ->
     calls = [stubs.entitlements.UseFeature.future(request) for _ in range(100)]
     answers = [call.result() for call in calls]
     assert sorted(answer.consumption.used for answer in answers if answer.access) == [1, 2, 3, 4, 5]
-    assert {gist(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED", 5)}
+    assert {summary(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED", 5)}
     assert used(client, user_id, feature_id) == 5
 
 

@@ -34,7 +34,7 @@ def used(client: Client, user_id: str, features: list[str]) -> list[int]:
     return [client.show_usage(user_id, feature_id).current.used for feature_id in features]
 
 
-def gist(response: v1.UseFeaturesResponse) -> tuple[bool, str, str]:
+def summary(response: v1.UseFeaturesResponse) -> tuple[bool, str, str]:
     """Return whether access was given, why, and which feature is in the way."""
     reason = v1.Reason.Name(response.reason).removeprefix("REASON_")
     return response.access, reason, response.blocking_feature_id
@@ -42,14 +42,14 @@ def gist(response: v1.UseFeaturesResponse) -> tuple[bool, str, str]:
 
 def request(user_id: str, *charges: tuple[str, int | None], **others: Any) -> v1.UseFeaturesRequest:
     """Return a request, with amounts as they are sent; None: none is."""
-    made = [v1.Charge(feature_id=feature_id, delta=delta) for feature_id, delta in charges]
-    return v1.UseFeaturesRequest(user_id=user_id, charges=made, **others)
+    charge_messages = [v1.Charge(feature_id=feature_id, delta=delta) for feature_id, delta in charges]
+    return v1.UseFeaturesRequest(user_id=user_id, charges=charge_messages, **others)
 
 
 def test_all_are_given_and_counted_in_one_step(client: Client) -> None:
     user_id, [a, b, c] = user_with(client, 5, None, 7)
     given = client.use_features(user_id, {b: 9, a: 2, c: 7})
-    assert gist(given) == (True, "UNLIMITED", "")
+    assert summary(given) == (True, "UNLIMITED", "")
     assert [counts.used for counts in given.consumptions] == [9, 2, 7]
     assert [counts.remaining for counts in given.consumptions] == [0, 3, 0]
     assert not given.consumptions[0].HasField("budget")
@@ -69,7 +69,7 @@ def test_where_one_is_refused_none_is_counted_and_it_is_named(client: Client, po
     amounts = [3, 3, 3]
     amounts[position] = 8
     refused = client.use_features(user_id, dict(zip(features, amounts, strict=True)))
-    assert gist(refused) == (False, "BUDGET_EXCEEDED", features[position])
+    assert summary(refused) == (False, "BUDGET_EXCEEDED", features[position])
     assert [(counts.used, counts.remaining) for counts in refused.consumptions] == [(2, 7)] * 3
     assert refused.event_id == ""
     assert used(client, user_id, features) == [2, 2, 2]
@@ -77,16 +77,16 @@ def test_where_one_is_refused_none_is_counted_and_it_is_named(client: Client, po
 
 def test_the_first_that_is_refused_is_named(client: Client) -> None:
     user_id, [a, b, c] = user_with(client, 1, 1, 1)
-    assert gist(client.use_features(user_id, {a: 1, c: 2, b: 2})) == (False, "BUDGET_EXCEEDED", c)
+    assert summary(client.use_features(user_id, {a: 1, c: 2, b: 2})) == (False, "BUDGET_EXCEEDED", c)
 
 
 def test_a_single_charge_is_given_or_refused_as_by_use_feature(client: Client) -> None:
     """The short way through the script did not say that it had refused it, and the caller was told to go ahead."""
     user_id, [feature_id] = user_with(client, 2)
-    assert gist(client.use_features(user_id, {feature_id: 2})) == (True, "WITHIN_BUDGET", "")
-    assert gist(client.use_features(user_id, {feature_id: 1})) == (False, "BUDGET_EXCEEDED", feature_id)
+    assert summary(client.use_features(user_id, {feature_id: 2})) == (True, "WITHIN_BUDGET", "")
+    assert summary(client.use_features(user_id, {feature_id: 1})) == (False, "BUDGET_EXCEEDED", feature_id)
     client.update_user(user_id, disabled=True)
-    assert gist(client.use_features(user_id, {feature_id: 1})) == (False, "USER_DISABLED", feature_id)
+    assert summary(client.use_features(user_id, {feature_id: 1})) == (False, "USER_DISABLED", feature_id)
     assert used(client, user_id, [feature_id]) == [2]
 
 
@@ -94,30 +94,30 @@ def test_a_feature_to_which_there_is_no_entitlement_has_empty_counts_in_its_plac
     user_id, [a, b] = user_with(client, 5, 5)
     other = consumable(client)
     refused = client.use_features(user_id, {a: 1, other: 1, b: 1})
-    assert gist(refused) == (False, "NOT_ENTITLED", other)
+    assert summary(refused) == (False, "NOT_ENTITLED", other)
     assert [counts == v1.Consumption() for counts in refused.consumptions] == [False, True, False]
     nobody = client.create_user(unique("user")).id
-    assert gist(client.use_features(nobody, {a: 1, b: 1})) == (False, "NOT_ENTITLED", a)
+    assert summary(client.use_features(nobody, {a: 1, b: 1})) == (False, "NOT_ENTITLED", a)
 
 
 def test_each_refusal_counts_nothing(client: Client) -> None:
     user_id, [a, b] = user_with(client, 5, 5)
     [subscription] = client.list_subscriptions(user_id)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_UNPAID)
-    assert gist(client.use_features(user_id, {a: 1, b: 1})) == (False, "SUBSCRIPTION_INACTIVE", a)
+    assert summary(client.use_features(user_id, {a: 1, b: 1})) == (False, "SUBSCRIPTION_INACTIVE", a)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
     client.update_user(user_id, disabled=True)
-    assert gist(client.use_features(user_id, {a: 1, b: 1})) == (False, "USER_DISABLED", a)
+    assert summary(client.use_features(user_id, {a: 1, b: 1})) == (False, "USER_DISABLED", a)
     client.update_user(user_id, disabled=False)
     client.archive_feature(b)
-    assert gist(client.use_features(user_id, {a: 1, b: 1})) == (False, "FEATURE_ARCHIVED", b)
+    assert summary(client.use_features(user_id, {a: 1, b: 1})) == (False, "FEATURE_ARCHIVED", b)
     assert used(client, user_id, [a, b]) == [0, 0]
 
 
 def test_overage_of_one_is_given_and_the_reason_is_that_of_the_first(client: Client) -> None:
     user_id, [a, b] = user_with(client, 1, 9, overage_enabled=True)
-    assert gist(client.use_features(user_id, {a: 3, b: 2})) == (True, "OVERAGE", "")
-    assert gist(client.use_features(user_id, {b: 2, a: 3})) == (True, "WITHIN_BUDGET", "")
+    assert summary(client.use_features(user_id, {a: 3, b: 2})) == (True, "OVERAGE", "")
+    assert summary(client.use_features(user_id, {b: 2, a: 3})) == (True, "WITHIN_BUDGET", "")
     assert used(client, user_id, [a, b]) == [6, 4]
 
 
@@ -156,17 +156,17 @@ def test_grants_of_all_of_them_are_drawn_from_or_of_none(client: Client) -> None
     for feature_id in (a, b):
         grant(client, user_id, feature_id, 2)
     assert client.use_features(user_id, {a: 4, b: 4}).access
-    assert gist(client.use_features(user_id, {a: 1, b: 2})) == (False, "BUDGET_EXCEEDED", b)
+    assert summary(client.use_features(user_id, {a: 1, b: 2})) == (False, "BUDGET_EXCEEDED", b)
     sources = [client.show_usage(user_id, feature_id).sources for feature_id in (a, b)]
     assert [[source.left for source in found] for found in sources] == [[0, 1], [0, 1]]
-    assert gist(client.use_features(user_id, {a: 1, b: 1})) == (True, "WITHIN_BUDGET", "")
+    assert summary(client.use_features(user_id, {a: 1, b: 1})) == (True, "WITHIN_BUDGET", "")
 
 
 def test_a_repeat_gets_the_first_answer_again(client: Client) -> None:
     user_id, [a, b] = user_with(client, 5, 5)
     given = client.use_features(user_id, {a: 4, b: 1}, event_id="given")
     refused = client.use_features(user_id, {a: 1, b: 5}, event_id="refused")
-    assert (gist(given), gist(refused)) == ((True, "WITHIN_BUDGET", ""), (False, "BUDGET_EXCEEDED", b))
+    assert (summary(given), summary(refused)) == ((True, "WITHIN_BUDGET", ""), (False, "BUDGET_EXCEEDED", b))
     for feature_id in (a, b):
         client.create_usage_event(user_id, feature_id, 0, action=v1.USAGE_ACTION_SET)
     for first, charges in ((given, {a: 4, b: 1}), (refused, {a: 1, b: 5})):
@@ -230,7 +230,7 @@ def test_callers_at_once_never_get_half_of_it(client: Client, stubs: Stubs) -> N
     answers = [call.result() for call in [use.future(either[number % 2]) for number in range(100)]]
     assert sum(answer.access for answer in answers) == 5
     assert used(client, user_id, [a, b]) == [5, 5]
-    assert {gist(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED", a)}
+    assert {summary(answer) for answer in answers if not answer.access} == {(False, "BUDGET_EXCEEDED", a)}
 
 
 def test_callers_at_once_share_two_budgets_exactly(client: Client, stubs: Stubs) -> None:
@@ -313,7 +313,7 @@ def test_as_many_as_there_can_be_go_on_in_the_next_period_together(
     charges = {feature_id: limit for limit, feature_id in enumerate(features, 1)}
     for _ in range(3):
         assert clocked.use_features(user_id, charges).access
-        assert gist(clocked.use_features(user_id, charges)) == (False, "BUDGET_EXCEEDED", features[0])
+        assert summary(clocked.use_features(user_id, charges)) == (False, "BUDGET_EXCEEDED", features[0])
         clock.set(clock.now() + timedelta(days=32))
     past = clocked.show_usage(user_id, features[-1]).past
     assert [each.used for each in past] == [MAX_CHARGES] * 3

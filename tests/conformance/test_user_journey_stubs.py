@@ -24,8 +24,8 @@ def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_a_month_later(cl
         [subscription] = v1.SubscriptionServiceStub(channel).Subscribe(subscribe).subscriptions
         assert subscription.status == v1.SUBSCRIPTION_STATUS_ACTIVE
 
-        ask = v1.CanUseRequest(user_id=user_id, feature_id=feature_id)
-        let_in = entitlements.CanUse(ask)
+        check_request = v1.CanUseRequest(user_id=user_id, feature_id=feature_id)
+        let_in = entitlements.CanUse(check_request)
         assert (let_in.access, let_in.reason) == (True, v1.REASON_WITHIN_BUDGET)
         assert (let_in.consumption.used, let_in.consumption.budget, let_in.consumption.remaining) == (0, 3, 3)
 
@@ -34,7 +34,7 @@ def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_a_month_later(cl
             recorded = entitlements.CreateUsageEvent(event)
             assert (recorded.recorded, recorded.applied_delta, recorded.consumption.used) == (True, 1, used)
 
-        refused = entitlements.CanUse(ask)
+        refused = entitlements.CanUse(check_request)
         assert (refused.access, refused.reason) == (False, v1.REASON_BUDGET_EXCEEDED)
         assert (refused.consumption.used, refused.consumption.budget, refused.consumption.remaining) == (3, 3, 0)
         assert refused.consumption.resets_at.seconds > refused.consumption.period_start.seconds
@@ -42,7 +42,7 @@ def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_a_month_later(cl
 
         month = Duration(seconds=31 * 86_400)
         testing.ClockServiceStub(channel).AdvanceTime(testing.AdvanceTimeRequest(duration=month))
-        again = entitlements.CanUse(ask)
+        again = entitlements.CanUse(check_request)
         assert (again.access, again.consumption.used) == (True, 0)
         assert again.consumption.period_start == refused.consumption.resets_at
 

@@ -30,10 +30,10 @@ def fields(user: v1.User) -> dict[str, Any]:
 def test_a_user_is_kept_as_sent_and_enabled_unless_it_says_otherwise(client: Client, stubs: Stubs) -> None:
     user_id = unique("user")
     request = v1.CreateUserRequest(user=v1.User(id=user_id, **KEPT, created_at=Timestamp(seconds=5)))
-    made = stubs.users.CreateUser(request).user
-    assert fields(made) == KEPT
-    assert made.created_at.seconds > 5
-    assert made == client.get_user(user_id)
+    created = stubs.users.CreateUser(request).user
+    assert fields(created) == KEPT
+    assert created.created_at.seconds > 5
+    assert created == client.get_user(user_id)
     plain = client.create_user(unique("user"))
     assert fields(plain) == {"name": "", "email": "", "billing_id": "", "metadata": {}, "disabled": False}
 
@@ -73,12 +73,12 @@ def test_a_bad_user_is_refused_by_field_and_neither_made_nor_changed(
 
 
 def test_a_mask_says_which_fields_change(client: Client, stubs: Stubs) -> None:
-    wanted = {"name": "new", "email": "", "billing_id": "", "metadata": {}, "disabled": False}
+    expected = {"name": "new", "email": "", "billing_id": "", "metadata": {}, "disabled": False}
     cases: tuple[tuple[list[str], dict[str, Any]], ...] = (
         (["name"], {**KEPT, "name": "new"}),
         (["disabled"], {**KEPT, "disabled": False}),
         (["email", "metadata"], {**KEPT, "email": "", "metadata": {}}),
-        (["*"], wanted),
+        (["*"], expected),
         ([], {**KEPT, "name": "new"}),
     )
     for paths, expected in cases:
@@ -93,22 +93,22 @@ def test_a_mask_says_which_fields_change(client: Client, stubs: Stubs) -> None:
 @pytest.mark.parametrize("path", ["id", "created_at", "nothing", "metadata.a", "", "user.name"])
 def test_a_mask_with_another_field_is_refused_and_changes_nothing(client: Client, stubs: Stubs, path: str) -> None:
     before = client.create_user(unique("user"), **KEPT)
-    wanted = v1.User(id=before.id, name="new")
-    request = v1.UpdateUserRequest(user=wanted, update_mask=FieldMask(paths=["name", path]))
+    expected = v1.User(id=before.id, name="new")
+    request = v1.UpdateUserRequest(user=expected, update_mask=FieldMask(paths=["name", path]))
     refused = failure(stubs.users.UpdateUser, request)
     assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["update_mask"])
     assert client.get_user(before.id) == before
 
 
 def test_changes_of_different_fields_at_once_all_hold(client: Client, stubs: Stubs) -> None:
-    wanted = {**KEPT, "billing_id": "c", "name": "changed"}
+    expected = {**KEPT, "billing_id": "c", "name": "changed"}
     for _ in range(10):
         user_id = client.create_user(unique("user")).id
-        changed = v1.User(id=user_id, **wanted)
-        requests = [v1.UpdateUserRequest(user=changed, update_mask=FieldMask(paths=[path])) for path in wanted]
+        changed = v1.User(id=user_id, **expected)
+        requests = [v1.UpdateUserRequest(user=changed, update_mask=FieldMask(paths=[path])) for path in expected]
         for call in [stubs.users.UpdateUser.future(request) for request in requests]:
             call.result()
-        assert fields(client.get_user(user_id)) == wanted
+        assert fields(client.get_user(user_id)) == expected
 
 
 def test_an_unknown_user_is_not_found_by_any_call(client: Client, stubs: Stubs) -> None:

@@ -51,8 +51,8 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_tables_in_the_docs_are_what_the_code_says() -> None:
-    ran = subprocess.run([sys.executable, str(TOOL), "--check"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
+    completed = subprocess.run([sys.executable, str(TOOL), "--check"], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -> None:

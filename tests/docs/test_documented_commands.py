@@ -154,24 +154,24 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
 ) -> None:
     env = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
     env |= {"PATH": f"{Path(sys.executable).parent}:{env.get('PATH', '')}", "CANUSE_SERVER": demo.address}
-    made = ""
+    created_key = ""
     block = BLOCKS[name]
     if any(" keys create " in command for command in block) and not any("--all-scopes" in command for command in block):
         # It is about a server that demands keys.
         block = ["canuse keys create first --all-scopes", "export CANUSE_API_KEY=sk_live_…", *block]
     for command in block:
         if command.startswith("export CANUSE_API_KEY="):
-            [env["CANUSE_API_KEY"]] = re.findall(r"sk_live_\w+", made)
+            [env["CANUSE_API_KEY"]] = re.findall(r"sk_live_\w+", created_key)
         if not CLIENT.match(command):
             continue
-        [key_id, *_] = re.findall(r"key_[0-9a-f]+", made) or [""]
+        [key_id, *_] = re.findall(r"key_[0-9a-f]+", created_key) or [""]
         line = re.sub(r"key_[0-9a-f]+", key_id, command.removeprefix(".venv/bin/"))
         line = re.sub(r"^canuse", f"{sys.executable} -m canuse_server", line)
-        ran = subprocess.run(
+        completed = subprocess.run(
             ["/bin/sh", "-c", line], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False
         )
-        assert (ran.returncode, ran.stderr) == (0, ""), f"{command}: {ran.stderr}"
-        made = ran.stdout if "keys create" in command else made
+        assert (completed.returncode, completed.stderr) == (0, ""), f"{command}: {completed.stderr}"
+        created_key = completed.stdout if "keys create" in command else created_key
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.extended
 @pytest.mark.parametrize("command", SMALLER)
 def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy: Path) -> None:
-    ran = subprocess.run(
+    completed = subprocess.run(
         ["/bin/sh", "-c", SMALLER[command]],
         cwd=copy,
         env=environment(copy),
@@ -207,7 +207,7 @@ def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy
         timeout=MAX_WAIT_SECONDS,
         check=False,
     )
-    assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
+    assert completed.returncode == 0, completed.stdout[-4000:] + completed.stderr[-4000:]
 
 
 def test_make_run_starts_a_server_with_the_example_data(copy: Path) -> None:

@@ -46,9 +46,9 @@ def test_the_story_in_the_readme_happens_as_it_says(empty_server: Canuse) -> Non
     for command, outputs in steps[1:]:
         script = f"{definition}\n{command}".replace("127.0.0.1:50051", empty_server.address)
         script = script.replace("grpcurl ", f"{tool('grpcurl')} ")
-        ran = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
-        assert ran.returncode == 0, ran.stderr
+        completed = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
+        assert completed.returncode == 0, completed.stderr
         for output in outputs:
-            assert output in ran.stdout
+            assert output in completed.stdout
             expected += 1
     assert expected == 8

@@ -25,20 +25,20 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Authe
         url = f"unix://{valkey_socket(first)}"
         with running(Canuse(tmp_path / "other", "--transport", request.param, "--redis-url", url)) as second:
             with Client(first.address) as client:
-                made = client.create_api_key("admin", SCOPES, environment=LIVE)
-            yield AuthenticatedServer(first, made.secret), second
+                created = client.create_api_key("admin", SCOPES, environment=LIVE)
+            yield AuthenticatedServer(first, created.secret), second
 
 
 def reasons(client: Client) -> list[str]:
     """Return why a call of the lane, and one of the event loop, do not pass; nothing where they do."""
-    told = []
+    reasons_found = []
     for call in (lambda: client.can_use("nobody", "nothing"), lambda: list(client.list_users())):
         try:
             call()
-            told.append("")
+            reasons_found.append("")
         except CanuseError as error:
-            told.append(error.reason.replace("FEATURE_NOT_FOUND", ""))
-    return told
+            reasons_found.append(error.reason.replace("FEATURE_NOT_FOUND", ""))
+    return reasons_found
 
 
 async def test_the_first_key_closes_all_servers(pair: tuple[AuthenticatedServer, Canuse]) -> None:
@@ -50,10 +50,10 @@ async def test_a_key_made_and_revoked_through_one_server_is_so_on_the_other(
     pair: tuple[AuthenticatedServer, Canuse],
 ) -> None:
     server, other = pair
-    made = server.key()
-    with Client(other.address, api_key=made.secret) as client, server.client() as admin:
+    created = server.key()
+    with Client(other.address, api_key=created.secret) as client, server.client() as admin:
         await wait_until(lambda: reasons(client) == ["", ""])
-        admin.revoke_api_key(made.api_key.id)
+        admin.revoke_api_key(created.api_key.id)
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
@@ -61,13 +61,13 @@ async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(
     pair: tuple[AuthenticatedServer, Canuse],
 ) -> None:
     server, other = pair
-    made = server.key()
-    with Client(other.address, api_key=made.secret) as client:
+    created = server.key()
+    with Client(other.address, api_key=created.secret) as client:
         await wait_until(lambda: reasons(client) == ["", ""])
         redis = store_of(server.canuse)
         assert redis.pubsub_numsub(API_KEYS_CHANNEL) == [(API_KEYS_CHANNEL.encode(), 2)]
         # As RevokeApiKey does it, but for telling anybody.
-        redis.hdel(API_KEYS, made.api_key.id)
+        redis.hdel(API_KEYS, created.api_key.id)
         redis.delete(API_KEYS_VERSION)
         redis.close()
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
@@ -77,25 +77,25 @@ async def test_a_revocation_holds_after_the_connection_for_messages_broke(
     pair: tuple[AuthenticatedServer, Canuse],
 ) -> None:
     server, other = pair
-    made = server.key()
-    with Client(other.address, api_key=made.secret) as client, server.client() as admin:
+    created = server.key()
+    with Client(other.address, api_key=created.secret) as client, server.client() as admin:
         await wait_until(lambda: reasons(client) == ["", ""])
         redis = store_of(server.canuse)
         redis.client_kill_filter(_type="pubsub")
         redis.close()
-        admin.revoke_api_key(made.api_key.id)
+        admin.revoke_api_key(created.api_key.id)
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
 async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     server, other = pair
-    made = server.key()
-    with Client(other.address, api_key=made.secret) as client:
+    created = server.key()
+    with Client(other.address, api_key=created.secret) as client:
         await wait_until(lambda: reasons(client) == ["", ""])
         redis = store_of(server.canuse)
         # Ends those who listen, and lets nobody listen again.
         redis.acl_setuser("default", enabled=True, reset_channels=True)
-        redis.hdel(API_KEYS, made.api_key.id)
+        redis.hdel(API_KEYS, created.api_key.id)
         redis.delete(API_KEYS_VERSION)
         redis.close()
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
@@ -114,11 +114,11 @@ async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) -> None:
     with authenticated_server(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
-        made = server.key()
-        clients = [Client(server.canuse.address, api_key=made.secret, options=OWN_CONNECTION) for _ in range(12)]
+        created = server.key()
+        clients = [Client(server.canuse.address, api_key=created.secret, options=OWN_CONNECTION) for _ in range(12)]
         await wait_until(lambda: [reasons(client) for client in clients] == [["", ""]] * 12)
         with server.client() as admin:
-            admin.revoke_api_key(made.api_key.id)
+            admin.revoke_api_key(created.api_key.id)
         await wait_until(lambda: [reasons(client) for client in clients] == [["API_KEY_INVALID"] * 2] * 12)
         for client in clients:
             client.close()
@@ -127,14 +127,14 @@ async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_what_goes_on_under_a_key_ends_when_it_is_revoked(tmp_path: Path, transport: str) -> None:
     with running(Canuse(tmp_path, "--transport", transport)) as canuse:
-        many = create_population(canuse, 2100)
+        population = create_population(canuse, 2100)
         with Client(canuse.address) as nobody:
             server = AuthenticatedServer(canuse, nobody.create_api_key("admin", SCOPES, environment=LIVE).secret)
-        made = server.key()
-        with server.client() as admin, server.client(made.secret) as client:
-            messages = client.migrate_subscriptions(many.package_id)
+        created = server.key()
+        with server.client() as admin, server.client(created.secret) as client:
+            messages = client.migrate_subscriptions(population.package_id)
             assert not next(messages).done
-            admin.revoke_api_key(made.api_key.id)
+            admin.revoke_api_key(created.api_key.id)
             with pytest.raises(Unauthenticated) as caught:
                 list(messages)
         assert caught.value.reason == "API_KEY_INVALID"

@@ -93,8 +93,8 @@ def test_a_batch_goes_to_all_nodes_and_keeps_the_order_of_each_user(cluster: Clu
     users = [subscriber(client, None) for _ in range(12)]
     for user_id, _ in users[::2]:
         cluster.move(*sibling(cluster, user_id))
-    asked = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id) for user_id, feature_id in users]
-    assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in client.batch_can_use(asked))
+    requests = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id) for user_id, feature_id in users]
+    assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in client.batch_can_use(requests))
     for user_id, _ in users[1::2]:
         cluster.move(*sibling(cluster, user_id))
     uses = [
@@ -147,7 +147,7 @@ def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
     """A use that its node sent elsewhere was made after those behind it: of SET 1 to 1000 the total ended at 634."""
     user_id, feature_id = subscriber(client, None)
     slot, over = BUCKET_SLOTS[bucket_of(user_id)], Event()
-    made: list[int] = []
+    recorded_totals: list[int] = []
     outcomes: set[type] = set()
     with ThreadPoolExecutor(1) as thread, ExitStack() as stack:
         flapping = thread.submit(flap, cluster, slot, over)
@@ -165,24 +165,26 @@ def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
                 for total in totals
             ]
             answers = client.batch_create_usage_events(requests)
-            made += [total for total, answer in zip(totals, answers, strict=True) if isinstance(answer, Recorded)]
+            recorded_totals += [
+                total for total, answer in zip(totals, answers, strict=True) if isinstance(answer, Recorded)
+            ]
             outcomes |= {type(answer) for answer in answers}
     flapping.result()
     events = [event.delta for event in client.list_usage_events(user_id)][::-1]
     # What can't be confirmed meanwhile may have been made.
     assert outcomes <= {Recorded, StoreUnavailable, OutcomeUnknown}
-    assert set(made) <= set(events) if OutcomeUnknown in outcomes else made == events
+    assert set(recorded_totals) <= set(events) if OutcomeUnknown in outcomes else recorded_totals == events
     assert events == sorted(set(events))
     assert used(client, user_id, feature_id) == events[-1]
 
 
 def test_users_of_all_nodes_are_listed_once(cluster: Cluster, client: Client) -> None:
-    made = {unique("listed") for _ in range(60)}
-    for user_id in made:
+    recorded_totals = {unique("listed") for _ in range(60)}
+    for user_id in recorded_totals:
         client.create_user(user_id)
-    assert len({cluster.owner(BUCKET_SLOTS[bucket_of(user_id)]).port for user_id in made}) == 3
+    assert len({cluster.owner(BUCKET_SLOTS[bucket_of(user_id)]).port for user_id in recorded_totals}) == 3
     listed = [user.id for user in client.list_users(page_size=7)]
-    assert made <= set(listed)
+    assert recorded_totals <= set(listed)
     assert len(set(listed)) == len(listed)
 
 

@@ -9,7 +9,7 @@ from support.processes import RedisServer
 from support.relay import server_behind_relay
 from support.resources import unique
 
-AT_A_TIME = 4
+MAX_CONCURRENT = 4
 
 
 async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
@@ -28,7 +28,7 @@ async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
             return [message async for message in client.migrate_subscriptions(package_id, dry_run=True)][-1]
 
         relay.hold_replies()
-        calls = [asyncio.create_task(migrate()) for _ in range(AT_A_TIME + 2)]
+        calls = [asyncio.create_task(migrate()) for _ in range(MAX_CONCURRENT + 2)]
         refused: set[asyncio.Task[v1.MigrateSubscriptionsResponse]] = set()
         while len(refused) < 2:
             done, _ = await asyncio.wait(set(calls) - refused, return_when=asyncio.FIRST_COMPLETED)
@@ -39,7 +39,7 @@ async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
             assert (error.reason, error.retry_after_seconds) == ("OVERLOADED", 5)
         relay.release()
         ended = await asyncio.gather(*(call for call in calls if call not in refused))
-        assert [message.done for message in ended] == [True] * AT_A_TIME
+        assert [message.done for message in ended] == [True] * MAX_CONCURRENT
         assert (await migrate()).done
 
 
@@ -57,7 +57,7 @@ async def test_callers_who_leave_make_room(transport: str, redis: RedisServer, t
 
         relay.hold_replies()
         for _ in range(3):
-            calls = [asyncio.create_task(migrate()) for _ in range(AT_A_TIME + 1)]
+            calls = [asyncio.create_task(migrate()) for _ in range(MAX_CONCURRENT + 1)]
             done, left = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
             assert all(isinstance(call.exception(), Overloaded) for call in done)
             for call in left:

@@ -25,7 +25,7 @@ TIMEOUT_SECONDS: Final = 2.0
 
 
 @dataclass
-class Stage:
+class Deployment:
     """A Valkey with a replica that may be made to lag, and a server that promises `level`."""
 
     valkey: RedisServer
@@ -51,7 +51,7 @@ class Stage:
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, transport: str, tmp_path: Path) -> Iterator[Stage]:
+def deployment(request: pytest.FixtureRequest, transport: str, tmp_path: Path) -> Iterator[Deployment]:
     """A server that promises what the test's parameter says."""
     level = getattr(request, "param", "memory")
     with ExitStack() as stack:
@@ -65,33 +65,35 @@ def stage(request: pytest.FixtureRequest, transport: str, tmp_path: Path) -> Ite
         options = ("--transport", transport, "--redis-url", valkey.url, "--durability", level)
         canuse = Canuse(tmp_path, *options, env={"CANUSE_DURABILITY_TIMEOUT_SECONDS": str(TIMEOUT_SECONDS)})
         stack.enter_context(running(canuse))
-        stage = Stage(valkey, replica, canuse, admin)
-        stack.callback(stage.release_replica)
-        yield stage
+        deployment = Deployment(valkey, replica, canuse, admin)
+        stack.callback(deployment.release_replica)
+        yield deployment
 
 
 LEVELS: Final = ("memory", "fsync", "replica")
-promises_replica = pytest.mark.parametrize("stage", ["replica"], indirect=True)
+promises_replica = pytest.mark.parametrize("deployment", ["replica"], indirect=True)
 
 
 @pytest.mark.parametrize(
-    ("stage", "command", "others"),
+    ("deployment", "command", "others"),
     [("memory", "", ("wait", "waitaof")), ("fsync", "waitaof", ("wait",)), ("replica", "wait", ("waitaof",))],
-    indirect=["stage"],
+    indirect=["deployment"],
 )
-def test_writes_at_the_same_time_share_what_they_wait_for(stage: Stage, command: str, others: tuple[str, ...]) -> None:
-    with Client(stage.canuse.address, timeout_seconds=20) as client, ThreadPoolExecutor(32) as threads:
+def test_writes_at_the_same_time_share_what_they_wait_for(
+    deployment: Deployment, command: str, others: tuple[str, ...]
+) -> None:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client, ThreadPoolExecutor(32) as threads:
         user_id, feature_id = subscriber(client, None)
-        before = stage.commands(command)
+        before = deployment.commands(command)
         list(threads.map(lambda _: client.create_usage_event(user_id, feature_id), range(400)))
         assert used(client, user_id, feature_id) == 400
-        assert not any(map(stage.commands, others))
+        assert not any(map(deployment.commands, others))
         if command:
-            assert 0 < stage.commands(command) - before < 400
+            assert 0 < deployment.commands(command) - before < 400
         batch = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)] * 100
-        before = stage.commands(command)
+        before = deployment.commands(command)
         client.batch_create_usage_events(batch)
-        assert stage.commands(command) - before == bool(command)
+        assert deployment.commands(command) - before == bool(command)
 
 
 Call = Callable[[Client, str, str, str], object]
@@ -123,11 +125,11 @@ def _batch(client: Client, user_id: str, feature_id: str) -> None:
 
 
 @promises_replica
-def test_every_write_that_does_not_reach_a_replica_is_unknown_and_checks_do_not_wait(stage: Stage) -> None:
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+def test_every_write_that_does_not_reach_a_replica_is_unknown_and_checks_do_not_wait(deployment: Deployment) -> None:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         user_id, feature_id = subscriber(client, None)
         addon_id = package(client, [], v1.PACKAGE_TYPE_ADD_ON)
-        stage.hold_replica()
+        deployment.hold_replica()
         unconfirmed = []
         for name, call in WRITES.items():
             try:
@@ -137,101 +139,103 @@ def test_every_write_that_does_not_reach_a_replica_is_unknown_and_checks_do_not_
             if name != "DeleteUser":
                 assert client.can_use(user_id, feature_id).access
         assert unconfirmed == list(WRITES)
-        stage.release_replica()
+        deployment.release_replica()
         assert client.get_package(addon_id).status == v1.PACKAGE_STATUS_ARCHIVED
         client.delete_user(user_id)
 
 
 @promises_replica
-def test_an_answer_that_is_given_again_is_as_durable_as_the_first_one_was_to_be(stage: Stage) -> None:
+def test_an_answer_that_is_given_again_is_as_durable_as_the_first_one_was_to_be(deployment: Deployment) -> None:
     """WAIT waits for the writes of its own connection, and the first attempt was on one that is gone."""
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         user_id, feature_id = subscriber(client, None)
-        stage.hold_replica()
+        deployment.hold_replica()
         with pytest.raises(OutcomeUnknown):
             client.use_feature(user_id, feature_id, event_id="e")
-    stage.canuse.stop()
+    deployment.canuse.stop()
     # The server puts its version on the store as it starts, which waits for nothing.
-    stage.canuse.start()
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+    deployment.canuse.start()
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         with pytest.raises(OutcomeUnknown):
             client.use_feature(user_id, feature_id, event_id="e")
-        stage.release_replica()
+        deployment.release_replica()
         again = client.use_feature(user_id, feature_id, event_id="e")
         assert (again.access, again.replayed, again.consumption.used) == (True, True, 1)
 
 
 @promises_replica
-def test_a_replica_that_comes_back_in_time_confirms(stage: Stage) -> None:
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+def test_a_replica_that_comes_back_in_time_confirms(deployment: Deployment) -> None:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         user_id, feature_id = subscriber(client, None)
         for _ in range(3):
-            stage.hold_replica()
+            deployment.hold_replica()
             with pytest.raises(OutcomeUnknown):
                 client.use_feature(user_id, feature_id)
-            stage.release_replica()
-            until(lambda: _acknowledged(stage))
+            deployment.release_replica()
+            until(lambda: _acknowledged(deployment))
             assert client.use_feature(user_id, feature_id).access
         assert used(client, user_id, feature_id) == 6
 
 
-def _acknowledged(stage: Stage) -> bool:
-    info = stage.admin.info("replication")
+def _acknowledged(deployment: Deployment) -> bool:
+    info = deployment.admin.info("replication")
     return bool(info["slave0"]["offset"] == info["master_repl_offset"])
 
 
 @pytest.mark.parametrize(
-    ("stage", "asked"),
+    ("deployment", "requested"),
     [
-        pytest.param(promised, asked, marks=() if (promised, asked) == ("fsync", "replica") else pytest.mark.extended)
+        pytest.param(
+            promised, requested, marks=() if (promised, requested) == ("fsync", "replica") else pytest.mark.extended
+        )
         for promised in LEVELS
-        for asked in LEVELS
+        for requested in LEVELS
     ],
-    indirect=["stage"],
+    indirect=["deployment"],
 )
 def test_a_caller_can_ask_for_more_than_the_server_promises_and_not_for_less(
-    stage: Stage, asked: Literal["memory", "fsync", "replica"]
+    deployment: Deployment, requested: Literal["memory", "fsync", "replica"]
 ) -> None:
-    promised = stage.canuse.options[-1]
-    with Client(stage.canuse.address, timeout_seconds=20, durability=asked) as client:
+    promised = deployment.canuse.options[-1]
+    with Client(deployment.canuse.address, timeout_seconds=20, durability=requested) as client:
         user_id, feature_id = subscriber(client, None)
-        before = {name: stage.commands(name) for name in ("wait", "waitaof")}
+        before = {name: deployment.commands(name) for name in ("wait", "waitaof")}
         assert client.use_feature(user_id, feature_id).access
         assert client.can_use(user_id, feature_id).access
         client.update_user(user_id, name="name")
-        waited = {name for name, count in before.items() if stage.commands(name) - count == 2}
+        waited = {name for name, count in before.items() if deployment.commands(name) - count == 2}
         assert waited == {
-            {"fsync": "waitaof", "replica": "wait"}[level] for level in (promised, asked) if level != "memory"
+            {"fsync": "waitaof", "replica": "wait"}[level] for level in (promised, requested) if level != "memory"
         }
-        stage.hold_replica()
-        if "replica" in (asked, promised):
+        deployment.hold_replica()
+        if "replica" in (requested, promised):
             with pytest.raises(OutcomeUnknown):
                 client.use_feature(user_id, feature_id)
         else:
             client.use_feature(user_id, feature_id)
 
 
-@pytest.mark.parametrize("stage", ["fsync"], indirect=True)
-def test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed(stage: Stage) -> None:
+@pytest.mark.parametrize("deployment", ["fsync"], indirect=True)
+def test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed(deployment: Deployment) -> None:
     """With `everysec` WAITAOF was answered at once, and a power cut took what had been acknowledged."""
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         user_id, feature_id = subscriber(client, None)
-        stage.admin.config_set("appendfsync", "everysec")
+        deployment.admin.config_set("appendfsync", "everysec")
         for call in (lambda: client.use_feature(user_id, feature_id), lambda: client.update_user(user_id, name="name")):
             with pytest.raises(OutcomeUnknown):
                 call()
-        stage.admin.config_set("appendfsync", "always")
+        deployment.admin.config_set("appendfsync", "always")
         assert client.use_feature(user_id, feature_id).consumption.used == 2
 
 
-def test_a_level_that_there_is_not_is_named(stage: Stage) -> None:
+def test_a_level_that_there_is_not_is_named(deployment: Deployment) -> None:
     wrong: Any = "disk"
-    told = "canuse-durability: must be one of memory, fsync, replica; 'disk' was sent"
-    with Client(stage.canuse.address) as client:
+    message = "canuse-durability: must be one of memory, fsync, replica; 'disk' was sent"
+    with Client(deployment.canuse.address) as client:
         user_id, feature_id = subscriber(client, None)
-    with Client(stage.canuse.address, durability=wrong) as client:
+    with Client(deployment.canuse.address, durability=wrong) as client:
         for call in (lambda: client.use_feature(user_id, feature_id), lambda: client.create_user(unique("user"))):
-            with pytest.raises(InvalidArgument, match=told):
+            with pytest.raises(InvalidArgument, match=message):
                 call()
         assert client.can_use(user_id, feature_id).access
         assert used(client, user_id, feature_id) == 0
@@ -266,19 +270,19 @@ READS: Final[dict[str, Callable[[Client, str, str], object]]] = {
 
 
 @pytest.fixture
-def generous(stage: Stage, tmp_path: Path) -> Iterator[Canuse]:
+def generous(deployment: Deployment, tmp_path: Path) -> Iterator[Canuse]:
     """Another server on the stage's store: it waits for long, and unknown users get the package `default`."""
-    env = {**stage.canuse.env, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "20", "CANUSE_DEFAULT_PACKAGE": "default"}
+    env = {**deployment.canuse.env, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "20", "CANUSE_DEFAULT_PACKAGE": "default"}
     folder = tmp_path / "generous"
     folder.mkdir()
-    with running(Canuse(folder, *stage.canuse.options, env={**env, "CANUSE_LISTEN": "127.0.0.1:0"})) as canuse:
+    with running(Canuse(folder, *deployment.canuse.options, env={**env, "CANUSE_LISTEN": "127.0.0.1:0"})) as canuse:
         yield canuse
 
 
-def _on_trial(client: Client, package_id: str, ends: datetime) -> str:
+def _on_trial(client: Client, package_id: str, end: datetime) -> str:
     """Create a user who tries a package; return the id."""
     user_id = client.create_user(unique("user")).id
-    client.subscribe(user_id, [package_id], trial_end=ends)
+    client.subscribe(user_id, [package_id], trial_end=end)
     return user_id
 
 
@@ -286,23 +290,23 @@ def _has_passed(moment: datetime) -> bool:
     return datetime.now(UTC) > moment
 
 
-@pytest.mark.parametrize("stage", ["memory", "replica"], indirect=True)
-def test_no_read_waits_until_what_it_brings_up_to_date_is_confirmed(stage: Stage, generous: Canuse) -> None:
+@pytest.mark.parametrize("deployment", ["memory", "replica"], indirect=True)
+def test_no_read_waits_until_what_it_brings_up_to_date_is_confirmed(deployment: Deployment, generous: Canuse) -> None:
     """A check of a user whose trial had just ended was denied with STORE_UNAVAILABLE: it waited for a replica."""
     with Client(generous.address, timeout_seconds=60) as client:
         feature_id = consumable(client)
         package_id = client.create_package("default", [v1.PackageFeature(feature_id=feature_id)]).id
         client.publish_package(package_id)
-        ends = datetime.now(UTC) + timedelta(seconds=2)
-        on_trial = {name: _on_trial(client, package_id, ends) for name in READS}
-        leasing = {name: _on_trial(client, package_id, ends + timedelta(days=1)) for name in READS}
+        end = datetime.now(UTC) + timedelta(seconds=2)
+        on_trial = {name: _on_trial(client, package_id, end) for name in READS}
+        leasing = {name: _on_trial(client, package_id, end + timedelta(days=1)) for name in READS}
         for user_id in leasing.values():
             client.reserve(user_id, feature_id, 1, ttl=timedelta(seconds=1))
         leased = datetime.now(UTC) + timedelta(seconds=1)
-    until(lambda: _has_passed(max(ends, leased)))
+    until(lambda: _has_passed(max(end, leased)))
     with Client(generous.address, timeout_seconds=60, durability="replica") as client:
-        before = stage.commands("wait")
-        stage.hold_replica()
+        before = deployment.commands("wait")
+        deployment.hold_replica()
         for name, read in READS.items():
             for user_id in (on_trial[name], leasing[name]):
                 assert read(client, user_id, feature_id) != v1.SOURCE_FALLBACK, name
@@ -310,37 +314,39 @@ def test_no_read_waits_until_what_it_brings_up_to_date_is_confirmed(stage: Stage
                 assert read(client, unique("unknown"), feature_id) != v1.SOURCE_FALLBACK, name
         assert client.can_use(on_trial["CanUse"], feature_id).reason == v1.REASON_SUBSCRIPTION_INACTIVE
         assert client.show_usage(leasing["CanUse"], feature_id).current.reserved == 0
-        assert stage.commands("wait") == before
-        assert stage.admin.info("clients")["blocked_clients"] == 0
+        assert deployment.commands("wait") == before
+        assert deployment.admin.info("clients")["blocked_clients"] == 0
 
 
 @promises_replica
-def test_no_check_waits_until_a_change_of_its_user_is_confirmed(stage: Stage, generous: Canuse) -> None:
+def test_no_check_waits_until_a_change_of_its_user_is_confirmed(deployment: Deployment, generous: Canuse) -> None:
     """What brings entitlements up to date waited for its turn behind a change that waited for its replica."""
     with Client(generous.address, timeout_seconds=60) as client, ThreadPoolExecutor(1) as thread:
         user_id, feature_id = subscriber(client, None)
-        ends = datetime.now(UTC) + timedelta(seconds=2)
-        client.update_subscription(next(client.list_subscriptions(user_id)).id, cancel_at=ends)
-        stage.hold_replica()
+        end = datetime.now(UTC) + timedelta(seconds=2)
+        client.update_subscription(next(client.list_subscriptions(user_id)).id, cancel_at=end)
+        deployment.hold_replica()
         renamed = thread.submit(client.update_user, user_id, disabled=False, name="name")
-        until(lambda: stage.admin.info("clients")["blocked_clients"] == 1 and _has_passed(ends))
+        until(lambda: deployment.admin.info("clients")["blocked_clients"] == 1 and _has_passed(end))
         answer = client.can_use(user_id, feature_id)
         assert (answer.source, answer.reason) == (v1.SOURCE_STORE, v1.REASON_SUBSCRIPTION_INACTIVE)
-        stage.release_replica()
+        deployment.release_replica()
         renamed.result()
 
 
 @promises_replica
-def test_a_write_that_brings_its_user_up_to_date_first_is_made_and_its_confirmation_waited_for(stage: Stage) -> None:
+def test_a_write_that_brings_its_user_up_to_date_first_is_made_and_its_confirmation_waited_for(
+    deployment: Deployment,
+) -> None:
     """That its user was to be brought up to date first was not confirmed either, and it was not made again."""
-    with Client(stage.canuse.address, timeout_seconds=20) as client:
+    with Client(deployment.canuse.address, timeout_seconds=20) as client:
         feature_id = consumable(client)
         package_id = package(client, [v1.PackageFeature(feature_id=feature_id)])
-        ends = datetime.now(UTC) + timedelta(seconds=1)
-        user_id = _on_trial(client, package_id, ends)
-        until(lambda: _has_passed(ends))
-        stage.hold_replica()
+        end = datetime.now(UTC) + timedelta(seconds=1)
+        user_id = _on_trial(client, package_id, end)
+        until(lambda: _has_passed(end))
+        deployment.hold_replica()
         with pytest.raises(OutcomeUnknown):
             _batch(client, user_id, feature_id)
-        stage.release_replica()
+        deployment.release_replica()
         assert used(client, user_id, feature_id) == 2

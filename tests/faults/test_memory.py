@@ -30,15 +30,15 @@ GROWTH_BYTES = 96 << 20
 
 def resident_bytes(canuse: Canuse) -> int:
     """Return the resident memory of a server."""
-    told = subprocess.run(["ps", "-o", "rss=", "-p", str(canuse.pid)], capture_output=True, check=True, text=True)
-    return int(told.stdout) * 1024
+    output = subprocess.run(["ps", "-o", "rss=", "-p", str(canuse.pid)], capture_output=True, check=True, text=True)
+    return int(output.stdout) * 1024
 
 
 def sent(path: str, user_id: str, feature_id: str, number: int) -> bytes:
     """Return a request that is as large as it may be, each number another one."""
     if path == RATE_LIMIT:
-        asked = Request(domain="canuse", descriptors=[descriptor(user_id, feature_id)], hits_addend=number)
-        plain = asked.SerializeToString()
+        request = Request(domain="canuse", descriptors=[descriptor(user_id, feature_id)], hits_addend=number)
+        plain = request.SerializeToString()
     else:
         plain = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, delta=number).SerializeToString()
     return plain + unknown(method_bytes(path) - len(plain))
@@ -105,13 +105,13 @@ def test_questions_about_the_services_leave_nothing_behind(embedded: Canuse) -> 
     with running(embedded), grpc.insecure_channel(embedded.address) as channel:
         before = 0
 
-        def ask(asked: bytes) -> None:
+        def send(request: bytes) -> None:
             call: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(REFLECTION)
-            list(call(iter([asked]), timeout=TIMEOUT_SECONDS))
+            list(call(iter([request]), timeout=TIMEOUT_SECONDS))
 
         for number in range(80):
-            asked = questions[number % len(questions)].SerializeToString()
-            assert failure(ask, asked).fields == ["request"]
+            request = questions[number % len(questions)].SerializeToString()
+            assert failure(send, request).fields == ["request"]
             before = resident_bytes(embedded) if number == FIRST else before
         grown = resident_bytes(embedded) - before
         assert grown < GROWTH_BYTES, grown >> 20

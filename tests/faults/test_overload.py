@@ -31,7 +31,7 @@ from support.relay import Relay, server_behind_relay
 from support.resources import subscriber
 
 CALLS = 300
-AT_MOST = 50
+MAX_IN_FLIGHT = 50
 MAX_CONCURRENT_STREAMS = 3
 
 
@@ -65,16 +65,16 @@ async def healthy(address: str) -> bool:
 async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_made(
     transport: str, tmp_path: Path, redis: RedisServer, hot: bool, bound: str
 ) -> None:
-    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST)} if bound == "CALLS_IN_FLIGHT" else {}
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(MAX_IN_FLIGHT)} if bound == "CALLS_IN_FLIGHT" else {}
     if bound == "BYTES":
-        env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 30)}
+        env = {"CANUSE_MAX_WAITING_BYTES": str(MAX_IN_FLIGHT * 30)}
     async with held_up(transport, tmp_path, redis, **env) as (canuse, relay, client):
         user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
         relay.hold_replies()
         call: Callable[[str, str], Awaitable[object]] = client.use_feature if hot else client.show_usage
         calls = [asyncio.ensure_future(call(user_id, feature_id)) for _ in range(CALLS)]
         # Refused while the store has answered nothing; what the lane had taken already comes on top of the bound.
-        await wait_until(lambda: sum(each.done() for each in calls) >= CALLS - 3 * AT_MOST)
+        await wait_until(lambda: sum(each.done() for each in calls) >= CALLS - 3 * MAX_IN_FLIGHT)
         refused = [each.exception() for each in calls if each.done()]
         assert {type(error) for error in refused} == {Overloaded}
         assert all(isinstance(error, CanuseError) and error.reason == "OVERLOADED" for error in refused)
@@ -82,11 +82,11 @@ async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_ma
         assert await healthy(canuse.address)
         relay.release()
         results = await asyncio.gather(*calls, return_exceptions=True)
-        made = [result for result in results if not isinstance(result, Overloaded)]
-        assert {type(result) for result in made} == {v1.UseFeatureResponse if hot else v1.ShowUsageResponse}
-        assert len(made) >= 10
+        accepted = [result for result in results if not isinstance(result, Overloaded)]
+        assert {type(result) for result in accepted} == {v1.UseFeatureResponse if hot else v1.ShowUsageResponse}
+        assert len(accepted) >= 10
         answer = await client.use_feature(user_id, feature_id)
-        assert answer.consumption.used == len(made) * hot + 1
+        assert answer.consumption.used == len(accepted) * hot + 1
 
 
 async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path: Path, redis: RedisServer) -> None:
@@ -129,7 +129,11 @@ async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_tur
     transport: str, tmp_path: Path, redis: RedisServer, way: str
 ) -> None:
     """The native transport's front hands calls over that nobody takes back by itself."""
-    async with held_up(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(AT_MOST)) as (canuse, relay, client):
+    async with held_up(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(MAX_IN_FLIGHT)) as (
+        canuse,
+        relay,
+        client,
+    ):
         await asyncio.to_thread(somebody, canuse.address)
         relay.hold_replies()
         async with AsyncClient(
@@ -150,7 +154,7 @@ async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_tur
 
 async def codes_of_pages(client: AsyncClient, way: str) -> set[grpc.StatusCode | None]:
     """Ask for as many pages as the server takes on, and don't wait for them; return how they ended."""
-    pages = [asyncio.ensure_future(anext(aiter(client.list_users()))) for _ in range(AT_MOST)]
+    pages = [asyncio.ensure_future(anext(aiter(client.list_users()))) for _ in range(MAX_IN_FLIGHT)]
     if way == "cancel":
         await asyncio.sleep(0.3)
         for page in pages:

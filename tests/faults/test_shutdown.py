@@ -23,7 +23,7 @@ MAX_WAIT_SECONDS = 60
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
-def at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
     """A server on an embedded Valkey that others get in the way of."""
     # While another server starts beside it a store may take its time.
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "20"}
@@ -105,8 +105,8 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
         answered = [place for place, result in enumerate(results) if not isinstance(result, CanuseError)]
         assert answered == ([2] if transport == "native" else [])
         # The lanes have time to say what became of a write; gRPC says of all calls that are left: UNAVAILABLE.
-        told = [isinstance(result, OutcomeUnknown | StoreUnavailable) for result in results[:2]]
-        assert told == [transport == "native"] * 2
+        outcomes = [isinstance(result, OutcomeUnknown | StoreUnavailable) for result in results[:2]]
+        assert outcomes == [transport == "native"] * 2
         assert "Traceback" not in canuse.log
 
 
@@ -138,24 +138,24 @@ def refused(folder: Path, *options: str, env: dict[str, str]) -> str:
     return ended.stderr.splitlines()[-1]
 
 
-def test_a_second_server_on_the_data_of_a_first_is_refused_and_the_first_goes_on(at_work: Canuse) -> None:
-    with Client(at_work.address) as client:
+def test_a_second_server_on_the_data_of_a_first_is_refused_and_the_first_goes_on(server: Canuse) -> None:
+    with Client(server.address) as client:
         user_id, feature_id = subscriber(client, None)
         client.use_feature(user_id, feature_id)
-        valkey = valkey_pid(at_work)
-        said = refused(at_work.folder, env={})
-        assert said.startswith(f"canuse: the data directory {at_work.folder / 'data'} is in use by another canuse")
-        assert f"(pid {at_work.pid})" in said
+        valkey = valkey_pid(server)
+        said = refused(server.folder, env={})
+        assert said.startswith(f"canuse: the data directory {server.folder / 'data'} is in use by another canuse")
+        assert f"(pid {server.pid})" in said
         client.use_feature(user_id, feature_id)
         assert used(client, user_id, feature_id) == 2
-        assert valkey_pid(at_work) == valkey
+        assert valkey_pid(server) == valkey
 
 
 def test_a_port_that_is_taken_is_refused_by_name_and_nothing_is_left_running(
-    at_work: Canuse, transport: str, tmp_path: Path
+    server: Canuse, transport: str, tmp_path: Path
 ) -> None:
-    said = refused(tmp_path, "--transport", transport, env={"CANUSE_LISTEN": at_work.address})
-    assert said.startswith(f"canuse: can't listen on {at_work.address}: ")
+    said = refused(tmp_path, "--transport", transport, env={"CANUSE_LISTEN": server.address})
+    assert said.startswith(f"canuse: can't listen on {server.address}: ")
     assert not (tmp_path / "data" / "valkey.sock").exists()
-    with Client(at_work.address) as client:
+    with Client(server.address) as client:
         assert client.use_feature(*subscriber(client, None)).access

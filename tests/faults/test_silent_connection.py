@@ -104,12 +104,12 @@ async def test_an_asynchronous_client_is_back_after_its_connection_died(reached:
         AsyncClient(address, timeout_seconds=1, tls=tls, options=HASTE) as client,
     ):
 
-        async def ask() -> list[str]:
+        async def check_all() -> list[str]:
             return [user.id async for user in client.list_users()]
 
-        await until_it_answers(ask)
+        await until_it_answers(check_all)
         relay.blackhole()
-        await until_it_answers(ask)
+        await until_it_answers(check_all)
 
 
 async def test_a_new_client_of_the_same_process_has_a_connection_of_its_own(plain: Canuse) -> None:
@@ -135,12 +135,12 @@ async def test_bare_stubs_with_the_same_options_are_back_too(plain: Canuse) -> N
         AsyncClient(channel=channel, timeout_seconds=1) as client,
     ):
 
-        async def ask() -> list[str]:
+        async def check_all() -> list[str]:
             return [user.id async for user in client.list_users()]
 
-        await until_it_answers(ask)
+        await until_it_answers(check_all)
         relay.blackhole()
-        await until_it_answers(ask)
+        await until_it_answers(check_all)
 
 
 @pytest.fixture
@@ -196,9 +196,9 @@ async def test_the_command_ends_with_an_error_when_its_connection_died(endless: 
         assert process.stdout
         assert json.loads(await process.stdout.readline())["users"] == 1
         relay.blackhole()
-        _, told = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
+        _, stderr = await asyncio.wait_for(process.communicate(), BOUND_SECONDS)
         assert process.returncode == 2
-        assert b"no answer from" in told
+        assert b"no answer from" in stderr
 
 
 async def test_with_the_default_options_a_client_is_back(plain: Canuse) -> None:

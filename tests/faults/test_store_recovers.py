@@ -28,7 +28,7 @@ CALLS: dict[str, Call] = {
 
 
 @pytest.fixture(scope="module")
-def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def own_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis to break; each test leaves it running."""
     server = RedisServer(store_program, tmp_path_factory.mktemp("recovers")).start()
     yield server
@@ -36,10 +36,10 @@ def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
-def canuse(request: pytest.FixtureRequest, fragile_redis: RedisServer) -> Iterator[Canuse]:
-    folder = fragile_redis.folder / request.param
+def canuse(request: pytest.FixtureRequest, own_redis: RedisServer) -> Iterator[Canuse]:
+    folder = own_redis.folder / request.param
     folder.mkdir()
-    with running(Canuse(folder, "--transport", request.param, "--redis-url", fragile_redis.url)) as canuse:
+    with running(Canuse(folder, "--transport", request.param, "--redis-url", own_redis.url)) as canuse:
         yield canuse
     assert "no known reason" not in canuse.log
 
@@ -50,45 +50,45 @@ def client(canuse: Canuse) -> Iterator[Client]:
         yield client
 
 
-def test_after_the_scripts_are_forgotten_the_next_call_works(client: Client, fragile_redis: RedisServer) -> None:
+def test_after_the_scripts_are_forgotten_the_next_call_works(client: Client, own_redis: RedisServer) -> None:
     user_id, feature_id = subscriber(client, None)
     for _ in range(5):
         for call in CALLS.values():
-            assert fragile_redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
+            assert own_redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
             call(client, user_id, feature_id)
     assert used(client, user_id, feature_id) == 10
 
 
 def test_a_call_on_a_connection_that_the_store_closed_while_it_was_idle_does_not_fail(
-    client: Client, fragile_redis: RedisServer
+    client: Client, own_redis: RedisServer
 ) -> None:
     user_id, feature_id = subscriber(client, None)
     for _ in range(20):
         for call in CALLS.values():
             # The kernel has told canuse of it before this returns.
-            assert fragile_redis.command("CLIENT", "KILL", "TYPE", "normal").startswith(b":")
+            assert own_redis.command("CLIENT", "KILL", "TYPE", "normal").startswith(b":")
             call(client, user_id, feature_id)
     assert used(client, user_id, feature_id) == 40
 
 
 def test_after_a_restart_of_the_store_every_kind_of_call_works_at_once_and_nothing_is_lost(
-    client: Client, fragile_redis: RedisServer
+    client: Client, own_redis: RedisServer
 ) -> None:
     user_id, feature_id = subscriber(client, None)
     for count, call in enumerate(CALLS.values(), 1):
         client.create_usage_event(user_id, feature_id, 100, event_id=f"event-{count}")
-        fragile_redis.kill()
-        fragile_redis.start()
+        own_redis.kill()
+        own_redis.start()
         call(client, user_id, feature_id)
         assert client.create_usage_event(user_id, feature_id, 100, event_id=f"event-{count}").replayed
     assert used(client, user_id, feature_id) == 100 * len(CALLS) + 2
 
 
 def test_while_the_store_is_down_every_kind_of_call_says_so_and_afterwards_works(
-    client: Client, fragile_redis: RedisServer
+    client: Client, own_redis: RedisServer
 ) -> None:
     user_id, feature_id = subscriber(client, None)
-    fragile_redis.kill()
+    own_redis.kill()
     for _ in range(3):
         for name, call in CALLS.items():
             if name == "CanUse":
@@ -96,20 +96,18 @@ def test_while_the_store_is_down_every_kind_of_call_says_so_and_afterwards_works
                 continue
             with pytest.raises(StoreUnavailable):
                 call(client, user_id, feature_id)
-    fragile_redis.start()
+    own_redis.start()
     for call in CALLS.values():
         call(client, user_id, feature_id)
     assert used(client, user_id, feature_id) == 2
 
 
-def test_scripts_that_are_forgotten_while_calls_are_made_fail_no_call(
-    client: Client, fragile_redis: RedisServer
-) -> None:
+def test_scripts_that_are_forgotten_while_calls_are_made_fail_no_call(client: Client, own_redis: RedisServer) -> None:
     user_id, feature_id = subscriber(client, None)
     done = threading.Event()
 
     def forget() -> None:
-        with Redis(port=fragile_redis.port) as redis:
+        with Redis(port=own_redis.port) as redis:
             while not done.is_set():
                 redis.script_flush()
 

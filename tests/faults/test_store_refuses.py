@@ -218,8 +218,8 @@ def assert_refused(name: str, call: Call, client: Client, on: Subject, port: int
     assert refused.value.reason == "STORE_UNAVAILABLE"
     raw = refused.value.__cause__
     assert isinstance(raw, grpc.RpcError)
-    told = f"{raw.details()} {raw.trailing_metadata()}".lower()
-    assert not [word for word in (*LEAKS, str(port)) if word in told]
+    text = f"{raw.details()} {raw.trailing_metadata()}".lower()
+    assert not [word for word in (*LEAKS, str(port)) if word in text]
 
 
 @pytest.mark.parametrize(("way", "word", "reads_too"), WAYS, ids=lambda value: getattr(value, "__name__", ""))

@@ -62,7 +62,7 @@ WAYS: list[Away] = [killed, paused, loading_no_commands]
 
 
 @pytest.fixture(scope="module")
-def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+def own_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """A Redis to take away; each test leaves it running."""
     server = RedisServer(store_program, tmp_path_factory.mktemp("away")).start()
     yield server
@@ -70,10 +70,10 @@ def fragile_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
-def canuse(request: pytest.FixtureRequest, fragile_redis: RedisServer) -> Iterator[Canuse]:
-    folder = fragile_redis.folder / request.param
+def canuse(request: pytest.FixtureRequest, own_redis: RedisServer) -> Iterator[Canuse]:
+    folder = own_redis.folder / request.param
     folder.mkdir()
-    options = ("--transport", request.param, "--redis-url", fragile_redis.url)
+    options = ("--transport", request.param, "--redis-url", own_redis.url)
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "0.5"}
     with running(Canuse(folder, *options, env=env)) as canuse:
         yield canuse
@@ -108,78 +108,80 @@ def recorded(client: Client, user_id: str, feature_id: str) -> bool:
         return False
 
 
-def told(response: v1.CanUseResponse) -> tuple[bool, v1.Source.ValueType]:
+def access_and_source(response: v1.CanUseResponse) -> tuple[bool, v1.Source.ValueType]:
     """Return what an answer without the store says, which has to say so."""
     assert response.reason == v1.REASON_STORE_UNAVAILABLE
     return response.access, response.source
 
 
-@pytest.mark.parametrize("away", WAYS)
-def test_a_check_is_answered_as_its_feature_is_set_to(client: Client, fragile_redis: RedisServer, away: Away) -> None:
+@pytest.mark.parametrize("unavailable", WAYS)
+def test_a_check_is_answered_as_its_feature_is_set_to(
+    client: Client, own_redis: RedisServer, unavailable: Away
+) -> None:
     denied, allowed, remembered = (somebody(client, choice) for choice in (DENY, ALLOW, LAST_KNOWN))
     unknown = (unique("user"), remembered[1])
     assert client.can_use(*remembered).consumption.remaining == 7
     expected = {denied: NO, allowed: YES, remembered: (True, v1.SOURCE_LAST_KNOWN), unknown: NO}
-    with away(fragile_redis):
+    with unavailable(own_redis):
         for names, answer in expected.items():
-            assert told(client.can_use(*names)) == answer
-            assert told(client.can_use(*names, explain=True)) == answer
+            assert access_and_source(client.can_use(*names)) == answer
+            assert access_and_source(client.can_use(*names, explain=True)) == answer
         batch = client.batch_can_use([v1.CanUseRequest(user_id=user, feature_id=feature) for user, feature in expected])
-        assert [told(each) for each in batch if isinstance(each, v1.CanUseResponse)] == list(expected.values())
+        assert [access_and_source(each) for each in batch if isinstance(each, v1.CanUseResponse)] == list(
+            expected.values()
+        )
     until(lambda: client.can_use(*denied).source == v1.SOURCE_STORE)
     assert client.can_use(*denied).access
 
 
 def test_what_was_known_last_is_applied_to_the_amount_that_is_asked_about(
-    client: Client, fragile_redis: RedisServer
+    client: Client, own_redis: RedisServer
 ) -> None:
     names = somebody(client, LAST_KNOWN)
     client.can_use(*names)
     client.use_feature(*names, 2)
     before = client.can_use(*names, 100)
     assert before.reason == v1.REASON_BUDGET_EXCEEDED
-    with killed(fragile_redis):
+    with killed(own_redis):
         for delta, access in ((5, True), (6, False), (100, False), (1, True)):
             answer = client.can_use(*names, delta)
-            assert told(answer) == (access, v1.SOURCE_LAST_KNOWN)
+            assert access_and_source(answer) == (access, v1.SOURCE_LAST_KNOWN)
             assert answer.consumption == before.consumption
 
 
-def test_only_answers_of_features_that_are_set_to_it_are_known(client: Client, fragile_redis: RedisServer) -> None:
+def test_only_answers_of_features_that_are_set_to_it_are_known(client: Client, own_redis: RedisServer) -> None:
     names = somebody(client, DENY)
     assert client.can_use(*names).access
     client.update_feature(names[1], on_unavailable=LAST_KNOWN)
-    with killed(fragile_redis):
-        assert told(client.can_use(*names)) == NO
+    with killed(own_redis):
+        assert access_and_source(client.can_use(*names)) == NO
     assert client.can_use(*names).access
-    with killed(fragile_redis):
-        assert told(client.can_use(*names)) == (True, v1.SOURCE_LAST_KNOWN)
+    with killed(own_redis):
+        assert access_and_source(client.can_use(*names)) == (True, v1.SOURCE_LAST_KNOWN)
 
 
-def test_an_archived_feature_is_used_by_nobody_whatever_it_is_set_to(
-    client: Client, fragile_redis: RedisServer
-) -> None:
+def test_an_archived_feature_is_used_by_nobody_whatever_it_is_set_to(client: Client, own_redis: RedisServer) -> None:
     everybody, remembered = somebody(client, ALLOW), somebody(client, LAST_KNOWN)
     assert client.can_use(*remembered).access
     for _, feature_id in (everybody, remembered):
         client.archive_feature(feature_id)
-    with killed(fragile_redis):
-        assert told(client.can_use(*everybody)) == NO
-        assert told(client.can_use(*remembered)) == (False, v1.SOURCE_LAST_KNOWN)
+    with killed(own_redis):
+        assert access_and_source(client.can_use(*everybody)) == NO
+        assert access_and_source(client.can_use(*remembered)) == (False, v1.SOURCE_LAST_KNOWN)
 
 
-def test_nothing_is_known_of_a_user_who_was_erased(client: Client, fragile_redis: RedisServer) -> None:
+def test_nothing_is_known_of_a_user_who_was_erased(client: Client, own_redis: RedisServer) -> None:
     names = somebody(client, LAST_KNOWN)
     assert client.can_use(*names).access
     client.delete_user(names[0])
-    with killed(fragile_redis):
-        assert told(client.can_use(*names)) == NO
+    with killed(own_redis):
+        assert access_and_source(client.can_use(*names)) == NO
 
 
-def test_an_explanation_says_what_was_done_without_the_store(client: Client, fragile_redis: RedisServer) -> None:
+def test_an_explanation_says_what_was_done_without_the_store(client: Client, own_redis: RedisServer) -> None:
     names = somebody(client, LAST_KNOWN)
     client.can_use(*names)
-    with killed(fragile_redis):
+    with killed(own_redis):
         steps = client.can_use(*names, 2, explain=True).explanation.steps
         assert [step.WhichOneof("step") for step in steps] == ["feature", "store_unavailable", "decision"]
         assert steps[1].store_unavailable.on_unavailable == LAST_KNOWN
@@ -190,9 +192,9 @@ def test_an_explanation_says_what_was_done_without_the_store(client: Client, fra
         assert not nobody.store_unavailable.HasField("age")
 
 
-def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, fragile_redis: RedisServer) -> None:
+def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, own_redis: RedisServer) -> None:
     user_id, feature_id = somebody(client, ALLOW)
-    with killed(fragile_redis):
+    with killed(own_redis):
         for call in (
             lambda: client.can_use(user_id, unique("feature")),
             lambda: client.use_feature(user_id, feature_id),
@@ -207,10 +209,10 @@ def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, frag
 
 
 def test_what_was_sent_to_a_store_that_stands_still_may_have_been_recorded(
-    client: Client, fragile_redis: RedisServer
+    client: Client, own_redis: RedisServer
 ) -> None:
     user_id, feature_id = somebody(client, ALLOW)
-    with fragile_redis.paused(), pytest.raises(OutcomeUnknown):
+    with own_redis.paused(), pytest.raises(OutcomeUnknown):
         client.use_feature(user_id, feature_id)
 
 
@@ -307,16 +309,16 @@ def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Ca
 
 
 @pytest.fixture
-def patient(transport: str, fragile_redis: RedisServer, tmp_path: Path) -> Iterator[Canuse]:
+def patient(transport: str, own_redis: RedisServer, tmp_path: Path) -> Iterator[Canuse]:
     """A server that gives its store more time than a busy machine is late."""
-    options = ("--transport", transport, "--redis-url", fragile_redis.url)
+    options = ("--transport", transport, "--redis-url", own_redis.url)
     with running(
         Canuse(tmp_path, *options, env={"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)})
     ) as canuse:
         yield canuse
 
 
-async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redis: RedisServer) -> None:
+async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: RedisServer) -> None:
     user_id, feature_id = await asyncio.to_thread(somebody_of, patient.address)
     once = (("grpc.enable_retries", 0),)
     async with AsyncClient(patient.address, timeout_seconds=DEADLINE_SECONDS, options=once) as caller:
@@ -332,7 +334,7 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redi
             lambda: anext(aiter(caller.list_users())),
             lambda: caller.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)]),
         )
-        with fragile_redis.paused():
+        with own_redis.paused():
             for _ in range(2):
                 results = await asyncio.gather(*(call() for call in calls * 10), return_exceptions=True)
                 kinds = {type(result) for result in results}
@@ -340,11 +342,11 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, fragile_redi
 
 
 async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for_a_store_that_is_away(
-    fragile_redis: RedisServer, tmp_path: Path
+    own_redis: RedisServer, tmp_path: Path
 ) -> None:
     """Each takes two trips, so that the last one waits for its turn for longer than anybody waits for the store."""
     timeout = {"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)}
-    async with server_behind_relay("native", tmp_path, fragile_redis, **timeout) as (canuse, relay):
+    async with server_behind_relay("native", tmp_path, own_redis, **timeout) as (canuse, relay):
         user_id, _ = await asyncio.to_thread(somebody_of, canuse.address)
         async with AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as caller:
             relay.delay_seconds = DELAY_SECONDS
@@ -353,11 +355,9 @@ async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for
             relay.delay_seconds = 0
 
 
-def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(
-    client: Client, fragile_redis: RedisServer
-) -> None:
+def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(client: Client, own_redis: RedisServer) -> None:
     names = somebody(client, DENY)
-    with fragile_redis.paused(), pytest.raises(StoreUnavailable) as refused:
+    with own_redis.paused(), pytest.raises(StoreUnavailable) as refused:
         client.show_usage(*names)
     raw = refused.value.__cause__
     assert isinstance(raw, grpc.RpcError)

@@ -209,18 +209,18 @@ async def test_versions_drafted_through_one_and_published_through_the_other_stay
 async def test_subscriptions_that_both_move_at_once_move_once(
     pair: tuple[Canuse, Canuse], one: Client, other: Client, redis: RedisServer
 ) -> None:
-    many = create_population(pair[0], 300)
-    done = await asyncio.gather(*(asyncio.to_thread(migrate, client, many.package_id) for client in (one, other)))
+    population = create_population(pair[0], 300)
+    done = await asyncio.gather(*(asyncio.to_thread(migrate, client, population.package_id) for client in (one, other)))
     assert sum(last.migrated for last in done) == 300
     with Redis.from_url(redis.url) as inside:
-        assert set(many.changes(StoreInspector(inside))) == {1}
-        assert many.versions(StoreInspector(inside)) == {2}
+        assert set(population.changes(StoreInspector(inside))) == {1}
+        assert population.versions(StoreInspector(inside)) == {2}
 
 
 async def test_a_migration_that_one_began_is_resumed_by_the_other(
     pair: tuple[Canuse, Canuse], one: Client, other: Client
 ) -> None:
-    many = create_population(pair[0], 30)
-    last = await asyncio.to_thread(migrate, one, many.package_id, dry_run=True)
-    again = await asyncio.to_thread(migrate, other, many.package_id, dry_run=True, resume_token=last.resume_token)
+    population = create_population(pair[0], 30)
+    last = await asyncio.to_thread(migrate, one, population.package_id, dry_run=True)
+    again = await asyncio.to_thread(migrate, other, population.package_id, dry_run=True, resume_token=last.resume_token)
     assert (again.users, again.migrated) == (last.users, 30)

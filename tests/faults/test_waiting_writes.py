@@ -23,9 +23,9 @@ from support.resources import subscriber
 from support.tools import VALKEY_SERVER
 
 CALLS = 300
-AT_MOST = 50
+MAX_IN_FLIGHT = 50
 METADATA = (("x-large", "x" * 10_000),)
-IN_THE_LANE = 80
+MAX_IN_LANE = 80
 """How many calls a lane has taken at most, besides those that wait for it."""
 
 
@@ -52,46 +52,46 @@ async def confirming(
 async def test_writes_that_wait_for_the_disk_count_until_they_are_answered_fail_or_are_given_up(
     transport: str, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "30"}
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(MAX_IN_FLIGHT), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "30"}
     async with (
         confirming(transport, tmp_path, valkey, "fsync", **env) as (canuse, relay, user_id, feature_id),
         callers(canuse.address, 1) as (client,),
         AsyncClient(canuse.address, timeout_seconds=1) as hurried,
     ):
         acknowledged = 0
-        for way in ("answered", "broken", "cancelled", "deadline", "answered"):
-            caller = hurried if way == "deadline" else client
+        for ending in ("answered", "broken", "cancelled", "deadline", "answered"):
+            caller = hurried if ending == "deadline" else client
             await wait_until_all_have_left(client, user_id, feature_id)
             acknowledged += 1
             relay.hold_replies()
             calls = [asyncio.ensure_future(caller.create_usage_event(user_id, feature_id)) for _ in range(CALLS)]
-            await wait_until(partial(all_but_done, calls, AT_MOST))
-            if way == "broken":
+            await wait_until(partial(all_but_done, calls, MAX_IN_FLIGHT))
+            if ending == "broken":
                 relay.cut()
-            if way == "cancelled":
+            if ending == "cancelled":
                 for each in calls:
                     each.cancel()
-            if way == "deadline":
+            if ending == "deadline":
                 await asyncio.wait(calls)
             relay.release()
             results = await asyncio.gather(*calls, return_exceptions=True)
             # Each time as many: nobody who has left is still counted, and nobody is counted as having left twice.
-            assert sum(isinstance(result, Overloaded) for result in results) == CALLS - AT_MOST, way
+            assert sum(isinstance(result, Overloaded) for result in results) == CALLS - MAX_IN_FLIGHT, ending
             acknowledged += sum(isinstance(result, v1.CreateUsageEventResponse) for result in results)
-            if way == "answered":
-                assert sum(isinstance(result, v1.CreateUsageEventResponse) for result in results) == AT_MOST
+            if ending == "answered":
+                assert sum(isinstance(result, v1.CreateUsageEventResponse) for result in results) == MAX_IN_FLIGHT
         assert await asyncio.to_thread(counted, canuse.address, user_id, feature_id) >= acknowledged
 
 
-def all_but_done(calls: Sequence["asyncio.Future[Any]"], most: int) -> bool:
+def all_but_done(calls: Sequence["asyncio.Future[Any]"], max_open: int) -> bool:
     """Whether at most so many calls have not ended."""
-    return sum(not each.done() for each in calls) <= most
+    return sum(not each.done() for each in calls) <= max_open
 
 
 async def wait_until_all_have_left(client: AsyncClient, user_id: str, feature_id: str) -> None:
     """Make one write behind all others on its way, as soon as there is room for it."""
 
-    async def made() -> bool:
+    async def is_written() -> bool:
         try:
             await client.create_usage_event(user_id, feature_id)
         except Overloaded:
@@ -99,7 +99,7 @@ async def wait_until_all_have_left(client: AsyncClient, user_id: str, feature_id
         return True
 
     async with asyncio.timeout(MAX_WAIT_SECONDS):
-        while not await made():
+        while not await is_written():
             await asyncio.sleep(0.05)
 
 
@@ -111,7 +111,7 @@ def counted(address: str, user_id: str, feature_id: str) -> int:
 async def test_the_bytes_of_writes_that_wait_for_a_missing_replica_count_with_their_metadata(
     transport: str, tmp_path: Path, valkey: RedisServer
 ) -> None:
-    env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 10_000), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "2"}
+    env = {"CANUSE_MAX_WAITING_BYTES": str(MAX_IN_FLIGHT * 10_000), "CANUSE_DURABILITY_TIMEOUT_SECONDS": "2"}
     async with (
         confirming(transport, tmp_path, valkey, "replica", **env) as (canuse, _, user_id, feature_id),
         grpc.aio.insecure_channel(canuse.address) as channel,
@@ -122,7 +122,7 @@ async def test_the_bytes_of_writes_that_wait_for_a_missing_replica_count_with_th
             codes = await codes_of(lambda: call(request, timeout=MAX_WAIT_SECONDS, metadata=METADATA))
             assert set(codes) == {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
             # Not confirmed, but taken on.
-            assert AT_MOST * 0.8 < codes.count(grpc.StatusCode.UNAVAILABLE) <= AT_MOST
+            assert MAX_IN_FLIGHT * 0.8 < codes.count(grpc.StatusCode.UNAVAILABLE) <= MAX_IN_FLIGHT
 
 
 async def codes_of(call: Callable[[], Awaitable[object]]) -> list[grpc.StatusCode]:
@@ -134,7 +134,7 @@ async def codes_of(call: Callable[[], Awaitable[object]]) -> list[grpc.StatusCod
 async def test_metadata_counts_for_calls_that_wait_for_the_store(
     transport: str, tmp_path: Path, valkey: RedisServer, path: str
 ) -> None:
-    env = {"CANUSE_MAX_WAITING_BYTES": str(AT_MOST * 10_000), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+    env = {"CANUSE_MAX_WAITING_BYTES": str(MAX_IN_FLIGHT * 10_000), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
     async with server_behind_relay(transport, tmp_path, valkey, **env) as (canuse, relay):
         with Client(canuse.address) as client:
             user_id, feature_id = await asyncio.to_thread(subscriber, client, None)
@@ -150,8 +150,8 @@ async def test_metadata_counts_for_calls_that_wait_for_the_store(
                 asyncio.ensure_future(code_of(call(request, timeout=MAX_WAIT_SECONDS, metadata=METADATA)))
                 for _ in range(CALLS)
             ]
-            most = AT_MOST + (IN_THE_LANE if path.endswith("UseFeature") else 0)
-            await wait_until(partial(all_but_done, calls, most))
+            max_open = MAX_IN_FLIGHT + (MAX_IN_LANE if path.endswith("UseFeature") else 0)
+            await wait_until(partial(all_but_done, calls, max_open))
             relay.release()
             codes = await asyncio.gather(*calls)
     assert set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
@@ -173,7 +173,7 @@ async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_pl
     tmp_path: Path, valkey: RedisServer
 ) -> None:
     """What was taken back went unheard while no lane waited, and kept its place until a lane came to it."""
-    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(AT_MOST), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+    env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(MAX_IN_FLIGHT), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
     async with (
         server_behind_relay("native", tmp_path, valkey, **env) as (canuse, relay),
         callers(canuse.address, 1) as (client,),
@@ -183,7 +183,7 @@ async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_pl
             user_id, feature_id = await asyncio.to_thread(subscriber, setting_up, None)
         relay.hold_replies()
         calls = [asyncio.ensure_future(client.use_feature(user_id, feature_id)) for _ in range(CALLS)]
-        await wait_until(partial(all_but_done, calls, AT_MOST + IN_THE_LANE))
+        await wait_until(partial(all_but_done, calls, MAX_IN_FLIGHT + MAX_IN_LANE))
         for each in calls:
             each.cancel()
         await asyncio.wait(calls)

@@ -135,7 +135,7 @@ def test_a_route_is_let_through_five_times_and_then_gets_429(
         assert (answer.status, answer.limits["remaining"]) == (429, "0")
         assert 0 < int(answer.limits["reset"]) <= DAY_SECONDS
     assert used(client, user_id, "api-calls") == 5
-    assert application.asked.count(path) == 5
+    assert application.requests.count(path) == 5
 
 
 def test_a_route_that_uses_two_features_uses_both_or_none(client: Client, envoy: Envoy) -> None:
@@ -171,8 +171,8 @@ def test_envoy_finds_canuse_healthy_and_every_answer_good(client: Client, envoy:
     user_id = subscriber(client, api_calls=1)
     assert [envoy.get("/", user_id).status for _ in range(3)] == [200, 429, 429]
     after = envoy.counts("cluster.application.ratelimit.")
-    told = {name: count - before.get(name, 0) for name, count in after.items()}
-    assert (told["ok"], told["over_limit"], after.get("error", 0)) == (1, 2, 0)
+    increases = {name: count - before.get(name, 0) for name, count in after.items()}
+    assert (increases["ok"], increases["over_limit"], after.get("error", 0)) == (1, 2, 0)
     health = envoy.counts("cluster.canuse.health_check.")
     assert health["success"] > 0
     assert health["failure"] == 0
@@ -189,7 +189,7 @@ def test_what_a_response_cost_is_counted_past_the_limit_and_then_nobody_is_let_t
         assert (answer.status, answer.limits["remaining"]) == (200, remaining)
         wait_until_used(client, user_id, "tokens", 400 * number)
     assert [tokens.get(path, user_id).status for _ in range(3)] == [429] * 3
-    assert application.asked.count(path) == 3
+    assert application.requests.count(path) == 3
     assert used(client, user_id, "tokens") == 1200
 
 
@@ -223,7 +223,7 @@ def test_nothing_that_a_caller_sends_is_an_error_that_envoy_lets_through(
     """With a byte that is no UTF-8 behind their id, or `nan` for the amount, a caller went unlimited."""
     user_id, path = subscriber(client, api_calls=5), unique("/path")
     answer = careless.get(path, user_id.encode() + suffix, x_cost=cost)
-    assert (answer.status, application.asked.count(path)) == (429, 0)
+    assert (answer.status, application.requests.count(path)) == (429, 0)
     assert careless.get(path, user_id, x_cost="2").status == 200
     assert used(client, user_id, "api-calls") == 2
     assert careless.counts("cluster.application.ratelimit.").get("error", 0) == 0

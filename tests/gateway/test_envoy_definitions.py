@@ -74,7 +74,7 @@ def test_every_name_number_and_type_is_envoy_s(path: str) -> None:
     theirs, ours = built_in(path), FileDescriptorProto()
     FILES[path].CopyToProto(ours)
     assert ours.package == theirs.package
-    told = set(facts(ours.message_type))
-    assert told
-    assert told <= set(facts(theirs.message_type))
+    described = set(facts(ours.message_type))
+    assert described
+    assert described <= set(facts(theirs.message_type))
     assert set(methods(ours)) <= set(methods(theirs))

@@ -31,24 +31,24 @@ def grpcurl(server: Canuse, *arguments: str, options: tuple[str, ...] = ()) -> s
 def call(server: Canuse, method: str, request: Any) -> Any:
     """Call a method of canuse with a request in JSON and return its answer."""
     path = method if method.startswith("canuse.") else f"canuse.v1.{method}"
-    ran = grpcurl(server, path, options=("-emit-defaults", "-d", json.dumps(request)))
-    assert ran.returncode == 0, ran.stderr
-    return json.loads(ran.stdout)
+    completed = grpcurl(server, path, options=("-emit-defaults", "-d", json.dumps(request)))
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
-def told(server: Canuse, *arguments: str) -> str:
+def error_of(server: Canuse, *arguments: str) -> str:
     """Return what grpcurl prints about the API."""
-    ran = grpcurl(server, *arguments)
-    assert ran.returncode == 0, ran.stderr
-    return ran.stdout
+    completed = grpcurl(server, *arguments)
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
 def refused(server: Canuse, method: str, request: Any) -> str:
     """Return what grpcurl prints about a call that fails."""
-    ran = grpcurl(server, f"canuse.v1.{method}", options=("-d", json.dumps(request)))
-    assert ran.returncode != 0, ran.stdout
-    assert ran.stdout == ""
-    return ran.stderr
+    completed = grpcurl(server, f"canuse.v1.{method}", options=("-d", json.dumps(request)))
+    assert completed.returncode != 0, completed.stdout
+    assert completed.stdout == ""
+    return completed.stderr
 
 
 def messages_user(server: Canuse) -> tuple[str, str]:
@@ -65,47 +65,47 @@ def messages_user(server: Canuse) -> tuple[str, str]:
 
 
 def test_the_services_are_listed_without_any_definitions(server: Canuse) -> None:
-    assert set(told(server, "list").split()) == SERVICES | STANDARD
+    assert set(error_of(server, "list").split()) == SERVICES | STANDARD
 
 
 def test_the_clock_is_listed_where_it_can_be_moved(clocked_server: Canuse) -> None:
-    assert set(told(clocked_server, "list").split()) == SERVICES | STANDARD | {CLOCK}
+    assert set(error_of(clocked_server, "list").split()) == SERVICES | STANDARD | {CLOCK}
 
 
 def test_the_methods_of_a_service_are_listed(server: Canuse) -> None:
     prefix = "canuse.v1.EntitlementService."
-    listed = set(told(server, "list", "canuse.v1.EntitlementService").split())
+    listed = set(error_of(server, "list", "canuse.v1.EntitlementService").split())
     service = entitlement_service_pb2.DESCRIPTOR.services_by_name["EntitlementService"]
     assert listed == {prefix + method.name for method in service.methods}
     assert prefix + "CanUse" in listed
 
 
 def test_services_messages_and_enums_are_described(server: Canuse) -> None:
-    assert "rpc CanUse ( .canuse.v1.CanUseRequest )" in told(server, "describe", "canuse.v1.EntitlementService")
-    described = told(server, "describe", "canuse.v1.Consumption")
+    assert "rpc CanUse ( .canuse.v1.CanUseRequest )" in error_of(server, "describe", "canuse.v1.EntitlementService")
+    described = error_of(server, "describe", "canuse.v1.Consumption")
     assert "optional int64 budget = 2;" in described
     assert ".google.protobuf.Timestamp resets_at = 7;" in described
-    assert "REASON_BUDGET_EXCEEDED = 11;" in told(server, "describe", "canuse.v1.Reason")
+    assert "REASON_BUDGET_EXCEEDED = 11;" in error_of(server, "describe", "canuse.v1.Reason")
 
 
 def test_everything_that_is_listed_is_described(server: Canuse) -> None:
     """Reflection itself was listed as v1, and described as v1alpha only."""
-    described = told(server, "describe")
+    described = error_of(server, "describe")
     for service in SERVICES | STANDARD:
         assert f"{service} is a service:" in described
 
 
 def test_a_method_is_described_by_its_name(server: Canuse) -> None:
     """Reflection is asked for the file of `<package>.<service>.<method>`, which grpcio's servicer does not find."""
-    described = told(server, "describe", "canuse.v1.EntitlementService.CanUse")
+    described = error_of(server, "describe", "canuse.v1.EntitlementService.CanUse")
     assert "rpc CanUse ( .canuse.v1.CanUseRequest ) returns ( .canuse.v1.CanUseResponse ) {" in described
     assert "option idempotency_level = NO_SIDE_EFFECTS;" in described
 
 
 def test_what_there_is_not_is_not_found(server: Canuse) -> None:
-    ran = grpcurl(server, "describe", "canuse.v1.Nothing")
-    assert ran.returncode != 0
-    assert "not found" in ran.stderr
+    completed = grpcurl(server, "describe", "canuse.v1.Nothing")
+    assert completed.returncode != 0
+    assert "not found" in completed.stderr
 
 
 @pytest.fixture
@@ -134,14 +134,14 @@ def test_both_versions_of_reflection_answer(channel: grpc.Channel, version: str)
 
 @pytest.mark.parametrize("service", ["", "canuse.v1.EntitlementService"])
 def test_the_server_and_each_service_is_serving(server: Canuse, service: str) -> None:
-    ran = grpcurl(server, "grpc.health.v1.Health/Check", options=("-d", json.dumps({"service": service})))
-    assert json.loads(ran.stdout) == {"status": "SERVING"}
+    completed = grpcurl(server, "grpc.health.v1.Health/Check", options=("-d", json.dumps({"service": service})))
+    assert json.loads(completed.stdout) == {"status": "SERVING"}
 
 
 def test_the_health_of_a_service_that_there_is_not_is_not_found(server: Canuse) -> None:
-    ran = grpcurl(server, "grpc.health.v1.Health/Check", options=("-d", '{"service": "nobody"}'))
-    assert ran.returncode != 0
-    assert "Code: NotFound" in ran.stderr
+    completed = grpcurl(server, "grpc.health.v1.Health/Check", options=("-d", '{"service": "nobody"}'))
+    assert completed.returncode != 0
+    assert "Code: NotFound" in completed.stderr
 
 
 def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset(clocked_server: Canuse) -> None:
@@ -182,9 +182,9 @@ def test_the_clock_is_moved_on_by_a_duration(clocked_server: Canuse) -> None:
 
 
 def test_the_clock_can_not_be_moved_on_a_server_that_runs_on_the_system_s(server: Canuse) -> None:
-    ran = grpcurl(server, f"{CLOCK}/AdvanceTime", options=("-d", '{"duration": "1s"}'))
-    assert ran.returncode != 0
-    assert "Code: Unimplemented" in ran.stderr
+    completed = grpcurl(server, f"{CLOCK}/AdvanceTime", options=("-d", '{"duration": "1s"}'))
+    assert completed.returncode != 0
+    assert "Code: Unimplemented" in completed.stderr
 
 
 @pytest.mark.parametrize("method", ["CanUse", "CreateUsageEvent", "UseFeature"])

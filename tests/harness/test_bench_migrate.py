@@ -9,9 +9,9 @@ from support.tools import ROOT
 def test_a_run_moves_all_there_and_back_and_prints_how_checks_did() -> None:
     small = ("--users", "40", "--rounds", "2", "--seconds", "0.1", "--in-flight", "4")
     command = [sys.executable, "-m", "bench.migrate", *small]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
-    assert ran.returncode == 0, ran.stderr
-    head, *rows = [line.split() for line in ran.stdout.splitlines()]
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120, check=False)
+    assert completed.returncode == 0, completed.stderr
+    head, *rows = [line.split() for line in completed.stdout.splitlines()]
     assert head[:3] == ["transport", "checks", "req/s"]
     assert [row[:2] for row in rows[:6]] == [
         [transport, when] for transport in ("native", "grpcio") for when in ("before", "during", "after")

@@ -42,9 +42,9 @@ LONGER: Final = ("bench", "bench.growth", "bench.migrate")
 def test_each_bench_runs_to_its_end(module: str, tmp_path: Path) -> None:
     options = [*BENCHES[module], *(("--out", str(tmp_path)) if module == "bench" else ())]
     command = [sys.executable, "-m", module, *options]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert TELLS[module] in ran.stdout
+    completed = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=300, check=False)
+    assert completed.returncode == 0, completed.stderr
+    assert TELLS[module] in completed.stdout
 
 
 def test_there_is_no_other_bench() -> None:

@@ -53,16 +53,16 @@ def pytest_without_programs(*arguments: str) -> "subprocess.CompletedProcess[str
 
 
 def test_all_tests_are_collected_without_any_program() -> None:
-    ran = pytest_without_programs("--collect-only")
-    assert ran.returncode == 0, ran.stdout[-4000:]
-    assert int(re.findall(r"(\d+)(?:/\d+)? tests collected", ran.stdout)[0]) > 10_000
+    completed = pytest_without_programs("--collect-only")
+    assert completed.returncode == 0, completed.stdout[-4000:]
+    assert int(re.findall(r"(\d+)(?:/\d+)? tests collected", completed.stdout)[0]) > 10_000
 
 
 def test_tests_whose_program_is_missing_are_listed_as_left_out_and_the_others_pass() -> None:
-    ran = pytest_without_programs(*(test for tests in ONE_OF_EACH.values() for test in tests), *NEED_NOTHING)
-    assert ran.returncode == 0, ran.stdout[-8000:]
-    listed = re.findall(r"^left out: (.*): (\d+) tests$", ran.stdout, re.MULTILINE)
-    counts = {why: int(count) for why, count in listed}
+    completed = pytest_without_programs(*(test for tests in ONE_OF_EACH.values() for test in tests), *NEED_NOTHING)
+    assert completed.returncode == 0, completed.stdout[-8000:]
+    listed = re.findall(r"^left out: (.*): (\d+) tests$", completed.stdout, re.MULTILINE)
+    counts = {reason: int(count) for reason, count in listed}
     assert set(counts) == set(ONE_OF_EACH)
-    assert all(counts[why] >= len(tests) for why, tests in ONE_OF_EACH.items())
-    assert re.search(r"\d+ passed", ran.stdout)
+    assert all(counts[reason] >= len(tests) for reason, tests in ONE_OF_EACH.items())
+    assert re.search(r"\d+ passed", completed.stdout)

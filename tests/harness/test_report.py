@@ -50,8 +50,8 @@ def test_a_batch_is_right_only_if_every_answer_in_it_is_a_yes() -> None:
 
 
 def test_requests_go_through_all_users() -> None:
-    asked = [v1.CanUseRequest.FromString(message).user_id for message in CAN_USE.messages(USERS)]
-    assert asked == USERS
+    user_ids = [v1.CanUseRequest.FromString(message).user_id for message in CAN_USE.messages(USERS)]
+    assert user_ids == USERS
     batches = [v1.BatchCanUseRequest.FromString(message).requests for message in BATCH_CAN_USE.messages(USERS)]
     assert [len(requests) for requests in batches] == [BATCH] * 3
     assert {request.user_id for requests in batches for request in requests} == set(USERS)

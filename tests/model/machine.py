@@ -122,10 +122,10 @@ class Machine(LeaseRules):
     @rule(uses=strategies.batches)
     def check_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
         """Ask many checks in one call."""
-        asked = [(self.user_ids[who], self.features[feature], amount) for who, feature, amount, _ in uses]
+        checks = [(self.user_ids[who], self.features[feature], amount) for who, feature, amount, _ in uses]
         self.call_both(
             "batch_can_use",
-            tuple((user_id, name, self.amount(user_id, name, amount)) for user_id, name, amount in asked),
+            tuple((user_id, name, self.amount(user_id, name, amount)) for user_id, name, amount in checks),
         )
 
     @precondition(lambda self: self.repeatable_calls)

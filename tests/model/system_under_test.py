@@ -200,20 +200,20 @@ class SystemUnderTest:
 
     # Checks and uses
 
-    def can_use(self, *asked: Any) -> Check:
+    def can_use(self, *arguments: Any) -> Check:
         """CanUse."""
-        return conversion.check(self._call(self.stubs.entitlements.CanUse, check_request(*asked)))
+        return conversion.check(self._call(self.stubs.entitlements.CanUse, check_request(*arguments)))
 
-    def explain(self, *asked: Any) -> tuple[Check, tuple[Step, ...]]:
+    def explain(self, *arguments: Any) -> tuple[Check, tuple[Step, ...]]:
         """CanUse, explained."""
-        request = check_request(*asked)
+        request = check_request(*arguments)
         request.explain = True
         answer = self._call(self.stubs.entitlements.CanUse, request)
         return conversion.check(answer), conversion.steps(answer.explanation)
 
-    def batch_can_use(self, asked: Batch) -> list[Check | Refusal]:
+    def batch_can_use(self, arguments: Batch) -> list[Check | Refusal]:
         """BatchCanUse."""
-        request = v1.BatchCanUseRequest(requests=[check_request(*one) for one in asked])
+        request = v1.BatchCanUseRequest(requests=[check_request(*one) for one in arguments])
         results = self._call(self.stubs.entitlements.BatchCanUse, request).results
         return [
             conversion.check(result.response) if result.HasField("response") else conversion.refusal(result.status)

@@ -118,7 +118,7 @@ def test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs
 @pytest.mark.parametrize("command", [["canuse", "serve"], ["canuse"], ["python", "-m", "canuse_server", "serve"]])
 def test_the_command_without_its_extra_says_how_to_get_it(bare: Path, tmp_path: Path, command: list[str]) -> None:
     program, *arguments = command
-    ran = run(bare / "bin" / program, *arguments, cwd=tmp_path)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert "pip install 'canuse[server]'" in ran.stderr
-    assert len(ran.stderr.splitlines()) == 1
+    completed = run(bare / "bin" / program, *arguments, cwd=tmp_path)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "pip install 'canuse[server]'" in completed.stderr
+    assert len(completed.stderr.splitlines()) == 1

@@ -26,7 +26,7 @@ from support.database import Database
 CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 
 
-class Site:
+class Deployment:
     """What a server has of keys."""
 
     def __init__(self, store: Store, *, never_demand: bool = False) -> None:
@@ -41,21 +41,21 @@ class Site:
     async def create(self, env: Environment | None = None) -> tuple[str, bytes]:
         """Make a key; return its id, and the header with its secret."""
         key = v1.ApiKey(name="n", environment=LIVE, scopes=SCOPES)
-        made = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), env or self.environments.live)
-        return made.api_key.id, f"Bearer {made.secret}".encode()
+        created = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), env or self.environments.live)
+        return created.api_key.id, f"Bearer {created.secret}".encode()
 
-    def why(self, header: bytes | None) -> str:
+    def reason_of(self, header: bytes | None) -> str:
         """Return why a call may not pass, or nothing."""
-        return why(lambda: self.authorizer.authorize(CAN_USE, header))
+        return reason_of(lambda: self.authorizer.authorize(CAN_USE, header))
 
 
 @pytest.fixture
-def site(store: Store) -> Site:
+def deployment(store: Store) -> Deployment:
     """A server's keys, on an empty store."""
-    return Site(store)
+    return Deployment(store)
 
 
-def why(call: Callable[[], object]) -> str:
+def reason_of(call: Callable[[], object]) -> str:
     """Return the reason for which a call fails, or nothing."""
     try:
         call()
@@ -64,89 +64,91 @@ def why(call: Callable[[], object]) -> str:
     return ""
 
 
-def test_nobody_passes_before_the_keys_have_been_read(site: Site) -> None:
-    assert site.why(None) == "STORE_UNAVAILABLE"
-    assert site.why(b"Bearer sk_live_1") == "STORE_UNAVAILABLE"
-    assert not site.authorizer.is_open
+def test_nobody_passes_before_the_keys_have_been_read(deployment: Deployment) -> None:
+    assert deployment.reason_of(None) == "STORE_UNAVAILABLE"
+    assert deployment.reason_of(b"Bearer sk_live_1") == "STORE_UNAVAILABLE"
+    assert not deployment.authorizer.is_open
 
 
-async def test_a_change_holds_here_before_who_made_it_hears_of_it(site: Site) -> None:
-    await site.key_cache.refresh()
-    assert site.why(None) == ""
-    _, first = await site.create()
-    assert [site.why(None), site.why(first)] == ["API_KEY_MISSING", ""]
-    key_id, second = await site.create()
-    assert site.why(second) == ""
-    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.environments.live)
-    assert [site.why(second), site.why(first)] == ["API_KEY_INVALID", ""]
+async def test_a_change_holds_here_before_who_made_it_hears_of_it(deployment: Deployment) -> None:
+    await deployment.key_cache.refresh()
+    assert deployment.reason_of(None) == ""
+    _, first = await deployment.create()
+    assert [deployment.reason_of(None), deployment.reason_of(first)] == ["API_KEY_MISSING", ""]
+    key_id, second = await deployment.create()
+    assert deployment.reason_of(second) == ""
+    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.environments.live)
+    assert [deployment.reason_of(second), deployment.reason_of(first)] == ["API_KEY_INVALID", ""]
 
 
-async def test_the_last_use_is_noted_once_a_minute_at_most(site: Site, store: Store) -> None:
+async def test_the_last_use_is_noted_once_a_minute_at_most(deployment: Deployment, store: Store) -> None:
     store.manual_now_ms = 1_000_000
-    await site.key_cache.refresh()
-    used_id, used = await site.create()
-    await site.create()
-    await site.key_cache.note_used()
-    assert await site.keys.used() == {}
+    await deployment.key_cache.refresh()
+    used_id, used = await deployment.create()
+    await deployment.create()
+    await deployment.key_cache.note_used()
+    assert await deployment.keys.used() == {}
     for now_ms in (1_000_000, 1_010_000):
         store.manual_now_ms = now_ms
-        assert site.why(used) == ""
-        await site.key_cache.note_used()
-        assert await site.keys.used() == {used_id: 1_000_000}
+        assert deployment.reason_of(used) == ""
+        await deployment.key_cache.note_used()
+        assert await deployment.keys.used() == {used_id: 1_000_000}
 
 
-async def test_a_use_that_is_noted_late_does_not_put_the_last_one_back(site: Site) -> None:
-    await site.keys.note_used({"key_1": 2_000})
-    await site.keys.note_used({"key_1": 1_000, "key_2": 500})
-    assert await site.keys.used() == {"key_1": 2_000, "key_2": 500}
+async def test_a_use_that_is_noted_late_does_not_put_the_last_one_back(deployment: Deployment) -> None:
+    await deployment.keys.note_used({"key_1": 2_000})
+    await deployment.keys.note_used({"key_1": 1_000, "key_2": 500})
+    assert await deployment.keys.used() == {"key_1": 2_000, "key_2": 500}
 
 
-async def test_all_that_can_be_spelled_is_not_remembered(site: Site) -> None:
+async def test_all_that_can_be_spelled_is_not_remembered(deployment: Deployment) -> None:
     """Only the usual spelling of each key: else callers could fill the memory."""
-    await site.key_cache.refresh()
-    _, header = await site.create()
+    await deployment.key_cache.refresh()
+    _, header = await deployment.create()
     secret = header.removeprefix(b"Bearer ")
     for spaces in range(1, 100):
-        assert site.why(b"bearer" + b" " * spaces + secret) == ""
-    assert site.why(header) == ""
-    assert len(site.authorizer._by_header) == 1
+        assert deployment.reason_of(b"bearer" + b" " * spaces + secret) == ""
+    assert deployment.reason_of(header) == ""
+    assert len(deployment.authorizer._by_header) == 1
 
 
-async def test_more_keys_than_every_server_can_hold_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_keys_than_every_server_can_hold_are_refused(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("canuse_server.api.services.api_keys.MAX_API_KEYS", 2)
-    await site.create()
-    await site.create()
+    await deployment.create()
+    await deployment.create()
     with pytest.raises(ApiError) as caught:
-        await site.create()
+        await deployment.create()
     assert caught.value.reason.name == "TOO_MANY_API_KEYS"
 
 
 async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gone(
-    site: Site, database: Database
+    deployment: Deployment, database: Database
 ) -> None:
     """After FLUSHALL anybody on the machine could make the first key with keys:admin, and with it all others."""
-    await site.key_cache.refresh()
-    _, first = await site.create()
+    await deployment.key_cache.refresh()
+    _, first = await deployment.create()
     database.empty()
-    await site.key_cache.refresh()
-    assert [site.why(None), site.why(first)] == ["API_KEY_MISSING", "API_KEY_INVALID"]
-    assert not site.authorizer.is_open
+    await deployment.key_cache.refresh()
+    assert [deployment.reason_of(None), deployment.reason_of(first)] == ["API_KEY_MISSING", "API_KEY_INVALID"]
+    assert not deployment.authorizer.is_open
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: site.authorizer.authorize(create, None)) == "API_KEY_MISSING"
+    assert reason_of(lambda: deployment.authorizer.authorize(create, None)) == "API_KEY_MISSING"
 
 
 @pytest.mark.parametrize("never_demand", [False, True])
 async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody_make_one(
-    site: Site, database: Database, never_demand: bool
+    deployment: Deployment, database: Database, never_demand: bool
 ) -> None:
     """It was open to everybody on its machine, though the version of the keys said that there had been some."""
-    await site.create()
+    await deployment.create()
     database.redis.delete(API_KEYS)
-    started = Site(site.keys.store, never_demand=never_demand)
+    started = Deployment(deployment.keys.store, never_demand=never_demand)
     await started.key_cache.refresh()
-    assert started.why(None) == ("" if never_demand else "API_KEY_MISSING")
+    assert started.reason_of(None) == ("" if never_demand else "API_KEY_MISSING")
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
+    assert reason_of(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="one of them is needed"):
         await started.create(started.environments.open)
 
@@ -154,31 +156,31 @@ async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody
 async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
     store: Store, database: Database
 ) -> None:
-    site = Site(store, never_demand=True)
-    await site.key_cache.refresh()
-    await site.create()
+    deployment = Deployment(store, never_demand=True)
+    await deployment.key_cache.refresh()
+    await deployment.create()
     database.empty()
-    await site.key_cache.refresh()
-    assert site.why(None) == ""
+    await deployment.key_cache.refresh()
+    assert deployment.reason_of(None) == ""
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
-    assert why(lambda: site.authorizer.authorize(create, None)) == "API_KEY_MISSING"
+    assert reason_of(lambda: deployment.authorizer.authorize(create, None)) == "API_KEY_MISSING"
 
 
 async def test_keys_of_a_store_that_went_back_in_time_hold_though_their_number_is_the_same(
-    site: Site, database: Database
+    deployment: Deployment, database: Database
 ) -> None:
     """The number hid that the keys were others: those that there were no more were taken, and new ones were not."""
-    await site.key_cache.refresh()
-    _, first = await site.create()
+    await deployment.key_cache.refresh()
+    _, first = await deployment.create()
     before = {key: database.redis.dump(key) for key in (API_KEYS, API_KEYS_VERSION)}
-    _, second = await site.create()
+    _, second = await deployment.create()
     for key, value in before.items():
         database.redis.restore(key, 0, value, replace=True)  # type: ignore[arg-type]
-    sibling = Site(site.keys.store)
+    sibling = Deployment(deployment.keys.store)
     await sibling.key_cache.refresh()
     _, third = await sibling.create()
-    await site.key_cache.refresh()
-    assert [site.why(header) for header in (first, second, third)] == ["", "API_KEY_INVALID", ""]
+    await deployment.key_cache.refresh()
+    assert [deployment.reason_of(header) for header in (first, second, third)] == ["", "API_KEY_INVALID", ""]
 
 
 HALF_A_PAIR = (
@@ -190,36 +192,38 @@ GARBAGE = [b"", b"{", b"[]", b"null", b'{"id":"key_1"}', b"\xff", HALF_A_PAIR]
 
 @pytest.mark.parametrize("garbage", GARBAGE)
 async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
-    site: Site, database: Database, garbage: bytes
+    deployment: Deployment, database: Database, garbage: bytes
 ) -> None:
     """One of them was an error for all: keys that were revoked went on to be taken."""
     database.redis.hset(API_KEYS, "key_0", garbage)
-    await site.key_cache.refresh()
-    assert site.why(None) == "API_KEY_MISSING"
+    await deployment.key_cache.refresh()
+    assert deployment.reason_of(None) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="one of them is needed"):
-        await site.create(site.environments.open)
-    key_id, made = await site.create()
-    _, other = await site.create()
-    await site.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), site.environments.live)
-    assert [site.why(made), site.why(other)] == ["API_KEY_INVALID", ""]
-    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.environments.live)
+        await deployment.create(deployment.environments.open)
+    key_id, created = await deployment.create()
+    _, other = await deployment.create()
+    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.environments.live)
+    assert [deployment.reason_of(created), deployment.reason_of(other)] == ["API_KEY_INVALID", ""]
+    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.environments.live)
     assert len(listed.api_keys) == 1
     assert database.call("HGET", API_KEYS, "key_0") == garbage
 
 
-async def test_no_first_key_is_made_where_there_is_one_that_can_not_be_read(site: Site, database: Database) -> None:
+async def test_no_first_key_is_made_where_there_is_one_that_can_not_be_read(
+    deployment: Deployment, database: Database
+) -> None:
     database.redis.hset(API_KEYS, "key_0", b"{")
     before = database.contents()
-    await make_first_key(site.keys)
+    await make_first_key(deployment.keys)
     assert database.contents() == before
 
 
 async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_shown(
-    site: Site, database: Database
+    deployment: Deployment, database: Database
 ) -> None:
     """A key of an unknown environment was one of `test`, and listing the keys was an internal error."""
-    await site.key_cache.refresh()
-    _, admin = await site.create()
+    await deployment.key_cache.refresh()
+    _, admin = await deployment.create()
     kept: dict[str, Any] = json.loads(next(iter(database.call("HVALS", API_KEYS))))
     newer: list[dict[str, Any]] = [{"scopes": ["catalog:read", "billing:write"]}, {"environment": "staging"}]
     for number, changes in enumerate(newer):
@@ -227,24 +231,27 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
         document = {**kept, "id": f"key_{number}", "sha256": digest(secret.encode()).hex(), "extra": 1, **changes}
         database.redis.hset(API_KEYS, f"key_{number}", json.dumps(document))
     database.redis.delete(API_KEYS_VERSION)
-    await site.key_cache.refresh()
+    await deployment.key_cache.refresh()
     get = "/canuse.v1.CatalogService/GetFeature"
-    told = [why(lambda: site.authorizer.authorize(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
-    assert told == ["", "SCOPE_MISSING"]
-    assert [site.why(b"Bearer sk_live_0"), site.why(admin)] == ["SCOPE_MISSING", ""]
-    listed = await site.servicer.list_api_keys(v1.ListApiKeysRequest(), site.environments.live)
+    authorize = deployment.authorizer.authorize
+    reasons = [reason_of(lambda: authorize(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
+    assert reasons == ["", "SCOPE_MISSING"]
+    assert [deployment.reason_of(b"Bearer sk_live_0"), deployment.reason_of(admin)] == ["SCOPE_MISSING", ""]
+    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.environments.live)
     shown = {key.id: (list(key.scopes), key.environment) for key in listed.api_keys}
     assert shown["key_0"] == (["billing:write", "catalog:read"], LIVE)
     assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED
 
 
-async def test_a_change_that_was_made_is_not_told_as_one_that_was_not(site: Site, database: Database) -> None:
+async def test_a_change_that_was_made_is_not_told_as_one_that_was_not(
+    deployment: Deployment, database: Database
+) -> None:
     """The store went away after it had taken the change: the caller was told that nothing was written."""
 
     async def unavailable() -> None:
         raise StoreUnavailableError("it went away")
 
-    site.servicer = ApiKeyServicer(site.keys, unavailable)
+    deployment.servicer = ApiKeyServicer(deployment.keys, unavailable)
     with pytest.raises(OutcomeUnknownError):
-        await site.create()
+        await deployment.create()
     assert database.redis.hlen(API_KEYS) == 1

@@ -165,5 +165,5 @@ async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_
     [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
     batch = pb.BatchCreateUsageEventsRequest(requests=requests).SerializeToString()
     answer = pb.BatchCreateUsageEventsResponse.FromString(await answer_batch(method, batch, env))
-    told = [result.response.consumption.used or result.status.message for result in answer.results]
-    assert told == [1, "there is no feature 'missing'", 3, 4, "there is no feature 'gone'"]
+    results = [result.response.consumption.used or result.status.message for result in answer.results]
+    assert results == [1, "there is no feature 'missing'", 3, 4, "there is no feature 'gone'"]

@@ -50,10 +50,10 @@ async def subscribed(env: Environment, *entries: PackageFeature, cancel_at_ms: i
         )
         await env.catalog.put_package(None, package)
     await create_user(env, "124", Profile(), disabled=False)
-    made = Subscription("token", "base", 1, SubscriptionStatus.ACTIVE, START_MS, cancel_at_ms=cancel_at_ms)
+    subscription = Subscription("token", "base", 1, SubscriptionStatus.ACTIVE, START_MS, cancel_at_ms=cancel_at_ms)
 
     async def edit(_: UserState) -> Edit:
-        return Edit((made,))
+        return Edit((subscription,))
 
     await change_user(env, "124", edit)
 

@@ -37,7 +37,7 @@ async def test_it_refreshes_by_itself_and_at_once_when_there_is_a_message(store:
         nonlocal refreshed
         refreshed += 1
 
-    async def told() -> bool:
+    async def publish() -> bool:
         return bool(await store.admin.publish("channel", "news"))
 
     by_itself, by_message = keep_fresh(store, "channel", refresh, 0.05, "it")
@@ -45,7 +45,7 @@ async def test_it_refreshes_by_itself_and_at_once_when_there_is_a_message(store:
     await wait_until(lambda: refreshed > 2)
     await end(tasks)
     refreshed, tasks = 0, [asyncio.create_task(by_message)]
-    while not await told():
+    while not await publish():
         await asyncio.sleep(0.01)
     await wait_until(lambda: refreshed)
     await end(tasks)

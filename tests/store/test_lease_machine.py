@@ -164,13 +164,13 @@ class Machine(RuleBasedStateMachine):
     def reserve(self, amount: int, least: int, ttl_ms: int) -> None:
         least = min(least, amount)
         number = len(self.leases)
-        wanted, reason = amount, self._reason(amount)
+        requested, reason = amount, self._reason(amount)
         if reason == Reason.BUDGET_EXCEEDED:
             assert self.entitlement is not None
             assert self.entitlement.limit is not None
-            wanted = self.entitlement.limit - self.span.used - self._reserved()
-            reason = Reason.WITHIN_BUDGET if wanted >= least else Reason.BUDGET_EXCEEDED
-        expected = wanted if reason.access else 0
+            requested = self.entitlement.limit - self.span.used - self._reserved()
+            reason = Reason.WITHIN_BUDGET if requested >= least else Reason.BUDGET_EXCEEDED
+        expected = requested if reason.access else 0
         result = self.leasing.swept(
             self.now_ms,
             lambda: self.leasing.reserve(self.now_ms, token(number), amount, min_amount=least, ttl_ms=ttl_ms),

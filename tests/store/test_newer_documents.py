@@ -247,8 +247,8 @@ async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
     reserved = v1.ReserveResponse.FromString(await answer(Reserve(), lease.SerializeToString(), env))
     assert (reserved.granted, reserved.reason) == (0, inactive)
     assert not (await may(env)).access
-    told = v1.CreateUsageEventResponse.FromString(await answer(CreateUsageEvent(), fact.SerializeToString(), env))
-    assert (told.recorded, told.reason) == (True, inactive)
+    response = v1.CreateUsageEventResponse.FromString(await answer(CreateUsageEvent(), fact.SerializeToString(), env))
+    assert (response.recorded, response.reason) == (True, inactive)
 
 
 GARBAGE = [b"", b"{", b"[]", b"7", b'{"id":"bad"}', b'{"id":"bad","type":2,"created_at_ms":"then"}', b"\xff"]
@@ -273,8 +273,8 @@ async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overw
     with structlog.testing.capture_logs() as logs:
         await other.cache.refresh()
     # Once in a process: another store of these tests may have been first.
-    told = {(line["what"], line["id"]) for line in logs if line["log_level"] == "error"}
-    assert told <= {("feature", "bad")}
+    response = {(line["what"], line["id"]) for line in logs if line["log_level"] == "error"}
+    assert response <= {("feature", "bad")}
     assert (await may(other)).access
     assert other.cache.features["bad"].archived
     features = (await CATALOG.list_features(v1.ListFeaturesRequest(), other)).features

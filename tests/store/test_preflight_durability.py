@@ -21,30 +21,30 @@ FSYNC = Promise(Durability.FSYNC)
 TWO_REPLICAS = Promise(Durability.REPLICA, replicas=2)
 
 
-def told(appendfsync: str | None = "always", promise: Promise | None = None, **info: str) -> str:
+def warnings(appendfsync: str | None = "always", promise: Promise | None = None, **info: str) -> str:
     """Return what is said about a store that is sound but for some of what it tells of itself."""
     return "; ".join(risks_of(SOUND | info, appendfsync, promise or Promise()))
 
 
 def test_nothing_is_said_about_a_store_that_keeps_what_it_has() -> None:
-    assert not told()
-    assert not told("everysec")
-    assert not told(None)
+    assert not warnings()
+    assert not warnings("everysec")
+    assert not warnings(None)
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 def test_a_store_that_throws_keys_away_is_warned_of_by_its_policy(policy: str) -> None:
-    assert f"maxmemory-policy is {policy}" in told(maxmemory_policy=policy)
+    assert f"maxmemory-policy is {policy}" in warnings(maxmemory_policy=policy)
 
 
 def test_a_store_without_an_append_only_file_is_warned_of() -> None:
-    assert "no append-only file" in told(aof_enabled="0")
-    assert "appendfsync is no" in told("no")
+    assert "no append-only file" in warnings(aof_enabled="0")
+    assert "appendfsync is no" in warnings("no")
 
 
 def test_what_a_promise_costs_or_lacks_is_told() -> None:
-    assert "replica with 2, and the store has 1 now" in told(promise=TWO_REPLICAS, connected_slaves="1")
-    assert not told(promise=TWO_REPLICAS, connected_slaves="2")
+    assert "replica with 2, and the store has 1 now" in warnings(promise=TWO_REPLICAS, connected_slaves="1")
+    assert not warnings(promise=TWO_REPLICAS, connected_slaves="2")
 
 
 def refused(appendfsync: str | None = "always", promise: Promise = FSYNC, **info: str) -> str:
@@ -88,21 +88,21 @@ def test_a_server_says_at_its_start_what_can_lose_counts(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [(("--appendonly", "no"), "keeps no append-only file"), (("--appendfsync", "everysec"), "appendfsync is everysec")],
 )
 def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
-    setting: tuple[str, str], told: str, tmp_path: Path
+    setting: tuple[str, str], message: str, tmp_path: Path
 ) -> None:
     valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", setting).start()
     try:
         options = ("--redis-url", valkey.url, "--listen", "127.0.0.1:0", "--durability", "fsync")
-        ran = fork_server.run("serve", *options, folder=tmp_path)
+        completed = fork_server.run("serve", *options, folder=tmp_path)
     finally:
         valkey.stop()
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert "canuse: durability is fsync, and the store" in ran.stderr
-    assert told in ran.stderr
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert "canuse: durability is fsync, and the store" in completed.stderr
+    assert message in completed.stderr
 
 
 def test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data(tmp_path: Path) -> None:

@@ -58,18 +58,18 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
     env.store.manual_now_ms = day(1)
     for feature_id in ("calls", "messages"):
         await env.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))
-    made = []
+    subscriptions = []
     for number, (entry, start, end) in enumerate((*spans, (DAILY, 1, None))):
         package = Package(f"p{number}", 1, type=PackageType.ADD_ON, features=(entry,), status=PackageStatus.PUBLISHED)
         await env.catalog.put_package(None, package)
         cancel_at_ms = None if end is None else day(end)
-        made.append(
+        subscriptions.append(
             Subscription(package.id, package.id, 1, SubscriptionStatus.ACTIVE, day(start), cancel_at_ms=cancel_at_ms)
         )
     await create_user(env, "124", Profile(), disabled=False)
 
     async def edit(_: UserState) -> Edit:
-        return Edit(tuple(made))
+        return Edit(tuple(subscriptions))
 
     await change_user(env, "124", edit)
     for number, (start, end, amount) in enumerate(gifts):

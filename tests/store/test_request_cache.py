@@ -23,7 +23,7 @@ HOT: dict[str, HotMethod] = {
 }
 
 
-def remembering(env: Environment) -> RequestCache:
+def cache_with_feature(env: Environment) -> RequestCache:
     """Return a memory in a world with one feature."""
     env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1)
     return RequestCache(env)
@@ -36,71 +36,71 @@ def payload(name: str, user_id: str) -> bytes:
     return v1.CanUseRequest(user_id=user_id, feature_id=FEATURE).SerializeToString()
 
 
-def ask(memory: RequestCache, name: str, sent: bytes, times: int = 2) -> Remembered:
+def request_several_times(cache: RequestCache, name: str, sent: bytes, times: int = 2) -> Remembered:
     """Ask the same several times; return what became of the last time."""
-    return [memory.request(list(HOT).index(name), HOT[name], bytes(bytearray(sent))) for _ in range(times)][-1]
+    return [cache.request(list(HOT).index(name), HOT[name], bytes(bytearray(sent))) for _ in range(times)][-1]
 
 
 async def test_a_usual_request_is_remembered_from_the_second_time_on(env: Environment) -> None:
-    memory = remembering(env)
+    cache = cache_with_feature(env)
     for name in HOT:
         sent = payload(name, "u" * 128)
-        assert not ask(memory, name, sent, 1).kept
-        request = ask(memory, name, sent, 1)
+        assert not request_several_times(cache, name, sent, 1).kept
+        request = request_several_times(cache, name, sent, 1)
         assert request.kept
-        assert ask(memory, name, sent, 1) is request
-    assert len(memory) == len(HOT)
+        assert request_several_times(cache, name, sent, 1) is request
+    assert len(cache) == len(HOT)
 
 
 async def test_a_request_with_a_large_field_that_is_not_known_is_not_remembered(env: Environment) -> None:
     """150 requests of 4 MiB, each sent twice, took 600 MiB for good."""
-    memory = remembering(env)
+    cache = cache_with_feature(env)
     for name in HOT:
         sent = payload(name, "u")
-        assert ask(memory, name, sent + unknown(MAX_PAYLOAD_BYTES - len(sent))).kept
-        assert not ask(memory, name, sent + unknown(MAX_PAYLOAD_BYTES + 1 - len(sent)), 3).kept
+        assert request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES - len(sent))).kept
+        assert not request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES + 1 - len(sent)), 3).kept
 
 
 async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_what_they_take(env: Environment) -> None:
-    memory = remembering(env)
+    cache = cache_with_feature(env)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
         for number in range(MAX_REQUESTS):
             sent = payload("CanUse", f"{number:0128}")
-            ask(memory, "CanUse", sent + unknown(MAX_PAYLOAD_BYTES - len(sent)))
-            assert memory.held_bytes <= MAX_BYTES
+            request_several_times(cache, "CanUse", sent + unknown(MAX_PAYLOAD_BYTES - len(sent)))
+            assert cache.held_bytes <= MAX_BYTES
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert 0 < len(memory) < MAX_REQUESTS - 1000
-    assert taken < memory.held_bytes + MAX_REQUESTS * 200
+    assert 0 < len(cache) < MAX_REQUESTS - 1000
+    assert taken < cache.held_bytes + MAX_REQUESTS * 200
 
 
 async def test_as_many_requests_are_remembered_as_may_be_though_their_ids_are_long(env: Environment) -> None:
-    memory = remembering(env)
+    cache = cache_with_feature(env)
     for number in range(MAX_REQUESTS):
-        ask(memory, "CanUse", payload("CanUse", f"{number:0128}"))
-    assert len(memory) == MAX_REQUESTS
+        request_several_times(cache, "CanUse", payload("CanUse", f"{number:0128}"))
+    assert len(cache) == MAX_REQUESTS
 
 
 async def test_a_changed_feature_leaves_nothing_behind_of_what_was_counted(env: Environment) -> None:
-    memory = remembering(env)
-    ask(memory, "CanUse", payload("CanUse", "u"))
-    held = memory.held_bytes
+    cache = cache_with_feature(env)
+    request_several_times(cache, "CanUse", payload("CanUse", "u"))
+    held = cache.held_bytes
     for _ in range(5):
         env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1, name="renamed")
-        ask(memory, "CanUse", payload("CanUse", "u"))
-    assert (len(memory), memory.held_bytes) == (1, held)
+        request_several_times(cache, "CanUse", payload("CanUse", "u"))
+    assert (len(cache), cache.held_bytes) == (1, held)
 
 
 async def test_a_large_reply_is_answered_and_not_kept(env: Environment) -> None:
-    memory = remembering(env)
-    request = ask(memory, "CanUse", payload("CanUse", "u"))
+    cache = cache_with_feature(env)
+    request = request_several_times(cache, "CanUse", payload("CanUse", "u"))
     small = [b"\0" * 12, None, None, None, None]
     # A grant takes 32 bytes.
     large = [b"\0" * 12, None, None, bytes(32 * 100), None]
-    memory.respond(request, small, 1)
+    cache.respond(request, small, 1)
     assert request.reply is small
-    memory.respond(request, large, 1)
+    cache.respond(request, large, 1)
     assert request.reply is small

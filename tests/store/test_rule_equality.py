@@ -332,7 +332,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
     shared_database: Database, data: st.DataObject
 ) -> None:
     state = data.draw(states((CALLS, "messages", "exports")), label="state")
-    wanted = {
+    expected_values = {
         feature_id: data.draw(deltas(part), label=feature_id)
         for feature_id, part in state.parts.items()
         if data.draw(st.booleans() | st.just(value=True))
@@ -341,21 +341,21 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
     before = shared_database.contents()
     charges = tuple(
         Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id))
-        for feature_id, delta in wanted.items()
+        for feature_id, delta in expected_values.items()
     )
     use = Use(usage_commands.USE, USER, charges, "", b"")
 
     found: dict[str, FeatureState] = {}
     reasons: list[Reason | None] = []
     try:
-        for feature_id in wanted:
+        for feature_id in expected_values:
             found[feature_id] = state.look(shared_database, feature_id)
     except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             shared_database.record_all(NOW, use)
         assert shared_database.contents() == before
         return
-    for feature_id, delta in wanted.items():
+    for feature_id, delta in expected_values.items():
         try:
             reasons.append(decide(found[feature_id], delta))
         except TotalOutOfRangeError:
@@ -369,18 +369,24 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
 
     outcome, _ = shared_database.record_all(NOW, use)
     assert outcome.refused == refused
-    for charge, reason, (feature_id, delta) in zip(outcome.charges, reasons, wanted.items(), strict=True):
+    for charge, reason, (feature_id, delta) in zip(outcome.charges, reasons, expected_values.items(), strict=True):
         assert reason is None or charge.reason == reason
         if not refused:
             compare(shared_database, state, found[feature_id], charge, found[feature_id].current()[1] + delta)
         elif state.parts[feature_id].entitlement is not None:
             period, used, _ = found[feature_id].current()
-            told = (charge.used, charge.applied_delta, charge.period_start_ms, charge.budget, charge.ledger_id)
-            assert told == (used, 0, period.start_ms, found[feature_id].budget(), "")
+            recorded_values = (
+                charge.used,
+                charge.applied_delta,
+                charge.period_start_ms,
+                charge.budget,
+                charge.ledger_id,
+            )
+            assert recorded_values == (used, 0, period.start_ms, found[feature_id].budget(), "")
     if refused:
         assert shared_database.contents() == before
     else:
-        assert len(shared_database.entries()) == len(wanted)
+        assert len(shared_database.entries()) == len(expected_values)
 
 
 @given(st.data())

@@ -54,7 +54,9 @@ def test_a_server_does_not_start_on_a_store_of_another_layout(database: Database
     database.redis.set(SCHEMA, "1")
     before = database.contents()
     options = ("--listen", "127.0.0.1:0", "--redis-url", database.url, "--demo")
-    ran = fork_server.run("serve", *options, folder=tmp_path)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert ran.stderr == f"canuse: the store holds data of schema '1'; this canuse knows schema '{VERSION}' only\n"
+    completed = fork_server.run("serve", *options, folder=tmp_path)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert (
+        completed.stderr == f"canuse: the store holds data of schema '1'; this canuse knows schema '{VERSION}' only\n"
+    )
     assert database.contents() == before

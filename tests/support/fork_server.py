@@ -47,11 +47,11 @@ class Forked:
             if self.returncode is None:
                 self._status.settimeout(timeout)
                 try:
-                    told = self._status.recv(LENGTH.size, socket.MSG_WAITALL)
+                    message = self._status.recv(LENGTH.size, socket.MSG_WAITALL)
                 except (TimeoutError, BlockingIOError):
                     raise subprocess.TimeoutExpired(str(self.pid), timeout or 0) from None
-                assert told, "the fork server has ended"
-                self.returncode = os.waitstatus_to_exitcode(LENGTH.unpack(told)[0])
+                assert message, "the fork server has ended"
+                self.returncode = os.waitstatus_to_exitcode(LENGTH.unpack(message)[0])
                 self._status.close()
             return self.returncode
 
@@ -84,9 +84,9 @@ class _ForkServer:
             socket.send_fds(self._control, [LENGTH.pack(len(body))], [output, errors, theirs.fileno()])
             self._control.sendall(body)
         ours.settimeout(_START_SECONDS)
-        told = ours.recv(LENGTH.size, socket.MSG_WAITALL)
-        assert told, "the fork server has ended"
-        return Forked(LENGTH.unpack(told)[0], ours)
+        message = ours.recv(LENGTH.size, socket.MSG_WAITALL)
+        assert message, "the fork server has ended"
+        return Forked(LENGTH.unpack(message)[0], ours)
 
     def _close(self) -> None:
         self._control.close()

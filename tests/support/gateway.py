@@ -25,15 +25,15 @@ class Application:
     """
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.requests: list[str] = []
         self.bodies: dict[str, bytes] = {}
-        asked, bodies = self.asked, self.bodies
+        requests, bodies = self.requests, self.bodies
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                asked.append(self.path)
+                requests.append(self.path)
                 body = bodies.get(self.path, b"")
                 self.send_response(200)
                 self.send_header("content-type", "application/json")

@@ -28,8 +28,8 @@ def after(feature_state: FeatureState, total: int) -> Balances:
     drawn = sum(grant.drawn for grant in grants)
     package = of_package(feature_state)
     if total > used:
-        wanted = 0 if package is None else max(0, total - package - drawn)
-        return Balances(total, _drawn(grants, wanted, feature_state.now_ms))
+        needed = 0 if package is None else max(0, total - package - drawn)
+        return Balances(total, _drawn(grants, needed, feature_state.now_ms))
     beyond = 0 if package is None else max(0, used - package - drawn)
     return Balances(total, _given_back(grants, max(0, used - total - beyond)))
 
@@ -51,17 +51,17 @@ def of_package(feature_state: FeatureState, balances: Balances | None = None) ->
     if not feature_state.entitlement.granted:
         return limit
     used, grants = balances or current(feature_state)
-    bore = used - sum(grant.drawn for grant in grants)
-    return bore if limit is None else min(limit, bore)
+    borne = used - sum(grant.drawn for grant in grants)
+    return borne if limit is None else min(limit, borne)
 
 
-def _drawn(grants: tuple[GrantBalance, ...], wanted: int, now_ms: int) -> tuple[GrantBalance, ...]:
+def _drawn(grants: tuple[GrantBalance, ...], needed: int, now_ms: int) -> tuple[GrantBalance, ...]:
     found = []
     for grant in grants:
         take = 0
         if grant.is_open(now_ms):
-            take = wanted if grant.left is None else min(wanted, grant.left)
-        wanted -= take
+            take = needed if grant.left is None else min(needed, grant.left)
+        needed -= take
         left = None if grant.left is None else grant.left - take
         found.append(grant._replace(left=left, drawn=grant.drawn + take))
     return tuple(found)

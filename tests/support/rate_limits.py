@@ -66,7 +66,7 @@ class RateLimits:
         return self.ask(descriptor(user_id, feature_id), hits=hits)
 
 
-def gist(response: Response) -> str:
+def summary(response: Response) -> str:
     """Return the codes of a response: of the whole, and of each descriptor."""
     name = Response.Code.Name
     return " ".join([name(response.overall_code) + ":", *(name(status.code) for status in response.statuses)])

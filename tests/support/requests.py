@@ -109,19 +109,19 @@ def _steps(message: Descriptor) -> Iterator[tuple[FieldDescriptor, ...]]:
 
 def largest(message: Descriptor, number: int, index: int = 0) -> Message:
     """Return the largest valid message of a type; all its numbers are one, and its texts begin with its place."""
-    made = GetMessageClass(message)()
+    built = GetMessageClass(message)()
     for field in message.fields:
         if is_map(field):
             size = most_map_bytes(field) // most_items(field) // 2
             pairs = {f"{index:02}".ljust(size, "x"): "y" * size for index in range(most_items(field))}
-            getattr(made, field.name).update(pairs)
+            getattr(built, field.name).update(pairs)
         elif field.is_repeated:
-            getattr(made, field.name).extend(_value(field, number, index) for index in range(most_items(field)))
+            getattr(built, field.name).extend(_value(field, number, index) for index in range(most_items(field)))
         elif field.message_type is not None:
-            getattr(made, field.name).CopyFrom(_value(field, number, index))
+            getattr(built, field.name).CopyFrom(_value(field, number, index))
         else:
-            setattr(made, field.name, _value(field, number, index))
-    return made
+            setattr(built, field.name, _value(field, number, index))
+    return built
 
 
 def _value(field: FieldDescriptor, number: int, index: int) -> Any:

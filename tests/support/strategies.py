@@ -83,11 +83,11 @@ def packages(draw: st.DrawFn, package_id: str) -> Package:
 def users(draw: st.DrawFn) -> tuple[list[Subscription], Packages]:
     """Subscriptions of one user, with the packages they are on."""
     ids = ("p1", "p2", "p3")
-    made = [draw(packages(package_id)) for package_id in ids]
+    package_list = [draw(packages(package_id)) for package_id in ids]
     count = draw(st.integers(1, 4))
     return (
         [draw(subscriptions(f"t{number}", ids)) for number in range(count)],
-        {(package.id, package.version): package for package in made},
+        {(package.id, package.version): package for package in package_list},
     )
 
 
@@ -106,10 +106,10 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     """A consumable entitlement that was made before a moment; it may be stale by then."""
     reset_period = draw(reset_periods)
     anchor_ms = now_ms - draw(st.integers(-DAY_MS, 800 * DAY_MS))
-    made_ms = now_ms - draw(st.integers(-DAY_MS, 40 * DAY_MS))
-    period = period_at(anchor_ms, reset_period, made_ms)
-    ends = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
-    ends.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
+    computed_at_ms = now_ms - draw(st.integers(-DAY_MS, 40 * DAY_MS))
+    period = period_at(anchor_ms, reset_period, computed_at_ms)
+    candidates = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
+    candidates.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
     return Entitlement(
         consumable=True,
         active=draw(st.booleans() | st.just(value=True)),
@@ -117,7 +117,7 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
         overage_enabled=draw(st.booleans()),
         reset_period=reset_period,
         period=period,
-        valid_until_ms=min((end for end in ends if end is not None), default=None),
+        valid_until_ms=min((end for end in candidates if end is not None), default=None),
     )
 
 

@@ -106,8 +106,10 @@ def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
         listed = grpcurl(server.address, "list", options=options)
         assert listed.returncode == 0, listed.stderr
         assert "canuse.v1.EntitlementService" in listed.stdout.split()
-        asked = grpcurl(server.address, CAN_USE, options=(*options, "-d", '{"user_id": "nobody", "feature_id": "no"}'))
-        assert "NotFound" in asked.stderr
+        answered = grpcurl(
+            server.address, CAN_USE, options=(*options, "-d", '{"user_id": "nobody", "feature_id": "no"}')
+        )
+        assert "NotFound" in answered.stderr
     assert grpcurl(secured.address, "list", options=("-plaintext",)).returncode != 0
     assert grpcurl(secured.address, "list", options=("-cacert", str(stranger.path))).returncode != 0
     assert grpcurl(mutual.address, "list", options=trusting).returncode != 0
@@ -118,10 +120,10 @@ def command(address: str, *options: str, **env: str) -> subprocess.CompletedProc
     return fork_server.run("users", "list", "--json", "--server", address, *options, env={**os.environ, **env})
 
 
-def users(ran: subprocess.CompletedProcess[str]) -> list[Any]:
+def users(completed: subprocess.CompletedProcess[str]) -> list[Any]:
     """Return the users that a command has printed."""
-    assert ran.returncode == 0, ran.stderr
-    found: list[Any] = json.loads(ran.stdout)
+    assert completed.returncode == 0, completed.stderr
+    found: list[Any] = json.loads(completed.stdout)
     return found
 
 
@@ -132,21 +134,23 @@ def test_the_command_speaks_tls_by_options_and_by_the_environment(authority: Aut
     paths = {"ca": authority.path, "certificate": client.certificate, "key": client.key}
     options = [part for name, path in paths.items() for part in (f"--tls-{name}", str(path))]
     env = {f"CANUSE_CLIENT_TLS_{name.upper()}": str(path) for name, path in paths.items()}
-    for ran in (command(mutual.address, *options), command(mutual.address, **env)):
-        assert "tls-command" in [user["id"] for user in users(ran)]
+    for completed in (command(mutual.address, *options), command(mutual.address, **env)):
+        assert "tls-command" in [user["id"] for user in users(completed)]
 
 
 def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_server(
     authority: Authority, secured: Canuse
 ) -> None:
-    for options, told in (
+    for options, message in (
         (("--tls",), f"no answer from {secured.address}"),
         (("--tls-ca", "nowhere.pem"), "nowhere.pem: No such file"),
         (("--tls-ca", str(authority.path), "--tls-key", "key.pem"), "`certificate` and `key` go together"),
     ):
-        ran = command(secured.address, *options)
-        assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (2, "", 1), ran.stderr
-        assert told in ran.stderr
+        completed = command(secured.address, *options)
+        assert (completed.returncode, completed.stdout, len(completed.stderr.splitlines())) == (2, "", 1), (
+            completed.stderr
+        )
+        assert message in completed.stderr
 
 
 def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_path: Path) -> None:
@@ -162,9 +166,9 @@ def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_
 
 def not_started(tmp_path: Path, *options: str) -> str:
     """Start a server, which must not start; return the one line that it says, within a minute and without asking."""
-    ran = fork_server.run("serve", "--listen", "127.0.0.1:0", *options, folder=tmp_path)
-    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (1, "", 1), ran.stderr
-    return ran.stderr
+    completed = fork_server.run("serve", "--listen", "127.0.0.1:0", *options, folder=tmp_path)
+    assert (completed.returncode, completed.stdout, len(completed.stderr.splitlines())) == (1, "", 1), completed.stderr
+    return completed.stderr
 
 
 def test_the_native_transport_with_tls_is_refused_and_points_to_envoy(authority: Authority, tmp_path: Path) -> None:
@@ -189,7 +193,7 @@ def test_files_that_can_not_be_used_are_named_at_the_start(
     empty.touch()
     locked = tmp_path / "locked.pem"
     seal(pair.key, locked)
-    for wrong, client_ca, told in (
+    for wrong, client_ca, message in (
         (Pair(tmp_path / "none.pem", pair.key), None, "none.pem"),
         (Pair(pair.certificate, tmp_path / "none.pem"), None, "none.pem"),
         (Pair(pair.certificate, other.key), None, "not encrypted"),
@@ -198,7 +202,7 @@ def test_files_that_can_not_be_used_are_named_at_the_start(
         (pair, empty, "tls_client_ca: "),
         (pair, pair.key, "tls_client_ca: "),
     ):
-        assert told in not_started(tmp_path, *options_of(wrong, client_ca), "--workers", workers)
+        assert message in not_started(tmp_path, *options_of(wrong, client_ca), "--workers", workers)
 
 
 def seal(key: Path, path: Path) -> None:

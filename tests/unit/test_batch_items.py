@@ -48,19 +48,19 @@ def test_bytes_that_are_no_message_are_told_to_be_none(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(1001, "1001"), (COUNTED_ITEMS, "2000"), (2_000_000, f"more than {COUNTED_ITEMS}")]
+    ("count", "reported"), [(1001, "1001"), (COUNTED_ITEMS, "2000"), (2_000_000, f"more than {COUNTED_ITEMS}")]
 )
-def test_no_more_items_are_counted_than_it_takes_to_see_that_there_are_too_many(count: int, told: str) -> None:
+def test_no_more_items_are_counted_than_it_takes_to_see_that_there_are_too_many(count: int, reported: str) -> None:
     """Two million empty items took a quarter of a second to be read before they were counted."""
     # What follows the items that are counted is not looked at: it is no message.
     payload = b"\x0a\x00" * count + (b"\xff" if count > COUNTED_ITEMS else b"")
-    assert refusal(payload) == f"requests: must be 1 to 1000 requests; {told} were sent"
+    assert refusal(payload) == f"requests: must be 1 to 1000 requests; {reported} were sent"
 
 
 @pytest.mark.parametrize("field", [b"\x10\x00", b"\x2b\x2c"])
 def test_a_flood_of_fields_that_are_not_known_is_not_gone_through(field: bytes) -> None:
-    told = refusal(field * 1_000_000)
-    assert told == f"request: must have at most {MAX_OTHER_FIELDS} fields besides requests; more were sent"
+    message = refusal(field * 1_000_000)
+    assert message == f"request: must have at most {MAX_OTHER_FIELDS} fields besides requests; more were sent"
 
 
 def test_groups_that_are_too_deep_are_no_message() -> None:

@@ -90,9 +90,9 @@ def test_at_most_20_violations_are_told_and_of_the_rest_the_number() -> None:
     assert len(violations.found) == 20
     with pytest.raises(ApiError) as raised:
         violations.check()
-    told = len(raised.value.violations)
-    assert 1 < told <= 20
-    assert raised.value.message.endswith(f"; and {1000 - told} more")
+    violation_count = len(raised.value.violations)
+    assert 1 < violation_count <= 20
+    assert raised.value.message.endswith(f"; and {1000 - violation_count} more")
 
 
 def test_short_violations_are_told_up_to_20_too() -> None:

@@ -100,12 +100,12 @@ async def called_later(call: Callable[[], Any]) -> object:
     return await (result if isinstance(result, Awaitable) else anext(result))
 
 
-@pytest.mark.parametrize(("method", "arguments", "named", "told"), WRONG)
+@pytest.mark.parametrize(("method", "arguments", "named", "message"), WRONG)
 async def test_an_argument_that_cannot_be_sent_is_named_and_nothing_is_sent(
-    method: str, arguments: tuple[Any, ...], named: dict[str, Any], told: str
+    method: str, arguments: tuple[Any, ...], named: dict[str, Any], message: str
 ) -> None:
     # It was "bad argument type for built-in operation", without a name, or was taken for something else.
-    with Client(NOBODY, timeout_seconds=30) as client, pytest.raises(BadArgument, match=f"^{told}") as caught:
+    with Client(NOBODY, timeout_seconds=30) as client, pytest.raises(BadArgument, match=f"^{message}") as caught:
         called(lambda: getattr(client, method)(*arguments, **named))
     if violations := caught.value.violations:
         assert str(caught.value) == f"{violations[0].field}: {violations[0].description}"
@@ -148,7 +148,7 @@ def test_items_of_an_iterator_are_all_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"target": ""}, "target: '' is no address"),
         ({"target": ":50051"}, "target: ':50051' is no address"),
@@ -181,10 +181,10 @@ def test_items_of_an_iterator_are_all_sent() -> None:
         ({"tls": True, "credentials": grpc.ssl_channel_credentials()}, "tls: credentials were given as well"),
     ],
 )
-async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadArgument, match=f"^{told}"):
+async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{message}"):
         Client(**settings)
-    with pytest.raises(BadArgument, match=f"^{told}"):
+    with pytest.raises(BadArgument, match=f"^{message}"):
         AsyncClient(**settings)
 
 
@@ -198,7 +198,7 @@ async def test_a_channel_of_the_other_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"ca": 5}, "ca: 5 of type int was given; accepted is the path of a file"),
         ({"ca": ""}, "ca: '' of type str"),
@@ -208,8 +208,8 @@ async def test_a_channel_of_the_other_kind_is_refused() -> None:
         ({"key": "k"}, "key: `certificate` and `key` go together"),
     ],
 )
-def test_what_names_no_file_of_tls_is_refused_by_its_name(files: dict[str, Any], told: str) -> None:
-    with pytest.raises(BadArgument, match=f"^{told}"):
+def test_what_names_no_file_of_tls_is_refused_by_its_name(files: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{message}"):
         Tls(**files)
 
 

@@ -117,11 +117,11 @@ async def test_a_server_that_is_not_there_is_unavailable_without_a_reason(nobody
 
 
 async def test_a_list_yields_the_items_of_all_pages(server: Server) -> None:
-    wanted = ["u1", "u2", "u3", "u4", "u5"]
+    expected = ["u1", "u2", "u3", "u4", "u5"]
     with Client(server.address) as client:
-        assert [user.id for user in client.list_users(page_size=2)] == wanted
+        assert [user.id for user in client.list_users(page_size=2)] == expected
     async with AsyncClient(server.address) as asynchronous:
-        assert [user.id async for user in asynchronous.list_users(page_size=2)] == wanted
+        assert [user.id async for user in asynchronous.list_users(page_size=2)] == expected
     assert server.pages == [(2, ""), (2, "2"), (2, "3")] * 2
 
 

@@ -174,13 +174,13 @@ def test_settings_that_a_channel_of_the_callers_own_would_ignore_are_refused() -
 
 async def test_no_secret_is_in_what_a_client_or_a_new_key_shows_of_itself() -> None:
     secret = f"sk_live_{'7' * 64}"
-    made = NewApiKey(v1.ApiKey(id="key_1", name="billing"), secret)
-    assert made.secret == secret
+    created = NewApiKey(v1.ApiKey(id="key_1", name="billing"), secret)
+    assert created.secret == secret
     with Client(api_key=secret) as client:
         async with AsyncClient(api_key=secret) as asynchronous:
-            for shown in (repr(client), repr(asynchronous), repr(made), str(made)):
+            for shown in (repr(client), repr(asynchronous), repr(created), str(created)):
                 assert secret not in shown
-    assert "billing" in repr(made)
+    assert "billing" in repr(created)
 
 
 def test_scopes_that_are_one_text_are_refused_since_its_letters_would_be_sent() -> None:

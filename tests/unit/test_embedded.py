@@ -142,7 +142,7 @@ async def test_a_stop_writes_out_what_the_last_second_brought(tmp_path: Path) ->
 
 
 async def test_it_runs_with_the_settings_that_the_store_counts_on(tmp_path: Path) -> None:
-    wanted = {
+    expected = {
         "port": "0",
         "appendonly": "yes",
         "appendfsync": "always",
@@ -158,7 +158,7 @@ async def test_it_runs_with_the_settings_that_the_store_counts_on(tmp_path: Path
         "logfile": str(tmp_path / "valkey.log"),
     }
     async with started(tmp_path) as valkey, client(valkey.socket_path) as redis:
-        assert {name: found for name, found in (await redis.config_get("*")).items() if name in wanted} == wanted
+        assert {name: found for name, found in (await redis.config_get("*")).items() if name in expected} == expected
 
 
 async def test_a_valkey_that_is_killed_comes_back_with_every_acknowledged_write(tmp_path: Path) -> None:
@@ -242,10 +242,10 @@ async def test_a_valkey_that_does_not_end_is_reported_and_left_alone(
     with another_canuse(tmp_path) as canuse:
         os.kill(canuse.valkey_pid, signal.SIGSTOP)
         canuse.kill()
-        asked = time.monotonic()
+        started_at = time.monotonic()
         with pytest.raises(DataDirInUse, match=rf"{tmp_path} .*pid {canuse.valkey_pid}\b"):
             await EmbeddedValkey(tmp_path).start()
-        assert time.monotonic() - asked < 4.0
+        assert time.monotonic() - started_at < 4.0
 
 
 def state_of(data_dir: Path) -> dict[Path, tuple[int, int]]:
@@ -256,10 +256,10 @@ def state_of(data_dir: Path) -> dict[Path, tuple[int, int]]:
 async def test_a_second_canuse_on_the_same_directory_is_refused_at_once(tmp_path: Path) -> None:
     with another_canuse(tmp_path) as canuse:
         await write(canuse.socket_path, "7")
-        before, asked = state_of(tmp_path), time.monotonic()
+        before, started_at = state_of(tmp_path), time.monotonic()
         with pytest.raises(DataDirInUse, match=rf"{tmp_path} .*pid {canuse.process.pid}\b"):
             await EmbeddedValkey(tmp_path).start()
-        assert time.monotonic() - asked < 0.5
+        assert time.monotonic() - started_at < 0.5
         assert state_of(tmp_path) == before
         async with client(canuse.socket_path) as redis:
             assert await redis.get("used") == "7"
@@ -416,9 +416,9 @@ async def fill(data_dir: Path, patch: pytest.MonkeyPatch) -> None:
 async def test_loading_much_data_is_no_failure_to_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await fill(tmp_path, monkeypatch)
     patient = EmbeddedValkey(tmp_path, max_start_seconds=0.7)
-    asked = time.monotonic()
+    started_at = time.monotonic()
     await patient.start()
-    assert time.monotonic() - asked > 1.5
+    assert time.monotonic() - started_at > 1.5
     async with client(patient.socket_path) as redis:
         assert await redis.dbsize() == 10000
     await patient.stop()

@@ -37,11 +37,11 @@ def entitlement(
 ) -> Entitlement:
     """Return the entitlement to `f` of a user with a subscription for each entry, started a day after the other."""
     packages = {(f"p{number}", 1): Package(f"p{number}", 0, features=(item,)) for number, item in enumerate(entries)}
-    made = [
+    subscriptions = [
         Subscription(f"t{number}", f"p{number}", 1, Status.ACTIVE, START + number * DAY)
         for number in range(len(entries))
     ]
-    changed = [replace(item, **dates) for item in made]  # type: ignore[arg-type]
+    changed = [replace(item, **dates) for item in subscriptions]  # type: ignore[arg-type]
     return resolve(changed, packages, {"f": kind}, {}, now_ms)["f"]
 
 

@@ -28,8 +28,8 @@ COUNTERPARTS: list[tuple[type[IntEnum], Any]] = [
 @pytest.mark.parametrize(("ours", "theirs"), COUNTERPARTS, ids=lambda kind: getattr(kind, "__name__", ""))
 def test_an_enum_of_the_domain_has_the_names_and_numbers_of_the_api(ours: type[IntEnum], theirs: Any) -> None:
     prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", ours.__name__).upper()
-    wanted = {f"{prefix}_{member.name}": member.value for member in ours}
-    assert {f"{prefix}_UNSPECIFIED": 0, **wanted} == dict(theirs.items())
+    expected = {f"{prefix}_{member.name}": member.value for member in ours}
+    assert {f"{prefix}_UNSPECIFIED": 0, **expected} == dict(theirs.items())
 
 
 def test_every_enum_of_the_domain_is_compared() -> None:

@@ -22,23 +22,23 @@ def slowly(item: int) -> int:
 
 async def turns_of_the_loop(pages: int) -> int:
     """Make some pages at once, and return how often the event loop came round meanwhile."""
-    pace, turns, made = PageScheduler(), 0, 0
+    scheduler, loop_turns, pages_done = PageScheduler(), 0, 0
 
     async def make() -> None:
-        nonlocal made
+        nonlocal pages_done
         begin_call(CallState())
-        async with pace.acquire():
+        async with scheduler.acquire():
             assert await map_yielding(range(ITEMS), slowly) == list(range(ITEMS))
-        made += 1
+        pages_done += 1
 
     async def count() -> None:
-        nonlocal turns
-        while made < pages:
-            turns += 1
+        nonlocal loop_turns
+        while pages_done < pages:
+            loop_turns += 1
             await asyncio.sleep(0)
 
     await asyncio.gather(count(), *(make() for _ in range(pages)))
-    return turns
+    return loop_turns
 
 
 async def test_others_have_a_turn_after_each_item_that_takes_long() -> None:

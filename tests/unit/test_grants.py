@@ -49,9 +49,9 @@ def test_a_grant_ends_when_it_expires_or_is_revoked_whichever_comes_first() -> N
 
 
 def test_grants_are_drawn_from_by_priority_then_expiry_then_id() -> None:
-    wanted = [grant("z", 0, 5), grant("b", 0, 9), grant("c", 0, 9), grant("a"), grant("y", 1, 1), grant("a2", 1)]
-    for order in permutations(wanted):
-        assert sorted(order, key=Grant.order) == wanted
+    expected = [grant("z", 0, 5), grant("b", 0, 9), grant("c", 0, 9), grant("a"), grant("y", 1, 1), grant("a2", 1)]
+    for order in permutations(expected):
+        assert sorted(order, key=Grant.order) == expected
 
 
 def test_what_grants_give_together_is_what_the_open_ones_have_left() -> None:

@@ -36,10 +36,10 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 def refused(*options: str, **env: str) -> str:
     """Start `canuse serve`, which must not start: return the one line that it says."""
-    ran = fork_server.run("serve", *options, env={**os.environ, **env})
-    said = [line for line in ran.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert len(said) == 1, ran.stderr
+    completed = fork_server.run("serve", *options, env={**os.environ, **env})
+    said = [line for line in completed.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert len(said) == 1, completed.stderr
     assert said[0].startswith("canuse: ")
     return said[0]
 
@@ -178,9 +178,9 @@ def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
     """A misspelt one was ignored, and nobody heard of it."""
     command = ("serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem")
     env = os.environ | {"CANUSE_LISTN": "127.0.0.1:1", "CANUSE_NONSENSE": "1", "CANUSE_SERVICE_HOST": "10.0.0.1"}
-    ran = fork_server.run(*command, env=env, folder=tmp_path)
-    told = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
-    assert [(each["level"], each["name"], each["closest"]) for each in told] == [
+    completed = fork_server.run(*command, env=env, folder=tmp_path)
+    log = [json.loads(line) for line in completed.stderr.splitlines() if line.startswith("{")]
+    assert [(each["level"], each["name"], each["closest"]) for each in log] == [
         ("warning", "CANUSE_LISTN", "CANUSE_LISTEN"),
         ("warning", "CANUSE_NONSENSE", None),
     ]

@@ -5,10 +5,10 @@ from canuse_server.transport.shutdown import Deadline
 
 def test_the_time_begins_when_it_is_first_asked_for_and_is_one_for_all() -> None:
     now = 100.0
-    grace = Deadline(30, lambda: now)
+    deadline = Deadline(30, lambda: now)
     now = 200.0
-    assert grace.remaining() == 30
+    assert deadline.remaining() == 30
     now = 220.0
-    assert grace.remaining() == 10
+    assert deadline.remaining() == 10
     now = 231.0
-    assert grace.remaining() == 0
+    assert deadline.remaining() == 0

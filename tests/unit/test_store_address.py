@@ -38,33 +38,33 @@ def test_every_form_is_taken(url: str) -> None:
     StoreAddress.from_url(url)
 
 
-@pytest.mark.parametrize(("url", "told"), WRONG)
-def test_what_is_wrong_is_told_without_repeating_it(url: str, told: str) -> None:
-    with pytest.raises(ValueError, match=told) as refused:
+@pytest.mark.parametrize(("url", "message"), WRONG)
+def test_what_is_wrong_is_told_without_repeating_it(url: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as refused:
         check_redis_url(url.replace("://", "://user:s3cret@", 1))
     assert "s3cret" not in str(refused.value)
 
 
 def test_sentinels_are_read_with_what_each_of_them_and_the_master_is_told() -> None:
     url = "redis+sentinel://u:p%40ss@a:1,b,[::1]:3/my%20master/3?sentinel_username=x&sentinel_password=y"
-    endpoint = StoreAddress.from_url(url)
-    assert endpoint.sentinels is not None
-    assert endpoint.sentinels.addresses == (Address("a", 1), Address("b", 26379), Address("::1", 3))
-    assert endpoint.sentinels.master == "my master"
-    asked = endpoint.sentinels.options
-    assert (asked["username"], asked["password"], asked["ssl"]) == ("x", "y", False)
+    address = StoreAddress.from_url(url)
+    assert address.sentinels is not None
+    assert address.sentinels.addresses == (Address("a", 1), Address("b", 26379), Address("::1", 3))
+    assert address.sentinels.master == "my master"
+    sentinel_options = address.sentinels.options
+    assert (sentinel_options["username"], sentinel_options["password"], sentinel_options["ssl"]) == ("x", "y", False)
     handshake = pack(("AUTH", "u", "p@ss")) + pack(("SELECT", "3")) + pack(("ROLE",))
-    assert (endpoint.handshake, endpoint.handshake_replies) == (handshake, 3)
-    assert endpoint.address == "my master by the Sentinels a:1, b:26379, [::1]:3"
-    assert "p@ss" not in repr(endpoint)
+    assert (address.handshake, address.handshake_replies) == (handshake, 3)
+    assert address.address == "my master by the Sentinels a:1, b:26379, [::1]:3"
+    assert "p@ss" not in repr(address)
 
 
 def test_nodes_of_a_cluster_are_read_and_each_is_greeted_alike() -> None:
-    endpoint = StoreAddress.from_url("rediss+cluster://u:secret@a:1,b")
-    assert endpoint.seeds == (Address("a", 1), Address("b", 6379))
-    node = endpoint.at(Address("c", 5))
-    assert (node.host, node.port, node.seeds, node.tls) == ("c", 5, (), endpoint.tls)
+    address = StoreAddress.from_url("rediss+cluster://u:secret@a:1,b")
+    assert address.seeds == (Address("a", 1), Address("b", 6379))
+    node = address.at(Address("c", 5))
+    assert (node.host, node.port, node.seeds, node.tls) == ("c", 5, (), address.tls)
     assert node.tls is not None
     assert node.handshake == pack(("AUTH", "u", "secret"))
-    assert endpoint.address == "the Cluster of a:1, b:6379"
-    assert "secret" not in repr(endpoint)
+    assert address.address == "the Cluster of a:1, b:6379"
+    assert "secret" not in repr(address)

@@ -69,8 +69,8 @@ def test_the_bucket_of_a_user_is_the_same_in_every_process_and_for_ever() -> Non
     ids = ["124", "user-1", "ü", "{b0000}"]
     assert [bucket_of(user_id) for user_id in ids] == [625, 532, 469, 827]
     program = "import sys; from canuse_server.store.keys import bucket_of; print(*map(bucket_of, sys.argv[1:]))"
-    ran = subprocess.run([sys.executable, "-c", program, *ids], capture_output=True, text=True, check=True)
-    assert ran.stdout.split() == [str(bucket_of(user_id)) for user_id in ids]
+    completed = subprocess.run([sys.executable, "-c", program, *ids], capture_output=True, text=True, check=True)
+    assert completed.stdout.split() == [str(bucket_of(user_id)) for user_id in ids]
 
 
 def test_environments_share_no_key() -> None:
