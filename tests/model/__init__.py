@@ -1,1 +1,1 @@
-"""A model of canuse in plain Python, and what holds the real server against it."""
+"""A reference model of canuse in plain Python, and the state machine that compares a real server with it."""

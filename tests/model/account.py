@@ -1,4 +1,4 @@
-"""What one user has used of one feature."""
+"""Usage of one feature by one user."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,12 +8,12 @@ from model.observations import DEDUPE_TTL, MAX, Counts, Past
 from model.sources import Grant, Subscription, Terms, terms
 
 PAST_KEPT: Final = 12
-"""How many past periods are kept."""
+"""Number of past periods that are kept."""
 
 
 @dataclass
 class Lease:
-    """An amount that is set aside. `period` is the number of the period in which that was done."""
+    """A reserved amount. `period` is the number of the period in which it was reserved."""
 
     id: str
     amount: int
@@ -22,23 +22,23 @@ class Lease:
     settled: bool = False
 
     def is_open(self, now: int) -> bool:
-        """Whether it has neither been settled nor expired."""
+        """Whether it is neither settled nor expired."""
         return not self.settled and now < self.expires
 
     def can_be_settled(self, now: int) -> bool:
-        """Whether it is still known."""
+        """Whether it is not settled and still remembered."""
         return not self.settled and now < self.expires + DEDUPE_TTL
 
     def dates(self) -> list[int]:
-        """When it expires and is forgotten, if that is still to matter."""
+        """Return when it expires and when it is forgotten; nothing once it is settled."""
         return [] if self.settled else [self.expires, self.expires + DEDUPE_TTL]
 
 
 @dataclass
 class Account:
-    """A count, the grants it draws from in their order, the terms that held at the last look, leases, and the past.
+    """The count of a feature, its grants in drawing order, the current terms, the leases, and the past periods.
 
-    `period` is the number of the current period: how many there were before it. The past has its periods by number.
+    `period` is the number of the current period, counted from 0. Past periods are kept by their number.
     """
 
     feature: str
@@ -50,7 +50,7 @@ class Account:
     past: dict[int, Past] = field(default_factory=dict)
 
     def update(self, subscriptions: list[Subscription], now: int) -> None:
-        """Take note of what has come to hold at this moment. It has to be done at each moment at which that changes."""
+        """Apply the terms that hold now. Must be called at every moment at which the terms change."""
         old, new = self.terms, terms(subscriptions, self.grants, self.feature, now)
         if old is not None and old.end is not None and old.end <= now:
             self.close_period(old, old.end)
@@ -59,7 +59,7 @@ class Account:
         self.terms = new
 
     def close_period(self, terms: Terms, end: int) -> None:
-        """Begin anew at zero. What was drawn from grants stays drawn."""
+        """Store the current period as a past one and start again at zero. What was drawn from grants stays drawn."""
         if self.has_activity():
             self.past[self.period] = Past(terms.start, end, self.used, terms.limit, self.drawn())
         if len(self.past) > PAST_KEPT:
@@ -70,26 +70,29 @@ class Account:
             grant.drawn = 0
 
     def next_date(self, now: int) -> int | None:
-        """Return when it has to be looked at next."""
+        """Return the next moment at which the account must be updated."""
         dates = [date for grant in self.grants for date in grant.dates()]
         if self.has_activity() and self.terms:
             dates.append(self.terms.end)
         return min((date for date in dates if date is not None and date > now), default=None)
 
     def has_activity(self) -> bool:
-        """Whether there was a use or a lease in this period, which makes it one to be kept."""
+        """Whether there was a use or a lease in this period, so that it is kept as a past period."""
         return self.used > 0 or any(lease.period == self.period for lease in self.leases)
 
     def reserved(self, now: int) -> int:
-        """Return what is set aside: what open leases of this period hold."""
+        """Return the sum of the open leases of this period."""
         return sum(lease.amount for lease in self.leases if lease.period == self.period and lease.is_open(now))
 
     def drawn(self) -> int:
-        """Return what of the count was drawn from grants."""
+        """Return the part of the count that was drawn from grants."""
         return sum(grant.drawn for grant in self.grants)
 
     def package_share(self) -> int | None:
-        """Return what the package bears of the count: up to its limit, or where it gives nothing, what it bore."""
+        """Return the part of the count that the package covers, up to its limit.
+
+        Without access to the package that is what it covered before.
+        """
         assert self.terms is not None
         if not self.terms.granted:
             return self.terms.limit
@@ -97,14 +100,14 @@ class Account:
         return from_package if self.terms.limit is None else min(from_package, self.terms.limit)
 
     def budget(self, now: int) -> int | None:
-        """Return what may be used in this period: of the package, of what was drawn, and of what grants still give."""
+        """Return the budget of this period: the package's share, what was drawn, and what the open grants have left."""
         share, remaining_amounts = self.package_share(), [grant.left for grant in self.grants if grant.is_open(now)]
         if share is None or None in remaining_amounts:
             return None
         return min(MAX, share + self.drawn() + sum(left for left in remaining_amounts if left is not None))
 
     def counts(self, now: int) -> Counts | None:
-        """Return how the count stands; None where there is no entitlement."""
+        """Return the counts as the API shows them; None without an entitlement."""
         if self.terms is None:
             return None
         budget, reserved = self.budget(now), self.reserved(now)
@@ -112,7 +115,7 @@ class Account:
         return Counts(self.used, budget, remaining, reserved, self.terms.overage, self.terms.start, self.terms.end)
 
     def reason_for(self, total: int, now: int) -> v1.Reason.ValueType:
-        """Say how a total stands to the budget, on which what is set aside weighs like a use."""
+        """Return the reason for a total compared with the budget; reserved amounts weigh like uses."""
         assert self.terms is not None
         budget = self.budget(now)
         if budget is None:
@@ -122,22 +125,23 @@ class Account:
         return v1.REASON_OVERAGE if self.terms.overage else v1.REASON_BUDGET_EXCEEDED
 
     def set_total(self, total: int, now: int) -> int:
-        """Make this the count, draw from grants or give back to them, and return by how much the count changed."""
+        """Set the count, draw from grants or return to them, and return by how much the count changed."""
         share, change = self.package_share(), total - self.used
         if change > 0 and share is not None:
             for grant, amount in self._draw(total - share - self.drawn(), now):
                 grant.drawn += amount
         if change < 0:
-            # The last comes back first: what went past all budgets, then what was drawn, then what the package bears.
+            # Returned in reverse order: first what exceeded all budgets, then what was drawn, then the package's share.
             excess = 0 if share is None else max(0, self.used - share - self.drawn())
             self._give_back(-change - excess)
         self.used = total
         return change
 
     def add_to_past(self, period: int, more: int, now: int) -> None:
-        """Add to what was used in a past period.
+        """Add to the use of a past period.
 
-        What goes past its package, grants of now have to give; of them it is no count of this period that has drawn.
+        What exceeds the package's limit is drawn from the grants that are open now, without adding to what this period
+        has drawn.
         """
         past = self.past[period]
         total, drawn = past.used + more, past.drawn
@@ -147,7 +151,7 @@ class Account:
         self.past[period] = past._replace(used=total, drawn=drawn)
 
     def _draw(self, need: int, now: int) -> list[tuple[Grant, int]]:
-        """Take from the grants that are open, as far as they go; return how much from which."""
+        """Draw from the open grants, in order, as much as they have; return the amount per grant."""
         drawn_amounts = []
         for grant in self.grants:
             if grant.is_open(now) and need > 0:

@@ -1,4 +1,4 @@
-"""What the state machine stands on: the server and the model side by side, and the things of one example."""
+"""The base of the state machine: the server and the model side by side, and the objects of one example."""
 
 from shutil import rmtree
 from typing import Any, ClassVar, Final
@@ -22,19 +22,19 @@ from support.store_inspection import user_in_same_bucket
 from support.stores import store_of
 
 LATEST: Final = time_of(EPOCH.replace(year=8900))
-"""No example starts later: the clock of a server ends with the year 8999."""
+"""No example starts later: a server's clock ends with the year 8999."""
 InitialGrant = tuple[int, int | None, int | None, int]
 PackageContents = tuple[tuple[Entry, ...], tuple[Entry, ...], tuple[Entry, ...]]
 
 
 class BaseMachine(RuleBasedStateMachine):
-    """Each example has users and packages of its own. The features stay, unless one was archived."""
+    """Each example has its own users and packages. The features are shared until one of them is archived."""
 
     canuse: ClassVar[Canuse]
     connection: ClassVar[SystemUnderTest | None] = None
     store: ClassVar[Redis | None] = None
     shared_features: ClassVar[list[str]] = []
-    """Features that are not archived, for the examples to come."""
+    """Features that are not archived, for the following examples."""
     compared: ClassVar[int] = 0
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class BaseMachine(RuleBasedStateMachine):
         kind: v1.PackageType.ValueType,
         initial_grants: list[InitialGrant],
     ) -> None:
-        """Move the clock to a place in a leap cycle that the example chooses, and set out packages and users."""
+        """Move the clock to a place in a leap-year cycle chosen by the example, and create packages and users."""
         if self.server.clock() > LATEST:
             self._restart_empty()
         self.model = Model(next_cycle(self.server.clock(), start))
@@ -72,7 +72,7 @@ class BaseMachine(RuleBasedStateMachine):
             self.call_both("create_package", self.packages[-1], type_, self.with_feature_ids(entries))
             self.call_both("publish_package", self.packages[-1])
         first = unique("user")
-        # Both are in one bucket, so that they share a ledger.
+        # Both users are in one bucket, so that they share a ledger.
         self.user_ids = [first, user_in_same_bucket(first)]
         for user_id in self.user_ids:
             self.call_both("create_user", user_id)
@@ -85,14 +85,14 @@ class BaseMachine(RuleBasedStateMachine):
 
     @property
     def server(self) -> SystemUnderTest:
-        """The server."""
+        """The server under test."""
         kind = type(self)
         if kind.connection is None:
             kind.connection, kind.shared_features = SystemUnderTest(kind.canuse.address), []
         return kind.connection
 
     def stored(self, user_id: str) -> dict[bytes, object]:
-        """Return, byte by byte, all that the store keeps in the bucket of a user."""
+        """Return everything, as bytes, that the store keeps in the bucket of a user."""
         kind = type(self)
         if kind.store is None:
             kind.store = store_of(kind.canuse)
@@ -109,7 +109,7 @@ class BaseMachine(RuleBasedStateMachine):
         cls.connection = cls.store = None
 
     def _restart_empty(self) -> None:
-        """Start the server on an empty store, where its clock shows the present."""
+        """Restart the server on an empty store, whose clock shows the present."""
         self.disconnect()
         self.canuse.stop()
         rmtree(self.canuse.env["CANUSE_DATA_DIR"])
@@ -128,13 +128,13 @@ class BaseMachine(RuleBasedStateMachine):
             self.model.create_feature(feature, binary)
 
     def call_both(self, name: str, *arguments: Any) -> Any:
-        """Make a call to the server and to the model; the answers have to be the same."""
+        """Make a call to the server and to the model; their answers must be equal."""
         answer = outcome(getattr(self.server, name), *arguments)
         self.compare_with_model(answer, name, *arguments)
         return answer
 
     def compare_with_model(self, answer: Any, name: str, *arguments: Any) -> None:
-        """Make the model agree with an answer of the server."""
+        """Make a call to the model and compare its answer with that of the server."""
         expected = outcome(getattr(self.model, name), *arguments)
         type(self).compared += 1
         note(f"{name}{arguments} at {self.model.now}\n    -> {answer}")
@@ -149,14 +149,14 @@ class BaseMachine(RuleBasedStateMachine):
         trial_end: int | None = None,
         status: v1.SubscriptionStatus.ValueType | None = None,
     ) -> None:
-        """Subscribe; only the server knows which ids come of it."""
+        """Subscribe; the model is given the ids that the server chose."""
         requested = (user_id, tuple(packages), started, trial_end, status)
         answer: list[SubscriptionView] | Refusal = outcome(self.server.subscribe, *requested)
         ids = tuple(packages) if isinstance(answer, Refusal) else tuple(subscription.id for subscription in answer)
         self.compare_with_model(answer, "subscribe", *requested, ids)
 
     def reserve(self, user_id: str, *requested: Any) -> None:
-        """Reserve; only the server knows which id a lease gets."""
+        """Reserve; the model is given the lease id that the server chose."""
         answer: Granted | Refusal = outcome(self.server.reserve, user_id, *requested)
         lease_id = "" if isinstance(answer, Refusal) else answer.lease
         self.compare_with_model(answer, "reserve", user_id, *requested, lease_id)
@@ -164,11 +164,11 @@ class BaseMachine(RuleBasedStateMachine):
             self.leases.append((user_id, lease_id))
 
     def with_feature_ids(self, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-        """Return entries with the ids of features in place of their numbers."""
+        """Return entries with the ids of features instead of their numbers."""
         return tuple(entry._replace(feature=self.features[int(entry.feature)]) for entry in entries)
 
     def event_id(self, user_id: str, number: int | None) -> str:
-        """Return one of a few event ids; those that may have been forgotten by now are not used again."""
+        """Return one of a few event ids; one that may have been forgotten by now is not used again."""
         if number is None or user_id not in self.model.users:
             return ""
         remembered = self.model.users[user_id].remembered
@@ -179,13 +179,13 @@ class BaseMachine(RuleBasedStateMachine):
         raise AssertionError("time passes too fast")
 
     def record_both(self, name: str, user_id: str, *arguments: Any) -> Any:
-        """Make a call that records; one with an event id can be made again later."""
+        """Make a call that records; one with an event id can be repeated later."""
         if arguments[-2]:
             self.repeatable_calls.append((name, (user_id, *arguments)))
         return self.call_both(name, user_id, *arguments)
 
     def amount(self, user_id: str, feature: str, amount: Amount) -> int:
-        """Return an amount by where it stands to what a user has used."""
+        """Return an amount relative to what a user has used."""
         user = self.model.users.get(user_id)
         account = Account(feature) if user is None else user.account(feature)
         return amount.of(account, self.model.now)
@@ -196,7 +196,7 @@ class BaseMachine(RuleBasedStateMachine):
         self.model.set_clock(now)
 
     def compare(self, user_id: str) -> None:
-        """Compare all that there is to see of a user."""
+        """Compare everything the API shows of a user."""
         self.call_both("list_subscriptions", user_id)
         self.call_both("list_grants", user_id)
         for feature in self.features[: strategies.CONSUMABLES]:
@@ -205,7 +205,7 @@ class BaseMachine(RuleBasedStateMachine):
         self.call_both("list_usage_events", user_id, "", None, None)
 
     def teardown(self) -> None:
-        """Compare everything, and leave no users behind: a migration looks at all that there are."""
+        """Compare everything, and delete the users: a migration goes through all users there are."""
         try:
             if not self.differs:
                 for user_id in self.user_ids:
@@ -218,7 +218,7 @@ class BaseMachine(RuleBasedStateMachine):
 
 
 def next_cycle(now: int, offset: int) -> int:
-    """Return the next moment that is so far from the start of a leap year, in years that are all like each other.
+    """Return the next moment at an offset from the start of a leap year, within years of equal shape.
 
     So an example does the same whatever the clock has shown before.
     """

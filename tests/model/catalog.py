@@ -1,4 +1,4 @@
-"""What there is to give: features, and packages in their versions."""
+"""Features, and packages with their versions."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -13,7 +13,7 @@ ARCHIVED: Final = v1.PACKAGE_STATUS_ARCHIVED
 
 @dataclass
 class Feature:
-    """Something to use."""
+    """A feature."""
 
     id: str
     binary: bool
@@ -22,7 +22,7 @@ class Feature:
 
 @dataclass
 class Package:
-    """A package as it was last edited, and every version of it that was published."""
+    """A package as last edited, and its published versions."""
 
     id: str
     type: int
@@ -32,11 +32,11 @@ class Package:
     published: dict[int, tuple[Entry, ...]] = field(default_factory=dict)
 
     def view(self) -> PackageView:
-        """Return it as it is shown."""
+        """Return it as the API shows it."""
         return PackageView(self.id, self.type, self.entries, self.status, self.version, self.current())
 
     def current(self) -> int:
-        """Return the version that new subscriptions get, 0 if none was published."""
+        """Return the version that new subscriptions get; 0 if none is published."""
         return max(self.published, default=0)
 
 
@@ -48,26 +48,26 @@ class Catalog:
         self.packages: dict[str, Package] = {}
 
     def feature(self, feature_id: str) -> Feature:
-        """Return a feature that there has to be."""
+        """Return a feature, which must exist."""
         if feature_id not in self.features:
             raise Refused("FEATURE_NOT_FOUND")
         return self.features[feature_id]
 
     def consumable(self, feature_id: str) -> Feature:
-        """Return a feature that has to be one that is counted."""
+        """Return a feature, which must be consumable."""
         feature = self.feature(feature_id)
         if feature.binary:
             raise Refused("FEATURE_NOT_CONSUMABLE")
         return feature
 
     def package(self, package_id: str) -> Package:
-        """Return a package that there has to be."""
+        """Return a package, which must exist."""
         if package_id not in self.packages:
             raise Refused("PACKAGE_NOT_FOUND")
         return self.packages[package_id]
 
     def published_package(self, package_id: str) -> Package:
-        """Return a package that has to be open to subscribers."""
+        """Return a package, which must be open to new subscribers."""
         package = self.package(package_id)
         if package.status == ARCHIVED or not package.published:
             raise Refused("PACKAGE_NOT_PUBLISHED")
@@ -92,7 +92,7 @@ class Catalog:
         return self.packages[package_id].view()
 
     def get_package(self, package_id: str, version: int) -> PackageView:
-        """GetPackage, as it was last edited where the version is 0."""
+        """GetPackage; version 0 is the package as last edited."""
         package = self.package(package_id)
         if not version:
             return package.view()
@@ -102,7 +102,7 @@ class Catalog:
         return package.view()._replace(entries=package.published[version], status=status, version=version)
 
     def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
-        """UpdatePackage: change what a draft gives, or make the next draft of what was published."""
+        """UpdatePackage: change a draft, or make the next draft of a published package."""
         self._check(entries)
         package = self.package(package_id)
         if package.status == ARCHIVED:

@@ -1,4 +1,4 @@
-"""The messages of the API in the words of the model."""
+"""Converts messages of the API to observations, and values to messages."""
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -29,28 +29,28 @@ from model.observations import (
 
 
 def time_of(message: Timestamp) -> int:
-    """Return a time; none is finer than a millisecond."""
+    """Return a timestamp in milliseconds; none is finer than that."""
     assert message.nanos % 1_000_000 == 0
     return message.seconds * 1000 + message.nanos // 1_000_000
 
 
 def moment(time: int) -> Timestamp:
-    """Return a time as a message."""
+    """Return milliseconds as a timestamp."""
     return Timestamp(seconds=time // 1000, nanos=time % 1000 * 1_000_000)
 
 
 def duration(time: int) -> Duration:
-    """Return a span of time as a message."""
+    """Return milliseconds as a duration."""
     return Duration(seconds=time // 1000, nanos=time % 1000 * 1_000_000)
 
 
 def optional_moment(time: int | None) -> Timestamp | None:
-    """Return a time as a message, or None where there is none."""
+    """Return milliseconds as a timestamp, None for None."""
     return None if time is None else moment(time)
 
 
 def some_time(message: Message, field: str) -> int | None:
-    """Return a time that may be absent."""
+    """Return a timestamp that may be absent, in milliseconds."""
     return time_of(getattr(message, field)) if message.HasField(field) else None
 
 
@@ -76,7 +76,7 @@ def counts(message: v1.Consumption) -> Counts | None:
 
 
 def event_name(sent: str, given: str) -> str:
-    """Return an event id: the one that was sent, or where the server made it, the time in it with an @ before it."""
+    """Return an event id: the one that was sent, or for one the server made, its time after an @."""
     return given if sent or not given else f"@{given.partition('-')[0]}"
 
 
@@ -102,7 +102,7 @@ def step(message: v1.ExplanationStep) -> Step:
 
 
 def value_of(message: Message, name: str) -> object:
-    """Return a field; of one that may be absent None where it is."""
+    """Return a field; None where an optional one is absent."""
     field = message.DESCRIPTOR.fields_by_name[name]
     if field.has_presence and not message.HasField(name):
         return None
@@ -111,7 +111,7 @@ def value_of(message: Message, name: str) -> object:
 
 
 def recorded(sent: str, message: v1.CreateUsageEventResponse) -> Recorded:
-    """Return what was recorded; `sent` is the event id of the request."""
+    """Return a CreateUsageEventResponse; `sent` is the event id of the request."""
     return Recorded(
         message.recorded,
         message.reason,
@@ -123,20 +123,20 @@ def recorded(sent: str, message: v1.CreateUsageEventResponse) -> Recorded:
 
 
 def used(sent: str, message: v1.UseFeatureResponse) -> Used:
-    """Return what came of a use; `sent` is the event id of the request."""
+    """Return a UseFeatureResponse; `sent` is the event id of the request."""
     name = event_name(sent, message.event_id)
     return Used(message.access, message.reason, "", (counts(message.consumption),), name, message.replayed)
 
 
 def all_used(sent: str, message: v1.UseFeaturesResponse) -> Used:
-    """Return what came of several uses; `sent` is the event id of the request."""
+    """Return a UseFeaturesResponse; `sent` is the event id of the request."""
     each = tuple(counts(consumption) for consumption in message.consumptions)
     name = event_name(sent, message.event_id)
     return Used(message.access, message.reason, message.blocking_feature_id, each, name, message.replayed)
 
 
 def granted(message: v1.ReserveResponse) -> Granted:
-    """Return what was set aside."""
+    """Return a ReserveResponse."""
     return Granted(
         message.granted,
         message.lease_id,
@@ -149,7 +149,7 @@ def granted(message: v1.ReserveResponse) -> Granted:
 
 
 def settled(sent: str, message: v1.SettleResponse) -> Settled:
-    """Return what came of a lease; `sent` is the event id of the request."""
+    """Return a SettleResponse; `sent` is the event id of the request."""
     return Settled(
         message.recorded,
         message.reason,
@@ -161,7 +161,7 @@ def settled(sent: str, message: v1.SettleResponse) -> Settled:
 
 
 def refusal(message: Status) -> Refusal:
-    """Return what an item of a batch was refused for."""
+    """Return the reason for which an item of a batch was refused."""
     (detail,) = (detail for detail in message.details if detail.Is(ErrorInfo.DESCRIPTOR))
     info = ErrorInfo()
     detail.Unpack(info)
@@ -181,7 +181,7 @@ def entitled(message: v1.Entitlement) -> Entitled:
 
 
 def usage(message: v1.ShowUsageResponse) -> Usage:
-    """Return what was used of a feature."""
+    """Return a ShowUsageResponse."""
     past = tuple(
         Past(
             time_of(period.period_start),
@@ -204,7 +204,7 @@ def usage(message: v1.ShowUsageResponse) -> Usage:
 
 
 def event(message: v1.UsageEvent) -> Event:
-    """Return a recorded use."""
+    """Return a usage event."""
     budget, remaining = some_amount(message, "budget"), some_amount(message, "remaining")
     assert remaining == (None if budget is None else max(0, budget - message.used))
     assert message.id.partition("-")[0] == str(time_of(message.time))
@@ -262,7 +262,7 @@ def package(message: v1.Package) -> PackageView:
 
 
 def package_entry(entry: Entry) -> v1.PackageFeature:
-    """Return what a package gives of a feature as a message."""
+    """Return an entry of a package as a message."""
     return v1.PackageFeature(
         feature_id=entry.feature,
         limit=entry.limit,

@@ -13,10 +13,10 @@ CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
 
 class Explanation(Migration):
-    """What an answer was based on."""
+    """The steps that led to an answer."""
 
     def steps(self, user: User, known: Feature, check: Check, delta: int) -> tuple[Step, ...]:
-        """Return the steps that lead to an answer, each with the name of its kind."""
+        """Return the steps of an explanation, each with the name of its kind."""
         account = user.account(known.id)
         found: list[Step] = [("user", user.disabled)]
         found.append(("feature", BINARY if known.binary else CONSUMABLE, known.archived))

@@ -56,7 +56,7 @@ class Grants(Subscribers):
         return [view(user, grant) for grant in user.grants()]
 
     def _repeat(self, user: User, known: Grant, requested: GrantRequest) -> GrantView:
-        """Answer for a grant that is there already: it has to be the same."""
+        """Answer for a grant that exists already: the request must be the same."""
         effective = known.effective if requested.effective is None else requested.effective
         existing = (known.feature, known.amount, known.effective, known.expires, known.priority, known.note)
         if existing != (
@@ -72,12 +72,12 @@ class Grants(Subscribers):
 
 
 def draw_order(grant: Grant) -> tuple[int, bool, int, str]:
-    """Order grants as they are drawn from: by priority, then what expires first, then by id."""
+    """Return the sort key for drawing: priority, then expiry, then id."""
     return grant.priority, grant.expires is None, grant.expires or 0, grant.id
 
 
 def view(user: User, grant: Grant) -> GrantView:
-    """Return a grant as it is shown."""
+    """Return a grant as the API shows it."""
     return GrantView(
         grant.id,
         user.id,

@@ -1,4 +1,4 @@
-"""The part of the machine that sets amounts aside, and says later what was used of them."""
+"""The rules of the state machine that reserve amounts and settle leases."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from model.strategies import Amount
 
 Metadata = tuple[tuple[str, str], ...]
 MIN_TTL, MAX_TTL = 1000, 7 * 86_400_000
-"""For how long something can be set aside."""
+"""The bounds of a lease's lifetime, in milliseconds."""
 
 
 class LeaseRules(BaseMachine):
-    """Leases.
+    """Rules about leases.
 
-    Which of two equal subscriptions holds is up to their ids, which are random, and with it what is given and when
-    periods end. So no precondition of a rule may look at that: the same choices would not lead to the same rules again.
+    Which of two equal subscriptions applies depends on their random ids, and so do budgets and ends of periods.
+    Therefore no precondition of a rule may depend on these: the same choices would not lead to the same rules again.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class LeaseRules(BaseMachine):
     def reserve_amount(
         self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None
     ) -> None:
-        """Set something aside."""
+        """Reserve an amount."""
         user_id, name = self.user_ids[who], self.features[feature]
         requested = self.amount(user_id, name, amount)
         at_least = {"one": 1, "all": requested, "less": max(1, requested - 1)}[least]
@@ -71,7 +71,7 @@ class LeaseRules(BaseMachine):
         key: int | None,
         metadata: Metadata,
     ) -> None:
-        """Settle a lease, sometimes one that is settled or forgotten; where there is none, take one for later."""
+        """Settle a lease, sometimes one that is settled or forgotten; without any, reserve one for later."""
         known = [(person_id, lease.id) for person_id, _, lease in self.settleable()]
         chosen = self.leases if again else known
         if not chosen:
@@ -108,7 +108,7 @@ class LeaseRules(BaseMachine):
         part: tuple[str, int],
         new: bool,
     ) -> None:
-        """Do something just before, at or just after a lease expires, its period ends, or it is forgotten."""
+        """Make a call just before, at or just after a lease expires, its period ends, or it is forgotten."""
         if new or not self.settleable():
             user_id, name = self.user_ids[who], self.features[feature]
             lasting = MAX_TTL if turn == "period" else self.ttl(user_id, name, ttl)
@@ -136,7 +136,7 @@ class LeaseRules(BaseMachine):
 
     @rule(number=strategies.numbers, off=strategies.offsets, more=strategies.small_numbers)
     def reserve_all_over_a_reset(self, number: int, off: int, more: int) -> None:
-        """Set aside all that there is, and use more than that about when the period ends: grants have to give it."""
+        """Reserve all that is left, and settle more than that around the end of the period: grants must cover it."""
         accounts = self.limited_and_ending()
         if not accounts:
             return
@@ -151,7 +151,7 @@ class LeaseRules(BaseMachine):
 
     @rule(which=strategies.numbers, other=strategies.sometimes)
     def repeat_lease_call(self, which: int, other: bool) -> None:
-        """Send one of the last event ids again, if it is remembered for sure, with the same content or with other."""
+        """Repeat a call with an event id that is certainly remembered, with the same content or another."""
         if not self.repeatable_lease_calls:
             return
         name, user_id, event_id, arguments = self.repeatable_lease_calls[-1 - which % len(self.repeatable_lease_calls)]
@@ -166,7 +166,7 @@ class LeaseRules(BaseMachine):
             self.call_both("settle", lease_id, other_amount(used) if other else used, event_id, metadata)
 
     def ttl(self, user_id: str, feature: str, ttl: int | None) -> int:
-        """Return for how long something is to be set aside; None is up to the end of the period."""
+        """Return the lifetime of a lease; None stands for the end of the period."""
         if ttl is not None:
             return ttl
         user = self.model.users.get(user_id)
@@ -175,13 +175,13 @@ class LeaseRules(BaseMachine):
         return MAX_TTL if end is None else min(MAX_TTL, max(MIN_TTL, end - self.model.now))
 
     def settled_amount(self, lease_id: str, part: tuple[str, int]) -> int:
-        """Return an amount by where it stands to what was granted."""
+        """Return an amount relative to what was granted."""
         amounts = [lease.amount for _, _, lease in self.settleable() if lease.id == lease_id]
         bases = {"none": 0, "all": amounts[0] if amounts else 0, "most": MAX}
         return min(MAX, max(0, bases[part[0]] + part[1]))
 
     def limited_and_ending(self) -> list[tuple[str, Account, int]]:
-        """Return what has a limit in a period that may end before a lease; what grants add to, if there is any."""
+        """Return accounts with a limit whose period may end before a lease; those with open grants, if any."""
         now = self.model.now
         found = [
             (user.id, account, account.terms.end)
@@ -205,5 +205,5 @@ class LeaseRules(BaseMachine):
 
 
 def other_amount(amount: int) -> int:
-    """Return another amount that is accepted, too."""
+    """Return another valid amount."""
     return amount - 1 if amount > 1 else amount + 1 or 1

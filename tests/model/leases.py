@@ -10,12 +10,12 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Leases(Explanation):
-    """Amounts that are set aside, and what is used of them."""
+    """Reserve and Settle."""
 
     def reserve(
         self, user_id: str, feature: str, amount: int, least: int, ttl: int, event_id: str, lease_id: str
     ) -> Granted:
-        """Reserve; `lease_id` is the one that a new lease gets."""
+        """Reserve; `lease_id` is the id of a new lease."""
         known = self.consumable(feature)
         user, content = self.user(user_id), ("reserve", feature, amount, least, ttl)
         before: Granted | None = user.recall(event_id, content)
@@ -55,7 +55,7 @@ class Leases(Explanation):
         if past and account.past[lease.period].used + used > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
         lease.settled = True
-        # Where the period is too far back, nothing is known of its total and its budget.
+        # Of a period too far back neither total nor budget is known.
         total: int = used
         budget: int | None = 0
         if used and is_current:

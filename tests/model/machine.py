@@ -1,4 +1,4 @@
-"""A machine that does anything, in any order, to a real server and to the model."""
+"""A state machine that makes calls of all kinds, in any order, to a real server and to the model."""
 
 from hypothesis.stateful import precondition, rule
 
@@ -12,13 +12,13 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Machine(LeaseRules):
-    """Uses, checks, retries, leases, changes of all kinds, and time."""
+    """Uses, checks, retries, leases, changes of all kinds, and the passing of time."""
 
     def at_distance(self, distance: int | None) -> int | None:
         """Return the moment at a distance from now."""
         return None if distance is None else self.model.now + distance
 
-    # Using
+    # Recording and checking
 
     @rule(
         who=strategies.users,
@@ -35,14 +35,14 @@ class Machine(LeaseRules):
 
     @rule(who=strategies.users, feature=strategies.features, amount=strategies.amounts, key=strategies.event_numbers)
     def take_back(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
-        """Take a use back, or more than was used."""
+        """Record a negative use, sometimes of more than was used."""
         user_id, name = self.user_ids[who], self.features[feature]
         delta, event_id = -self.amount(user_id, name, amount), self.event_id(user_id, key)
         self.record_both("create_usage_event", user_id, name, delta, v1.USAGE_ACTION_ADD, event_id, ())
 
     @rule(who=strategies.users, feature=strategies.features, more=strategies.offsets, back=strategies.small_numbers)
     def use_up_and_take_back(self, who: int, feature: int, more: int, back: int) -> None:
-        """Use all that there is, or nearly or more than that, and take some of it back."""
+        """Record the remaining budget, or a little less or more, and take some of it back."""
         user_id, name = self.user_ids[who], self.features[feature]
         for delta in (self.amount(user_id, name, Amount("left", more)), -back):
             self.call_both("create_usage_event", user_id, name, delta, v1.USAGE_ACTION_ADD, "", ())
@@ -55,7 +55,7 @@ class Machine(LeaseRules):
         key=strategies.event_numbers,
     )
     def set_total(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
-        """Set what was used; amounts of 1 stand for 0."""
+        """Set the total; an amount of 1 stands for 0."""
         user_id, name = self.user_ids[who], self.features[feature]
         total = self.amount(user_id, name, amount)
         total = 0 if total == 1 else total
@@ -71,7 +71,7 @@ class Machine(LeaseRules):
         metadata=strategies.metadata,
     )
     def check_then_use(self, who: int, feature: int, amount: Amount, key: int | None, metadata: Metadata) -> None:
-        """Ask for an amount, then use it: a check says yes exactly when the use is given."""
+        """Check an amount, then use it: the check must allow exactly what the use is given."""
         user_id, name = self.user_ids[who], self.features[feature]
         delta, event_id = self.amount(user_id, name, amount), self.event_id(user_id, key)
         checked = self.call_both("can_use", user_id, name, delta)
@@ -89,7 +89,7 @@ class Machine(LeaseRules):
         key=strategies.event_numbers,
     )
     def use(self, who: int, feature: int, amount: Amount, key: int | None) -> None:
-        """Use without asking."""
+        """Use a feature without a check before."""
         user_id, name = self.user_ids[who], self.features[feature]
         delta = self.amount(user_id, name, amount)
         self.record_both("use_feature", user_id, name, delta, self.event_id(user_id, key), ())
@@ -98,11 +98,11 @@ class Machine(LeaseRules):
     def use_several(
         self, who: int, charges: tuple[tuple[int, Amount], ...], key: int | None, metadata: Metadata
     ) -> None:
-        """Use several features, all or none; without an event id a no leaves nothing behind."""
+        """Use several features, all or none; a refusal without an event id must leave the store as it was."""
         user_id, event_id = self.user_ids[who], self.event_id(self.user_ids[who], key)
         feature_ids = [(self.features[feature], amount) for feature, amount in charges]
         requested = tuple((name, self.amount(user_id, name, amount)) for name, amount in feature_ids)
-        # What has run out is brought up to date by whoever looks first.
+        # The first read after a period has ended renews the entitlements, which writes.
         self.call_both("list_entitlements", user_id)
         before = self.stored(user_id)
         answer = self.record_both("use_features", user_id, requested, event_id, metadata)
@@ -121,7 +121,7 @@ class Machine(LeaseRules):
 
     @rule(uses=strategies.batches)
     def check_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
-        """Ask many checks in one call."""
+        """Make many checks in one call."""
         checks = [(self.user_ids[who], self.features[feature], amount) for who, feature, amount, _ in uses]
         self.call_both(
             "batch_can_use",
@@ -131,7 +131,7 @@ class Machine(LeaseRules):
     @precondition(lambda self: self.repeatable_calls)
     @rule(which=strategies.numbers, other=strategies.repeat_changes)
     def repeat_call(self, which: int, other: str) -> None:
-        """Send one of the last event ids again, if it is remembered for sure: as after a lost answer, or otherwise."""
+        """Repeat a call with an event id that is certainly remembered, with the same content or another."""
         name, (user_id, *rest, event_id, metadata) = self.repeatable_calls[-1 - which % len(self.repeatable_calls)]
         remembered = self.model.users[user_id].remembered.get(event_id)
         if remembered is not None and self.model.now - remembered.time > DEDUPE_TTL:
@@ -145,7 +145,7 @@ class Machine(LeaseRules):
             rest[1] = other_amount(rest[1])
         self.call_both(name, user_id, *rest, event_id, metadata)
 
-    # Having
+    # Subscriptions and grants
 
     @rule(
         who=strategies.users,
@@ -167,18 +167,18 @@ class Machine(LeaseRules):
         self.subscribe(self.user_ids[who], feature_ids, self.at_distance(started), self.at_distance(trial), status)
 
     def has_subscriptions(self) -> bool:
-        """Whether there is any."""
+        """Whether there is a subscription."""
         return any(user.subscriptions for user in self.model.users.values())
 
     def subscription_id(self, number: int) -> str:
-        """Return the id of one subscription."""
+        """Return the id of a subscription."""
         ids = [subscription_id.id for user in self.model.users.values() for subscription_id in user.subscriptions]
         return ids[number % len(ids)]
 
     @precondition(has_subscriptions)
     @rule(number=strategies.numbers, changes=strategies.changes)
     def change_subscription(self, number: int, changes: dict[str, int | None]) -> None:
-        """Give a subscription another status or another end."""
+        """Change the status or the end of a subscription."""
         at = {name: value if name == "status" else self.at_distance(value) for name, value in changes.items()}
         self.call_both("update_subscription", self.subscription_id(number), at)
 
@@ -207,7 +207,7 @@ class Machine(LeaseRules):
         expires: int | None,
         priority: int,
     ) -> None:
-        """Create a grant, or the same one again, or another one of the same id."""
+        """Create a grant, repeat its creation, or try to create another one with its id."""
         start = self.at_distance(effective)
         end = None if expires is None else (self.model.now if start is None else start) + expires
         if number is None:
@@ -218,7 +218,7 @@ class Machine(LeaseRules):
     @precondition(lambda self: any(user.grants() for user in self.model.users.values()))
     @rule(number=strategies.numbers, wrong=strategies.rarely)
     def revoke_grant(self, number: int, wrong: bool) -> None:
-        """Revoke a grant; sometimes one that there is not."""
+        """Revoke a grant; sometimes one that does not exist."""
         ids = [(user.id, grant.id) for user in self.model.users.values() for grant in user.grants()]
         user_id, grant_id = ids[number % len(ids)]
         self.call_both("revoke_grant", user_id, f"{grant_id}?" if wrong else grant_id)
@@ -227,7 +227,7 @@ class Machine(LeaseRules):
 
     @rule(which=strategies.packages, entries=strategies.entry_lists(), publish=strategies.often)
     def edit_package(self, which: int, entries: tuple[Entry, ...], publish: bool) -> None:
-        """Change a package, which makes its next version, and mostly publish that."""
+        """Change a package, which creates its next version, and mostly publish that."""
         package = self.packages[which]
         self.call_both("update_package", package, self.with_feature_ids(entries))
         if publish:
@@ -236,16 +236,16 @@ class Machine(LeaseRules):
     @precondition(lambda self: any(len(package.published) > 1 for package in self.model.packages.values()))
     @rule(which=strategies.packages, old=strategies.versions, new=strategies.versions, dry_run=strategies.sometimes)
     def migrate(self, which: int, old: int, new: int, dry_run: bool) -> None:
-        """Move the subscriptions of a package, or see what that would come to."""
+        """Migrate the subscriptions of a package, or do a dry run."""
         package = self.packages[which]
         self.call_both("migrate_subscriptions", package, old, new, dry_run)
         self.call_both("get_package", package, new)
 
-    # The world
+    # Time, reads and disruptions
 
     @rule(which=strategies.numbers, off=strategies.offsets)
     def wait_for_a_boundary(self, which: int, off: int) -> None:
-        """Let time pass until just before, at or just after a moment at which something changes."""
+        """Move the clock just before, to or just after a moment at which something changes."""
         dates = sorted(
             {date for user in self.model.users.values() for date in user.dates() if date + off > self.model.now}
         )
@@ -254,7 +254,7 @@ class Machine(LeaseRules):
 
     @rule(which=strategies.numbers, off=strategies.offsets, amount=strategies.amounts, way=strategies.use_methods)
     def use_at_the_end_of_a_period(self, which: int, off: int, amount: Amount, way: str) -> None:
-        """Use a feature, or ask, just before, at or just after the end of the period in which it was used."""
+        """Use or check a feature just before, at or just after the end of the period in which it was used."""
         periods = self.periods()
         if not periods:
             return
@@ -270,7 +270,7 @@ class Machine(LeaseRules):
             self.call_both("create_usage_event", user_id, name, delta, v1.USAGE_ACTION_ADD, "", ())
 
     def periods(self) -> list[tuple[str, str, int]]:
-        """Return the users and features of which something was used in a period that ends, and its end."""
+        """Return users and features with a use in a period that ends, and its end."""
         return [
             (user.id, account.feature, account.terms.end)
             for user in self.model.users.values()
@@ -280,19 +280,19 @@ class Machine(LeaseRules):
 
     @rule(wait=strategies.waiting_times)
     def wait(self, wait: int) -> None:
-        """Let time pass."""
+        """Move the clock."""
         self.set_clock(self.model.now + wait)
 
     @rule(who=strategies.users, feature=strategies.any_features, delta=strategies.any_amounts)
     def check_one_feature(self, who: int, feature: int, delta: Amount) -> None:
-        """Look at one feature of a user."""
+        """Read everything about one feature of a user."""
         user_id, name = self.user_ids[who], self.features[feature]
         self.call_both("explain", user_id, name, self.amount(user_id, name, delta))
         self.call_both("show_usage", user_id, name)
 
     @rule(who=strategies.users)
     def list_entitlements(self, who: int) -> None:
-        """Look at what a user may use."""
+        """List the entitlements of a user."""
         self.call_both("list_entitlements", self.user_ids[who])
 
     @rule(
@@ -302,7 +302,7 @@ class Machine(LeaseRules):
         until=strategies.range_offsets,
     )
     def list_events_around(self, number: int, feature: int | None, since: int | None, until: int | None) -> None:
-        """Look at the events around one of them."""
+        """List the events around one of them."""
         events = [(user.id, event.time) for user in self.model.users.values() for event in user.events]
         if not events:
             return
@@ -312,7 +312,7 @@ class Machine(LeaseRules):
 
     @rule(really=strategies.rarely, what=strategies.disruptions, number=strategies.numbers)
     def disrupt(self, really: bool, what: str, number: int) -> None:
-        """Disable a user or enable them, archive a feature or a package for good, or erase a user and start anew."""
+        """Disable or enable a user, archive a feature or a package, or delete a user and create them again."""
         if not really:
             return
         if what == "feature":

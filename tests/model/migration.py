@@ -1,4 +1,4 @@
-"""The part of the model that is about moving subscriptions to another version of their package."""
+"""The part of the model that moves subscriptions to another version of their package."""
 
 from copy import deepcopy
 
@@ -10,10 +10,10 @@ from model.user import User
 
 
 class Migration(Grants):
-    """Migrations."""
+    """MigrateSubscriptions."""
 
     def migrate_subscriptions(self, package_id: str, from_version: int, to_version: int, dry_run: bool) -> Migrated:
-        """MigrateSubscriptions, to its end."""
+        """MigrateSubscriptions, with all its messages."""
         package = self.package(package_id)
         to_version = to_version or package.current()
         require_published(package, to_version)
@@ -34,7 +34,7 @@ class Migration(Grants):
         return Migrated(len(self.users), migrated, len(shrinking), tuple(sorted(shrinking)))
 
     def _migrate_user(self, user: User, package: Package, from_version: int, to_version: int) -> int:
-        """Move one user's subscriptions and return how many. Those that have ended stay where they are."""
+        """Move the subscriptions of a user that have not ended; return how many moved."""
         moved = [
             subscription
             for subscription in user.subscriptions
@@ -49,7 +49,7 @@ class Migration(Grants):
         return len(moved)
 
     def _allowances(self, user: User) -> dict[str, tuple[int, bool]]:
-        """Return, by feature, the limit and whether more is allowed, of packages alone."""
+        """Return the limit and whether overage is allowed, by feature, from packages alone."""
         allowances = {}
         for feature, account in user.accounts.items():
             terms = account.terms
@@ -63,12 +63,12 @@ class Migration(Grants):
 
 
 def is_less(after: tuple[int, bool] | None, before: tuple[int, bool]) -> bool:
-    """Whether a limit is lower, or more than it was allowed and is no more."""
+    """Whether the limit is lower, or overage is no longer allowed."""
     limit, overage = after or (0, False)
     return limit < before[0] or (before[1] and not overage)
 
 
 def require_published(package: Package, version: int) -> None:
-    """Refuse a version that was not published."""
+    """Refuse a version that is not published."""
     if version not in package.published:
         raise Refused("PACKAGE_NOT_FOUND" if version > package.version else "PACKAGE_NOT_PUBLISHED")

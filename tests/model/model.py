@@ -1,7 +1,7 @@
-"""The model: all of canuse as one plain object, to be told what is done, in order, and to say what has to come of it.
+"""The reference model: all of canuse as one plain object that answers calls made one after the other.
 
-It was written from the rules in words, not from the server. Nothing is worked out ahead or put off: as time passes it
-lives through every moment at which something changes.
+It was written from the documented rules, not from the server. It computes nothing in advance and postpones nothing: as
+time passes, it processes every moment at which something changes.
 """
 
 from typing import Any
@@ -16,11 +16,11 @@ Metadata = tuple[tuple[str, str], ...]
 Batch = tuple[tuple[Any, ...], ...]
 """The arguments of many calls of one kind."""
 USE = 0
-"""What is done where it is neither added nor set: an amount is asked for, and added if it is given."""
+"""The action of a call that is checked first and recorded only if it is allowed."""
 
 
 class Model(Leases):
-    """Everything. Each method is a call of the API; one that fails raises Refused."""
+    """Everything. Each method is a call of the API; a call that fails raises Refused."""
 
     def __init__(self, now: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class Model(Leases):
         self.users: dict[str, User] = {}
 
     def set_clock(self, now: int) -> None:
-        """Let time pass."""
+        """Move the clock, processing every change in between."""
         for user in self.users.values():
             user.pass_time(self.now, now)
         self.now = now
@@ -57,7 +57,7 @@ class Model(Leases):
         return Recorded(charge.recorded, charge.reason, counts, charge.applied, result.event_id, replayed)
 
     def explain(self, user_id: str, feature: str, delta: int) -> tuple[Check, tuple[Step, ...]]:
-        """CanUse, explained."""
+        """CanUse with `explain`."""
         check = self.can_use(user_id, feature, delta)
         return check, self.steps(self.user(user_id), self.feature(feature), check, delta)
 
@@ -93,7 +93,7 @@ class Model(Leases):
         return self.user(user_id).usage(feature, self.now)
 
     def list_usage_events(self, user_id: str, feature: str, start: int | None, end: int | None) -> list[Event]:
-        """ListUsageEvents, all pages of it; an empty feature is all of them."""
+        """ListUsageEvents, all pages; an empty feature means all features."""
         user = self.user(user_id)
         if feature:
             self.feature(feature)
@@ -109,7 +109,7 @@ class Model(Leases):
     def _record_use(
         self, user_id: str, action: int, charges: Charges, event_id: str, metadata: Metadata
     ) -> tuple[UseResult, bool]:
-        """Record uses, all or none; return what came of it, and whether that was on an earlier call."""
+        """Record charges, all or none; return the result, and whether it is that of an earlier call."""
         for feature, _ in charges:
             self.feature(feature)
         for feature, _ in charges:
@@ -135,13 +135,13 @@ class Model(Leases):
             charge_results.append(ChargeResult(reason, account.counts(self.now), applied, recorded))
         event_name = event_id or (f"@{self.now}" if charge_results[0].recorded else "")
         result = UseResult(blocking, tuple(charge_results), event_name)
-        # A fact that was not recorded can be sent again; the answer to a question is kept, yes or no.
+        # A fact that was not recorded can be sent again; the answer to a checked use is kept, allowed or refused.
         if event_id and (action == USE or any(charge.recorded for charge in charge_results)):
             user.remembered[event_id] = Remembered(content, result, self.now)
         return result, False
 
     def _evaluate(self, user: User, action: int, feature: str, delta: int) -> tuple[int, int, bool]:
-        """Return the total that a charge would make, how the user stands with it, and whether it is recorded."""
+        """Return the total after a charge, its reason, and whether it is recorded."""
         account = user.account(feature)
         total = max(0, delta if action == v1.USAGE_ACTION_SET else account.used + delta)
         if account.terms is None and action != USE:

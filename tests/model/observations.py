@@ -1,6 +1,6 @@
-"""What the model says and what a server says, in the same plain words, so that they can be compared.
+"""What the model and the server answer, as plain values that can be compared.
 
-Times are milliseconds since 1970, amounts are integers. None stands for none: no limit, no end, nothing to count.
+Times are milliseconds since 1970, amounts are integers. None means absent: no limit, no end, nothing to count.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from typing import Any, Final, NamedTuple
 MAX: Final = 2**53 - 1
 """The largest amount."""
 DEDUPE_TTL: Final = 86_400_000
-"""For how long an event id is remembered at least, and for how long after its expiry a lease can be settled."""
+"""How long an event id is remembered at least, and how long after its expiry a lease can be settled."""
 
 
 class Refused(Exception):  # noqa: N818 - not a fault: a refusal is an answer that the two have to agree on
-    """A call ended with an error of the API, with this reason."""
+    """A call failed with an error of the API that has this reason."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -35,7 +35,7 @@ def outcome(call: Callable[..., Any], *arguments: Any) -> Any:
 
 
 class Entry(NamedTuple):
-    """What a package gives of one feature."""
+    """An entry of a package: what it gives of one feature."""
 
     feature: str
     limit: int | None
@@ -56,11 +56,11 @@ class Counts(NamedTuple):
 
 
 Step = tuple[object, ...]
-"""A step of an explanation: the name of its kind, and its fields in their order."""
+"""A step of an explanation: the name of its kind and its fields, in order."""
 
 
 class Check(NamedTuple):
-    """What `CanUse` answers."""
+    """The answer of `CanUse`."""
 
     access: bool
     reason: int
@@ -68,7 +68,7 @@ class Check(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """What `CreateUsageEvent` answers. Where the server made the event id, it is the time with an @ before it."""
+    """The answer of `CreateUsageEvent`. An event id made by the server is its time after an @."""
 
     recorded: bool
     reason: int
@@ -79,7 +79,7 @@ class Recorded(NamedTuple):
 
 
 class Used(NamedTuple):
-    """What `UseFeature` and `UseFeatures` answer; `blocking` and several counts are the latter's."""
+    """The answer of `UseFeature` and `UseFeatures`; only the latter has `blocking` and several counts."""
 
     access: bool
     reason: int
@@ -90,7 +90,7 @@ class Used(NamedTuple):
 
 
 class Granted(NamedTuple):
-    """What `Reserve` answers. Where nothing was granted there is no lease, and nothing expires."""
+    """The answer of `Reserve`. Where nothing was granted there is no lease and no expiry."""
 
     amount: int
     lease: str
@@ -102,7 +102,7 @@ class Granted(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What `Settle` answers. Where the server made the event id, it is the time with an @ before it."""
+    """The answer of `Settle`. An event id made by the server is its time after an @."""
 
     recorded: bool
     reason: int
@@ -113,7 +113,7 @@ class Settled(NamedTuple):
 
 
 class SubscriptionView(NamedTuple):
-    """A subscription as it is shown."""
+    """A subscription as the API shows it."""
 
     id: str
     user_id: str
@@ -126,7 +126,7 @@ class SubscriptionView(NamedTuple):
 
 
 class GrantRequest(NamedTuple):
-    """A grant as it is asked for. `effective` None is now."""
+    """A request to create a grant. `effective` None means now."""
 
     id: str
     feature: str
@@ -138,7 +138,7 @@ class GrantRequest(NamedTuple):
 
 
 class GrantView(NamedTuple):
-    """A grant as it is shown."""
+    """A grant as the API shows it."""
 
     id: str
     user_id: str
@@ -153,7 +153,7 @@ class GrantView(NamedTuple):
 
 
 class PackageView(NamedTuple):
-    """A package as it is shown."""
+    """A package as the API shows it."""
 
     id: str
     type: int
@@ -164,7 +164,7 @@ class PackageView(NamedTuple):
 
 
 class Migrated(NamedTuple):
-    """What a migration came to."""
+    """The totals of a migration."""
 
     users: int
     migrated: int
@@ -184,7 +184,7 @@ class Entitled(NamedTuple):
 
 
 class Past(NamedTuple):
-    """A period that is over."""
+    """A past period."""
 
     start: int
     end: int
@@ -202,7 +202,7 @@ class Balance(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What `ShowUsage` answers."""
+    """The answer of `ShowUsage`."""
 
     current: Counts | None
     past: tuple[Past, ...]
@@ -210,7 +210,7 @@ class Usage(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One recorded use."""
+    """A usage event."""
 
     time: int
     feature: str

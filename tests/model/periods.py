@@ -1,4 +1,4 @@
-"""When periods start and end, told by going through them one by one."""
+"""Starts and ends of periods, found by stepping through them one by one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,17 +14,17 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def date_of(time: int) -> datetime:
-    """Return a time as a date."""
+    """Return milliseconds since 1970 as a date."""
     return EPOCH + time * MILLISECOND
 
 
 def time_of(date: datetime) -> int:
-    """Return a date as a time."""
+    """Return a date as milliseconds since 1970."""
     return (date - EPOCH) // MILLISECOND
 
 
 def period_at(anchor: int, reset: int, now: int) -> tuple[int, int | None]:
-    """Return the start and the end of the period that a moment is in; before the anchor it is the first one."""
+    """Return the start and the end of the period that contains a moment; before the anchor, the first one."""
     if reset == v1.RESET_PERIOD_NEVER:
         return anchor, None
     if reset in LENGTHS:

@@ -14,24 +14,24 @@ from support.load import running
 from support.processes import Canuse
 
 STEPS: Final = 50
-# Nothing leaves the ledger within an example, and a machine that is busy is no store that is away.
+# No event leaves the ledger within an example, and a slow machine is not an unavailable store.
 SETTINGS: Final = {"CANUSE_LEDGER_MAX_AGE_SECONDS": str(3650 * 86_400), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
-# Whether a failing example is made short before it is shown. Where it only matters that there is one, that is a waste.
+# Shrinking a failing example takes time, and is left out where only its existence matters.
 SHRINK: Final = os.environ.get("MODEL_SHRINK") != "0"
 
 
 @contextmanager
 def running_server(folder: Path, transport: str) -> Iterator[Canuse]:
-    """Run a server for the state machine, which moves its clock on by thousands of years."""
+    """Run a server for the state machine, which moves its clock forwards by thousands of years."""
     folder.mkdir(exist_ok=True)
     with running(Canuse(folder, "--transport", transport, "--clock", "manual", env=SETTINGS)) as canuse:
         yield canuse
 
 
 def run_examples(canuse: Canuse, number: int, examples: int) -> int:
-    """Run so many examples; a number says which ones. Return how many answers were compared.
+    """Run so many examples, generated from a seed; return how many answers were compared.
 
-    Raises what the first example that fails comes to, made as short as possible.
+    Raises the failure of the first failing example, shrunk.
     """
     kind: type[Machine] = type("TheMachine", (Machine,), {"canuse": canuse})
     try:

@@ -1,4 +1,4 @@
-"""Every state that calls made at the same time may lead to: one for each order in which they may have been made."""
+"""The serial orders in which concurrent calls may have been made, and the states they lead to."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -9,7 +9,7 @@ Step = Callable[[Model], object]
 
 
 def serial_outcomes(model: Model, threads: Sequence[Sequence[Step]]) -> list[Model]:
-    """Return what a model comes to in each order; the steps of one thread keep theirs. Equal ones are there once."""
+    """Return the states of a model after each serial order, without duplicates; a thread's steps keep their order."""
     layer: dict[tuple[int, ...], list[Model]] = {(0,) * len(threads): [model]}
     for _ in range(sum(map(len, threads))):
         following: dict[tuple[int, ...], list[Model]] = {}

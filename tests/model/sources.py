@@ -1,4 +1,4 @@
-"""Where a user's entitlements come from: subscriptions and grants, and what they come to at a moment."""
+"""The sources of a user's entitlements, subscriptions and grants, and the terms that follow from them at a moment."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -13,7 +13,7 @@ ENDED = (v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_INCOMPLETE_EXP
 
 @dataclass
 class Subscription:
-    """A user on one version of a package, with what that version gives."""
+    """A subscription to one version of a package, with the entries of that version."""
 
     id: str
     package: str
@@ -26,14 +26,14 @@ class Subscription:
     cancel_at: int | None = None
 
     def end(self) -> int | None:
-        """When it ends by itself."""
+        """Return when it ends by itself, None if never."""
         ends = [self.cancel_at]
         if self.status == v1.SUBSCRIPTION_STATUS_TRIALING:
             ends.append(self.trial_end)
         return min((end for end in ends if end is not None), default=None)
 
     def status_at(self, now: int) -> int:
-        """How it stands: over, once its end has come."""
+        """Return its status: CANCELLED once its end has come."""
         end = self.end()
         if self.status not in ENDED and end is not None and end <= now:
             return v1.SUBSCRIPTION_STATUS_CANCELLED
@@ -44,13 +44,13 @@ class Subscription:
         return self.started <= now and self.status_at(now) in COUNTING
 
     def dates(self) -> list[int | None]:
-        """When it may come to stand otherwise."""
+        """Return the moments at which its status may change."""
         return [self.started, self.trial_end, self.cancel_at]
 
 
 @dataclass
 class Grant:
-    """An amount for one user. `left` is what it still gives; `drawn` is what the current count has drawn from it."""
+    """An amount for one user. `left` is what remains of it; `drawn` is what the current count has drawn from it."""
 
     id: str
     feature: str
@@ -65,11 +65,11 @@ class Grant:
     revoked: int | None = None
 
     def end(self) -> int | None:
-        """When it ends, of old age or because it was revoked."""
+        """Return when it expires or was revoked."""
         return min((end for end in (self.expires, self.revoked) if end is not None), default=None)
 
     def is_over(self, now: int) -> bool:
-        """Whether it gives nothing any more."""
+        """Whether it has expired or was revoked."""
         end = self.end()
         return end is not None and end <= now
 
@@ -78,14 +78,14 @@ class Grant:
         return self.effective <= now and not self.is_over(now)
 
     def dates(self) -> list[int | None]:
-        """When it opens and ends."""
+        """Return when it opens and ends."""
         return [self.effective, self.expires, self.revoked]
 
 
 class Terms(NamedTuple):
-    """What a user may use of a feature at a moment, and in which period that counts.
+    """What a user may use of a feature at a moment, and in which period it counts.
 
-    `granted`: nothing but grants gives access; then the limit is of a package that gives nothing now.
+    `granted`: only grants give access; the limit is then that of a package which gives no access now.
     """
 
     active: bool
@@ -97,7 +97,7 @@ class Terms(NamedTuple):
 
 
 def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, now: int) -> Terms | None:
-    """Return the terms of a feature, `grants` being those of it. None: there is no entitlement."""
+    """Return the terms of a feature, given its grants; None without an entitlement."""
     listed = entries_of(subscriptions, feature)
     granted = best_active(listed, now) is None and any(grant.is_open(now) for grant in grants)
     source = period_source(listed, now)
@@ -105,7 +105,7 @@ def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, 
         return None
     limit, overage = (0, False) if source is None else (source[1].limit, source[1].overage)
     if source is None or source[0].started > now:
-        # What is used before a subscription starts counts to no period of it.
+        # What is used before the first subscription starts counts to none of its periods.
         start, end = grant_coverage(grants, now)
         end = min(
             (date for date in (end, *(subscription.started for subscription, _ in listed)) if date is not None),
@@ -118,12 +118,12 @@ def terms(subscriptions: list[Subscription], grants: list[Grant], feature: str, 
 
 
 def by_start(subscription: Subscription) -> tuple[int, str]:
-    """Order subscriptions as they are listed: oldest first, then by id."""
+    """Return the sort key for lists of subscriptions: start, then id."""
     return subscription.started, subscription.id
 
 
 def entries_of(subscriptions: list[Subscription], feature: str) -> list[tuple[Subscription, Entry]]:
-    """Return the entries of packages that list a feature, each with its subscription."""
+    """Return the package entries that list a feature, each with its subscription."""
     return [
         (subscription, entry)
         for subscription in subscriptions
@@ -134,32 +134,32 @@ def entries_of(subscriptions: list[Subscription], feature: str) -> list[tuple[Su
 
 def period_source(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
     """Return the subscription in whose periods uses are counted, with its entry."""
-    # Where none counts, one that may count again comes before one that has ended, that before one that has not begun.
+    # Without an active one: one that may become active again, then one that has ended, then one that has not begun.
     return best_active(pairs, now) or max(
         pairs, key=lambda pair: (inactive_rank(pair[0], now), rank(pair)), default=None
     )
 
 
 def best_active(pairs: list[tuple[Subscription, Entry]], now: int) -> tuple[Subscription, Entry] | None:
-    """Return the subscription that counts and gives most, with its entry."""
+    """Return the active subscription that gives most, with its entry."""
     return max((pair for pair in pairs if pair[0].counts(now)), key=rank, default=None)
 
 
 def rank(pair: tuple[Subscription, Entry]) -> tuple[bool, int, bool, int, str]:
-    """Order entries: no limit, the higher limit, overage; among equal ones the oldest subscription, then by its id."""
+    """Return the sort key for entries: unlimited, limit, overage, older subscription, id."""
     subscription, entry = pair
     return entry.limit is None, entry.limit or 0, entry.overage, -subscription.started, subscription.id
 
 
 def inactive_rank(subscription: Subscription, now: int) -> int:
-    """Order subscriptions that do not count."""
+    """Return the sort key for subscriptions that give no access."""
     if subscription.started > now:
         return 0
     return 1 if subscription.status_at(now) in ENDED else 2
 
 
 def grant_coverage(grants: list[Grant], now: int) -> tuple[int, int | None]:
-    """Return the time around a moment in which there was and will be one grant or another throughout, or none ever."""
+    """Return the span around a moment that grants cover without a gap, or else the gap between grants."""
     spans = [(grant.effective, grant.end()) for grant in grants]
     spans = [(start, end) for start, end in spans if end is None or start < end]
     around = [(start, end) for start, end in spans if start <= now and (end is None or now < end)]
@@ -175,7 +175,7 @@ def grant_coverage(grants: list[Grant], now: int) -> tuple[int, int | None]:
 
 
 def latest(ends: list[int | None]) -> int | None:
-    """Return the last of some ends."""
+    """Return the last of some ends; None means never."""
     return None if None in ends else max(end for end in ends if end is not None)
 
 

@@ -1,4 +1,7 @@
-"""What the state machine chooses from: few things, so that they meet; amounts near limits, moments near boundaries."""
+"""The Hypothesis strategies of the state machine.
+
+They choose among few objects, so that calls interact, and prefer amounts near limits and moments near boundaries.
+"""
 
 from typing import Final, NamedTuple
 
@@ -10,14 +13,14 @@ from model.observations import MAX, Entry
 from model.periods import DAY, HOUR, WEEK
 
 CONSUMABLES: Final = 3
-"""How many features are counted; one more is on or off."""
+"""Number of consumable features; there is one binary one besides."""
 EVENT_IDS: Final = 4
 
 users = st.sampled_from([0, 0, 0, 0, 1])
 features = st.sampled_from([0, 0, 0, 1, 2])
 any_features = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 2, 3])
 numbers = st.integers(0, 7)
-"""Which one of those that there are."""
+"""Index into a list of existing objects."""
 event_numbers = st.none() | st.integers(0, EVENT_IDS - 1)
 rarely = st.sampled_from([False] * 5 + [True])
 very_rarely = st.sampled_from([False] * 11 + [True])
@@ -26,7 +29,7 @@ often = st.sampled_from([True, True, True, False])
 packages = st.sampled_from([0, 0, 1, 2])
 versions = st.sampled_from([0, 0, 0, 1, 2, 3])
 grant_numbers = st.none() | st.none() | st.none() | numbers
-"""Mostly a new one."""
+"""None, mostly: a new one."""
 metadata = st.sampled_from([(), (), (("by", "x"),)])
 resets = st.sampled_from(
     [
@@ -45,17 +48,17 @@ statuses = st.sampled_from(list(v1.SubscriptionStatus.values())[1:])
 starts = st.sampled_from([0, 31, 59, 60, 90, 180, 365, 425, 789, 1096, 1400]).flatmap(
     lambda days: st.sampled_from([0, 1, 43_200_000, DAY - 1]).map(lambda part: days * DAY - part if days else part)
 )
-"""Moments of four years, most of them at the end of a month, from the start of a leap year."""
+"""Moments of four years from the start of a leap year, most of them at the end of a month."""
 
 
 class Amount(NamedTuple):
-    """An amount by where it stands to an account."""
+    """An amount relative to the counts of an account."""
 
     basis: str
     more: int
 
     def of(self, account: Account, now: int) -> int:
-        """Return the amount, 1 or more."""
+        """Return the amount, which is at least 1."""
         counts = account.counts(now)
         bases = {"none": 0, "most": MAX, "used": account.used, "left": 0, "budget": 0}
         if counts is not None:
@@ -73,7 +76,7 @@ entries = st.builds(Entry, st.just(""), limits, resets, st.sampled_from([False, 
 
 @st.composite
 def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
-    """What a package gives: entries whose features are numbers."""
+    """Entries of a package, with numbers in place of feature ids."""
     listed = draw(st.lists(st.sampled_from(range(CONSUMABLES + 1)), unique=True, min_size=3, max_size=4))
     binary = Entry("", None, v1.RESET_PERIOD_NEVER, overage=False)
     return tuple(
@@ -84,7 +87,7 @@ def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
 package_contents = st.tuples(entry_lists(), entry_lists(), entry_lists())
 
 distances = st.sampled_from([0, 1, HOUR, DAY, WEEK, 31 * DAY, -1, -HOUR, -DAY, -31 * DAY, -400 * DAY])
-"""How far from now something is to be, in milliseconds."""
+"""Distances from now, in milliseconds."""
 future_distances = st.sampled_from([1, HOUR, DAY, WEEK, 31 * DAY])
 waiting_times = st.sampled_from([1, HOUR - 1, HOUR, DAY, WEEK, 31 * DAY, 365 * DAY])
 none = st.none()
@@ -116,26 +119,26 @@ initial_grants = st.lists(
     ),
     max_size=4,
 )
-"""Grants that a user has from the start: of what, how much, for how long, and their priority."""
+"""Grants that a user has from the start: feature, amount, expiry and priority."""
 range_offsets = st.none() | st.none() | offsets
 batches = st.lists(st.tuples(users, any_features, amounts, event_numbers), min_size=1, max_size=5)
 repeat_changes = st.sampled_from(["", "", "metadata", "amount"])
-"""What is other about a call that is made again."""
+"""What is changed in a repeated call."""
 
 lease_keys = st.sampled_from([None, None, None, None, 0, 1])
 ttls = st.sampled_from([1000, HOUR, DAY, DAY, WEEK, WEEK, None, None])
-"""For how long something is set aside; None is up to the end of the period."""
+"""Lifetimes of leases; None stands for the end of the period."""
 minimums = st.sampled_from(["one", "one", "all", "less"])
-"""The least that is of use, by the amount."""
+"""The smallest amount accepted, relative to the amount."""
 reserve_amounts = st.builds(Amount, st.just("none"), small_numbers) | st.builds(
     Amount, st.just("left"), st.integers(-1, 0)
 )
-"""What there mostly is of a budget."""
+"""Amounts to reserve, which mostly fit the budget."""
 settled_parts = st.sampled_from(
     [("none", 0), ("none", 1), ("all", -1), ("all", 0), ("all", 0), ("all", 1), ("all", 5)] * 2 + [("most", 0)]
 )
-"""What is used of a lease, by what was granted."""
+"""Amounts to settle, relative to what was granted."""
 lease_moments = st.sampled_from(["expiry", "expiry", "period", "period", "period", "forgotten"])
-"""What comes for a lease."""
+"""The moment in the life of a lease to wait for."""
 lease_actions = st.sampled_from(["settle", "settle", "settle", "look", "list", "use", "reserve"])
-"""What is done when it has come."""
+"""The call to make at that moment."""

@@ -1,4 +1,4 @@
-"""The part of the model that is about users, their subscriptions and their grants."""
+"""The part of the model that is about users and their subscriptions."""
 
 from dataclasses import replace
 
@@ -13,13 +13,13 @@ TRIALING = v1.SUBSCRIPTION_STATUS_TRIALING
 
 
 class Subscribers(Catalog):
-    """Users and what they have."""
+    """Users and subscriptions."""
 
     now: int
     users: dict[str, User]
 
     def user(self, user_id: str) -> User:
-        """Return a user that there has to be."""
+        """Return a user, who must exist."""
         if user_id not in self.users:
             raise Refused("USER_NOT_FOUND")
         return self.users[user_id]
@@ -31,7 +31,7 @@ class Subscribers(Catalog):
         self.users[user_id] = User(user_id, self.now)
 
     def disable_user(self, user_id: str, disabled: bool) -> None:
-        """UpdateUser, of the field `disabled`."""
+        """UpdateUser of the field `disabled`."""
         self.user(user_id).disabled = disabled
 
     def delete_user(self, user_id: str) -> None:
@@ -48,7 +48,7 @@ class Subscribers(Catalog):
         status: int | None,
         ids: tuple[str, ...],
     ) -> list[SubscriptionView]:
-        """Subscribe; `ids` are those that the new subscriptions get."""
+        """Subscribe; `ids` are the ids of the new subscriptions."""
         status = status or (v1.SUBSCRIPTION_STATUS_ACTIVE if trial_end is None else TRIALING)
         if status == TRIALING and trial_end is None:
             raise Refused("INVALID_FIELD")
@@ -77,13 +77,13 @@ class Subscribers(Catalog):
         return [self._view(user, subscription) for subscription in created]
 
     def update_subscription(self, subscription_id: str, changes: dict[str, int | None]) -> SubscriptionView:
-        """UpdateSubscription, of those of the fields `status`, `trial_end` and `cancel_at` that are given."""
+        """UpdateSubscription of the given fields: `status`, `trial_end` and `cancel_at`."""
         user, old = self._subscription(subscription_id)
         new = replace(old)
         status, end = changes.get("status"), changes.get("cancel_at")
         has_come = end is not None and end <= self.now
         if old.status_at(self.now) in ENDED and (status in (None, *ENDED) or has_come):
-            # It has ended, and dates do not bring it back; nor does a status that is to end at once.
+            # Dates do not reactivate an ended subscription; nor does a status with an end that has passed.
             return self._replace(user, old, replace(old, status=status if status in ENDED else old.status))
         new.trial_end = changes.get("trial_end", old.trial_end)
         if "cancel_at" in changes:
@@ -139,7 +139,7 @@ class Subscribers(Catalog):
         return self._view(user, new)
 
     def _check_one_base(self, subscriptions: list[Subscription]) -> None:
-        """Refuse two base packages at one time, now or later."""
+        """Refuse two base packages that overlap now or later."""
         bases = [
             subscription
             for subscription in subscriptions
@@ -164,7 +164,7 @@ class Subscribers(Catalog):
 
 
 def overlap(one: Subscription, other: Subscription) -> bool:
-    """Whether there is a moment at which both hold."""
+    """Whether there is a moment at which both apply."""
     ends = [end for end in (one.end(), other.end()) if end is not None]
     start = max(one.started, other.started)
     return not ends or start < min(ends)

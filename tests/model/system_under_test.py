@@ -1,4 +1,4 @@
-"""A real server, with the same calls as the model, that answers in the same words."""
+"""A real server behind the interface of the model: the same calls, the same observations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,17 +53,17 @@ class SystemUnderTest:
         with refusals():
             return method(request, timeout=TIMEOUT_SECONDS)
 
-    # The clock
+    # Clock
 
     def clock(self) -> int:
-        """Return what the clock shows."""
+        """Return the time of the server's clock."""
         return conversion.time_of(self._call(self._clock.GetTime, testing.GetTimeRequest()).time)
 
     def set_clock(self, now: int) -> None:
         """Move the clock."""
         self._call(self._clock.SetTime, testing.SetTimeRequest(time=conversion.moment(now)))
 
-    # The catalogue
+    # Catalog
 
     def create_feature(self, feature_id: str, binary: bool) -> None:
         """CreateFeature."""
@@ -84,7 +84,7 @@ class SystemUnderTest:
         return conversion.package(answer.package)
 
     def update_package(self, package_id: str, entries: tuple[Entry, ...]) -> PackageView:
-        """UpdatePackage, of the features."""
+        """UpdatePackage of the features."""
         package = v1.Package(id=package_id, features=map(conversion.package_entry, entries))
         request = v1.UpdatePackageRequest(package=package, update_mask=FieldMask(paths=["features"]))
         return conversion.package(self._call(self.stubs.catalog.UpdatePackage, request).package)
@@ -105,7 +105,7 @@ class SystemUnderTest:
         return conversion.package(self._call(self.stubs.catalog.GetPackage, request).package)
 
     def migrate_subscriptions(self, package_id: str, from_version: int, to_version: int, dry_run: bool) -> Migrated:
-        """MigrateSubscriptions, to its end."""
+        """MigrateSubscriptions, with all its messages."""
         request = v1.MigrateSubscriptionsRequest(
             package_id=package_id, from_version=from_version, to_version=to_version, dry_run=dry_run
         )
@@ -115,14 +115,14 @@ class SystemUnderTest:
         last, shrinking = messages[-1], [user_id for message in messages for user_id in message.shrinking_user_ids]
         return Migrated(last.users, last.migrated, last.shrinking_users, tuple(sorted(shrinking)))
 
-    # Users and what they have
+    # Users, subscriptions and grants
 
     def create_user(self, user_id: str) -> None:
         """CreateUser."""
         self._call(self.stubs.users.CreateUser, v1.CreateUserRequest(user=v1.User(id=user_id)))
 
     def disable_user(self, user_id: str, disabled: bool) -> None:
-        """UpdateUser, of the field `disabled`."""
+        """UpdateUser of the field `disabled`."""
         mask = FieldMask(paths=["disabled"])
         request = v1.UpdateUserRequest(user=v1.User(id=user_id, disabled=disabled), update_mask=mask)
         self._call(self.stubs.users.UpdateUser, request)
@@ -151,7 +151,7 @@ class SystemUnderTest:
         return [conversion.subscription(subscription) for subscription in answer.subscriptions]
 
     def update_subscription(self, subscription_id: str, changes: dict[str, int | None]) -> SubscriptionView:
-        """UpdateSubscription, of the fields that are given."""
+        """UpdateSubscription of the given fields."""
         subscription = v1.Subscription(
             id=subscription_id,
             status=changes.get("status"),  # type: ignore[arg-type]
@@ -205,7 +205,7 @@ class SystemUnderTest:
         return conversion.check(self._call(self.stubs.entitlements.CanUse, check_request(*arguments)))
 
     def explain(self, *arguments: Any) -> tuple[Check, tuple[Step, ...]]:
-        """CanUse, explained."""
+        """CanUse with `explain`."""
         request = check_request(*arguments)
         request.explain = True
         answer = self._call(self.stubs.entitlements.CanUse, request)
@@ -270,7 +270,7 @@ class SystemUnderTest:
         request = v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id, metadata=dict(metadata))
         return conversion.settled(event_id, self._call(self.stubs.entitlements.Settle, request))
 
-    # What there is to see
+    # Reads
 
     def list_entitlements(self, user_id: str) -> list[Entitled]:
         """ListEntitlements."""
@@ -284,7 +284,7 @@ class SystemUnderTest:
         return conversion.usage(self._call(self.stubs.usage.ShowUsage, request))
 
     def list_usage_events(self, user_id: str, feature: str, start: int | None, end: int | None) -> list[Event]:
-        """ListUsageEvents, all pages of it."""
+        """ListUsageEvents, all pages."""
         request = v1.ListUsageEventsRequest(
             user_id=user_id,
             feature_id=feature,

@@ -1,4 +1,4 @@
-"""Whatever is done, in whatever order: a server answers as the model does."""
+"""For any sequence of calls the server answers as the model does."""
 
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ import pytest
 from model.runner import run_examples, running_server
 
 SEED: Final = 4
-"""Which examples there are: the same ones each time, so that only a change of canuse makes a difference."""
+"""The seed of the examples: the same each time, so that a failure is due to a change of canuse."""
 FEW: Final = 40
 EXAMPLES: Final = {"native": 250, "grpcio": 25}
 

@@ -1,4 +1,4 @@
-"""The model is worth something only if it shares nothing with what it is held against."""
+"""The model shares no code with the server that it is compared with."""
 
 import ast
 import sys
@@ -7,11 +7,11 @@ from typing import Final
 
 FOLDER: Final = Path(__file__).parent
 HARNESS: Final = {"base_machine", "conversion", "lease_rules", "machine", "runner", "strategies", "system_under_test"}
-"""What holds a server against the model."""
+"""Modules that connect the server with the model."""
 
 
 def imported(path: Path) -> set[str]:
-    """Return the modules that a file imports from; of packages other than its own the first name."""
+    """Return the modules that a file imports from; of other packages the first part of the name."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,4 @@
-"""`make mutants` breaks what is still there to be broken."""
+"""Every break of `make mutants` still applies to the code."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""Two writers change one user through two servers while others record: it comes to what some order would come to."""
+"""Concurrent calls through two servers lead to a state that some serial order of them explains."""
 
 import random
 import time
@@ -24,7 +24,7 @@ from support.stores import valkey_socket
 ROUNDS: Final = 40
 SEED: Final = 4
 PLANS: Final = ((v1.PACKAGE_TYPE_BASE, 4), (v1.PACKAGE_TYPE_ADD_ON, 6), (v1.PACKAGE_TYPE_ADD_ON, 9))
-"""The packages that there are, with their limits."""
+"""The packages, with their limits."""
 
 Target = Model | SystemUnderTest
 Step = Callable[[Target], object]
@@ -44,7 +44,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[SystemUnd
 
 
 class Scenario:
-    """A user with a base package and a grant, and what can be done to them."""
+    """A user with a base package and a grant, and calls that change them."""
 
     def __init__(self, system: SystemUnderTest, feature: str, packages: list[str]) -> None:
         self.user_id = unique("user")
@@ -61,7 +61,7 @@ class Scenario:
         self.subscribe(self.model, packages[0], self.base.id)
 
     def subscribe(self, target: Target, package: str, held_id: str = "") -> list[SubscriptionView]:
-        """Subscribe to a package; the model has to be told an id."""
+        """Subscribe to a package; the model must be given an id."""
         arguments = (self.user_id, (package,), self.start, None, None)
         if isinstance(target, Model):
             return target.subscribe(*arguments, (held_id or package,))
@@ -76,7 +76,7 @@ class Scenario:
         target.create_usage_event(self.user_id, self.feature, 2, v1.USAGE_ACTION_ADD, "", ())
 
     def changes(self) -> list[Step]:
-        """Return what a writer may do."""
+        """Return the calls that a writer may make."""
         base = self.base.id
         return [
             lambda target: self.subscribe(target, self.packages[1]),
@@ -90,7 +90,7 @@ class Scenario:
         ]
 
     def observe(self, target: Target) -> object:
-        """Return all there is to see of the user, but for what is not known ahead: ids, and when things were done."""
+        """Return everything the API shows of the user except ids and the times of calls."""
         usage = target.show_usage(self.user_id, self.feature)
         (entitled,) = target.list_entitlements(self.user_id)
         views = target.list_subscriptions(self.user_id)
@@ -136,9 +136,9 @@ def test_what_two_writers_and_two_recorders_do_at_once_comes_to_what_one_order_w
             first, second, third, fourth = rng.sample(scenario.changes(), 4)
             uses: list[Step] = [scenario.use] * 3
             threads = [[first, second], [third, fourth], uses[:2], uses[2:]]
-            # Nothing of this is refused, in any order.
+            # None of these calls is refused, in any order.
             list(pool.map(work, [*servers, *servers], threads))
-            # It makes no difference which of the recorders comes first.
+            # The order of the recorders among themselves makes no difference.
             possible = serial_outcomes(scenario.model, [*threads[:2], uses])
             observe = scenario.observe(servers[0])
             assert observe == scenario.observe(servers[1])

@@ -1,4 +1,4 @@
-"""The state machine, for as long as there is time."""
+"""The state machine, run for as long as the soak lasts."""
 
 from pathlib import Path
 from typing import Final
@@ -9,7 +9,7 @@ from model.runner import run_examples, running_server
 from support.soak import soak
 
 EXAMPLES: Final = 50
-"""How many examples a round has: a server of its own serves each round, so that its clock does not run out."""
+"""Number of examples per round. Each round has its own server, so that its clock does not reach its end."""
 
 
 @pytest.mark.soak

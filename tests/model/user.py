@@ -1,4 +1,4 @@
-"""One user: what they have, what they used, and what they were answered."""
+"""One user: subscriptions, grants, usage, and answers remembered by event id."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from model.sources import ENDED, Grant, Subscription, best_active, by_start, ent
 
 
 class ChargeResult(NamedTuple):
-    """What came of one charge."""
+    """The result of one charge."""
 
     reason: int
     counts: Counts | None
@@ -19,7 +19,7 @@ class ChargeResult(NamedTuple):
 
 
 class UseResult(NamedTuple):
-    """What came of a call that records. `blocking` is the feature that was refused, or empty."""
+    """The result of a call that records. `blocking` is the feature that was refused, or empty."""
 
     blocking: str
     charge_results: tuple[ChargeResult, ...]
@@ -27,7 +27,7 @@ class UseResult(NamedTuple):
 
 
 class Remembered(NamedTuple):
-    """A call with an event id: what it was about, what came of it, and when that was."""
+    """A call with an event id: its content, its answer, and its time."""
 
     content: object
     answer: UseResult | Granted | Settled
@@ -36,7 +36,7 @@ class Remembered(NamedTuple):
 
 @dataclass
 class User:
-    """A user. `accounts` holds a feature once there is anything to say about it."""
+    """A user. `accounts` has an entry for each feature that was subscribed to, granted or asked about."""
 
     id: str
     created: int
@@ -56,7 +56,7 @@ class User:
         return sorted(found, key=lambda grant: grant.id)
 
     def dates(self) -> list[int]:
-        """Return all moments at which something changes, and the ends of the periods that are open now."""
+        """Return every moment at which something changes, and the ends of the open periods."""
         found = [date for subscription in self.subscriptions for date in subscription.dates()]
         found += [date for grant in self.grants() for date in grant.dates()]
         found += [account.terms.end for account in self.accounts.values() if account.terms]
@@ -64,7 +64,7 @@ class User:
         return [date for date in found if date is not None]
 
     def update(self, now: int) -> None:
-        """Take note, of each feature, of what has come to hold at this moment."""
+        """Update every account to this moment."""
         for subscription in self.subscriptions:
             for entry in subscription.entries:
                 self.account(entry.feature)
@@ -72,7 +72,7 @@ class User:
             account.update(self.subscriptions, now)
 
     def pass_time(self, now: int, until: int) -> None:
-        """Live through each moment in between at which something changes."""
+        """Process every moment of change up to a time."""
         while True:
             dates = [
                 date
@@ -88,7 +88,7 @@ class User:
         self.update(until)
 
     def refusal(self, account: Account, archived: bool) -> int | None:
-        """Say why nothing of a feature may be used, whatever the amount."""
+        """Return why nothing of a feature may be used, whatever the amount; None if it may."""
         if self.disabled:
             return v1.REASON_USER_DISABLED
         if archived:
@@ -98,7 +98,7 @@ class User:
         return None if account.terms.active else v1.REASON_SUBSCRIPTION_INACTIVE
 
     def recall(self, event_id: str, content: object) -> Any:
-        """Return what came of an earlier call with this event id, None where there was none."""
+        """Return the answer of an earlier call with this event id; None without one."""
         known = self.remembered.get(event_id) if event_id else None
         if known is None:
             return None
@@ -107,7 +107,7 @@ class User:
         return known.answer
 
     def usage(self, feature: str, now: int) -> Usage:
-        """Return what `ShowUsage` answers."""
+        """Return the answer of `ShowUsage`."""
         account = self.account(feature)
         sources: list[Balance] = []
         pairs = entries_of(self.subscriptions, feature)
@@ -122,7 +122,7 @@ class User:
         return Usage(account.counts(now), past, tuple(sources))
 
     def entitled(self, feature: str, now: int, binary: bool, archived: bool) -> Entitled | None:
-        """Return the entry of `ListEntitlements`, or None where there is no entitlement."""
+        """Return the entry of `ListEntitlements`; None without an entitlement."""
         account = self.account(feature)
         if account.terms is None:
             return None
@@ -143,7 +143,7 @@ class User:
 
 
 def grants_access(reason: int) -> bool:
-    """Whether a reason is a yes."""
+    """Whether a reason grants access."""
     return reason in (
         v1.REASON_INCLUDED,
         v1.REASON_WITHIN_BUDGET,
