@@ -54,8 +54,9 @@ async def observed(transport: str, url: str) -> AsyncIterator[tuple[Recorder, ai
 
 async def status_of(channel: aio.Channel, path: str, payload: bytes, **options: Any) -> StatusCode:
     """Make a call; return how it ended for its caller."""
+    method: Any = channel.unary_unary(PREFIX + path)
     try:
-        await channel.unary_unary(PREFIX + path)(payload, **options)
+        await method(payload, **options)
     except grpc.RpcError as error:
         return error.code()
     return StatusCode.OK
@@ -103,8 +104,8 @@ async def test_each_call_is_heard_of_once_with_its_status(transport: str, redis:
             StatusCode.NOT_FOUND,
         ]
         assert recorder.heard == statuses
-        stream = channel.unary_stream(f"{PREFIX}CatalogService/MigrateSubscriptions")(b"")
-        assert await stream.code() is StatusCode.INVALID_ARGUMENT
+        migrate: Any = channel.unary_stream(f"{PREFIX}CatalogService/MigrateSubscriptions")
+        assert await migrate(b"").code() is StatusCode.INVALID_ARGUMENT
         assert recorder.heard[len(statuses) :] == [("CatalogService/MigrateSubscriptions", StatusCode.INVALID_ARGUMENT)]
 
 
@@ -122,7 +123,8 @@ async def test_a_call_that_its_caller_cancels_is_heard_of_once(transport: str, r
             "BatchCanUse": v1.BatchCanUseRequest(requests=[known]),
             "ShowUsage": v1.ShowUsageRequest(user_id=known.user_id, feature_id=known.feature_id),
         }
-        call = channel.unary_unary(PREFIX + path)(requests[path.rpartition("/")[2]].SerializeToString())
+        method: Any = channel.unary_unary(PREFIX + path)
+        call = method(requests[path.rpartition("/")[2]].SerializeToString())
         await asyncio.wait_for(asked.wait(), 20)
         call.cancel()
         is_in_lane = transport == "native" and path.endswith("/CanUse")
