@@ -71,7 +71,7 @@ def scopes_table() -> str:
 
 
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
-    "settings": ("README.md", settings_table),
+    "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
     "reasons": ("docs/api.md", reasons_table),
     "scopes": ("docs/api.md", scopes_table),

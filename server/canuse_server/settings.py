@@ -1,4 +1,4 @@
-"""Everything that can be set: on the command line, as `CANUSE_…` in the environment, or in a TOML file."""
+"""The settings: given on the command line, as `CANUSE_…` in the environment, or in a TOML file."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -30,94 +30,97 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CANUSE_", extra="forbid", frozen=True)
 
     listen: str = Field("127.0.0.1:50051", description="Address and port to serve on.")
-    data_dir: Path = Field(Path("canuse-data"), description="Where the embedded Valkey keeps its data.")
+    data_dir: Path = Field(Path("canuse-data"), description="Directory for the data of the embedded Valkey.")
     redis_url: str | None = Field(
         None,
-        description="A Redis 7+ or Valkey 8+ to use instead: redis://, rediss:// or unix://, or several servers by "
-        "redis+sentinel:// or redis+cluster://.",
+        description="URL of a Redis 7+ or Valkey 8+ to use instead of the embedded Valkey: redis://, rediss:// (TLS), "
+        "unix://, redis+sentinel:// or redis+cluster://.",
         repr=False,
     )
     transport: Transport = Field(
         "auto",
-        description="auto takes native on the loopback, where it is installed, else grpcio; with TLS grpcio. native on "
-        "another address is for trusted callers, or behind Envoy.",
+        description="gRPC server. auto selects native on a loopback address if it is installed and TLS is off, "
+        "otherwise grpcio. Use native on another address only for trusted callers or behind Envoy.",
     )
     tls_certificate: Path | None = Field(
-        None, description="A PEM file: the server's certificate and those between it and the CA. Turns TLS on."
+        None, description="PEM file with the server's certificate and then the intermediate certificates. Enables TLS."
     )
     tls_key: Annotated[Path | None, Field(validate_default=True)] = Field(
-        None, description="A PEM file: the key of the certificate, not encrypted."
+        None, description="PEM file with the private key of the certificate, not encrypted."
     )
     tls_client_ca: Path | None = Field(
-        None, description="A PEM file: CAs, one of which has to have signed the certificate of each client (mTLS)."
+        None, description="PEM file with the CAs that sign client certificates. Clients must present one (mTLS)."
     )
-    clock: Clock = Field("system", description="manual lets tests move the time, through canuse.testing.v1.")
-    demo: bool = Field(False, description="AdmissionLimit the example catalogue and users.")
+    clock: Clock = Field("system", description="Time source. manual lets tests set the time with canuse.testing.v1.")
+    demo: bool = Field(False, description="Load the example catalogue and users.")
     fsync: Fsync = Field(
         "everysec",
-        description="When the embedded Valkey brings writes to disk. With durability fsync always, unless it is set.",
+        description="When the embedded Valkey syncs writes to disk. With durability fsync, the default is always.",
     )
     durability: DurabilityName = Field(
         "memory",
-        description="What an acknowledged write has reached: the store's memory, its append-only file, or replicas.",
+        description="What a write must reach before it is acknowledged: the store's memory, its append-only file on "
+        "disk, or its replicas.",
     )
     durability_replicas: Annotated[int, Field(ge=1, le=100)] = Field(
-        1, description="How many replicas a write has to reach with replica."
+        1, description="Number of replicas that a write must reach with durability replica."
     )
     durability_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
-        2.0, description="How long a write waits at most until it has got there."
+        2.0, description="Maximum time to wait for a write to reach the required durability."
     )
     lanes: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Threads of the native transport's batch lane.")
-    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Processes that serve on the one port.")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Server processes that share the port.")
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
-        1.0, description="How long a call waits for the store, and for a connection to it."
+        1.0, description="Maximum time that a call waits for the store, including for a connection."
     )
     grace_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
-        10.0, description="How long calls under way may take after SIGTERM."
+        10.0, description="Maximum time for calls in flight to finish after SIGTERM."
     )
-    default_package: str = Field("", description="The package that an unknown user gets when first seen. Empty: none.")
+    default_package: str = Field("", description="Package that an unknown user gets on the first call. Empty: none.")
     dedupe_ttl_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = Field(
-        DAY_SECONDS, description="How long an event id is remembered, at least."
+        DAY_SECONDS, description="Minimum time that an event id is remembered."
     )
     ledger_max_age_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = Field(
-        30 * DAY_SECONDS, description="How long usage events are kept in the ledger."
+        30 * DAY_SECONDS, description="Minimum time that usage events stay in the ledger."
     )
     past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
-        12, description="How many past periods are kept for each user and feature."
+        12, description="Number of past periods kept for each user and feature."
     )
     max_calls_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        8192, description="How many calls a process works on or keeps waiting; it refuses those beyond them at once."
+        8192, description="Maximum number of calls in flight in each process. Further calls are refused at once."
     )
     max_waiting_bytes: Annotated[int, Field(ge=1, le=1 << 40)] = Field(
-        64 << 20, description="How many bytes the requests and metadata of these calls may have in all."
+        64 << 20, description="Maximum total size of the requests and metadata of the calls in flight, in bytes."
     )
     last_known_max_age_seconds: Annotated[int, Field(ge=1, le=DAY_SECONDS)] = Field(
-        300, description="How old an answer may be that is given again while the store is unavailable."
+        300, description="Maximum age of a cached answer served while the store is unavailable."
     )
     last_known_entries: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        100_000, description="How many such answers are remembered of an environment, at half a KiB each."
+        100_000, description="Number of answers cached for this purpose in each environment, at 512 bytes each."
     )
     ratelimit_live_domain: Annotated[str, Field(min_length=1)] = Field(
-        "canuse", description="The domain with which Envoy's rate limit filter asks about live users."
+        "canuse", description="Domain of Envoy's rate limit requests for the environment live."
     )
     ratelimit_test_domain: Annotated[str, Field(min_length=1)] = Field(
-        "canuse-test", description="The domain with which Envoy's rate limit filter asks about test users."
+        "canuse-test", description="Domain of Envoy's rate limit requests for the environment test."
     )
     ratelimit_user_key: Annotated[str, Field(min_length=1)] = Field(
-        "user_id", description="The entry of Envoy's descriptors that has the id of the user."
+        "user_id", description="Key of the descriptor entry that contains the user id."
     )
     ratelimit_feature_key: Annotated[str, Field(min_length=1)] = Field(
-        "feature_id", description="The entry of Envoy's descriptors that has the id of the feature."
+        "feature_id", description="Key of the descriptor entry that contains the feature id."
     )
     ratelimit_record_key: Annotated[str, Field(min_length=1)] = Field(
-        "record", description="The entry of Envoy's descriptors that says `fact` of a use that has happened already."
+        "record", description="Key of the descriptor entry whose value `fact` marks a use that has already happened."
     )
     ratelimit_unknown: Literal["deny", "allow"] = Field(
-        "deny", description="What Envoy is told about a user or a feature that is not known."
+        "deny", description="Answer to Envoy for an unknown user or feature."
     )
-    reflection: bool = Field(True, description="Tell callers which methods there are, so that grpcurl needs no files.")
-    insecure_no_auth: bool = Field(False, description="Demand no API keys, at any address.")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
+    reflection: bool = Field(True, description="Serve gRPC reflection, which grpcurl uses to read the API.")
+    insecure_no_auth: bool = Field(False, description="Do not require API keys, on any address.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level that is logged, to stderr."
+    )
 
     @field_validator("listen")
     @classmethod
@@ -132,7 +135,7 @@ class Settings(BaseSettings):
     def _check_tls_transport(cls, value: Path | None, info: ValidationInfo) -> Path | None:
         if value is not None and info.data.get("transport") == "native":
             raise ValueError(
-                "the native transport has no TLS: take grpcio, or leave TLS to Envoy before it (deploy/envoy/tls.yaml)"
+                "the native transport has no TLS: use grpcio, or put Envoy in front of it (deploy/envoy/tls.yaml)"
             )
         return value
 
@@ -160,7 +163,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _check_workers(self) -> "Settings":
         if self.workers > 1 and self.clock == "manual":
-            raise ValueError("workers must be 1 with the manual clock: each process would have its own")
+            raise ValueError("workers must be 1 with the manual clock: each process would have its own clock")
         return self
 
     @field_validator("default_package")
@@ -174,26 +177,26 @@ class Settings(BaseSettings):
     @classmethod
     def _check_test_domain(cls, value: str, info: ValidationInfo) -> str:
         if value == info.data.get("ratelimit_live_domain"):
-            raise ValueError("must be another domain than ratelimit_live_domain")
+            raise ValueError("must differ from ratelimit_live_domain")
         return value
 
     @property
     def embedded_fsync(self) -> Fsync:
-        """When the embedded Valkey brings writes to disk: where each is waited for, once a second would be too rare."""
+        """When the embedded Valkey syncs writes to disk: durability `fsync` waits for each write and needs `always`."""
         return "always" if self.durability == "fsync" and "fsync" not in self.model_fields_set else self.fsync
 
     @field_validator("ratelimit_feature_key")
     @classmethod
     def _check_feature_key(cls, value: str, info: ValidationInfo) -> str:
         if value == info.data.get("ratelimit_user_key"):
-            raise ValueError("must be another entry than ratelimit_user_key")
+            raise ValueError("must differ from ratelimit_user_key")
         return value
 
     @field_validator("ratelimit_record_key")
     @classmethod
     def _check_record_key(cls, value: str, info: ValidationInfo) -> str:
         if value in (info.data.get("ratelimit_user_key"), info.data.get("ratelimit_feature_key")):
-            raise ValueError("must be another entry than ratelimit_user_key and ratelimit_feature_key")
+            raise ValueError("must differ from ratelimit_user_key and ratelimit_feature_key")
         return value
 
     @classmethod
@@ -210,12 +213,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, config: Path | None, given: dict[str, object]) -> "Settings":
-        """Read the settings; `given` are those of the command line.
+        """Read the settings; `given` are those from the command line.
 
         Raises:
-            pydantic.ValidationError: a setting is not as it has to be.
-            OSError: the file can't be read.
-            tomllib.TOMLDecodeError: the file is no TOML.
+            pydantic.ValidationError: a setting is invalid.
+            OSError: the file cannot be read.
+            tomllib.TOMLDecodeError: the file is not TOML.
         """
         if config is None:
             return cls(**given)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ from canuse_server.cli.tls import OPTIONS as CLIENT_OPTIONS
 from canuse_server.settings import Settings
 from support.tools import ROOT
 
-PAGES = {"settings": "README.md", "errors": "docs/errors.md", "reasons": "docs/api.md", "scopes": "docs/api.md"}
+PAGES = {"settings": "docs/settings.md", "errors": "docs/errors.md", "reasons": "docs/api.md", "scopes": "docs/api.md"}
 
 
 TOOL = ROOT / "tools" / "docs_tables.py"
@@ -56,7 +56,7 @@ def test_the_tables_in_the_docs_are_what_the_code_says() -> None:
 
 
 def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -> None:
-    listed = {row[0].strip("`"): row for row in rows(written / "README.md", "settings")}
+    listed = {row[0].strip("`"): row for row in rows(written / "docs/settings.md", "settings")}
     assert list(listed) == list(Settings.model_fields)
     for name, row in listed.items():
         assert row[2] == f"`CANUSE_{name.upper()}`"

@@ -113,6 +113,8 @@ ELSEWHERE: Final = {
 
 
 ASKING: Final = {name: block for name, block in BLOCKS.items() if any(map(CLIENT.match, block))}
+IN_MAKE_TEST: Final = ("README", "docs/cli")
+"""The pages whose commands `make test` runs; `make test-all` runs all."""
 
 
 def test_every_command_in_the_docs_is_run_by_a_test_or_by_ci() -> None:
@@ -147,7 +149,8 @@ def demo(tmp_path: Path) -> Iterator[Canuse]:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name.startswith("README") else pytest.mark.extended) for name in ASKING]
+    "name",
+    [pytest.param(name, marks=() if name.startswith(IN_MAKE_TEST) else pytest.mark.extended) for name in ASKING],
 )
 def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_before_it(
     name: str, demo: Canuse, tmp_path: Path

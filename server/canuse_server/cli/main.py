@@ -21,19 +21,19 @@ commands.register(app)
 @app.command()
 def serve(
     listen: Annotated[str | None, typer.Option(help="Address and port.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Where the embedded Valkey keeps its data.")] = None,
-    redis_url: Annotated[str | None, typer.Option(help="A Redis 7+ or Valkey 8+ to use instead.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Directory for the data of the embedded Valkey.")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="URL of a Redis 7+ or Valkey 8+ to use instead.")] = None,
     transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="The certificate for TLS, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="Its key, PEM.")] = None,
-    tls_client_ca: Annotated[Path | None, typer.Option(help="Who signs the certificates of clients, PEM.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that serve on the one port.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM file with the certificate for TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file with its private key.")] = None,
+    tls_client_ca: Annotated[Path | None, typer.Option(help="PEM file with the CAs of client certificates.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of server processes.")] = None,
     clock: Annotated[str | None, typer.Option(help="system, or manual for tests.")] = None,
     insecure_no_auth: Annotated[
-        bool | None, typer.Option("--insecure-no-auth", help="Demand no API keys, at any address.")
+        bool | None, typer.Option("--insecure-no-auth", help="Do not require API keys, on any address.")
     ] = None,
-    durability: Annotated[str | None, typer.Option(help="What writes reach: memory, fsync or replica.")] = None,
-    demo: Annotated[bool | None, typer.Option("--demo", help="AdmissionLimit the example catalogue.")] = None,
+    durability: Annotated[str | None, typer.Option(help="What a write must reach: memory, fsync or replica.")] = None,
+    demo: Annotated[bool | None, typer.Option("--demo", help="Load the example catalogue and users.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file with settings.", envvar="CANUSE_CONFIG")] = None,
 ) -> None:
     """Serve the API until SIGTERM or Ctrl-C. Every setting can also be given as CANUSE_… or in the file."""
