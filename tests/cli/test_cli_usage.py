@@ -20,11 +20,11 @@ def test_can_use_explained_lists_the_steps_in_order(run: CommandLine, subscriber
     assert explained.stdout.splitlines() == [
         "no: BUDGET_EXCEEDED, 0 of 3 used, 3 remaining, never resets",
         f"  1. User '{subscriber.user}' is enabled.",
-        f"  2. Feature '{subscriber.counted}' is consumable, which is counted.",
+        f"  2. Feature '{subscriber.counted}' is consumable: its use is counted.",
         f"  3. {subscribed} is ACTIVE and counts; the package lists the feature.",
-        f"  4. Package '{subscriber.package}' gives 3 thing in all; this entry holds.",
+        f"  4. Package '{subscriber.package}' gives 3 thing in total; this entry applies.",
         f"  5. In the current period, from {subscriber.started_at} on, the user has used 0 of 3 thing.",
-        "  6. The answer is no: 0 used and 4 more make 4, which passes the budget of 3.",
+        "  6. The answer is no: 0 used and 4 more make 4, above the budget of 3.",
     ]
     steps = run("can-use", subscriber.user, subscriber.binary, "--explain", "--json").json()["explanation"]["steps"]
     assert [next(name for name in step if name != "text") for step in steps] == [

@@ -73,20 +73,20 @@ def test_the_steps_say_all_that_the_answer_came_from_in_order(
     assert response.access
     assert texts(response) == [
         f"User '{user_id}' is enabled.",
-        f"Feature '{feature_id}' is consumable, which is counted.",
+        f"Feature '{feature_id}' is consumable: its use is counted.",
         _subscribed(one, "ACTIVE and counts; the package lists"),
-        f"Package '{base}' gives 5 calls a day; this entry does not hold, for another one that counts comes before it.",
+        f"Package '{base}' gives 5 calls a day; another active entry takes precedence.",
         _subscribed(two, "ACTIVE and counts; the package lists"),
-        f"Package '{more}' gives 10 calls a day; this entry holds.",
+        f"Package '{more}' gives 10 calls a day; this entry applies.",
         _subscribed(three, "PAST_DUE and does not count; the package lists"),
-        f"Package '{late}' gives unlimited calls a day; this entry does not hold, for its subscription does not count.",
+        f"Package '{late}' gives unlimited calls a day; its subscription does not count.",
         _subscribed(four, "ACTIVE and counts; the package does not list"),
-        "Grant 'a' of 3 calls still gives 0.",
-        "Grant 'b' of 4 calls still gives 3.",
-        f"Grant 'c' of unlimited calls gives nothing yet, for it opens only at {_json(now + timedelta(days=1))}.",
-        f"Grant 'd' of 5 calls gives nothing any more, for it was revoked at {_json(now)}.",
-        f"In the current period, {period}, the user has used 14 of 17 calls, 4 of them drawn from grants.",
-        "The answer is yes: 14 used and 2 more make 16, which the budget of 17 covers.",
+        "Grant 'a' of 3 calls has 0 left.",
+        "Grant 'b' of 4 calls has 3 left.",
+        f"Grant 'c' of unlimited calls is not active yet: it takes effect at {_json(now + timedelta(days=1))}.",
+        f"Grant 'd' of 5 calls is no longer active: it was revoked at {_json(now)}.",
+        f"In the current period, {period}, the user has used 14 of 17 calls, 4 of them from grants.",
+        "The answer is yes: 14 used and 2 more make 16, within the budget of 17.",
     ]
     assert kinds(response) == [
         *("user", "feature", "subscription", "package_entry", "subscription", "package_entry", "subscription"),
@@ -213,38 +213,38 @@ def _without_anything(client: Client, _: Stubs) -> tuple[str, str, int]:
 
 
 CASES: dict[str, tuple[Case, str]] = {
-    "within": (_on(10, 4, 6), "The answer is yes: 4 used and 6 more make 10, which the budget of 10 covers."),
-    "exceeded": (_on(10, 4, 7), "The answer is no: 4 used and 7 more make 11, which passes the budget of 10."),
-    "none of none": (_on(0, 0, 1), "The answer is no: 0 used and 1 more make 1, which passes the budget of 0."),
-    "unlimited": (_on(None, 4, 7), "The answer is yes: there is no limit that 7 units could pass."),
+    "within": (_on(10, 4, 6), "The answer is yes: 4 used and 6 more make 10, within the budget of 10."),
+    "exceeded": (_on(10, 4, 7), "The answer is no: 4 used and 7 more make 11, above the budget of 10."),
+    "none of none": (_on(0, 0, 1), "The answer is no: 0 used and 1 more make 1, above the budget of 0."),
+    "unlimited": (_on(None, 4, 7), "The answer is yes: the feature has no limit, so 7 units can be used."),
     "overage": (
         _on(10, 12, 1, overage_enabled=True),
-        "The answer is yes: 12 used and 1 more make 13, which passes the budget of 10, but overage is allowed.",
+        "The answer is yes: 12 used and 1 more make 13, above the budget of 10, but overage is allowed.",
     ),
     "past due": (
         _with_status(v1.SUBSCRIPTION_STATUS_PAST_DUE),
-        "The answer is no: nothing that gives the feature counts now.",
+        "The answer is no: no subscription or grant that gives the feature is active now.",
     ),
     "cancelled": (
         _with_status(v1.SUBSCRIPTION_STATUS_CANCELLED),
-        "The answer is no: nothing that gives the feature counts now.",
+        "The answer is no: no subscription or grant that gives the feature is active now.",
     ),
-    "future": (_in_the_future, "The answer is no: nothing that gives the feature counts now."),
-    "on": (_switched(on=True), "The answer is yes: the feature is on for the user."),
-    "off": (_switched(on=False), "The answer is no: nothing that the user has gives the feature."),
+    "future": (_in_the_future, "The answer is no: no subscription or grant that gives the feature is active now."),
+    "on": (_switched(on=True), "The answer is yes: the feature is enabled for the user."),
+    "off": (_switched(on=False), "The answer is no: no subscription or grant of the user gives the feature."),
     "set aside": (
         _set_aside(6),
-        "The answer is no: 2 used, 3 set aside and 6 more make 11, which passes the budget of 10.",
+        "The answer is no: 2 used, 3 reserved and 6 more make 11, above the budget of 10.",
     ),
     "set aside, and enough": (
         _set_aside(5),
-        "The answer is yes: 2 used, 3 set aside and 5 more make 10, which the budget of 10 covers.",
+        "The answer is yes: 2 used, 3 reserved and 5 more make 10, within the budget of 10.",
     ),
-    "granted": (_granted, "The answer is yes: 2 used and 3 more make 5, which the budget of 5 covers."),
-    "on by a grant": (_switched_on_by_a_grant, "The answer is yes: the feature is on for the user."),
+    "granted": (_granted, "The answer is yes: 2 used and 3 more make 5, within the budget of 5."),
+    "on by a grant": (_switched_on_by_a_grant, "The answer is yes: the feature is enabled for the user."),
     "disabled": (_disabled, "The answer is no: the user is disabled."),
     "archived": (_archived, "The answer is no: the feature is archived."),
-    "nothing": (_without_anything, "The answer is no: nothing that the user has gives the feature."),
+    "nothing": (_without_anything, "The answer is no: no subscription or grant of the user gives the feature."),
 }
 
 
@@ -283,15 +283,15 @@ def test_what_makes_no_difference_is_explained_all_the_same(client: Client) -> N
     assert response.explanation.steps[0].user.disabled
     assert response.explanation.steps[1].feature.archived
     assert texts(response)[:2] == [
-        f"User '{user_id}' is disabled, so that the answer is no.",
-        f"Feature '{feature_id}' is consumable, which is counted, and archived, so that the answer is no.",
+        f"User '{user_id}' is disabled, so the answer is no.",
+        f"Feature '{feature_id}' is consumable: its use is counted. It is archived, so the answer is no.",
     ]
 
 
 def test_a_subscription_that_has_not_started_says_when_it_does(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5, started_at=datetime(2999, 1, 1, tzinfo=UTC))
     sentences = texts(client.can_use(user_id, feature_id, explain=True))
-    assert "is ACTIVE but starts only at 2999-01-01T00:00:00Z and does not count" in sentences[2]
+    assert "is ACTIVE, starts at 2999-01-01T00:00:00Z and does not count" in sentences[2]
 
 
 def test_an_expired_grant_says_when_it_did(clocked: Client, clocked_stubs: Stubs, clock: Clock) -> None:
@@ -300,7 +300,7 @@ def test_an_expired_grant_says_when_it_did(clocked: Client, clocked_stubs: Stubs
     grant(clocked_stubs, user_id, feature_id, "g", 1, expires_at=moment(end))
     clock.set(end)
     response = clocked.can_use(user_id, feature_id, explain=True)
-    assert texts(response)[2] == f"Grant 'g' of 1 unit gives nothing any more, for it expired at {_json(end)}."
+    assert texts(response)[2] == f"Grant 'g' of 1 unit is no longer active: it expired at {_json(end)}."
     assert kinds(response) == ["user", "feature", "grant", "decision"]
 
 
@@ -318,7 +318,7 @@ def test_what_leases_set_aside_is_told_until_they_expire(clocked: Client, clock:
     user_id, feature_id = subscriber(clocked, 10, v1.RESET_PERIOD_NEVER)
     clocked.reserve(user_id, feature_id, 4, ttl=timedelta(minutes=1))
     sentences = texts(clocked.can_use(user_id, feature_id, explain=True))
-    assert sentences[-2].endswith(" on, the user has used 0 of 10 units, and leases set 4 aside.")
+    assert sentences[-2].endswith(" on, the user has used 0 of 10 units, and leases reserve 4.")
     clock.advance(minutes=1)
     sentences = texts(clocked.can_use(user_id, feature_id, explain=True))
     assert sentences[-2].endswith(" on, the user has used 0 of 10 units.")
@@ -330,7 +330,7 @@ def test_what_never_resets_has_a_period_without_an_end(client: Client) -> None:
     start = "In the current period, from 2024-01-31T12:00:00Z on, the user has used 0 units without a limit."
     assert texts(response)[-2] == start
     assert not response.explanation.steps[-2].counter.HasField("period_end")
-    assert "gives unlimited units in all;" in texts(response)[3]
+    assert "gives unlimited units in total;" in texts(response)[3]
 
 
 def test_an_explanation_changes_nothing(client: Client, store: StoreInspector) -> None:

@@ -88,8 +88,8 @@ def test_what_is_reserved_is_there_for_nobody_else_and_shows_everywhere(client: 
     explained = client.can_use(user_id, feature_id, 3, explain=True)
     [step] = [step for step in explained.explanation.steps if step.HasField("counter")]
     assert step.counter.reserved == 3
-    assert "leases set 3 aside" in step.text
-    assert "0 used, 3 set aside and 3 more make 6" in explained.explanation.steps[-1].text
+    assert "leases reserve 3" in step.text
+    assert "0 used, 3 reserved and 3 more make 6" in explained.explanation.steps[-1].text
 
     assert client.use_feature(user_id, feature_id, 2).access
     recorded = client.create_usage_event(user_id, feature_id, 1)

@@ -208,7 +208,7 @@ def test_where_the_default_package_can_not_be_given_unknown_users_stay_unknown(d
         assert summary(limits.ask(descriptor(nobody, feature_id), half(path="/"))) == f"{code}: {code} OK"
         refused = failure(can_use, v1.CanUseRequest(user_id=nobody, feature_id=feature_id))
         assert refused.reason == reason
-        assert refused.message.startswith(f"there is no user '{nobody}', and the default package can't be given: ")
+        assert refused.message.startswith(f"user '{nobody}' does not exist, and the default package is not available: ")
         assert refused.metadata == {"user_id": nobody, "package_id": "starter"}
         assert summary(limits.use(user_id, feature_id)) == "OK: OK"
 

@@ -70,7 +70,7 @@ def in_comment(name: str) -> list[str]:
 def test_the_comment_of_a_mask_names_the_fields_that_it_takes(client: Client, stubs: Stubs, name: str) -> None:
     """That of UpdateFeature left out on_unavailable."""
     accepted = ", ".join(in_comment(name))
-    assert violation(client, stubs, name, ["nothing"]) == f"only {accepted} can be changed; 'nothing' was asked for"
+    assert violation(client, stubs, name, ["nothing"]) == f"only {accepted} can be changed; 'nothing' was sent"
 
 
 @every_update
@@ -86,7 +86,7 @@ def test_a_mask_takes_no_part_of_a_field_no_other_field_and_a_star_only_alone(
     client: Client, stubs: Stubs, name: str, path: str
 ) -> None:
     good = in_comment(name)[0]
-    assert f"; {path!r} was asked for" in violation(client, stubs, name, [good, path])
+    assert f"; {path!r} was sent" in violation(client, stubs, name, [good, path])
 
 
 def test_a_path_that_is_there_twice_counts_once(client: Client, stubs: Stubs) -> None:

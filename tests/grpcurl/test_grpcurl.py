@@ -209,7 +209,7 @@ def test_an_unknown_user_is_named(server: Canuse) -> None:
     _, feature_id = messages_user(server)
     said = refused(server, "EntitlementService/CanUse", {"user_id": "nobody", "feature_id": feature_id})
     assert "Code: NotFound" in said
-    assert "there is no user 'nobody'" in said
+    assert "user 'nobody' does not exist" in said
     assert '"reason": "USER_NOT_FOUND"' in said
 
 

@@ -166,4 +166,4 @@ async def test_features_that_are_not_in_memory_are_looked_up_before_anything_is_
     batch = pb.BatchCreateUsageEventsRequest(requests=requests).SerializeToString()
     answer = pb.BatchCreateUsageEventsResponse.FromString(await answer_batch(method, batch, env))
     results = [result.response.consumption.used or result.status.message for result in answer.results]
-    assert results == [1, "there is no feature 'missing'", 3, 4, "there is no feature 'gone'"]
+    assert results == [1, "feature 'missing' does not exist", 3, 4, "feature 'gone' does not exist"]

@@ -1,4 +1,4 @@
-"""The error table: every error that leaves the server is made from it. docs/errors.md repeats it; a test compares."""
+"""The error table: every error that the server returns. docs/errors.md is generated from it."""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -12,71 +12,77 @@ from grpc import StatusCode
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 
 DOMAIN: Final = "canuse"
-# Errors travel in headers, of which clients take about 8 KiB in all. What is larger would reach nobody.
+# Errors are sent in headers. Clients accept about 8 KiB of headers in all, so a larger error would not arrive.
 MESSAGE_BYTES: Final = 1200
 TEXT_BYTES: Final = 256
 MAX_VIOLATIONS: Final = 20
-"""How many bad fields of a request are told; of more only the number is."""
+"""Maximum number of invalid fields listed in one error. The error gives the number of the others."""
 RETRY_SECONDS: Final = 0.5
-"""How long a caller is asked to wait whose call was one too many."""
+"""Delay before a retry that `OVERLOADED` asks for."""
 DETAILS_KEY: Final = "grpc-status-details-bin"
 
 
 class ErrorSpec(NamedTuple):
-    """An error's status and what a caller should do about it."""
+    """The gRPC status of an error and the advice for the caller."""
 
     status: StatusCode
     advice: str
 
 
 class ErrorReason(Enum):
-    """Every reason with which a call fails."""
+    """Every reason for a failed call."""
 
-    INVALID_FIELD = ErrorSpec(StatusCode.INVALID_ARGUMENT, "Correct the fields named in the details.")
+    INVALID_FIELD = ErrorSpec(StatusCode.INVALID_ARGUMENT, "Correct the fields that the details name.")
     USER_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the user.")
     FEATURE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the feature.")
     PACKAGE_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the package.")
-    SUBSCRIPTION_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: use one that the server gave.")
+    SUBSCRIPTION_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Use an id that the server returned.")
     GRANT_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id, or create the grant.")
     LEASE_NOT_FOUND = ErrorSpec(
-        StatusCode.NOT_FOUND, "Check the id, or leave it: the lease has been settled, or expired long ago."
+        StatusCode.NOT_FOUND,
+        "Check the id. A settled or long expired lease is not found: nothing is left to do.",
     )
-    API_KEY_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id: the key may have been revoked already.")
-    USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the user.")
-    FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the feature.")
-    PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Take another id, or update the package.")
-    GRANT_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Give another grant an id of its own.")
-    EVENT_ID_REUSED = ErrorSpec(StatusCode.ALREADY_EXISTS, "Send other content with an event id of its own.")
-    FEATURE_NOT_CONSUMABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Only ask CanUse about a binary feature.")
-    TOTAL_OUT_OF_RANGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use less: totals end at 2^53 - 1.")
-    PACKAGE_NOT_PUBLISHED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Publish the package, or take another.")
-    PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave it, or create another package.")
-    PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
-    FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Leave the feature out of new packages.")
+    API_KEY_NOT_FOUND = ErrorSpec(StatusCode.NOT_FOUND, "Check the id. The key may already be revoked.")
+    USER_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use another id, or update the user.")
+    FEATURE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use another id, or update the feature.")
+    PACKAGE_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use another id, or update the package.")
+    GRANT_EXISTS = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use another id for another grant.")
+    EVENT_ID_REUSED = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use a new event id for a different request.")
+    FEATURE_NOT_CONSUMABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Call only CanUse for a binary feature.")
+    TOTAL_OUT_OF_RANGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use less: the maximum total is 2^53 - 1.")
+    PACKAGE_NOT_PUBLISHED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Publish the package, or use another one.")
+    PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
+    PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use another package.")
+    FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Do not add the feature to new packages.")
     SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
     TOO_MANY_SUBSCRIPTIONS = ErrorSpec(
-        StatusCode.FAILED_PRECONDITION, "End subscriptions that are not needed: 100 that have not ended are accepted."
+        StatusCode.FAILED_PRECONDITION,
+        "End subscriptions that are not needed: 100 can be open at a time.",
     )
-    TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Give fewer, larger grants of one feature.")
-    NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel at once instead.")
-    ADMIN_KEY_NEEDED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "First make another key with which keys can be made.")
-    TOO_MANY_API_KEYS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Revoke keys that are not used any more.")
+    TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create fewer and larger grants of the feature.")
+    NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel the subscription at once instead.")
+    ADMIN_KEY_NEEDED = ErrorSpec(
+        StatusCode.FAILED_PRECONDITION, "First create another live key with the scope `keys:admin` and no expiry."
+    )
+    TOO_MANY_API_KEYS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Revoke keys that are no longer used.")
     API_KEY_MISSING = ErrorSpec(StatusCode.UNAUTHENTICATED, "Send an API key: `authorization: Bearer sk_…`.")
     API_KEY_INVALID = ErrorSpec(
-        StatusCode.UNAUTHENTICATED, "Send a key as it was shown when it was made, or a new one."
+        StatusCode.UNAUTHENTICATED, "Send the key exactly as it was shown when it was created, or a new key."
     )
     API_KEY_EXPIRED = ErrorSpec(StatusCode.UNAUTHENTICATED, "Send a new key.")
     SCOPE_MISSING = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key with the scope that `metadata` names.")
-    ENVIRONMENT_MISMATCH = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key of the environment that is asked for.")
-    STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Try again: nothing was written.")
-    OUTCOME_UNKNOWN = ErrorSpec(StatusCode.UNAVAILABLE, "Repeat it with the same event id, or look before repeating.")
-    SHUTTING_DOWN = ErrorSpec(
-        StatusCode.UNAVAILABLE, "Try again or resume, on another server: nothing was written since."
+    ENVIRONMENT_MISMATCH = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key of the requested environment.")
+    STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Retry. Nothing was written.")
+    OUTCOME_UNKNOWN = ErrorSpec(
+        StatusCode.UNAVAILABLE, "Retry with the same event id. Without one, first check whether the write was made."
     )
-    OVERLOADED = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Try again after the time that `RetryInfo` says.")
-    MESSAGE_TOO_LARGE = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Send less at a time: at most 4 MiB.")
-    DEADLINE_PASSED = ErrorSpec(StatusCode.DEADLINE_EXCEEDED, "Allow more time: nothing was written.")
-    INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it: it is a defect of canuse.")
+    SHUTTING_DOWN = ErrorSpec(
+        StatusCode.UNAVAILABLE, "Retry on another server. Nothing was written; a migration resumes with its last token."
+    )
+    OVERLOADED = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Retry after the delay in `RetryInfo`.")
+    MESSAGE_TOO_LARGE = ErrorSpec(StatusCode.RESOURCE_EXHAUSTED, "Split the request: the maximum is 4 MiB.")
+    DEADLINE_PASSED = ErrorSpec(StatusCode.DEADLINE_EXCEEDED, "Use a longer deadline. Nothing was written.")
+    INTERNAL = ErrorSpec(StatusCode.INTERNAL, "Report it as a bug in canuse.")
 
     @property
     def status(self) -> StatusCode:
@@ -85,13 +91,13 @@ class ErrorReason(Enum):
 
 
 OF_THE_STORE: Final = frozenset({ErrorReason.STORE_UNAVAILABLE, ErrorReason.OUTCOME_UNKNOWN})
-"""What every server would say that shares the store."""
+"""Errors that every server with the same store would return."""
 DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
-"""Keeps gRPC from repeating a call by itself: the caller would hear of it only after as many waits for the store."""
+"""Stops gRPC's own retries: each would wait for the store again before the caller gets the error."""
 
 
 class ApiError(Exception):
-    """A call's failure, with what the caller is told. `metadata` holds the ids involved."""
+    """A failed call and the error that the caller gets. `metadata` contains the ids involved."""
 
     def __init__(
         self,
@@ -115,7 +121,7 @@ class ApiError(Exception):
         return number
 
     def status(self) -> Status:
-        """Return the status with its details, as the result of one call among many."""
+        """Return the status with its details, as it appears in the result of a batch."""
         info = ErrorInfo(reason=self.reason.name, domain=DOMAIN, metadata=self.metadata)
         status = Status(code=self.code, message=self.message, details=[_any(info)])
         if self.violations:
@@ -128,11 +134,11 @@ class ApiError(Exception):
         return status
 
     def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the status as it goes over the wire at the end of a call."""
+        """Return the status as trailing metadata of a call."""
         return ((DETAILS_KEY, self.status().SerializeToString()),)
 
     def retry_metadata(self) -> tuple[tuple[str, str], ...]:
-        """Return what goes along with it to keep gRPC from repeating the call by itself."""
+        """Return the metadata that stops gRPC's own retries, if the error needs it."""
         return (DO_NOT_RETRY,) if self.reason in OF_THE_STORE else ()
 
 
@@ -148,7 +154,7 @@ def _any(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
 
 
 def invalid(violations: Sequence[tuple[str, str]], untold: int = 0) -> ApiError:
-    """Return the error for bad fields: pairs of a field's path and what is wrong with it; `untold` is how many more."""
+    """Return the error for invalid fields: pairs of path and problem. `untold` is the number of others not listed."""
     told: list[tuple[str, str]] = []
     parts: list[str] = []
     size = 0
@@ -166,17 +172,17 @@ def invalid(violations: Sequence[tuple[str, str]], untold: int = 0) -> ApiError:
 
 def user_not_found(user_id: str) -> ApiError:
     """Return the error for an unknown user."""
-    return ApiError(ErrorReason.USER_NOT_FOUND, f"there is no user {user_id!r}", {"user_id": user_id})
+    return ApiError(ErrorReason.USER_NOT_FOUND, f"user {user_id!r} does not exist", {"user_id": user_id})
 
 
 def feature_not_found(feature_id: str) -> ApiError:
     """Return the error for an unknown feature."""
-    return ApiError(ErrorReason.FEATURE_NOT_FOUND, f"there is no feature {feature_id!r}", {"feature_id": feature_id})
+    return ApiError(ErrorReason.FEATURE_NOT_FOUND, f"feature {feature_id!r} does not exist", {"feature_id": feature_id})
 
 
 def package_not_found(package_id: str) -> ApiError:
     """Return the error for an unknown package."""
-    return ApiError(ErrorReason.PACKAGE_NOT_FOUND, f"there is no package {package_id!r}", {"package_id": package_id})
+    return ApiError(ErrorReason.PACKAGE_NOT_FOUND, f"package {package_id!r} does not exist", {"package_id": package_id})
 
 
 def version_not_found(package_id: str, version: int) -> ApiError:
@@ -189,77 +195,77 @@ def subscription_not_found(subscription_id: str) -> ApiError:
     """Return the error for an unknown subscription."""
     return ApiError(
         ErrorReason.SUBSCRIPTION_NOT_FOUND,
-        f"there is no subscription {subscription_id!r}",
+        f"subscription {subscription_id!r} does not exist",
         {"subscription_id": subscription_id},
     )
 
 
 def lease_not_found(lease_id: str) -> ApiError:
-    """Return the error for a lease that there is not, or not any more."""
-    text = f"there is no lease {lease_id!r}, or not any more"
+    """Return the error for a lease that does not exist or has ended."""
+    text = f"lease {lease_id!r} does not exist or has ended"
     return ApiError(ErrorReason.LEASE_NOT_FOUND, text, {"lease_id": lease_id})
 
 
 def not_consumable(feature_id: str) -> ApiError:
-    """Return the error for counting a feature that is on or off."""
+    """Return the error for recording a use of a binary feature."""
     return ApiError(
         ErrorReason.FEATURE_NOT_CONSUMABLE,
-        f"feature {feature_id!r} is binary: it is on or off, and has nothing to count",
+        f"feature {feature_id!r} is binary: its use is not counted",
         {"feature_id": feature_id},
     )
 
 
 def event_id_reused(user_id: str, event_id: str) -> ApiError:
-    """Return the error for an idempotency key that was used with other content."""
+    """Return the error for an event id that was used for a different request."""
     return ApiError(
         ErrorReason.EVENT_ID_REUSED,
-        f"event_id {event_id!r} was used before with other content",
+        f"event_id {event_id!r} was already used for a different request",
         {"user_id": user_id, "event_id": event_id},
     )
 
 
 def total_out_of_range(user_id: str, feature_ids: Sequence[str]) -> ApiError:
-    """Return the error for a total, of one of these features, that would pass the largest amount."""
+    """Return the error for a total of one of these features above the maximum."""
     names = " or ".join(repr(feature_id) for feature_id in feature_ids)
     ids = {"user_id": user_id, "feature_id": ",".join(feature_ids)}
-    return ApiError(ErrorReason.TOTAL_OUT_OF_RANGE, f"the total used of {names} would pass 2^53 - 1", ids)
+    return ApiError(ErrorReason.TOTAL_OUT_OF_RANGE, f"the total used of {names} would exceed 2^53 - 1", ids)
 
 
 def store_error(error: StoreUnavailableError | OutcomeUnknownError) -> ApiError:
-    """Return what callers are told of a fault of the store: what it means for them, none of its own words."""
+    """Return the error for a failure of the store. It does not contain the store's own message."""
     if isinstance(error, OutcomeUnknownError):
-        text = "the store did not confirm the write, which may have been made; with an event_id it can be repeated"
+        text = "the store did not confirm the write; it may have been made; retry with the same event_id"
         return ApiError(ErrorReason.OUTCOME_UNKNOWN, text)
-    return ApiError(ErrorReason.STORE_UNAVAILABLE, "the store is not available; nothing was written")
+    return ApiError(ErrorReason.STORE_UNAVAILABLE, "the store is unavailable; nothing was written")
 
 
 def shutting_down() -> ApiError:
-    """Return the error for a call that comes while the server ends."""
+    """Return the error for a call that arrives during shutdown."""
     return ApiError(ErrorReason.SHUTTING_DOWN, "the server is shutting down; nothing was written")
 
 
 def overloaded() -> ApiError:
-    """Return the error for a call that is one too many."""
-    text = "the server has as many calls in flight as it may; nothing was written"
+    """Return the error for a call above the limit of calls in flight."""
+    text = "too many calls in flight; nothing was written"
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
 
 
 def too_much_asked() -> ApiError:
-    """Return the error for a question about the services after too many of them."""
-    text = "reflection has answered as much as it may for now; the protos are in the package canuse as well"
+    """Return the error for a reflection request above the limit."""
+    text = "reflection has reached its limit for now; the Python package canuse contains the API as well"
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
 
 
 def message_too_large(size: int, most: int) -> ApiError:
-    """Return the error for a request of so many bytes."""
-    return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; at most {most} are accepted")
+    """Return the error for a request above the size limit."""
+    return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; the maximum is {most}")
 
 
 def deadline_passed() -> ApiError:
-    """Return the error for a call whose caller has given up before it was looked at."""
-    return ApiError(ErrorReason.DEADLINE_PASSED, "the deadline passed before the call was looked at")
+    """Return the error for a call whose deadline passed before it was processed."""
+    return ApiError(ErrorReason.DEADLINE_PASSED, "the deadline passed before the call started; nothing was written")
 
 
 def internal() -> ApiError:
-    """Return the error for a defect; the log has the rest."""
-    return ApiError(ErrorReason.INTERNAL, "an internal error; the server's log has the details")
+    """Return the error for a bug in the server. The log has the details."""
+    return ApiError(ErrorReason.INTERNAL, "internal error; the server's log has the details")

@@ -160,7 +160,7 @@ def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> f
     if not mask.paths:
         chosen = frozenset(field.name for field, _ in resource.ListFields()).intersection(changeable)
         if not chosen:
-            accepted = f"must name the fields to change where none is set: {', '.join(changeable)}, or * for all"
+            accepted = f"must name a field to change if none is set: {', '.join(changeable)}, or * for all"
             raise invalid([("update_mask", f"{accepted}; nothing was sent")])
         return chosen
     if list(mask.paths) == [ALL_FIELDS]:
@@ -168,11 +168,11 @@ def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> f
     if unknown := sorted(set(mask.paths).difference(changeable)):
         accepted = f"only {', '.join(changeable)} can be changed"
         asked = ", ".join(shown(path) for path in unknown[:SHOWN_PATHS])
-        alone = f" ({ALL_FIELDS} stands for all of them, and alone)" if ALL_FIELDS in unknown else ""
-        raise invalid([("update_mask", f"{accepted}; {asked} was asked for{alone}")])
+        alone = f" ({ALL_FIELDS} means all of them and must be the only path)" if ALL_FIELDS in unknown else ""
+        raise invalid([("update_mask", f"{accepted}; {asked} was sent{alone}")])
     return frozenset(mask.paths)
 
 
 def malformed(message_name: str) -> ApiError:
     """Return the error for bytes that are no such message."""
-    return invalid([("request", f"must be a {message_name} in protobuf's wire format; what was sent is not")])
+    return invalid([("request", f"must be a {message_name} in protobuf's wire format; other bytes were sent")])

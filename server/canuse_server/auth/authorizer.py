@@ -108,7 +108,7 @@ class Authorizer:
             raise _no_key(path, sent=authorization is not None)
         caller = known.by_digest.get(digest(secret))
         if caller is None:
-            raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is not known: it is mistyped, or was revoked")
+            raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is unknown: it is mistyped or was revoked")
         if self._is_over(caller):
             raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": _key_id(caller)})
         if path not in caller.paths:
@@ -174,13 +174,13 @@ def _key_id(caller: Caller) -> str:
 def _no_key(path: str, *, sent: bool) -> ApiError:
     text = f"{path.rpartition('/')[2]} needs an API key in the metadata: `authorization: Bearer sk_…`"
     if sent:
-        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; what was sent there is none")
+        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; the value that was sent is not an API key")
     return ApiError(ErrorReason.API_KEY_MISSING, text)
 
 
 def _lacks_scope(path: str, key_id: str) -> ApiError:
     scope = SCOPES[path]
-    text = f"{path.rpartition('/')[2]} needs an API key with the scope {scope}; this one does not have it"
+    text = f"{path.rpartition('/')[2]} needs an API key with the scope {scope}; this key does not have it"
     return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scope, "key_id": key_id})
 
 

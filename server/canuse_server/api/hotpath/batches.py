@@ -165,7 +165,9 @@ class _Batch:
             except _REPEATED as retryable:
                 if self._method.writes and plan.user_id in failed:
                     # One before it may have been sent and be made yet: this one must not be made before it.
-                    self._fail([place], StoreUnavailableError("the store failed one before it of the same user"))
+                    self._fail(
+                        [place], StoreUnavailableError("the store failed an earlier use of this user in the batch")
+                    )
                     continue
                 # The first one says what the user's calls wait for.
                 retryables.setdefault(plan.user_id, (retryable, plan.user_id, []))[2].append(place)

@@ -1,4 +1,4 @@
-"""The steps of an explanation: each with a sentence for people that says what its fields say."""
+"""The steps of an explanation: each has a sentence for people and the same content as fields."""
 
 from typing import Final, cast
 
@@ -28,12 +28,12 @@ from canuse_server.domain.subscriptions import counts_at, status_at
 from canuse_server.store.repositories.users import UserState
 
 _KINDS: Final[dict[int, str]] = {
-    FeatureType.BINARY: "binary, which is on or off",
-    FeatureType.CONSUMABLE: "consumable, which is counted",
+    FeatureType.BINARY: "binary: it is on or off",
+    FeatureType.CONSUMABLE: "consumable: its use is counted",
 }
 _UNKNOWN_PERIOD: Final = "in a period that this version of canuse does not know"
 _EVERY: Final[dict[int, str]] = {
-    ResetPeriod.NEVER: "in all",
+    ResetPeriod.NEVER: "in total",
     ResetPeriod.HOUR: "an hour",
     ResetPeriod.DAY: "a day",
     ResetPeriod.WEEK: "a week",
@@ -44,14 +44,14 @@ _EVERY: Final[dict[int, str]] = {
 
 def user(user_id: str, *, disabled: bool) -> ExplanationStep:
     """Say whether the user is enabled."""
-    stands = "disabled, so that the answer is no" if disabled else "enabled"
+    stands = "disabled, so the answer is no" if disabled else "enabled"
     return ExplanationStep(text=f"User {user_id!r} is {stands}.", user=explanation.UserStep(disabled=disabled))
 
 
 def feature(item: Feature) -> ExplanationStep:
     """Say how the feature is used, and whether it still is."""
     kind = _KINDS.get(item.type, "of a type that this version of canuse does not know")
-    stands = ", and archived, so that the answer is no" if item.archived else ""
+    stands = ". It is archived, so the answer is no" if item.archived else ""
     return ExplanationStep(
         text=f"Feature {item.id!r} is {kind}{stands}.",
         feature=explanation.FeatureStep(
@@ -64,7 +64,7 @@ def subscription(state: UserState, item: Subscription, *, lists_feature: bool) -
     """Say how a subscription stands."""
     status, counts = status_at(item, state.now_ms), counts_at(item, state.now_ms)
     subscription_id = subscription_tokens.encode(state.user_id, item.token)
-    starts = f" but starts only at {_time(item.started_at_ms)}" if item.started_at_ms > state.now_ms else ""
+    starts = f", starts at {_time(item.started_at_ms)}" if item.started_at_ms > state.now_ms else ""
     effect = f"{starts} and {'counts' if counts else 'does not count'}"
     lists = "lists" if lists_feature else "does not list"
     return ExplanationStep(
@@ -86,16 +86,16 @@ def package_entry(
 ) -> ExplanationStep:
     """Say what a package gives of the feature, and whether that is what holds."""
     if of.type == FeatureType.BINARY:
-        gives = "switches the feature on"
+        gives = "enables the feature"
     else:
         overage = ", with overage" if entry.overage_enabled else ""
         gives = f"gives {_amount(entry.limit, of)} {_EVERY.get(entry.reset_period, _UNKNOWN_PERIOD)}{overage}"
     if holds:
-        verdict = "this entry holds"
+        verdict = "this entry applies"
     elif counts_at(item, state.now_ms):
-        verdict = "this entry does not hold, for another one that counts comes before it"
+        verdict = "another active entry takes precedence"
     else:
-        verdict = "this entry does not hold, for its subscription does not count"
+        verdict = "its subscription does not count"
     return ExplanationStep(
         text=f"Package {item.package_id!r} {gives}; {verdict}.",
         package_entry=explanation.PackageEntryStep(
@@ -112,14 +112,14 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
     """Say what a grant gave and what is left of it."""
     is_open = balance.is_open(now_ms)
     left = balance.left if is_open else 0
-    what = ", which switches the feature on," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
+    what = ", which enables the feature," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
     if is_open:
-        stands = "is open" if left is None else f"still gives {left}"
+        stands = "is active" if left is None else f"has {left} left"
     elif balance.has_ended(now_ms):
         how = "was revoked" if item.revoked_at_ms == balance.end_ms else "expired"
-        stands = f"gives nothing any more, for it {how} at {_time(balance.end_ms or 0)}"
+        stands = f"is no longer active: it {how} at {_time(balance.end_ms or 0)}"
     else:
-        stands = f"gives nothing yet, for it opens only at {_time(item.effective_at_ms)}"
+        stands = f"is not active yet: it takes effect at {_time(item.effective_at_ms)}"
     return ExplanationStep(
         text=f"Grant {item.id!r}{what} {stands}.",
         grant=explanation.GrantStep(
@@ -139,8 +139,8 @@ def counter(feature_state: FeatureState, of: Feature) -> ExplanationStep:
     to = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
     counted = _amount(used, of) if budget is None else f"{used} of {_amount(budget, of)}"
     how = " without a limit" if budget is None else ""
-    granted = f", {drawn} of them drawn from grants" if drawn else ""
-    aside = f", and leases set {reserved} aside" if reserved else ""
+    granted = f", {drawn} of them from grants" if drawn else ""
+    aside = f", and leases reserve {reserved}" if reserved else ""
     span = f"In the current period, from {_time(period.start_ms)} {to}"
     return ExplanationStep(
         text=f"{span}, the user has used {counted}{how}{granted}{aside}.",
@@ -161,13 +161,13 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
     if age_seconds is not None:
         age = Duration()
         age.FromMilliseconds(int(age_seconds * 1000))
-        what = f"what was known {age_seconds:.1f} seconds ago is taken"
+        what = f"the state cached {age_seconds:.1f} seconds ago is used"
     elif item.on_unavailable is OnUnavailable.LAST_KNOWN:
-        what = "the last that was known would be taken, but nothing is, or it is too old"
+        what = "the last known state would be used, but none is cached or it has expired"
     else:
-        what = "it is answered alike for everybody"
+        what = "every user gets the same answer"
     return ExplanationStep(
-        text=f"The store is unavailable; the feature is set to {name_of(item.on_unavailable)}, so that {what}.",
+        text=f"The store is unavailable. The feature's on_unavailable is {name_of(item.on_unavailable)}: {what}.",
         store_unavailable=explanation.StoreUnavailableStep(
             on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(item.on_unavailable)), age=age
         ),
@@ -177,19 +177,19 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
 def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
     """Say the answer and why."""
     counts, asked = response.consumption, _amount(delta, of)
-    aside = f", {counts.reserved} set aside" if counts.reserved else ""
+    aside = f", {counts.reserved} reserved" if counts.reserved else ""
     total = f"{counts.used} used{aside} and {delta} more make {counts.used + counts.reserved + delta}"
     because = {
-        Reason.INCLUDED: "the feature is on for the user",
-        Reason.WITHIN_BUDGET: f"{total}, which the budget of {counts.budget} covers",
-        Reason.UNLIMITED: f"there is no limit that {asked} could pass",
-        Reason.OVERAGE: f"{total}, which passes the budget of {counts.budget}, but overage is allowed",
-        Reason.NOT_ENTITLED: "nothing that the user has gives the feature",
-        Reason.BUDGET_EXCEEDED: f"{total}, which passes the budget of {counts.budget}",
-        Reason.SUBSCRIPTION_INACTIVE: "nothing that gives the feature counts now",
+        Reason.INCLUDED: "the feature is enabled for the user",
+        Reason.WITHIN_BUDGET: f"{total}, within the budget of {counts.budget}",
+        Reason.UNLIMITED: f"the feature has no limit, so {asked} can be used",
+        Reason.OVERAGE: f"{total}, above the budget of {counts.budget}, but overage is allowed",
+        Reason.NOT_ENTITLED: "no subscription or grant of the user gives the feature",
+        Reason.BUDGET_EXCEEDED: f"{total}, above the budget of {counts.budget}",
+        Reason.SUBSCRIPTION_INACTIVE: "no subscription or grant that gives the feature is active now",
         Reason.FEATURE_ARCHIVED: "the feature is archived",
         Reason.USER_DISABLED: "the user is disabled",
-        Reason.STORE_UNAVAILABLE: "it is what the feature is set to while the store is unavailable",
+        Reason.STORE_UNAVAILABLE: "the feature's on_unavailable decides while the store is unavailable",
     }[Reason(response.reason)]
     return ExplanationStep(
         text=f"The answer is {'yes' if response.access else 'no'}: {because}.",

@@ -144,7 +144,7 @@ def _charges(violations: Violations, request: pb.UseFeaturesRequest) -> tuple[tu
     sent = request.charges if count <= MAX_CHARGES else ()
     charges = tuple((charge.feature_id, charge.delta if charge.HasField("delta") else 1) for charge in sent)
     if not charges or len({feature_id for feature_id, _ in charges}) != count:
-        accepted = f"must be 1 to {MAX_CHARGES} charges, each of another feature"
+        accepted = f"must be 1 to {MAX_CHARGES} charges, each for a different feature"
         again = repeated(feature_id for feature_id, _ in charges)
         violations.add("charges", f"{accepted}; {count} were sent{again}")
     for index, (feature_id, delta) in enumerate(charges):

@@ -57,7 +57,7 @@ def environment_of(domain: str, env: Environment) -> Environment:
         domains = repr(rules.domain) if env.sibling is None else f"{rules.domain!r} or {rules.other_domain!r}"
         raise invalid([("domain", f"must be {domains}; {shown(domain)} was sent")])
     if env.sibling is None:
-        text = f"the domain {domain!r} is not that of the API key's environment, {env.environment}: {rules.domain!r}"
+        text = f"the API key belongs to {env.environment}, whose domain is {rules.domain!r}; {domain!r} was sent"
         raise ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": env.environment})
     return env.sibling
 
@@ -98,8 +98,8 @@ def _unread(problem: str) -> ParsedRequest:
 def _problem(users: Collection[str], hits: Collection[str]) -> str:
     """Say why so many users or features can't be used in one step; empty: they can."""
     if len(users) > 1:
-        return f"its descriptors are of {len(users)} users"
-    return f"its descriptors are of more than {MAX_CHARGES} features" if len(hits) > MAX_CHARGES else ""
+        return f"its descriptors name {len(users)} users"
+    return f"its descriptors name more than {MAX_CHARGES} features" if len(hits) > MAX_CHARGES else ""
 
 
 def _named(

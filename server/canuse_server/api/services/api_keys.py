@@ -50,10 +50,10 @@ class ApiKeyServicer:
                 digest=digest(secret.encode()),
             )
             if read.total >= MAX_API_KEYS:
-                raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"there are {MAX_API_KEYS} keys already")
+                raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"the maximum of {MAX_API_KEYS} API keys is reached")
             _keep_manageable([*read.keys, key])
             if await self._done(self._keys.put(read.stamp, key), attempt):
-                log.info("an API key was made", key_id=key.id, environment=environment)
+                log.info("API key created", key_id=key.id, environment=environment)
                 return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
         raise conflict_retries_exhausted("the API keys")
 
@@ -79,7 +79,7 @@ class ApiKeyServicer:
             key = _find(read, key_id, env)
             _keep_manageable([other for other in read.keys if other is not key])
             if await self._done(self._keys.remove(read.stamp, key_id), attempt):
-                log.info("an API key was revoked", key_id=key_id, environment=key.environment)
+                log.info("API key revoked", key_id=key_id, environment=key.environment)
                 return pb.RevokeApiKeyResponse(api_key=_message(key, None))
         raise conflict_retries_exhausted("the API keys")
 
@@ -88,7 +88,7 @@ class ApiKeyServicer:
         read = await self._keys.read()
         if read.were_made and env.sibling is not None:
             # Another server has made the first one, and this one is about to hear of it.
-            raise ApiError(ErrorReason.API_KEY_MISSING, "there are API keys by now: one of them is needed")
+            raise ApiError(ErrorReason.API_KEY_MISSING, "an API key exists by now, so this call needs one")
         return read
 
     async def _done(self, write: Awaitable[None], attempt: int) -> bool:
@@ -132,18 +132,18 @@ def _find(read: KeysRead, key_id: str, env: Environment) -> ApiKey:
     for key in read.keys:
         if key.id == key_id and may_manage(env.environment, key.environment):
             return key
-    raise ApiError(ErrorReason.API_KEY_NOT_FOUND, f"there is no API key {key_id!r}", {"api_key_id": key_id})
+    raise ApiError(ErrorReason.API_KEY_NOT_FOUND, f"API key {key_id!r} does not exist", {"api_key_id": key_id})
 
 
 def _keep_manageable(keys: list[ApiKey]) -> None:
     """Refuse a change after which nobody could make or revoke keys."""
     if not is_manageable(keys):
-        text = f"there has to be a live key with the scope {Scope.KEYS_ADMIN} that does not expire"
-        raise ApiError(ErrorReason.ADMIN_KEY_NEEDED, f"{text}: without it nobody could make or revoke keys")
+        text = f"one live key with the scope {Scope.KEYS_ADMIN} and no expiry must remain"
+        raise ApiError(ErrorReason.ADMIN_KEY_NEEDED, f"{text}; without it nobody could create or revoke keys")
 
 
 def _not_yours(manager: str, environment: str) -> ApiError:
-    text = f"a key of the environment {manager} manages keys of {manager} only, not of {environment}"
+    text = f"a key of the environment {manager} manages only keys of {manager}, not keys of {environment}"
     return ApiError(ErrorReason.ENVIRONMENT_MISMATCH, text, {"environment": manager})
 
 

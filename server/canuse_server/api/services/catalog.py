@@ -39,7 +39,7 @@ class CatalogServicer(PackageMethods, MigrationMethods):
         try:
             await env.cache.put_feature(None, feature)
         except ConflictError:
-            text, ids = f"there is a feature {feature.id!r} already", {"feature_id": feature.id}
+            text, ids = f"feature {feature.id!r} already exists", {"feature_id": feature.id}
             raise ApiError(ErrorReason.FEATURE_EXISTS, text, ids) from None
         return pb.CreateFeatureResponse(feature=feature_message(feature))
 

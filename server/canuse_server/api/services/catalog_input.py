@@ -66,7 +66,7 @@ async def _package_feature(env: Environment, index: int, entry: pb.PackageFeatur
         ids = {"feature_id": feature.id}
         raise ApiError(ErrorReason.FEATURE_ARCHIVED, f"feature {feature.id!r} is archived", ids)
     if feature.type == FeatureType.BINARY and (refused := _counting_fields(entry)):
-        text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+        text = f"must not be given for the binary feature {feature.id!r}: its use is not counted"
         raise invalid([(f"package.features[{index}].{name}", text) for name in refused])
     return PackageFeature(
         feature_id=feature.id,

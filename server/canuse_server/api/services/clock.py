@@ -40,4 +40,4 @@ class ClockServicer:
 
     def _out_of_range(self, field: str) -> ApiError:
         now = timestamp(self._clock.time_ms()).ToJsonString()
-        return invalid([(field, f"must take the clock forwards, to 9000-01-01 at the latest; it shows {now}")])
+        return invalid([(field, f"must move the clock forward, to 9000-01-01 at most; the clock shows {now}")])

@@ -31,7 +31,7 @@ class GrantMethods:
         if feature is None:
             raise feature_not_found(wanted.feature_id)
         if feature.type == FeatureType.BINARY and draft.amount is not None:
-            text = f"must not be given for the binary feature {feature.id!r}: it has nothing to count"
+            text = f"must not be given for the binary feature {feature.id!r}: its use is not counted"
             raise invalid([("grant.amount", f"{text}; {draft.amount} was sent")])
         made: list[Grant] = []
 
@@ -52,7 +52,7 @@ class GrantMethods:
                 raise invalid([("grant.expires_at", text)])
             order = _order(state, known, grant)
             if len(order) > MAX_GRANTS:
-                text = f"user {wanted.user_id!r} has {MAX_GRANTS} grants of feature {feature.id!r} already"
+                text = f"user {wanted.user_id!r} already has {MAX_GRANTS} grants of feature {feature.id!r}"
                 ids = {"user_id": wanted.user_id, "feature_id": feature.id}
                 raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
             made[:] = [grant]
@@ -134,7 +134,7 @@ def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: b
         revoked_at_ms=existing.revoked_at_ms,
     )
     if same != existing:
-        text, ids = f"user {user_id!r} has a grant {grant.id!r} already, with other content", {"grant_id": grant.id}
+        text, ids = f"user {user_id!r} already has a different grant with the id {grant.id!r}", {"grant_id": grant.id}
         raise ApiError(ErrorReason.GRANT_EXISTS, text, {"user_id": user_id, **ids})
 
 

@@ -56,7 +56,7 @@ class MigrationMethods:
         Nothing is kept of a migration between batches but what the caller was told: it can end at any moment.
         """
         if self._under_way >= AT_A_TIME:
-            text = f"{AT_A_TIME} migrations are under way, as many as may be at a time; nothing was written"
+            text = f"too many migrations in flight: the maximum is {AT_A_TIME}; nothing was written"
             raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
         self._under_way += 1
         try:
@@ -79,7 +79,7 @@ class MigrationMethods:
                 yield _message(request, progress, shrinking)
                 told, logged_at, shrinking = progress, now, []
             if ending:
-                text = "the server is shutting down; go on with the last resume_token, on another server"
+                text = "the server is shutting down; resume with the last resume_token on another server"
                 raise ApiError(ErrorReason.SHUTTING_DOWN, text)
         yield _message(request, progress, shrinking, done=True)
 
@@ -100,7 +100,7 @@ async def _begin(request: pb.MigrateSubscriptionsRequest, env: Environment) -> t
     if from_version:
         _require_published(package, from_version)
     if from_version == to_version:
-        accepted = f"must be another version than to_version, {to_version}, or 0 for any other"
+        accepted = f"must differ from to_version, {to_version}, or be 0 for any other version"
         raise invalid([("from_version", f"{accepted}; {from_version} was sent")])
     await env.cache.load_packages([(package.id, to_version)])
     return Move(package.id, from_version, to_version), progress
@@ -112,7 +112,7 @@ def _require_published(package: Package, version: int) -> None:
     if version > package.version:
         raise version_not_found(package.id, version)
     version = version or package.version
-    text = f"version {version} of package {package.id!r} was not published"
+    text = f"version {version} of package {package.id!r} is not published"
     raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package.id, "version": str(version)})
 
 

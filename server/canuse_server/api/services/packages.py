@@ -37,7 +37,7 @@ class PackageMethods:
         try:
             await env.catalog.put_package(None, package)
         except ConflictError:
-            text, ids = f"there is a package {package.id!r} already", {"package_id": package.id}
+            text, ids = f"package {package.id!r} already exists", {"package_id": package.id}
             raise ApiError(ErrorReason.PACKAGE_EXISTS, text, ids) from None
         return pb.CreatePackageResponse(package=package_message(package))
 
@@ -132,7 +132,7 @@ def _edited(old: Package, changes: Mapping[str, Any]) -> Package:
     if new == old:
         return old
     if old.published_version and new.type != old.type:
-        text = f"package {old.id!r} was published as {name_of(old.type)}, and its type stays"
+        text = f"package {old.id!r} was published as {name_of(old.type)}; its type cannot change"
         raise ApiError(ErrorReason.PACKAGE_IMMUTABLE, text, {"package_id": old.id})
     if old.status == PackageStatus.PUBLISHED:
         return replace(new, status=PackageStatus.DRAFT, version=old.version + 1)
@@ -150,5 +150,5 @@ def _archived(old: Package) -> Package:
 
 def _refuse_archived(package: Package) -> None:
     if package.status == PackageStatus.ARCHIVED:
-        text = f"package {package.id!r} is archived, for good"
+        text = f"package {package.id!r} is archived and cannot be changed"
         raise ApiError(ErrorReason.PACKAGE_ARCHIVED, text, {"package_id": package.id})

@@ -137,7 +137,7 @@ class SubscriptionServicer(GrantMethods):
                 return replace(old, cancel_at_ms=now_ms)
             end_ms = period_end_ms(old, env.cache.packages[old.package_id, old.package_version], now_ms)
             if end_ms is None:
-                text = f"nothing in package {old.package_id!r} resets, so that the subscription has no period"
+                text = f"no feature of package {old.package_id!r} resets, so the subscription has no period"
                 raise ApiError(ErrorReason.NO_PERIOD_END, text, {"subscription_id": request.subscription_id})
             return replace(old, cancel_at_ms=end_ms if old.cancel_at_ms is None else min(old.cancel_at_ms, end_ms))
 
@@ -216,13 +216,13 @@ async def _refuse_too_much(env: Environment, state: UserState, changed: list[Sub
     # Another server may have made some of them.
     await env.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
     if has_two_bases(merged.values(), env.cache.packages, state.now_ms):
-        text = "the user would have two base packages at a time; end the other subscription first"
+        text = "the user would have two base packages at the same time; end the other subscription first"
         raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
     before, after = (_going_on(items, state.now_ms) for items in (state.subscriptions, merged.values()))
     if after > max(before, SUBSCRIPTIONS_AT_MOST):
         text = f"user {state.user_id!r} would have {after} subscriptions that have not ended"
         ids = {"user_id": state.user_id}
-        raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; at most {SUBSCRIPTIONS_AT_MOST} may be", ids)
+        raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; the maximum is {SUBSCRIPTIONS_AT_MOST}", ids)
 
 
 def _going_on(subscriptions: Iterable[Subscription], now_ms: int) -> int:

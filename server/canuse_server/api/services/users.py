@@ -31,7 +31,7 @@ class UserServicer:
         profile = Profile(user.name, user.email, user.billing_id, dict(user.metadata))
         meta = await changes.create_user(env, user.id, profile, disabled=user.disabled)
         if meta is None:
-            raise ApiError(ErrorReason.USER_EXISTS, f"there is a user {user.id!r} already", {"user_id": user.id})
+            raise ApiError(ErrorReason.USER_EXISTS, f"user {user.id!r} already exists", {"user_id": user.id})
         return pb.CreateUserResponse(user=user_message(user.id, meta, profile))
 
     async def get_user(self, request: pb.GetUserRequest, env: Environment) -> pb.GetUserResponse:

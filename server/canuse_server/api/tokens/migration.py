@@ -39,7 +39,7 @@ def decode(request: pb.MigrateSubscriptionsRequest) -> Progress | None:
         return None
     identity, fields = _read(token)
     if identity != _identity(request) or (progress := _progress(fields)) is None:
-        accepted = "must be of a call with the same package_id, from_version, to_version and dry_run, or empty"
+        accepted = "must be a resume_token for the same package_id, from_version, to_version and dry_run, or empty"
         raise invalid([("resume_token", f"{accepted}; {token[:40]!r} was sent")])
     return progress
 

@@ -134,7 +134,7 @@ async def create_default_user(env: Environment, user_id: str) -> None:
     try:
         package = await published_package(env, env.default_package)
     except ApiError as error:
-        text = f"there is no user {user_id!r}, and the default package can't be given: {error.message}"
+        text = f"user {user_id!r} does not exist, and the default package is not available: {error.message}"
         raise ApiError(error.reason, text, {"user_id": user_id, **error.metadata}) from None
     # On the clock that will say whether the subscription has begun.
     now_ms = await env.store.now_ms(env.keys.user(user_id))
@@ -155,13 +155,13 @@ async def published_package(env: Environment, package_id: str) -> Package:
     if package is None:
         raise package_not_found(package_id)
     if package.status == PackageStatus.ARCHIVED:
-        text = f"package {package_id!r} is archived: nobody can subscribe to it any more"
+        text = f"package {package_id!r} is archived and accepts no new subscriptions"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     if not package.is_known:
-        text = f"package {package_id!r} was written by a newer version of canuse, which this one does not understand"
+        text = f"package {package_id!r} was written by a newer version of canuse and cannot be used by this version"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     if not package.published_version:
-        text = f"package {package_id!r} has no published version; PublishPackage makes its draft one"
+        text = f"package {package_id!r} has no published version; publish its draft with PublishPackage"
         raise ApiError(ErrorReason.PACKAGE_NOT_PUBLISHED, text, {"package_id": package_id})
     version = (package_id, package.published_version)
     await env.cache.load_packages([version])
