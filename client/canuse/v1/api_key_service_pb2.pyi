@@ -27,21 +27,21 @@ class _Environment:
 class _EnvironmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Environment.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ENVIRONMENT_UNSPECIFIED: _Environment.ValueType  # 0
-    """Not said."""
+    """Not accepted."""
     ENVIRONMENT_LIVE: _Environment.ValueType  # 1
-    """The real one. Its keys begin with sk_live_."""
+    """For production. Its keys begin with sk_live_."""
     ENVIRONMENT_TEST: _Environment.ValueType  # 2
-    """The one to try things in. Its keys begin with sk_test_."""
+    """For tests. Its keys begin with sk_test_."""
 
 class Environment(_Environment, metaclass=_EnvironmentEnumTypeWrapper):
-    """One of two worlds behind one server, which share no data. A key belongs to one of them."""
+    """One of the two environments of a server. They share no data. A key belongs to one of them."""
 
 ENVIRONMENT_UNSPECIFIED: Environment.ValueType  # 0
-"""Not said."""
+"""Not accepted."""
 ENVIRONMENT_LIVE: Environment.ValueType  # 1
-"""The real one. Its keys begin with sk_live_."""
+"""For production. Its keys begin with sk_live_."""
 ENVIRONMENT_TEST: Environment.ValueType  # 2
-"""The one to try things in. Its keys begin with sk_test_."""
+"""For tests. Its keys begin with sk_test_."""
 Global___Environment: _TypeAlias = Environment  # noqa: Y015
 
 @_typing.final
@@ -58,28 +58,28 @@ class ApiKey(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Set by the server. It is no secret."""
+    """Set by the server. Not secret."""
     name: _builtins.str
-    """Who the key is for, 1 to 128 bytes of UTF-8 without control characters. Several keys may have the same name."""
+    """The holder of the key, 1 to 128 bytes of UTF-8 without control characters. Several keys may have the same name."""
     environment: Global___Environment.ValueType
-    """The environment of every call that is made with the key."""
+    """The environment of every call with this key."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, catalog:write, keys:admin. None
-        includes another.
+        """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, catalog:write, keys:admin.
+        No scope includes another.
         """
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on the key is not taken any more. Absent: never."""
+        """When the key expires. Absent: never."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
-        """When the key was made. Set by the server."""
+        """When the key was created. Set by the server."""
 
     @_builtins.property
     def last_used_at(self) -> _timestamp_pb2.Timestamp:
-        """When the key was used last, to about a minute. Absent: never. Set by the server."""
+        """When the key was last used, accurate to about a minute. Absent: never. Set by the server."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
-    """Makes a key."""
+    """Creates a key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -126,17 +126,17 @@ Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyResponse(_message.Message):
-    """The key made."""
+    """The created key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
-    """What to send. It is not kept, and is shown here only."""
+    """The secret to send with calls. It is not stored and appears only here."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key as it is kept."""
+        """The key as stored."""
 
     def __init__(
         self,
@@ -154,16 +154,16 @@ Global___CreateApiKeyResponse: _TypeAlias = CreateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class ListApiKeysRequest(_message.Message):
-    """Asks for a page of keys."""
+    """Gets a page of keys."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -187,7 +187,7 @@ class ListApiKeysResponse(_message.Message):
     API_KEYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """For the next page. Empty: there is none."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
         """The keys."""
@@ -214,7 +214,7 @@ class RevokeApiKeyRequest(_message.Message):
 
     API_KEY_ID_FIELD_NUMBER: _builtins.int
     api_key_id: _builtins.str
-    """The key's id. It is not its secret."""
+    """The id of the key, not its secret."""
     def __init__(
         self,
         *,
@@ -230,14 +230,14 @@ Global___RevokeApiKeyRequest: _TypeAlias = RevokeApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class RevokeApiKeyResponse(_message.Message):
-    """The key revoked."""
+    """The revoked key."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key as it was."""
+        """The key before it was revoked."""
 
     def __init__(
         self,

@@ -26,8 +26,9 @@ if _version_not_supported:
 
 
 class ApiKeyServiceStub:
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     def __init__(self, channel):
@@ -54,29 +55,30 @@ class ApiKeyServiceStub:
 
 
 class ApiKeyServiceServicer:
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     def CreateApiKey(self, request, context):
-        """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
-        key: where no answer came, look for the key by its name, revoke it, and make one anew.
+        """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
+        the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
+        creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Lists keys, the oldest first, without their secrets.
+        """Lists keys without their secrets, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Revokes a key: within a second no server takes it any more. A live key with keys:admin that does not expire has to
-        be left (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+        """Revokes a key. Within a second no server accepts it. One live key with keys:admin and no expiry must remain
+        (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,8 +111,9 @@ def add_ApiKeyServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ApiKeyService:
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     @staticmethod

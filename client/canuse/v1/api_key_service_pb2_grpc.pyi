@@ -27,8 +27,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ApiKeyServiceStub:
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     @_typing.overload
@@ -36,39 +37,41 @@ class ApiKeyServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ApiKeyServiceAsyncStub: ...
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_service_pb2.CreateApiKeyResponse]
-    """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
-    key: where no answer came, look for the key by its name, revoke it, and make one anew.
+    """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
+    the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
+    creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]
-    """Lists keys, the oldest first, without their secrets."""
+    """Lists keys without their secrets, oldest first."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]
-    """Revokes a key: within a second no server takes it any more. A live key with keys:admin that does not expire has to
-    be left (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+    """Revokes a key. Within a second no server accepts it. One live key with keys:admin and no expiry must remain
+    (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
     """
 
 @_typing.type_check_only
 class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.CreateApiKeyRequest, _api_key_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
-    """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-    live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
-    key: where no answer came, look for the key by its name, revoke it, and make one anew.
+    """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
+    the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
+    creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
-    """Lists keys, the oldest first, without their secrets."""
+    """Lists keys without their secrets, oldest first."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.RevokeApiKeyRequest, _api_key_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
-    """Revokes a key: within a second no server takes it any more. A live key with keys:admin that does not expire has to
-    be left (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+    """Revokes a key. Within a second no server accepts it. One live key with keys:admin and no expiry must remain
+    (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
     """
 
 class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The keys with which callers say who they are: `authorization: Bearer sk_…` in the metadata of each call. Every method
-    needs a key with the scope keys:admin. A live one manages the keys of both environments, a test one those of test.
+    """Manages API keys. A caller sends its key in the metadata of each call: `authorization: Bearer sk_…`. Every method
+    needs a key with the scope keys:admin. A live key manages the keys of both environments, a test key only those of
+    test.
     """
 
     @_abc_1.abstractmethod
@@ -77,9 +80,9 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.CreateApiKeyResponse]]:
-        """Makes a key and shows its secret, this once. From the first key on, every call needs one: so the first has to be
-        live, with keys:admin and without an expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A call that is repeated makes another
-        key: where no answer came, look for the key by its name, revoke it, and make one anew.
+        """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
+        the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
+        creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
         """
 
     @_abc_1.abstractmethod
@@ -88,7 +91,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.ListApiKeysRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.ListApiKeysResponse, _abc.Awaitable[_api_key_service_pb2.ListApiKeysResponse]]:
-        """Lists keys, the oldest first, without their secrets."""
+        """Lists keys without their secrets, oldest first."""
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
@@ -96,8 +99,8 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _api_key_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_api_key_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_api_key_service_pb2.RevokeApiKeyResponse]]:
-        """Revokes a key: within a second no server takes it any more. A live key with keys:admin that does not expire has to
-        be left (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
+        """Revokes a key. Within a second no server accepts it. One live key with keys:admin and no expiry must remain
+        (FAILED_PRECONDITION, ADMIN_KEY_NEEDED).
         """
 
 def add_ApiKeyServiceServicer_to_server(servicer: ApiKeyServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -28,7 +28,7 @@ class _FeatureType:
 class _FeatureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FEATURE_TYPE_UNSPECIFIED: _FeatureType.ValueType  # 0
-    """Not accepted: a feature has a type."""
+    """Not accepted: the type is required."""
     FEATURE_TYPE_BINARY: _FeatureType.ValueType  # 1
     """On or off."""
     FEATURE_TYPE_CONSUMABLE: _FeatureType.ValueType  # 2
@@ -38,7 +38,7 @@ class FeatureType(_FeatureType, metaclass=_FeatureTypeEnumTypeWrapper):
     """How a feature is used."""
 
 FEATURE_TYPE_UNSPECIFIED: FeatureType.ValueType  # 0
-"""Not accepted: a feature has a type."""
+"""Not accepted: the type is required."""
 FEATURE_TYPE_BINARY: FeatureType.ValueType  # 1
 """On or off."""
 FEATURE_TYPE_CONSUMABLE: FeatureType.ValueType  # 2
@@ -54,25 +54,25 @@ class _OnUnavailableEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnUnava
     ON_UNAVAILABLE_UNSPECIFIED: _OnUnavailable.ValueType  # 0
     """The same as ON_UNAVAILABLE_DENY."""
     ON_UNAVAILABLE_DENY: _OnUnavailable.ValueType  # 1
-    """No. For what costs more when it is given away than when it is missed."""
+    """No. For features where a wrong yes costs more than a wrong no."""
     ON_UNAVAILABLE_ALLOW: _OnUnavailable.ValueType  # 2
-    """Yes, to everybody, unless the feature is archived. For what nobody should miss because of an outage."""
+    """Yes, for every user, unless the feature is archived. For features that must work during an outage."""
     ON_UNAVAILABLE_LAST_KNOWN: _OnUnavailable.ValueType  # 3
-    """What the server that is asked knew last of this user and feature, if that is not too old; else no."""
+    """The last known state of this user and feature on this server, if it has not expired; otherwise no."""
 
 class OnUnavailable(_OnUnavailable, metaclass=_OnUnavailableEnumTypeWrapper):
-    """What a check of a feature answers while the store, where the counts are, is unavailable. The answer says so: its reason is
-    REASON_STORE_UNAVAILABLE. Nothing can be recorded meanwhile.
+    """What CanUse answers while the store is unavailable. The reason of such an answer is REASON_STORE_UNAVAILABLE. No use
+    can be recorded in that time.
     """
 
 ON_UNAVAILABLE_UNSPECIFIED: OnUnavailable.ValueType  # 0
 """The same as ON_UNAVAILABLE_DENY."""
 ON_UNAVAILABLE_DENY: OnUnavailable.ValueType  # 1
-"""No. For what costs more when it is given away than when it is missed."""
+"""No. For features where a wrong yes costs more than a wrong no."""
 ON_UNAVAILABLE_ALLOW: OnUnavailable.ValueType  # 2
-"""Yes, to everybody, unless the feature is archived. For what nobody should miss because of an outage."""
+"""Yes, for every user, unless the feature is archived. For features that must work during an outage."""
 ON_UNAVAILABLE_LAST_KNOWN: OnUnavailable.ValueType  # 3
-"""What the server that is asked knew last of this user and feature, if that is not too old; else no."""
+"""The last known state of this user and feature on this server, if it has not expired; otherwise no."""
 Global___OnUnavailable: _TypeAlias = OnUnavailable  # noqa: Y015
 
 class _ResetPeriod:
@@ -84,7 +84,7 @@ class _ResetPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResetPeri
     RESET_PERIOD_UNSPECIFIED: _ResetPeriod.ValueType  # 0
     """The same as RESET_PERIOD_NEVER."""
     RESET_PERIOD_NEVER: _ResetPeriod.ValueType  # 1
-    """Never: the limit holds for the whole subscription."""
+    """Never: the limit applies to the whole subscription."""
     RESET_PERIOD_HOUR: _ResetPeriod.ValueType  # 2
     """Every 3,600 seconds."""
     RESET_PERIOD_DAY: _ResetPeriod.ValueType  # 3
@@ -92,17 +92,17 @@ class _ResetPeriodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ResetPeri
     RESET_PERIOD_WEEK: _ResetPeriod.ValueType  # 4
     """Every 7 days."""
     RESET_PERIOD_MONTH: _ResetPeriod.ValueType  # 5
-    """Every calendar month, on the day of the start or the last day of a shorter month."""
+    """Every calendar month, on the day of the start, or on the last day of a shorter month."""
     RESET_PERIOD_YEAR: _ResetPeriod.ValueType  # 6
-    """Every calendar year, on the day of the start; from 29 February, on the 28th of other years."""
+    """Every calendar year, on the day of the start. 29 February becomes 28 February in years without it."""
 
 class ResetPeriod(_ResetPeriod, metaclass=_ResetPeriodEnumTypeWrapper):
-    """When the count of a feature starts again at zero. Periods run from the start of the subscription, in UTC."""
+    """When the count of a feature resets to zero. Periods start at the start of the subscription, in UTC."""
 
 RESET_PERIOD_UNSPECIFIED: ResetPeriod.ValueType  # 0
 """The same as RESET_PERIOD_NEVER."""
 RESET_PERIOD_NEVER: ResetPeriod.ValueType  # 1
-"""Never: the limit holds for the whole subscription."""
+"""Never: the limit applies to the whole subscription."""
 RESET_PERIOD_HOUR: ResetPeriod.ValueType  # 2
 """Every 3,600 seconds."""
 RESET_PERIOD_DAY: ResetPeriod.ValueType  # 3
@@ -110,9 +110,9 @@ RESET_PERIOD_DAY: ResetPeriod.ValueType  # 3
 RESET_PERIOD_WEEK: ResetPeriod.ValueType  # 4
 """Every 7 days."""
 RESET_PERIOD_MONTH: ResetPeriod.ValueType  # 5
-"""Every calendar month, on the day of the start or the last day of a shorter month."""
+"""Every calendar month, on the day of the start, or on the last day of a shorter month."""
 RESET_PERIOD_YEAR: ResetPeriod.ValueType  # 6
-"""Every calendar year, on the day of the start; from 29 February, on the 28th of other years."""
+"""Every calendar year, on the day of the start. 29 February becomes 28 February in years without it."""
 Global___ResetPeriod: _TypeAlias = ResetPeriod  # noqa: Y015
 
 class _PackageType:
@@ -126,17 +126,17 @@ class _PackageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PackageTy
     PACKAGE_TYPE_BASE: _PackageType.ValueType  # 1
     """A plan: a user has at most one at a time."""
     PACKAGE_TYPE_ADD_ON: _PackageType.ValueType  # 2
-    """An addition: a user can have any number."""
+    """An add-on: a user can have any number."""
 
 class PackageType(_PackageType, metaclass=_PackageTypeEnumTypeWrapper):
-    """What a package is for."""
+    """The type of a package."""
 
 PACKAGE_TYPE_UNSPECIFIED: PackageType.ValueType  # 0
 """The same as PACKAGE_TYPE_BASE."""
 PACKAGE_TYPE_BASE: PackageType.ValueType  # 1
 """A plan: a user has at most one at a time."""
 PACKAGE_TYPE_ADD_ON: PackageType.ValueType  # 2
-"""An addition: a user can have any number."""
+"""An add-on: a user can have any number."""
 Global___PackageType: _TypeAlias = PackageType  # noqa: Y015
 
 class _PackageStatus:
@@ -148,23 +148,23 @@ class _PackageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Package
     PACKAGE_STATUS_UNSPECIFIED: _PackageStatus.ValueType  # 0
     """Never sent."""
     PACKAGE_STATUS_DRAFT: _PackageStatus.ValueType  # 1
-    """Can be changed, can't be subscribed to."""
+    """Can be changed. Accepts no subscriptions."""
     PACKAGE_STATUS_PUBLISHED: _PackageStatus.ValueType  # 2
-    """Can be subscribed to, can't be changed."""
+    """Accepts subscriptions. Cannot be changed."""
     PACKAGE_STATUS_ARCHIVED: _PackageStatus.ValueType  # 3
-    """Can't be subscribed to any more."""
+    """Accepts no new subscriptions."""
 
 class PackageStatus(_PackageStatus, metaclass=_PackageStatusEnumTypeWrapper):
-    """Where a package is in its life."""
+    """The status of a package."""
 
 PACKAGE_STATUS_UNSPECIFIED: PackageStatus.ValueType  # 0
 """Never sent."""
 PACKAGE_STATUS_DRAFT: PackageStatus.ValueType  # 1
-"""Can be changed, can't be subscribed to."""
+"""Can be changed. Accepts no subscriptions."""
 PACKAGE_STATUS_PUBLISHED: PackageStatus.ValueType  # 2
-"""Can be subscribed to, can't be changed."""
+"""Accepts subscriptions. Cannot be changed."""
 PACKAGE_STATUS_ARCHIVED: PackageStatus.ValueType  # 3
-"""Can't be subscribed to any more."""
+"""Accepts no new subscriptions."""
 Global___PackageStatus: _TypeAlias = PackageStatus  # noqa: Y015
 
 @_typing.final
@@ -205,20 +205,20 @@ class Feature(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes without control characters."""
+    """Display name, at most 256 bytes without control characters."""
     type: Global___FeatureType.ValueType
-    """On or off, or counted. Fixed once created."""
+    """Binary or consumable. It cannot change."""
     unit_label: _builtins.str
-    """What one unit is called ("message"), at most 256 bytes without control characters."""
+    """Name of one unit ("message"), at most 256 bytes without control characters."""
     unit_label_plural: _builtins.str
-    """What several units are called ("messages"), at most 256 bytes without control characters."""
+    """Name of several units ("messages"), at most 256 bytes without control characters."""
     archived: _builtins.bool
-    """Whether the feature has been archived. Set by ArchiveFeature."""
+    """Whether the feature is archived. Set by ArchiveFeature."""
     on_unavailable: Global___OnUnavailable.ValueType
     """What CanUse answers while the store is unavailable."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the feature: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the feature: at most 16 pairs, 2 KiB in total."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -247,7 +247,7 @@ Global___Feature: _TypeAlias = Feature  # noqa: Y015
 
 @_typing.final
 class PackageFeature(_message.Message):
-    """What a package gives of one feature."""
+    """A package's entry for one feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -260,9 +260,9 @@ class PackageFeature(_message.Message):
     limit: _builtins.int
     """Units per period, 0 to 2^53 - 1. Absent: unlimited. Not accepted for a binary feature."""
     reset_period: Global___ResetPeriod.ValueType
-    """When the count starts again. Default NEVER. Not accepted for a binary feature."""
+    """When the count resets. Default NEVER. Not accepted for a binary feature."""
     overage_enabled: _builtins.bool
-    """Whether use beyond the limit is allowed. Default false. Not accepted for a binary feature."""
+    """Whether use above the limit is allowed. Default false. Not accepted for a binary feature."""
     def __init__(
         self,
         *,
@@ -283,7 +283,7 @@ Global___PackageFeature: _TypeAlias = PackageFeature  # noqa: Y015
 
 @_typing.final
 class Package(_message.Message):
-    """A list of features, with what a subscriber gets of each."""
+    """A list of features with a limit for each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -319,24 +319,24 @@ class Package(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes without control characters."""
+    """Display name, at most 256 bytes without control characters."""
     type: Global___PackageType.ValueType
-    """A plan or an addition. Default BASE."""
+    """A base plan or an add-on. Default BASE."""
     status: Global___PackageStatus.ValueType
-    """Draft, published or archived: how this version stands. Set by the server."""
+    """The status of this version. Set by the server."""
     version: _builtins.int
     """The version, from 1. Set by the server."""
     published_version: _builtins.int
-    """The version that new subscriptions get, 0 if none was published yet; of an archived package the last one that was
-    published. Set by the server.
+    """The version that new subscriptions get. 0 if none is published yet. For an archived package, the last published
+    version. Set by the server.
     """
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___PackageFeature]:
-        """What subscribers get: at most 1000 features, each once."""
+        """The entries: at most 1000 features, each once."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the package: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the package: at most 16 pairs, 2 KiB in total."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -389,14 +389,14 @@ Global___CreateFeatureRequest: _TypeAlias = CreateFeatureRequest  # noqa: Y015
 
 @_typing.final
 class CreateFeatureResponse(_message.Message):
-    """The feature created."""
+    """The created feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FEATURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feature(self) -> Global___Feature:
-        """The feature as it is kept."""
+        """The feature as stored."""
 
     def __init__(
         self,
@@ -435,7 +435,7 @@ Global___GetFeatureRequest: _TypeAlias = GetFeatureRequest  # noqa: Y015
 
 @_typing.final
 class GetFeatureResponse(_message.Message):
-    """The feature asked for."""
+    """The feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -467,11 +467,11 @@ class UpdateFeatureRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feature(self) -> Global___Feature:
-        """The feature: `id` says which, the other fields are the new values."""
+        """The feature: `id` selects it, the other fields are the new values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, unit_label, unit_label_plural, metadata, on_unavailable. Empty: those of them that are set in
+        """Which fields to change: name, unit_label, unit_label_plural, metadata, on_unavailable. Empty: those that are set in
         `feature`, at least one.
         """
 
@@ -498,7 +498,7 @@ class UpdateFeatureResponse(_message.Message):
     FEATURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feature(self) -> Global___Feature:
-        """The feature as it is kept now."""
+        """The feature as stored now."""
 
     def __init__(
         self,
@@ -515,16 +515,16 @@ Global___UpdateFeatureResponse: _TypeAlias = UpdateFeatureResponse  # noqa: Y015
 
 @_typing.final
 class ListFeaturesRequest(_message.Message):
-    """Asks for a page of features."""
+    """Gets a page of features."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -548,10 +548,10 @@ class ListFeaturesResponse(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
-        """The features, archived ones too."""
+        """The features, including archived ones."""
 
     def __init__(
         self,
@@ -591,14 +591,14 @@ Global___ArchiveFeatureRequest: _TypeAlias = ArchiveFeatureRequest  # noqa: Y015
 
 @_typing.final
 class ArchiveFeatureResponse(_message.Message):
-    """The feature after it was archived."""
+    """The archived feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FEATURE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def feature(self) -> Global___Feature:
-        """The feature as it is kept now."""
+        """The feature as stored now."""
 
     def __init__(
         self,
@@ -639,14 +639,14 @@ Global___CreatePackageRequest: _TypeAlias = CreatePackageRequest  # noqa: Y015
 
 @_typing.final
 class CreatePackageResponse(_message.Message):
-    """The package created."""
+    """The created package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PACKAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def package(self) -> Global___Package:
-        """The package as it is kept."""
+        """The package as stored."""
 
     def __init__(
         self,
@@ -672,7 +672,7 @@ class GetPackageRequest(_message.Message):
     package_id: _builtins.str
     """The package's id."""
     version: _builtins.int
-    """A version that was published. Default 0: the package as it was last edited, a draft or not."""
+    """A published version. Default 0: the latest version, draft or not."""
     def __init__(
         self,
         *,
@@ -689,7 +689,7 @@ Global___GetPackageRequest: _TypeAlias = GetPackageRequest  # noqa: Y015
 
 @_typing.final
 class GetPackageResponse(_message.Message):
-    """The package asked for."""
+    """The package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -721,11 +721,11 @@ class UpdatePackageRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def package(self) -> Global___Package:
-        """The package: `id` says which, the other fields are the new values."""
+        """The package: `id` selects it, the other fields are the new values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, type, features, metadata. Empty: those of them that are set in `package`, at least one."""
+        """Which fields to change: name, type, features, metadata. Empty: those that are set in `package`, at least one."""
 
     def __init__(
         self,
@@ -750,7 +750,7 @@ class UpdatePackageResponse(_message.Message):
     PACKAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def package(self) -> Global___Package:
-        """The package as it is kept now."""
+        """The package as stored now."""
 
     def __init__(
         self,
@@ -767,16 +767,16 @@ Global___UpdatePackageResponse: _TypeAlias = UpdatePackageResponse  # noqa: Y015
 
 @_typing.final
 class ListPackagesRequest(_message.Message):
-    """Asks for a page of packages."""
+    """Gets a page of packages."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -800,10 +800,10 @@ class ListPackagesResponse(_message.Message):
     PACKAGES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def packages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Package]:
-        """The packages, of every status."""
+        """The packages, in every status."""
 
     def __init__(
         self,
@@ -843,14 +843,14 @@ Global___PublishPackageRequest: _TypeAlias = PublishPackageRequest  # noqa: Y015
 
 @_typing.final
 class PublishPackageResponse(_message.Message):
-    """The package after it was published."""
+    """The published package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PACKAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def package(self) -> Global___Package:
-        """The package as it is kept now."""
+        """The package as stored now."""
 
     def __init__(
         self,
@@ -889,14 +889,14 @@ Global___ArchivePackageRequest: _TypeAlias = ArchivePackageRequest  # noqa: Y015
 
 @_typing.final
 class ArchivePackageResponse(_message.Message):
-    """The package after it was archived."""
+    """The archived package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PACKAGE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def package(self) -> Global___Package:
-        """The package as it is kept now."""
+        """The package as stored now."""
 
     def __init__(
         self,
@@ -925,14 +925,14 @@ class MigrateSubscriptionsRequest(_message.Message):
     package_id: _builtins.str
     """The package whose subscriptions move."""
     from_version: _builtins.int
-    """Move only those that are on this published version. Default 0: those on any other version than `to_version`."""
+    """Move only subscriptions on this published version. Default 0: on any version other than `to_version`."""
     to_version: _builtins.int
-    """The published version to move them to. Default 0: the one that new subscriptions get."""
+    """The published version to move to. Default 0: the version that new subscriptions get."""
     dry_run: _builtins.bool
-    """Whether only to count what would change. Default false."""
+    """Whether to count only, without a change. Default false."""
     resume_token: _builtins.str
-    """`resume_token` of the last message of an earlier call with the same package, versions and `dry_run`: it goes on where
-    that one was, and its counts go on, too. `to_version` 0 stays the version that it was at the start. Empty: from the
+    """`resume_token` of the last message of an earlier call with the same package, versions and `dry_run`. The call
+    continues from there, and so do its counts. `to_version` 0 means the same version as at the start. Empty: from the
     start.
     """
     def __init__(
@@ -954,9 +954,9 @@ Global___MigrateSubscriptionsRequest: _TypeAlias = MigrateSubscriptionsRequest  
 
 @_typing.final
 class MigrateSubscriptionsResponse(_message.Message):
-    """How far a migration is. There is at least one, and the last one has `done` set; the others come about once a second, or
-    after 1,000 users if that is earlier.
-    What had moved after the last message of a call that broke off has moved, and is counted in none of them.
+    """Progress of a migration. There is at least one message, and the last one has `done` set. The others arrive about once
+    a second, or after 1,000 users if that is earlier. If a call breaks off, subscriptions moved after its last message
+    are not counted in any message.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -968,18 +968,18 @@ class MigrateSubscriptionsResponse(_message.Message):
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     DONE_FIELD_NUMBER: _builtins.int
     users: _builtins.int
-    """Users looked at so far."""
+    """Users processed so far."""
     migrated: _builtins.int
-    """Subscriptions moved so far, or that would be moved."""
+    """Subscriptions moved so far. In a dry run: that would be moved."""
     shrinking_users: _builtins.int
-    """Users so far for whom some feature gives less than before: no access any more, a lower limit, or no overage any more."""
+    """Users so far who get less of some feature than before: they lose access or overage, or get a lower limit."""
     resume_token: _builtins.str
-    """Pass it to go on from here."""
+    """Pass it as `resume_token` to continue from here."""
     done: _builtins.bool
-    """Whether all users have been looked at."""
+    """Whether all users are processed."""
     @_builtins.property
     def shrinking_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Ids of those among them who came up since the message before."""
+        """Ids of these users since the previous message."""
 
     def __init__(
         self,

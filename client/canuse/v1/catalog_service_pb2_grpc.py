@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class CatalogServiceStub:
-    """The features there are, and the packages that give them to users.
+    """Manages features, and the packages that give them to users.
     """
 
     def __init__(self, channel):
@@ -98,11 +98,11 @@ class CatalogServiceStub:
 
 
 class CatalogServiceServicer:
-    """The features there are, and the packages that give them to users.
+    """Manages features, and the packages that give them to users.
     """
 
     def CreateFeature(self, request, context):
-        """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is taken.
+        """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,7 +116,7 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateFeature(self, request, context):
-        """Changes fields of a feature. Its type stays.
+        """Changes fields of a feature. Its type cannot change.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,30 +130,31 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ArchiveFeature(self, request, context):
-        """Archives a feature: from then on nobody may use it. There is no way back.
+        """Archives a feature: from then on nobody may use it. This cannot be undone.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreatePackage(self, request, context):
-        """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken.
+        """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetPackage(self, request, context):
-        """Gets a package, as it was last edited or in one of its published versions.
+        """Gets a package: its latest version, draft or not, or one of its published versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdatePackage(self, request, context):
-        """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
-        and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
-        `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+        """Changes fields of a draft. For a published package, it creates the next version as a draft: existing subscriptions
+        keep their version, and new subscriptions get the published version until the draft is published.
+        FAILED_PRECONDITION: PACKAGE_IMMUTABLE for another `type` after a version was published, PACKAGE_ARCHIVED for an
+        archived package.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -167,28 +168,27 @@ class CatalogServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PublishPackage(self, request, context):
-        """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
-        earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+        """Publishes a draft: new subscriptions get this version, and it never changes again. Existing subscriptions keep
+        their version until MigrateSubscriptions. Publishing twice changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ArchivePackage(self, request, context):
-        """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
-        Their subscriptions can still be moved between its versions.
+        """Archives a package and its draft: it accepts no new subscriptions. Existing subscriptions stay and can still be
+        moved between its versions.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MigrateSubscriptions(self, request, context):
-        """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-        current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
-        what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
-        user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-        PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
-        these calls under way already.
+        """Moves the subscriptions of a package to one of its published versions, user by user, while checks continue. Usage
+        in the current period is kept. Subscriptions with an ended status keep their version. The call streams its
+        progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
+        NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
+        draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -266,7 +266,7 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService:
-    """The features there are, and the packages that give them to users.
+    """Manages features, and the packages that give them to users.
     """
 
     @staticmethod

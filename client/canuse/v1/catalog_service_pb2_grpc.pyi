@@ -27,95 +27,95 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CatalogServiceStub:
-    """The features there are, and the packages that give them to users."""
+    """Manages features, and the packages that give them to users."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CatalogServiceAsyncStub: ...
     CreateFeature: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateFeatureRequest, _catalog_service_pb2.CreateFeatureResponse]
-    """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is taken."""
+    """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is in use."""
     GetFeature: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetFeatureRequest, _catalog_service_pb2.GetFeatureResponse]
     """Gets a feature."""
     UpdateFeature: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateFeatureRequest, _catalog_service_pb2.UpdateFeatureResponse]
-    """Changes fields of a feature. Its type stays."""
+    """Changes fields of a feature. Its type cannot change."""
     ListFeatures: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListFeaturesRequest, _catalog_service_pb2.ListFeaturesResponse]
     """Lists features by id."""
     ArchiveFeature: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchiveFeatureRequest, _catalog_service_pb2.ArchiveFeatureResponse]
-    """Archives a feature: from then on nobody may use it. There is no way back."""
+    """Archives a feature: from then on nobody may use it. This cannot be undone."""
     CreatePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePackageRequest, _catalog_service_pb2.CreatePackageResponse]
-    """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken."""
+    """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is in use."""
     GetPackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPackageRequest, _catalog_service_pb2.GetPackageResponse]
-    """Gets a package, as it was last edited or in one of its published versions."""
+    """Gets a package: its latest version, draft or not, or one of its published versions."""
     UpdatePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePackageRequest, _catalog_service_pb2.UpdatePackageResponse]
-    """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
-    and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
-    `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+    """Changes fields of a draft. For a published package, it creates the next version as a draft: existing subscriptions
+    keep their version, and new subscriptions get the published version until the draft is published.
+    FAILED_PRECONDITION: PACKAGE_IMMUTABLE for another `type` after a version was published, PACKAGE_ARCHIVED for an
+    archived package.
     """
     ListPackages: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPackagesRequest, _catalog_service_pb2.ListPackagesResponse]
     """Lists packages by id."""
     PublishPackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPackageRequest, _catalog_service_pb2.PublishPackageResponse]
-    """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
-    earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+    """Publishes a draft: new subscriptions get this version, and it never changes again. Existing subscriptions keep
+    their version until MigrateSubscriptions. Publishing twice changes nothing.
     """
     ArchivePackage: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]
-    """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
-    Their subscriptions can still be moved between its versions.
+    """Archives a package and its draft: it accepts no new subscriptions. Existing subscriptions stay and can still be
+    moved between its versions.
     """
     MigrateSubscriptions: _grpc.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]
-    """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-    current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
-    what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
-    user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-    PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
-    these calls under way already.
+    """Moves the subscriptions of a package to one of its published versions, user by user, while checks continue. Usage
+    in the current period is kept. Subscriptions with an ended status keep their version. The call streams its
+    progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
+    NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
+    draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
     """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
-    """The features there are, and the packages that give them to users."""
+    """Manages features, and the packages that give them to users."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateFeature: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreateFeatureRequest, _catalog_service_pb2.CreateFeatureResponse]  # type: ignore[assignment]
-    """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is taken."""
+    """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is in use."""
     GetFeature: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetFeatureRequest, _catalog_service_pb2.GetFeatureResponse]  # type: ignore[assignment]
     """Gets a feature."""
     UpdateFeature: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdateFeatureRequest, _catalog_service_pb2.UpdateFeatureResponse]  # type: ignore[assignment]
-    """Changes fields of a feature. Its type stays."""
+    """Changes fields of a feature. Its type cannot change."""
     ListFeatures: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListFeaturesRequest, _catalog_service_pb2.ListFeaturesResponse]  # type: ignore[assignment]
     """Lists features by id."""
     ArchiveFeature: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchiveFeatureRequest, _catalog_service_pb2.ArchiveFeatureResponse]  # type: ignore[assignment]
-    """Archives a feature: from then on nobody may use it. There is no way back."""
+    """Archives a feature: from then on nobody may use it. This cannot be undone."""
     CreatePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.CreatePackageRequest, _catalog_service_pb2.CreatePackageResponse]  # type: ignore[assignment]
-    """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken."""
+    """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is in use."""
     GetPackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.GetPackageRequest, _catalog_service_pb2.GetPackageResponse]  # type: ignore[assignment]
-    """Gets a package, as it was last edited or in one of its published versions."""
+    """Gets a package: its latest version, draft or not, or one of its published versions."""
     UpdatePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.UpdatePackageRequest, _catalog_service_pb2.UpdatePackageResponse]  # type: ignore[assignment]
-    """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
-    and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
-    `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+    """Changes fields of a draft. For a published package, it creates the next version as a draft: existing subscriptions
+    keep their version, and new subscriptions get the published version until the draft is published.
+    FAILED_PRECONDITION: PACKAGE_IMMUTABLE for another `type` after a version was published, PACKAGE_ARCHIVED for an
+    archived package.
     """
     ListPackages: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ListPackagesRequest, _catalog_service_pb2.ListPackagesResponse]  # type: ignore[assignment]
     """Lists packages by id."""
     PublishPackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.PublishPackageRequest, _catalog_service_pb2.PublishPackageResponse]  # type: ignore[assignment]
-    """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
-    earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+    """Publishes a draft: new subscriptions get this version, and it never changes again. Existing subscriptions keep
+    their version until MigrateSubscriptions. Publishing twice changes nothing.
     """
     ArchivePackage: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ArchivePackageRequest, _catalog_service_pb2.ArchivePackageResponse]  # type: ignore[assignment]
-    """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
-    Their subscriptions can still be moved between its versions.
+    """Archives a package and its draft: it accepts no new subscriptions. Existing subscriptions stay and can still be
+    moved between its versions.
     """
     MigrateSubscriptions: _aio.UnaryStreamMultiCallable[_catalog_service_pb2.MigrateSubscriptionsRequest, _catalog_service_pb2.MigrateSubscriptionsResponse]  # type: ignore[assignment]
-    """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-    current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
-    what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
-    user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-    PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
-    these calls under way already.
+    """Moves the subscriptions of a package to one of its published versions, user by user, while checks continue. Usage
+    in the current period is kept. Subscriptions with an ended status keep their version. The call streams its
+    progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
+    NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
+    draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The features there are, and the packages that give them to users."""
+    """Manages features, and the packages that give them to users."""
 
     @_abc_1.abstractmethod
     def CreateFeature(
@@ -123,7 +123,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CreateFeatureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.CreateFeatureResponse, _abc.Awaitable[_catalog_service_pb2.CreateFeatureResponse]]:
-        """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is taken."""
+        """Creates a feature. ALREADY_EXISTS, FEATURE_EXISTS if the id is in use."""
 
     @_abc_1.abstractmethod
     def GetFeature(
@@ -139,7 +139,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpdateFeatureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpdateFeatureResponse, _abc.Awaitable[_catalog_service_pb2.UpdateFeatureResponse]]:
-        """Changes fields of a feature. Its type stays."""
+        """Changes fields of a feature. Its type cannot change."""
 
     @_abc_1.abstractmethod
     def ListFeatures(
@@ -155,7 +155,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ArchiveFeatureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ArchiveFeatureResponse, _abc.Awaitable[_catalog_service_pb2.ArchiveFeatureResponse]]:
-        """Archives a feature: from then on nobody may use it. There is no way back."""
+        """Archives a feature: from then on nobody may use it. This cannot be undone."""
 
     @_abc_1.abstractmethod
     def CreatePackage(
@@ -163,7 +163,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.CreatePackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.CreatePackageResponse, _abc.Awaitable[_catalog_service_pb2.CreatePackageResponse]]:
-        """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is taken."""
+        """Creates a package as a draft. ALREADY_EXISTS, PACKAGE_EXISTS if the id is in use."""
 
     @_abc_1.abstractmethod
     def GetPackage(
@@ -171,7 +171,7 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.GetPackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.GetPackageResponse, _abc.Awaitable[_catalog_service_pb2.GetPackageResponse]]:
-        """Gets a package, as it was last edited or in one of its published versions."""
+        """Gets a package: its latest version, draft or not, or one of its published versions."""
 
     @_abc_1.abstractmethod
     def UpdatePackage(
@@ -179,9 +179,10 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.UpdatePackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.UpdatePackageResponse, _abc.Awaitable[_catalog_service_pb2.UpdatePackageResponse]]:
-        """Changes fields of a draft. On a published package it makes the next version, as a draft: subscriptions stay on theirs,
-        and new ones get the published version until the draft is published. FAILED_PRECONDITION, PACKAGE_IMMUTABLE for another
-        `type` once a version was published, PACKAGE_ARCHIVED for an archived package.
+        """Changes fields of a draft. For a published package, it creates the next version as a draft: existing subscriptions
+        keep their version, and new subscriptions get the published version until the draft is published.
+        FAILED_PRECONDITION: PACKAGE_IMMUTABLE for another `type` after a version was published, PACKAGE_ARCHIVED for an
+        archived package.
         """
 
     @_abc_1.abstractmethod
@@ -198,8 +199,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.PublishPackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.PublishPackageResponse, _abc.Awaitable[_catalog_service_pb2.PublishPackageResponse]]:
-        """Publishes a draft: from then on users who subscribe get this version, and it never changes again. Subscriptions to
-        earlier versions stay on theirs until MigrateSubscriptions. Publishing twice changes nothing.
+        """Publishes a draft: new subscriptions get this version, and it never changes again. Existing subscriptions keep
+        their version until MigrateSubscriptions. Publishing twice changes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -208,8 +209,8 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.ArchivePackageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_service_pb2.ArchivePackageResponse, _abc.Awaitable[_catalog_service_pb2.ArchivePackageResponse]]:
-        """Archives a package, and its draft with it: nobody can subscribe to it any more, and those who have keep what they have.
-        Their subscriptions can still be moved between its versions.
+        """Archives a package and its draft: it accepts no new subscriptions. Existing subscriptions stay and can still be
+        moved between its versions.
         """
 
     @_abc_1.abstractmethod
@@ -218,12 +219,11 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _catalog_service_pb2.MigrateSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_catalog_service_pb2.MigrateSubscriptionsResponse], _abc.AsyncIterator[_catalog_service_pb2.MigrateSubscriptionsResponse]]:
-        """Moves subscriptions of a package to one of its published versions, user by user, while checks go on; what was used in the
-        current period stays used. Subscriptions that have ended, by the status that they show, stay on their version: they say
-        what was. It streams its progress. A call that was ended, by either side, is resumed with the last `resume_token`; a
-        user is never moved twice. NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version, FAILED_PRECONDITION,
-        PACKAGE_NOT_PUBLISHED for a version that is a draft. RESOURCE_EXHAUSTED, OVERLOADED where a server process has four of
-        these calls under way already.
+        """Moves the subscriptions of a package to one of its published versions, user by user, while checks continue. Usage
+        in the current period is kept. Subscriptions with an ended status keep their version. The call streams its
+        progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
+        NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
+        draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

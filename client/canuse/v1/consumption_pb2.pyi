@@ -19,8 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Consumption(_message.Message):
-    """What a user has used of one consumable feature in the current period. Amounts are in the feature's units,
-    integers from 0 to 2^53 - 1.
+    """A user's use of one consumable feature in the current period. Amounts are in the feature's units, integers from 0 to
+    2^53 - 1.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -39,17 +39,17 @@ class Consumption(_message.Message):
     remaining: _builtins.int
     """Units left: budget - used - reserved, never below zero. Absent: unlimited."""
     reserved: _builtins.int
-    """Units set aside ahead of use, by leases that are open. 0 where nothing is reserved."""
+    """Units reserved by open leases. 0 if there are none."""
     overage_enabled: _builtins.bool
-    """Whether use beyond the budget is allowed (and expected to be charged)."""
+    """Whether use above the budget is allowed (and expected to be charged)."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
-        """The first moment of the current period, inclusive."""
+        """Start of the current period, inclusive."""
 
     @_builtins.property
     def resets_at(self) -> _timestamp_pb2.Timestamp:
-        """The moment the period ends and `used` starts again at zero, exclusive. Absent: never. Where grants alone give access,
-        the moment from which on none does.
+        """End of the current period, exclusive: `used` resets to zero. Absent: never. If only grants give access, the time
+        when the last of them ends.
         """
 
     def __init__(

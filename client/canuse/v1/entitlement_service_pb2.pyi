@@ -34,9 +34,9 @@ class _UsageActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageActi
     USAGE_ACTION_UNSPECIFIED: _UsageAction.ValueType  # 0
     """The same as USAGE_ACTION_ADD."""
     USAGE_ACTION_ADD: _UsageAction.ValueType  # 1
-    """`delta` is added to what was used; a negative one takes back, down to zero."""
+    """Adds `delta` to the total. A negative `delta` reduces the total, down to zero."""
     USAGE_ACTION_SET: _UsageAction.ValueType  # 2
-    """`delta` becomes what was used."""
+    """Sets the total to `delta`."""
 
 class UsageAction(_UsageAction, metaclass=_UsageActionEnumTypeWrapper):
     """What an amount in a usage event means."""
@@ -44,9 +44,9 @@ class UsageAction(_UsageAction, metaclass=_UsageActionEnumTypeWrapper):
 USAGE_ACTION_UNSPECIFIED: UsageAction.ValueType  # 0
 """The same as USAGE_ACTION_ADD."""
 USAGE_ACTION_ADD: UsageAction.ValueType  # 1
-"""`delta` is added to what was used; a negative one takes back, down to zero."""
+"""Adds `delta` to the total. A negative `delta` reduces the total, down to zero."""
 USAGE_ACTION_SET: UsageAction.ValueType  # 2
-"""`delta` becomes what was used."""
+"""Sets the total to `delta`."""
 Global___UsageAction: _TypeAlias = UsageAction  # noqa: Y015
 
 @_typing.final
@@ -60,13 +60,13 @@ class CanUseRequest(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user asked about."""
+    """The user."""
     feature_id: _builtins.str
-    """The feature asked about."""
+    """The feature."""
     delta: _builtins.int
-    """The amount about to be used, in the feature's units: 1 to 2^53 - 1. Default 1. A binary feature ignores it."""
+    """The amount to use, in the feature's units: 1 to 2^53 - 1. Default 1. Ignored for a binary feature."""
     explain: _builtins.bool
-    """Whether to say how the answer came about. It takes longer: for people and tests, not for each call. Default false."""
+    """Whether to explain the answer. It makes the call slower: use it for debugging and tests. Default false."""
     def __init__(
         self,
         *,
@@ -101,14 +101,14 @@ class CanUseResponse(_message.Message):
     reason: _reason_pb2.Reason.ValueType
     """Why."""
     source: _reason_pb2.Source.ValueType
-    """Where the answer came from."""
+    """What the answer is based on."""
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
-        """The counts the answer was based on. Absent for a binary feature and where there is no entitlement."""
+        """The counts that the answer is based on. Absent for a binary feature and without an entitlement."""
 
     @_builtins.property
     def explanation(self) -> _explanation_pb2.Explanation:
-        """How the answer came about, worked out of the same reading as the answer. Absent unless `explain` was set."""
+        """The steps that led to the answer, from the same state as the answer. Absent unless `explain` was set."""
 
     def __init__(
         self,
@@ -164,20 +164,20 @@ class CreateUsageEventRequest(_message.Message):
     feature_id: _builtins.str
     """The feature that was used; it must be consumable."""
     delta: _builtins.int
-    """With ADD: the amount, -(2^53 - 1) to 2^53 - 1 but not 0; default 1; negative takes back. With SET: the new total, 0 to
-    2^53 - 1, which must be given.
+    """With ADD: the amount, -(2^53 - 1) to 2^53 - 1 but not 0. Default 1. With SET: the new total, 0 to 2^53 - 1,
+    required.
     """
     action: Global___UsageAction.ValueType
-    """Whether `delta` is added or set. Default ADD."""
+    """Whether to add or set `delta`. Default ADD."""
     event_id: _builtins.str
-    """Idempotency key, at most 128 bytes of UTF-8 without control characters. A repeat with the same content gets the first
-    answer again and is not counted; with other content it is ALREADY_EXISTS, EVENT_ID_REUSED. Kept for at least 24
-    hours unless the server is set otherwise. A use that was not recorded (`recorded` false) leaves its key free. Keys are per
-    user, shared by all mutating calls. Default: none.
+    """Idempotency key, at most 128 bytes of UTF-8 without control characters. A retry with the same content gets the
+    first answer and is not counted. Other content under the same key is ALREADY_EXISTS, EVENT_ID_REUSED. The key is
+    kept for at least `dedupe_ttl_seconds`, 24 hours by default. A use that was not recorded (`recorded` false) does
+    not keep its key. Keys are per user and shared by all mutating calls. Default: none.
     """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the event: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
 
     def __init__(
         self,
@@ -212,22 +212,20 @@ class CreateUsageEventResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
-    """Whether the use was counted. False only with reason NOT_ENTITLED: there is nothing to count against."""
+    """Whether the use was counted. False only with reason NOT_ENTITLED: the user has no entitlement to count against."""
     reason: _reason_pb2.Reason.ValueType
-    """How the user stands after it."""
+    """The user's state after the event, as the reason of a check."""
     applied_delta: _builtins.int
-    """By how much the total changed, in the feature's units. It differs from the delta sent where the total would
-    have gone below zero.
-    """
+    """The change of the total, in the feature's units. It differs from `delta` if the total would have become negative."""
     event_id: _builtins.str
-    """The idempotency key that was sent, or the ledger's id of the event where none was. Empty where nothing was recorded
-    and none was sent.
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty if nothing was recorded and no key
+    was sent.
     """
     replayed: _builtins.bool
     """Whether this is the stored answer to an earlier call with the same event_id."""
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
-        """The counts after it. Absent where nothing was recorded."""
+        """The counts after the event. Absent if nothing was recorded."""
 
     def __init__(
         self,
@@ -249,7 +247,7 @@ Global___CreateUsageEventResponse: _TypeAlias = CreateUsageEventResponse  # noqa
 
 @_typing.final
 class UseFeatureRequest(_message.Message):
-    """Asks to use an amount."""
+    """Checks and records a use."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -279,16 +277,18 @@ class UseFeatureRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user who is about to use the feature."""
+    """The user."""
     feature_id: _builtins.str
     """The feature; it must be consumable."""
     delta: _builtins.int
     """The amount, in the feature's units: 1 to 2^53 - 1. Default 1."""
     event_id: _builtins.str
-    """Idempotency key, as in CreateUsageEventRequest. A no is kept and repeated too: to try again after a no, send a new key."""
+    """Idempotency key, as in CreateUsageEventRequest. A no is also kept and repeated: to try again after a no, send a new
+    key.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the event: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
 
     def __init__(
         self,
@@ -311,7 +311,7 @@ Global___UseFeatureRequest: _TypeAlias = UseFeatureRequest  # noqa: Y015
 
 @_typing.final
 class UseFeatureResponse(_message.Message):
-    """Whether the amount was given, and recorded."""
+    """The answer to the check, and what was recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -321,16 +321,16 @@ class UseFeatureResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
-    """Whether the user may go ahead: true exactly when the use was recorded."""
+    """Whether the user may use the amount: true if and only if the use was recorded."""
     reason: _reason_pb2.Reason.ValueType
     """Why."""
     event_id: _builtins.str
-    """The idempotency key that was sent, or the ledger's id of the event where none was. Empty for a no without a key."""
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty for a no without a key."""
     replayed: _builtins.bool
     """Whether this is the stored answer to an earlier call with the same event_id."""
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
-        """The counts after the call. Absent where there is no entitlement."""
+        """The counts after the call. Absent without an entitlement."""
 
     def __init__(
         self,
@@ -379,7 +379,7 @@ Global___Charge: _TypeAlias = Charge  # noqa: Y015
 
 @_typing.final
 class UseFeaturesRequest(_message.Message):
-    """Asks to use amounts of several features."""
+    """Checks and records uses of several features."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -408,16 +408,16 @@ class UseFeaturesRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user who is about to use the features."""
+    """The user."""
     event_id: _builtins.str
     """Idempotency key, as in UseFeatureRequest."""
     @_builtins.property
     def charges(self) -> _containers.RepeatedCompositeFieldContainer[Global___Charge]:
-        """What is about to be used: 1 to 32 charges, each of another feature."""
+        """The amounts: 1 to 32 charges, each for a different feature."""
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with each event: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with each event: at most 16 pairs, 2 KiB in total."""
 
     def __init__(
         self,
@@ -437,7 +437,7 @@ Global___UseFeaturesRequest: _TypeAlias = UseFeaturesRequest  # noqa: Y015
 
 @_typing.final
 class UseFeaturesResponse(_message.Message):
-    """Whether all the amounts were given, and recorded."""
+    """The answer to the check, and what was recorded."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -448,18 +448,18 @@ class UseFeaturesResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
-    """Whether the user may go ahead: true exactly when all charges were recorded."""
+    """Whether the user may use all amounts: true if and only if all charges were recorded."""
     reason: _reason_pb2.Reason.ValueType
-    """Why: of the first charge that was refused, or else of the first charge."""
+    """Why: the reason of the first refused charge, or of the first charge if none was refused."""
     blocking_feature_id: _builtins.str
-    """The feature of the first charge that was refused. Empty: none was."""
+    """The feature of the first refused charge. Empty: none was refused."""
     event_id: _builtins.str
-    """The idempotency key that was sent, or the ledger's id of the first event where none was. Empty for a no without a key."""
+    """The idempotency key that was sent, otherwise the first event's id in the ledger. Empty for a no without a key."""
     replayed: _builtins.bool
     """Whether this is the stored answer to an earlier call with the same event_id."""
     @_builtins.property
     def consumptions(self) -> _containers.RepeatedCompositeFieldContainer[_consumption_pb2.Consumption]:
-        """The counts after the call, in the order of `charges`; empty ones where there is no entitlement."""
+        """The counts after the call, in the order of `charges`. An empty message for a feature without an entitlement."""
 
     def __init__(
         self,
@@ -481,14 +481,14 @@ Global___UseFeaturesResponse: _TypeAlias = UseFeaturesResponse  # noqa: Y015
 
 @_typing.final
 class BatchCanUseRequest(_message.Message):
-    """Asks many checks."""
+    """Makes many checks."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUESTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def requests(self) -> _containers.RepeatedCompositeFieldContainer[Global___CanUseRequest]:
-        """The checks: 1 to 1000. One with `explain` set gets INVALID_ARGUMENT, INVALID_FIELD on the field `explain`, as its result."""
+        """The checks: 1 to 1000. The result of one with `explain` is INVALID_ARGUMENT, INVALID_FIELD on the field `explain`."""
 
     def __init__(
         self,
@@ -512,7 +512,7 @@ class BatchCanUseResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCanUseResult]:
-        """One for each request, in their order."""
+        """One result per request, in the same order."""
 
     def __init__(
         self,
@@ -529,7 +529,7 @@ Global___BatchCanUseResponse: _TypeAlias = BatchCanUseResponse  # noqa: Y015
 
 @_typing.final
 class BatchCanUseResult(_message.Message):
-    """What came of one check of many."""
+    """The result of one check in a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -541,8 +541,8 @@ class BatchCanUseResult(_message.Message):
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The status that CanUse alone would have ended with: code, message and details. Fields in it are those of the one
-        request.
+        """The status that a single CanUse would have returned: code, message and details. Field names in it are relative to
+        the one request.
         """
 
     def __init__(
@@ -594,7 +594,7 @@ class BatchCreateUsageEventsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___BatchCreateUsageEventsResult]:
-        """One for each request, in their order."""
+        """One result per request, in the same order."""
 
     def __init__(
         self,
@@ -611,7 +611,7 @@ Global___BatchCreateUsageEventsResponse: _TypeAlias = BatchCreateUsageEventsResp
 
 @_typing.final
 class BatchCreateUsageEventsResult(_message.Message):
-    """What came of one use of many."""
+    """The result of one use in a batch."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -623,8 +623,8 @@ class BatchCreateUsageEventsResult(_message.Message):
 
     @_builtins.property
     def status(self) -> _status_pb2.Status:
-        """The status that CreateUsageEvent alone would have ended with: code, message and details. Fields in it are those of
-        the one request.
+        """The status that a single CreateUsageEvent would have returned: code, message and details. Field names in it are
+        relative to the one request.
         """
 
     def __init__(
@@ -645,7 +645,7 @@ Global___BatchCreateUsageEventsResult: _TypeAlias = BatchCreateUsageEventsResult
 
 @_typing.final
 class ReserveRequest(_message.Message):
-    """Asks to set an amount aside."""
+    """Reserves an amount."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -656,18 +656,18 @@ class ReserveRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user who is about to use the feature."""
+    """The user."""
     feature_id: _builtins.str
     """The feature; it must be consumable."""
     amount: _builtins.int
-    """The amount wanted, in the feature's units: 1 to 2^53 - 1."""
+    """The requested amount, in the feature's units: 1 to 2^53 - 1."""
     min_amount: _builtins.int
-    """The least that is of use: with less than that nothing is granted. 1 to `amount`. Default 1."""
+    """The smallest amount to grant. If less is available, nothing is granted. 1 to `amount`. Default 1."""
     event_id: _builtins.str
-    """Idempotency key, as in UseFeatureRequest. A repeat gets the same lease again."""
+    """Idempotency key, as in UseFeatureRequest. A retry gets the same lease."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long it is set aside, 1 second to 7 days, to the millisecond. Default 1 minute."""
+        """Lifetime of the lease, 1 second to 7 days, with millisecond precision. Default 1 minute."""
 
     def __init__(
         self,
@@ -691,7 +691,7 @@ Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
 
 @_typing.final
 class ReserveResponse(_message.Message):
-    """What was set aside."""
+    """The lease."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -703,22 +703,22 @@ class ReserveResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     granted: _builtins.int
-    """Units granted: `amount`, or what was left of the budget where that was less, or 0: nothing was set aside."""
+    """Units granted: `amount`, or the rest of the budget if that is less, or 0 if nothing was reserved."""
     lease_id: _builtins.str
-    """The lease, for Settle. Empty where nothing was granted."""
+    """The id of the lease, for Settle. Empty if nothing was granted."""
     reason: _reason_pb2.Reason.ValueType
     """Why."""
     event_id: _builtins.str
-    """The idempotency key that was sent. Empty: none was."""
+    """The idempotency key that was sent. Empty: none was sent."""
     replayed: _builtins.bool
     """Whether this is the stored answer to an earlier call with the same event_id."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """The moment at which what is not settled goes back by itself. Absent where nothing was granted."""
+        """When the lease expires and releases its units, unless it is settled before. Absent if nothing was granted."""
 
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
-        """The counts after the call. Absent where there is no entitlement."""
+        """The counts after the call. Absent without an entitlement."""
 
     def __init__(
         self,
@@ -741,7 +741,7 @@ Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
 
 @_typing.final
 class SettleRequest(_message.Message):
-    """Says what was used of a lease."""
+    """Settles a lease."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -772,14 +772,14 @@ class SettleRequest(_message.Message):
     lease_id: _builtins.str
     """The lease."""
     used: _builtins.int
-    """What was used, in the feature's units: 0 to 2^53 - 1. It must be given. It may be more than was granted: that is recorded,
-    too.
+    """The amount used, in the feature's units: 0 to 2^53 - 1, required. It may exceed what was granted; all of it is
+    recorded.
     """
     event_id: _builtins.str
-    """Idempotency key, as in CreateUsageEventRequest. Without one a repeat is LEASE_NOT_FOUND."""
+    """Idempotency key, as in CreateUsageEventRequest. Without a key, a retry is LEASE_NOT_FOUND."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the event: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
 
     def __init__(
         self,
@@ -812,21 +812,21 @@ class SettleResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.bool
-    """Whether a use was recorded: false only where `used` is 0."""
+    """Whether a use was recorded. False only if `used` is 0."""
     reason: _reason_pb2.Reason.ValueType
-    """How the user stands after it."""
+    """The user's state after the event, as the reason of a check."""
     late: _builtins.bool
-    """Whether the lease had expired: what was used is recorded all the same, and may have gone past the budget."""
+    """Whether the lease had expired. The use is recorded nevertheless and may exceed the budget."""
     event_id: _builtins.str
-    """The idempotency key that was sent, or the ledger's id of the event where none was. Empty where nothing was recorded and
-    none was sent.
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty if nothing was recorded and no key
+    was sent.
     """
     replayed: _builtins.bool
     """Whether this is the stored answer to an earlier call with the same event_id."""
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
-        """The counts of the current period after it, which is not the period of the lease where that has ended. Absent where there
-        is no entitlement any more.
+        """The counts of the current period after the event. If the lease's period has ended, that is a later period. Absent
+        if the user no longer has the entitlement.
         """
 
     def __init__(
@@ -849,7 +849,7 @@ Global___SettleResponse: _TypeAlias = SettleResponse  # noqa: Y015
 
 @_typing.final
 class ListEntitlementsRequest(_message.Message):
-    """Asks for a page of a user's entitlements."""
+    """Gets a page of a user's entitlements."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -859,9 +859,9 @@ class ListEntitlementsRequest(_message.Message):
     user_id: _builtins.str
     """The user."""
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -886,7 +886,7 @@ class ListEntitlementsResponse(_message.Message):
     ENTITLEMENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def entitlements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Entitlement]:
         """The entitlements, ordered by feature id."""
@@ -907,7 +907,7 @@ Global___ListEntitlementsResponse: _TypeAlias = ListEntitlementsResponse  # noqa
 
 @_typing.final
 class Entitlement(_message.Message):
-    """What a user may use of one feature."""
+    """A user's entitlement to one feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -929,11 +929,11 @@ class Entitlement(_message.Message):
 
     @_builtins.property
     def subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The subscriptions that list the feature and have not ended, whether or not they count now."""
+        """The subscriptions that give the feature and have not ended, including those that do not count now."""
 
     @_builtins.property
     def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The grants of the feature, in the order in which they are drawn from, whether or not they count now."""
+        """The grants of the feature, in the order in which they are used, including those that do not count now."""
 
     def __init__(
         self,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class EntitlementServiceStub:
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """
@@ -85,14 +86,15 @@ class EntitlementServiceStub:
 
 
 class EntitlementServiceServicer:
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """
 
     def CanUse(self, request, context):
-        """Answers whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
-        CreateUsageEvent, or check and record at once with UseFeature. A no is an answer with status OK; an unknown
+        """Checks whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
+        CreateUsageEvent, or check and record in one step with UseFeature. A no is an answer with status OK. An unknown
         user or feature is NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -100,65 +102,65 @@ class EntitlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateUsageEvent(self, request, context):
-        """Records that a use happened, past the budget too: it states a fact.
+        """Records a use that has happened, also above the budget.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UseFeature(self, request, context):
-        """Checks and records in one atomic step: `access` is true exactly when the use was recorded.
+        """Checks and records in one atomic step: `access` is true if and only if the use was recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UseFeatures(self, request, context):
-        """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
-        recorded.
+        """Checks and records uses of several features in one atomic step, all or none: `access` is true if and only if all
+        were recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchCanUse(self, request, context):
-        """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-        in its place. INVALID_ARGUMENT only where there are no requests or too many.
+        """Makes many checks in one call. Results have the order of the requests. Checks are independent: a failed one has a
+        status as its result. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BatchCreateUsageEvents(self, request, context):
-        """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
-        recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
-        failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
-        are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
-        INVALID_ARGUMENT only where there are no requests or too many.
+        """Records many uses in one call. Uses are independent: a failed one has a status as its result, and the others are
+        recorded. Uses of one user are recorded in the order of `requests`, each after all earlier ones were recorded or
+        failed. Uses of different users have no order. The batch is not a transaction: if the store fails in the middle,
+        some uses are recorded, and the statuses say what is known of the others. With event ids the whole batch can be
+        retried. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reserve(self, request, context):
-        """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
-        `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
-        was granted.
+        """Reserves an amount before use, for a limited time: a lease. It grants the amount, or what is available if that is
+        at least `min_amount`. Nobody else can use the reserved units. Settle then records what was used. A no is an answer
+        with status OK: nothing was granted.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Settle(self, request, context):
-        """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
-        lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+        """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
+        settled lease are NOT_FOUND, LEASE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListEntitlements(self, request, context):
-        """Lists what a user may use, one entry per feature, ordered by feature id.
+        """Lists a user's entitlements, one per feature, ordered by feature id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +223,8 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EntitlementService:
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """

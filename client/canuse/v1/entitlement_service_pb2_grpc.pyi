@@ -27,7 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EntitlementServiceStub:
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """
@@ -37,87 +38,89 @@ class EntitlementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EntitlementServiceAsyncStub: ...
     CanUse: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.CanUseRequest, _entitlement_service_pb2.CanUseResponse]
-    """Answers whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
-    CreateUsageEvent, or check and record at once with UseFeature. A no is an answer with status OK; an unknown
+    """Checks whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
+    CreateUsageEvent, or check and record in one step with UseFeature. A no is an answer with status OK. An unknown
     user or feature is NOT_FOUND.
     """
     CreateUsageEvent: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.CreateUsageEventRequest, _entitlement_service_pb2.CreateUsageEventResponse]
-    """Records that a use happened, past the budget too: it states a fact."""
+    """Records a use that has happened, also above the budget."""
     UseFeature: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeatureRequest, _entitlement_service_pb2.UseFeatureResponse]
-    """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+    """Checks and records in one atomic step: `access` is true if and only if the use was recorded."""
     UseFeatures: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeaturesRequest, _entitlement_service_pb2.UseFeaturesResponse]
-    """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
-    recorded.
+    """Checks and records uses of several features in one atomic step, all or none: `access` is true if and only if all
+    were recorded.
     """
     BatchCanUse: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]
-    """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-    in its place. INVALID_ARGUMENT only where there are no requests or too many.
+    """Makes many checks in one call. Results have the order of the requests. Checks are independent: a failed one has a
+    status as its result. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
     """
     BatchCreateUsageEvents: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]
-    """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
-    recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
-    failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
-    are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
-    INVALID_ARGUMENT only where there are no requests or too many.
+    """Records many uses in one call. Uses are independent: a failed one has a status as its result, and the others are
+    recorded. Uses of one user are recorded in the order of `requests`, each after all earlier ones were recorded or
+    failed. Uses of different users have no order. The batch is not a transaction: if the store fails in the middle,
+    some uses are recorded, and the statuses say what is known of the others. With event ids the whole batch can be
+    retried. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
     """
     Reserve: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ReserveRequest, _entitlement_service_pb2.ReserveResponse]
-    """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
-    `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
-    was granted.
+    """Reserves an amount before use, for a limited time: a lease. It grants the amount, or what is available if that is
+    at least `min_amount`. Nobody else can use the reserved units. Settle then records what was used. A no is an answer
+    with status OK: nothing was granted.
     """
     Settle: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]
-    """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
-    lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+    """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
+    settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
-    """Lists what a user may use, one entry per feature, ordered by feature id."""
+    """Lists a user's entitlements, one per feature, ordered by feature id."""
 
 @_typing.type_check_only
 class EntitlementServiceAsyncStub(EntitlementServiceStub):
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CanUse: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.CanUseRequest, _entitlement_service_pb2.CanUseResponse]  # type: ignore[assignment]
-    """Answers whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
-    CreateUsageEvent, or check and record at once with UseFeature. A no is an answer with status OK; an unknown
+    """Checks whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
+    CreateUsageEvent, or check and record in one step with UseFeature. A no is an answer with status OK. An unknown
     user or feature is NOT_FOUND.
     """
     CreateUsageEvent: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.CreateUsageEventRequest, _entitlement_service_pb2.CreateUsageEventResponse]  # type: ignore[assignment]
-    """Records that a use happened, past the budget too: it states a fact."""
+    """Records a use that has happened, also above the budget."""
     UseFeature: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeatureRequest, _entitlement_service_pb2.UseFeatureResponse]  # type: ignore[assignment]
-    """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+    """Checks and records in one atomic step: `access` is true if and only if the use was recorded."""
     UseFeatures: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.UseFeaturesRequest, _entitlement_service_pb2.UseFeaturesResponse]  # type: ignore[assignment]
-    """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
-    recorded.
+    """Checks and records uses of several features in one atomic step, all or none: `access` is true if and only if all
+    were recorded.
     """
     BatchCanUse: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCanUseRequest, _entitlement_service_pb2.BatchCanUseResponse]  # type: ignore[assignment]
-    """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-    in its place. INVALID_ARGUMENT only where there are no requests or too many.
+    """Makes many checks in one call. Results have the order of the requests. Checks are independent: a failed one has a
+    status as its result. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
     """
     BatchCreateUsageEvents: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchCreateUsageEventsRequest, _entitlement_service_pb2.BatchCreateUsageEventsResponse]  # type: ignore[assignment]
-    """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
-    recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
-    failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
-    are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
-    INVALID_ARGUMENT only where there are no requests or too many.
+    """Records many uses in one call. Uses are independent: a failed one has a status as its result, and the others are
+    recorded. Uses of one user are recorded in the order of `requests`, each after all earlier ones were recorded or
+    failed. Uses of different users have no order. The batch is not a transaction: if the store fails in the middle,
+    some uses are recorded, and the statuses say what is known of the others. With event ids the whole batch can be
+    retried. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
     """
     Reserve: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ReserveRequest, _entitlement_service_pb2.ReserveResponse]  # type: ignore[assignment]
-    """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
-    `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
-    was granted.
+    """Reserves an amount before use, for a limited time: a lease. It grants the amount, or what is available if that is
+    at least `min_amount`. Nobody else can use the reserved units. Settle then records what was used. A no is an answer
+    with status OK: nothing was granted.
     """
     Settle: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]  # type: ignore[assignment]
-    """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
-    lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+    """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
+    settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
-    """Lists what a user may use, one entry per feature, ordered by feature id."""
+    """Lists a user's entitlements, one per feature, ordered by feature id."""
 
 class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The hot path: may this user use this feature now, and what has been used.
+    """
+    Checks whether a user may use a feature now, and records uses.
 
     Ids are strings of 1 to 128 bytes of UTF-8 without control characters, chosen by the caller.
     """
@@ -128,8 +131,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.CanUseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.CanUseResponse, _abc.Awaitable[_entitlement_service_pb2.CanUseResponse]]:
-        """Answers whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
-        CreateUsageEvent, or check and record at once with UseFeature. A no is an answer with status OK; an unknown
+        """Checks whether a user may use an amount of a feature now. It writes nothing: record the use afterwards with
+        CreateUsageEvent, or check and record in one step with UseFeature. A no is an answer with status OK. An unknown
         user or feature is NOT_FOUND.
         """
 
@@ -139,7 +142,7 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.CreateUsageEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.CreateUsageEventResponse, _abc.Awaitable[_entitlement_service_pb2.CreateUsageEventResponse]]:
-        """Records that a use happened, past the budget too: it states a fact."""
+        """Records a use that has happened, also above the budget."""
 
     @_abc_1.abstractmethod
     def UseFeature(
@@ -147,7 +150,7 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.UseFeatureRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.UseFeatureResponse, _abc.Awaitable[_entitlement_service_pb2.UseFeatureResponse]]:
-        """Checks and records in one atomic step: `access` is true exactly when the use was recorded."""
+        """Checks and records in one atomic step: `access` is true if and only if the use was recorded."""
 
     @_abc_1.abstractmethod
     def UseFeatures(
@@ -155,8 +158,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.UseFeaturesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.UseFeaturesResponse, _abc.Awaitable[_entitlement_service_pb2.UseFeaturesResponse]]:
-        """Checks and records uses of several features in one atomic step, all or nothing: `access` is true exactly when all were
-        recorded.
+        """Checks and records uses of several features in one atomic step, all or none: `access` is true if and only if all
+        were recorded.
         """
 
     @_abc_1.abstractmethod
@@ -165,8 +168,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.BatchCanUseRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.BatchCanUseResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCanUseResponse]]:
-        """Answers many checks at once, in the order they were asked. Each stands alone: one that can't be answered has a status
-        in its place. INVALID_ARGUMENT only where there are no requests or too many.
+        """Makes many checks in one call. Results have the order of the requests. Checks are independent: a failed one has a
+        status as its result. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
         """
 
     @_abc_1.abstractmethod
@@ -175,11 +178,11 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.BatchCreateUsageEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.BatchCreateUsageEventsResponse, _abc.Awaitable[_entitlement_service_pb2.BatchCreateUsageEventsResponse]]:
-        """Records many uses at once. Each stands alone: one that can't be recorded has a status in its place, and the others are
-        recorded. Uses of one user are recorded in the order of `requests`, each after all before it have been recorded or have
-        failed; uses of different users in any order. The batch is no transaction: where the store breaks off in the middle some
-        are recorded, and the status of the others says what is known of each. With event ids it can be repeated as a whole.
-        INVALID_ARGUMENT only where there are no requests or too many.
+        """Records many uses in one call. Uses are independent: a failed one has a status as its result, and the others are
+        recorded. Uses of one user are recorded in the order of `requests`, each after all earlier ones were recorded or
+        failed. Uses of different users have no order. The batch is not a transaction: if the store fails in the middle,
+        some uses are recorded, and the statuses say what is known of the others. With event ids the whole batch can be
+        retried. The whole call is INVALID_ARGUMENT only if there are no requests or too many.
         """
 
     @_abc_1.abstractmethod
@@ -188,9 +191,9 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.ReserveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.ReserveResponse, _abc.Awaitable[_entitlement_service_pb2.ReserveResponse]]:
-        """Sets an amount aside ahead of use, for a while: a lease. It takes what there is of the amount at once, down to
-        `min_amount`, so that nobody else can use it; Settle then says what was used. A no is an answer with status OK: nothing
-        was granted.
+        """Reserves an amount before use, for a limited time: a lease. It grants the amount, or what is available if that is
+        at least `min_amount`. Nobody else can use the reserved units. Settle then records what was used. A no is an answer
+        with status OK: nothing was granted.
         """
 
     @_abc_1.abstractmethod
@@ -199,8 +202,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.SettleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.SettleResponse, _abc.Awaitable[_entitlement_service_pb2.SettleResponse]]:
-        """Ends a lease: records what was used, past what was granted too, and gives the rest back. An id that was never given, and a
-        lease that has been settled, is NOT_FOUND, LEASE_NOT_FOUND.
+        """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
+        settled lease are NOT_FOUND, LEASE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -209,6 +212,6 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.ListEntitlementsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.ListEntitlementsResponse, _abc.Awaitable[_entitlement_service_pb2.ListEntitlementsResponse]]:
-        """Lists what a user may use, one entry per feature, ordered by feature id."""
+        """Lists a user's entitlements, one per feature, ordered by feature id."""
 
 def add_EntitlementServiceServicer_to_server(servicer: EntitlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

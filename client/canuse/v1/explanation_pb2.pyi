@@ -25,17 +25,17 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Explanation(_message.Message):
-    """How the answer to a check came about: what was looked at, in order."""
+    """The steps that led to the answer to a check, in order."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     STEPS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExplanationStep]:
-        """The steps: the user, the feature, each subscription of the user that has not ended, and of those that have the one by
-        whose periods uses are still counted, oldest first, each followed by what its package gives of the feature if it lists
-        it, each grant of the feature in the order in which they are drawn from, the counts where there are any, and the
-        decision. While the store is unavailable: the feature, what is done without the store, and the decision.
+        """The steps: the user; the feature; the subscriptions, oldest first, each followed by its package's entry for the
+        feature if there is one; the grants of the feature, in the order in which they are used; the counts, if any; and
+        the decision. Ended subscriptions are left out, except the one whose periods still determine the counts. While the
+        store is unavailable: the feature, the fallback, and the decision.
         """
 
     def __init__(
@@ -53,7 +53,7 @@ Global___Explanation: _TypeAlias = Explanation  # noqa: Y015
 
 @_typing.final
 class ExplanationStep(_message.Message):
-    """One thing that was looked at."""
+    """One step."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -82,7 +82,7 @@ class ExplanationStep(_message.Message):
 
     @_builtins.property
     def package_entry(self) -> Global___PackageEntryStep:
-        """What a package gives of the feature was considered."""
+        """The package's entry for the feature was considered."""
 
     @_builtins.property
     def grant(self) -> Global___GrantStep:
@@ -98,7 +98,7 @@ class ExplanationStep(_message.Message):
 
     @_builtins.property
     def store_unavailable(self) -> Global___StoreUnavailableStep:
-        """The store is unavailable, and the feature's setting for that was applied."""
+        """The store is unavailable, and the feature's `on_unavailable` was applied."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class UserStep(_message.Message):
 
     DISABLED_FIELD_NUMBER: _builtins.int
     disabled: _builtins.bool
-    """Whether the user is disabled, so that the answer is no."""
+    """Whether the user is disabled. If so, the answer is no."""
     def __init__(
         self,
         *,
@@ -154,9 +154,9 @@ class FeatureStep(_message.Message):
     TYPE_FIELD_NUMBER: _builtins.int
     ARCHIVED_FIELD_NUMBER: _builtins.int
     type: _catalog_service_pb2.FeatureType.ValueType
-    """On or off, or counted."""
+    """Binary or consumable."""
     archived: _builtins.bool
-    """Whether it is archived, so that the answer is no."""
+    """Whether the feature is archived. If so, the answer is no."""
     def __init__(
         self,
         *,
@@ -188,13 +188,13 @@ class SubscriptionStep(_message.Message):
     package_id: _builtins.str
     """Its package."""
     package_version: _builtins.int
-    """The version of the package that it is on."""
+    """The version of the package."""
     status: _subscription_service_pb2.SubscriptionStatus.ValueType
-    """How it stands now."""
+    """Its status now."""
     counts: _builtins.bool
-    """Whether it counts now: it has started, and its status is ACTIVE or TRIALING."""
+    """Whether it counts now: it has started and its status is ACTIVE or TRIALING."""
     lists_feature: _builtins.bool
-    """Whether its package lists the feature."""
+    """Whether its package has an entry for the feature."""
     def __init__(
         self,
         *,
@@ -215,7 +215,7 @@ Global___SubscriptionStep: _TypeAlias = SubscriptionStep  # noqa: Y015
 
 @_typing.final
 class PackageEntryStep(_message.Message):
-    """What the package of a subscription gives of the feature."""
+    """A package's entry for the feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -229,11 +229,11 @@ class PackageEntryStep(_message.Message):
     limit: _builtins.int
     """Units per period. Absent: unlimited."""
     reset_period: _catalog_service_pb2.ResetPeriod.ValueType
-    """When the count starts again."""
+    """When the count resets."""
     overage_enabled: _builtins.bool
-    """Whether use beyond the limit is allowed."""
+    """Whether use above the limit is allowed."""
     holds: _builtins.bool
-    """Whether this entry holds: it counts and gives more than any other that counts."""
+    """Whether this entry applies: its subscription counts, and it gives more than any other entry that counts."""
     def __init__(
         self,
         *,
@@ -268,14 +268,14 @@ class GrantStep(_message.Message):
     grant_id: _builtins.str
     """The grant."""
     amount: _builtins.int
-    """Units it gave in all. Absent: unlimited."""
+    """Units in total. Absent: unlimited."""
     left: _builtins.int
-    """Units it still gives now. Absent: unlimited."""
+    """Units left now. Absent: unlimited."""
     open: _builtins.bool
-    """Whether it can be drawn from now."""
+    """Whether it can be used now."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on it can be drawn from."""
+        """When it takes effect."""
 
     @_builtins.property
     def ends_at(self) -> _timestamp_pb2.Timestamp:
@@ -319,20 +319,20 @@ class CounterStep(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     RESERVED_FIELD_NUMBER: _builtins.int
     used: _builtins.int
-    """Units used in it."""
+    """Units used in the period."""
     drawn_from_grants: _builtins.int
-    """Units of `used` that were drawn from grants."""
+    """Units of `used` that came from grants."""
     budget: _builtins.int
-    """Units that may be used in it in all. Absent: unlimited."""
+    """Units that may be used in the period. Absent: unlimited."""
     reserved: _builtins.int
-    """Units set aside ahead of use, by leases that are open."""
+    """Units reserved by open leases."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
-        """When the period started."""
+        """Start of the period, inclusive."""
 
     @_builtins.property
     def period_end(self) -> _timestamp_pb2.Timestamp:
-        """When it ends. Absent: never."""
+        """End of the period, exclusive. Absent: never."""
 
     def __init__(
         self,
@@ -356,17 +356,17 @@ Global___CounterStep: _TypeAlias = CounterStep  # noqa: Y015
 
 @_typing.final
 class StoreUnavailableStep(_message.Message):
-    """What is answered while the store is unavailable."""
+    """The fallback while the store is unavailable."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ON_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     on_unavailable: _catalog_service_pb2.OnUnavailable.ValueType
-    """What the feature is set to."""
+    """The feature's setting."""
     @_builtins.property
     def age(self) -> _duration_pb2.Duration:
-        """How old the counts are that the answer follows. Absent: it follows none."""
+        """Age of the cached counts that the answer is based on. Absent: no cached counts."""
 
     def __init__(
         self,
@@ -392,7 +392,7 @@ class DecisionStep(_message.Message):
     ACCESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     delta: _builtins.int
-    """The amount asked about."""
+    """The requested amount."""
     access: _builtins.bool
     """The answer."""
     reason: _reason_pb2.Reason.ValueType

@@ -25,58 +25,62 @@ class _ReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Reason.ValueTy
     REASON_UNSPECIFIED: _Reason.ValueType  # 0
     """Never sent."""
     REASON_INCLUDED: _Reason.ValueType  # 1
-    """Yes: the binary feature is part of what the user has. Go ahead."""
+    """Yes: a package or grant of the user enables the binary feature. Proceed."""
     REASON_WITHIN_BUDGET: _Reason.ValueType  # 2
-    """Yes: the budget of the current period covers it. Go ahead, and record the use."""
+    """Yes: the amount is within the budget of the current period. Proceed and record the use."""
     REASON_UNLIMITED: _Reason.ValueType  # 3
-    """Yes: the feature has no limit for this user. Go ahead, and record the use."""
+    """Yes: the feature has no limit for this user. Proceed and record the use."""
     REASON_OVERAGE: _Reason.ValueType  # 4
-    """Yes: the budget is used up, but the package allows overage. Go ahead, record the use, expect it to be charged."""
+    """Yes: the amount exceeds the budget, but the package allows overage. Proceed, record the use, and expect it to be
+    charged.
+    """
     REASON_NOT_ENTITLED: _Reason.ValueType  # 10
-    """No: no subscription of the user lists the feature, and no grant gives it. Offer a package that lists it."""
+    """No: no subscription or grant of the user gives the feature. Offer a package that contains it."""
     REASON_BUDGET_EXCEEDED: _Reason.ValueType  # 11
-    """No: the budget does not cover the amount. Offer an upgrade, or wait until `consumption.resets_at`."""
+    """No: the amount exceeds the budget. Offer an upgrade, or wait until `consumption.resets_at`."""
     REASON_SUBSCRIPTION_INACTIVE: _Reason.ValueType  # 12
-    """No: a subscription lists the feature, but none that does is active or trialing now; or a grant of it is still to come.
-    Ask the user to renew or pay.
+    """No: subscriptions give the feature, but none of them is active or trialing now, or a grant has not started yet. Ask
+    the user to renew or pay.
     """
     REASON_FEATURE_ARCHIVED: _Reason.ValueType  # 13
-    """No: the feature has been archived for everyone. Stop offering it."""
+    """No: the feature is archived for everyone. Stop offering it."""
     REASON_USER_DISABLED: _Reason.ValueType  # 14
-    """No: the user has been disabled. Send them to support."""
+    """No: the user is disabled. Refer the user to support."""
     REASON_STORE_UNAVAILABLE: _Reason.ValueType  # 20
-    """Either: the store is unavailable, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
-    `access` says; the counts are those that were known last, or missing.
+    """Either: the store is unavailable. The feature's `on_unavailable` determines `access`; follow it. `source` says
+    whether the counts are the last known ones or absent.
     """
 
 class Reason(_Reason, metaclass=_ReasonEnumTypeWrapper):
-    """Why access was given or refused. Values below 10 are a yes, from 10 to 19 a no; from 20 on `access` says which."""
+    """Why access was granted or denied. Values below 10 mean yes, values from 10 to 19 mean no. From 20 on, see `access`."""
 
 REASON_UNSPECIFIED: Reason.ValueType  # 0
 """Never sent."""
 REASON_INCLUDED: Reason.ValueType  # 1
-"""Yes: the binary feature is part of what the user has. Go ahead."""
+"""Yes: a package or grant of the user enables the binary feature. Proceed."""
 REASON_WITHIN_BUDGET: Reason.ValueType  # 2
-"""Yes: the budget of the current period covers it. Go ahead, and record the use."""
+"""Yes: the amount is within the budget of the current period. Proceed and record the use."""
 REASON_UNLIMITED: Reason.ValueType  # 3
-"""Yes: the feature has no limit for this user. Go ahead, and record the use."""
+"""Yes: the feature has no limit for this user. Proceed and record the use."""
 REASON_OVERAGE: Reason.ValueType  # 4
-"""Yes: the budget is used up, but the package allows overage. Go ahead, record the use, expect it to be charged."""
+"""Yes: the amount exceeds the budget, but the package allows overage. Proceed, record the use, and expect it to be
+charged.
+"""
 REASON_NOT_ENTITLED: Reason.ValueType  # 10
-"""No: no subscription of the user lists the feature, and no grant gives it. Offer a package that lists it."""
+"""No: no subscription or grant of the user gives the feature. Offer a package that contains it."""
 REASON_BUDGET_EXCEEDED: Reason.ValueType  # 11
-"""No: the budget does not cover the amount. Offer an upgrade, or wait until `consumption.resets_at`."""
+"""No: the amount exceeds the budget. Offer an upgrade, or wait until `consumption.resets_at`."""
 REASON_SUBSCRIPTION_INACTIVE: Reason.ValueType  # 12
-"""No: a subscription lists the feature, but none that does is active or trialing now; or a grant of it is still to come.
-Ask the user to renew or pay.
+"""No: subscriptions give the feature, but none of them is active or trialing now, or a grant has not started yet. Ask
+the user to renew or pay.
 """
 REASON_FEATURE_ARCHIVED: Reason.ValueType  # 13
-"""No: the feature has been archived for everyone. Stop offering it."""
+"""No: the feature is archived for everyone. Stop offering it."""
 REASON_USER_DISABLED: Reason.ValueType  # 14
-"""No: the user has been disabled. Send them to support."""
+"""No: the user is disabled. Refer the user to support."""
 REASON_STORE_UNAVAILABLE: Reason.ValueType  # 20
-"""Either: the store is unavailable, so that `access` is what the feature's `on_unavailable` says, and `source` by what. Do as
-`access` says; the counts are those that were known last, or missing.
+"""Either: the store is unavailable. The feature's `on_unavailable` determines `access`; follow it. `source` says
+whether the counts are the last known ones or absent.
 """
 Global___Reason: _TypeAlias = Reason  # noqa: Y015
 
@@ -89,21 +93,21 @@ class _SourceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Source.ValueTy
     SOURCE_UNSPECIFIED: _Source.ValueType  # 0
     """Never sent."""
     SOURCE_STORE: _Source.ValueType  # 1
-    """The counts in the store, read for this very call."""
+    """The counts in the store, read for this call."""
     SOURCE_LAST_KNOWN: _Source.ValueType  # 2
-    """The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is unavailable."""
+    """The counts that this server read last, at most `last_known_max_age_seconds` ago. The store is unavailable."""
     SOURCE_FALLBACK: _Source.ValueType  # 3
-    """No counts at all: what the feature's `on_unavailable` says for everybody, since the store is unavailable."""
+    """No counts: the feature's `on_unavailable` alone. The store is unavailable."""
 
 class Source(_Source, metaclass=_SourceEnumTypeWrapper):
-    """Where an answer came from."""
+    """What an answer is based on."""
 
 SOURCE_UNSPECIFIED: Source.ValueType  # 0
 """Never sent."""
 SOURCE_STORE: Source.ValueType  # 1
-"""The counts in the store, read for this very call."""
+"""The counts in the store, read for this call."""
 SOURCE_LAST_KNOWN: Source.ValueType  # 2
-"""The counts as the server that was asked read them last, up to `last_known_max_age_seconds` ago: the store is unavailable."""
+"""The counts that this server read last, at most `last_known_max_age_seconds` ago. The store is unavailable."""
 SOURCE_FALLBACK: Source.ValueType  # 3
-"""No counts at all: what the feature's `on_unavailable` says for everybody, since the store is unavailable."""
+"""No counts: the feature's `on_unavailable` alone. The store is unavailable."""
 Global___Source: _TypeAlias = Source  # noqa: Y015

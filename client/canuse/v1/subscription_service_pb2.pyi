@@ -28,37 +28,37 @@ class _SubscriptionStatus:
 class _SubscriptionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SubscriptionStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SUBSCRIPTION_STATUS_UNSPECIFIED: _SubscriptionStatus.ValueType  # 0
-    """On Subscribe: ACTIVE, or TRIALING with a trial end. Never sent."""
+    """In Subscribe: ACTIVE, or TRIALING with a trial end. Never sent."""
     SUBSCRIPTION_STATUS_ACTIVE: _SubscriptionStatus.ValueType  # 1
-    """Paid for, or needs no payment."""
+    """Paid, or needs no payment."""
     SUBSCRIPTION_STATUS_TRIALING: _SubscriptionStatus.ValueType  # 2
     """On trial until `trial_end`."""
     SUBSCRIPTION_STATUS_CANCELLED: _SubscriptionStatus.ValueType  # 3
-    """Over: cancelled, or a trial that ran out."""
+    """Ended: cancelled, or the trial expired."""
     SUBSCRIPTION_STATUS_PAST_DUE: _SubscriptionStatus.ValueType  # 4
     """A payment is late."""
     SUBSCRIPTION_STATUS_UNPAID: _SubscriptionStatus.ValueType  # 5
-    """Payment has been given up on."""
+    """The payment is no longer being collected."""
     SUBSCRIPTION_STATUS_INCOMPLETE: _SubscriptionStatus.ValueType  # 6
     """The first payment has not arrived yet."""
     SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED: _SubscriptionStatus.ValueType  # 7
     """The first payment never arrived."""
 
 class SubscriptionStatus(_SubscriptionStatus, metaclass=_SubscriptionStatusEnumTypeWrapper):
-    """How a subscription stands. ACTIVE and TRIALING give access, the others do not."""
+    """The status of a subscription. ACTIVE and TRIALING give access, the others do not."""
 
 SUBSCRIPTION_STATUS_UNSPECIFIED: SubscriptionStatus.ValueType  # 0
-"""On Subscribe: ACTIVE, or TRIALING with a trial end. Never sent."""
+"""In Subscribe: ACTIVE, or TRIALING with a trial end. Never sent."""
 SUBSCRIPTION_STATUS_ACTIVE: SubscriptionStatus.ValueType  # 1
-"""Paid for, or needs no payment."""
+"""Paid, or needs no payment."""
 SUBSCRIPTION_STATUS_TRIALING: SubscriptionStatus.ValueType  # 2
 """On trial until `trial_end`."""
 SUBSCRIPTION_STATUS_CANCELLED: SubscriptionStatus.ValueType  # 3
-"""Over: cancelled, or a trial that ran out."""
+"""Ended: cancelled, or the trial expired."""
 SUBSCRIPTION_STATUS_PAST_DUE: SubscriptionStatus.ValueType  # 4
 """A payment is late."""
 SUBSCRIPTION_STATUS_UNPAID: SubscriptionStatus.ValueType  # 5
-"""Payment has been given up on."""
+"""The payment is no longer being collected."""
 SUBSCRIPTION_STATUS_INCOMPLETE: SubscriptionStatus.ValueType  # 6
 """The first payment has not arrived yet."""
 SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED: SubscriptionStatus.ValueType  # 7
@@ -67,7 +67,7 @@ Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
 @_typing.final
 class Subscription(_message.Message):
-    """A user on one version of one package."""
+    """A user's subscription to one version of a package."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -80,18 +80,18 @@ class Subscription(_message.Message):
     TRIAL_END_FIELD_NUMBER: _builtins.int
     CANCEL_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Made by the server."""
+    """Set by the server."""
     user_id: _builtins.str
     """The user."""
     package_id: _builtins.str
     """The package."""
     package_version: _builtins.int
-    """The version of the package. It stays when a newer one is published."""
+    """The version of the package. It does not change when a newer one is published."""
     status: Global___SubscriptionStatus.ValueType
-    """The status now: a trial or a subscription whose end has passed shows as CANCELLED."""
+    """The status now. A subscription whose end or trial end has passed is CANCELLED."""
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on it counts; the anchor of all its periods. Milliseconds are kept, finer parts are cut off."""
+        """When it starts. All its periods are counted from here. Truncated to milliseconds."""
 
     @_builtins.property
     def trial_end(self) -> _timestamp_pb2.Timestamp:
@@ -99,7 +99,7 @@ class Subscription(_message.Message):
 
     @_builtins.property
     def cancel_at(self) -> _timestamp_pb2.Timestamp:
-        """When the subscription ends or ended by cancellation; one that is changed to the past is now. Absent: it goes on."""
+        """When the subscription ends or ended by cancellation. A time in the past becomes now. Absent: no end."""
 
     def __init__(
         self,
@@ -138,18 +138,20 @@ class SubscribeRequest(_message.Message):
     status: Global___SubscriptionStatus.ValueType
     """The status. Default ACTIVE, or TRIALING with a trial end."""
     event_id: _builtins.str
-    """Idempotency key, as in CreateUsageEventRequest; the order of `package_ids` is content. A call that is refused keeps none."""
+    """Idempotency key, as in CreateUsageEventRequest. The order of `package_ids` is part of the content. A refused call
+    does not keep its key.
+    """
     @_builtins.property
     def package_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The packages, 1 to 32, each published."""
 
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on. Default now. Milliseconds are kept, finer parts are cut off."""
+        """When the subscriptions start. Default now. Truncated to milliseconds."""
 
     @_builtins.property
     def trial_end(self) -> _timestamp_pb2.Timestamp:
-        """When the trial ends; after `started_at`. Default: no trial."""
+        """When the trial ends, after `started_at`. Default: no trial."""
 
     def __init__(
         self,
@@ -179,12 +181,14 @@ class SubscribeResponse(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
-    """The idempotency key that was sent. Empty: none was."""
+    """The idempotency key that was sent. Empty: none was sent."""
     replayed: _builtins.bool
-    """Whether this is the stored answer to an earlier call with the same event_id: the subscriptions as they were then."""
+    """Whether this is the stored answer to an earlier call with the same event_id, with the subscriptions as they were
+    then.
+    """
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
-        """One for each package, in the order of `package_ids`."""
+        """One per package, in the order of `package_ids`."""
 
     def __init__(
         self,
@@ -225,7 +229,7 @@ Global___GetSubscriptionRequest: _TypeAlias = GetSubscriptionRequest  # noqa: Y0
 
 @_typing.final
 class GetSubscriptionResponse(_message.Message):
-    """The subscription asked for."""
+    """The subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -249,7 +253,7 @@ Global___GetSubscriptionResponse: _TypeAlias = GetSubscriptionResponse  # noqa: 
 
 @_typing.final
 class ListSubscriptionsRequest(_message.Message):
-    """Asks for a page of a user's subscriptions."""
+    """Gets a page of a user's subscriptions."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -259,9 +263,9 @@ class ListSubscriptionsRequest(_message.Message):
     user_id: _builtins.str
     """The user."""
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -286,7 +290,7 @@ class ListSubscriptionsResponse(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
         """The subscriptions, oldest first."""
@@ -315,11 +319,11 @@ class UpdateSubscriptionRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> Global___Subscription:
-        """The subscription: `id` says which, the other fields are the new values."""
+        """The subscription: `id` selects it, the other fields are the new values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: status, trial_end, cancel_at. Empty: those of them that are set in `subscription`, at least one."""
+        """Which fields to change: status, trial_end, cancel_at. Empty: those that are set in `subscription`, at least one."""
 
     def __init__(
         self,
@@ -344,7 +348,7 @@ class UpdateSubscriptionResponse(_message.Message):
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> Global___Subscription:
-        """The subscription as it is kept now."""
+        """The subscription as stored now."""
 
     def __init__(
         self,
@@ -370,9 +374,9 @@ class CancelSubscriptionRequest(_message.Message):
     subscription_id: _builtins.str
     """The subscription's id."""
     at_period_end: _builtins.bool
-    """False (the default): at once. True: at the end of its period, which is the end of the trial for a trial, and else the
-    end of the current period of the package's longest reset period; or at the end that was set before, if that is earlier.
-    FAILED_PRECONDITION, NO_PERIOD_END where nothing in the package resets.
+    """False (default): cancel now. True: cancel at the end of the trial, or else at the end of the current period of the
+    package's longest reset period; an earlier end that is already set stays. FAILED_PRECONDITION, NO_PERIOD_END if no
+    feature of the package resets.
     """
     def __init__(
         self,
@@ -390,14 +394,14 @@ Global___CancelSubscriptionRequest: _TypeAlias = CancelSubscriptionRequest  # no
 
 @_typing.final
 class CancelSubscriptionResponse(_message.Message):
-    """The subscription after it was cancelled."""
+    """The cancelled subscription."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def subscription(self) -> Global___Subscription:
-        """The subscription as it is kept now."""
+        """The subscription as stored now."""
 
     def __init__(
         self,
@@ -414,8 +418,8 @@ Global___CancelSubscriptionResponse: _TypeAlias = CancelSubscriptionResponse  # 
 
 @_typing.final
 class Grant(_message.Message):
-    """A one-off amount of a feature for one user. The budget of packages is used first, then grants by priority, expiry and
-    id. What was drawn from a grant stays drawn when the period resets.
+    """A one-time amount of a feature for one user. The package's budget is used first, then grants by priority, expiry and
+    id. Units used from a grant stay used when the period resets.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -431,28 +435,28 @@ class Grant(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """Chosen by the caller, one of its own for each grant of a user."""
+    """Chosen by the caller, unique among the grants of a user."""
     user_id: _builtins.str
-    """The user it is for."""
+    """The user."""
     feature_id: _builtins.str
-    """The feature it is of."""
+    """The feature."""
     amount: _builtins.int
-    """Units, 1 to 2^53 - 1. Absent: unlimited. Not accepted for a binary feature, which the grant switches on."""
+    """Units, 1 to 2^53 - 1. Absent: unlimited. Not accepted for a binary feature, which the grant enables."""
     priority: _builtins.int
-    """Which grant is drawn from first: the one with the lower number, 0 to 1,000,000. Default 0."""
+    """Grants with a lower number are used first. 0 to 1,000,000. Default 0."""
     note: _builtins.str
-    """What it was given for, for people to read; at most 256 bytes."""
+    """A note for people, at most 256 bytes."""
     @_builtins.property
     def effective_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on it can be used. Default now. Milliseconds are kept, finer parts are cut off."""
+        """When it takes effect. Default now. Truncated to milliseconds."""
 
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
-        """From when on it gives nothing; after `effective_at`. Absent: never."""
+        """When it expires, after `effective_at`. Absent: never."""
 
     @_builtins.property
     def revoked_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was revoked. Absent: it was not. Set by the server."""
+        """When it was revoked. Absent: not revoked. Set by the server."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -508,14 +512,14 @@ Global___CreateGrantRequest: _TypeAlias = CreateGrantRequest  # noqa: Y015
 
 @_typing.final
 class CreateGrantResponse(_message.Message):
-    """The grant created."""
+    """The created grant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def grant(self) -> Global___Grant:
-        """The grant as it is kept."""
+        """The grant as stored."""
 
     def __init__(
         self,
@@ -532,7 +536,7 @@ Global___CreateGrantResponse: _TypeAlias = CreateGrantResponse  # noqa: Y015
 
 @_typing.final
 class ListGrantsRequest(_message.Message):
-    """Asks for a page of a user's grants."""
+    """Gets a page of a user's grants."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -542,9 +546,9 @@ class ListGrantsRequest(_message.Message):
     user_id: _builtins.str
     """The user."""
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -569,7 +573,7 @@ class ListGrantsResponse(_message.Message):
     GRANTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___Grant]:
         """The grants, by id."""
@@ -597,7 +601,7 @@ class RevokeGrantRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     GRANT_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user who has it."""
+    """The user."""
     grant_id: _builtins.str
     """The grant's id."""
     def __init__(
@@ -616,14 +620,14 @@ Global___RevokeGrantRequest: _TypeAlias = RevokeGrantRequest  # noqa: Y015
 
 @_typing.final
 class RevokeGrantResponse(_message.Message):
-    """The grant after it was revoked."""
+    """The revoked grant."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def grant(self) -> Global___Grant:
-        """The grant as it is kept now."""
+        """The grant as stored now."""
 
     def __init__(
         self,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SubscriptionServiceStub:
-    """Which users have which packages.
+    """Manages users' subscriptions to packages, and their grants.
     """
 
     def __init__(self, channel):
@@ -78,13 +78,13 @@ class SubscriptionServiceStub:
 
 
 class SubscriptionServiceServicer:
-    """Which users have which packages.
+    """Manages users' subscriptions to packages, and their grants.
     """
 
     def Subscribe(self, request, context):
-        """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-        base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
-        PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
+        """Subscribes a user to packages, all or none. FAILED_PRECONDITION: SECOND_BASE_PACKAGE if the user would have two
+        base packages at the same time, TOO_MANY_SUBSCRIPTIONS if the user would have more than 100 subscriptions that have
+        not ended, PACKAGE_NOT_PUBLISHED if a package is archived or has no published version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,46 +98,47 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSubscriptions(self, request, context):
-        """Lists a user's subscriptions, oldest first, ended ones too.
+        """Lists a user's subscriptions, including ended ones, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSubscription(self, request, context):
-        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
-        brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
-        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
+        new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
+        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelSubscription(self, request, context):
-        """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
-        Cancelling one that has ended changes nothing.
+        """Cancels a subscription, now or at the end of its period. An earlier end that is already set stays. Cancelling an
+        ended subscription changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateGrant(self, request, context):
-        """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
-        with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+        """Gives a user an amount of a feature in addition to packages. A repeat with the same id and content changes nothing.
+        The same id with other content is ALREADY_EXISTS, GRANT_EXISTS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListGrants(self, request, context):
-        """Lists a user's grants by id, ended ones too.
+        """Lists a user's grants by id, including ended ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeGrant(self, request, context):
-        """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing.
+        """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -195,7 +196,7 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SubscriptionService:
-    """Which users have which packages.
+    """Manages users' subscriptions to packages, and their grants.
     """
 
     @staticmethod

@@ -27,73 +27,77 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SubscriptionServiceStub:
-    """Which users have which packages."""
+    """Manages users' subscriptions to packages, and their grants."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SubscriptionServiceAsyncStub: ...
     Subscribe: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.SubscribeRequest, _subscription_service_pb2.SubscribeResponse]
-    """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-    base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
-    PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
+    """Subscribes a user to packages, all or none. FAILED_PRECONDITION: SECOND_BASE_PACKAGE if the user would have two
+    base packages at the same time, TOO_MANY_SUBSCRIPTIONS if the user would have more than 100 subscriptions that have
+    not ended, PACKAGE_NOT_PUBLISHED if a package is archived or has no published version.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]
     """Gets a subscription."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]
-    """Lists a user's subscriptions, oldest first, ended ones too."""
+    """Lists a user's subscriptions, including ended ones, oldest first."""
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
-    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
-    brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
-    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
+    new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
+    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not ended.
     """
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]
-    """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
-    Cancelling one that has ended changes nothing.
+    """Cancels a subscription, now or at the end of its period. An earlier end that is already set stays. Cancelling an
+    ended subscription changes nothing.
     """
     CreateGrant: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]
-    """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
-    with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+    """Gives a user an amount of a feature in addition to packages. A repeat with the same id and content changes nothing.
+    The same id with other content is ALREADY_EXISTS, GRANT_EXISTS.
     """
     ListGrants: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListGrantsRequest, _subscription_service_pb2.ListGrantsResponse]
-    """Lists a user's grants by id, ended ones too."""
+    """Lists a user's grants by id, including ended ones."""
     RevokeGrant: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.RevokeGrantRequest, _subscription_service_pb2.RevokeGrantResponse]
-    """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
+    """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
+    nothing.
+    """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
-    """Which users have which packages."""
+    """Manages users' subscriptions to packages, and their grants."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Subscribe: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.SubscribeRequest, _subscription_service_pb2.SubscribeResponse]  # type: ignore[assignment]
-    """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-    base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
-    PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
+    """Subscribes a user to packages, all or none. FAILED_PRECONDITION: SECOND_BASE_PACKAGE if the user would have two
+    base packages at the same time, TOO_MANY_SUBSCRIPTIONS if the user would have more than 100 subscriptions that have
+    not ended, PACKAGE_NOT_PUBLISHED if a package is archived or has no published version.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Gets a subscription."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
-    """Lists a user's subscriptions, oldest first, ended ones too."""
+    """Lists a user's subscriptions, including ended ones, oldest first."""
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
-    """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
-    brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
-    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+    """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
+    new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
+    FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not ended.
     """
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CancelSubscriptionRequest, _subscription_service_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
-    """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
-    Cancelling one that has ended changes nothing.
+    """Cancels a subscription, now or at the end of its period. An earlier end that is already set stays. Cancelling an
+    ended subscription changes nothing.
     """
     CreateGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.CreateGrantRequest, _subscription_service_pb2.CreateGrantResponse]  # type: ignore[assignment]
-    """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
-    with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+    """Gives a user an amount of a feature in addition to packages. A repeat with the same id and content changes nothing.
+    The same id with other content is ALREADY_EXISTS, GRANT_EXISTS.
     """
     ListGrants: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListGrantsRequest, _subscription_service_pb2.ListGrantsResponse]  # type: ignore[assignment]
-    """Lists a user's grants by id, ended ones too."""
+    """Lists a user's grants by id, including ended ones."""
     RevokeGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.RevokeGrantRequest, _subscription_service_pb2.RevokeGrantResponse]  # type: ignore[assignment]
-    """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
+    """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
+    nothing.
+    """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Which users have which packages."""
+    """Manages users' subscriptions to packages, and their grants."""
 
     @_abc_1.abstractmethod
     def Subscribe(
@@ -101,9 +105,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.SubscribeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.SubscribeResponse, _abc.Awaitable[_subscription_service_pb2.SubscribeResponse]]:
-        """Subscribes a user to packages, all or none. FAILED_PRECONDITION, SECOND_BASE_PACKAGE where the user would have two
-        base packages at a time, TOO_MANY_SUBSCRIPTIONS where more than 100 of the user's subscriptions would not have ended,
-        PACKAGE_NOT_PUBLISHED for a package without a published version or an archived one.
+        """Subscribes a user to packages, all or none. FAILED_PRECONDITION: SECOND_BASE_PACKAGE if the user would have two
+        base packages at the same time, TOO_MANY_SUBSCRIPTIONS if the user would have more than 100 subscriptions that have
+        not ended, PACKAGE_NOT_PUBLISHED if a package is archived or has no published version.
         """
 
     @_abc_1.abstractmethod
@@ -120,7 +124,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.ListSubscriptionsResponse, _abc.Awaitable[_subscription_service_pb2.ListSubscriptionsResponse]]:
-        """Lists a user's subscriptions, oldest first, ended ones too."""
+        """Lists a user's subscriptions, including ended ones, oldest first."""
 
     @_abc_1.abstractmethod
     def UpdateSubscription(
@@ -128,9 +132,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.UpdateSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.UpdateSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.UpdateSubscriptionResponse]]:
-        """Changes the status, the trial end or the end of a subscription. Its user, package and start stay. One that has ended is
-        brought back by a new status and nothing else: without one its dates stay as they are, and the answer is no error.
-        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS where it would be the 101st that has not ended.
+        """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
+        new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
+        FAILED_PRECONDITION, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not ended.
         """
 
     @_abc_1.abstractmethod
@@ -139,8 +143,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.CancelSubscriptionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.CancelSubscriptionResponse, _abc.Awaitable[_subscription_service_pb2.CancelSubscriptionResponse]]:
-        """Cancels a subscription, now or at the end of its period. It never ends later than it would have: an earlier end holds.
-        Cancelling one that has ended changes nothing.
+        """Cancels a subscription, now or at the end of its period. An earlier end that is already set stays. Cancelling an
+        ended subscription changes nothing.
         """
 
     @_abc_1.abstractmethod
@@ -149,8 +153,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.CreateGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.CreateGrantResponse, _abc.Awaitable[_subscription_service_pb2.CreateGrantResponse]]:
-        """Gives a user an amount of a feature on top of packages. The same id with the same content again changes nothing;
-        with other content it is ALREADY_EXISTS, GRANT_EXISTS.
+        """Gives a user an amount of a feature in addition to packages. A repeat with the same id and content changes nothing.
+        The same id with other content is ALREADY_EXISTS, GRANT_EXISTS.
         """
 
     @_abc_1.abstractmethod
@@ -159,7 +163,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.ListGrantsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.ListGrantsResponse, _abc.Awaitable[_subscription_service_pb2.ListGrantsResponse]]:
-        """Lists a user's grants by id, ended ones too."""
+        """Lists a user's grants by id, including ended ones."""
 
     @_abc_1.abstractmethod
     def RevokeGrant(
@@ -167,6 +171,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.RevokeGrantRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.RevokeGrantResponse, _abc.Awaitable[_subscription_service_pb2.RevokeGrantResponse]]:
-        """Revokes a grant: from now on it gives nothing. What was drawn from it stays used. Revoking twice changes nothing."""
+        """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
+        nothing.
+        """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

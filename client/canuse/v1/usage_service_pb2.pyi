@@ -24,7 +24,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ShowUsageRequest(_message.Message):
-    """Asks for one user's use of one feature."""
+    """Gets one user's use of one feature."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,7 +59,7 @@ class ShowUsageResponse(_message.Message):
     SOURCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def current(self) -> _consumption_pb2.Consumption:
-        """The current period. Absent where the user has no entitlement to the feature."""
+        """The current period. Absent if the user has no entitlement to the feature."""
 
     @_builtins.property
     def past(self) -> _containers.RepeatedCompositeFieldContainer[Global___PastPeriod]:
@@ -67,8 +67,8 @@ class ShowUsageResponse(_message.Message):
 
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[Global___SourceBalance]:
-        """Where the budget comes from: the package that counts, if any, then the grants in the order in which they are drawn from,
-        ended ones too.
+        """Where the budget comes from: the package that counts, if any, then the grants in the order in which they are used,
+        including ended ones.
         """
 
     def __init__(
@@ -88,7 +88,7 @@ Global___ShowUsageResponse: _TypeAlias = ShowUsageResponse  # noqa: Y015
 
 @_typing.final
 class SourceBalance(_message.Message):
-    """One source of a budget and what is left of it."""
+    """A source of a budget and the units left of it."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -101,9 +101,9 @@ class SourceBalance(_message.Message):
     grant_id: _builtins.str
     """The grant, or empty for a subscription."""
     amount: _builtins.int
-    """Units it gave: in this period for a subscription, in all for a grant. Absent: unlimited."""
+    """Units in this period (subscription) or in total (grant). Absent: unlimited."""
     left: _builtins.int
-    """Units it still gives now. Absent: unlimited."""
+    """Units left now. Absent: unlimited."""
     def __init__(
         self,
         *,
@@ -139,14 +139,14 @@ class PastPeriod(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     DRAWN_FROM_GRANTS_FIELD_NUMBER: _builtins.int
     used: _builtins.int
-    """Units used in it."""
+    """Units used in the period."""
     budget: _builtins.int
-    """Units that the package gave in it. Absent: unlimited."""
+    """The package's limit in the period. Absent: unlimited."""
     drawn_from_grants: _builtins.int
-    """Units of `used` that were drawn from grants."""
+    """Units of `used` that came from grants."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
-        """Its first moment, inclusive."""
+        """Its start, inclusive."""
 
     @_builtins.property
     def period_end(self) -> _timestamp_pb2.Timestamp:
@@ -173,7 +173,7 @@ Global___PastPeriod: _TypeAlias = PastPeriod  # noqa: Y015
 
 @_typing.final
 class ListUsageEventsRequest(_message.Message):
-    """Asks for a page of a user's usage events."""
+    """Gets a page of a user's usage events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -186,18 +186,18 @@ class ListUsageEventsRequest(_message.Message):
     user_id: _builtins.str
     """The user."""
     feature_id: _builtins.str
-    """Only events of this feature. Empty: of all."""
+    """Only events of this feature. Empty: all features."""
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """Only events from this moment on. Absent: from the beginning."""
+        """Only events at or after this time. Absent: from the beginning."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """Only events before this moment. Absent: up to now."""
+        """Only events before this time. Absent: up to now."""
 
     def __init__(
         self,
@@ -226,7 +226,7 @@ class ListUsageEventsResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEvent]:
         """The events, newest first."""
@@ -247,7 +247,7 @@ Global___ListUsageEventsResponse: _TypeAlias = ListUsageEventsResponse  # noqa: 
 
 @_typing.final
 class UsageEvent(_message.Message):
-    """A use that was recorded."""
+    """A recorded use."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -284,25 +284,25 @@ class UsageEvent(_message.Message):
     BUDGET_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
-    """The ledger's id of the event, unique among the events of a user: its time in milliseconds and a serial number."""
+    """The event's id in the ledger, unique among the events of a user: its time in milliseconds and a serial number."""
     feature_id: _builtins.str
     """The feature that was used."""
     delta: _builtins.int
-    """The delta as it was sent, in the feature's units."""
+    """The delta that was sent, in the feature's units."""
     applied_delta: _builtins.int
-    """By how much the total changed."""
+    """The change of the total."""
     action: _entitlement_service_pb2.UsageAction.ValueType
     """Whether the delta was added or set."""
     event_id: _builtins.str
     """The caller's idempotency key. Empty: none was sent."""
     reason: _reason_pb2.Reason.ValueType
-    """How the user stood after the event."""
+    """The user's state after the event, as the reason of a check."""
     used: _builtins.int
     """Units used in the period after the event."""
     budget: _builtins.int
-    """Units that could be used in the period after the event. Absent: unlimited."""
+    """The budget of the period after the event. Absent: unlimited."""
     remaining: _builtins.int
-    """Units left in the period after the event, those that leases had set aside among them: budget - used, never below zero.
+    """Units left in the period after the event: budget - used, never negative. Units reserved by leases are included.
     Absent: unlimited.
     """
     @_builtins.property
@@ -311,7 +311,7 @@ class UsageEvent(_message.Message):
 
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wanted kept with the event."""
+        """The caller's metadata."""
 
     def __init__(
         self,

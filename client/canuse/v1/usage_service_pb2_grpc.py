@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UsageServiceStub:
-    """What users have used.
+    """Shows what users have used.
     """
 
     def __init__(self, channel):
@@ -48,19 +48,19 @@ class UsageServiceStub:
 
 
 class UsageServiceServicer:
-    """What users have used.
+    """Shows what users have used.
     """
 
     def ShowUsage(self, request, context):
-        """Shows what a user has used of a feature, in the current period and in past ones.
+        """Shows a user's use of a feature in the current period and in past periods.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListUsageEvents(self, request, context):
-        """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
-        the last one: a page looks at a bounded part of the ledger.
+        """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
+        the ledger, so it can be empty without being the last one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +88,7 @@ def add_UsageServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UsageService:
-    """What users have used.
+    """Shows what users have used.
     """
 
     @staticmethod

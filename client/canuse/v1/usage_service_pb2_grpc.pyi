@@ -27,33 +27,33 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UsageServiceStub:
-    """What users have used."""
+    """Shows what users have used."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UsageServiceAsyncStub: ...
     ShowUsage: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ShowUsageRequest, _usage_service_pb2.ShowUsageResponse]
-    """Shows what a user has used of a feature, in the current period and in past ones."""
+    """Shows a user's use of a feature in the current period and in past periods."""
     ListUsageEvents: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]
-    """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
-    the last one: a page looks at a bounded part of the ledger.
+    """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
+    the ledger, so it can be empty without being the last one.
     """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
-    """What users have used."""
+    """Shows what users have used."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ShowUsage: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ShowUsageRequest, _usage_service_pb2.ShowUsageResponse]  # type: ignore[assignment]
-    """Shows what a user has used of a feature, in the current period and in past ones."""
+    """Shows a user's use of a feature in the current period and in past periods."""
     ListUsageEvents: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
-    """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
-    the last one: a page looks at a bounded part of the ledger.
+    """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
+    the ledger, so it can be empty without being the last one.
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What users have used."""
+    """Shows what users have used."""
 
     @_abc_1.abstractmethod
     def ShowUsage(
@@ -61,7 +61,7 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.ShowUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ShowUsageResponse, _abc.Awaitable[_usage_service_pb2.ShowUsageResponse]]:
-        """Shows what a user has used of a feature, in the current period and in past ones."""
+        """Shows a user's use of a feature in the current period and in past periods."""
 
     @_abc_1.abstractmethod
     def ListUsageEvents(
@@ -69,8 +69,8 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _usage_service_pb2.ListUsageEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_usage_service_pb2.ListUsageEventsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageEventsResponse]]:
-        """Lists what was recorded for a user, newest first, as far back as the ledger is kept. A page can be empty and yet not be
-        the last one: a page looks at a bounded part of the ledger.
+        """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
+        the ledger, so it can be empty without being the last one.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

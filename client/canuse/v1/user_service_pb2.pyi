@@ -22,7 +22,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class User(_message.Message):
-    """Somebody, or something, that uses features."""
+    """A person or thing that uses features."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -56,16 +56,16 @@ class User(_message.Message):
     id: _builtins.str
     """Chosen by the caller: 1 to 128 bytes of UTF-8 without control characters."""
     name: _builtins.str
-    """A name for people to read, at most 256 bytes without control characters."""
+    """Display name, at most 256 bytes without control characters."""
     email: _builtins.str
     """An e-mail address, at most 256 bytes without control characters. Not checked."""
     billing_id: _builtins.str
     """The user's id in the billing system, at most 256 bytes without control characters."""
     disabled: _builtins.bool
-    """A disabled user may use nothing. Default false."""
+    """Whether the user is disabled: a disabled user may not use any feature. Default false."""
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """What the caller wants kept with the user: at most 16 pairs, 2 KiB in all."""
+        """Metadata to store with the user: at most 16 pairs, 2 KiB in total."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -116,14 +116,14 @@ Global___CreateUserRequest: _TypeAlias = CreateUserRequest  # noqa: Y015
 
 @_typing.final
 class CreateUserResponse(_message.Message):
-    """The user created."""
+    """The created user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> Global___User:
-        """The user as it is kept."""
+        """The user as stored."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ Global___GetUserRequest: _TypeAlias = GetUserRequest  # noqa: Y015
 
 @_typing.final
 class GetUserResponse(_message.Message):
-    """The user asked for."""
+    """The user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -194,12 +194,12 @@ class UpdateUserRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> Global___User:
-        """The user: `id` says which, the other fields are the new values."""
+        """The user: `id` selects it, the other fields are the new values."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those of them that are set in `user`, at
-        least one. What is to be emptied, and `disabled` where it is to be false, has to be named here.
+        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those that are set in `user`, at least
+        one. Name a field here to clear it or to set `disabled` to false.
         """
 
     def __init__(
@@ -225,7 +225,7 @@ class UpdateUserResponse(_message.Message):
     USER_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def user(self) -> Global___User:
-        """The user as it is kept now."""
+        """The user as stored now."""
 
     def __init__(
         self,
@@ -242,16 +242,16 @@ Global___UpdateUserResponse: _TypeAlias = UpdateUserResponse  # noqa: Y015
 
 @_typing.final
 class ListUsersRequest(_message.Message):
-    """Asks for a page of users."""
+    """Gets a page of users."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at most, 1 to 1000. Default 50."""
+    """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
-    """`next_page_token` of the page before. Empty: the first page."""
+    """`next_page_token` of the previous page. Empty: the first page."""
     def __init__(
         self,
         *,
@@ -275,7 +275,7 @@ class ListUsersResponse(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Pass it as `page_token` to get the next page. Empty: this was the last one."""
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___User]:
         """The users."""
@@ -296,7 +296,7 @@ Global___ListUsersResponse: _TypeAlias = ListUsersResponse  # noqa: Y015
 
 @_typing.final
 class DeleteUserRequest(_message.Message):
-    """Erases a user."""
+    """Deletes a user."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -318,7 +318,7 @@ Global___DeleteUserRequest: _TypeAlias = DeleteUserRequest  # noqa: Y015
 
 @_typing.final
 class DeleteUserResponse(_message.Message):
-    """The user is gone."""
+    """The user is deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

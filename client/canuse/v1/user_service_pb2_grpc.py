@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class UserServiceStub:
-    """The users that entitlements belong to.
+    """Manages users.
     """
 
     def __init__(self, channel):
@@ -63,11 +63,11 @@ class UserServiceStub:
 
 
 class UserServiceServicer:
-    """The users that entitlements belong to.
+    """Manages users.
     """
 
     def CreateUser(self, request, context):
-        """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is taken.
+        """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,16 +88,16 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists users, in a fixed order that is not that of their ids.
+        """Lists users in a fixed order, which is not the order of their ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteUser(self, request, context):
-        """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
-        Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
-        user who is made anew meanwhile stays.
+        """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+        After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
+        again in the meantime, events recorded since then stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -140,7 +140,7 @@ def add_UserServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class UserService:
-    """The users that entitlements belong to.
+    """Manages users.
     """
 
     @staticmethod

@@ -27,47 +27,47 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class UserServiceStub:
-    """The users that entitlements belong to."""
+    """Manages users."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> UserServiceAsyncStub: ...
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]
-    """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is taken."""
+    """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is in use."""
     GetUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]
     """Gets a user."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
     """Changes fields of a user."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
-    """Lists users, in a fixed order that is not that of their ids."""
+    """Lists users in a fixed order, which is not the order of their ids."""
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
-    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
-    Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
-    user who is made anew meanwhile stays.
+    """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+    After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
+    again in the meantime, events recorded since then stay.
     """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
-    """The users that entitlements belong to."""
+    """Manages users."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.CreateUserRequest, _user_service_pb2.CreateUserResponse]  # type: ignore[assignment]
-    """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is taken."""
+    """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is in use."""
     GetUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GetUserRequest, _user_service_pb2.GetUserResponse]  # type: ignore[assignment]
     """Gets a user."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes fields of a user."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists users, in a fixed order that is not that of their ids."""
+    """Lists users in a fixed order, which is not the order of their ids."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
-    """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
-    Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
-    user who is made anew meanwhile stays.
+    """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+    After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
+    again in the meantime, events recorded since then stay.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The users that entitlements belong to."""
+    """Manages users."""
 
     @_abc_1.abstractmethod
     def CreateUser(
@@ -75,7 +75,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.CreateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.CreateUserResponse, _abc.Awaitable[_user_service_pb2.CreateUserResponse]]:
-        """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is taken."""
+        """Creates a user. ALREADY_EXISTS, USER_EXISTS if the id is in use."""
 
     @_abc_1.abstractmethod
     def GetUser(
@@ -99,7 +99,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.ListUsersResponse, _abc.Awaitable[_user_service_pb2.ListUsersResponse]]:
-        """Lists users, in a fixed order that is not that of their ids."""
+        """Lists users in a fixed order, which is not the order of their ids."""
 
     @_abc_1.abstractmethod
     def DeleteUser(
@@ -107,9 +107,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.DeleteUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
-        """Erases a user and everything kept about them: profile, subscriptions, counts, history, events and idempotency keys.
-        Where it ends with OUTCOME_UNKNOWN a part may be left: repeat it until it answers OK or NOT_FOUND. What is recorded for a
-        user who is made anew meanwhile stays.
+        """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+        After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
+        again in the meantime, events recorded since then stay.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

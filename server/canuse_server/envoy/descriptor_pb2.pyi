@@ -21,24 +21,26 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RateLimitDescriptor(_message.Message):
-    """What a call is about, as Envoy puts it together by the actions of a route: for canuse one use of one feature by one user.
+    """
+    The subject of a call, built by Envoy from the actions of a route. For canuse it is one use of one feature by one
+    user.
 
-    This is the part of Envoy's message of this name that canuse reads. Field 2 is left out: it would put another limit in the
-    place of the one that is configured, and canuse has its limits from packages.
+    This is the part of Envoy's message of this name that canuse reads. Field 2 is left out: it overrides the configured
+    limit, and canuse takes its limits from packages.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class Entry(_message.Message):
-        """One pair of a key and a value."""
+        """A key and a value."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
         KEY_FIELD_NUMBER: _builtins.int
         VALUE_FIELD_NUMBER: _builtins.int
         key: _builtins.str
-        """What the value is, such as `user_id`."""
+        """The key, such as `user_id`."""
         value: _builtins.str
         """The value, such as the user's id."""
         def __init__(
@@ -57,16 +59,16 @@ class RateLimitDescriptor(_message.Message):
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
     IS_NEGATIVE_HITS_FIELD_NUMBER: _builtins.int
     is_negative_hits: _builtins.bool
-    """Whether the hits are given back: what was used is less by them, down to 0. It is a fact."""
+    """Whether the amount is given back: it reduces the total used, down to 0. It is recorded as a fact."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitDescriptor.Entry]:
-        """The pairs, at most 32; canuse looks for that of the user, that of the feature and `record`, and passes over all others.
-        With `record` `fact` the use has happened already, and is recorded whatever the budget says.
+        """The entries, at most 32. canuse reads the entries for the user, the feature and `record`, and ignores all others.
+        `record` with the value `fact` means that the use has already happened: it is recorded even above the budget.
         """
 
     @_builtins.property
     def hits_addend(self) -> _wrappers_pb2.UInt64Value:
-        """How much of the feature is used, in its units, if not what the request says. 0 asks without counting."""
+        """The amount, in the feature's units. Absent: the amount of the request. 0 checks without counting."""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RateLimitRequest(_message.Message):
-    """A request that waits for a yes or a no."""
+    """A request that Envoy has received."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -31,13 +31,13 @@ class RateLimitRequest(_message.Message):
     DESCRIPTORS_FIELD_NUMBER: _builtins.int
     HITS_ADDEND_FIELD_NUMBER: _builtins.int
     domain: _builtins.str
-    """Whose limits hold: the domain of one of canuse's environments."""
+    """The domain of one of canuse's environments."""
     hits_addend: _builtins.int
-    """How much of each feature is used, in its units. 0 is 1."""
+    """The amount of each feature, in its units. 0 means 1."""
     @_builtins.property
     def descriptors(self) -> _containers.RepeatedCompositeFieldContainer[_descriptor_pb2.RateLimitDescriptor]:
-        """What is used, at most 64 descriptors. Those that name neither a user nor a feature limit nothing. The others are of one
-        user, and of 32 features at most; else they are refused.
+        """The uses, at most 64 descriptors. A descriptor with neither a user nor a feature limits nothing. The others must
+        name the same user and at most 32 features, otherwise they are refused.
         """
 
     def __init__(
@@ -68,17 +68,17 @@ class RateLimitResponse(_message.Message):
     class _CodeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RateLimitResponse._Code.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         UNKNOWN: RateLimitResponse._Code.ValueType  # 0
-        """Not known: a descriptor that was not looked at, since another one is refused."""
+        """Unknown: the descriptor was not checked because another one is refused."""
         OK: RateLimitResponse._Code.ValueType  # 1
         """Yes."""
         OVER_LIMIT: RateLimitResponse._Code.ValueType  # 2
         """No."""
 
     class Code(_Code, metaclass=_CodeEnumTypeWrapper):
-        """A yes or a no."""
+        """Yes or no."""
 
     UNKNOWN: RateLimitResponse.Code.ValueType  # 0
-    """Not known: a descriptor that was not looked at, since another one is refused."""
+    """Unknown: the descriptor was not checked because another one is refused."""
     OK: RateLimitResponse.Code.ValueType  # 1
     """Yes."""
     OVER_LIMIT: RateLimitResponse.Code.ValueType  # 2
@@ -86,7 +86,7 @@ class RateLimitResponse(_message.Message):
 
     @_typing.final
     class RateLimit(_message.Message):
-        """What may be used in a period."""
+        """The budget of a period."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -97,11 +97,11 @@ class RateLimitResponse(_message.Message):
         class _UnitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[RateLimitResponse.RateLimit._Unit.ValueType], _builtins.type):
             DESCRIPTOR: _descriptor.EnumDescriptor
             UNKNOWN: RateLimitResponse.RateLimit._Unit.ValueType  # 0
-            """It does not reset."""
+            """No reset."""
             SECOND: RateLimitResponse.RateLimit._Unit.ValueType  # 1
-            """A second; canuse has no such period."""
+            """A second. Not used by canuse."""
             MINUTE: RateLimitResponse.RateLimit._Unit.ValueType  # 2
-            """A minute; canuse has no such period."""
+            """A minute. Not used by canuse."""
             HOUR: RateLimitResponse.RateLimit._Unit.ValueType  # 3
             """An hour."""
             DAY: RateLimitResponse.RateLimit._Unit.ValueType  # 4
@@ -117,11 +117,11 @@ class RateLimitResponse(_message.Message):
             """The length of a period."""
 
         UNKNOWN: RateLimitResponse.RateLimit.Unit.ValueType  # 0
-        """It does not reset."""
+        """No reset."""
         SECOND: RateLimitResponse.RateLimit.Unit.ValueType  # 1
-        """A second; canuse has no such period."""
+        """A second. Not used by canuse."""
         MINUTE: RateLimitResponse.RateLimit.Unit.ValueType  # 2
-        """A minute; canuse has no such period."""
+        """A minute. Not used by canuse."""
         HOUR: RateLimitResponse.RateLimit.Unit.ValueType  # 3
         """An hour."""
         DAY: RateLimitResponse.RateLimit.Unit.ValueType  # 4
@@ -138,7 +138,7 @@ class RateLimitResponse(_message.Message):
         requests_per_unit: _builtins.int
         """The budget of the current period, in the feature's units, at most 2^32 - 1."""
         unit: Global___RateLimitResponse.RateLimit.Unit.ValueType
-        """How often it resets."""
+        """The reset period."""
         def __init__(
             self,
             *,
@@ -153,7 +153,7 @@ class RateLimitResponse(_message.Message):
 
     @_typing.final
     class DescriptorStatus(_message.Message):
-        """How one descriptor stands."""
+        """The answer for one descriptor."""
 
         DESCRIPTOR: _descriptor.Descriptor
 
@@ -162,16 +162,16 @@ class RateLimitResponse(_message.Message):
         LIMIT_REMAINING_FIELD_NUMBER: _builtins.int
         DURATION_UNTIL_RESET_FIELD_NUMBER: _builtins.int
         code: Global___RateLimitResponse.Code.ValueType
-        """Whether this descriptor alone would be let through; OK as well where it limits nothing."""
+        """Whether this descriptor alone would be accepted. Also OK if it limits nothing."""
         limit_remaining: _builtins.int
-        """What is left in the current period, in the feature's units, at most 2^32 - 1; that, too, where there is no limit."""
+        """Units left in the current period, in the feature's units, at most 2^32 - 1. Without a limit: 2^32 - 1."""
         @_builtins.property
         def current_limit(self) -> Global___RateLimitResponse.RateLimit:
-            """The limit. Not set: there is none, or it is not what keeps the user out."""
+            """The limit. Not set: there is none, or the user is refused for another reason."""
 
         @_builtins.property
         def duration_until_reset(self) -> _duration_pb2.Duration:
-            """The time until the limit resets. Not set: it never does, or there is none."""
+            """The time until the limit resets. Not set: it never resets, or there is none."""
 
         def __init__(
             self,
@@ -190,10 +190,10 @@ class RateLimitResponse(_message.Message):
     OVERALL_CODE_FIELD_NUMBER: _builtins.int
     STATUSES_FIELD_NUMBER: _builtins.int
     overall_code: Global___RateLimitResponse.Code.ValueType
-    """OK exactly when each descriptor would be let through alone. Else no use was recorded, but what had happened already."""
+    """OK if each descriptor alone would be accepted. Otherwise only uses that have already happened are recorded."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___RateLimitResponse.DescriptorStatus]:
-        """The descriptors, in the order of the request."""
+        """One status per descriptor, in the order of the request."""
 
     def __init__(
         self,

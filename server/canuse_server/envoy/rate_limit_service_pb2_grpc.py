@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class RateLimitServiceStub:
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     def __init__(self, channel):
@@ -44,13 +44,13 @@ class RateLimitServiceStub:
 
 
 class RateLimitServiceServicer:
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     def ShouldRateLimit(self, request, context):
-        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
-        happened already is recorded in any case.
+        """Checks and records the uses in the descriptors, all or none, and says whether Envoy may forward the request. Uses
+        that have already happened are recorded in any case.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -73,8 +73,8 @@ def add_RateLimitServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RateLimitService:
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class RateLimitServiceStub:
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     @_typing.overload
@@ -36,25 +36,25 @@ class RateLimitServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> RateLimitServiceAsyncStub: ...
     ShouldRateLimit: _grpc.UnaryUnaryMultiCallable[_rate_limit_service_pb2.RateLimitRequest, _rate_limit_service_pb2.RateLimitResponse]
-    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
-    happened already is recorded in any case.
+    """Checks and records the uses in the descriptors, all or none, and says whether Envoy may forward the request. Uses
+    that have already happened are recorded in any case.
     """
 
 @_typing.type_check_only
 class RateLimitServiceAsyncStub(RateLimitServiceStub):
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ShouldRateLimit: _aio.UnaryUnaryMultiCallable[_rate_limit_service_pb2.RateLimitRequest, _rate_limit_service_pb2.RateLimitResponse]  # type: ignore[assignment]
-    """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
-    happened already is recorded in any case.
+    """Checks and records the uses in the descriptors, all or none, and says whether Envoy may forward the request. Uses
+    that have already happened are recorded in any case.
     """
 
 class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
-    """What Envoy asks before it lets a request through. Names, numbers and types are those of Envoy's API, of which this is the
-    part that canuse reads and writes.
+    """The service that Envoy calls before it forwards a request. This is the part of Envoy's API that canuse reads and
+    writes, with Envoy's names, numbers and types.
     """
 
     @_abc_1.abstractmethod
@@ -63,8 +63,8 @@ class RateLimitServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _rate_limit_service_pb2.RateLimitRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rate_limit_service_pb2.RateLimitResponse, _abc.Awaitable[_rate_limit_service_pb2.RateLimitResponse]]:
-        """Uses the features that the descriptors name, all of them or none, and says whether the request may go on. What has
-        happened already is recorded in any case.
+        """Checks and records the uses in the descriptors, all or none, and says whether Envoy may forward the request. Uses
+        that have already happened are recorded in any case.
         """
 
 def add_RateLimitServiceServicer_to_server(servicer: RateLimitServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,7 +20,7 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetTimeRequest(_message.Message):
-    """Asks for the time."""
+    """Gets the time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -44,7 +44,7 @@ class GetTimeResponse(_message.Message):
     TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """What the clock shows, to the millisecond."""
+        """The time of the clock, to the millisecond."""
 
     def __init__(
         self,
@@ -61,14 +61,14 @@ Global___GetTimeResponse: _TypeAlias = GetTimeResponse  # noqa: Y015
 
 @_typing.final
 class SetTimeRequest(_message.Message):
-    """Moves the clock to a time."""
+    """Sets the clock."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """The time, not before the one shown. Finer parts than milliseconds are cut off."""
+        """The time, not before the current time of the clock. Truncated to milliseconds."""
 
     def __init__(
         self,
@@ -85,14 +85,14 @@ Global___SetTimeRequest: _TypeAlias = SetTimeRequest  # noqa: Y015
 
 @_typing.final
 class SetTimeResponse(_message.Message):
-    """The clock has been moved."""
+    """The clock is set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """What the clock shows now."""
+        """The new time of the clock."""
 
     def __init__(
         self,
@@ -109,14 +109,14 @@ Global___SetTimeResponse: _TypeAlias = SetTimeResponse  # noqa: Y015
 
 @_typing.final
 class AdvanceTimeRequest(_message.Message):
-    """Moves the clock on."""
+    """Advances the clock."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     DURATION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
-        """By how much, not negative. Finer parts than milliseconds are cut off."""
+        """The duration, not negative. Truncated to milliseconds."""
 
     def __init__(
         self,
@@ -133,14 +133,14 @@ Global___AdvanceTimeRequest: _TypeAlias = AdvanceTimeRequest  # noqa: Y015
 
 @_typing.final
 class AdvanceTimeResponse(_message.Message):
-    """The clock has been moved on."""
+    """The clock is advanced."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
-        """What the clock shows now."""
+        """The new time of the clock."""
 
     def __init__(
         self,

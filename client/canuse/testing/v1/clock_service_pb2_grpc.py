@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ClockServiceStub:
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     def __init__(self, channel):
@@ -54,8 +54,8 @@ class ClockServiceStub:
 
 
 class ClockServiceServicer:
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     def GetTime(self, request, context):
@@ -66,14 +66,14 @@ class ClockServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SetTime(self, request, context):
-        """Moves the clock to a time. INVALID_ARGUMENT where that is before the time it shows.
+        """Sets the clock to a time. INVALID_ARGUMENT if it is before the current time of the clock.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AdvanceTime(self, request, context):
-        """Moves the clock on by a duration.
+        """Advances the clock by a duration.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -106,8 +106,8 @@ def add_ClockServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ClockService:
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     @staticmethod

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ClockServiceStub:
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     @_typing.overload
@@ -38,27 +38,27 @@ class ClockServiceStub:
     GetTime: _grpc.UnaryUnaryMultiCallable[_clock_service_pb2.GetTimeRequest, _clock_service_pb2.GetTimeResponse]
     """Gets the time."""
     SetTime: _grpc.UnaryUnaryMultiCallable[_clock_service_pb2.SetTimeRequest, _clock_service_pb2.SetTimeResponse]
-    """Moves the clock to a time. INVALID_ARGUMENT where that is before the time it shows."""
+    """Sets the clock to a time. INVALID_ARGUMENT if it is before the current time of the clock."""
     AdvanceTime: _grpc.UnaryUnaryMultiCallable[_clock_service_pb2.AdvanceTimeRequest, _clock_service_pb2.AdvanceTimeResponse]
-    """Moves the clock on by a duration."""
+    """Advances the clock by a duration."""
 
 @_typing.type_check_only
 class ClockServiceAsyncStub(ClockServiceStub):
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTime: _aio.UnaryUnaryMultiCallable[_clock_service_pb2.GetTimeRequest, _clock_service_pb2.GetTimeResponse]  # type: ignore[assignment]
     """Gets the time."""
     SetTime: _aio.UnaryUnaryMultiCallable[_clock_service_pb2.SetTimeRequest, _clock_service_pb2.SetTimeResponse]  # type: ignore[assignment]
-    """Moves the clock to a time. INVALID_ARGUMENT where that is before the time it shows."""
+    """Sets the clock to a time. INVALID_ARGUMENT if it is before the current time of the clock."""
     AdvanceTime: _aio.UnaryUnaryMultiCallable[_clock_service_pb2.AdvanceTimeRequest, _clock_service_pb2.AdvanceTimeResponse]  # type: ignore[assignment]
-    """Moves the clock on by a duration."""
+    """Advances the clock by a duration."""
 
 class ClockServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The manual clock of a server that runs with `--clock manual`: time stands still until it is moved, so that a year
-    of resets can be tested in a second. Never there on the system clock.
+    """Controls the clock of a server that runs with `--clock manual`. Time changes only by these calls, so that tests can
+    pass a year of resets in a second. Not available with the system clock.
     """
 
     @_abc_1.abstractmethod
@@ -75,7 +75,7 @@ class ClockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _clock_service_pb2.SetTimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clock_service_pb2.SetTimeResponse, _abc.Awaitable[_clock_service_pb2.SetTimeResponse]]:
-        """Moves the clock to a time. INVALID_ARGUMENT where that is before the time it shows."""
+        """Sets the clock to a time. INVALID_ARGUMENT if it is before the current time of the clock."""
 
     @_abc_1.abstractmethod
     def AdvanceTime(
@@ -83,6 +83,6 @@ class ClockServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _clock_service_pb2.AdvanceTimeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_clock_service_pb2.AdvanceTimeResponse, _abc.Awaitable[_clock_service_pb2.AdvanceTimeResponse]]:
-        """Moves the clock on by a duration."""
+        """Advances the clock by a duration."""
 
 def add_ClockServiceServicer_to_server(servicer: ClockServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
