@@ -125,8 +125,8 @@ def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it
 ) -> None:
     credentials = {
         "none": None,
-        "what is no key": "Bearer of bad news",
-        "an unknown or a revoked key": f"Bearer {deployment.revoked}",
+        "a value that is not a key": "Bearer of bad news",
+        "an unknown or revoked key": f"Bearer {deployment.revoked}",
         "an expired key": f"Bearer {deployment.expired}",
     }
     outcomes = {
