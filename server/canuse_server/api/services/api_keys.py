@@ -11,10 +11,10 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens.api_key import PREFIX, digest, new_id, new_secret
-from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
+from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import Violations, require_id, shown
 from canuse_server.domain.api_keys import LIVE, MAX_API_KEYS, TEST, ApiKey, Scope, is_manageable, may_manage
-from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.api_keys import ApiKeys, KeysRead
 
 log = structlog.get_logger(__name__)
@@ -38,7 +38,8 @@ class ApiKeyServicer:
         if not may_manage(env.environment, environment):
             raise _not_yours(env.environment, environment)
         secret = new_secret(environment)
-        for attempt in range(MAX_ATTEMPTS):
+
+        async def create() -> ApiKey:
             read = await self._read(env)
             key = ApiKey(
                 id=new_id(),
@@ -52,10 +53,12 @@ class ApiKeyServicer:
             if read.total >= MAX_API_KEYS:
                 raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"the maximum of {MAX_API_KEYS} API keys is reached")
             _keep_manageable([*read.keys, key])
-            if await self._done(self._keys.put(read.stamp, key), attempt):
-                log.info("API key created", key_id=key.id, environment=environment)
-                return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
-        raise conflict_retries_exhausted("the API keys")
+            await self._keys.put(read.stamp, key)
+            return key
+
+        key = await self._change(create)
+        log.info("API key created", key_id=key.id, environment=environment)
+        return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
 
     async def list_api_keys(self, request: pb.ListApiKeysRequest, env: Environment) -> pb.ListApiKeysResponse:
         """List keys, those made first first."""
@@ -74,14 +77,17 @@ class ApiKeyServicer:
         key_id = require_id("api_key_id", request.api_key_id)
         if key_id.startswith(PREFIX):
             raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
-        for attempt in range(MAX_ATTEMPTS):
+
+        async def revoke() -> ApiKey:
             read = await self._read(env)
             key = _find(read, key_id, env)
             _keep_manageable([other for other in read.keys if other is not key])
-            if await self._done(self._keys.remove(read.stamp, key_id), attempt):
-                log.info("API key revoked", key_id=key_id, environment=key.environment)
-                return pb.RevokeApiKeyResponse(api_key=_message(key, None))
-        raise conflict_retries_exhausted("the API keys")
+            await self._keys.remove(read.stamp, key_id)
+            return key
+
+        key = await self._change(revoke)
+        log.info("API key revoked", key_id=key_id, environment=key.environment)
+        return pb.RevokeApiKeyResponse(api_key=_message(key, None))
 
     async def _read(self, env: Environment) -> KeysRead:
         """Return all keys, to who may manage them: without a key only as long as there is none."""
@@ -91,18 +97,14 @@ class ApiKeyServicer:
             raise ApiError(ErrorReason.API_KEY_MISSING, "an API key exists by now, so this call needs one")
         return read
 
-    async def _done(self, write: Awaitable[None], attempt: int) -> bool:
-        """Make a change; return False where another one came in between."""
-        try:
-            await write
-        except ConflictError:
-            await wait_after(attempt)
-            return False
+    async def _change(self, change: Callable[[], Awaitable[ApiKey]]) -> ApiKey:
+        """Make a change of the keys and load it here; return the key that it is about."""
+        key = await retry_on_conflict(change, "the API keys")
         try:
             await self._refresh()
         except StoreUnavailableError as error:
             raise OutcomeUnknownError(str(error)) from error  # It was written.
-        return True
+        return key
 
 
 def _check(wanted: pb.ApiKey, now_ms: int) -> int | None:

@@ -11,7 +11,7 @@ from canuse_server.api.services.catalog_input import check_feature
 from canuse_server.api.services.migrations import MigrationMethods
 from canuse_server.api.services.packages import PackageMethods
 from canuse_server.api.tokens import page as page_tokens
-from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
+from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.domain.model import Feature, FeatureType, OnUnavailable
 from canuse_server.store.errors import ConflictError
@@ -83,16 +83,13 @@ async def _feature(env: Environment, feature_id: str) -> Feature:
 
 
 async def _put_feature(env: Environment, feature_id: str, changes: dict[str, object]) -> Feature:
-    for attempt in range(MAX_ATTEMPTS):
+    async def replace_feature() -> Feature:
         old = await env.cache.stored_feature(feature_id)
         if old is None:
             raise feature_not_found(feature_id)
         new = replace(old.item, **changes)  # type: ignore[arg-type]
-        try:
-            if new != old.item:
-                await env.cache.put_feature(old, new)
-        except ConflictError:
-            await wait_after(attempt)
-            continue
+        if new != old.item:
+            await env.cache.put_feature(old, new)
         return new
-    raise conflict_retries_exhausted("one feature")
+
+    return await retry_on_conflict(replace_feature, f"feature {feature_id!r}")

@@ -11,7 +11,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
 from canuse_server.api.services.catalog_input import check_package, package_features
 from canuse_server.api.tokens import page as page_tokens
-from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
+from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.domain.model import Package, PackageStatus, PackageType
 from canuse_server.store.errors import ConflictError
@@ -110,20 +110,18 @@ async def _version(env: Environment, package_id: str, number: int) -> Package:
 
 
 async def _change(env: Environment, package_id: str, change: Callable[[Package], Package]) -> Package:
-    """Replace a package in one step by what becomes of it; others may change it meanwhile, then it is done anew."""
-    for attempt in range(MAX_ATTEMPTS):
+    """Replace a package by what `change` returns for it; return the new one."""
+
+    async def replace_package() -> Package:
         old = await env.catalog.stored_package(package_id)
         if old is None:
             raise package_not_found(package_id)
         new = change(old.item)
-        try:
-            if new != old.item:
-                await env.catalog.put_package(old, new)
-        except ConflictError:
-            await wait_after(attempt)
-            continue
+        if new != old.item:
+            await env.catalog.put_package(old, new)
         return new
-    raise conflict_retries_exhausted("one package")
+
+    return await retry_on_conflict(replace_package, f"package {package_id!r}")
 
 
 def _edited(old: Package, changes: Mapping[str, Any]) -> Package:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
-from canuse_server.api.users.retry import MAX_ATTEMPTS, conflict_retries_exhausted, wait_after
+from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.domain.entitlements import Entitlement, resolve, without_effect
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
@@ -70,25 +70,22 @@ async def change_user(env: Environment, user_id: str, edit: EditUser) -> Changed
 
 
 async def _change_user(env: Environment, user_id: str, edit: EditUser) -> Changed:
-    for attempt in range(MAX_ATTEMPTS):
+    async def change() -> Changed:
         state = await env.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
-        try:
-            if state.runs_ahead():
-                # By itself, so that a change finds the counts where they would be had no clock run ahead.
-                await env.users.apply((await _user_change(env, state, Edit()))[0])
-                continue
-            wanted = await edit(state)
-            if wanted is None:
-                return Changed(state, state.entitlements)
-            change, entitlements = await _user_change(env, state, wanted)
-            await env.users.apply(change)
-        except ConflictError:
-            await wait_after(attempt)
-            continue
+        if state.runs_ahead():
+            # Brought back by itself, so that `edit` finds the counts where they would be had no clock run ahead.
+            await env.users.apply((await _user_change(env, state, Edit()))[0])
+            raise ConflictError
+        requested = await edit(state)
+        if requested is None:
+            return Changed(state, state.entitlements)
+        update, entitlements = await _user_change(env, state, requested)
+        await env.users.apply(update)
         return Changed(state, entitlements)
-    raise conflict_retries_exhausted("one user")
+
+    return await retry_on_conflict(change, f"user {user_id!r}")
 
 
 async def renew(env: Environment, user_id: str) -> None:

@@ -1,20 +1,30 @@
-"""Changes that are tried again where others were quicker: how often, and how long to wait in between."""
+"""The optimistic loop: a change is made again from its start when another change of the same thing came first."""
 
 import asyncio
 import random
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
-from canuse_server.store.errors import StoreUnavailableError
+from canuse_server.store.errors import ConflictError, StoreUnavailableError
 
 MAX_ATTEMPTS: Final = 50
-"""How often a change is tried while others change the same thing."""
+_MAX_WAIT_SECONDS: Final = 0.02
+
+_Result = TypeVar("_Result")
 
 
-async def wait_after(attempt: int) -> None:
-    """Let others come to an end, the longer the more attempts there were."""
-    await asyncio.sleep(random.uniform(0, 0.001 * min(attempt, 20)))  # noqa: S311 - spreads writers, no secret
+async def retry_on_conflict(change: Callable[[], Awaitable[_Result]], subject: str) -> _Result:
+    """Return what `change` returns; call it again when it raises ConflictError, after a short random wait.
 
+    `change` has to read anew each time. `subject` names what is changed, for the log.
 
-def conflict_retries_exhausted(what: str) -> StoreUnavailableError:
-    """Return the error for a change that others were quicker than in every attempt."""
-    return StoreUnavailableError(f"{MAX_ATTEMPTS} changes of {what} by others came in between")
+    Raises:
+        StoreUnavailableError: every attempt ended in a conflict; nothing was written.
+    """
+    for attempt in range(MAX_ATTEMPTS):
+        try:
+            return await change()
+        except ConflictError:
+            wait_seconds = min(0.001 * attempt, _MAX_WAIT_SECONDS)
+            await asyncio.sleep(random.uniform(0, wait_seconds))  # noqa: S311 - spreads writers, no secret
+    raise StoreUnavailableError(f"{subject}: other changes came first in each of {MAX_ATTEMPTS} attempts")
