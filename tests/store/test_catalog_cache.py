@@ -229,8 +229,8 @@ async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
     await publish(other, 5)
     await create_user(env, "124", Profile(), disabled=False)
 
-    async def edit(_: UserState) -> Edit:
-        return Edit((Subscription("t", "p", 1, SubscriptionStatus.ACTIVE, 1),))
+    async def edit(_: UserState) -> tuple[Edit, None]:
+        return Edit((Subscription("t", "p", 1, SubscriptionStatus.ACTIVE, 1),)), None
 
     await change_user(env, "124", edit)
     database.redis.delete(KEYS.package_versions)

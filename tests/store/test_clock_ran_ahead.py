@@ -52,8 +52,8 @@ async def subscribed(env: Environment, *entries: PackageFeature, cancel_at_ms: i
     await create_user(env, "124", Profile(), disabled=False)
     subscription = Subscription("token", "base", 1, SubscriptionStatus.ACTIVE, START_MS, cancel_at_ms=cancel_at_ms)
 
-    async def edit(_: UserState) -> Edit:
-        return Edit((subscription,))
+    async def edit(_: UserState) -> tuple[Edit, None]:
+        return Edit((subscription,)), None
 
     await change_user(env, "124", edit)
 

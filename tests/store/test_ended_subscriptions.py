@@ -109,8 +109,8 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
 async def change(env: Environment) -> None:
     """Change nothing of the user, which brings up to date what is worked out for them."""
 
-    async def nothing(_: UserState) -> Edit:
-        return Edit()
+    async def nothing(_: UserState) -> tuple[Edit, None]:
+        return Edit(), None
 
     await change_user(env, "124", nothing)
 

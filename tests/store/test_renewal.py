@@ -68,8 +68,8 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
         )
     await create_user(env, "124", Profile(), disabled=False)
 
-    async def edit(_: UserState) -> Edit:
-        return Edit(tuple(subscriptions))
+    async def edit(_: UserState) -> tuple[Edit, None]:
+        return Edit(tuple(subscriptions)), None
 
     await change_user(env, "124", edit)
     for number, (start, end, amount) in enumerate(gifts):

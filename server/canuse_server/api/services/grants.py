@@ -33,16 +33,14 @@ class GrantMethods:
         if feature.type == FeatureType.BINARY and draft.amount is not None:
             text = f"must not be given for the binary feature {feature.id!r}: its use is not counted"
             raise invalid([("grant.amount", f"{text}; {draft.amount} was sent")])
-        made: list[Grant] = []
 
-        async def edit(state: UserState) -> Edit:
+        async def edit(state: UserState) -> tuple[Edit, Grant]:
             start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
             grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
             known = await env.users.grants(wanted.user_id)
             if existing := next((other for other in known if other.id == grant.id), None):
                 _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
-                made[:] = [existing]
-                return Edit()
+                return Edit(), existing
             if feature.archived:
                 text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
                 raise ApiError(ErrorReason.FEATURE_ARCHIVED, text, ids)
@@ -55,13 +53,12 @@ class GrantMethods:
                 text = f"user {wanted.user_id!r} already has {MAX_GRANTS} grants of feature {feature.id!r}"
                 ids = {"user_id": wanted.user_id, "feature_id": feature.id}
                 raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
-            made[:] = [grant]
-            return Edit(grant=grant, grant_order=order)
+            return Edit(grant=grant, grant_order=order), grant
 
         if env.default_package and await env.users.read(wanted.user_id) is None:
             await create_default_user(env, wanted.user_id)
-        await change_user(env, wanted.user_id, edit)
-        return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, made[0]))
+        grant = (await change_user(env, wanted.user_id, edit)).result
+        return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, grant))
 
     async def list_grants(self, request: pb.ListGrantsRequest, env: Environment) -> pb.ListGrantsResponse:
         """List a user's grants by id."""
@@ -81,9 +78,8 @@ class GrantMethods:
         violations.id("user_id", request.user_id)
         violations.id("grant_id", request.grant_id)
         violations.check()
-        made: list[Grant] = []
 
-        async def edit(state: UserState) -> Edit:
+        async def edit(state: UserState) -> tuple[Edit, Grant]:
             known = await env.users.grants(request.user_id)
             grant = next((other for other in known if other.id == request.grant_id), None)
             if grant is None:
@@ -91,13 +87,12 @@ class GrantMethods:
                 ids = {"user_id": request.user_id, "grant_id": request.grant_id}
                 raise ApiError(ErrorReason.GRANT_NOT_FOUND, text, ids)
             if grant.revoked_at_ms is not None:
-                made[:] = [grant]
-                return Edit()
-            made[:] = [replace(grant, revoked_at_ms=state.now_ms)]
-            return Edit(grant=made[0], grant_order=_order(state, known, made[0]))
+                return Edit(), grant
+            revoked = replace(grant, revoked_at_ms=state.now_ms)
+            return Edit(grant=revoked, grant_order=_order(state, known, revoked)), revoked
 
-        await change_user(env, request.user_id, edit)
-        return pb.RevokeGrantResponse(grant=grant_message(request.user_id, made[0]))
+        grant = (await change_user(env, request.user_id, edit)).result
+        return pb.RevokeGrantResponse(grant=grant_message(request.user_id, grant))
 
 
 def _check(violations: Violations, wanted: pb.Grant) -> Grant:

@@ -174,15 +174,13 @@ async def _compare(env: Environment, move: Move, user_id: str) -> _Changed:
 
 async def _change(env: Environment, move: Move, user_id: str) -> _Changed:
     """Move a user's subscriptions."""
-    moved: tuple[Subscription, ...] = ()
 
-    async def edit(state: UserState) -> Edit | None:
-        nonlocal moved
+    async def edit(state: UserState) -> tuple[Edit | None, tuple[Subscription, ...]]:
         moved = move.of(state.subscriptions, state.now_ms)
-        return Edit(moved) if moved else None
+        return (Edit(moved) if moved else None), moved
 
     try:
-        state, entitlements = await change_user(env, user_id, edit)
+        state, entitlements, moved = await change_user(env, user_id, edit)
     except ApiError as error:
         if error.reason is not ErrorReason.USER_NOT_FOUND:
             raise

@@ -40,24 +40,25 @@ class SubscriptionServicer(GrantMethods):
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
         mark = _fingerprint(request, draft)
-        made: list[Subscription] = []
 
-        async def edit(state: UserState) -> Edit:
+        async def edit(state: UserState) -> tuple[Edit, list[Subscription]]:
             # After the user was read: an error that the first call itself has caused must not go before its answer.
             await _refuse_answered(env, request, mark)
-            made[:] = await _new_subscriptions(env, state, request, draft)
-            await _refuse_too_much(env, state, made)
-            answer = subscribe_event.pack(made, state.now_ms)
-            return Edit(tuple(made), event=Event(request.event_id, mark, answer) if request.event_id else None)
+            created = await _new_subscriptions(env, state, request, draft)
+            await _refuse_too_much(env, state, created)
+            answer = subscribe_event.pack(created, state.now_ms)
+            event = Event(request.event_id, mark, answer) if request.event_id else None
+            return Edit(tuple(created), event=event), created
 
         try:
-            now_ms, replayed = (await change_user(env, request.user_id, edit)).state.now_ms, False
+            changed = await change_user(env, request.user_id, edit)
+            subscriptions, now_ms, replayed = changed.result, changed.state.now_ms, False
         except AnsweredError as error:
-            (made[:], now_ms), replayed = subscribe_event.unpack(error.answer), True
+            (subscriptions, now_ms), replayed = subscribe_event.unpack(error.answer), True
         except EventIdReusedError:
             raise event_id_reused(request.user_id, request.event_id) from None
         return pb.SubscribeResponse(
-            subscriptions=[subscription_message(request.user_id, item, now_ms) for item in made],
+            subscriptions=[subscription_message(request.user_id, item, now_ms) for item in subscriptions],
             event_id=request.event_id,
             replayed=replayed,
         )
@@ -151,19 +152,18 @@ async def _change(
     user_id, token = _parse_id(field, subscription_id)
     if await env.users.read(user_id) is None:
         raise subscription_not_found(subscription_id)
-    made: list[Subscription] = []
 
-    async def edit(state: UserState) -> Edit:
+    async def edit(state: UserState) -> tuple[Edit, Subscription]:
         old = await _find(env, state, token)
         if old is None:
             raise subscription_not_found(subscription_id)
         await env.cache.load_packages([(old.package_id, old.package_version)])
-        made[:] = [change(old, state.now_ms)]
-        await _refuse_too_much(env, state, made)
-        return Edit(tuple(made))
+        new = change(old, state.now_ms)
+        await _refuse_too_much(env, state, [new])
+        return Edit((new,)), new
 
-    state = (await change_user(env, user_id, edit)).state
-    return subscription_message(user_id, made[0], state.now_ms)
+    changed = await change_user(env, user_id, edit)
+    return subscription_message(user_id, changed.result, changed.state.now_ms)
 
 
 def _not_before(now_ms: int, moment_ms: int | None) -> int | None:
@@ -191,15 +191,15 @@ async def _new_subscriptions(
     started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
     _check_trial(replace(draft, started_at_ms=started_at_ms), "")
     taken = {item.token for item in state.subscriptions}
-    made: list[Subscription] = []
+    subscriptions: list[Subscription] = []
     for package in packages:
         token = new_token(taken)
         while await env.users.ended_subscription(state.user_id, token):
             token = new_token(taken)
         taken.add(token)
         source = {"token": token, "package_id": package.id, "package_version": package.version}
-        made.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
-    return made
+        subscriptions.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
+    return subscriptions
 
 
 async def _refuse_answered(env: Environment, request: pb.SubscribeRequest, mark: bytes) -> None:

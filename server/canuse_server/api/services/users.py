@@ -46,20 +46,18 @@ class UserServicer:
         values = {**{name: getattr(user, name) for name in PROFILE}, "metadata": dict(user.metadata)}
         changes = {name: values[name] for name in chosen.intersection(PROFILE)}
 
-        made: list[tuple[Meta, Profile]] = []
-
-        async def edit(state: UserState) -> Edit:
+        async def edit(state: UserState) -> tuple[Edit, tuple[Meta, Profile]]:
             # Read anew each time, so that a change of other fields that came in between is kept.
             found = (await env.users.describe([user.id]))[0]
             if found is None:
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
             profile = replace(found[1], **changes)
-            made[:] = [(state.meta._replace(disabled=disabled), profile)]
-            return Edit(disabled=disabled, profile=profile if changes else None)
+            change = Edit(disabled=disabled, profile=profile if changes else None)
+            return change, (state.meta._replace(disabled=disabled), profile)
 
-        await change_user(env, user.id, edit)
-        return pb.UpdateUserResponse(user=user_message(user.id, *made[0]))
+        meta, profile = (await change_user(env, user.id, edit)).result
+        return pb.UpdateUserResponse(user=user_message(user.id, meta, profile))
 
     async def list_users(self, request: pb.ListUsersRequest, env: Environment) -> pb.ListUsersResponse:
         """List users, by bucket and id."""

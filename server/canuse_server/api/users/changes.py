@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeAlias, TypeVar
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
@@ -29,6 +29,8 @@ from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.users import Event, PlacedGrant, UserChange, UserState
 
+_Result = TypeVar("_Result")
+
 
 @dataclass(frozen=True, slots=True)
 class Edit:
@@ -46,19 +48,20 @@ class Edit:
     event: Event | None = None
 
 
-class Changed(NamedTuple):
-    """A user as it was read for a change, and the entitlements after it."""
+class Changed(NamedTuple, Generic[_Result]):
+    """A user as it was read for a change, the entitlements after it, and what `edit` returned with the change."""
 
     state: UserState
     entitlements: Mapping[str, Entitlement]
+    result: _Result
 
 
-EditUser = Callable[[UserState], Awaitable[Edit | None]]
-"""Says what to change of a user as it was read; None: nothing, and nothing is written."""
+EditUser: TypeAlias = Callable[[UserState], Awaitable[tuple[Edit | None, _Result]]]
+"""Returns what to change of a user as it was read, None where nothing is to be written; and a result for the caller."""
 
 
-async def change_user(env: Environment, user_id: str, edit: EditUser) -> Changed:
-    """Change a user in one step and bring the entitlements up to date.
+async def change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -> Changed[_Result]:
+    """Change a user in one step and bring the entitlements up to date. `edit` is called for each attempt.
 
     Raises:
         ApiError: there is no such user, or what `edit` raises.
@@ -69,8 +72,8 @@ async def change_user(env: Environment, user_id: str, edit: EditUser) -> Changed
         return await _change_user(env, user_id, edit)
 
 
-async def _change_user(env: Environment, user_id: str, edit: EditUser) -> Changed:
-    async def change() -> Changed:
+async def _change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -> Changed[_Result]:
+    async def change() -> Changed[_Result]:
         state = await env.users.read(user_id)
         if state is None:
             raise user_not_found(user_id)
@@ -78,12 +81,12 @@ async def _change_user(env: Environment, user_id: str, edit: EditUser) -> Change
             # Brought back by itself, so that `edit` finds the counts where they would be had no clock run ahead.
             await env.users.apply((await _user_change(env, state, Edit()))[0])
             raise ConflictError
-        requested = await edit(state)
+        requested, result = await edit(state)
         if requested is None:
-            return Changed(state, state.entitlements)
+            return Changed(state, state.entitlements, result)
         update, entitlements = await _user_change(env, state, requested)
         await env.users.apply(update)
-        return Changed(state, entitlements)
+        return Changed(state, entitlements, result)
 
     return await retry_on_conflict(change, f"user {user_id!r}")
 
@@ -98,15 +101,15 @@ async def renew(env: Environment, user_id: str) -> None:
         # Not in the turn of `change_user`: a change that waits for its confirmation would keep checks waiting.
         async with env.renewals.setdefault(user_id, FairSemaphore()).acquire():
             with unconfirmed():
-                await _change_user(env, user_id, _nothing_but_renewed)
+                await _change_user(env, user_id, _renew_only)
     except OutcomeUnknownError as error:
         # It counts nothing, so whether it happened does not matter to the call that it is made for.
         raise StoreUnavailableError(str(error)) from error
 
 
-async def _nothing_but_renewed(state: UserState) -> Edit | None:
+async def _renew_only(state: UserState) -> tuple[Edit | None, None]:
     # Of many calls that find it stale at a time the first one renews it.
-    return None if state.is_current() else Edit()
+    return (None if state.is_current() else Edit()), None
 
 
 async def create_user(env: Environment, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
