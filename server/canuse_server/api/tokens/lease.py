@@ -1,14 +1,13 @@
 """Ids of leases: they hold the ids of the user and the feature, so that no index is needed to find whose they are."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, NamedTuple
 
+from canuse_server.api.tokens import base64url
 from canuse_server.store.repositories.leases import TOKEN_BYTES
 
 LENGTH: Final = 512
 """More than any id that `encode` makes: two ids of 128 bytes, encoded, are below it."""
 _PREFIX: Final = "lease"
-_PADDING: Final = "==="
 # No id of a user or a feature has a control character in it.
 _SEPARATOR: Final = "\0"
 
@@ -23,8 +22,8 @@ class LeaseName(NamedTuple):
 
 def encode(name: LeaseName) -> str:
     """Return the id of a lease."""
-    owner = urlsafe_b64encode(f"{name.user_id}{_SEPARATOR}{name.feature_id}".encode())
-    return f"{_PREFIX}_{name.token.hex()}_{owner.decode().rstrip('=')}"
+    owner = base64url.encode(f"{name.user_id}{_SEPARATOR}{name.feature_id}".encode())
+    return f"{_PREFIX}_{name.token.hex()}_{owner}"
 
 
 def decode(lease_id: str) -> LeaseName | None:
@@ -34,7 +33,7 @@ def decode(lease_id: str) -> LeaseName | None:
     _, _, rest = lease_id.partition("_")
     token, _, owner = rest.partition("_")
     try:
-        user_id, feature_id = urlsafe_b64decode(owner + _PADDING).decode().split(_SEPARATOR)
+        user_id, feature_id = base64url.decode(owner).decode().split(_SEPARATOR)
         name = LeaseName(user_id, feature_id, bytes.fromhex(token))
     except ValueError:
         return None

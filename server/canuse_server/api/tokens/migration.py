@@ -1,14 +1,12 @@
 """Resume tokens of migrations: how far one is, and which request it belongs to; opaque to callers."""
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.errors import invalid
+from canuse_server.api.tokens import base64url
 from canuse_server.domain.model import MAX_AMOUNT
 
-_PADDING: Final = "==="
 LENGTH: Final = 4096
 """More than any token that `encode` makes: two ids of 128 bytes, escaped and encoded, and some numbers are below it."""
 
@@ -26,7 +24,7 @@ class Progress(NamedTuple):
 
 def encode(request: pb.MigrateSubscriptionsRequest, progress: Progress) -> str:
     """Return the token with which a request goes on from where it is."""
-    return urlsafe_b64encode(json.dumps([*_identity(request), *progress]).encode()).decode().rstrip("=")
+    return base64url.encode_json([*_identity(request), *progress])
 
 
 def decode(request: pb.MigrateSubscriptionsRequest) -> Progress | None:
@@ -51,8 +49,8 @@ def _identity(request: pb.MigrateSubscriptionsRequest) -> list[object]:
 def _read(token: str) -> tuple[list[object], list[object]]:
     """Return what a token says about its request, and the rest; both empty where it is none of ours."""
     try:
-        found = json.loads(urlsafe_b64decode(token + _PADDING)) if len(token) <= LENGTH else None
-    except (ValueError, RecursionError):
+        found = base64url.decode_json(token, LENGTH)
+    except ValueError:
         found = None
     return (found[:4], found[4:]) if isinstance(found, list) else ([], [])
 

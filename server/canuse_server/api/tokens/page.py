@@ -1,7 +1,5 @@
 """Pages of lists: how much one holds at most, and the tokens, opaque to callers, of where the next one starts."""
 
-import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
@@ -9,10 +7,10 @@ from typing import Any, Final, TypeVar
 from google.protobuf.message import Message
 
 from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.tokens import base64url
 from canuse_server.api.validation import page_size
 from canuse_server.runtime.fairness import yield_if_due
 
-_PADDING: Final = "==="
 LENGTH: Final = 1024
 """More than any token that `encode` makes: an id of 128 bytes, escaped and encoded, is below it."""
 BYTES: Final = 3 * 1024 * 1024
@@ -24,8 +22,7 @@ _Made = TypeVar("_Made", bound=Message)
 
 def encode(request: Any, last: str, group: int = 0) -> str:
     """Return the token for what follows an id in the list of a request, in the order of groups and ids."""
-    content = json.dumps([_list_of(request), group, last])
-    return urlsafe_b64encode(content.encode()).decode().rstrip("=")
+    return base64url.encode_json([_list_of(request), group, last])
 
 
 def decode(request: Any) -> tuple[int, str]:
@@ -40,13 +37,11 @@ def decode(request: Any) -> tuple[int, str]:
     if not token:
         return 0, ""
     try:
-        if len(token) > LENGTH:
-            raise unknown(token)
-        of, group, last = json.loads(urlsafe_b64decode(token + _PADDING))
+        of, group, last = base64url.decode_json(token, LENGTH)
         if not (isinstance(group, int) and isinstance(last, str) and group >= 0):
             raise unknown(token)
         last.encode()  # Half of a surrogate pair is no text.
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError):
         raise unknown(token) from None
     if of != _list_of(request):
         raise unknown(token)

@@ -1,17 +1,17 @@
 """Ids of subscriptions: they hold the user's id, so that no index is needed to find whose they are."""
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
+
+from canuse_server.api.tokens import base64url
 
 LENGTH: Final = 256
 """More than any id that `encode` makes: a token and an id of 128 bytes, encoded, are below it."""
 _PREFIX: Final = "sub"
-_PADDING: Final = "==="
 
 
 def encode(user_id: str, token: str) -> str:
     """Return the id of a user's subscription."""
-    return f"{_PREFIX}_{token}_{urlsafe_b64encode(user_id.encode()).decode().rstrip('=')}"
+    return f"{_PREFIX}_{token}_{base64url.encode(user_id.encode())}"
 
 
 def decode(subscription_id: str) -> tuple[str, str] | None:
@@ -19,7 +19,7 @@ def decode(subscription_id: str) -> tuple[str, str] | None:
     prefix, _, rest = subscription_id.partition("_")
     token, _, owner = rest.partition("_")
     try:
-        user_id = urlsafe_b64decode(owner + _PADDING).decode()
+        user_id = base64url.decode(owner).decode()
     except ValueError:
         return None
     # Only the one spelling that `encode` gives is an id.
