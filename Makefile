@@ -55,7 +55,7 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
 
-protos: $(VENV)/.dev ## Generate the Python code of protos/ into client/.
+protos: $(VENV)/.dev ## Generate the Python code of protos/.
 	$(BIN)/buf format --write protos
 	$(BIN)/python tools/generate_protos.py
 

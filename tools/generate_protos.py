@@ -1,5 +1,5 @@
 """Generate the Python code of protos/: messages, stubs and their types. That of the API goes into client/canuse, that
-which the server alone needs into server/canuse_server.
+which the server alone needs into server/canuse_server; see OUTPUTS.
 
     python tools/generate_protos.py [--check | --image PATH]
 
@@ -15,6 +15,7 @@ import shutil
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from google.rpc import status_pb2
@@ -22,8 +23,12 @@ from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
-OUTPUTS = {"canuse": ROOT / "client", "canuse_server": ROOT / "server"}
-"""Where the code of the definitions in each folder of protos/ goes."""
+OUTPUTS = {
+    "canuse/storage/v1": ROOT / "server/canuse_server/store/codec",
+    "canuse": ROOT / "client/canuse",
+    "canuse_server": ROOT / "server/canuse_server",
+}
+"""Where the code of the definitions in each folder of protos/ goes: the first folder that holds a file says it."""
 
 
 def run_protoc(*options: str) -> None:
@@ -44,22 +49,23 @@ def generate(destination: Path) -> None:
             path.unlink()
 
 
-def generated(*folders: Path) -> dict[str, Path]:
-    """Return the generated modules below some folders by their path in them."""
-    return {
-        str(path.relative_to(folder)): path
-        for folder in folders
-        for path in folder.rglob("*_pb2*.py*")
-        if path.suffix in (".py", ".pyi")
-    }
+def modules(folder: Path) -> Iterator[Path]:
+    """Yield the generated modules below a folder."""
+    return (path for path in folder.rglob("*_pb2*.py*") if path.suffix in (".py", ".pyi"))
 
 
-def differences(fresh: dict[str, Path], committed: dict[str, Path]) -> list[str]:
-    """Return the paths that differ or stand on one side only."""
+def target(name: Path) -> Path:
+    """Return where a generated module goes, by its path among what is generated."""
+    folder, output = next((Path(folder), output) for folder, output in OUTPUTS.items() if name.is_relative_to(folder))
+    return output / name.relative_to(folder)
+
+
+def differences(fresh: dict[Path, Path], committed: set[Path]) -> list[str]:
+    """Return the paths where what is generated and what is committed differ, or one of the two is missing."""
     return [
-        name
-        for name in sorted(fresh.keys() | committed.keys())
-        if name not in fresh or name not in committed or not filecmp.cmp(fresh[name], committed[name], shallow=False)
+        str(path.relative_to(ROOT))
+        for path in sorted(fresh.keys() | committed)
+        if path not in fresh or path not in committed or not filecmp.cmp(fresh[path], path, shallow=False)
     ]
 
 
@@ -75,16 +81,16 @@ def main() -> None:
     check = arguments.check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
-        fresh, committed = generated(Path(folder)), generated(*OUTPUTS.values())
+        fresh = {target(path.relative_to(folder)): path for path in modules(Path(folder))}
+        committed = {path for output in OUTPUTS.values() for path in modules(output)}
         stale = differences(fresh, committed)
         if check:
             if stale:
                 sys.exit("not what protos/ gives; run `make protos`:\n" + "\n".join(stale))
             return
-        for path in committed.values():
+        for path in committed:
             path.unlink()
-        for name, path in fresh.items():
-            destination = OUTPUTS[name.partition(os.sep)[0]] / name
+        for destination, path in fresh.items():
             destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, destination)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from canuse import v1
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from support.load import used
 from support.message_clients import Client
 from support.rate_limits import RateLimits, amount, descriptor, fact, left, summary
@@ -27,7 +28,7 @@ def two(client: Client) -> tuple[str, str, str]:
     return user_id, first, second
 
 
-def events(store: StoreInspector, user_id: str) -> list[v1.LedgerEntry]:
+def events(store: StoreInspector, user_id: str) -> list[LedgerEntry]:
     """Return what the ledger has of a user."""
     return [entry for entry in store.ledger(user_id).values() if entry.user_id == user_id]
 

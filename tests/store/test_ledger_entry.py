@@ -1,4 +1,4 @@
-"""The ledger: what the script appends is a canuse.v1.LedgerEntry with all that is known of the event."""
+"""The ledger: what the script appends is a canuse.storage.v1.LedgerEntry with all that is known of the event."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,6 +13,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import Period
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands
@@ -34,16 +35,16 @@ UNLIMITED: Final = Entitlement(
 )
 
 
-def entry_of(database: Database) -> v1.LedgerEntry:
+def entry_of(database: Database) -> LedgerEntry:
     """Return the latest entry."""
     _, (name, value) = database.entries()[-1]
     assert name == b"e"
-    return v1.LedgerEntry.FromString(value)
+    return LedgerEntry.FromString(value)
 
 
 def test_an_entry_has_all_that_was_sent_and_all_that_came_of_it(database: Database) -> None:
     database.put_user(UNLIMITED)
-    sent = v1.LedgerEntry(
+    sent = LedgerEntry(
         user_id="124",
         feature_id="calls",
         delta=-5,
@@ -53,7 +54,7 @@ def test_an_entry_has_all_that_was_sent_and_all_that_came_of_it(database: Databa
     )
     database.record(NOW, delta=3)
     outcome, _ = database.record(NOW, delta=-5, entry=sent.SerializeToString())
-    expected = v1.LedgerEntry()
+    expected = LedgerEntry()
     expected.CopyFrom(sent)
     expected.applied_delta, expected.used, expected.reason, expected.budget = -3, 0, v1.REASON_UNLIMITED, -1
     assert entry_of(database) == expected
@@ -149,19 +150,19 @@ async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: 
         database.put_user(UNLIMITED, user_id)
     for number in range(CHUNK + 200):
         user_id = other if number % 3 else "124"
-        entry = v1.LedgerEntry(user_id=user_id, feature_id="calls", delta=1)
+        entry = LedgerEntry(user_id=user_id, feature_id="calls", delta=1)
         database.record(NOW, user_id=user_id, entry=entry.SerializeToString())
     ledger = Ledger(store, KEYS)
     assert await ledger.erase("124") == 400
     assert await ledger.erase("124") == 0
-    left = [v1.LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
+    left = [LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
     assert left == [other] * 800
 
 
 async def test_events_after_the_last_one_that_is_to_go_stay(store: Store, database: Database) -> None:
     """They are of a user who was made anew: with a default package the next call does that."""
     ledger, users = Ledger(store, KEYS), Users(store, KEYS, RETENTION)
-    entry = v1.LedgerEntry(user_id="124", feature_id="calls", delta=1).SerializeToString()
+    entry = LedgerEntry(user_id="124", feature_id="calls", delta=1).SerializeToString()
     database.put_user(UNLIMITED)
     for _ in range(3):
         database.record(NOW, entry=entry)

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from canuse import v1
 from canuse_server.domain.decision import FeatureState, Reservation, TotalOutOfRangeError, decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Meta, PastPeriod
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories import usage_commands
@@ -200,7 +200,7 @@ def compare(
     database: Database, state: State, before: FeatureState, outcome: ChargeOutcome | Recorded, total: int
 ) -> None:
     """Compare what was recorded of a feature, and what is kept of it now, with the rule in plain words."""
-    feature_id = v1.LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
+    feature_id = LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
     period, used, _ = before.current()
     expected = grant_model.after(before, total)
     budget = grant_model.budget(before, expected)
@@ -234,7 +234,7 @@ def stands(before: FeatureState, total: int) -> Reason:
 
 def entry(feature_id: str) -> bytes:
     """Return an entry of the ledger that says no more than the feature."""
-    return v1.LedgerEntry(feature_id=feature_id).SerializeToString()
+    return LedgerEntry(feature_id=feature_id).SerializeToString()
 
 
 @given(st.data())

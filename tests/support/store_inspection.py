@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 
 from redis import Redis
 
-from canuse import v1
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.keys import Keys, bucket_of
 
 KEYS: Final = Keys("live")
@@ -61,10 +61,10 @@ class StoreInspector:
             keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
         return [self._contents(key) for key in keys]
 
-    def ledger(self, user_id: str) -> dict[str, v1.LedgerEntry]:
+    def ledger(self, user_id: str) -> dict[str, LedgerEntry]:
         """Return the ledger that a user's events are in, by the ids of the entries, oldest first."""
         entries = self._redis.xrange(KEYS.ledger(bucket_of(user_id)))
-        return {entry_id.decode(): v1.LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
+        return {entry_id.decode(): LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
 
     def broken_chains(self, user_id: str) -> list[int]:
         """Return how many milliseconds the count of each broken chain of uses in a user's bucket has left."""

@@ -20,6 +20,7 @@ from canuse_server.api.hotpath.method import HotMethod, Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Reason
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import Meta, Outcome, pack_entitlement
 from canuse_server.store.repositories import usage_commands
 from support.database import pack_counter
@@ -143,6 +144,4 @@ def test_an_event_of_the_ledger_is_what_a_message_would_give(
 ) -> None:
     written = wire.ledger_entry(user_id, feature_id, delta, action)
     kind = cast("v1.UsageAction.ValueType", action)
-    assert (
-        written == v1.LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=kind).SerializeToString()
-    )
+    assert written == LedgerEntry(user_id=user_id, feature_id=feature_id, delta=delta, action=kind).SerializeToString()

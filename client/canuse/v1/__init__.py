@@ -123,9 +123,6 @@ from canuse.v1.explanation_pb2 import (
     SubscriptionStep,
     UserStep,
 )
-from canuse.v1.ledger_pb2 import (
-    LedgerEntry,
-)
 from canuse.v1.reason_pb2 import (
     REASON_BUDGET_EXCEEDED,
     REASON_FEATURE_ARCHIVED,
@@ -310,7 +307,6 @@ __all__ = [
     "GetUserResponse",
     "Grant",
     "GrantStep",
-    "LedgerEntry",
     "ListApiKeysRequest",
     "ListApiKeysResponse",
     "ListEntitlementsRequest",

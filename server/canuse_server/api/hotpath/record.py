@@ -5,7 +5,6 @@ from hashlib import blake2b
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
-from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.environment import Environment
@@ -15,6 +14,7 @@ from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse,
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, EventIdReusedError, RecordOutOfRangeError, Use

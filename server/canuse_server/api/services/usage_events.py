@@ -3,13 +3,13 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse.v1 import usage_service_pb2 as pb
-from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.changes import create_default_user
 from canuse_server.api.validation import Violations, page_size
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.repositories.ledger import Place
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Final, NamedTuple, cast
 
-from canuse.v1.ledger_pb2 import LedgerEntry
 from canuse_server.runtime.fairness import yield_if_due
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
 
