@@ -1,6 +1,10 @@
 """The ledger's entries as bytes: what a store holds stays readable, whatever the message is called."""
 
+import re
+from importlib.resources import files
+
 from canuse import v1
+from canuse_server.api.hotpath.wire import FIXED64, VARINT
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 
 STORED = bytes.fromhex(
@@ -30,3 +34,15 @@ def test_an_entry_that_was_stored_before_is_read_and_written_as_the_same_bytes()
 def test_the_format_of_the_store_is_no_part_of_the_api() -> None:
     assert LedgerEntry.DESCRIPTOR.full_name == "canuse.storage.v1.LedgerEntry"
     assert "LedgerEntry" not in v1.__all__
+
+
+def test_the_script_writes_the_tags_of_the_fields_that_it_fills_in() -> None:
+    source = (files("canuse_server.store") / "scripts/lib/ledger.lua").read_text()
+    [arguments] = re.findall(r"entry \.\. struct\.pack\('<Bi8Bi8BBBi8', ([^)]*)\)", source)
+    words = arguments.split(", ")
+    assert list(zip(words[1::2], words[::2], strict=True)) == [
+        ("applied", str(LedgerEntry.APPLIED_DELTA_FIELD_NUMBER << 3 | FIXED64)),
+        ("used", str(LedgerEntry.USED_FIELD_NUMBER << 3 | FIXED64)),
+        ("reason", str(LedgerEntry.REASON_FIELD_NUMBER << 3 | VARINT)),
+        ("budget", str(LedgerEntry.BUDGET_FIELD_NUMBER << 3 | FIXED64)),
+    ]

@@ -2,8 +2,10 @@
 
 from typing import Final
 
+from canuse.v1.entitlement_service_pb2 import BatchCanUseRequest
 from canuse_server.api.bounds import MAX_BATCH_REQUESTS
 from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.hotpath.wire import LENGTH_DELIMITED
 from canuse_server.api.validation import malformed
 
 COUNTED_ITEMS: Final = 2 * MAX_BATCH_REQUESTS
@@ -11,8 +13,8 @@ COUNTED_ITEMS: Final = 2 * MAX_BATCH_REQUESTS
 MAX_OTHER_FIELDS: Final = 1000
 """How many fields beside the items are passed over: those that a newer client knows."""
 MAX_DEPTH: Final = 100
-_ITEM: Final = 1 << 3 | 2
-"""The tag of `requests`, which has the number 1 in all batches."""
+_ITEM: Final = BatchCanUseRequest.REQUESTS_FIELD_NUMBER << 3 | LENGTH_DELIMITED
+"""The tag of `requests`, which all batches number alike."""
 
 
 def batch_items(message_name: str, payload: bytes) -> list[bytes]:

@@ -29,7 +29,7 @@ from canuse_server.api.hotpath.method import (
     Plan,
 )
 from canuse_server.api.hotpath.record import CreateUsageEvent
-from canuse_server.api.hotpath.wire import varint
+from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, tag, varint
 from canuse_server.api.users.state import MAX_REPAIRS
 from canuse_server.api.validation import malformed
 from canuse_server.runtime.call_state import current_call
@@ -40,8 +40,10 @@ from canuse_server.store.repositories.usage_commands import ChainBrokenError, Co
 
 _REPEATED: Final = (*RETRYABLE, ChainBrokenError, NoScriptError, NotMadeError)
 """What sends a call again. None of them has written anything."""
-# The tags of results and of what is in one, which are the same in all batches.
-_RESULTS, _RESPONSE, _STATUS = b"\x0a", b"\x0a", b"\x12"
+# All batches number them alike.
+_RESULTS: Final = tag(pb.BatchCanUseResponse.RESULTS_FIELD_NUMBER, LENGTH_DELIMITED)
+_RESPONSE: Final = tag(pb.BatchCanUseResult.RESPONSE_FIELD_NUMBER, LENGTH_DELIMITED)
+_STATUS: Final = tag(pb.BatchCanUseResult.STATUS_FIELD_NUMBER, LENGTH_DELIMITED)
 
 
 class BatchMethod(NamedTuple):
@@ -94,8 +96,8 @@ async def answer_batch(method: BatchMethod, payload: bytes, env: Environment) ->
     return b"".join(results)
 
 
-def _field(tag: bytes, value: bytes) -> bytes:
-    return b"".join((tag, varint(len(value)), value))
+def _field(field_tag: bytes, value: bytes) -> bytes:
+    return b"".join((field_tag, varint(len(value)), value))
 
 
 class _Batch:

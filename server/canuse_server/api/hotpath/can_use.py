@@ -28,7 +28,8 @@ from canuse_server.store.codec.packed import (
 )
 from canuse_server.store.repositories import usage_commands
 
-_FROM_STORE: Final = b"\x20" + wire.varint(SOURCE_STORE)
+_CONSUMPTION: Final = wire.tag(pb.CanUseResponse.CONSUMPTION_FIELD_NUMBER, wire.LENGTH_DELIMITED)
+_FROM_STORE: Final = wire.tag(pb.CanUseResponse.SOURCE_FIELD_NUMBER, wire.VARINT) + wire.varint(SOURCE_STORE)
 
 
 class CanUse:
@@ -106,7 +107,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
     if total > MAX_AMOUNT:
         return None
     reason = reason or budget_reason(None if limit < 0 else limit, total, flags & OVERAGE != 0)
-    return wire.ACCESS[reason] + wire.consumption(b"\x1a", flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
+    return wire.ACCESS[reason] + wire.consumption(_CONSUMPTION, flags, used, limit, 0, start_ms, end_ms) + _FROM_STORE
 
 
 def response_message(plan: Plan, feature_state: FeatureState) -> pb.CanUseResponse:

@@ -5,8 +5,13 @@ takes a third of the time that messages take. Tests hold them equal to what mess
 from functools import lru_cache
 from typing import Final
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse.v1.consumption_pb2 import Consumption
+from canuse.v1.entitlement_service_pb2 import CanUseResponse
 from canuse_server.domain.model import Reason
 from canuse_server.domain.periods import rolled
+from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import OVERAGE, Single, terms
 
 _SHORT: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))
@@ -27,7 +32,38 @@ def varint(number: int) -> bytes:
     return _LONG[number & _LOW] + _LONG[number >> 14 & _LOW] + varint(number >> 28)
 
 
-_NANOSECONDS: Final = tuple(b"\x10" + varint(ms * 1_000_000) if ms else b"" for ms in range(1000))
+VARINT: Final = 0
+FIXED64: Final = 1
+LENGTH_DELIMITED: Final = 2
+"""Wire types: of integers, enums and bools; of `sfixed64`; of texts and messages."""
+
+
+def tag(field_number: int, wire_type: int) -> bytes:
+    """Return what stands before the value of a field."""
+    return varint(field_number << 3 | wire_type)
+
+
+TRUE: Final = varint(1)
+_ZERO: Final = varint(0)
+_SECONDS: Final = tag(Timestamp.SECONDS_FIELD_NUMBER, VARINT)
+_NANOS: Final = tag(Timestamp.NANOS_FIELD_NUMBER, VARINT)
+_NANOSECONDS: Final = tuple(_NANOS + varint(ms * 1_000_000) if ms else b"" for ms in range(1000))
+
+_ACCESS: Final = tag(CanUseResponse.ACCESS_FIELD_NUMBER, VARINT) + TRUE
+_REASON: Final = tag(CanUseResponse.REASON_FIELD_NUMBER, VARINT)
+
+_USER_ID: Final = tag(LedgerEntry.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+_FEATURE_ID: Final = tag(LedgerEntry.FEATURE_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+_DELTA: Final = tag(LedgerEntry.DELTA_FIELD_NUMBER, VARINT)
+_ACTION: Final = tag(LedgerEntry.ACTION_FIELD_NUMBER, VARINT)
+
+_USED: Final = tag(Consumption.USED_FIELD_NUMBER, VARINT)
+_BUDGET: Final = tag(Consumption.BUDGET_FIELD_NUMBER, VARINT)
+_REMAINING: Final = tag(Consumption.REMAINING_FIELD_NUMBER, VARINT)
+_RESERVED: Final = tag(Consumption.RESERVED_FIELD_NUMBER, VARINT)
+_START: Final = tag(Consumption.PERIOD_START_FIELD_NUMBER, LENGTH_DELIMITED)
+_OVERAGE_AND_START: Final = tag(Consumption.OVERAGE_ENABLED_FIELD_NUMBER, VARINT) + TRUE + _START
+_RESETS_AT: Final = tag(Consumption.RESETS_AT_FIELD_NUMBER, LENGTH_DELIMITED)
 
 
 def int64(number: int) -> bytes:
@@ -36,48 +72,50 @@ def int64(number: int) -> bytes:
 
 
 ACCESS: Final = {
-    int(reason): (b"\x08\x01\x10" if reason < Reason.NOT_ENTITLED else b"\x10") + varint(reason) for reason in Reason
+    int(reason): (_ACCESS if reason < Reason.NOT_ENTITLED else b"") + _REASON + varint(reason) for reason in Reason
 }
-"""The fields `access` and `reason`, by the reason."""
+"""The fields `access` and `reason`, by the reason. CanUseResponse and UseFeatureResponse number them alike."""
 
 
-def text(tag: bytes, value: bytes) -> bytes:
+def text(field_tag: bytes, value: bytes) -> bytes:
     """Return a field of text; nothing where it is empty."""
-    return b"".join((tag, varint(len(value)), value)) if value else b""
+    return b"".join((field_tag, varint(len(value)), value)) if value else b""
 
 
 def ledger_entry(user_id: str, feature_id: str, delta: int, action: int) -> bytes:
     """Return an event without an idempotency key and metadata as it goes into the ledger."""
-    return text(b"\x0a", user_id.encode()) + _event(feature_id, delta, action)
+    return text(_USER_ID, user_id.encode()) + _event(feature_id, delta, action)
 
 
 @lru_cache(maxsize=4096)
 def _event(feature_id: str, delta: int, action: int) -> bytes:
-    counted = b"\x18" + int64(delta) if delta else b""
-    return b"".join((text(b"\x12", feature_id.encode()), counted, b"\x20", varint(action)))
+    counted = _DELTA + int64(delta) if delta else b""
+    return b"".join((text(_FEATURE_ID, feature_id.encode()), counted, _ACTION, varint(action)))
 
 
-def counts(tag: bytes, single: Single) -> bytes:
+def counts(field_tag: bytes, single: Single) -> bytes:
     """Return the field with the counts after a use; nothing where there is nothing to count against."""
     if not single.packed:
         return b""
     frame = _frame_of(single.packed, single.period_start_ms)
-    return _framed(tag, single.used, single.budget, single.reserved, frame)
+    return _framed(field_tag, single.used, single.budget, single.reserved, frame)
 
 
-def consumption(tag: bytes, flags: int, used: int, budget: int, reserved: int, start_ms: int, end_ms: int) -> bytes:
+def consumption(
+    field_tag: bytes, flags: int, used: int, budget: int, reserved: int, start_ms: int, end_ms: int
+) -> bytes:
     """Return a field of counts; `budget` and `end_ms` are -1 where there is none."""
-    return _framed(tag, used, budget, reserved, _frame(flags, start_ms, end_ms))
+    return _framed(field_tag, used, budget, reserved, _frame(flags, start_ms, end_ms))
 
 
-def _framed(tag: bytes, used: int, budget: int, reserved: int, frame: bytes) -> bytes:
-    counted = b"\x08" + varint(used) if used else b""
+def _framed(field_tag: bytes, used: int, budget: int, reserved: int, frame: bytes) -> bytes:
+    counted = _USED + varint(used) if used else b""
     if budget >= 0:
-        left = budget - used - reserved
-        counted += b"\x10" + varint(budget) + b"\x18" + (varint(left) if left > 0 else b"\x00")
+        remaining = budget - used - reserved
+        counted += _BUDGET + varint(budget) + _REMAINING + (varint(remaining) if remaining > 0 else _ZERO)
     if reserved:
-        counted += b"\x20" + varint(reserved)
-    return b"".join((tag, varint(len(counted) + len(frame)), counted, frame))
+        counted += _RESERVED + varint(reserved)
+    return b"".join((field_tag, varint(len(counted) + len(frame)), counted, frame))
 
 
 @lru_cache(maxsize=4096)
@@ -88,10 +126,10 @@ def _frame_of(packed: bytes, period_start_ms: int) -> bytes:
 
 
 def _frame(flags: int, start_ms: int, end_ms: int) -> bytes:
-    overage = b"\x28\x01\x32" if flags & OVERAGE else b"\x32"
+    overage_and_start = _OVERAGE_AND_START if flags & OVERAGE else _START
     if end_ms < 0:
-        return overage + moment(start_ms)
-    return b"".join((overage, moment(start_ms), b"\x3a", moment(end_ms)))
+        return overage_and_start + moment(start_ms)
+    return b"".join((overage_and_start, moment(start_ms), _RESETS_AT, moment(end_ms)))
 
 
 def moment(time_ms: int) -> bytes:
@@ -102,4 +140,4 @@ def moment(time_ms: int) -> bytes:
         written = _LONG[seconds & _LOW] + _LONG[seconds >> 14 & _LOW] + _SHORT[seconds >> 28]
     else:
         written = varint(seconds)
-    return b"".join((_SHORT[1 + len(written) + len(nanoseconds)], b"\x08", written, nanoseconds))
+    return b"".join((_SHORT[1 + len(written) + len(nanoseconds)], _SECONDS, written, nanoseconds))

@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from canuse_server.api.hotpath.wire import varint
+from google.protobuf.duration_pb2 import Duration
+
+from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, VARINT, tag, varint
 from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_LOOKED_AT, REFUSED, ParsedRequest
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
@@ -31,11 +33,20 @@ UNITS: Final = {
     ResetPeriod.MONTH: pb.RateLimitResponse.RateLimit.MONTH,
     ResetPeriod.YEAR: pb.RateLimitResponse.RateLimit.YEAR,
 }
-# Codes, and the tags of fields, as they stand on the wire; the first field has the code in both messages.
-_OK, _OVER_LIMIT = b"\x08\x01", b"\x08\x02"
-_STATUS, _LIMIT, _REMAINING, _DURATION = b"\x12", b"\x12", b"\x18", b"\x22"
-_FIRST, _SECOND = b"\x08", b"\x10"
-_NANOSECONDS: Final = [_SECOND + varint(milliseconds * 1_000_000) for milliseconds in range(1000)]
+_Status: Final = pb.RateLimitResponse.DescriptorStatus
+_Limit: Final = pb.RateLimitResponse.RateLimit
+# The field of the code has the same number in both messages.
+_CODE: Final = tag(_Status.CODE_FIELD_NUMBER, VARINT)
+_OK, _OVER_LIMIT = _CODE + varint(OK), _CODE + varint(OVER_LIMIT)
+_STATUS: Final = tag(pb.RateLimitResponse.STATUSES_FIELD_NUMBER, LENGTH_DELIMITED)
+_LIMIT: Final = tag(_Status.CURRENT_LIMIT_FIELD_NUMBER, LENGTH_DELIMITED)
+_REMAINING: Final = tag(_Status.LIMIT_REMAINING_FIELD_NUMBER, VARINT)
+_DURATION: Final = tag(_Status.DURATION_UNTIL_RESET_FIELD_NUMBER, LENGTH_DELIMITED)
+_REQUESTS_PER_UNIT: Final = tag(_Limit.REQUESTS_PER_UNIT_FIELD_NUMBER, VARINT)
+_UNIT: Final = tag(_Limit.UNIT_FIELD_NUMBER, VARINT)
+_SECONDS: Final = tag(Duration.SECONDS_FIELD_NUMBER, VARINT)
+_NANOS: Final = tag(Duration.NANOS_FIELD_NUMBER, VARINT)
+_NANOSECONDS: Final = [_NANOS + varint(milliseconds * 1_000_000) for milliseconds in range(1000)]
 
 
 def response_to(charge_indexes: Iterable[int], outcome: Outcome) -> bytes:
@@ -65,7 +76,7 @@ def response_to_one(charge: Single) -> bytes:
             status += _REMAINING + varint(min(remaining, MOST))
         if end_ms >= 0:
             seconds, milliseconds = divmod(max(0, end_ms - charge.now_ms), 1000)
-            duration = _FIRST + varint(seconds) + _NANOSECONDS[milliseconds]
+            duration = _SECONDS + varint(seconds) + _NANOSECONDS[milliseconds]
             status += _DURATION + varint(len(duration)) + duration
     return b"".join((code, _STATUS, varint(len(status)), status))
 
@@ -79,7 +90,7 @@ def _reset(packed: bytes, period_start_ms: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4096)
 def _limit(budget: int, reset_period: int) -> bytes:
-    limit = _FIRST + varint(min(budget, MOST)) + _SECOND + varint(UNITS[ResetPeriod(reset_period)])
+    limit = _REQUESTS_PER_UNIT + varint(min(budget, MOST)) + _UNIT + varint(UNITS[ResetPeriod(reset_period)])
     return _LIMIT + varint(len(limit)) + limit
 
 
