@@ -7,8 +7,8 @@ from typing import Final
 
 from canuse_server.store.errors import SchemaError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA
-from canuse_server.store.preflight.data_guard import GONE
 from canuse_server.store.redis.client import Store
+from canuse_server.store.redis.data_guard import GONE
 
 VERSION: Final = "4"
 OLDER: Final = ("3",)

@@ -12,10 +12,10 @@ from canuse_server.domain.durability import Durability
 from canuse_server.runtime.call_state import current_call, current_store_deadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA, key_of, tag_of
-from canuse_server.store.preflight.data_guard import GONE, DataGuard
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.connection import PipelinedConnection
+from canuse_server.store.redis.data_guard import GONE, DataGuard
 from canuse_server.store.redis.durability import Promise
 from canuse_server.store.redis.group_commit import GroupCommit, Written
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, check, pack

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from canuse_server.store.keys import bucket_of
-from canuse_server.store.preflight.data_guard import DataGuard
 from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.blocking_connection import BlockingConnection
+from canuse_server.store.redis.data_guard import DataGuard
 from canuse_server.store.redis.sentinel import MasterResolver
 from canuse_server.store.redis.slots import BUCKET_SLOTS, SlotMap
 

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from canuse_server.runtime.background import end
-from canuse_server.store.preflight.data_guard import DataGuard
 from canuse_server.store.redis.address import Address, StoreAddress
+from canuse_server.store.redis.data_guard import DataGuard
 
 log = structlog.get_logger(__name__)
 
