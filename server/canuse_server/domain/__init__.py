@@ -1,1 +1,1 @@
-"""What a user may use: pure rules, with no I/O and no clock of their own."""
+"""The rules of entitlements: pure functions without I/O and without a clock."""

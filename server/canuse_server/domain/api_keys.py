@@ -1,4 +1,4 @@
-"""API keys: what each says about its holder, and the rule that keeps a deployment from locking itself out."""
+"""API keys and scopes, and the rule that a deployment always keeps a key that can manage keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -9,11 +9,11 @@ LIVE: Final = "live"
 TEST: Final = "test"
 ENVIRONMENTS: Final = frozenset({LIVE, TEST})
 MAX_API_KEYS: Final = 1000
-"""How many keys there may be: every server has all of them in memory."""
+"""Maximum number of keys: every server keeps all of them in memory."""
 
 
 class Scope(StrEnum):
-    """What a key may be good for. None of them includes another."""
+    """A permission of an API key. No scope includes another."""
 
     ENTITLEMENTS_READ = "entitlements:read"
     USAGE_WRITE = "usage:write"
@@ -24,9 +24,9 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key without its secret. `digest` is the SHA-256 of it; `expires_at_ms` None: never.
+    """A key without its secret. `digest` is the SHA-256 of the secret; `expires_at_ms` None means no expiry.
 
-    A newer canuse may have given it scopes and an environment that this one does not know: they give nothing.
+    Scopes and environments of a newer canuse that this version does not know give no permission.
     """
 
     id: str
@@ -40,10 +40,10 @@ class ApiKey:
 
 
 def may_manage(manager: str, environment: str) -> bool:
-    """Whether keys of one environment manage those of another. Those of `test` do not: it would be a way to `live`."""
+    """Whether a key of one environment can manage keys of another. `test` keys cannot manage `live` keys."""
     return manager in (LIVE, environment)
 
 
 def is_manageable(keys: Iterable[ApiKey]) -> bool:
-    """Whether one of the keys can always make and revoke others, in both environments: else nobody could any more."""
+    """Whether one of the keys can manage keys of both environments and never expires."""
     return any(key.environment == LIVE and Scope.KEYS_ADMIN in key.scopes and key.expires_at_ms is None for key in keys)

@@ -1,6 +1,6 @@
-"""The rule that every check follows.
+"""The decision that every check makes.
 
-The scripts follow the same one, in `lib/account.lua` and `lib/decision.lua`; a property test holds the two equal.
+The scripts make the same decision in `lib/account.lua` and `lib/decision.lua`; a property test compares the two.
 """
 
 from dataclasses import dataclass, field
@@ -13,18 +13,18 @@ from canuse_server.domain.periods import CLOCKS_DIFFER_MS, Period
 
 
 class TotalOutOfRangeError(Exception):
-    """What was used and is set aside, with this amount on top, would pass `MAX_AMOUNT`."""
+    """The used and reserved amounts and the requested one together exceed `MAX_AMOUNT`."""
 
 
 class Counter(NamedTuple):
-    """What was used since the start of a period."""
+    """The amount used since the start of a period."""
 
     used: int
     period_start_ms: int
 
 
 class Reservation(NamedTuple):
-    """What leases set aside of a period. Each period in which there are leases is an epoch, which they know it by."""
+    """The units that leases reserve in a period. Each period with leases has a number, its epoch."""
 
     epoch: int
     period_start_ms: int
@@ -34,7 +34,7 @@ class Reservation(NamedTuple):
 # Not frozen, for speed: see Entitlement.
 @dataclass(slots=True)
 class FeatureState:
-    """How a user stands with a feature at a moment. `entitlement` None: there is none."""
+    """The state of a feature of a user at a moment. `entitlement` None: the user has none."""
 
     disabled: bool
     archived: bool
@@ -46,10 +46,10 @@ class FeatureState:
     _current: tuple[Period, int, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def current(self) -> tuple[Period, int, int]:
-        """Return the current period, what was used in it, and how much of that was drawn from grants.
+        """Return the current period, the amount used in it, and the part of that amount drawn from grants.
 
-        A counter that is ahead of the clock keeps its period: a clock that steps back (a failover to a machine whose
-        clock is behind) never resets a count twice.
+        A counter of a period ahead of the clock keeps its period, so that a clock that steps back (a failover to a
+        machine whose clock is behind) does not reset a count twice.
         """
         if self._current is None:
             assert self.entitlement is not None
@@ -64,7 +64,7 @@ class FeatureState:
         return self._current
 
     def reserved(self) -> int:
-        """Return what leases set aside of the current period; those of a period that is over do not any more."""
+        """Return the units that leases reserve in the current period; leases of a past period reserve nothing."""
         if self.reservation is None or self.entitlement is None:
             return 0
         start_ms = self.entitlement.period_at(self.now_ms).start_ms
@@ -73,7 +73,7 @@ class FeatureState:
         return self.reservation.units if self.reservation.period_start_ms == start_ms else 0
 
     def budget(self) -> int | None:
-        """Return what may be used in this period: the limit, what grants gave in it and what they still give."""
+        """Return the budget of this period: the limit, the amount drawn from grants and the amount left in them."""
         assert self.entitlement is not None
         limit = self.entitlement.limit
         if not self.grants:
@@ -81,18 +81,18 @@ class FeatureState:
         left = left_in_all(self.grants, self.now_ms)
         _, used, drawn = self.current()
         if self.entitlement.granted:
-            # The package gives nothing more, but what it bore already does not weigh on the grants.
-            borne = max(0, used - drawn)
-            limit = borne if limit is None else min(limit, borne)
+            # The package gives nothing more, but the use that it covered already is not charged to the grants.
+            covered = max(0, used - drawn)
+            limit = covered if limit is None else min(limit, covered)
         if limit is None or left is None:
             return None
         return min(limit + drawn + left, MAX_AMOUNT)
 
 
 def runs_ahead(entitlement: Entitlement, counter: Counter | None, now_ms: int) -> bool:
-    """Whether one of them is of a time that can't have come: they were made under a clock that ran ahead.
+    """Whether the entitlement or the counter was written under a clock that was too far ahead.
 
-    A count may be of the next period, by a clock that was a little ahead, but of no later one.
+    A counter of the next period is accepted, since clocks may differ a little; a counter of a later period is not.
     """
     if entitlement.period.start_ms > now_ms + CLOCKS_DIFFER_MS:
         return True
@@ -103,10 +103,10 @@ def runs_ahead(entitlement: Entitlement, counter: Counter | None, now_ms: int) -
 
 
 def decide(feature_state: FeatureState, delta: int) -> Reason:
-    """Say whether an amount may be used.
+    """Return the reason for which the use of an amount is allowed or denied.
 
     Raises:
-        TotalOutOfRangeError: it may, but the total would pass `MAX_AMOUNT`.
+        TotalOutOfRangeError: the use is allowed, but the total would exceed `MAX_AMOUNT`.
     """
     entitlement, disabled, archived = feature_state.entitlement, feature_state.disabled, feature_state.archived
     if entitlement is None or not entitlement.consumable:
@@ -121,7 +121,7 @@ def decide(feature_state: FeatureState, delta: int) -> Reason:
 
 
 def access_denial(disabled: bool, archived: bool, active: bool | None) -> Reason | None:
-    """Return what keeps a user out whatever was used, or None; `active` None: there is no entitlement."""
+    """Return the reason for denial that does not depend on the used amount, or None; `active` None: no entitlement."""
     if disabled:
         return Reason.USER_DISABLED
     if archived:
@@ -132,7 +132,7 @@ def access_denial(disabled: bool, archived: bool, active: bool | None) -> Reason
 
 
 def budget_reason(budget: int | None, total: int, overage_enabled: bool) -> Reason:
-    """Say what a total is by a budget; None is unlimited."""
+    """Return the reason for a total under a budget; None is unlimited."""
     if budget is None:
         return Reason.UNLIMITED
     if total <= budget:

@@ -1,4 +1,4 @@
-"""What a user may use, worked out of their subscriptions: the highest limit wins."""
+"""Entitlements, computed from the subscriptions and grants of a user: the highest limit wins."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,17 +11,17 @@ from canuse_server.domain.periods import FIXED_LENGTH_MS, Period, period_at
 from canuse_server.domain.subscriptions import Packages, counts_at, has_ended, next_change_ms
 
 NOT_STARTED, HAS_ENDED, MAY_COUNT, COUNTS = range(4)
-"""How a subscription stands, the higher the more of it holds."""
+"""Grades of a subscription. The entitlement of a feature comes from a subscription of the highest grade."""
 
 
 # Not frozen: every check makes one, and a frozen one takes four times as long to make.
 @dataclass(slots=True)
 class Entitlement:
-    """What a user may use of one feature, good until `valid_until_ms` (None: until it is replaced).
+    """The access of a user to one feature, valid until `valid_until_ms` (None: until it is replaced).
 
-    `period` is the one that the entitlement was made in. Fixed-length periods roll on from it by themselves; a calendar
-    period ends the entitlement's validity with its own end. `limit` None is unlimited. `granted` is whether grants
-    alone give access: then the limit, of a package that gives nothing now, only tells what it bore of the count.
+    `period` is the period in which the entitlement was computed. Periods of a fixed length roll from it by arithmetic;
+    the end of a calendar period also ends the validity. `limit` None is unlimited. `granted`: only grants give access;
+    the limit then is that of a package without access, and bounds the part of the count that the package covered.
     """
 
     consumable: bool
@@ -34,44 +34,44 @@ class Entitlement:
     granted: bool = False
 
     def period_at(self, now_ms: int) -> Period:
-        """Return the period of a moment within the entitlement's validity."""
+        """Return the period that contains a moment of the validity."""
         start_ms, end_ms = self.period
         if end_ms is None or now_ms < end_ms or self.reset_period not in FIXED_LENGTH_MS:
             return self.period
         return period_at(start_ms, self.reset_period, now_ms)
 
     def past_period(self, start_ms: int) -> Period:
-        """Return the past period that started at a moment; that may be before the entitlement was made."""
+        """Return the past period that started at a moment, which can be before the entitlement was computed."""
         length_ms = FIXED_LENGTH_MS.get(self.reset_period)
         return Period(start_ms, self.period.start_ms if length_ms is None else start_ms + length_ms)
 
 
 class _Held(NamedTuple):
-    """A user's subscriptions to one version of a package: they list the same, so that one of them stands for all."""
+    """The subscriptions of a user to one version of a package: they list the same features, so one represents all."""
 
     subscription: Subscription
-    """The one that goes before the others."""
+    """The one with the highest precedence."""
     entries: tuple[PackageFeature, ...]
-    """What they list."""
+    """The features that they list."""
     grade: int
-    """How it stands: NOT_STARTED, HAS_ENDED, MAY_COUNT or COUNTS."""
+    """NOT_STARTED, HAS_ENDED, MAY_COUNT or COUNTS."""
     changes_ms: int | None
-    """When one of them comes to stand otherwise by itself, at the earliest."""
+    """The earliest moment at which a date changes the grade of one of them."""
 
 
 @dataclass(slots=True)
 class _Source:
-    """Where a feature comes from: the subscription whose limit and period hold, and when that may change."""
+    """The source of a feature: the subscription whose limit and period apply, and when that can change."""
 
     held: _Held
     entry: PackageFeature
     starts_ms: int
-    """When the first of the subscriptions that go before the others starts or started."""
+    """The start of the subscription with the highest precedence that lists the feature."""
     changes_ms: int | None
 
 
 Grants = Mapping[str, tuple[GrantBalance, ...]]
-"""A user's grants by feature id, in the order in which they are drawn from."""
+"""The grants of a user by feature id, in the order in which they are drawn from."""
 
 
 def resolve(
@@ -81,17 +81,17 @@ def resolve(
     grants: Grants,
     now_ms: int,
 ) -> dict[str, Entitlement]:
-    """Work out a user's entitlements as of now, by feature id.
+    """Return the entitlements of a user at `now_ms` by feature id.
 
-    A feature that only subscriptions that do not count list is there too, inactive: what is recorded then still has a
-    period to count in. So is one of a type that only a newer version of canuse knows, and what a package gives in a way
-    that only that knows: counts are kept, and there is no access.
+    A feature that only inactive subscriptions list has an inactive entitlement, so that recorded use has a period to
+    count in. The same holds for features of a type, and package entries with a reset period, that only a newer version
+    of canuse knows: they are counted, and give no access.
     """
     found = _sources(subscriptions, packages, now_ms)
     granted = [
         feature_id for feature_id, given in grants.items() if not all(grant.has_ended(now_ms) for grant in given)
     ]
-    # Many features of a package reset together.
+    # Many features of a package share a period.
     period = cache(lambda anchor_ms, reset_period: period_at(anchor_ms, reset_period, now_ms))
     return {
         feature_id: _entitlement(
@@ -108,7 +108,7 @@ def resolve(
 def winning_subscription(
     subscriptions: Iterable[Subscription], packages: Packages, feature_id: str, now_ms: int
 ) -> Subscription | None:
-    """Return the subscription whose entry of a feature holds now, or None where none counts."""
+    """Return the active subscription whose limit of a feature applies, or None if no active one lists the feature."""
     source = _sources(subscriptions, packages, now_ms, feature_id).get(feature_id)
     return source.held.subscription if source is not None and source.held.grade == COUNTS else None
 
@@ -116,22 +116,22 @@ def winning_subscription(
 def holding_subscription(
     subscriptions: Iterable[Subscription], packages: Packages, feature_id: str, now_ms: int
 ) -> Subscription | None:
-    """Return the subscription in whose periods a feature is counted, also where none counts; None: there is none."""
+    """Return the subscription in whose periods a feature is counted, active or not; None if none lists the feature."""
     source = _sources(subscriptions, packages, now_ms, feature_id).get(feature_id)
     return None if source is None else source.held.subscription
 
 
 def without_effect(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[Subscription]:
-    """Return the subscriptions that have ended and that no entitlement is made from, now or later.
+    """Return the ended subscriptions that no entitlement depends on, now or later.
 
-    Where none counts, uses are counted in the periods of the one that ended and gives most: it is needed. One that
-    ended before its start may become that one with its start.
+    Without an active subscription, use is counted in the periods of the ended one with the highest limit: that one is
+    needed. A subscription that ended before its start can become that one at its start.
     """
     ended = [subscription for subscription in subscriptions if has_ended(subscription, now_ms)]
     most: dict[str, PackageFeature] = {}
     holding: dict[str, str] = {}
     later: set[str] = set()
-    # Those that have started, and then the others in the order of their starts.
+    # First those that have started, then the others in the order of their starts.
     for held in sorted(
         _by_version(ended, packages, now_ms), key=lambda held: max(held.subscription.started_at_ms, now_ms)
     ):
@@ -150,7 +150,7 @@ def without_effect(subscriptions: Iterable[Subscription], packages: Packages, no
 def _sources(
     subscriptions: Iterable[Subscription], packages: Packages, now_ms: int, only: str | None = None
 ) -> dict[str, _Source]:
-    """Return where each feature comes from that subscriptions list, by feature id; `only` one, where it is given."""
+    """Return the source of each listed feature by feature id; of the feature `only`, if that is given."""
     found: dict[str, _Source] = {}
     for held in _by_version(subscriptions, packages, now_ms):
         for entry in held.entries:
@@ -159,7 +159,7 @@ def _sources(
                 if only in (None, entry.feature_id):
                     found[entry.feature_id] = _Source(held, entry, held.subscription.started_at_ms, held.changes_ms)
                 continue
-            # They come in the order of grades and ages: a later one holds only if it gives more.
+            # They are sorted by precedence: a later one replaces an earlier one only with a higher limit.
             if source.held.grade == held.grade and _gives(entry) > _gives(source.entry):
                 source.held, source.entry = held, entry
             if held.changes_ms is not None:
@@ -168,14 +168,14 @@ def _sources(
 
 
 def _gives(entry: PackageFeature) -> tuple[bool, int, bool]:
-    """Order what packages give: unlimited, then the higher limit, then overage."""
+    """Return the sort key of a package entry: unlimited is highest, then the higher limit, then overage."""
     return entry.limit is None, entry.limit or 0, entry.overage_enabled
 
 
 def _by_version(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[_Held]:
-    """Return subscriptions by the version they are to, first those that go before the others.
+    """Return the subscriptions grouped by package version, in the order of precedence.
 
-    What a package gives in a way that only a newer version of canuse knows stands apart, and does not count.
+    Entries of a package that only a newer version of canuse knows form a group of their own, which gives no access.
     """
     versions: dict[tuple[str, int], list[Subscription]] = {}
     for subscription in subscriptions:
@@ -195,7 +195,7 @@ def _by_version(subscriptions: Iterable[Subscription], packages: Packages, now_m
 
 
 def _by_knowledge(package: Package) -> tuple[tuple[PackageFeature, ...], tuple[PackageFeature, ...]]:
-    """Return what a package lists: what this version of canuse knows how to give, and the rest."""
+    """Return the entries of a package: those that this version of canuse knows, and the others."""
     if not package.is_known:
         return (), package.features
     unknown = tuple(entry for entry in package.features if entry.known_reset_period is None)
@@ -205,15 +205,14 @@ def _by_knowledge(package: Package) -> tuple[tuple[PackageFeature, ...], tuple[P
 
 
 def _precedence(grade: int, subscription: Subscription) -> tuple[int, int, str]:
-    """Order subscriptions that give the same; the age and the token only make the choice stable."""
+    """Return the sort key of a subscription: its grade; start and token make the order stable."""
     return grade, -subscription.started_at_ms, subscription.token
 
 
 def _grade(subscription: Subscription, now_ms: int) -> int:
-    """Say how a subscription stands: of those of the highest grade the limit and period of one holds.
+    """Return the grade of a subscription; one of the highest grade determines limit and period.
 
-    One that counts goes before one that may count again, like one that is past due, that before one that has ended, and
-    that before one that has not started.
+    The order is: active, may become active again (such as past due), ended, not started.
     """
     if counts_at(subscription, now_ms):
         return COUNTS
@@ -235,7 +234,7 @@ def _entitlement(
     if source is not None:
         starts_ms, changes_ms, grade = source.starts_ms, source.changes_ms, source.held.grade
     if source is None or grade == NOT_STARTED:
-        # What is used now counts to no period of a subscription that is to start, and grants have nothing to reset.
+        # A subscription that has not started has no current period, and grants do not reset.
         start_ms, end_ms = coverage_at(grants, now_ms)
         period = Period(start_ms, _first(end_ms, starts_ms))
         reset_period = ResetPeriod.NEVER
@@ -245,7 +244,7 @@ def _entitlement(
     counts = grade == COUNTS
     granted = not counts and any(grant.is_open(now_ms) for grant in grants)
     if not counts:
-        # Here grants decide about access. Else they only add to the budget, which is worked out anew each time.
+        # Grants determine access here. Otherwise they only add to the budget, which each decision computes.
         changes_ms = _first(changes_ms, coverage_at(grants, now_ms).end_ms)
     if consumable and reset_period not in FIXED_LENGTH_MS:
         changes_ms = _first(changes_ms, period.end_ms)

@@ -1,4 +1,4 @@
-"""What grants still give."""
+"""Balances of grants."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ from canuse_server.domain.periods import Period
 
 
 class GrantBalance(NamedTuple):
-    """One grant as decisions see it. `left` None is unlimited; `drawn` is what can still be given back to it."""
+    """A grant as decisions use it. `left` None is unlimited; `drawn` is the amount that can be given back to it."""
 
     effective_at_ms: int
     end_ms: int | None
@@ -15,22 +15,22 @@ class GrantBalance(NamedTuple):
     drawn: int
 
     def has_ended(self, now_ms: int) -> bool:
-        """Whether it gives nothing any more, not even later: one may be revoked before it begins."""
+        """Whether it gives nothing now or later; a grant can be revoked before it starts."""
         return self.end_ms is not None and self.end_ms <= max(now_ms, self.effective_at_ms)
 
     def is_open(self, now_ms: int) -> bool:
-        """Whether it can be drawn from at a moment."""
+        """Whether it can be drawn from at `now_ms`."""
         return self.effective_at_ms <= now_ms and not self.has_ended(now_ms)
 
     def never_opens(self) -> bool:
-        """Whether it was revoked before it could be used."""
+        """Whether it was revoked before its start."""
         return self.has_ended(self.effective_at_ms)
 
 
 def coverage_at(grants: Iterable[GrantBalance], now_ms: int) -> Period:
-    """Return the stretch of time around a moment in which one grant or another is open throughout, or none ever is.
+    """Return the time span around `now_ms` in which at least one grant is open all the time, or in which none is.
 
-    What is used of a feature that grants alone give is counted from the start of a stretch to its end.
+    Use of a feature that only grants give is counted from the start of such a span to its end.
     """
     start_ms = end_ms = 0
     for grant in sorted(grants, key=lambda grant: grant.effective_at_ms):
@@ -49,6 +49,6 @@ def coverage_at(grants: Iterable[GrantBalance], now_ms: int) -> Period:
 
 
 def left_in_all(grants: Iterable[GrantBalance], now_ms: int) -> int | None:
-    """Return what the grants that are open give together; None is unlimited."""
+    """Return the sum of what is left in the open grants; None is unlimited."""
     amounts = [grant.left for grant in grants if grant.is_open(now_ms)]
     return None if None in amounts else sum(amount for amount in amounts if amount is not None)

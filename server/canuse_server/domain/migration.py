@@ -1,4 +1,4 @@
-"""Moving a user's subscriptions to another version of their package, and what that takes away."""
+"""Migration of subscriptions to another version of their package, and whether it reduces access."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -11,14 +11,14 @@ from canuse_server.domain.subscriptions import has_ended
 
 
 class Move(NamedTuple):
-    """From a version of a package, or from any other where `from_version` is 0, to one that was published."""
+    """A migration from one version of a package, or from any other if `from_version` is 0, to a published one."""
 
     package_id: str
     from_version: int
     to_version: int
 
     def of(self, subscriptions: Iterable[Subscription], now_ms: int) -> tuple[Subscription, ...]:
-        """Return those subscriptions that move, as they are after it. One that has ended stays what it was."""
+        """Return the subscriptions that move, with their new version. Ended subscriptions do not move."""
         return tuple(
             replace(subscription, package_version=self.to_version)
             for subscription in subscriptions
@@ -30,7 +30,7 @@ class Move(NamedTuple):
 
 
 def shrinks(before: Mapping[str, Entitlement], after: Mapping[str, Entitlement]) -> bool:
-    """Whether some feature gives less than before: no access, a lower limit, or no overage any more."""
+    """Whether a feature loses access, gets a lower limit, or loses overage."""
     return any(_gives_less(after.get(feature_id), entitlement) for feature_id, entitlement in before.items())
 
 
@@ -40,10 +40,10 @@ def _gives_less(after: Entitlement | None, before: Entitlement) -> bool:
 
 
 def _given(entitlement: Entitlement | None) -> tuple[float, bool]:
-    """Return what packages give: the limit, and whether use beyond it is allowed."""
+    """Return the limit that packages give, and whether use beyond it is allowed."""
     if entitlement is None or not entitlement.active:
         return 0, False
     if not entitlement.consumable or (entitlement.limit is None and not entitlement.granted):
         return inf, True
-    # Of what grants alone give access to, packages give nothing.
+    # If only grants give access, packages give nothing.
     return (0, False) if entitlement.granted else (entitlement.limit or 0, entitlement.overage_enabled)

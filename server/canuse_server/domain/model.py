@@ -1,11 +1,10 @@
-"""The things canuse knows: features, packages, users, subscriptions.
+"""The data model: features, packages, subscriptions, grants and profiles.
 
-Enum members have the numbers of their counterparts in `canuse.v1`; a test holds the two together. Times are
+Enum members have the numbers of their counterparts in `canuse.v1`; a test compares them. Times are
 milliseconds since 1970 in UTC. Amounts are integers of at most `MAX_AMOUNT`.
 
-A newer canuse may have written what is read here. A field that should hold an enum member then may hold another
-number: it is kept as it is and gives no access. `unknown` holds the fields that this version does not know, so that
-they are written back.
+Stored data can come from a newer canuse. A field of an enum can then contain a number that this version does not know:
+it is kept and gives no access. `unknown` contains the fields that this version does not know; they are written back.
 """
 
 from collections.abc import Mapping
@@ -13,18 +12,18 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 MAX_AMOUNT = 2**53 - 1
-"""The largest amount: the largest integer up to which Lua's numbers are exact."""
+"""The largest amount: up to it, Lua's numbers represent every integer exactly."""
 
 
 class FeatureType(IntEnum):
-    """How a feature is used."""
+    """The kind of a feature: on or off, or counted."""
 
     BINARY = 1
     CONSUMABLE = 2
 
 
 class OnUnavailable(IntEnum):
-    """What a check of a feature answers while the store is unavailable."""
+    """The answer to a check while the store is unavailable."""
 
     DENY = 1
     ALLOW = 2
@@ -32,7 +31,7 @@ class OnUnavailable(IntEnum):
 
 
 class ResetPeriod(IntEnum):
-    """When the count of a feature starts again at zero."""
+    """The interval after which the count of a feature restarts at zero."""
 
     NEVER = 1
     HOUR = 2
@@ -43,14 +42,14 @@ class ResetPeriod(IntEnum):
 
 
 class PackageType(IntEnum):
-    """What a package is for: a plan of which a user has one at a time, or an addition."""
+    """The kind of a package: a plan, of which a user has one at a time, or an addition to it."""
 
     BASE = 1
     ADD_ON = 2
 
 
 class PackageStatus(IntEnum):
-    """Where a package is in its life."""
+    """The state of a package."""
 
     DRAFT = 1
     PUBLISHED = 2
@@ -58,7 +57,7 @@ class PackageStatus(IntEnum):
 
 
 class SubscriptionStatus(IntEnum):
-    """How a subscription stands."""
+    """The state of a subscription."""
 
     ACTIVE = 1
     TRIALING = 2
@@ -70,7 +69,7 @@ class SubscriptionStatus(IntEnum):
 
 
 class Reason(IntEnum):
-    """Why access was given (below 10) or refused (from 10 to 19); of the others nobody knows."""
+    """The reason for an answer: access (below 10), no access (10 to 19), or no decision (20 and above)."""
 
     INCLUDED = 1
     WITHIN_BUDGET = 2
@@ -85,13 +84,13 @@ class Reason(IntEnum):
 
     @property
     def access(self) -> bool:
-        """Whether this is a yes. What STORE_UNAVAILABLE is, the feature says."""
+        """Whether access is given. For STORE_UNAVAILABLE the feature's `on_unavailable` decides instead."""
         return self < Reason.NOT_ENTITLED
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """Something a user may use."""
+    """A feature that packages and grants give access to."""
 
     id: str
     type: FeatureType | int
@@ -106,13 +105,13 @@ class Feature:
 
     @property
     def is_known(self) -> bool:
-        """Whether this version of canuse knows how the feature is used."""
+        """Whether this version of canuse knows the feature's type."""
         return isinstance(self.type, FeatureType)
 
 
 @dataclass(frozen=True, slots=True)
 class PackageFeature:
-    """What a package gives of one feature. `limit` None is unlimited."""
+    """The entry of a feature in a package. `limit` None is unlimited."""
 
     feature_id: str
     limit: int | None = None
@@ -122,15 +121,15 @@ class PackageFeature:
 
     @property
     def known_reset_period(self) -> ResetPeriod | None:
-        """The reset period, or None where only a newer version of canuse knows it."""
+        """The reset period, or None if only a newer version of canuse knows it."""
         return self.reset_period if isinstance(self.reset_period, ResetPeriod) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """One version of a list of features, with what a subscriber gets of each.
+    """One version of a package: the features and their limits.
 
-    `published_version` is the one that new subscriptions get, 0 if none was published yet; a draft is the one after it.
+    `published_version` is the version that new subscriptions get, 0 if none is published; a draft has the next number.
     """
 
     id: str
@@ -146,13 +145,13 @@ class Package:
 
     @property
     def is_known(self) -> bool:
-        """Whether this version of canuse knows what the package is for and how it stands."""
+        """Whether this version of canuse knows the package's type and status."""
         return isinstance(self.type, PackageType) and isinstance(self.status, PackageStatus)
 
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """A user on one version of one package. `token` names it among the user's subscriptions."""
+    """A subscription of a user to one version of a package. `token` identifies it among the user's subscriptions."""
 
     token: str
     package_id: str
@@ -183,17 +182,17 @@ class Grant:
 
     @property
     def end_ms(self) -> int | None:
-        """When it ends, by its expiry or because it was revoked."""
+        """The earlier of its expiry and its revocation, or None."""
         return min((end for end in (self.expires_at_ms, self.revoked_at_ms) if end is not None), default=None)
 
     def order(self) -> tuple[int, float, str]:
-        """Where it stands among the grants of its feature."""
+        """Return its sort key among the grants of its feature."""
         return (self.priority, float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What people want to know about a user; nothing is decided by it."""
+    """Descriptive data of a user; no decision depends on it."""
 
     name: str = ""
     email: str = ""

@@ -1,4 +1,4 @@
-"""What becomes of the counts when a user's entitlements change."""
+"""Settlement of the counters when the entitlements of a user change."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from canuse_server.domain.periods import FIXED_LENGTH_MS
 
 
 class Settlement(NamedTuple):
-    """What to do with one counter.
+    """An instruction for one counter.
 
-    A count of the period that started at `period_start_ms` goes on in the one that starts at `new_start_ms`, or is over
-    where that is None; an older count is over in any case. A period that is over is kept with its length and budget
-    (None: unlimited).
+    A count of the period that started at `period_start_ms` continues in the period that starts at `new_start_ms`. If
+    that is None, the period is closed; the period of an older count is closed in any case. A closed period is archived
+    with its length and budget (None: unlimited).
     """
 
     feature_id: str
@@ -30,10 +30,10 @@ def settle(
     counted: Iterable[str],
     now_ms: int,
 ) -> list[Settlement]:
-    """Say what becomes of the counts of the features `counted`, from the entitlements `old` to the `new` ones of now.
+    """Return the settlements of the `counted` features for the change from `old` entitlements to `new` ones.
 
-    `at` works out the entitlements of a moment in between. What takes effect at its moment has to move a count at that
-    moment, into the period that was current then, no matter when somebody asks.
+    `at` returns the entitlements at a moment in between. A change at a date moves a count at that date, into the period
+    that was current then, however late it is applied.
     """
     found: list[Settlement] = []
     for feature_id in counted:
@@ -46,7 +46,7 @@ def settle(
                 break
             after = at(moment_ms).get(feature_id)
             step = settle_one(feature_id, before, after, moment_ms)
-            # A count that is put away can't be moved any more.
+            # A count whose period is closed cannot move any more.
             over = any(settlement.new_start_ms is None for settlement in step)
             found += step
             before = after
@@ -56,9 +56,9 @@ def settle(
 def bring_back(
     entitlements: Mapping[str, Entitlement], counters: Mapping[str, Counter], now_ms: int
 ) -> list[Settlement]:
-    """Say what becomes of counts of a later period than the next one, which a clock that ran ahead began.
+    """Return the settlements of counts that a clock too far ahead put into a period later than the next one.
 
-    They go on in the next one, and are right once that has come: they have been reset for its start already.
+    They continue in the next period. They are correct once it starts, since they are already reset for it.
     """
     found = []
     for feature_id, counter in counters.items():
@@ -70,22 +70,22 @@ def bring_back(
 
 
 def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, now_ms: int) -> list[Settlement]:
-    """Say what becomes of a count as one entitlement takes the place of another; nothing: it stays as it is.
+    """Return the settlement of a count when one entitlement replaces another; empty if the count does not change.
 
-    It goes on while its period is open, under the new entitlement's rule.
+    While its period is open, the count continues under the new entitlement.
     """
     if not before.consumable or before == after:
         return []
     period = before.period_at(now_ms)
     length_ms = 0 if period.end_ms is None else period.end_ms - period.start_ms
     over = period.end_ms is not None and period.end_ms <= now_ms
-    goes_on_ms = None if over or after is None else after.period_at(now_ms).start_ms
-    settlement = Settlement(feature_id, period.start_ms, length_ms, before.limit, goes_on_ms)
+    new_start_ms = None if over or after is None else after.period_at(now_ms).start_ms
+    settlement = Settlement(feature_id, period.start_ms, length_ms, before.limit, new_start_ms)
     if over or after is not None:
         return [settlement]
-    # The entitlement is gone, and the period that is open ends with it.
+    # The entitlement is removed, and its open period ends now.
     cut_short = settlement._replace(length_ms=max(0, now_ms - period.start_ms))
     if before.reset_period not in FIXED_LENGTH_MS:
         return [cut_short]
-    # The count may be of an earlier period still, which had its whole length.
+    # The count can still belong to an earlier period, which had its full length.
     return [settlement._replace(new_start_ms=period.start_ms), cut_short]

@@ -1,4 +1,4 @@
-"""What a subscription is worth at a moment, and which subscriptions a user may have side by side."""
+"""The status of a subscription at a moment, and which subscriptions a user can have at the same time."""
 
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -15,13 +15,13 @@ ENDED: Final = frozenset({SubscriptionStatus.CANCELLED, SubscriptionStatus.INCOM
 
 
 def end_ms(subscription: Subscription) -> int | None:
-    """Return the moment a subscription ends by itself: its cancellation or the end of its trial. None: it goes on."""
+    """Return the date at which a subscription ends: its cancellation or the end of its trial; None if it has none."""
     trial_end_ms = subscription.trial_end_ms if subscription.status == SubscriptionStatus.TRIALING else None
     return min((end for end in (subscription.cancel_at_ms, trial_end_ms) if end is not None), default=None)
 
 
 def status_at(subscription: Subscription, now_ms: int) -> SubscriptionStatus | int:
-    """Return the status as of now: a dated end that has passed shows as CANCELLED, with no job having run.
+    """Return the status at `now_ms`: CANCELLED once its end date has passed, whatever is stored.
 
     A plain number is a status that only a newer version of canuse knows.
     """
@@ -32,7 +32,7 @@ def status_at(subscription: Subscription, now_ms: int) -> SubscriptionStatus | i
 
 
 def has_ended(subscription: Subscription, now_ms: int) -> bool:
-    """Whether a subscription has ended: nothing but a new status brings it back."""
+    """Whether a subscription has ended; only a new status reactivates it."""
     return status_at(subscription, now_ms) in ENDED
 
 
@@ -42,28 +42,28 @@ def counts_at(subscription: Subscription, now_ms: int) -> bool:
 
 
 def next_change_ms(subscription: Subscription, now_ms: int) -> int | None:
-    """Return the next moment from which a subscription stands otherwise by itself: it starts, or it ends."""
+    """Return the next date that changes a subscription: its start or its end; None if there is none."""
     end = None if subscription.status in ENDED else end_ms(subscription)
     dates = (subscription.started_at_ms, end)
     return min((moment for moment in dates if moment is not None and moment > now_ms), default=None)
 
 
 def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
-    """Whether two base packages overlap from now on. One that ends before the next starts does not overlap it."""
+    """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
     spans = sorted(
         (subscription.started_at_ms, _or_forever(end_ms(subscription)))
         for subscription in subscriptions
         if packages[subscription.package_id, subscription.package_version].type == PackageType.BASE
         and not has_ended(subscription, now_ms)
     )
-    # One that ends before it starts never holds.
+    # A subscription that ends before it starts is never active.
     return any(end > start for (_, end), (start, _) in pairwise(span for span in spans if span[0] < span[1]))
 
 
 def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> int | None:
-    """Return when the subscription's period ends: its trial, or else the longest reset period in its package.
+    """Return the end of the subscription's period: of its trial, or else of the longest reset period in its package.
 
-    None: nothing in the package resets.
+    None if no feature of the package resets.
     """
     if subscription.status == SubscriptionStatus.TRIALING and subscription.trial_end_ms is not None:
         return subscription.trial_end_ms
