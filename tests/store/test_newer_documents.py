@@ -128,7 +128,7 @@ async def test_a_profile_with_nothing_but_unknown_fields_is_kept(env: Environmen
 async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kept(
     env: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("canuse_server.store.codec.documents._TOLD", Once())
+    monkeypatch.setattr("canuse_server.store.codec.documents._LOGGED", Once())
     await begin(env)
     edit(database, KEYS.features, "calls", type=9, on_unavailable=8)
     with structlog.testing.capture_logs() as logs:

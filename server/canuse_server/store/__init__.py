@@ -1,1 +1,1 @@
-"""What is kept in Redis or Valkey, and how: keys, layouts, scripts, connections. No policy."""
+"""The data in Redis or Valkey: keys, formats, scripts and connections. It contains no rules."""

@@ -1,12 +1,12 @@
-"""What can go wrong between canuse and its store, in two words: nothing was written, or nobody knows."""
+"""Errors of the store. They tell "nothing was written" from "the outcome is unknown"."""
 
 
 class StoreError(Exception):
-    """The store could not do what was asked. The message is for the log; callers are told less."""
+    """A request to the store failed. The message is for the log; callers do not get it."""
 
 
 class StoreUnavailableError(StoreError):
-    """The store is unavailable or refuses to work, and nothing was written."""
+    """The store is unavailable or refuses the request. Nothing was written."""
 
 
 class UnreachableError(StoreUnavailableError):
@@ -14,12 +14,12 @@ class UnreachableError(StoreUnavailableError):
 
 
 class OutcomeUnknownError(StoreError):
-    """The connection broke, or time ran out, after a write had been sent: it may or may not have happened."""
+    """The connection broke or timed out after a write was sent: it may or may not have been made."""
 
 
 class ConflictError(StoreError):
-    """What was to be replaced has changed since it was read; read it again."""
+    """The data to replace has changed since it was read. Read it again and retry."""
 
 
 class SchemaError(StoreError):
-    """The store holds data that this version of canuse does not know how to read."""
+    """The store, or the layout of its data, does not suit this version of canuse."""

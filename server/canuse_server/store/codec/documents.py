@@ -1,7 +1,7 @@
-"""What is kept of the catalogue and of profiles: JSON, so that a person can read it with redis-cli.
+"""The stored format of features, packages, grants and profiles: JSON, so that people can read it with redis-cli.
 
-A newer canuse on the same store may have written fields and enum values that this one does not know. Both are read,
-kept and written back; `domain/model.py` says what they mean.
+A newer canuse on the same store may have written fields and enum values that this version does not know. Both are read,
+kept and written back; `domain/model.py` describes their effect.
 """
 
 import json
@@ -38,7 +38,7 @@ _ENUMS: Final[Mapping[_Kind, Mapping[str, type[IntEnum]]]] = {
     Grant: {},
     Profile: {},
 }
-# Looking a member up by its number takes several times as long as this.
+# A dictionary is several times as fast as calling the enum.
 _MEMBERS: Final[dict[type, dict[str, dict[int, IntEnum]]]] = {
     kind: {name: {member.value: member for member in enum} for name, enum in enums.items()}
     for kind, enums in _ENUMS.items()
@@ -53,62 +53,62 @@ _TYPES: Final[dict[str, type]] = {
     "features": list,
     "metadata": dict,
 }
-"""What a field holds, by its name; those that are not here hold integers."""
+"""The types of fields by name; other fields are integers."""
 _OPTIONAL: Final = frozenset({"limit", "amount", "expires_at_ms", "revoked_at_ms"})
-_INTEGER_MOST: Final = 2**53
-_MOST: Final = dict.fromkeys(("version", "published_version", "priority"), 2**31 - 1)
-"""The largest integer of a field that has fewer bits in the API."""
-_TOLD: Final = Once()
+_MAX_INTEGER: Final = 2**53
+_MAX_VALUES: Final = dict.fromkeys(("version", "published_version", "priority"), 2**31 - 1)
+"""Maximum values of fields that have 32 bits in the API."""
+_LOGGED: Final = Once()
 
 
 class UnreadableError(StoreError):
-    """A document in the store can't be read."""
+    """A document in the store is unreadable."""
 
 
 def encode(item: Feature | Package | Profile | Grant) -> bytes:
-    """Return an item as it is kept: fields that hold nothing are left out."""
+    """Return an item in its stored format, without empty fields."""
     document = {name: value for name, value in _document(item).items() if not _is_empty(value)}
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def decode_feature(value: bytes) -> Feature:
-    """Read a feature; raises UnreadableError."""
+    """Read a feature; raise UnreadableError."""
     return _make(Feature, read_document(value))
 
 
 def decode_package(value: bytes) -> Package:
-    """Read a package; raises UnreadableError."""
+    """Read a package; raise UnreadableError."""
     document = read_document(value)
     entries = document.get("features", [])
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise UnreadableError("the features of a package are not a list of objects")
     package = _make(Package, {**document, "features": []})
-    # Frozen, but nobody has seen it yet.
+    # The package is frozen, but nothing else has a reference to it yet.
     object.__setattr__(package, "features", tuple([_make(PackageFeature, entry) for entry in entries]))
     return package
 
 
 def decode_grant(value: bytes) -> Grant:
-    """Read a grant; raises UnreadableError."""
+    """Read a grant; raise UnreadableError."""
     return _make(Grant, {"amount": None, **read_document(value)})
 
 
 def decode_profile(value: bytes) -> Profile:
-    """Read a profile; raises UnreadableError."""
+    """Read a profile; raise UnreadableError."""
     return _make(Profile, read_document(value))
 
 
-def note_unreadable(what: str, item_id: str, error: UnreadableError) -> None:
-    """Log, once, that a document can't be read."""
-    if _TOLD.is_new((what, item_id, str(error))):
-        log.error("a document in the store can't be read: it gives no access", what=what, id=item_id, cause=str(error))
+def note_unreadable(kind: str, item_id: str, error: UnreadableError) -> None:
+    """Log once that a document is unreadable."""
+    if _LOGGED.is_new((kind, item_id, str(error))):
+        log.error("unreadable document in the store: it gives no access", what=kind, id=item_id, cause=str(error))
 
 
-def note_unknown(what: str, item_id: str, field: str, value: object) -> None:
-    """Log, once, that a field holds what this version of canuse does not know."""
-    if _TOLD.is_new((what, item_id, field, value)):
-        text = "a value in the store is of a newer version of canuse: it gives no access"
-        log.warning(text, what=what, id=item_id, field=field, value=value)
+def note_unknown(kind: str, item_id: str, field: str, value: object) -> None:
+    """Log once that a field has a value that this version of canuse does not know."""
+    if _LOGGED.is_new((kind, item_id, field, value)):
+        text = "a value in the store comes from a newer version of canuse: it gives no access"
+        log.warning(text, what=kind, id=item_id, field=field, value=value)
 
 
 def _document(item: Feature | Package | PackageFeature | Profile | Grant) -> dict[str, Any]:
@@ -119,21 +119,21 @@ def _document(item: Feature | Package | PackageFeature | Profile | Grant) -> dic
 
 
 def read_document(value: bytes) -> dict[str, Any]:
-    """Read a JSON object whose texts can all be sent in a message; raises UnreadableError, which quotes none of it."""
+    """Read a JSON object whose strings are valid UTF-8; raise UnreadableError, whose text quotes nothing of it."""
     try:
         document = json.loads(value)
         if b"\\u" in value:
-            # Only an escape can hold half a surrogate pair, which is no text.
+            # Only an escape can produce a lone surrogate, which UTF-8 cannot encode.
             json.dumps(document, ensure_ascii=False).encode()
     except ValueError as error:
-        raise UnreadableError(f"it is no JSON: {error}") from None
+        raise UnreadableError(f"it is not JSON: {error}") from None
     if not isinstance(document, dict):
-        raise UnreadableError("it is no JSON object")
+        raise UnreadableError("it is not a JSON object")
     return document
 
 
 def _make(kind: type[_Item], document: Mapping[str, Any]) -> _Item:
-    """Return an item of its document: enum members for the numbers that are known, and what is unknown beside them."""
+    """Return the item of a document, with enum members for known numbers, and with the unknown fields."""
     names, members = _NAMES[kind], _MEMBERS[kind]
     known = {name: value for name, value in document.items() if name in names}
     for name, value in known.items():
@@ -151,21 +151,21 @@ def _make(kind: type[_Item], document: Mapping[str, Any]) -> _Item:
 
 
 def _check(name: str, value: object) -> None:
-    wanted = _TYPES.get(name, int)
+    expected = _TYPES.get(name, int)
     if value is None and name in _OPTIONAL:
         return
-    good = isinstance(value, wanted)
-    if good and isinstance(value, int):
-        good = -_INTEGER_MOST <= value <= _MOST.get(name, _INTEGER_MOST)
-    elif good and isinstance(value, dict) and value:
-        good = all(isinstance(text, str) for text in value.values())
-    if not good:
-        raise UnreadableError(f"its field {name} is not what it should be")
+    valid = isinstance(value, expected)
+    if valid and isinstance(value, int):
+        valid = -_MAX_INTEGER <= value <= _MAX_VALUES.get(name, _MAX_INTEGER)
+    elif valid and isinstance(value, dict) and value:
+        valid = all(isinstance(text, str) for text in value.values())
+    if not valid:
+        raise UnreadableError(f"its field {name} has an invalid value")
 
 
 def _is_empty(value: object) -> bool:
-    """Whether a field need not be kept; a time of 0 has to be, although it equals False.
+    """Whether a field is left out. A time of 0 is not, although it equals False.
 
-    DENY is not kept, so that a feature from before there was anything else is still the same bytes.
+    DENY is left out, so that features from before `on_unavailable` existed keep their bytes.
     """
     return value is None or value is False or value is OnUnavailable.DENY or value in ("", {})

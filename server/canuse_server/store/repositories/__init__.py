@@ -1,1 +1,1 @@
-"""One module for each kind of thing that is kept."""
+"""Repositories: one module for each kind of stored data."""

@@ -1,4 +1,4 @@
-"""API keys in the store, outside of the environments: one hash, and a stamp that each change replaces."""
+"""API keys of all environments: one hash, and a stamp that every change replaces."""
 
 import json
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ _SCOPES: Final = frozenset(map(str, Scope))
 
 
 class KeysRead(NamedTuple):
-    """All keys that can be read, at a stamp, and what the store's clock showed then."""
+    """All readable keys, the stamp that they were read at, and the time."""
 
     stamp: bytes
     keys: list[ApiKey]
     now_ms: int
     total: int
-    """How many there are, with those that can't be read."""
+    """Number of keys, including unreadable ones."""
 
     @property
     def were_made(self) -> bool:
-        """Whether there are or were any: the last one can not be revoked, so that a stamp without keys means a loss."""
+        """Whether a key exists or existed. The last key cannot be revoked, so a stamp without keys means data loss."""
         return self.total > 0 or self.stamp != b""
 
 
@@ -39,29 +39,29 @@ class ApiKeys:
         self.store = store
 
     async def stamp(self) -> tuple[bytes, int]:
-        """Return what every change replaces, empty where there was none yet, and the time."""
+        """Return the stamp that every change replaces, empty before the first change, and the time."""
         (value,), now_ms = await self.store.call(("GET", API_KEYS_VERSION))
         return cast("bytes | None", value) or b"", now_ms
 
     async def read(self) -> KeysRead:
-        """Return all keys. What is changed meanwhile is not missed: the stamp is the one from before."""
+        """Return all keys. The stamp is read first, so a concurrent change makes it differ from the current one."""
         (stamp, reply), now_ms = await self.store.call(("GET", API_KEYS_VERSION), ("HGETALL", API_KEYS))
-        words = cast("list[bytes]", reply)
+        items = cast("list[bytes]", reply)
         keys = []
-        for key_id, value in zip(words[::2], words[1::2], strict=True):
+        for key_id, value in zip(items[::2], items[1::2], strict=True):
             try:
                 keys.append(_decode(value))
             except UnreadableError as error:
                 note_unreadable("API key", key_id.decode(errors="replace"), error)
-        return KeysRead(cast("bytes | None", stamp) or b"", keys, now_ms, len(words) // 2)
+        return KeysRead(cast("bytes | None", stamp) or b"", keys, now_ms, len(items) // 2)
 
     async def put(self, stamp: bytes, key: ApiKey) -> None:
-        """Keep a new key; raises ConflictError where the keys have changed since they had a stamp."""
+        """Store a new key; raise ConflictError if the keys have changed since `stamp`."""
         await self.store.require_data()
         await self._write(stamp, key.id, _encode(key))
 
     async def remove(self, stamp: bytes, key_id: str) -> None:
-        """Forget a key; raises ConflictError where the keys have changed since they had a stamp."""
+        """Delete a key; raise ConflictError if the keys have changed since `stamp`."""
         await self._write(stamp, key_id, b"")
 
     async def _write(self, stamp: bytes, key_id: str, value: bytes) -> None:
@@ -69,16 +69,16 @@ class ApiKeys:
         if not await self.store.run(PUT_API_KEY, keys, stamp, key_id, value, API_KEYS_CHANNEL, random_part()):
             raise ConflictError
 
-    async def note_used(self, moments: Mapping[str, int]) -> None:
-        """Note when keys were used; an earlier moment than the one that is known changes nothing."""
-        pairs = [word for key_id, time_ms in moments.items() for word in (str(time_ms), key_id)]
-        await self.store.call(("ZADD", API_KEYS_USED, "GT", *pairs))
+    async def note_used(self, times_ms: Mapping[str, int]) -> None:
+        """Store the times of last use by key id. A stored later time is kept."""
+        arguments = [item for key_id, time_ms in times_ms.items() for item in (str(time_ms), key_id)]
+        await self.store.call(("ZADD", API_KEYS_USED, "GT", *arguments))
 
     async def used(self) -> dict[str, int]:
-        """Return when each key was used last, by id; a key that never was is not among them."""
+        """Return the time of last use by key id, without keys that were never used."""
         (reply,), _ = await self.store.call(("ZRANGE", API_KEYS_USED, "0", "-1", "WITHSCORES"))
-        words = cast("list[bytes]", reply)
-        return {key_id.decode(): int(float(score)) for key_id, score in zip(words[::2], words[1::2], strict=True)}
+        items = cast("list[bytes]", reply)
+        return {key_id.decode(): int(float(score)) for key_id, score in zip(items[::2], items[1::2], strict=True)}
 
 
 def _encode(key: ApiKey) -> bytes:
@@ -95,7 +95,7 @@ def _encode(key: ApiKey) -> bytes:
 
 
 def _decode(value: bytes) -> ApiKey:
-    """Read a key; raises UnreadableError. Scopes and environments of a newer canuse are kept, and give nothing."""
+    """Read a key; raise UnreadableError. Unknown scopes and environments of a newer canuse give no permission."""
     try:
         fields = read_document(value)
         scopes = [str(scope) for scope in fields["scopes"]]
@@ -111,7 +111,7 @@ def _decode(value: bytes) -> ApiKey:
             unknown_scopes=frozenset(scopes) - _SCOPES,
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-        # Its text may hold a part of the document, and with that of the digest.
+        # The error's text can contain a part of the document, including the digest.
         raise UnreadableError(type(error).__name__) from None
     for scope in key.unknown_scopes:
         note_unknown("API key", key.id, "scopes", scope)

@@ -1,4 +1,4 @@
-"""The catalogue: features and packages, one value each in a hash, with an index by id, and a log of its changes."""
+"""The catalogue: hashes of features and packages with an index by id, and a log of changes."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -14,15 +14,15 @@ from canuse_server.store.repositories.stamps import number_of, random_part
 from canuse_server.store.scripts.loader import PUT_CATALOG
 
 CHANGES_KEPT: Final = 1000
-"""How many changes the log has at least; who is further behind reads the whole catalogue again."""
+"""Minimum length of the log of changes. A server that is further behind reads the whole catalogue."""
 UNKNOWN: Final = 0
-"""Stands for the type or status of what can't be read."""
+"""The type or status of an unreadable document."""
 
 _Item = TypeVar("_Item", Feature, Package)
 
 
 class Stored(NamedTuple, Generic[_Item]):
-    """An item as it is in the store, and a number of the catalogue at which it was not older than this."""
+    """An item as stored, and a catalogue number up to which it is current."""
 
     item: _Item
     raw: bytes
@@ -30,29 +30,29 @@ class Stored(NamedTuple, Generic[_Item]):
 
 
 class Changes(NamedTuple):
-    """What was changed up to a stamp."""
+    """The features that changed up to a stamp."""
 
     stamp: bytes
     feature_ids: list[str]
 
 
 class CatalogStore:
-    """The catalogue of one environment. What can't be read is taken for something unknown, which gives no access."""
+    """The catalogue of one environment. An unreadable document is treated as an unknown one, which gives no access."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
         self._store = store
         self._keys = keys
 
     async def stamp(self) -> bytes:
-        """Return what every change of the catalogue replaces; empty where there was none yet."""
+        """Return the stamp that every change of the catalogue replaces; empty before the first change."""
         (value,), _ = await self._store.call(("GET", self._keys.catalog_version))
         return cast("bytes | None", value) or b""
 
     async def changes_since(self, stamp: bytes) -> Changes | None:
-        """Return what was changed since the catalogue had a stamp.
+        """Return the changes since `stamp`, or None if the log does not tell.
 
-        None: the log does not say. It does not go back so far, it is not the log of what is there now, or what had that
-        stamp was another history.
+        That is the case if the log does not go back to the stamp, if it does not belong to the current catalogue, or
+        if the stamp comes from another history of the store.
         """
         if not number_of(stamp):
             return None
@@ -72,22 +72,22 @@ class CatalogStore:
         return None if value is None else _feature(feature_id, value)
 
     async def usable_feature(self, feature_id: str) -> tuple[Feature, int] | None:
-        """Return a feature as calls may use it and a number of the catalogue at which it was not older; or None."""
+        """Return a feature for use by calls, and a catalogue number up to which it is current; or None."""
         value, number = await self._value(self._keys.features, feature_id)
         return None if value is None else (usable(_feature(feature_id, value)), number)
 
     async def usable_features(self, feature_ids: Sequence[str | bytes]) -> list[Feature]:
-        """Return some features as calls may use them, those of them that there are."""
+        """Return those of some features that exist, for use by calls."""
         (values,), _ = await self._store.call(("HMGET", self._keys.features, *feature_ids))
         pairs = zip(feature_ids, cast("list[bytes | None]", values), strict=True)
         return [usable(_feature(_text(feature_id), value)) for feature_id, value in pairs if value is not None]
 
     async def stored_feature(self, feature_id: str) -> Stored[Feature] | None:
-        """Return a feature as it can be replaced, or None; raises UnreadableError."""
+        """Return a feature for an update, or None; raise UnreadableError."""
         return await self._stored(self._keys.features, feature_id, decode_feature)
 
     async def feature_ids(self, after: str, size: int) -> list[bytes]:
-        """Return the ids of the features that follow one, in their order."""
+        """Return up to `size` feature ids after `after`, in order."""
         return await self._ids(self._keys.feature_ids, after, size)
 
     async def package(self, package_id: str) -> Package | None:
@@ -96,12 +96,12 @@ class CatalogStore:
         return None if value is None else _package(package_id, value)
 
     async def stored_package(self, package_id: str) -> Stored[Package] | None:
-        """Return a package as it can be replaced, or None; raises UnreadableError."""
+        """Return a package for an update, or None; raise UnreadableError."""
         return await self._stored(self._keys.packages, package_id, decode_package)
 
-    async def package_versions(self, wanted: Iterable[tuple[str, int]]) -> list[Package]:
-        """Return published versions of packages by id and version, those of them that there are and can be read."""
-        versions = list(wanted)
+    async def package_versions(self, requested: Iterable[tuple[str, int]]) -> list[Package]:
+        """Return those of the requested versions, pairs of id and version, that exist and are readable."""
+        versions = list(requested)
         fields = [self._keys.package_version(package_id, version) for package_id, version in versions]
         (values,), _ = await self._store.call(("HMGET", self._keys.package_versions, *fields))
         found = []
@@ -114,12 +114,12 @@ class CatalogStore:
         return found
 
     async def feature_page(self, after: str, size: int) -> list[Feature]:
-        """Return the features whose ids follow one, by id."""
+        """Return up to `size` features after the id `after`, by id."""
         ids, values = await self._page(self._keys.features, self._keys.feature_ids, after, size)
         return await map_yielding(zip(ids, values, strict=True), lambda pair: _feature(pair[0], pair[1]))
 
     async def package_page(self, after: str, size: int) -> list[Package]:
-        """Return the packages whose ids follow one, by id."""
+        """Return up to `size` packages after the id `after`, by id."""
         ids, values = await self._page(self._keys.packages, self._keys.package_ids, after, size)
         return await map_yielding(zip(ids, values, strict=True), lambda pair: _package(pair[0], pair[1]))
 
@@ -140,22 +140,22 @@ class CatalogStore:
         return None if value is None else Stored(decode(value), value, number)
 
     async def _value(self, items: str, item_id: str) -> tuple[bytes | None, int]:
-        # The stamp first: what is read after it is not older.
+        # The stamp is read first, so that the value is at least as new.
         (stamp, value), _ = await self._store.call(("GET", self._keys.catalog_version), ("HGET", items, item_id))
         return cast("bytes | None", value), number_of(cast("bytes | None", stamp) or b"")
 
     async def put_feature(self, old: Stored[Feature] | None, new: Feature) -> int:
-        """Create a feature (`old` None) or replace it; return the number of the catalogue with which that was done.
+        """Create a feature (`old` None) or replace it; return the catalogue number of the change.
 
         Raises:
-            ConflictError: it is not as `old` any more.
+            ConflictError: the stored feature differs from `old`.
         """
         return await self._put(self._keys.features, self._keys.feature_ids, old, new, "feature")
 
     async def put_package(self, old: Stored[Package] | None, new: Package) -> int:
         """Create a package (`old` None) or replace it, as `put_feature` does.
 
-        What is published is also kept by its version, for those who subscribe to it.
+        A published package is also stored by its version, for subscriptions.
         """
         published = new.status == PackageStatus.PUBLISHED
         version = self._keys.package_version(new.id, new.version) if published else ""
@@ -177,7 +177,7 @@ class CatalogStore:
 
 
 def usable(feature: Feature) -> Feature:
-    """Return a feature as calls may use it: one that this version of canuse does not know counts as archived."""
+    """Return a feature for use by calls: one of a type that this version of canuse does not know is archived."""
     return feature if feature.is_known else replace(feature, archived=True)
 
 

@@ -1,8 +1,8 @@
-"""The catalogue in the server's memory: features are looked up for every call, and published versions never change.
+"""The catalogue in memory: every call looks up features, and published versions never change.
 
-What is read while others change the catalogue may come late. So each feature has a number of the catalogue at which it
-was not older, and never takes the place of one with a higher number. Numbers compare within one history of the store;
-what was read in another one is thrown away.
+A read during a change of the catalogue can arrive late. So each feature has a catalogue number up to which it is
+current, and does not replace a feature with a higher number. Numbers are comparable within one history of the store;
+data of another history is discarded.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from canuse_server.store.repositories.stamps import number_of
 log = structlog.get_logger(__name__)
 
 POLL_INTERVAL_SECONDS: Final = 1.0
-"""How old what is in memory can become where a message about a change is lost."""
+"""Maximum age of the cache if a message about a change is lost."""
 FEATURES_AT_A_TIME: Final = 50
-"""How many features are read in one round trip: they take less than a millisecond of the event loop."""
+"""Number of features read in one round trip; decoding them takes less than a millisecond of the event loop."""
 IDS_AT_A_TIME: Final = 1000
 
 
@@ -32,7 +32,7 @@ class PublishedPackages(dict[tuple[str, int], Package]):
     """Published packages by id and version."""
 
     def __missing__(self, key: tuple[str, int]) -> Package:
-        """Refuse to work out anything without it: what follows from it would be written."""
+        """Raise StoreUnavailableError: entitlements computed without the package would be stored."""
         raise StoreUnavailableError(f"version {key[1]} of package {key[0]!r} is not in the store, or can't be read")
 
 
@@ -45,17 +45,17 @@ class CatalogCache:
         self._keys = keys
         self._stamp: bytes | None = None
         self._number = 0
-        """All features in memory are at least as new as this; those in `_ahead` as the number there."""
+        """All features in memory are current up to this number; those in `_ahead` up to the number there."""
         self._ahead: dict[str, int] = {}
         self._history = 0
-        """How many histories of the store there were."""
+        """Number of histories of the store seen so far."""
         self._link: object = None
         self._reading = asyncio.Lock()
         self.features: dict[str, Feature] = {}
         self.packages = PublishedPackages()
 
     async def refresh(self) -> None:
-        """Read what has changed of the features; all of them, where that can't be told or the history is another."""
+        """Read the changed features, or all features if the changes are unknown or the history is another one."""
         async with self._reading:
             link = self._store.link(self._keys.catalog_version)
             stamp = await self._catalog.stamp()
@@ -75,11 +75,11 @@ class CatalogCache:
         self._reached(changes.stamp)
 
     async def _read_all(self, stamp: bytes) -> None:
-        """Read all features, a few at a time. What changes meanwhile is read the next time."""
+        """Read all features, a few at a time. The next refresh reads concurrent changes."""
         await self._store.require_data()
         if self._stamp is not None:
-            log.info("the catalogue is read anew: its changes since the last time are not known", stamp=stamp.decode())
-        # What was read before and comes only now is of no use any more, and may not hold up what is newer.
+            log.info("reading the whole catalogue: the changes since the last read are unknown", stamp=stamp.decode())
+        # Reads that started before are obsolete, and must not prevent newer ones from being kept.
         self._history += 1
         self._stamp, self._number = None, 0
         self._ahead.clear()
@@ -90,7 +90,7 @@ class CatalogCache:
             for at in range(0, len(ids), FEATURES_AT_A_TIME):
                 for feature in await self._catalog.usable_features(ids[at : at + FEATURES_AT_A_TIME]):
                     known = self.features.get(feature.id)
-                    # Lanes take a feature that is another object for one that has changed.
+                    # Lanes treat another object as a changed feature.
                     found[feature.id] = known if known == feature else feature
             last = ids[-1].decode()
         newer = {name: self.features[name] for name, number in self._ahead.items() if number > number_of(stamp)}
@@ -102,7 +102,7 @@ class CatalogCache:
         self._ahead = {name: number for name, number in self._ahead.items() if number > self._number}
 
     def _keep(self, feature: Feature, number: int, history: int) -> bool:
-        """Take a feature into memory that was read, or written, at a number; return False where it came too late."""
+        """Keep a feature that was read or written at a catalogue number; return False if a newer one is known."""
         known = self.features.get(feature.id)
         late = number < self._number if known is None else number <= self._ahead.get(feature.id, self._number)
         if late or history != self._history:
@@ -114,7 +114,7 @@ class CatalogCache:
         return True
 
     async def find_feature(self, feature_id: str) -> Feature | None:
-        """Return a feature from memory, or else from the store: another server may have made it a moment ago."""
+        """Return a feature from memory, or else from the store: another server may just have created it."""
         while (feature := self.features.get(feature_id)) is None:
             history = self._history
             found = await self._catalog.usable_feature(feature_id)
@@ -126,7 +126,7 @@ class CatalogCache:
         return feature
 
     async def stored_feature(self, feature_id: str) -> Stored[Feature] | None:
-        """Return a feature as it can be replaced, or None; raises UnreadableError."""
+        """Return a feature for an update, or None; raise UnreadableError."""
         history = self._history
         stored = await self._catalog.stored_feature(feature_id)
         if stored is not None:
@@ -134,17 +134,17 @@ class CatalogCache:
         return stored
 
     async def put_feature(self, old: Stored[Feature] | None, new: Feature) -> None:
-        """Create or replace a feature as CatalogStore does, and have it in memory unless it has changed again since."""
+        """Create or replace a feature as CatalogStore does, and keep it in memory unless it has changed again."""
         history = self._history
         number = await self._catalog.put_feature(old, new)
         self._keep(usable(new), number, history)
 
-    async def load_packages(self, wanted: Iterable[tuple[str, int]]) -> None:
-        """Have published versions of packages, and the features they list, in memory."""
+    async def load_packages(self, requested: Iterable[tuple[str, int]]) -> None:
+        """Load published versions of packages, pairs of id and version, and the features that they list."""
         if self._link != self._store.link(self._keys.catalog_version):
-            # There may be another server now, or an older state of the same one.
+            # Another server may have taken over, or the same one may have lost recent data.
             await self.refresh()
-        versions = list(wanted)
+        versions = list(requested)
         while missing := [version for version in versions if version not in self.packages]:
             packages = self.packages
             for package in await self._catalog.package_versions(missing):
@@ -155,5 +155,5 @@ class CatalogCache:
                 break
 
     def keep_fresh(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return what keeps it fresh: by the stamp once a second, and at once when told of a change."""
+        """Return tasks that refresh the cache: one polls the stamp each second, one listens for changes."""
         return keep_fresh(self._store, self._keys.catalog_channel, self.refresh, POLL_INTERVAL_SECONDS, "the catalogue")

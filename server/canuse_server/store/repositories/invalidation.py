@@ -1,4 +1,4 @@
-"""Keeping what is in memory as it is in the store."""
+"""Refreshing caches when the store changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -12,16 +12,16 @@ from canuse_server.store.redis.client import Store
 log = structlog.get_logger(__name__)
 
 LOG_INTERVAL_SECONDS = 5.0
-"""How often the log tells that something may be out of date."""
+"""Minimum time between two warnings that a cache may be out of date."""
 
 
 def keep_fresh(
-    store: Store, channel: str, refresh: Callable[[], Awaitable[None]], poll_seconds: float, what: str
+    store: Store, channel: str, refresh: Callable[[], Awaitable[None]], poll_seconds: float, subject: str
 ) -> tuple[Coroutine[Any, Any, None], ...]:
-    """Return what refreshes every `poll_seconds`, and what refreshes at once when a message comes.
+    """Return two tasks: one refreshes every `poll_seconds`, the other one when a message arrives on `channel`.
 
-    Each goes on until it is cancelled, whatever becomes of the other: where no messages can be had, asking still tells.
-    `what` is it that may be out of date, for the log.
+    Each runs until it is cancelled, even if the other one fails: without messages, polling still works. `subject` names
+    the cached data in the log.
     """
     faults = Throttle(LOG_INTERVAL_SECONDS)
 
@@ -37,13 +37,13 @@ def keep_fresh(
                 if await messages.get_message(ignore_subscribe_messages=True, timeout=poll_seconds):
                     await refresh()
 
-    async def go_on(work: Callable[[], Awaitable[None]]) -> None:
+    async def run_forever(work: Callable[[], Awaitable[None]]) -> None:
         while True:
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
+            except Exception as error:  # noqa: BLE001 - whatever fails, refreshing has to continue
                 if faults.let_through() is not None:
-                    log.warning(f"{what} may be out of date", cause=f"{type(error).__name__}: {error}")
+                    log.warning(f"{subject} may be out of date", cause=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(poll_seconds)
 
-    return go_on(poll), go_on(listen)
+    return run_forever(poll), run_forever(listen)

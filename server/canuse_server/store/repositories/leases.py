@@ -1,4 +1,4 @@
-"""Leases: the commands that set an amount aside and settle it, what their replies say, and what is due about them."""
+"""Leases: the commands that reserve and settle an amount, their replies, and the sweep of expired leases."""
 
 from struct import Struct
 from typing import Final, NamedTuple, cast
@@ -13,18 +13,18 @@ from canuse_server.store.scripts.loader import RESERVE, SETTLE, SWEEP_LEASES
 
 TOKEN_BYTES: Final = 8
 SWEPT_AT_A_TIME: Final = 500
-"""How many leases one script does what is due about, so that no other call waits long for it."""
+"""Maximum number of leases that one script processes, to keep other calls from waiting long."""
 
-# granted, expires at, token; then an outcome
+# granted, expires at, token; an outcome follows
 _RESERVED: Final = Struct("<qq8s")
 
 
 class LeaseMissingError(Exception):
-    """There is no such lease, or not any more."""
+    """The lease does not exist or has ended."""
 
 
 class ReserveParams(NamedTuple):
-    """What to set aside. The token is new and random; `ttl_ms` is how long it is set aside."""
+    """Parameters of a reservation. The token is new and random; `ttl_ms` is the lifetime of the lease."""
 
     user_id: str
     feature_id: str
@@ -38,7 +38,7 @@ class ReserveParams(NamedTuple):
 
 
 class Reserved(NamedTuple):
-    """What was set aside, on this call or, `replayed`, on an earlier one. `granted` 0: nothing; there is no lease."""
+    """Result of a reservation, made by an earlier call if `replayed`. `granted` 0: there is no lease."""
 
     granted: int
     expires_at_ms: int
@@ -48,7 +48,7 @@ class Reserved(NamedTuple):
 
 
 class SettleParams(NamedTuple):
-    """What was used of a lease. `entry` is the ledger entry as far as the caller knows it."""
+    """Parameters of a settlement. `entry` is the ledger entry without the fields that the script adds."""
 
     user_id: str
     feature_id: str
@@ -61,52 +61,52 @@ class SettleParams(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """What became of a lease, on this call or, `replayed`, on an earlier one; `late`: it had expired."""
+    """Result of a settlement, made by an earlier call if `replayed`. `late`: the lease had expired."""
 
     late: bool
     charge: ChargeOutcome
     replayed: bool
 
 
-def reserve_command(keys: Keys, wish: ReserveParams, retention: Retention, manual_now: str) -> Command:
-    """Return the command that sets an amount aside; `manual_now` is empty where Redis's clock holds."""
-    user_id = wish.user_id
+def reserve_command(keys: Keys, params: ReserveParams, retention: Retention, manual_now: str) -> Command:
+    """Return the command that reserves an amount; `manual_now` is empty if the store's clock is used."""
+    user_id = params.user_id
     names = (keys.user(user_id), keys.history(user_id), *keys.dedupe(user_id))
     return Command(
         (
             *("EVALSHA", RESERVE.sha, "6", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, wish.event_id, wish.fingerprint, retention.dedupe_ttl, str(retention.past_periods_kept)),
-            *(wish.feature_id, _flag(wish.archived), str(wish.amount), str(wish.min_amount), str(wish.ttl_ms)),
-            wish.token,
+            *(manual_now, params.event_id, params.fingerprint, retention.dedupe_ttl, str(retention.past_periods_kept)),
+            *(params.feature_id, _flag(params.archived)),
+            *(str(params.amount), str(params.min_amount), str(params.ttl_ms), params.token),
         ),
         RESERVE,
     )
 
 
 def reserved(reply: object) -> Reserved:
-    """Read what `reserve_command` brought; raise what `usage.outcome` does."""
+    """Read the reply to `reserve_command`; raises as `usage_commands.outcome` does."""
     value = _checked(reply)
     granted, expires_at_ms, token = _RESERVED.unpack_from(value, 1)
     (charge,) = Outcome.unpack(value, 1 + _RESERVED.size).charges
     return Reserved(granted, expires_at_ms, token, charge, value[:1] == b"R")
 
 
-def settle_command(keys: Keys, settling: SettleParams, retention: Retention, manual_now: str) -> Command:
-    """Return the command that settles a lease; `manual_now` is empty where Redis's clock holds."""
-    user_id = settling.user_id
+def settle_command(keys: Keys, params: SettleParams, retention: Retention, manual_now: str) -> Command:
+    """Return the command that settles a lease; `manual_now` is empty if the store's clock is used."""
+    user_id = params.user_id
     names = (keys.user(user_id), keys.ledger(bucket_of(user_id)), keys.history(user_id), *keys.dedupe(user_id))
     return Command(
         (
             *("EVALSHA", SETTLE.sha, "7", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, settling.event_id, settling.fingerprint, retention.dedupe_ttl, retention.packed),
-            *(settling.token, settling.feature_id, _flag(settling.archived), str(settling.used), settling.entry),
+            *(manual_now, params.event_id, params.fingerprint, retention.dedupe_ttl, retention.packed),
+            *(params.token, params.feature_id, _flag(params.archived), str(params.used), params.entry),
         ),
         SETTLE,
     )
 
 
 def settled(reply: object) -> Settled:
-    """Read what `settle_command` brought; raise what `usage.outcome` does, and LeaseMissingError."""
+    """Read the reply to `settle_command`; raises as `usage_commands.outcome` does, and LeaseMissingError."""
     value = _checked(reply)
     (charge,) = Outcome.unpack(value, 2).charges
     return Settled(value[1] == 1, charge, value[:1] == b"R")
@@ -121,12 +121,12 @@ class Leases:
         self._late_ms = late_ms
 
     async def sweep(self, user_id: str) -> None:
-        """Give back what a user's leases hold that have expired, and forget those that expired `late_ms` ago.
+        """Release the amounts of a user's expired leases, and delete leases that expired `late_ms` ago.
 
         It does not wait for a confirmation.
 
         Raises:
-            StoreUnavailableError: not all of it was done. It counts nothing, and is done by the next call.
+            StoreUnavailableError: the sweep is incomplete. It counts no use, and the next call completes it.
         """
         keys = self._keys
         names = [keys.user(user_id), keys.leases(user_id), keys.leases_due(user_id)]
@@ -140,7 +140,7 @@ class Leases:
 
 
 def _checked(reply: object) -> bytes:
-    """Return a reply that holds an outcome; raise what another says."""
+    """Return a reply with an outcome; raise the error that another reply stands for."""
     value = cast("bytes", reply)
     status = value[:1]
     if status in (b"K", b"R"):

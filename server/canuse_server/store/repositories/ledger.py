@@ -1,4 +1,4 @@
-"""The ledger: a stream a bucket, to which the recording script appends each event."""
+"""The ledger: one stream for each bucket, to which the scripts append usage events."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple, cast
@@ -9,14 +9,14 @@ from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
 
 CHUNK: Final = 1000
-"""How many entries are read at a time."""
+"""Number of entries read at a time."""
 MAX_CHUNKS: Final = 5
-"""How many times one page reads: what it is looking for may be far back among the events of other users."""
+"""Maximum number of reads for one page: the stream also contains the events of other users."""
 MAX_NUMBER: Final = 2**64 - 1
 
 
 class Place(NamedTuple):
-    """The id of an event: its time and a serial number among the events of that time. Ids only ever grow."""
+    """The id of an event: its time and a serial number among the events of that time. Ids only increase."""
 
     time_ms: int
     serial: int
@@ -27,7 +27,7 @@ class Place(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Place":
-        """Read an id; raise ValueError where it is none, and where nothing can come before it."""
+        """Read an id; raise ValueError if it is invalid or no event can precede it."""
         time_ms, serial = map(int, text.split("-"))
         place = cls(time_ms, serial)
         if str(place) != text or place <= (0, 0) or max(place) > MAX_NUMBER:
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Page(NamedTuple):
-    """Events, newest first. `before` is where the next page goes on; None: there is nothing more."""
+    """Events, newest first. The next page starts before `before`; None: this is the last page."""
 
     events: list[tuple[Place, LedgerEntry]]
     before: Place | None
@@ -50,11 +50,11 @@ class Ledger:
         self._keys = keys
 
     async def page(
-        self, user_id: str, since_ms: int, before: Place | None, size: int, wanted: Callable[[LedgerEntry], bool]
+        self, user_id: str, since_ms: int, before: Place | None, size: int, matches: Callable[[LedgerEntry], bool]
     ) -> Page:
-        """Return the newest events of a user from a time on and before a place, of those that are wanted.
+        """Return the newest matching events of a user since a time and before a place.
 
-        A page looks at a bounded part of the ledger, so that it can have fewer events than `size` although more follow.
+        A page reads a bounded part of the ledger, so it can have fewer events than `size` although more follow.
         """
         key, found = self._keys.ledger(bucket_of(user_id)), list[tuple[Place, LedgerEntry]]()
         for _ in range(MAX_CHUNKS):
@@ -65,7 +65,7 @@ class Ledger:
                 await yield_if_due()
                 before = Place.parse(entry_id.decode())
                 entry = LedgerEntry.FromString(fields[1])
-                if entry.user_id == user_id and wanted(entry):
+                if entry.user_id == user_id and matches(entry):
                     if len(found) == size:
                         return Page(found, found[-1][0])
                     found.append((before, entry))
@@ -74,10 +74,7 @@ class Ledger:
         return Page(found, before)
 
     async def erase(self, user_id: str, last: Place | None = None) -> int:
-        """Remove a user's events up to the last one that is to go and return how many there were.
-
-        None: all. Repeating it does no harm.
-        """
+        """Delete a user's events up to and including `last` (None: all) and return their number. It can be repeated."""
         key, start, erased = self._keys.ledger(bucket_of(user_id)), "-", 0
         end = "+" if last is None else str(last)
         while True:

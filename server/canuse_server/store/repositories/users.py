@@ -1,4 +1,4 @@
-"""Users: one hash each with all that a decision needs, and a few keys beside it."""
+"""Users: one hash each with the data of decisions, and a few other keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ FINGERPRINT_BYTES: Final = 8
 
 @dataclass(frozen=True, slots=True)
 class UserState:
-    """A user's hash, read at `now_ms`."""
+    """The hash of a user, read at `now_ms`."""
 
     user_id: str
     now_ms: int
@@ -40,26 +40,26 @@ class UserState:
     grants: Mapping[str, tuple[GrantBalance, ...]] = field(default_factory=dict)
     reservations: Mapping[str, Reservation] = field(default_factory=dict)
     leases_due_ms: int | None = None
-    """When something is to be done about leases. None: there are none."""
+    """The time at which a sweep of leases is due; None: there are no leases."""
     ended_until_ms: int = 0
-    """When the last of those subscriptions ended that are kept apart; 0: none of them ended by a date."""
+    """The latest end of the subscriptions in the `ended` hash; 0 if none of them ended by a date."""
 
     def is_current(self) -> bool:
-        """Whether the entitlements hold still; else a period or a date has passed since, or a clock ran ahead then."""
-        ends = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
-        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends) and not self.runs_ahead()
+        """Whether the entitlements are valid: no end of a period or other date has passed, and no clock ran ahead."""
+        ends_ms = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
+        return all(end_ms is None or end_ms > self.now_ms for end_ms in ends_ms) and not self.runs_ahead()
 
     def leases_are_due(self) -> bool:
-        """Whether something is to be done about leases."""
+        """Whether a sweep of leases is due."""
         return self.leases_due_ms is not None and packed_codec.is_due(self.leases_due_ms, self.now_ms)
 
     def made_ahead(self) -> bool:
-        """Whether the entitlements were worked out under a clock that ran ahead."""
+        """Whether the entitlements were computed under a clock that was too far ahead."""
         latest_ms = max((entitlement.period.start_ms for entitlement in self.entitlements.values()), default=0)
         return max(self.meta.as_of_ms, latest_ms) > self.now_ms + CLOCKS_DIFFER_MS
 
     def runs_ahead(self) -> bool:
-        """Whether that, or something was counted then."""
+        """Whether entitlements or counters were written under a clock that was too far ahead."""
         return self.made_ahead() or any(
             runs_ahead(entitlement, self.counters.get(feature_id), self.now_ms)
             for feature_id, entitlement in self.entitlements.items()
@@ -67,7 +67,7 @@ class UserState:
 
 
 class Event(NamedTuple):
-    """What is kept under an event id: 8 bytes that tell the content of the call apart, and what it was answered."""
+    """The stored answer of an event id. The fingerprint, 8 bytes, identifies the content of the call."""
 
     id: str
     fingerprint: bytes
@@ -75,7 +75,7 @@ class Event(NamedTuple):
 
 
 class AnsweredError(Exception):
-    """The call was made before, under the same event id and with the same content."""
+    """The same call was already made under this event id."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class AnsweredError(Exception):
 
 
 class PlacedGrant(NamedTuple):
-    """A grant in the order of its feature's grants; `old_place` is where it stood before, from 1, or 0 if it is new."""
+    """A grant in the new order of its feature's grants. `old_place` is its place before, from 1, or 0 if it is new."""
 
     old_place: int
     grant: Grant
@@ -91,12 +91,12 @@ class PlacedGrant(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UserChange:
-    """What to replace of a user.
+    """A change of a user.
 
-    `raw_meta` is what it was read with; empty: there must be no such user. `counters` are those that were read: of
-    each feature that the change is about the count has to be in the same period still, or still not be there.
-    `ended` are subscriptions to keep apart from now on, and `ended_until_ms` goes with them. `event` is kept with the
-    change, as what a call is answered that repeats it.
+    `raw_meta` is the meta field as it was read; empty: the user must not exist. `counters` are the counters as they
+    were read: for each feature of the change the counter must still be of the same period, or still not exist.
+    `ended` are subscriptions to move to the `ended` hash, with `ended_until_ms`. `event` is the stored answer for
+    repetitions of the call.
     """
 
     user_id: str
@@ -124,9 +124,10 @@ class Users:
         self._retention = retention
 
     async def read(self, user_id: str) -> UserState | None:
-        """Return a user's hash, or None if there is no such user.
+        """Return a user's hash, or None if the user does not exist.
 
-        Of the subscriptions that have ended it only has those that an entitlement may be made from; `ended` has all.
+        Of the ended subscriptions it contains those that entitlements can depend on; the `ended` hash contains the
+        others.
         """
         (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
         state = _state(user_id, _fields(reply), now_ms)
@@ -135,7 +136,7 @@ class Users:
         return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
 
     async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
-        """Return what `read` says of the subscriptions of some users, in one round trip, and the time then."""
+        """Return the subscriptions of some users as `read` does, in one round trip, and the time."""
         replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
         found: list[Sequence[Subscription]] = []
         for user_id, reply in zip(user_ids, replies, strict=True):
@@ -147,8 +148,8 @@ class Users:
         return found, now_ms
 
     async def all_subscriptions(self, user_id: str) -> tuple[list[Subscription], int] | None:
-        """Return all subscriptions of a user, ended ones too, oldest first, and the time then; None: no such user."""
-        # In this order: what is put away between the two is found in both.
+        """Return all subscriptions of a user, oldest first, and the time; None if the user does not exist."""
+        # In this order, a subscription that moves between the two reads is in both replies.
         commands = (("HGETALL", self._keys.user(user_id)), ("HGETALL", self._keys.ended(user_id)))
         (reply, ended), now_ms = await self._store.call(*commands)
         fields = _fields(reply)
@@ -157,12 +158,12 @@ class Users:
         return _merged(await map_yielding(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
 
     async def ended_subscription(self, user_id: str, token: str) -> Subscription | None:
-        """Return a subscription that is kept apart. To be asked after `read`, whose subscriptions go before it."""
+        """Return a subscription from the `ended` hash. Those of `read` take precedence, so call that first."""
         (value,), _ = await self._store.call(("HGET", self._keys.ended(user_id), token))
         return None if value is None else packed_codec.unpack_subscription(token, cast("bytes", value))
 
     async def answered(self, user_id: str, event_id: str) -> tuple[bytes, bytes] | None:
-        """Return the fingerprint and the answer that are kept under an event id, or None."""
+        """Return the stored fingerprint and answer of an event id, or None."""
         commands = (("HGET", name, f"i{event_id}") for name in self._keys.dedupe(user_id))
         values, _ = await self._store.call(*commands)
         known = next((cast("bytes", value) for value in values if value is not None), None)
@@ -171,18 +172,18 @@ class Users:
     async def _with_returned(
         self, user_id: str, subscriptions: Sequence[Subscription], now_ms: int
     ) -> tuple[Subscription, ...]:
-        """Return subscriptions with those kept apart that have not ended: the store's clock was ahead when they had."""
+        """Return subscriptions together with those of the `ended` hash that a clock too far ahead put there."""
         (reply,), _ = await self._store.call(("HGETALL", self._keys.ended(user_id)))
         ended = await map_yielding(_fields(reply).items(), _ended)
         return tuple(_merged((item for item in ended if not has_ended(item, now_ms)), subscriptions))
 
     async def apply(self, change: UserChange) -> None:
-        """Make a change in one step.
+        """Write a change in one step.
 
         Raises:
             ConflictError: the user has changed since it was read; nothing was written.
-            AnsweredError: there is an answer under the event id already; nothing was written.
-            EventIdReusedError: it is of other content; nothing was written.
+            AnsweredError: the event id has a stored answer; nothing was written.
+            EventIdReusedError: the event id belongs to a different call; nothing was written.
         """
         if not change.raw_meta:
             await self._store.require_data()
@@ -202,10 +203,10 @@ class Users:
         grants = [argument for grant in change.grants for argument in (grant.id, encode(grant))]
         orders = [_order_arguments(feature_id, placed) for feature_id, placed in change.grant_orders.items()]
         names = (keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id))
-        beside = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
+        other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
         applied = await self._store.run(
             APPLY_USER,
-            [*names, *beside, *(keys.dedupe(user_id) if event else ())],
+            [*names, *other_names, *(keys.dedupe(user_id) if event else ())],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
             str(self._retention.past_periods_kept),
             *(str(len(subscriptions) // 2), *subscriptions),
@@ -224,7 +225,7 @@ class Users:
             raise ConflictError
 
     async def describe(self, user_ids: list[str]) -> list[tuple[Meta, Profile] | None]:
-        """Return what is known of some users besides what they may use; None for those that there are not."""
+        """Return meta and profile of some users; None for a user that does not exist."""
         commands: list[tuple[str | bytes, ...]] = []
         for user_id in user_ids:
             commands += [("HGET", self._keys.user(user_id), "m"), ("GET", self._keys.profile(user_id))]
@@ -232,13 +233,13 @@ class Users:
         return await map_yielding(zip(replies[::2], replies[1::2], strict=True), _described)
 
     async def page(self, after: tuple[int, str], size: int) -> list[str]:
-        """Return the ids of the users that follow a bucket and id, in the order of buckets and ids."""
+        """Return up to `size` user ids after a bucket and id, in the order of buckets and ids."""
         bucket, last = after
         found: list[str] = []
         step = 1
         while bucket < BUCKETS and len(found) < size:
             buckets = range(bucket, min(bucket + step, BUCKETS))
-            # With many users one bucket fills a page, with few it takes all of them.
+            # With many users one bucket fills a page; with few users a page needs all buckets.
             step *= 2
             replies, _ = await self._store.call(*(("SMEMBERS", self._keys.users(number)) for number in buckets))
             for number, members in zip(buckets, replies, strict=True):
@@ -248,7 +249,7 @@ class Users:
         return found[:size]
 
     async def past_periods(self, user_id: str, feature_id: str) -> list[PastPeriod]:
-        """Return the past periods of one feature in which something was used, newest first."""
+        """Return the past periods of one feature with any use, newest first."""
         (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
         return [past for past in PastPeriod.unpack_all(cast("bytes | None", value) or b"") if past.used]
 
@@ -258,17 +259,17 @@ class Users:
         return sorted((decode_grant(value) for value in cast("list[bytes]", values)), key=Grant.order)
 
     async def delete(self, user_id: str) -> tuple[bool, Place | None]:
-        """Erase a user, but for the events in the ledger.
+        """Delete a user, except for the events in the ledger.
 
         Returns:
-            Whether there was one, and the last event in the ledger at that moment, of any user; None: it is empty.
+            Whether the user existed, and the last event of any user in the ledger at that moment, None if it is empty.
         """
         keys = self._keys
-        beside = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
-        beside.append(keys.ended(user_id))
+        other_names = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
+        other_names.append(keys.ended(user_id))
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
         bucket = bucket_of(user_id)
-        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *beside, *leases]
+        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *other_names, *leases]
         existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, user_id))
         return bool(existed), Place.parse(last.decode()) if last else None
 
@@ -294,7 +295,7 @@ def _ended(item: tuple[bytes, bytes]) -> Subscription:
 
 
 def _merged(ended: Iterable[Subscription], subscriptions: Iterable[Subscription]) -> list[Subscription]:
-    """Return subscriptions that are kept apart with the others, oldest first; one that is in both was brought back."""
+    """Return ended and other subscriptions, oldest first. One in both was reactivated: the other one is current."""
     found = {subscription.token: subscription for subscription in (*ended, *subscriptions)}
     return sorted(found.values(), key=_age)
 
@@ -316,7 +317,7 @@ def _subscription_arguments(subscriptions: Iterable[Subscription]) -> list[str |
 
 
 def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
-    """Read a user's hash; None where there is no such user."""
+    """Read a user's hash; None if the user does not exist."""
     raw_meta = fields.pop(packed_codec.META_FIELD, None)
     if raw_meta is None:
         return None
