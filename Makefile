@@ -50,14 +50,14 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python tools/generate_protos.py --check
-	$(BIN)/python tools/generate_protos.py --image $(VENV)/protos.binpb
+	$(BIN)/python -m tools.generate_protos --check
+	$(BIN)/python -m tools.generate_protos --image $(VENV)/protos.binpb
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
 
 protos: $(VENV)/.dev ## Generate the Python code of protos/.
 	$(BIN)/buf format --write protos
-	$(BIN)/python tools/generate_protos.py
+	$(BIN)/python -m tools.generate_protos
 
 docs: $(VENV)/.dev ## Write the tables of the docs anew from the code.
 	$(BIN)/python tools/docs_tables.py

@@ -47,7 +47,7 @@ SMALLER: Final = {
     ),
     _ONE_FILE: _ONE_FILE,
     ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb": (
-        ".venv/bin/python tools/generate_protos.py --image .venv/protos.binpb && "
+        ".venv/bin/python -m tools.generate_protos --image .venv/protos.binpb && "
         ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb"
     ),
 }
