@@ -51,13 +51,15 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tools.generate_protos --check
+	$(BIN)/python -m tools.generate_sync_client --check
 	$(BIN)/python -m tools.generate_protos --image $(VENV)/protos.binpb
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
 
-protos: $(VENV)/.dev ## Generate the Python code of protos/.
+protos: $(VENV)/.dev ## Generate the Python code of protos/, and the synchronous client from the asynchronous one.
 	$(BIN)/buf format --write protos
 	$(BIN)/python -m tools.generate_protos
+	$(BIN)/python -m tools.generate_sync_client
 
 docs: $(VENV)/.dev ## Write the tables of the docs anew from the code.
 	$(BIN)/python tools/docs_tables.py

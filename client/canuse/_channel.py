@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor
@@ -92,6 +92,7 @@ class PagedResponse(Protocol):
 
 
 Durability = Literal["memory", "fsync", "replica"]
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool = False) -> list[tuple[str, Any]]:
@@ -106,7 +107,7 @@ def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool
     return list((_OPTIONS | standard | dict(options)).items())
 
 
-def call_metadata(api_key: Any, durability: Any = None) -> tuple[tuple[str, str], ...]:
+def call_metadata(api_key: Any, durability: Any = None) -> Metadata:
     """Return the metadata of each call: the API key and the durability, where they are given.
 
     BadArgument if a key can't be one. It is checked here because gRPC would put the whole key into its message.
@@ -172,8 +173,7 @@ def check_settings(
     if not isinstance(options, Sequence) or not all(map(_is_option, options)):
         raise bad_argument("options", options, "a list of pairs, the name of a gRPC channel option and its value")
     if channel is not None and (credentials is not None or tls or options):
-        told = "credentials, tls and options belong to it: give them to it, or leave it out"
-        raise BadArgument.of("channel", told)
+        raise BadArgument.of("channel", "credentials, tls and options belong to it: give them to it, or leave it out")
     if credentials is not None and tls:
         raise BadArgument.of("tls", "credentials were given as well: give one of them")
 

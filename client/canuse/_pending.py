@@ -53,8 +53,8 @@ class Pending(Coroutine[Any, Any, _T_co]):
 
 def calls_are_pending(client: type[_T]) -> type[_T]:
     """Let the public coroutine methods of a client return `Pending` calls; `close` is none."""
-    for name, method in list(vars(client).items()):
-        if inspect.iscoroutinefunction(method) and not name.startswith("_") and name != "close":
+    for name, method in inspect.getmembers(client, inspect.iscoroutinefunction):
+        if not name.startswith("_") and name != "close":
             setattr(client, name, _pending(method))
     return client
 

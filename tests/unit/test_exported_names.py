@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -90,15 +91,37 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
 
 
 def test_both_clients_say_the_same_about_each_method() -> None:
-    for name in public_methods(Client):
-        summary = str(inspect.getdoc(getattr(Client, name))).splitlines()[0]
-        assert str(inspect.getdoc(getattr(AsyncClient, name))).splitlines()[0] == summary, name
+    for name in ["__init__", *public_methods(Client)]:
+        said = str(inspect.getdoc(getattr(Client, name)))
+        assert "await" not in said, name
+        assert "async" not in said, name
+        assert str(inspect.getdoc(getattr(AsyncClient, name))).replace("async for", "for") == said, name
+
+
+def snake_case(name: str) -> str:
+    """Return the name of an RPC as the clients spell it."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def modules_of(rpcs: Iterable[str]) -> str:
+    """Return the modules in which the methods for some RPCs are written; for a new service the folder."""
+    methods = [getattr(AsyncClient, snake_case(rpc), None) for rpc in rpcs]
+    modules = {inspect.getmodule(inspect.unwrap(method)) for method in methods if method}
+    names = [f"{module.__name__.replace('.', '/')}.py" for module in modules if module]
+    return " or ".join(f"client/{name}" for name in sorted(names)) or "a new module in client/canuse/_async"
 
 
 def test_the_clients_have_a_method_for_every_rpc() -> None:
     files = [import_module(f"canuse.v1.{path.stem}") for path in Path(str(v1.__file__)).parent.glob("*_service_pb2.py")]
     services = {name: service for file in files for name, service in file.DESCRIPTOR.services_by_name.items()}
     assert set(services) == set(SERVICES)
-    rpcs = {rpc for service in services.values() for rpc in service.methods_by_name}
-    snake_case = {re.sub(r"(?<!^)(?=[A-Z])", "_", rpc).lower() for rpc in rpcs}
-    assert public_methods(Client).keys() - {"close"} == snake_case
+    missing = [
+        f"{service}.{rpc}: write {snake_case(rpc)} in {modules_of(descriptor.methods_by_name)}, then run `make protos`"
+        for service, descriptor in services.items()
+        for rpc in descriptor.methods_by_name
+        if not hasattr(AsyncClient, snake_case(rpc))
+    ]
+    assert not missing, "\n".join(missing)
+    rpcs = {rpc for descriptor in services.values() for rpc in descriptor.methods_by_name}
+    assert public_methods(AsyncClient).keys() - {"close"} == set(map(snake_case, rpcs))
+    assert public_methods(Client).keys() == public_methods(AsyncClient).keys(), "run `make protos`"

@@ -1,0 +1,75 @@
+"""Grants: amounts of a feature on top of packages."""
+
+from collections.abc import AsyncIterator
+
+from canuse import _requests, v1
+from canuse._arguments import build
+from canuse._async.base import BaseClient
+from canuse._moments import Moment
+
+
+class GrantMethods(BaseClient):
+    """Grants: amounts of a feature on top of packages."""
+
+    async def create_grant(
+        self,
+        user_id: str,
+        grant_id: str,
+        feature_id: str,
+        *,
+        amount: int | None,
+        effective_at: Moment | None = None,
+        expires_at: Moment | None = None,
+        priority: int = 0,
+        note: str = "",
+    ) -> v1.Grant:
+        """Give a user an amount of a feature on top of packages.
+
+        The same call again changes nothing, so that it can be repeated when no answer came.
+
+        Args:
+            user_id: The user.
+            grant_id: Your id for it, one of its own for each grant of the user.
+            feature_id: The feature.
+            amount: Units, 1 to 2^53 - 1, or None for unlimited; None for a binary feature, which the grant switches on.
+            effective_at: From when on it can be used, with a time zone. Default: now.
+            expires_at: From when on it gives nothing, with a time zone. Default: never.
+            priority: The grant with the lower number is drawn from first, 0 to 1,000,000.
+            note: What it was given for, at most 256 bytes.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            AlreadyExists: The user has a grant with this id and other content.
+            FailedPrecondition: The feature is archived, or the user has too many grants of it.
+            BadArgument: A time without a time zone.
+        """
+        request = _requests.create_grant(
+            user_id,
+            grant_id,
+            feature_id,
+            amount=amount,
+            effective_at=effective_at,
+            expires_at=expires_at,
+            priority=priority,
+            note=note,
+        )
+        response = await self._call(self._subscriptions.CreateGrant, request)
+        return response.grant
+
+    def list_grants(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Grant]:
+        """Iterate over a user's grants by id, ended ones too."""
+        request = build(v1.ListGrantsRequest, user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
+
+    async def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
+        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used.
+
+        Returns:
+            The grant after it; revoking twice changes nothing.
+
+        Raises:
+            NotFound: There is no such user, or they have no such grant.
+        """
+        request = build(v1.RevokeGrantRequest, user_id=user_id, grant_id=grant_id)
+        response = await self._call(self._subscriptions.RevokeGrant, request)
+        return response.grant

@@ -1,0 +1,97 @@
+"""Subscriptions of users to packages."""
+
+from collections.abc import AsyncIterator, Sequence
+
+from canuse import _requests, v1
+from canuse._arguments import build
+from canuse._async.base import BaseClient
+from canuse._moments import Moment
+from canuse._requests import UNSET, Unset
+
+
+class SubscriptionMethods(BaseClient):
+    """Subscriptions of users to packages."""
+
+    async def subscribe(
+        self,
+        user_id: str,
+        package_ids: Sequence[str],
+        *,
+        started_at: Moment | None = None,
+        trial_end: Moment | None = None,
+        status: v1.SubscriptionStatus.ValueType | None = None,
+        event_id: str | None = None,
+    ) -> list[v1.Subscription]:
+        """Subscribe a user to published packages, all or none.
+
+        Args:
+            user_id: The user.
+            package_ids: 1 to 32 packages.
+            started_at: From when on, with a time zone; periods are counted from it. Default: now.
+            trial_end: When the trial ends, with a time zone. Default: no trial.
+            status: Default `v1.SUBSCRIPTION_STATUS_ACTIVE`, or TRIALING with a trial end.
+            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and subscribes nobody.
+
+        Returns:
+            One subscription for each package, in the order of `package_ids`.
+
+        Raises:
+            NotFound: There is no such user or package.
+            FailedPrecondition: A package is not published, or the user would have two base packages, or more than 100
+                subscriptions that have not ended.
+            AlreadyExists: The `event_id` was sent before with other content.
+            BadArgument: A time without a time zone.
+        """
+        request = _requests.subscribe(
+            user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
+        )
+        response = await self._call(self._subscriptions.Subscribe, request)
+        return list(response.subscriptions)
+
+    async def get_subscription(self, subscription_id: str) -> v1.Subscription:
+        """Get a subscription. NotFound if there is none."""
+        request = build(v1.GetSubscriptionRequest, subscription_id=subscription_id)
+        response = await self._call(self._subscriptions.GetSubscription, request)
+        return response.subscription
+
+    def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Subscription]:
+        """Iterate over a user's subscriptions, oldest first, ended ones too."""
+        request = build(v1.ListSubscriptionsRequest, user_id=user_id, page_size=page_size)
+        return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
+
+    async def update_subscription(
+        self,
+        subscription_id: str,
+        *,
+        status: v1.SubscriptionStatus.ValueType | Unset = UNSET,
+        trial_end: Moment | Unset | None = UNSET,
+        cancel_at: Moment | Unset | None = UNSET,
+    ) -> v1.Subscription:
+        """Change the status, the trial end or the end of a subscription. A time of None takes the time away.
+
+        Returns:
+            The subscription after the change.
+
+        Raises:
+            NotFound: There is no such subscription.
+            BadArgument: No field was given, or a time without a time zone.
+        """
+        request = _requests.update_subscription(
+            subscription_id, status=status, trial_end=trial_end, cancel_at=cancel_at
+        )
+        response = await self._call(self._subscriptions.UpdateSubscription, request)
+        return response.subscription
+
+    async def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:
+        """Cancel a subscription, now or at the end of its period or trial.
+
+        Returns:
+            The subscription after it; `cancel_at` says when it ends.
+
+        Raises:
+            NotFound: There is no such subscription.
+            FailedPrecondition: It has no period that ends.
+        """
+        request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)
+        response = await self._call(self._subscriptions.CancelSubscription, request)
+        return response.subscription

@@ -1,0 +1,50 @@
+"""Recorded usage: totals of periods, and events."""
+
+from collections.abc import AsyncIterator
+
+from canuse import _requests, v1
+from canuse._arguments import build
+from canuse._async.base import BaseClient
+from canuse._moments import Moment
+from canuse.answers import ShowUsageAnswer
+
+
+class UsageMethods(BaseClient):
+    """Recorded usage: totals of periods, and events."""
+
+    async def show_usage(self, user_id: str, feature_id: str) -> ShowUsageAnswer:
+        """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            FailedPrecondition: The feature is binary.
+        """
+        request = build(v1.ShowUsageRequest, user_id=user_id, feature_id=feature_id)
+        return ShowUsageAnswer.from_message(await self._call(self._usage.ShowUsage, request))
+
+    def list_usage_events(
+        self,
+        user_id: str,
+        *,
+        feature_id: str | None = None,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
+        page_size: int = 50,
+    ) -> AsyncIterator[v1.UsageEvent]:
+        """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept.
+
+        Args:
+            user_id: The user.
+            feature_id: Only events of this feature. Default: of all.
+            start_time: Only events from this moment on, with a time zone.
+            end_time: Only events before this moment, with a time zone.
+            page_size: How many are fetched at a time, at most.
+
+        Raises:
+            NotFound: There is no such user or feature.
+            BadArgument: A time without a time zone.
+        """
+        request = _requests.list_usage_events(
+            user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
+        )
+        return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
