@@ -5,14 +5,16 @@ import runpy
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from grpc import StatusCode
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
-from canuse_server.cli.tls import OPTIONS as CLIENT_OPTIONS
+from canuse_server.cli.connection import Connection
 from canuse_server.settings import Settings
 from support.tools import ROOT
 
@@ -103,9 +105,9 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     known |= {name.removeprefix("REASON_") for name, _ in v1.Reason.items()}
     known |= {status.name for status in StatusCode}
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
-    known |= {f"CANUSE_CLIENT_{option.name.upper()}" for option in CLIENT_OPTIONS}
+    known |= {get_args(option.type)[1].envvar for option in fields(Connection)} | {"CANUSE_CONFIG"}
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
     for page in pages:
         for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):
             if word.startswith(("REASON_", "CANUSE_")) or word.endswith(suffixes):
-                assert word in known | {"CANUSE_CONFIG", "CANUSE_API_KEY"}, f"{page.name}: {word}"
+                assert word in known, f"{page.name}: {word}"

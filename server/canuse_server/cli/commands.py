@@ -10,6 +10,7 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
+from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.events import events
 from canuse_server.cli.exit_status import EXIT_NO
 from canuse_server.cli.export import export_user
@@ -17,9 +18,8 @@ from canuse_server.cli.grants import grants
 from canuse_server.cli.keys import keys
 from canuse_server.cli.leases import reserve, settle
 from canuse_server.cli.migrate import migrate
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
+from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
-from canuse_server.cli.tls import give_options
 
 
 def register(app: typer.Typer) -> None:
@@ -37,21 +37,20 @@ def register(app: typer.Typer) -> None:
     app.add_typer(packages, name="packages")
     app.add_typer(grants, name="grants")
     app.add_typer(keys, name="keys")
-    give_options(app)
 
 
+@with_connection
 def can_use(
+    connection: Connection,
     user: User,
     feature: Feature,
     *,
     delta: Annotated[int, typer.Option(help="The amount about to be used, in the feature's units.")] = 1,
     explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Ask whether a user may use a feature now. Exit status 0: yes, 1: no, 2: an error."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         answer = client.can_use(user, feature, delta, explain=explain)
     if as_json:
         out.print_json(out.as_json(answer.message))
@@ -64,7 +63,9 @@ def can_use(
         raise typer.Exit(EXIT_NO)
 
 
+@with_connection
 def record(
+    connection: Connection,
     user: User,
     feature: Feature,
     *,
@@ -74,13 +75,11 @@ def record(
     ] = None,
     set_total: Annotated[bool, typer.Option("--set", help="Make --delta the new total of the period.")] = False,
     event_id: Annotated[str | None, typer.Option(help="Idempotency key: a repeat is not counted again.")] = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Record that a user used a feature. Exit status 1: not recorded, there is nothing to count against."""
     action = v1.USAGE_ACTION_SET if set_total else v1.USAGE_ACTION_ADD
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         answer = client.create_usage_event(user, feature, delta, action=action, event_id=event_id)
     if as_json:
         out.print_json(out.as_json(answer.message))
@@ -95,23 +94,23 @@ def record(
         raise typer.Exit(EXIT_NO)
 
 
+@with_connection
 def usage(
+    connection: Connection,
     user: User,
     feature: Annotated[str | None, typer.Argument(metavar="FEATURE", help="One feature, with past periods.")] = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Show what a user may use and has used: of every feature now, or of one feature in past periods too."""
     if feature is None:
-        _usage_of_all(user, server, api_key, as_json)
+        _usage_of_all(connection, user, as_json)
     else:
-        _usage_of_one(user, feature, server, api_key, as_json)
+        _usage_of_one(connection, user, feature, as_json)
 
 
-def _usage_of_all(user: str, server: str, api_key: str | None, as_json: bool) -> None:
+def _usage_of_all(connection: Connection, user: str, as_json: bool) -> None:
     """Show every entitlement of a user."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         entitlements = list(client.list_entitlements(user))
     if as_json:
         out.print_json([out.as_json(entitlement.message) for entitlement in entitlements])
@@ -129,9 +128,9 @@ def _usage_of_all(user: str, server: str, api_key: str | None, as_json: bool) ->
     out.print_table(columns, rows, empty=f"{user} has no entitlements")
 
 
-def _usage_of_one(user: str, feature: str, server: str, api_key: str | None, as_json: bool) -> None:
+def _usage_of_one(connection: Connection, user: str, feature: str, as_json: bool) -> None:
     """Show the current and the past periods of one feature."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         answer = client.show_usage(user, feature)
     if as_json:
         out.print_json(out.as_json(answer.message))

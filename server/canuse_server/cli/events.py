@@ -7,19 +7,20 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Json, Limit, Server, User, connected
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import Json, Limit, User
 
 
+@with_connection
 def events(
+    connection: Connection,
     user: User,
     feature: Annotated[str | None, typer.Option(metavar="FEATURE", help="Only events of this feature.")] = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """List what was recorded for a user, newest first, as far back as the ledger is kept."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_usage_events(user, feature_id=feature), limit))
     if as_json:
         out.print_json([out.as_json(event) for event in found])

@@ -6,17 +6,19 @@ from typing import Any, Final
 import canuse
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Server, User, connected
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import User
 
 PAGE: Final = 1000
 
 
-def export_user(user: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = None) -> None:
+@with_connection
+def export_user(connection: Connection, user: User) -> None:
     """Print everything that is kept about a user as one JSON document, for them to keep before they are deleted.
 
     Events are listed as far back as the ledger is kept. What is recorded while it is read may be left out.
     """
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         document = _document(client, user)
     out.print_json(document)
 

@@ -7,7 +7,8 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Server, User, connected, moment
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import Feature, Json, Limit, User, moment
 
 grants = typer.Typer(no_args_is_help=True, help="Give users amounts of a feature on top of packages.")
 
@@ -16,11 +17,10 @@ _TIME = "in ISO 8601 with a time zone, such as 2026-07-01T00:00:00Z"
 
 
 @grants.command("list")
-def list_grants(
-    user: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
-) -> None:
+@with_connection
+def list_grants(connection: Connection, user: User, limit: Limit = None, as_json: Json = False) -> None:
     """List a user's grants, ended ones too. What is left of each is in `canuse usage USER FEATURE --json`."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_grants(user), limit))
     if as_json:
         out.print_json([out.as_json(grant) for grant in found])
@@ -43,7 +43,9 @@ def list_grants(
 
 
 @grants.command("create")
+@with_connection
 def create_grant(
+    connection: Connection,
     user: User,
     grant: Grant,
     feature: Feature,
@@ -56,14 +58,12 @@ def create_grant(
     expires_at: Annotated[str | None, typer.Option(help=f"Until when, {_TIME}.", show_default="never")] = None,
     priority: Annotated[int, typer.Option(help="The grant with the lower number is drawn from first.")] = 0,
     note: Annotated[str, typer.Option(help="What it is given for.")] = "",
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Give a user an amount of a feature. The same once more changes nothing."""
     if (amount is None) != unlimited:
         raise typer.BadParameter("give either --amount or --unlimited")
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         made = client.create_grant(
             user,
             grant,
@@ -78,11 +78,10 @@ def create_grant(
 
 
 @grants.command("revoke")
-def revoke_grant(
-    user: User, grant: Grant, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
-) -> None:
+@with_connection
+def revoke_grant(connection: Connection, user: User, grant: Grant, as_json: Json = False) -> None:
     """Revoke a grant: from now on it gives nothing. What was drawn from it stays used."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         revoked = client.revoke_grant(user, grant)
     _show(revoked, as_json)
 

@@ -7,7 +7,8 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Json, Limit, Server, connected, moment
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import Json, Limit, moment
 from canuse_server.domain.api_keys import Scope
 
 keys = typer.Typer(no_args_is_help=True, help="Make, list and revoke the API keys with which all calls are made.")
@@ -17,7 +18,9 @@ _PREFIX: Final = "ENVIRONMENT_"
 
 
 @keys.command("create")
+@with_connection
 def create_key(
+    connection: Connection,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Who the key is for.")],
     *,
     scope: Annotated[
@@ -33,14 +36,12 @@ def create_key(
             help="Until when, in ISO 8601 with a time zone, such as 2026-07-01T00:00:00Z.", show_default="never"
         ),
     ] = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. Its secret is printed, and can't be asked for again."""
     if bool(scope) == all_scopes:
         raise typer.BadParameter("give either --scope, once or more often, or --all-scopes")
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         made = client.create_api_key(
             name,
             list(Scope) if all_scopes else scope or [],
@@ -55,11 +56,10 @@ def create_key(
 
 
 @keys.command("list")
-def list_keys(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
-) -> None:
+@with_connection
+def list_keys(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
     """List keys, the oldest first, without their secrets."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_api_keys(), limit))
     if as_json:
         out.print_json([out.as_json(key) for key in found])
@@ -69,14 +69,14 @@ def list_keys(
 
 
 @keys.command("revoke")
+@with_connection
 def revoke_key(
+    connection: Connection,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The key's id, as `canuse keys list` shows it.")],
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Revoke a key: within a second no server takes it any more."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         revoked = client.revoke_api_key(key)
     if as_json:
         out.print_json(out.as_json(revoked))

@@ -7,13 +7,14 @@ import typer
 
 from canuse import SettleAnswer
 from canuse_server.cli import output as out
+from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.exit_status import EXIT_NO
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Server, User, connected
-
-EventId = Annotated[str | None, typer.Option(help="Idempotency key: a repeat gets the first answer again.")]
+from canuse_server.cli.options import EventId, Feature, Json, User
 
 
+@with_connection
 def reserve(
+    connection: Connection,
     user: User,
     feature: Feature,
     amount: Annotated[int, typer.Argument(metavar="AMOUNT", help="The amount wanted, in the feature's units.")],
@@ -23,12 +24,10 @@ def reserve(
         float | None, typer.Option(min=1, max=604_800, help="How many seconds it is set aside.", show_default="60")
     ] = None,
     event_id: EventId = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Set an amount aside ahead of use, or what there is of it. Exit status 1: nothing was granted."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         length = None if ttl is None else timedelta(seconds=ttl)
         answer = client.reserve(user, feature, amount, min_amount=min_amount, ttl=length, event_id=event_id)
     if as_json:
@@ -42,17 +41,17 @@ def reserve(
         raise typer.Exit(EXIT_NO)
 
 
+@with_connection
 def settle(
+    connection: Connection,
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
     used: Annotated[int, typer.Argument(metavar="USED", help="What was used of it, in the feature's units.")],
     *,
     event_id: EventId = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """End a lease: record what was used of it, and give the rest back."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         answer = client.settle(lease, used, event_id=event_id)
     if as_json:
         out.print_json(out.as_json(answer.message))

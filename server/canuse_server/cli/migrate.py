@@ -7,13 +7,16 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Json, Package, Server, connected
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import Json, Package
 
 USERS_NAMED: Final = 20
 """How many of those who get less are named; with --json it is all of them."""
 
 
+@with_connection
 def migrate(
+    connection: Connection,
     package: Package,
     *,
     to_version: Annotated[
@@ -24,8 +27,6 @@ def migrate(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")] = False,
     resume: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on where an earlier one was.")] = None,
-    server: Server = DEFAULT_SERVER,
-    api_key: ApiKey = None,
     as_json: Json = False,
 ) -> None:
     """Move subscriptions to another version of their package; what was used stays used.
@@ -35,7 +36,7 @@ def migrate(
     last: v1.MigrateSubscriptionsResponse | None = None
     shrinking: list[str] = []
     try:
-        with connected(server, api_key) as client:
+        with connection.client() as client:
             for last in client.migrate_subscriptions(
                 package, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume
             ):

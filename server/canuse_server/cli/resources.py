@@ -6,7 +6,8 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
-from canuse_server.cli.options import DEFAULT_SERVER, ApiKey, Feature, Json, Limit, Package, Server, User, connected
+from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.options import Feature, Json, Limit, Package, User
 
 users = typer.Typer(no_args_is_help=True, help="Look at users.")
 features = typer.Typer(no_args_is_help=True, help="Look at features.")
@@ -14,11 +15,10 @@ packages = typer.Typer(no_args_is_help=True, help="Look at packages.")
 
 
 @users.command("list")
-def list_users(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
-) -> None:
+@with_connection
+def list_users(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
     """List users."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_users(), limit))
     if as_json:
         out.print_json([out.as_json(user) for user in found])
@@ -28,9 +28,10 @@ def list_users(
 
 
 @users.command("show")
-def show_user(user_id: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False) -> None:
+@with_connection
+def show_user(connection: Connection, user_id: User, as_json: Json = False) -> None:
     """Show a user and their subscriptions."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         user = client.get_user(user_id)
         subscriptions = list(client.list_subscriptions(user_id))
     if as_json:
@@ -65,11 +66,10 @@ def show_user(user_id: User, server: Server = DEFAULT_SERVER, api_key: ApiKey = 
 
 
 @features.command("list")
-def list_features(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
-) -> None:
+@with_connection
+def list_features(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
     """List features, archived ones too."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_features(), limit))
     if as_json:
         out.print_json([out.as_json(feature) for feature in found])
@@ -79,11 +79,10 @@ def list_features(
 
 
 @features.command("show")
-def show_feature(
-    feature_id: Feature, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
-) -> None:
+@with_connection
+def show_feature(connection: Connection, feature_id: Feature, as_json: Json = False) -> None:
     """Show a feature."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         feature = client.get_feature(feature_id)
     if as_json:
         out.print_json(out.as_json(feature))
@@ -104,11 +103,10 @@ def show_feature(
 
 
 @packages.command("list")
-def list_packages(
-    server: Server = DEFAULT_SERVER, api_key: ApiKey = None, limit: Limit = None, as_json: Json = False
-) -> None:
+@with_connection
+def list_packages(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
     """List packages, of every status."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         found = list(islice(client.list_packages(), limit))
     if as_json:
         out.print_json([out.as_json(package) for package in found])
@@ -127,11 +125,10 @@ def list_packages(
 
 
 @packages.command("show")
-def show_package(
-    package_id: Package, server: Server = DEFAULT_SERVER, api_key: ApiKey = None, as_json: Json = False
-) -> None:
+@with_connection
+def show_package(connection: Connection, package_id: Package, as_json: Json = False) -> None:
     """Show a package and what it gives."""
-    with connected(server, api_key) as client:
+    with connection.client() as client:
         package = client.get_package(package_id)
     if as_json:
         out.print_json(out.as_json(package))
