@@ -4,19 +4,29 @@ import os
 import sys
 
 
+def missing_package(error: ModuleNotFoundError) -> str:
+    """Return the name of the package that an extra would install; raises the error if the module is one of ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "canuse", "canuse_server"):
+        raise error
+    return package
+
+
 def main() -> None:
     """Run the command `canuse`."""
-    # gRPC writes lines of its own to standard error, of handshakes and of ports, beside the one that tells what is
+    # gRPC writes lines about handshakes and ports to standard error, beside the command's one line that says what is
     # wrong. It reads this when it is imported.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        # Only here can a missing extra be told in words.
+        # Imported here, so that a missing extra is a sentence and not a traceback.
         from canuse_server.cli.exit_status import run  # noqa: PLC0415
         from canuse_server.cli.main import app  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] in ("canuse", "canuse_server"):
-            raise
-        sys.exit(f"the command canuse needs the package {error.name}: pip install 'canuse[server]'")
+        package = missing_package(error)
+        sys.exit(
+            f"the command canuse needs the package {package}: pip install 'canuse[cli]' to call a server, "
+            "pip install 'canuse[server]' to run one"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
     run(app)

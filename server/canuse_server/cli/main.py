@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from canuse_server import missing_package
 from canuse_server.cli import commands
 from canuse_server.cli.exit_status import EPILOG, EXIT_NO, OutputError, tell
 
@@ -51,17 +52,21 @@ def serve(
         "durability": durability,
         "demo": demo,
     }
-    # What serving needs takes a second to import; the commands that only ask a server shall not wait for it.
-    import structlog  # noqa: PLC0415
+    # Imported here, since it takes a second and is not installed with the extra `cli`.
+    try:
+        import structlog  # noqa: PLC0415
 
-    from canuse_server.app.run import run  # noqa: PLC0415
+        from canuse_server.app.run import run  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        tell(f"serve needs the package {missing_package(error)}: pip install 'canuse[server]'")
+        raise typer.Exit(EXIT_NO) from None
 
     try:
         problem = run(config, {name: value for name, value in options.items() if value is not None})
     except OutputError:
         raise
     except Exception:
-        # The one line that the command ends with does not say where; a server's log has to.
+        # The line that the command ends with does not say where; a server's log has to.
         structlog.get_logger(__name__).critical("the server ended by an unexpected error", exc_info=True)
         raise
     if problem:
