@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from bench.http2 import LoadError, RefusedError
+from bench.http2 import CallFailedError, LoadError
 from bench.loader import Loader
 from bench.methods import Method
 from bench.processes import Cores, Process, StartError, free_port, running
@@ -151,7 +151,7 @@ def _has(address: str, method: Method, users: Sequence[str]) -> bool:
     try:
         with Loader(address, method.path, method.messages(users[: method.decisions])[:1], method.yes, 1) as loader:
             loader.run(0)
-    except RefusedError as error:
+    except CallFailedError as error:
         if error.status == UNIMPLEMENTED:
             return False
         raise LoadError(f"{method.name}: {error}") from error

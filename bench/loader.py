@@ -5,13 +5,13 @@ import select
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, starmap
+from itertools import starmap
 from typing import Final, Self
 
-from bench.http2 import Answer, Connection, LoadError, Requests
+from bench.http2 import AnswerCheck, Connection, LoadError, Requests
 
-STREAMS: Final = 32
-"""Calls in flight on one connection at most."""
+MAX_STREAMS: Final = 32
+"""Calls in flight on one connection."""
 TIMEOUT_SECONDS: Final = 30
 """How long a server may be silent."""
 
@@ -21,8 +21,8 @@ Meter = Callable[[], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What a load came to. `latencies_ns` is in ascending order; `cpu_seconds` is the loader's own; `metered` is by how
-    much each meter went on meanwhile, None where it shows nothing."""
+    """The result of a load. `latencies_ns` is in ascending order; `cpu_seconds` is the loader's own; `metered`: by how
+    much each meter advanced, None where it shows nothing."""
 
     seconds: float
     cpu_seconds: float
@@ -31,7 +31,7 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """How many calls were answered, each with a yes."""
+        """How many calls were answered, each as expected."""
         return len(self.latencies_ns)
 
     def latency_us(self, share: float) -> float:
@@ -40,22 +40,25 @@ class Load:
 
 
 class Loader:
-    """Connections to a method of a server. Every answer has to be OK and a yes, else LoadError is raised."""
+    """Connections to a method of a server.
 
-    def __init__(self, address: str, path: str, messages: list[bytes], yes: Answer, in_flight: int) -> None:
+    `messages` are sent in turn. LoadError is raised unless every call ends with OK and an answer that passes `check`.
+    """
+
+    def __init__(self, address: str, path: str, messages: Sequence[bytes], check: AnswerCheck, in_flight: int) -> None:
         requests = Requests(address, path, messages)
-        turns = cycle(requests.calls)
-        count = -(-in_flight // STREAMS)
+        calls = requests.calls()
+        count = -(-in_flight // MAX_STREAMS)
         self._shares = [in_flight // count + (number < in_flight % count) for number in range(count)]
         self._connections: list[Connection] = []
         self._poll = select.poll()
         try:
             for share in self._shares:
-                connection = Connection(address, requests, turns, yes, TIMEOUT_SECONDS)
+                connection = Connection(address, requests, calls, check, TIMEOUT_SECONDS)
                 self._connections.append(connection)
                 self._poll.register(connection, select.POLLIN)
-                if connection.streams_allowed < share:
-                    raise LoadError(f"the server takes {connection.streams_allowed} calls at a time on one connection")
+                if connection.max_streams < share:
+                    raise LoadError(f"the server takes {connection.max_streams} calls at a time on one connection")
         except LoadError:
             self.close()
             raise
@@ -79,9 +82,9 @@ class Loader:
         gc.disable()  # It would find nothing, and take its time in the middle of a measurement.
         try:
             before = [meter() for meter in meters]
-            cpu, began = time.process_time(), time.perf_counter()
-            self._drive(began + seconds)
-            cpu, lasted = time.process_time() - cpu, time.perf_counter() - began
+            cpu_before, started = time.process_time(), time.perf_counter()
+            self._drive(started + seconds)
+            cpu_seconds, elapsed = time.process_time() - cpu_before, time.perf_counter() - started
             after = [meter() for meter in reversed(meters)][::-1]  # The last one is the closest, on either side.
         except KeyError as error:
             raise LoadError(f"an answer on stream {error}, where no call was made") from error
@@ -90,13 +93,13 @@ class Loader:
         finally:
             gc.enable()
         latencies = sorted(number for each in self._connections for number in each.latencies)
-        return Load(lasted, cpu, latencies, list(starmap(_gone_on, zip(before, after, strict=True))))
+        return Load(elapsed, cpu_seconds, latencies, list(starmap(_advance, zip(before, after, strict=True))))
 
-    def _drive(self, until: float) -> None:
+    def _drive(self, deadline: float) -> None:
         by_number = {connection.fileno(): number for number, connection in enumerate(self._connections)}
         in_flight = sum(each.send(share) for each, share in zip(self._connections, self._shares, strict=True))
-        going_on = True
-        while in_flight or going_on:
+        has_time = True
+        while in_flight or has_time:
             if len(self._connections) == 1:
                 ready = [0]  # There is nothing to choose from: `receive` waits as well.
             else:
@@ -106,9 +109,9 @@ class Loader:
             for number in ready:
                 connection = self._connections[number]
                 in_flight -= connection.receive()
-                going_on = time.perf_counter() < until
-                in_flight += connection.send(self._shares[number] - connection.open if going_on else 0)
+                has_time = time.perf_counter() < deadline
+                in_flight += connection.send(self._shares[number] - connection.in_flight if has_time else 0)
 
 
-def _gone_on(before: float | None, after: float | None) -> float | None:
+def _advance(before: float | None, after: float | None) -> float | None:
     return None if before is None or after is None else after - before

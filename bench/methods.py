@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from bench.http2 import PREFIX_BYTES, Answer
+from bench.http2 import PREFIX_BYTES, AnswerCheck
 from canuse import v1
 
 FEATURE: Final = "api-calls"
@@ -15,7 +15,7 @@ BATCH: Final = 100
 SERVICE: Final = "/canuse.v1.EntitlementService/"
 RATE_LIMIT: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-yes_in_field_1: Final[Answer] = re.compile(rb"\0....\x08\x01", re.DOTALL).match
+yes_in_field_1: Final[AnswerCheck] = re.compile(rb"\0....\x08\x01", re.DOTALL).match
 """A message whose first field is 1: `access`, `recorded`, Envoy's `overall_code` OK."""
 
 
@@ -27,7 +27,7 @@ class Method:
     name: str
     path: str
     message: Callable[[Sequence[str]], bytes]
-    yes: Answer = yes_in_field_1
+    yes: AnswerCheck = yes_in_field_1
     decisions: int = 1
     counts: int = 0
 

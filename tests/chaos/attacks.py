@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bench.hpack import request_blocks
+from bench.headers import request_blocks
 from bench.http2 import (
     ACK,
     CONTINUATION,

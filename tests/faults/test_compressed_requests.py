@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import grpc
 import pytest
-from bench.hpack import Decoder
+from bench.headers import Decoder
 from bench.http2 import END_HEADERS, HEADERS, PREFACE, SETTINGS
 
 from canuse_server.transport.limits import MESSAGE_BYTES

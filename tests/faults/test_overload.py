@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from bench.hpack import Decoder
+from bench.headers import Decoder
 from bench.http2 import CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, SETTINGS
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc

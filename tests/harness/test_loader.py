@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from bench.candidates import Running, canuse, started
-from bench.http2 import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE, LoadError, RefusedError
+from bench.http2 import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE, CallFailedError, LoadError
 from bench.loader import Loader
 from bench.measure import measure
 from bench.methods import CAN_USE, SERVICE, USE_FEATURE, yes_in_field_1
@@ -58,7 +58,7 @@ def test_a_no_makes_the_load_fail(server: Canuse, client: Client) -> None:
 @NATIVE_AND_GRPCIO
 def test_an_error_makes_the_load_fail_with_its_words(server: Canuse, client: Client) -> None:
     _, feature_id = subscriber(client, 5)
-    with load(server, "CanUse", use("nobody", feature_id)) as loader, pytest.raises(RefusedError) as caught:
+    with load(server, "CanUse", use("nobody", feature_id)) as loader, pytest.raises(CallFailedError) as caught:
         loader.run(5)
     assert caught.value.status == "5"
     assert "nobody" in str(caught.value)
@@ -66,7 +66,7 @@ def test_an_error_makes_the_load_fail_with_its_words(server: Canuse, client: Cli
 
 @NATIVE_AND_GRPCIO
 def test_a_method_that_is_not_there_makes_the_load_fail(server: Canuse) -> None:
-    with load(server, "NoSuchMethod", b"") as loader, pytest.raises(RefusedError) as caught:
+    with load(server, "NoSuchMethod", b"") as loader, pytest.raises(CallFailedError) as caught:
         loader.run(5)
     assert caught.value.status == "12"
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import BinaryIO
 
-from bench.hpack import Decoder
+from bench.headers import Decoder
 from bench.http2 import END_STREAM, HEADERS, RST_STREAM
 
 

@@ -1,7 +1,7 @@
-"""HPACK, by the examples of RFC 7541, Appendix C."""
+"""Header blocks, by the examples of RFC 7541, Appendix C."""
 
 import pytest
-from bench.hpack import Decoder, HpackError, huffman, request_blocks
+from bench.headers import Decoder, HeaderError, request_blocks
 
 SMALL_TABLE = bytes.fromhex("3fe101")  # a table of 256 bytes, as the examples of responses have it
 DATE = b"Mon, 21 Oct 2013 20:13:21 GMT"
@@ -31,7 +31,7 @@ def test_responses_with_huffman_codes_and_a_table_that_overflows_are_read() -> N
     }
     # set-cookie, content-encoding and date fill the table: what was there before is gone.
     assert decoder.decode(b"\xc0") == {b"date": b"Mon, 21 Oct 2013 20:13:22 GMT"}
-    with pytest.raises(HpackError):
+    with pytest.raises(HeaderError):
         decoder.decode(b"\xc1")
 
 
@@ -57,11 +57,19 @@ def test_what_a_request_puts_into_the_table_is_what_later_ones_point_to() -> Non
 
 @pytest.mark.parametrize("block", ["80", "be", "4003", "40036162", "ff", "4082ffff0161"])
 def test_what_is_no_block_is_refused(block: str) -> None:
-    with pytest.raises(HpackError):
+    with pytest.raises(HeaderError):
         Decoder().decode(bytes.fromhex(block))
 
 
 def test_padding_that_is_not_ones_is_refused() -> None:
-    assert huffman(bytes.fromhex("f1e3c2e5f23a6ba0ab90f4ff")) == b"www.example.com"
-    with pytest.raises(HpackError):
-        huffman(bytes.fromhex("f1e3c2e5f23a6ba0ab90f4fe"))
+    place = b"\x01\x8c"  # :authority, 12 bytes of Huffman code
+    assert Decoder().decode(place + bytes.fromhex("f1e3c2e5f23a6ba0ab90f4ff")) == {b":authority": b"www.example.com"}
+    with pytest.raises(HeaderError):
+        Decoder().decode(place + bytes.fromhex("f1e3c2e5f23a6ba0ab90f4fe"))
+
+
+def test_a_block_that_resizes_the_table_is_decoded_each_time() -> None:
+    decoder = Decoder()
+    decoder.decode(b"\x40\x01a\x01b")
+    assert decoder.decode(b"\x3f\xe1\x01\xbe") == {b"a": b"b"}  # The table still holds all that it held.
+    assert not decoder.known
