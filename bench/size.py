@@ -1,7 +1,7 @@
 """Measure canuse at size: `python -m bench.size`, with a million users unless told otherwise.
 
-It fills an embedded Valkey through canuse's own store layer, starts a real server on it, and prints what a user costs
-in memory and where the bytes go, how long the server takes to start, and how long pages of lists take.
+It fills an embedded Valkey through canuse's own store layer, starts a real server on it, and prints what users, events
+and event ids cost in memory, how long the server takes to start, and how long pages of lists take.
 """
 
 import argparse
@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Awaitable, Iterable
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote
+from uuid import uuid4
 
 from redis import Redis
 
@@ -37,11 +38,11 @@ from canuse_server.store.repositories.usage_commands import Retention
 USED = ("api-calls", "messages", "exports")
 RESETS = (ResetPeriod.MONTH, ResetPeriod.DAY, ResetPeriod.MONTH)
 RETENTION = Retention(dedupe_ttl_ms=86_400_000, ledger_max_age_ms=30 * 86_400_000, past_periods_kept=12)
-AT_ONCE = 500
+CALLS_AT_ONCE = 500
 
 
 async def fill(env: Environment, users: int, features: int, packages: int) -> dict[str, float]:
-    """Make a catalogue and users with three counted features each; return bytes by what they are for."""
+    """Make a catalogue and users with three counted features each; return bytes by their purpose."""
     start_bytes = await _used_bytes(env)
     names = [*USED, *(f"feature-{number:04d}" for number in range(features - len(USED)))]
     for name in names:
@@ -54,9 +55,7 @@ async def fill(env: Environment, users: int, features: int, packages: int) -> di
         await env.catalog.put_package(None, package)
     await env.cache.refresh()
     catalogue_bytes = await _used_bytes(env)
-    for first in range(0, users, AT_ONCE):
-        ids = [f"user-{number:07d}" for number in range(first, min(first + AT_ONCE, users))]
-        await asyncio.gather(*(_make(env, user_id) for user_id in ids))
+    await _all(_make(env, f"user-{number:07d}") for number in range(users))
     all_bytes = await _used_bytes(env)
     ledger_bytes = await _remove(env, "ledger")
     index_bytes = await _memory_of(env, "users")
@@ -69,16 +68,49 @@ async def fill(env: Environment, users: int, features: int, packages: int) -> di
     }
 
 
+async def _all(calls: Iterable[Awaitable[None]]) -> None:
+    """Make calls, many at a time."""
+    pending = iter(calls)
+    while chunk := list(islice(pending, CALLS_AT_ONCE)):
+        await asyncio.gather(*chunk)
+
+
 async def _make(env: Environment, user_id: str) -> None:
     await changes.create_default_user(env, user_id)
     for name in USED:
-        request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=name)
-        await answer(CreateUsageEvent(), request.SerializeToString(), env)
+        await _use(env, user_id, name)
+
+
+async def _use(env: Environment, user_id: str, feature_id: str, event_id: str = "") -> None:
+    request = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, event_id=event_id)
+    await answer(CreateUsageEvent(), request.SerializeToString(), env)
+
+
+async def event_bytes(env: Environment, per_user: int, in_all: int) -> dict[str, float]:
+    """Record uses, first without event ids, then each with one, by users with so many; return what each adds."""
+    users = [f"events-{per_user}-{number:05d}" for number in range(-(-in_all // per_user))]
+    await _all(_make(env, user_id) for user_id in users)
+    await _remove(env, "ledger")
+    events = per_user * len(users)
+    await _all(_use(env, user_id, USED[0]) for _ in range(per_user) for user_id in users)
+    plain_bytes = await _remove(env, "ledger")
+    before = await _used_bytes(env)
+    await _all(_use(env, user_id, USED[0], uuid4().hex) for _ in range(per_user) for user_id in users)
+    recorded_bytes = await _used_bytes(env) - before
+    ledger_bytes = await _remove(env, "ledger")
+    return {
+        f"with {per_user:,} events a user: an event in the ledger": plain_bytes / events,
+        "  with an event id": ledger_bytes / events,
+        "  the event id, besides": (recorded_bytes - ledger_bytes) / events,
+    }
 
 
 async def _used_bytes(env: Environment) -> int:
-    info: dict[str, Any] = await env.store.admin.info("memory")
-    return int(info["used_memory"])
+    while True:
+        info: dict[str, Any] = await env.store.admin.info("memory")
+        if not info["lazyfree_pending_objects"]:  # Valkey frees what was deleted in the background.
+            return int(info["used_memory"])
+        await asyncio.sleep(0.01)
 
 
 async def _memory_of(env: Environment, name: str) -> int:
@@ -97,7 +129,7 @@ async def _remove(env: Environment, name: str) -> int:
 
 def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
     """Start a server on what there is; return it, its address and how long that took."""
-    began = time.perf_counter()
+    before = time.perf_counter()
     env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(data_dir), "CANUSE_LOG_LEVEL": "error"}
     process = subprocess.Popen(
         [sys.executable, "-m", "canuse_server", "serve"], stdout=subprocess.PIPE, text=True, env=env
@@ -105,7 +137,7 @@ def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
     assert process.stdout is not None
     found = re.match(r"canuse ready on (\S+) ", process.stdout.readline())
     assert found, "the server did not start"
-    return process, found[1], time.perf_counter() - began
+    return process, found[1], time.perf_counter() - before
 
 
 def resident_bytes(pid: int) -> int:
@@ -116,7 +148,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def pages(address: str) -> Iterable[tuple[str, float]]:
-    """Return how long pages of 50 take, in ms: the median of each list's first ones, and of some far into it."""
+    """Return how long pages of 50 take, in ms: medians of the first and of the second half of each list's first 200."""
     with Client(address) as client:
         for name, items in (
             ("features", client.list_features(page_size=50)),
@@ -129,13 +161,13 @@ def pages(address: str) -> Iterable[tuple[str, float]]:
                     times.append(time.perf_counter())
                 if number >= 50 * 200:
                     break
-            lasted = [1000 * (after - before) for before, after in pairwise(times)]
-            yield f"a page of {name}, first ones", statistics.median(lasted[: max(1, len(lasted) // 2)])
-            yield f"a page of {name}, later ones", statistics.median(lasted[len(lasted) // 2 :])
+            elapsed = [1000 * (after - before) for before, after in pairwise(times)]
+            yield f"a page of {name}, first ones", statistics.median(elapsed[: max(1, len(elapsed) // 2)])
+            yield f"a page of {name}, later ones", statistics.median(elapsed[len(elapsed) // 2 :])
 
 
-async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, float]:
-    """Fill a store and return what it holds."""
+async def measure(options: argparse.Namespace, data_dir: Path) -> list[tuple[str, float]]:
+    """Fill a store; return names and bytes of what it holds."""
     valkey = EmbeddedValkey(data_dir, fsync="everysec")
     await valkey.start()
     store = Store(StoreAddress.from_url(f"unix://{quote(str(valkey.socket_path))}"), timeout_seconds=60)
@@ -143,7 +175,10 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, floa
         await check_schema(store)
         await store.load_scripts()
         env = Environment.of(store, "live", RETENTION, "package-000")
-        return await fill(env, options.users, options.features, options.packages)
+        found = list((await fill(env, options.users, options.features, options.packages)).items())
+        for per_user in options.events_per_user:
+            found += (await event_bytes(env, per_user, options.events)).items()
+        return found
     finally:
         await store.close()
         await valkey.stop()
@@ -155,20 +190,22 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=1000)
     parser.add_argument("--packages", type=int, default=200)
+    parser.add_argument("--events", type=int, default=100_000, help="recorded with and without an event id (100000)")
+    parser.add_argument("--events-per-user", type=int, nargs="*", default=[100, 10_000], help="(100 10000)")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="canuse-size-"))
     try:
-        for name, size in asyncio.run(measure(options, folder)).items():
-            print(f"{name:36} {size:12,.1f} bytes")
+        for name, size in asyncio.run(measure(options, folder)):
+            print(f"{name:50} {size:12,.1f} bytes")
         process, address, seconds = start(folder)
         try:
-            print(f"{'start-up, loading the data included':36} {seconds:12,.1f} s")
-            print(f"{'memory of the server process':36} {resident_bytes(process.pid) / 2**20:12,.1f} MiB")
+            print(f"{'start-up, loading the data included':50} {seconds:12,.1f} s")
+            print(f"{'memory of the server process':50} {resident_bytes(process.pid) / 2**20:12,.1f} MiB")
             for name, milliseconds in pages(address):
-                print(f"{name:36} {milliseconds:12,.2f} ms")
+                print(f"{name:50} {milliseconds:12,.2f} ms")
             with Redis(unix_socket_path=str(folder / "valkey.sock")) as redis:
                 for key, share in sorted(sample(redis).items()):
-                    print(f"{key:36} {share:12,.1f} bytes")
+                    print(f"{key:50} {share:12,.1f} bytes")
         finally:
             process.terminate()
             process.wait()
@@ -177,8 +214,8 @@ def main() -> None:
 
 
 def sample(redis: Redis) -> dict[str, float]:
-    """Return what the hash of one user holds, in bytes by kind of field, and what Valkey needs for it."""
-    key = next(iter(redis.scan_iter(match="canuse:live:*:u:*", count=1000)))
+    """Return the bytes of one user's hash by kind of field, and as Valkey counts them."""
+    key = next(iter(redis.scan_iter(match="canuse:live:*:u:user-*", count=1000)))
     parts: dict[str, float] = {"a user's hash, as Valkey counts it": float(cast("int", redis.memory_usage(key)) or 0)}
     for name, value in cast("dict[bytes, bytes]", redis.hgetall(key)).items():
         kind = f"  fields {name[:2].decode()}…, names and values"
