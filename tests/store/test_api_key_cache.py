@@ -149,7 +149,7 @@ async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody
     assert started.reason_of(None) == ("" if never_demand else "API_KEY_MISSING")
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
     assert reason_of(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
-    with pytest.raises(ApiError, match="one of them is needed"):
+    with pytest.raises(ApiError, match="so this call needs one"):
         await started.create(started.environments.open)
 
 
@@ -198,7 +198,7 @@ async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
     database.redis.hset(API_KEYS, "key_0", garbage)
     await deployment.key_cache.refresh()
     assert deployment.reason_of(None) == "API_KEY_MISSING"
-    with pytest.raises(ApiError, match="one of them is needed"):
+    with pytest.raises(ApiError, match="so this call needs one"):
         await deployment.create(deployment.environments.open)
     key_id, created = await deployment.create()
     _, other = await deployment.create()
