@@ -68,7 +68,6 @@ class Settings(BaseSettings):
     durability_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         2.0, description="Maximum time to wait for a write to reach the required durability."
     )
-    lanes: Annotated[int, Field(ge=1, le=16)] = Field(1, description="Threads of the native transport's batch lane.")
     workers: Annotated[int, Field(ge=1, le=256)] = Field(1, description="Server processes that share the port.")
     store_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
         1.0, description="Maximum time that a call waits for the store, including for a connection."

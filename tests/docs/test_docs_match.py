@@ -66,8 +66,9 @@ def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -
     assert listed["listen"][1:4] == ["`--listen`", "`CANUSE_LISTEN`", "`127.0.0.1:50051`"]
     assert listed["redis_url"][3] == "none"
     assert listed["demo"][3] == "`false`"
-    assert listed["lanes"][1] == ""
-    assert listed["lanes"][3:] == ["`1`", "Threads of the native transport's batch lane. 1 to 16."]
+    assert listed["durability_replicas"][1] == ""
+    assert listed["durability_replicas"][3] == "`1`"
+    assert listed["durability_replicas"][4].endswith(" 1 to 100.")
     assert listed["fsync"][4].endswith("One of `everysec`, `always`.")
     assert listed["store_timeout_seconds"][4].endswith("More than 0, at most 60.")
 

@@ -101,6 +101,8 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
             late = [hurried.use_feature(user_id, feature_id) for _ in range(20)]
             results = await asyncio.gather(*late, return_exceptions=True)
         assert {getattr(result, "code", None) for result in results} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+        # The server counts from when a call reached it, which on a busy machine is later.
+        await asyncio.sleep(0.2)
         relay.release()
         await asyncio.wait_for(first, MAX_WAIT_SECONDS)
         await client.use_feature(user_id, feature_id)

@@ -54,16 +54,16 @@ def test_without_any_settings_everything_has_a_default() -> None:
 
 
 def test_the_file_goes_before_the_defaults(tmp_path: Path) -> None:
-    file = written(tmp_path, 'listen = "0.0.0.0:1"\nlanes = 4\nstore_timeout_seconds = 2.5\n')
+    file = written(tmp_path, 'listen = "0.0.0.0:1"\ndurability_replicas = 4\nstore_timeout_seconds = 2.5\n')
     settings = Settings.load(file, {})
-    assert (settings.listen, settings.lanes, settings.store_timeout_seconds) == ("0.0.0.0:1", 4, 2.5)
+    assert (settings.listen, settings.durability_replicas, settings.store_timeout_seconds) == ("0.0.0.0:1", 4, 2.5)
     assert settings.transport == "auto"
 
 
 def test_the_environment_goes_before_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CANUSE_LANES", "5")
-    settings = Settings.load(written(tmp_path, 'lanes = 4\nlisten = "0.0.0.0:1"\n'), {})
-    assert (settings.lanes, settings.listen) == (5, "0.0.0.0:1")
+    monkeypatch.setenv("CANUSE_DURABILITY_REPLICAS", "5")
+    settings = Settings.load(written(tmp_path, 'durability_replicas = 4\nlisten = "0.0.0.0:1"\n'), {})
+    assert (settings.durability_replicas, settings.listen) == (5, "0.0.0.0:1")
 
 
 def test_the_command_line_goes_before_the_environment_and_the_file(
@@ -76,13 +76,18 @@ def test_the_command_line_goes_before_the_environment_and_the_file(
 
 def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
     """Whatever goes before something wrong keeps it from being looked at; what is wrong itself is told."""
-    file = written(tmp_path, 'transport = "file"\nclock = "file"\nlanes = 99\n')
+    file = written(tmp_path, 'transport = "file"\nclock = "file"\ndurability_replicas = 999\n')
     said = refused("--config", str(file), "--transport", "option", CANUSE_TRANSPORT="env", CANUSE_CLOCK="system")
     assert "transport: " in said
-    assert "lanes: " in said
+    assert "durability_replicas: " in said
     assert "clock" not in said
     # Nothing is wrong any more but the certificate, once each source has put right what comes after it.
-    settings = {"CANUSE_CONFIG": str(file), "CANUSE_LANES": "2", "CANUSE_CLOCK": "system", "CANUSE_TRANSPORT": "env"}
+    settings = {
+        "CANUSE_CONFIG": str(file),
+        "CANUSE_DURABILITY_REPLICAS": "2",
+        "CANUSE_CLOCK": "system",
+        "CANUSE_TRANSPORT": "env",
+    }
     settings |= {"CANUSE_TLS_CERTIFICATE": "no-such.pem", "CANUSE_TLS_KEY": "no-such.pem"}
     assert "no-such.pem" in refused("--transport", "grpcio", **settings)
 
@@ -107,8 +112,8 @@ def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("lanes = 0", "lanes"),
-        ("lanes = 17", "lanes"),
+        ("durability_replicas = 0", "durability_replicas"),
+        ("durability_replicas = 101", "durability_replicas"),
         ("store_timeout_seconds = 0", "store_timeout_seconds"),
         ("grace_seconds = -1", "grace_seconds"),
         ("dedupe_ttl_seconds = 0", "dedupe_ttl_seconds"),
@@ -136,18 +141,18 @@ def test_a_wrong_value_and_an_unknown_name_in_the_file_are_named(tmp_path: Path,
 
 
 def test_a_wrong_value_is_one_line_that_names_the_setting() -> None:
-    assert refused(CANUSE_LANES="many").startswith("canuse: lanes: ")
+    assert refused(CANUSE_DURABILITY_REPLICAS="many").startswith("canuse: durability_replicas: ")
     assert refused("--clock", "sundial").startswith("canuse: clock: ")
 
 
 def test_a_wrong_value_is_told_with_what_was_given_and_where(tmp_path: Path) -> None:
     """What pydantic says names neither."""
-    assert refused(CANUSE_LANES="many").endswith("; 'many' was given in CANUSE_LANES")
+    assert refused(CANUSE_DURABILITY_REPLICAS="many").endswith("; 'many' was given in CANUSE_DURABILITY_REPLICAS")
     assert "must be 'system' or 'manual'; 'sundial' was given with --clock" in refused("--clock", "sundial")
     assert "; 'nowhere' was given with --listen" in refused("--listen", "nowhere")
-    file = written(tmp_path, "lanes = 99\nlisten = 5")
+    file = written(tmp_path, "durability_replicas = 999\nlisten = 5")
     said = refused("--config", str(file))
-    assert f"lanes: must be less than or equal to 16; 99 was given in {file}" in said
+    assert f"durability_replicas: must be less than or equal to 100; 999 was given in {file}" in said
     assert f"listen: must be a valid string; 5 was given in {file}" in said
     assert "Input" not in said
 
@@ -163,7 +168,7 @@ def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> Non
     [
         ('lisen = "127.0.0.1:1"', "lisen", ": listen may be meant"),
         ("store_timeout = 1", "store_timeout", ": store_timeout_seconds may be meant"),
-        ("[server]\nlanes = 1", "server", ""),
+        ("[server]\ndurability_replicas = 1", "server", ""),
     ],
 )
 def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setting(
@@ -189,7 +194,7 @@ def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
 def test_only_what_is_neither_a_setting_nor_of_the_command_nor_of_kubernetes_is_unknown() -> None:
     kubernetes = ("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_GRPC", "PORT", "PORT_50051_TCP", "PORT_50051_TCP_ADDR")
     known = [f"CANUSE_{name.upper()}" for name in Settings.model_fields]
-    known += ["canuse_lanes", "PATH", "OTHER_LISTEN", *(f"CANUSE_{name}" for name in kubernetes)]
+    known += ["canuse_durability_replicas", "PATH", "OTHER_LISTEN", *(f"CANUSE_{name}" for name in kubernetes)]
     known += [f"CANUSE_REDIS_{name}" for name in kubernetes]
     known += sorted(variables_of_commands(get_command(app)))
     assert list(unknown_variables(dict.fromkeys(known, "x"))) == []
@@ -209,7 +214,7 @@ def variables_of_commands(command: Any) -> set[str]:
 
 def test_a_file_that_is_not_there_or_no_toml_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert "nowhere.toml" in refused("--config", "nowhere.toml")
-    file = written(tmp_path, "lanes = ")
+    file = written(tmp_path, "durability_replicas = ")
     assert str(file) in refused("--config", str(file))
 
 

@@ -326,11 +326,10 @@ async def _listen(
             fallback,
             dispatcher,
             store,
-            settings.lanes,
             share_port=share_port,
         )
         port = front.listen()
-        # Undone from the last to the first: calls under way end on the lanes, then on the server, then the port closes.
+        # Undone from the last to the first: calls under way end in the lane, then on the server, then the port closes.
         stack.push_async_callback(front.close)
         await server.start()
         stack.push_async_callback(_stop, server, grace)

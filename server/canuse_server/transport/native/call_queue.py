@@ -1,7 +1,7 @@
-"""The queue from which the lanes take calls.
+"""The queue from which the lane takes calls.
 
-The front keeps all that comes until somebody takes it, without a bound. So while no lane is waiting for calls, a
-overflow thread takes them: it keeps as many as may be, and refuses the rest at once.
+The front keeps all calls until somebody takes them, without a bound. So while the lane is busy, an overflow thread
+takes them: it queues as many as may wait, and refuses the others at once.
 """
 
 import threading
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 CHECK_INTERVAL_SECONDS: Final = 0.02
-"""How often the overflow thread looks whether calls have to be taken."""
+"""How often the overflow thread checks whether calls have to be taken."""
 IMMEDIATE_SECONDS: Final = 0.001
-"""How long it takes at most to get calls that are there already."""
+"""Maximum time to take calls that have come already."""
 MAX_TAKEN: Final = 256
 
 
@@ -33,54 +33,54 @@ class Taken(NamedTuple):
     arrived_at: float
 
 
-class _Kept(NamedTuple):
-    """What waits for a lane: a call, or that another one was taken back."""
+class _Queued(NamedTuple):
+    """A call that waits for the lane, or the cancellation of one that the lane has already."""
 
     at: float
     event: "DetailedEvent"
     size: int | None
-    """What the call counts for; None: it is no call."""
+    """How many bytes the call counts for; None: a cancellation."""
 
 
 class CallQueue(threading.Thread):
-    """Gives calls to the lanes, in the order in which they came."""
+    """Gives calls to the lane, in the order in which they came."""
 
     def __init__(self, front: NativeGrpcFront, admission: AdmissionLimit, responder: Responder) -> None:
         super().__init__(name="canuse-overflow", daemon=True)
         self._front = front
         self._admission = admission
         self._responder = responder
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
-        self._waiting: set[int] = set()
-        self._left_at: dict[int, float] = {}
+        self._queued: OrderedDict[int, _Queued] = OrderedDict()
+        self._lane_waits = False
+        self._taken_at = 0.0
+        """When the lane last took calls from the front."""
         self._closed = threading.Event()
-        # A lane that waits would not hear of calls that the overflow thread takes. So it never takes any while a lane
-        # waits, and no lane begins to wait while it takes some.
+        # A lane that waits on the front would not hear of calls that the overflow thread takes. So that thread takes
+        # none while the lane waits, and the lane does not start to wait while it takes some.
         self._turn = threading.Lock()
 
-    def take(self, most: int, wait_ms: int) -> Taken | None:
+    def take(self, max_calls: int, wait_ms: int) -> Taken | None:
         """Return calls as soon as there are any, none after a time; None: the front is closed."""
-        lane, asked = threading.get_ident(), time.monotonic()
+        called_at = time.monotonic()
         with self._turn:
-            if self._kept and (taken := self._take_kept(most)):
+            if self._queued and (taken := self._take_queued(max_calls)):
                 return taken
-            if wait_ms:
-                self._waiting.add(lane)
-        events = self._front.recv_batch_details(most, wait_ms)
-        self._waiting.discard(lane)
+            self._lane_waits = wait_ms > 0
+        events = self._front.recv_batch_details(max_calls, wait_ms)
+        self._lane_waits = False
         if events is None:
             return None
         now = time.monotonic()
-        # What was there already may have come as soon as the lane had taken the calls before it.
-        arrived_at = self._left_at.get(lane, asked) if now - asked < IMMEDIATE_SECONDS else asked
-        self._left_at[lane] = now
+        # Calls that were there already may have come as soon as the lane had taken those before them.
+        arrived_at = self._taken_at or called_at if now - called_at < IMMEDIATE_SECONDS else called_at
+        self._taken_at = now
         return Taken(events, arrived_at)
 
-    def _take_kept(self, most: int) -> Taken | None:
+    def _take_queued(self, max_calls: int) -> Taken | None:
         events: list[DetailedEvent] = []
         now, arrived_at = time.monotonic(), 0.0
-        while self._kept and len(events) < most:
-            _, (at, event, size) = self._kept.popitem(last=False)
+        while self._queued and len(events) < max_calls:
+            _, (at, event, size) = self._queued.popitem(last=False)
             arrived_at = arrived_at or at - CHECK_INTERVAL_SECONDS
             kind, call_id, method_id, payload, key, details = event
             if size is not None:
@@ -91,25 +91,25 @@ class CallQueue(threading.Thread):
         return Taken(events, arrived_at) if events else None
 
     def run(self) -> None:
-        """Look after the calls until the queue is closed."""
+        """Take calls while the lane is busy, until the queue is closed."""
         while not self._closed.wait(CHECK_INTERVAL_SECONDS):
-            while self._keep_or_refuse():
+            while self._queue_or_refuse():
                 continue
 
-    def _keep_or_refuse(self) -> bool:
-        """Take what waits for a lane; return whether there may be more."""
+    def _queue_or_refuse(self) -> bool:
+        """Take what waits for the lane; return whether there may be more."""
         with self._turn:
-            events = [] if self._waiting else self._front.recv_batch_details(MAX_TAKEN, 0) or []
+            events = [] if self._lane_waits else self._front.recv_batch_details(MAX_TAKEN, 0) or []
             now = time.monotonic()
             self._responder.note(events, now)
             for event in events:
                 if event[0] == EVENT_CALL:
-                    self._keep(event, now)
+                    self._queue(event, now)
                 elif event[0] == EVENT_CANCEL:
                     self._cancel(event, now)
             return bool(events)
 
-    def _keep(self, event: "DetailedEvent", now: float) -> None:
+    def _queue(self, event: "DetailedEvent", now: float) -> None:
         _, call_id, _, payload, _, details = event
         size = len(payload or b"")
         try:
@@ -119,16 +119,16 @@ class CallQueue(threading.Thread):
         except ApiError as error:
             self._responder.fail(call_id, error)
         else:
-            self._kept[call_id] = _Kept(now, event, size)
+            self._queued[call_id] = _Queued(now, event, size)
 
     def _cancel(self, event: "DetailedEvent", now: float) -> None:
-        """Forget a call that its caller has taken back; where a lane has it already, the lane is to hear of that."""
-        kept = self._kept.pop(event[1], None)
-        if kept is None:
-            self._kept[event[1]] = _Kept(now, event, None)
-        elif kept.size is not None:
-            self._admission.release(kept.size)
+        """Drop a call that its caller has cancelled; the lane hears of it where it has the call already."""
+        queued = self._queued.pop(event[1], None)
+        if queued is None:
+            self._queued[event[1]] = _Queued(now, event, None)
+        elif queued.size is not None:
+            self._admission.release(queued.size)
 
     def close(self) -> None:
-        """Let the overflow thread go."""
+        """Let the overflow thread end."""
         self._closed.set()
