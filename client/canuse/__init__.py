@@ -6,8 +6,8 @@
         if client.can_use("user-124", "api-calls"):
             client.create_usage_event("user-124", "api-calls")
 
-`Client` is for threads, `AsyncClient` for asyncio. What they answer are the types of `canuse.answers`, true where the
-answer is yes, and each way a call can fail has its exception. `v1` has the messages, enums and stubs of the API; users,
+`Client` is for threads, `AsyncClient` for asyncio. They return the types of `canuse.answers`, which are true if the
+answer is a yes, and raise the exceptions of `canuse.errors`. `v1` has the messages, enums and stubs of the API; users,
 features, packages, subscriptions, grants, events and keys are messages.
 """
 

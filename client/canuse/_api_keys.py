@@ -1,4 +1,4 @@
-"""What the clients give back for an API key that has been made."""
+"""A created API key, as the clients return it."""
 
 from dataclasses import dataclass, field
 
@@ -7,9 +7,9 @@ from canuse import v1
 
 @dataclass(frozen=True, slots=True)
 class NewApiKey:
-    """An API key that has been made, with its secret, which nobody can ask for again. `repr` leaves it out."""
+    """A created API key with its secret, which is never shown again. `repr` leaves the secret out."""
 
     api_key: v1.ApiKey
-    """The key as it is kept."""
+    """The key as stored."""
     secret: str = field(repr=False)
-    """What to send: `Client(…, api_key=secret)`."""
+    """The secret to send with calls: `Client(…, api_key=secret)`."""

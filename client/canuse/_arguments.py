@@ -1,4 +1,4 @@
-"""The arguments of the clients' methods as messages: the one place where they are checked and converted. No I/O."""
+"""Converts the arguments of the clients' methods to messages, and checks them. No I/O."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -25,12 +25,12 @@ _SCALARS: Final[Mapping[int, str]] = {
 
 
 def optional(**values: object) -> dict[str, Any]:
-    """Return the values that were given: None stands for an argument that was left out."""
+    """Return the values that are not None: None stands for an omitted argument."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
-    """Return a message with the given fields; BadArgument names the first one that can't be sent, after `where`."""
+    """Return a message with the given fields; BadArgument names the first invalid one, with the prefix `where`."""
     converters = _converters(kind)
     fields: dict[str, Any] = {}
     for name, value in values.items():
@@ -41,17 +41,17 @@ def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
     try:
         return kind(**fields)
     except (TypeError, ValueError, OverflowError):
-        raise _culprit(kind, where, fields) from None
+        raise _first_invalid(kind, where, fields) from None
 
 
 def timestamp(name: str, moment: object) -> Timestamp:
-    """Return a moment as a Timestamp. One without a time zone is refused: guessing one shifts periods by hours."""
+    """Return a time as a Timestamp. One without a time zone is refused: a guess would shift periods by hours."""
     if isinstance(moment, Timestamp):
         return moment
     if not isinstance(moment, datetime):
         raise bad_argument(name, moment, "a datetime with a time zone or a protobuf Timestamp")
     if moment.utcoffset() is None:
-        raise BadArgument.of(name, f"{moment!r} has no time zone; use for example datetime.now(UTC)")
+        raise BadArgument.of(name, f"{moment!r} has no time zone; use, for example, datetime.now(UTC)")
     result = Timestamp()
     try:
         result.FromDatetime(moment)
@@ -61,7 +61,7 @@ def timestamp(name: str, moment: object) -> Timestamp:
 
 
 def duration(name: str, length: object) -> Duration:
-    """Return a length of time as a Duration."""
+    """Return a duration as a Duration."""
     if isinstance(length, Duration):
         return length
     if not isinstance(length, timedelta):
@@ -72,21 +72,21 @@ def duration(name: str, length: object) -> Duration:
 
 
 def bad_argument(name: str, value: object, accepted: str) -> BadArgument:
-    """Return the error for an argument of a wrong type or value."""
-    given = "None" if value is None else f"{shown(value)} of type {type(value).__name__}"
-    return BadArgument.of(name, f"{given} was given; accepted is {accepted}")
+    """Return the error for an argument of the wrong type or value."""
+    actual = "None" if value is None else f"{shown(value)} of type {type(value).__name__}"
+    return BadArgument.of(name, f"{actual} is not accepted; expected {accepted}")
 
 
 def shown(value: object) -> str:
-    """Return a value for people, shortened."""
+    """Return a shortened representation of a value."""
     try:
         return shortened(value)
-    except ValueError:  # Python writes out no whole number of more than some thousand digits.
+    except ValueError:  # Python does not convert an integer of more than 4300 digits.
         return "a number that is too large"
 
 
 def _listed(name: str, values: Any) -> list[Any]:
-    """Return the items of a repeated field. One text is refused: its letters would be sent."""
+    """Return the items of a repeated field. A string is refused: its characters would be sent as items."""
     if isinstance(values, str | bytes):
         raise bad_argument(name, values, f"a list, such as [{values!r}]")
     try:
@@ -101,20 +101,20 @@ def _converters(kind: type[Message]) -> Mapping[str, _Converter]:
 
 @cache
 def _converters_by_descriptor(descriptor: Any) -> Mapping[str, _Converter]:
-    """Return how to convert the fields of a message that protobuf would not take, or take wrongly."""
-    found: dict[str, _Converter] = {}
+    """Return the converters of the fields whose values protobuf would refuse or misread."""
+    converters: dict[str, _Converter] = {}
     for name, field in descriptor.fields_by_name.items():
         if field.is_repeated and not _is_map(field):
-            found[name] = _listed
+            converters[name] = _listed
         elif field.message_type is Timestamp.DESCRIPTOR:
-            found[name] = timestamp
+            converters[name] = timestamp
         elif field.message_type is Duration.DESCRIPTOR:
-            found[name] = duration
-    return found
+            converters[name] = duration
+    return converters
 
 
-def _culprit(kind: type[Message], where: str, fields: Mapping[str, Any]) -> BadArgument:
-    """Return the error about the first field that protobuf does not take, or the first such item of it."""
+def _first_invalid(kind: type[Message], where: str, fields: Mapping[str, Any]) -> BadArgument:
+    """Return the error for the first field, or item of it, that protobuf refuses."""
     for name, value in fields.items():
         items = [[item] for item in value] if name in _converters(kind) and isinstance(value, list) else [value]
         for number, item in enumerate(items):
@@ -124,7 +124,7 @@ def _culprit(kind: type[Message], where: str, fields: Mapping[str, Any]) -> BadA
                 if item is value:
                     return _refused(kind, where, name, value)
                 return _refused(kind, where, name, item[0], f"[{number}]")
-    raise AssertionError("protobuf takes each field alone, but not all of them")
+    raise AssertionError("protobuf accepts each field alone, but not all of them")
 
 
 def _refused(kind: type[Message], where: str, name: str, value: object, item: str = "") -> BadArgument:
@@ -132,21 +132,21 @@ def _refused(kind: type[Message], where: str, name: str, value: object, item: st
 
 
 def _accepted(kind: type[Message], name: str, as_item: bool) -> str:
-    """Return in words what a field takes, or one item of it."""
+    """Describe what a field, or one item of it, accepts."""
     field: Any = kind.DESCRIPTOR.fields_by_name[name]
     if _is_map(field):
         return "a mapping of str to str"
     if field.enum_type is not None:
-        one = f"a value of canuse.v1.{field.enum_type.name}, such as canuse.v1.{field.enum_type.values[1].name}"
+        accepted = f"a value of canuse.v1.{field.enum_type.name}, such as canuse.v1.{field.enum_type.values[1].name}"
     elif field.message_type is Timestamp.DESCRIPTOR:
-        one = "a datetime with a time zone or a protobuf Timestamp"
+        accepted = "a datetime with a time zone or a protobuf Timestamp"
     elif field.message_type is Duration.DESCRIPTOR:
-        one = "a timedelta or a protobuf Duration"
+        accepted = "a timedelta or a protobuf Duration"
     elif field.message_type is not None:
-        one = f"a canuse.v1.{field.message_type.name}"
+        accepted = f"a canuse.v1.{field.message_type.name}"
     else:
-        one = _SCALARS[field.cpp_type]
-    return f"a list, each item {one}" if field.is_repeated and not as_item else one
+        accepted = _SCALARS[field.cpp_type]
+    return f"a list, each item {accepted}" if field.is_repeated and not as_item else accepted
 
 
 def _is_map(field: Any) -> bool:
@@ -154,5 +154,5 @@ def _is_map(field: Any) -> bool:
 
 
 def _parameter(kind: type[Message], name: str) -> str:
-    """Return what the clients call a field: the `id` of a User is `user_id`."""
+    """Return the name of a field's argument: the `id` of a User is `user_id`."""
     return f"{kind.DESCRIPTOR.name.lower()}_id" if name == "id" else name

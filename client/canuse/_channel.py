@@ -1,4 +1,4 @@
-"""What both clients need to know to open a channel and to send a call."""
+"""Settings of channels and calls, common to both clients."""
 
 import json
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_SILENCE_TIMEOUT_SECONDS: Final = 30.0
 MAX_SECONDS: Final = 366 * 24 * 60 * 60
-"""Above some hundred years, and so with infinity, gRPC ends each call at once, and threads can't wait."""
+"""gRPC ends a call at once if its timeout is some hundred years or infinite, and threads cannot wait that long."""
 
 
 def _methods() -> list[MethodDescriptor]:
-    """Return the methods of the API, by their names."""
+    """Return the methods of the API, ordered by name."""
     modules = (
         module for module in vars(v1).values() if isinstance(module, ModuleType) and hasattr(module, "DESCRIPTOR")
     )
@@ -31,31 +31,31 @@ def _methods() -> list[MethodDescriptor]:
     return sorted((method for service in services for method in service.methods), key=lambda method: method.full_name)
 
 
-def _is_repeated(method: MethodDescriptor, *, retry_uses: bool) -> bool:
+def _is_retried(method: MethodDescriptor, *, retry_uses: bool) -> bool:
     if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS:
         return True
     return retry_uses and takes_event_ids(method.input_type)
 
 
 def service_config(*, retry_uses: bool = False) -> str:
-    """Return the standard gRPC service config: which calls are repeated, and that all servers take turns.
+    """Return the gRPC service config: which calls are retried, and load balancing over all servers.
 
-    gRPC in any language takes it, in Python as the channel option `grpc.service_config`. What only reads is repeated
-    after UNAVAILABLE or CANCELLED, up to three times within its deadline. With `retry_uses` so is what counts; that is
-    right only where each such call has an `event_id`: when a connection breaks nobody knows whether the call was made.
-    What the store is to blame for is not repeated, since the server says so.
+    gRPC accepts it in any language, in Python as the channel option `grpc.service_config`. Reads are retried after
+    UNAVAILABLE or CANCELLED, up to three times within the deadline. With `retry_uses`, calls that record uses are too;
+    each of them must then have an `event_id`, since after a broken connection it is unknown whether a call was
+    processed. Failures of the store are not retried: the server forbids it.
     """
     names = [
         {"service": method.containing_service.full_name, "method": method.name}
         for method in _methods()
-        if _is_repeated(method, retry_uses=retry_uses)
+        if _is_retried(method, retry_uses=retry_uses)
     ]
     policy = {
         "maxAttempts": 4,
         "initialBackoff": "0.05s",
         "maxBackoff": "1s",
         "backoffMultiplier": 2,
-        # A grpcio server that ends now and then cancels a call that is under way.
+        # A grpcio server that shuts down sometimes cancels a call in flight.
         "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
     }
     config = {"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": names, "retryPolicy": policy}]}
@@ -63,18 +63,18 @@ def service_config(*, retry_uses: bool = False) -> str:
 
 
 _OPTIONS: Final[dict[str, Any]] = {
-    # gRPC waits up to two minutes between attempts to connect, and meanwhile fails every call at once: too long for a
-    # question that is asked before each use of a feature.
+    # By default gRPC waits up to two minutes between attempts to connect, and fails every call in that time. That is
+    # too long for a check before each use of a feature.
     "grpc.max_reconnect_backoff_ms": 2_000,
-    # A connection that was swallowed on the way, by a firewall or a machine that is gone, is given up after 12 seconds,
-    # not when TCP gives up, which takes a quarter of an hour. Canuse's server takes a ping every 5 seconds.
+    # A connection that has silently died, behind a firewall or with its machine, is closed after 12 seconds, not after
+    # the quarter of an hour that TCP needs. The server of canuse accepts a ping every 5 seconds.
     "grpc.keepalive_time_ms": 8_000,
     "grpc.keepalive_permit_without_calls": 1,
-    # It is this one that ends the connection. `grpc.keepalive_timeout_ms` alone leaves one for good that something on
-    # the way still acknowledges on the level of TCP.
+    # This timeout closes the connection. With `grpc.keepalive_timeout_ms` alone, a connection stays open for ever if
+    # something on the way still acknowledges it at the TCP level.
     "grpc.http2.ping_timeout_ms": 4_000,
     "grpc.keepalive_timeout_ms": 4_000,
-    # Channels to one address else share a connection, so that a new client would get the dead one.
+    # Otherwise channels to the same address share a connection, and a new client would get the dead one.
     "grpc.use_local_subchannel_pool": 1,
 }
 
@@ -96,10 +96,10 @@ Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
 
 def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool = False) -> list[tuple[str, Any]]:
-    """Return the options of the channels that the clients open, for a channel of your own: the given ones, over ours.
+    """Return the clients' channel options, for your own channel; the given options override them.
 
-    They are the `service_config` with its retries, and keepalive: a connection that has died silently is given up
-    within 12 seconds, and a channel has connections of its own.
+    They are the `service_config` with its retries, and keepalive: a connection that has silently died is closed within
+    12 seconds. Channels do not share connections.
 
         channel = grpc.aio.insecure_channel(target, canuse.channel_options())
     """
@@ -108,9 +108,9 @@ def channel_options(options: Sequence[tuple[str, Any]] = (), *, retry_uses: bool
 
 
 def call_metadata(api_key: Any, durability: Any = None) -> Metadata:
-    """Return the metadata of each call: the API key and the durability, where they are given.
+    """Return the metadata of each call: the API key and the durability, if they are given.
 
-    BadArgument if a key can't be one. It is checked here because gRPC would put the whole key into its message.
+    BadArgument if the key is invalid. It is checked here because gRPC's own message would contain the key.
     """
     metadata: list[tuple[str, str]] = []
     if api_key is not None and api_key != "":
@@ -139,28 +139,28 @@ def positive(name: str, seconds: Any) -> float:
 
 
 _SCHEMES: Final = frozenset({"dns", "ipv4", "ipv6", "unix", "unix-abstract", "vsock"})
-"""Those that gRPC takes without a slash after the colon."""
+"""The schemes that gRPC accepts without a slash after the colon."""
 
 
 def check_target(target: Any) -> str:
-    """Return the address of a server; BadArgument where it can't be one."""
+    """Return the address of a server; BadArgument if it is invalid."""
     accepted = "host:port with a port from 1 to 65535, dns:///host:port or unix:/path"
     if not isinstance(target, str):
         raise bad_argument("target", target, accepted)
     host, _, port = target.rpartition(":")
-    # What has a scheme, and a name alone, which gRPC knows the port of, is gRPC's to read.
+    # An address with a scheme, and a name without a port, which has gRPC's default, are left to gRPC.
     has_scheme = "/" in target or target.partition(":")[0] in _SCHEMES
     is_host_and_port = ":" in target and not has_scheme and (":" not in host or host.endswith("]"))
     bad_port = is_host_and_port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65_535)
     if not target or not target.isprintable() or " " in target or target.startswith(":") or bad_port:
-        raise BadArgument.of("target", f"{target!r} is no address of a server; accepted is {accepted}")
+        raise BadArgument.of("target", f"{target!r} is not an address of a server; expected {accepted}")
     return target
 
 
 def check_settings(
     channel_type: type[object], channel: Any, credentials: Any, tls: Any, options: Any, retry_uses: Any
 ) -> None:
-    """Refuse settings of wrong types, and those that a channel of the caller's own, or one another, would ignore."""
+    """Refuse settings of wrong types, settings that the caller's own channel would ignore, and settings in conflict."""
     if channel is not None and not isinstance(channel, channel_type):
         accepted = "grpc.Channel" if channel_type is grpc.Channel else "grpc.aio.Channel"
         raise bad_argument("channel", channel, f"a {accepted}")
@@ -171,11 +171,11 @@ def check_settings(
     if not isinstance(retry_uses, bool):
         raise bad_argument("retry_uses", retry_uses, "True or False")
     if not isinstance(options, Sequence) or not all(map(_is_option, options)):
-        raise bad_argument("options", options, "a list of pairs, the name of a gRPC channel option and its value")
+        raise bad_argument("options", options, "a list of pairs: the name of a gRPC channel option and its value")
     if channel is not None and (credentials is not None or tls or options):
-        raise BadArgument.of("channel", "credentials, tls and options belong to it: give them to it, or leave it out")
+        raise BadArgument.of("channel", "cannot be combined with credentials, tls or options: set them on the channel")
     if credentials is not None and tls:
-        raise BadArgument.of("tls", "credentials were given as well: give one of them")
+        raise BadArgument.of("tls", "cannot be combined with credentials")
 
 
 def _is_option(pair: Any) -> bool:
@@ -183,7 +183,7 @@ def _is_option(pair: Any) -> bool:
 
 
 def channel_credentials(credentials: grpc.ChannelCredentials | None, tls: Tls | bool) -> grpc.ChannelCredentials | None:
-    """Return what a channel is opened with, None for one without TLS; raises OSError where a file can't be read."""
+    """Return the credentials of a channel, None for one without TLS; OSError if a file cannot be read."""
     if tls:
         return (Tls() if tls is True else tls).credentials()
     return credentials

@@ -1,4 +1,4 @@
-"""The types of times in arguments: Python's own, or what the server sent."""
+"""The types of times and durations in arguments: Python's own, or protobuf's."""
 
 from datetime import datetime, timedelta
 from typing import TypeAlias

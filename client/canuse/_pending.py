@@ -1,4 +1,4 @@
-"""What the methods of `AsyncClient` return: calls to be awaited, which can't be mistaken for their answers."""
+"""The coroutines that the methods of `AsyncClient` return; one that is not awaited cannot be used as a condition."""
 
 import functools
 import inspect
@@ -12,16 +12,16 @@ _P = ParamSpec("_P")
 
 
 class Pending(Coroutine[Any, Any, _T_co]):
-    """A coroutine that has no truth: a plain one is always true, so that `if client.can_use(…)` let everybody in."""
+    """A coroutine without a truth value: a plain one is always true, so `if client.can_use(…)` would always pass."""
 
     __slots__ = ("__weakref__", "_coroutine")
 
     def __init__(self, coroutine: Coroutine[Any, Any, _T_co]) -> None:
-        """Take the place of a coroutine."""
+        """Wrap a coroutine."""
         self._coroutine = coroutine
 
     def __bool__(self) -> NoReturn:
-        """Raise TypeError: the answer is not there before it is awaited."""
+        """Raise TypeError: there is no answer before the call is awaited."""
         self._coroutine.close()
         raise TypeError(f"{self.__name__}(…) is not an answer yet: await it first")
 
@@ -30,7 +30,7 @@ class Pending(Coroutine[Any, Any, _T_co]):
         return self._coroutine.__await__()
 
     def send(self, value: Any, /) -> Any:
-        """Go on with it."""
+        """Resume it."""
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
@@ -38,21 +38,21 @@ class Pending(Coroutine[Any, Any, _T_co]):
         return self._coroutine.throw(*error)
 
     def close(self) -> None:
-        """End it."""
+        """Close it."""
         self._coroutine.close()
 
     def __getattr__(self, name: str) -> Any:
-        """Return what debuggers ask coroutines for, such as `cr_frame`."""
+        """Return the attributes of coroutines that debuggers read, such as `cr_frame`."""
         return getattr(self._coroutine, name)
 
     @property  # type: ignore[misc]  # typeshed has it writable
     def __class__(self) -> type:
-        """Pass for a plain coroutine, where `inspect.iscoroutine` is asked before it is run, as by anyio."""
+        """Return the type of coroutines: anyio, for example, runs only what `inspect.iscoroutine` accepts."""
         return types.CoroutineType
 
 
 def calls_are_pending(client: type[_T]) -> type[_T]:
-    """Let the public coroutine methods of a client return `Pending` calls; `close` is none."""
+    """Make the public coroutine methods of a client, except `close`, return `Pending` calls."""
     for name, method in inspect.getmembers(client, inspect.iscoroutinefunction):
         if not name.startswith("_") and name != "close":
             setattr(client, name, _pending(method))
@@ -64,6 +64,6 @@ def _pending(method: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, Coro
     def call(*arguments: _P.args, **named: _P.kwargs) -> Coroutine[Any, Any, _T]:
         return Pending(method(*arguments, **named))
 
-    # From Python 3.12 on `inspect.iscoroutinefunction` can be told; before that it needs a plain `async def`.
+    # Makes `inspect.iscoroutinefunction` true, from Python 3.12 on.
     mark = getattr(inspect, "markcoroutinefunction", None)
     return call if mark is None else mark(call)

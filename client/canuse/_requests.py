@@ -1,6 +1,6 @@
-"""The requests that both clients send, built from the arguments of their methods. No I/O.
+"""Builds the requests of both clients from the arguments of their methods. No I/O.
 
-A request that only carries ids is built where it is sent; here are those with something to decide.
+A request with ids only is built where it is sent.
 """
 
 # ruff: noqa: A002 - `type` is what the field is called everywhere else too
@@ -25,20 +25,20 @@ class Unset(Enum):
     UNSET = "UNSET"
 
     def __repr__(self) -> str:
-        """Return what a reader of a signature wants to see."""
+        """Return the name that signatures show."""
         return "UNSET"
 
 
 UNSET: Final = Unset.UNSET
-"""Stands for an argument that was not given, where None and empty values mean something."""
+"""Stands for an omitted argument where None and empty values have a meaning."""
 
 
-def _given(**fields: object) -> dict[str, Any]:
-    """Return the fields that were given. BadArgument if none was: an update without a field is a mistake."""
-    given = {name: value for name, value in fields.items() if value is not UNSET}
-    if not given:
+def _changes(**fields: object) -> dict[str, Any]:
+    """Return the fields that are set; BadArgument if none is: an update without a field is a mistake."""
+    changes = {name: value for name, value in fields.items() if value is not UNSET}
+    if not changes:
         raise BadArgument(f"nothing to update: give at least one of {', '.join(fields)}")
-    return given
+    return changes
 
 
 def takes_event_ids(request: Descriptor) -> bool:
@@ -49,7 +49,7 @@ def takes_event_ids(request: Descriptor) -> bool:
 
 
 def give_event_ids(request: Any) -> None:
-    """Give a request that takes one an event id of its own, unless it has one: so it may be sent again."""
+    """Set a generated event id on a request that takes one and has none, so that it can be retried."""
     if takes_event_ids(request.DESCRIPTOR):
         for item in getattr(request, "requests", (request,)):
             item.event_id = item.event_id or uuid4().hex
@@ -122,7 +122,7 @@ def list_usage_events(
 def reserve(
     user_id: str, feature_id: str, amount: int, *, min_amount: int, ttl: Length | None, event_id: str | None
 ) -> v1.ReserveRequest:
-    """Build the request that sets an amount aside. A ttl of None leaves it to the server."""
+    """Build the request that reserves an amount. With a ttl of None the server's default applies."""
     return build(
         v1.ReserveRequest,
         user_id=user_id,
@@ -134,7 +134,7 @@ def reserve(
 
 
 def settle(lease_id: str, used: int, *, event_id: str | None, metadata: Mapping[str, str] | None) -> v1.SettleRequest:
-    """Build the request that says what was used of a lease."""
+    """Build the request that settles a lease."""
     return build(v1.SettleRequest, lease_id=lease_id, used=used, **optional(event_id=event_id, metadata=metadata))
 
 
@@ -148,7 +148,7 @@ def update_feature(
     on_unavailable: v1.OnUnavailable.ValueType | Unset,
 ) -> v1.UpdateFeatureRequest:
     """Build the request that changes the given fields of a feature."""
-    given = _given(
+    changes = _changes(
         name=name,
         unit_label=unit_label,
         unit_label_plural=unit_label_plural,
@@ -156,7 +156,7 @@ def update_feature(
         on_unavailable=on_unavailable,
     )
     return v1.UpdateFeatureRequest(
-        feature=build(v1.Feature, id=feature_id, **given), update_mask=FieldMask(paths=given)
+        feature=build(v1.Feature, id=feature_id, **changes), update_mask=FieldMask(paths=changes)
     )
 
 
@@ -169,9 +169,9 @@ def update_package(
     metadata: Mapping[str, str] | Unset,
 ) -> v1.UpdatePackageRequest:
     """Build the request that changes the given fields of a draft."""
-    given = _given(features=features, type=type, name=name, metadata=metadata)
+    changes = _changes(features=features, type=type, name=name, metadata=metadata)
     return v1.UpdatePackageRequest(
-        package=build(v1.Package, id=package_id, **given), update_mask=FieldMask(paths=given)
+        package=build(v1.Package, id=package_id, **changes), update_mask=FieldMask(paths=changes)
     )
 
 
@@ -197,8 +197,8 @@ def update_user(
     disabled: bool | Unset,
 ) -> v1.UpdateUserRequest:
     """Build the request that changes the given fields of a user."""
-    given = _given(name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
-    return v1.UpdateUserRequest(user=build(v1.User, id=user_id, **given), update_mask=FieldMask(paths=given))
+    changes = _changes(name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled)
+    return v1.UpdateUserRequest(user=build(v1.User, id=user_id, **changes), update_mask=FieldMask(paths=changes))
 
 
 def subscribe(
@@ -226,12 +226,12 @@ def update_subscription(
     trial_end: Moment | Unset | None,
     cancel_at: Moment | Unset | None,
 ) -> v1.UpdateSubscriptionRequest:
-    """Build the request that changes the given fields of a subscription. A time of None takes the time away."""
-    given = _given(status=status, trial_end=trial_end, cancel_at=cancel_at)
+    """Build the request that changes the given fields of a subscription. None removes a time."""
+    changes = _changes(status=status, trial_end=trial_end, cancel_at=cancel_at)
     if status is None:
         raise bad_argument("status", status, "a value of canuse.v1.SubscriptionStatus")
-    subscription = build(v1.Subscription, id=subscription_id, **optional(**given))
-    return v1.UpdateSubscriptionRequest(subscription=subscription, update_mask=FieldMask(paths=given))
+    subscription = build(v1.Subscription, id=subscription_id, **optional(**changes))
+    return v1.UpdateSubscriptionRequest(subscription=subscription, update_mask=FieldMask(paths=changes))
 
 
 def create_grant(
@@ -261,6 +261,6 @@ def create_grant(
 def create_api_key(
     name: str, scopes: Iterable[str], *, environment: v1.Environment.ValueType, expires_at: Moment | None
 ) -> v1.CreateApiKeyRequest:
-    """Build the request that makes an API key."""
+    """Build the request that creates an API key."""
     key = build(v1.ApiKey, name=name, environment=environment, scopes=scopes, **optional(expires_at=expires_at))
     return v1.CreateApiKeyRequest(api_key=key)

@@ -13,14 +13,13 @@ from canuse.errors import BadArgument
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files in PEM with which a client speaks TLS. They are read once, when the client is made.
+    """PEM files for the TLS of a client. They are read once, when the client is created.
 
     Attributes:
-        ca: The CAs of which one has to vouch for the server. By default those that gRPC brings, or that the environment
-            variable `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names.
-        certificate: The client's own certificate, for a server that asks for one (mTLS), and those between it and the
-            CA.
-        key: The key of `certificate`.
+        ca: The CAs of which one must have signed the server's certificate. Default: those that gRPC contains, or those
+            of the file that the environment variable `GRPC_DEFAULT_SSL_ROOTS_FILE_PATH` names.
+        certificate: The client's certificate with its intermediate certificates, for a server that requires one (mTLS).
+        key: The private key of `certificate`.
     """
 
     ca: str | PathLike[str] | None = None
@@ -28,16 +27,17 @@ class Tls:
     key: str | PathLike[str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what names no file, and a certificate without its key."""
+        """Refuse a value that is not a path, and a certificate without its key."""
         files: tuple[tuple[str, Any], ...] = (("ca", self.ca), ("certificate", self.certificate), ("key", self.key))
         for name, path in files:
             if path is not None and (not isinstance(path, str | PathLike) or path == "" or "\0" in str(path)):
                 raise bad_argument(name, path, "the path of a file")
         if (self.certificate is None) != (self.key is None):
-            raise BadArgument.of("certificate" if self.key is None else "key", "`certificate` and `key` go together")
+            argument = "certificate" if self.key is None else "key"
+            raise BadArgument.of(argument, "`certificate` and `key` must be set together")
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files; raises OSError where one can't be read."""
+        """Read the files; OSError if one cannot be read."""
         return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
 
 

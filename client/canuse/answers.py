@@ -1,7 +1,7 @@
-"""What the clients answer: the fields of the API's messages as Python values, with the message itself beside them.
+"""The answers of the clients: the fields of the API's messages as Python values, and the message itself.
 
-Where an answer is a yes or a no, `bool` of it says which. Moments are `datetime` in UTC, to the microsecond; what is
-absent is None. Amounts are in the feature's units.
+`bool` of an answer says whether it is a yes. Times are `datetime` in UTC, with microseconds; an absent field is None.
+Amounts are in the feature's units.
 """
 
 from dataclasses import dataclass, field
@@ -29,28 +29,28 @@ def _amount_in(message: Message, name: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Consumption:
-    """What a user has used of a consumable feature in the current period."""
+    """A user's use of a consumable feature in the current period."""
 
     used: int
     """Units used since `period_start`."""
     budget: int | None
     """Units that may be used in this period. None: unlimited."""
     remaining: int | None
-    """Units left: budget - used - reserved, never below zero. None: unlimited."""
+    """Units left: budget - used - reserved, never negative. None: unlimited."""
     reserved: int
-    """Units set aside ahead of use, by leases that are open."""
+    """Units reserved by open leases."""
     overage_enabled: bool
-    """Whether use beyond the budget is allowed."""
+    """Whether use above the budget is allowed."""
     period_start: datetime
-    """The first moment of the period, inclusive."""
+    """Start of the period, inclusive."""
     resets_at: datetime | None
-    """When the period ends and `used` starts again at zero, exclusive. None: never."""
+    """End of the period, exclusive: `used` resets to zero. None: never."""
     message: v1.Consumption = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     @classmethod
     def from_message(cls, message: v1.Consumption) -> "Consumption":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.used,
             _amount_in(message, "budget"),
@@ -79,20 +79,20 @@ def _consumption_of(message: _HasConsumption) -> Consumption | None:
 
 @dataclass(frozen=True, slots=True)
 class CanUseAnswer:
-    """Whether a user may use an amount now: true exactly when they may."""
+    """Whether a user may use an amount now. True if and only if `access` is."""
 
     access: bool
     """Whether the user may use the amount now."""
     reason: Reason
-    """Why."""
+    """The reason."""
     consumption: Consumption | None
-    """The counts the answer was based on. None for a binary feature, and where there is no entitlement."""
+    """The counts that the answer is based on. None for a binary feature and without an entitlement."""
     source: Source
-    """Where the answer came from."""
+    """What the answer is based on."""
     explanation: v1.Explanation | None = field(hash=False)
-    """How the answer came about, as a message. None unless it was asked for."""
+    """The steps that led to the answer, as a message. None unless `explain` was set."""
     message: v1.CanUseResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
@@ -100,7 +100,7 @@ class CanUseAnswer:
 
     @classmethod
     def from_message(cls, message: v1.CanUseResponse) -> "CanUseAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.access,
             Reason(message.reason),
@@ -113,22 +113,22 @@ class CanUseAnswer:
 
 @dataclass(frozen=True, slots=True)
 class CreateUsageEventAnswer:
-    """What was recorded: true exactly when the use was counted."""
+    """The result of recording a use. True if and only if the use was counted."""
 
     recorded: bool
-    """Whether the use was counted: false only where there is nothing to count against."""
+    """Whether the use was counted. False only if the user has no entitlement to count against."""
     reason: Reason
-    """How the user stands after it."""
+    """The user's state after the event, as the reason of a check."""
     consumption: Consumption | None
-    """The counts after it. None where nothing was recorded."""
+    """The counts after the event. None if nothing was recorded."""
     applied_delta: int
-    """By how much the total changed, in the feature's units."""
+    """The change of the total, in the feature's units."""
     event_id: str
-    """The idempotency key that was sent, or else the ledger's id of the event. Empty where there is neither."""
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty if there is neither."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.CreateUsageEventResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `recorded`."""
@@ -136,7 +136,7 @@ class CreateUsageEventAnswer:
 
     @classmethod
     def from_message(cls, message: v1.CreateUsageEventResponse) -> "CreateUsageEventAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.recorded,
             Reason(message.reason),
@@ -150,20 +150,20 @@ class CreateUsageEventAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UseFeatureAnswer:
-    """Whether an amount was given: true exactly when the use was recorded."""
+    """The result of a check with a use. True if and only if the use was recorded."""
 
     access: bool
-    """Whether the user may go ahead: true exactly when the use was recorded."""
+    """Whether the user may use the amount: true if and only if the use was recorded."""
     reason: Reason
-    """Why."""
+    """The reason."""
     consumption: Consumption | None
-    """The counts after the call. None where there is no entitlement."""
+    """The counts after the call. None without an entitlement."""
     event_id: str
-    """The idempotency key that was sent, or else the ledger's id of the event. Empty for a no without a key."""
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty for a no without a key."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.UseFeatureResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
@@ -171,7 +171,7 @@ class UseFeatureAnswer:
 
     @classmethod
     def from_message(cls, message: v1.UseFeatureResponse) -> "UseFeatureAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.access,
             Reason(message.reason),
@@ -184,22 +184,22 @@ class UseFeatureAnswer:
 
 @dataclass(frozen=True, slots=True)
 class UseFeaturesAnswer:
-    """Whether all amounts were given: true exactly when all were recorded."""
+    """The result of a check with uses of several features. True if and only if all were recorded."""
 
     access: bool
-    """Whether the user may go ahead: true exactly when all charges were recorded."""
+    """Whether the user may use all amounts: true if and only if all charges were recorded."""
     reason: Reason
-    """Why: of the first charge that was refused, or else of the first charge."""
+    """The reason of the first refused charge, or of the first charge if none was refused."""
     blocking_feature_id: str
-    """The feature of the first charge that was refused. Empty: none was."""
+    """The feature of the first refused charge. Empty: none was refused."""
     consumptions: tuple[Consumption | None, ...]
-    """The counts after the call, in the order of the charges; None where there is no entitlement."""
+    """The counts after the call, in the order of the charges; None without an entitlement."""
     event_id: str
-    """The idempotency key that was sent, or else the ledger's id of the first event. Empty for a no without a key."""
+    """The idempotency key that was sent, otherwise the first event's id in the ledger. Empty for a no without a key."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.UseFeaturesResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
@@ -207,7 +207,7 @@ class UseFeaturesAnswer:
 
     @classmethod
     def from_message(cls, message: v1.UseFeaturesResponse) -> "UseFeaturesAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.access,
             Reason(message.reason),
@@ -221,24 +221,24 @@ class UseFeaturesAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReserveAnswer:
-    """What was set aside: true exactly when something was."""
+    """The result of a reservation. True if and only if something was granted."""
 
     granted: int
-    """Units granted; 0: nothing was set aside."""
+    """Units granted. 0: nothing was reserved."""
     lease_id: str
-    """The lease, for `settle`. Empty where nothing was granted."""
+    """The id of the lease, for `settle`. Empty if nothing was granted."""
     expires_at: datetime | None
-    """When what is not settled goes back by itself. None where nothing was granted."""
+    """When the lease expires and releases its units. None if nothing was granted."""
     reason: Reason
-    """Why."""
+    """The reason."""
     consumption: Consumption | None
-    """The counts after the call. None where there is no entitlement."""
+    """The counts after the call. None without an entitlement."""
     event_id: str
-    """The idempotency key that was sent. Empty: none was."""
+    """The idempotency key that was sent. Empty: none was sent."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.ReserveResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return whether anything was granted."""
@@ -246,7 +246,7 @@ class ReserveAnswer:
 
     @classmethod
     def from_message(cls, message: v1.ReserveResponse) -> "ReserveAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.granted,
             message.lease_id,
@@ -261,22 +261,22 @@ class ReserveAnswer:
 
 @dataclass(frozen=True, slots=True)
 class SettleAnswer:
-    """What was recorded of a lease that has ended: true exactly when a use was recorded."""
+    """The result of settling a lease. True if and only if a use was recorded."""
 
     recorded: bool
-    """Whether a use was recorded: false only where `used` was 0."""
+    """Whether a use was recorded. False only if `used` was 0."""
     reason: Reason
-    """How the user stands after it."""
+    """The user's state after the event, as the reason of a check."""
     consumption: Consumption | None
-    """The counts of the current period after it. None where there is no entitlement any more."""
+    """The counts of the current period after the event. None if the user no longer has the entitlement."""
     late: bool
-    """Whether the lease had expired; the use is recorded all the same."""
+    """Whether the lease had expired. The use is recorded nevertheless."""
     event_id: str
-    """The idempotency key that was sent, or else the ledger's id of the event. Empty where there is neither."""
+    """The idempotency key that was sent, otherwise the event's id in the ledger. Empty if there is neither."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.SettleResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `recorded`."""
@@ -284,7 +284,7 @@ class SettleAnswer:
 
     @classmethod
     def from_message(cls, message: v1.SettleResponse) -> "SettleAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.recorded,
             Reason(message.reason),
@@ -298,22 +298,22 @@ class SettleAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Entitlement:
-    """What a user may use of one feature: true exactly when they may use one unit now."""
+    """A user's entitlement to one feature. True if and only if the user may use one unit now."""
 
     feature_id: str
     """The feature."""
     access: bool
     """Whether the user may use one unit now."""
     reason: Reason
-    """Why."""
+    """The reason."""
     consumption: Consumption | None
     """The counts of the current period. None for a binary feature."""
     subscription_ids: tuple[str, ...]
-    """The subscriptions that list the feature, whether or not they count now."""
+    """The subscriptions that give the feature, including those that do not count now."""
     grant_ids: tuple[str, ...]
-    """The grants of the feature, in the order in which they are drawn from, whether or not they count now."""
+    """The grants of the feature, in the order in which they are used, including those that do not count now."""
     message: v1.Entitlement = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
@@ -321,7 +321,7 @@ class Entitlement:
 
     @classmethod
     def from_message(cls, message: v1.Entitlement) -> "Entitlement":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.feature_id,
             message.access,
@@ -338,21 +338,21 @@ class PastPeriod:
     """A period that has ended."""
 
     period_start: datetime
-    """Its first moment, inclusive."""
+    """Its start, inclusive."""
     period_end: datetime
     """Its end, exclusive."""
     used: int
-    """Units used in it."""
+    """Units used in the period."""
     budget: int | None
-    """Units that the package gave in it. None: unlimited."""
+    """The package's limit in the period. None: unlimited."""
     drawn_from_grants: int
-    """Units of `used` that were drawn from grants."""
+    """Units of `used` that came from grants."""
     message: v1.PastPeriod = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     @classmethod
     def from_message(cls, message: v1.PastPeriod) -> "PastPeriod":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             _moment(message.period_start),
             _moment(message.period_end),
@@ -365,22 +365,22 @@ class PastPeriod:
 
 @dataclass(frozen=True, slots=True)
 class SourceBalance:
-    """One source of a budget, and what is left of it."""
+    """A source of a budget and the units left of it."""
 
     subscription_id: str
     """The subscription, or empty for a grant."""
     grant_id: str
     """The grant, or empty for a subscription."""
     amount: int | None
-    """Units it gave: in this period for a subscription, in all for a grant. None: unlimited."""
+    """Units in this period (subscription) or in total (grant). None: unlimited."""
     left: int | None
-    """Units it still gives now. None: unlimited."""
+    """Units left now. None: unlimited."""
     message: v1.SourceBalance = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     @classmethod
     def from_message(cls, message: v1.SourceBalance) -> "SourceBalance":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             message.subscription_id,
             message.grant_id,
@@ -392,20 +392,20 @@ class SourceBalance:
 
 @dataclass(frozen=True, slots=True)
 class ShowUsageAnswer:
-    """What a user has used of one feature. It is neither a yes nor a no: ask `can_use` for that."""
+    """A user's use of one feature. It is neither a yes nor a no: use `can_use` for that."""
 
     current: Consumption | None
-    """The current period. None where the user has no entitlement to the feature."""
+    """The current period. None if the user has no entitlement to the feature."""
     past: tuple[PastPeriod, ...]
     """Past periods in which something was used, newest first."""
     sources: tuple[SourceBalance, ...]
-    """Where the budget comes from: the package that counts, then the grants as they are drawn from, ended ones too."""
+    """The sources of the budget: the package that counts, then the grants in the order of use, including ended ones."""
     message: v1.ShowUsageResponse = field(repr=False, compare=False)
-    """The message that the server sent."""
+    """The message of the API."""
 
     @classmethod
     def from_message(cls, message: v1.ShowUsageResponse) -> "ShowUsageAnswer":
-        """Read a message."""
+        """Convert a message."""
         return cls(
             Consumption.from_message(message.current) if message.HasField("current") else None,
             tuple(map(PastPeriod.from_message, message.past)),
@@ -415,7 +415,7 @@ class ShowUsageAnswer:
 
 
 def batch_can_use_answers(message: v1.BatchCanUseResponse) -> list[CanUseAnswer | CanuseError]:
-    """Read the results of many checks: for each its answer, or the error in its place."""
+    """Convert the results of many checks: for each an answer or an error."""
     return [
         from_status(each.status) if each.HasField("status") else CanUseAnswer.from_message(each.response)
         for each in message.results
@@ -425,7 +425,7 @@ def batch_can_use_answers(message: v1.BatchCanUseResponse) -> list[CanUseAnswer 
 def batch_create_usage_events_answers(
     message: v1.BatchCreateUsageEventsResponse,
 ) -> list[CreateUsageEventAnswer | CanuseError]:
-    """Read the results of many uses: for each what was recorded, or the error in its place."""
+    """Convert the results of many uses: for each an answer or an error."""
     return [
         from_status(each.status) if each.HasField("status") else CreateUsageEventAnswer.from_message(each.response)
         for each in message.results

@@ -24,24 +24,24 @@ class AsyncClient(
     GrantMethods,
     ApiKeyMethods,
 ):
-    """Asks canuse what users may use, records what they used, and administers the catalogue, from asyncio.
+    """Checks what users may use, records what they used, and manages the catalogue, from asyncio.
 
         async with canuse.AsyncClient("localhost:50051") as client:
             if await client.can_use("user-124", "api-calls"):
                 ...
                 await client.create_usage_event("user-124", "api-calls")
 
-    A client holds one connection. Make one and keep it: connecting costs more than a call. It belongs to the event loop
-    that runs when it is made, and any number of tasks there may share it; RuntimeError where none runs, or another one.
+    A client holds one connection. Create one and keep it: connecting costs more than a call. It belongs to the event
+    loop in which it was created, and any number of its tasks may share it; without a running loop, or in another one,
+    it raises RuntimeError.
 
-    Every method raises a `CanuseError` where the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
-    that the server does not accept, `BadArgument` for input that can't even be sent, `Unavailable` or
-    `DeadlineExceeded` where no answer came, `ClientClosed` where the client was closed. A no is an answer, not an
-    error: answers are true where they are a yes, or where something was recorded. A call that is not awaited is no
-    answer: `if client.can_use(…)` raises TypeError.
+    Every method raises a `CanuseError` if the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
+    that the server does not accept, `BadArgument` for input that cannot be sent, `Unavailable` or `DeadlineExceeded` if
+    no answer arrives, `ClientClosed` if the client was closed. A no is an answer, not an error: an answer is true if it
+    is a yes, or if something was recorded. A call without `await` raises TypeError when it is used as a condition.
 
-    What only reads is repeated where the service did not answer, up to three times in its time; a write only with
-    `retry_uses`. Repeat one yourself only with an `event_id`.
+    Reads are retried if the service does not answer, up to three times within the deadline; uses only with
+    `retry_uses`. Retry one yourself only with an `event_id`.
 
     The `list_*` methods return asynchronous iterators that fetch page after page as they are consumed, `page_size`
     items (1 to 1000) at a time, so that errors arise while iterating.

@@ -1,4 +1,4 @@
-"""The enums in what the clients answer: whole numbers, as in `canuse.v1`, that print as the names of the API."""
+"""The enums in answers: integers, as in `canuse.v1`, that print as the names of the API."""
 
 from enum import IntEnum
 from typing import Self
@@ -7,7 +7,7 @@ from canuse import v1
 
 
 class _Named(IntEnum):
-    """An enum of the API. A value that only a newer server knows is kept, with its number as its name."""
+    """An enum of the API. An unknown value, from a newer server, is kept, with its number as its name."""
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
@@ -18,7 +18,7 @@ class _Named(IntEnum):
         return member
 
     def __eq__(self, other: object) -> bool:
-        """Compare as a number. It stands here for type checkers: values of `canuse.v1` can be equal."""
+        """Compare as a number. Defined for type checkers: values of `canuse.v1` can be equal."""
         return int(self) == other
 
     __hash__ = int.__hash__
@@ -28,12 +28,12 @@ class _Named(IntEnum):
         return self.name
 
     def __format__(self, spec: str) -> str:
-        """Format the name, so that f-strings show it too."""
+        """Format the name, for f-strings."""
         return format(self.name, spec)
 
 
 class Reason(_Named):
-    """Why access was given or refused, as `canuse.v1.Reason` documents it; equal to its values."""
+    """Why access was granted or denied, as `canuse.v1.Reason` documents it; equal to its values."""
 
     REASON_UNSPECIFIED = v1.REASON_UNSPECIFIED
     REASON_INCLUDED = v1.REASON_INCLUDED
@@ -49,7 +49,7 @@ class Reason(_Named):
 
 
 class Source(_Named):
-    """Where an answer came from, as `canuse.v1.Source` documents it; equal to its values."""
+    """What an answer is based on, as `canuse.v1.Source` documents it; equal to its values."""
 
     SOURCE_UNSPECIFIED = v1.SOURCE_UNSPECIFIED
     SOURCE_STORE = v1.SOURCE_STORE

@@ -39,7 +39,7 @@ def test_a_dry_run_says_what_would_change_and_the_real_one_what_did(server: Canu
     status, output, _ = run(server, package_id, "--dry-run")
     counts, names = output.splitlines()
     assert status == 0
-    assert counts.startswith("users looked at: ")
+    assert counts.startswith("users processed: ")
     assert counts.endswith("subscriptions that would move: 2, users who would get less than before: 2")
     assert names.startswith("less than before: ")
     assert sorted(names.removeprefix("less than before: ").split(", ")) == sorted(people)
@@ -57,7 +57,7 @@ def test_a_dry_run_says_what_would_change_and_the_real_one_what_did(server: Canu
 def test_many_who_get_less_are_counted_and_only_some_are_named(server: Canuse, client: Client) -> None:
     package_id, people = people_with_less(client, NAMED + 3)
     _, output, _ = run(server, package_id)
-    names = output.splitlines()[-1].removeprefix("less than before: ").removesuffix(" and 3 more, whom --json names")
+    names = output.splitlines()[-1].removeprefix("less than before: ").removesuffix(" and 3 more, which --json lists")
     assert len(set(names.split(", ")) & set(people)) == NAMED
 
 

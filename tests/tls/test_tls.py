@@ -144,7 +144,7 @@ def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_
     for options, message in (
         (("--tls",), f"no answer from {secured.address}"),
         (("--tls-ca", "nowhere.pem"), "nowhere.pem: No such file"),
-        (("--tls-ca", str(authority.path), "--tls-key", "key.pem"), "`certificate` and `key` go together"),
+        (("--tls-ca", str(authority.path), "--tls-key", "key.pem"), "`certificate` and `key` must be set together"),
     ):
         completed = command(secured.address, *options)
         assert (completed.returncode, completed.stdout, len(completed.stderr.splitlines())) == (2, "", 1), (

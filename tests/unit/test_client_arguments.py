@@ -24,10 +24,10 @@ CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
 # A method, its arguments, and what the error has to say.
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
-    ("can_use", (5, "f"), {}, "user_id: 5 of type int was given; accepted is a str"),
-    ("can_use", ("u", None), {}, "feature_id: None was given; accepted is a str"),
-    ("can_use", ("u\ud800", "f"), {}, "user_id: .* accepted is a str"),
-    ("can_use", ("u", "f", "3"), {}, "delta: '3' of type str was given; accepted is an int"),
+    ("can_use", (5, "f"), {}, "user_id: 5 of type int is not accepted; expected a str"),
+    ("can_use", ("u", None), {}, "feature_id: None is not accepted; expected a str"),
+    ("can_use", ("u\ud800", "f"), {}, "user_id: .* expected a str"),
+    ("can_use", ("u", "f", "3"), {}, "delta: '3' of type str is not accepted; expected an int"),
     ("can_use", ("u", "f", True), {}, "delta: True of type bool"),
     ("can_use", ("u", "f", 1.5), {}, "delta: 1.5 of type float"),
     ("can_use", ("u", "f", 2**63), {}, "delta: 9223372036854775808 of type int"),
@@ -36,17 +36,17 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("list_usage_events", ("u",), {"start_time": LAST}, "start_time: .* is outside the years 1 to 9999 of UTC"),
     ("subscribe", ("u", ["p"]), {"started_at": FIRST}, "started_at: .* is outside the years 1 to 9999 of UTC"),
     ("can_use", ("u", "f", 10**5000), {}, "delta: a number that is too large of type int"),
-    ("can_use", ("u", "f"), {"explain": "no"}, "explain: 'no' of type str was given; accepted is True or False"),
+    ("can_use", ("u", "f"), {"explain": "no"}, "explain: 'no' of type str is not accepted; expected True or False"),
     ("create_usage_event", ("u", "f", "3"), {}, "delta: '3'"),
     ("create_usage_event", ("u", "f"), {"action": 1.0}, "action: .* a value of canuse.v1.UsageAction, such as"),
     ("create_usage_event", ("u", "f"), {"event_id": 5}, "event_id: 5"),
-    ("create_usage_event", ("u", "f"), {"metadata": {"k": 5}}, "metadata: .* accepted is a mapping of str to str"),
+    ("create_usage_event", ("u", "f"), {"metadata": {"k": 5}}, "metadata: .* expected a mapping of str to str"),
     ("use_feature", ("u", "f"), {"delta": None}, "delta: None"),
-    ("use_features", ("u", ["f"]), {}, "charges: .* accepted is a mapping of feature ids to amounts"),
+    ("use_features", ("u", ["f"]), {}, "charges: .* expected a mapping of feature ids to amounts"),
     ("use_features", ("u", {"f": "1"}), {}, r"charges\['f'\].delta: '1'"),
     ("use_features", ("u", {5: 1}), {}, r"charges\[5\].feature_id: 5"),
-    ("batch_can_use", ([v1.CanUseRequest(), "u"],), {}, r"requests\[1\]: 'u' .* accepted is a canuse.v1.CanUseRequest"),
-    ("batch_can_use", (v1.CanUseRequest(),), {}, "requests: .* accepted is a list"),
+    ("batch_can_use", ([v1.CanUseRequest(), "u"],), {}, r"requests\[1\]: 'u' .* expected a canuse.v1.CanUseRequest"),
+    ("batch_can_use", (v1.CanUseRequest(),), {}, "requests: .* expected a list"),
     (
         "batch_create_usage_events",
         ([v1.CanUseRequest()],),
@@ -60,15 +60,15 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("list_usage_events", ("u",), {"end_time": "2025-01-31"}, "end_time: .* a datetime with a time zone"),
     ("list_usage_events", ("u",), {"feature_id": 5}, "feature_id: 5"),
     ("reserve", ("u", "f", "4"), {}, "amount: '4'"),
-    ("reserve", ("u", "f", 4), {"ttl": 60}, "ttl: 60 of type int was given; accepted is a timedelta"),
+    ("reserve", ("u", "f", 4), {"ttl": 60}, "ttl: 60 of type int is not accepted; expected a timedelta"),
     ("settle", (5, 1), {}, "lease_id: 5"),
     ("settle", ("l", None), {}, "used: None"),
     ("create_feature", (5,), {"type": CONSUMABLE}, "feature_id: 5"),
     ("create_feature", ("f",), {"type": "CONSUMABLE"}, "type: 'CONSUMABLE' .* such as canuse.v1.FEATURE_TYPE_BINARY"),
     ("update_feature", ("f",), {"name": None}, "name: None"),
     ("get_package", ("p",), {"version": "1"}, "version: '1'"),
-    ("create_package", ("p", ["f"]), {}, r"features\[0\]: 'f' .* accepted is a canuse.v1.PackageFeature"),
-    ("create_package", ("p", v1.PackageFeature()), {}, "features: .* accepted is a list"),
+    ("create_package", ("p", ["f"]), {}, r"features\[0\]: 'f' .* expected a canuse.v1.PackageFeature"),
+    ("create_package", ("p", v1.PackageFeature()), {}, "features: .* expected a list"),
     ("update_package", ("p",), {"features": None}, "features: None"),
     ("migrate_subscriptions", ("p",), {"to_version": "2"}, "to_version: '2'"),
     ("create_user", (5,), {}, "user_id: 5"),
@@ -150,8 +150,8 @@ def test_items_of_an_iterator_are_all_sent() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"target": ""}, "target: '' is no address"),
-        ({"target": ":50051"}, "target: ':50051' is no address"),
+        ({"target": ""}, "target: '' is not an address"),
+        ({"target": ":50051"}, "target: ':50051' is not an address"),
         ({"target": "host:99999"}, "target: 'host:99999'"),
         ({"target": "host:http"}, "target: 'host:http'"),
         ({"target": "two words:1"}, "target: 'two words:1'"),
@@ -170,15 +170,15 @@ def test_items_of_an_iterator_are_all_sent() -> None:
         ({"api_key": []}, "api_key: "),
         ({"durability": 5}, "durability: 5"),
         ({"durability": {}}, "durability: {} of type dict"),
-        ({"tls": "ca.pem"}, "tls: 'ca.pem' of type str was given; accepted is True, False or a canuse.Tls"),
-        ({"credentials": "ca.pem"}, "credentials: 'ca.pem' .* accepted is a grpc.ChannelCredentials"),
-        ({"channel": "host:1"}, r"channel: 'host:1' of type str was given; accepted is a grpc\.(aio\.)?Channel"),
+        ({"tls": "ca.pem"}, "tls: 'ca.pem' of type str is not accepted; expected True, False or a canuse.Tls"),
+        ({"credentials": "ca.pem"}, "credentials: 'ca.pem' .* expected a grpc.ChannelCredentials"),
+        ({"channel": "host:1"}, r"channel: 'host:1' of type str is not accepted; expected a grpc\.(aio\.)?Channel"),
         ({"options": None}, "options: None"),
-        ({"options": {"grpc.a": 1}}, "options: .* accepted is a list of pairs"),
-        ({"options": [("grpc.a", None)]}, "options: .* accepted is a list of pairs"),
-        ({"options": ["grpc.a"]}, "options: .* accepted is a list of pairs"),
-        ({"retry_uses": "no"}, "retry_uses: 'no' of type str was given; accepted is True or False"),
-        ({"tls": True, "credentials": grpc.ssl_channel_credentials()}, "tls: credentials were given as well"),
+        ({"options": {"grpc.a": 1}}, "options: .* expected a list of pairs"),
+        ({"options": [("grpc.a", None)]}, "options: .* expected a list of pairs"),
+        ({"options": ["grpc.a"]}, "options: .* expected a list of pairs"),
+        ({"retry_uses": "no"}, "retry_uses: 'no' of type str is not accepted; expected True or False"),
+        ({"tls": True, "credentials": grpc.ssl_channel_credentials()}, "tls: cannot be combined with credentials"),
     ],
 )
 async def test_a_setting_that_cannot_hold_is_named(settings: dict[str, Any], message: str) -> None:
@@ -193,19 +193,19 @@ async def test_a_channel_of_the_other_kind_is_refused() -> None:
     with grpc.insecure_channel(NOBODY) as channel, pytest.raises(BadArgument, match=r"^channel: .* grpc\.aio\.Channel"):
         AsyncClient(channel=channel)  # type: ignore[arg-type]
     async with grpc.aio.insecure_channel(NOBODY) as asynchronous:
-        with pytest.raises(BadArgument, match=r"^channel: .* accepted is a grpc\.Channel$"):
+        with pytest.raises(BadArgument, match=r"^channel: .* expected a grpc\.Channel$"):
             Client(channel=asynchronous)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"ca": 5}, "ca: 5 of type int was given; accepted is the path of a file"),
+        ({"ca": 5}, "ca: 5 of type int is not accepted; expected the path of a file"),
         ({"ca": ""}, "ca: '' of type str"),
         ({"ca": b"ca.pem"}, "ca: b'ca.pem' of type bytes"),
         ({"certificate": "a\0b", "key": "k"}, "certificate: "),
-        ({"certificate": "c"}, "certificate: `certificate` and `key` go together"),
-        ({"key": "k"}, "key: `certificate` and `key` go together"),
+        ({"certificate": "c"}, "certificate: `certificate` and `key` must be set together"),
+        ({"key": "k"}, "key: `certificate` and `key` must be set together"),
     ],
 )
 def test_what_names_no_file_of_tls_is_refused_by_its_name(files: dict[str, Any], message: str) -> None:

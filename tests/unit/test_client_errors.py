@@ -104,7 +104,7 @@ def test_the_status_of_one_call_of_a_batch_is_the_error_that_the_call_alone_rais
     packed = pack(code, info("STORE_UNAVAILABLE", user_id="u"), bad)
     error, alone = from_status(Status.FromString(packed)), from_rpc_error(SyncFailure(code, "as in the status", packed))
     assert type(error) is type(alone)
-    assert vars(error) | {"_in_place_of_an_answer": False} == vars(alone)
+    assert vars(error) | {"_is_batch_item": False} == vars(alone)
     assert str(error) == str(alone)
 
 
@@ -118,7 +118,7 @@ def test_a_call_that_no_server_answered_has_a_status_and_nothing_more(failure: t
     error = from_rpc_error(failure(grpc.StatusCode.UNAVAILABLE, None, None))
     assert type(error) is canuse.Unavailable
     assert (error.reason, error.metadata, error.violations, error.retry_after_seconds) == ("", {}, (), None)
-    assert str(error) == "no message was sent (UNAVAILABLE)"
+    assert str(error) == "no message (UNAVAILABLE)"
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,9 @@ def test_a_timeout_that_is_not_above_zero_is_refused(seconds: float) -> None:
 
 def test_settings_that_a_channel_of_the_callers_own_would_ignore_are_refused() -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:
-        with pytest.raises(BadArgument, match=r"^channel: .* belong to it"):
+        with pytest.raises(BadArgument, match=r"^channel: cannot be combined with credentials, tls or options"):
             Client(channel=channel, options=[("grpc.x", 1)])
-        with pytest.raises(BadArgument, match=r"^channel: .* belong to it"):
+        with pytest.raises(BadArgument, match=r"^channel: cannot be combined with credentials, tls or options"):
             Client(channel=channel, credentials=grpc.ssl_channel_credentials())
 
 

@@ -132,7 +132,9 @@ async def test_a_stream_on_which_no_message_comes_is_given_up(server: Server) ->
     # There was no bound: a server that stood still, or was gone without a word, was waited for without end.
     seen: list[int] = []
     with Client(server.address, silence_timeout_seconds=0.5) as client:
-        with pytest.raises(canuse.DeadlineExceeded, match=r"silence_timeout_seconds: no message came for 0\.5 seconds"):
+        with pytest.raises(
+            canuse.DeadlineExceeded, match=r"silence_timeout_seconds: no message arrived for 0\.5 seconds"
+        ):
             seen.extend(message.users for message in client.migrate_subscriptions("endless"))
         assert server.ended.wait(MAX_WAIT_SECONDS)
     server.ended.clear()

@@ -43,23 +43,22 @@ class BaseClient(Transport):
         """Prepare a client; the first call connects.
 
         Args:
-            target: The server as gRPC names it: `host:port`, `dns:///host:port`, `unix:/path`.
-            timeout_seconds: How long one call (of a list: one page) may take.
-            silence_timeout_seconds: How long a stream, which `migrate_subscriptions` is, may be without a message.
-            api_key: Sent with each call as `authorization: Bearer …`. Over a network use it with `tls` only.
-            durability: What a write has to reach before it is acknowledged, where the server promises less: `fsync` is
-                the store's append-only file, `replica` its replicas. One that does not get there is OutcomeUnknown.
-            tls: Turns TLS on: True for a server that a public CA vouches for, else a `Tls` with the files.
-            credentials: gRPC's own credentials instead, such as `grpc.ssl_channel_credentials()`.
-            channel: A channel of your own in place of `target`, `tls`, `credentials` and `options`. `close` leaves it
-                open.
-            options: gRPC channel options, over those of `canuse.channel_options`.
-            retry_uses: Repeat what counts, too, where the service did not answer. Each such call gets an `event_id`
-                unless it has one, so that it counts once. With a channel of your own, give that the retries.
+            target: The server's address, in gRPC's syntax: `host:port`, `dns:///host:port`, `unix:/path`.
+            timeout_seconds: Deadline of one call (of a list: one page).
+            silence_timeout_seconds: Maximum time between two messages of a stream (`migrate_subscriptions`).
+            api_key: Sent with each call as `authorization: Bearer …`. Over a network, use it only with `tls`.
+            durability: What a write must reach before it is acknowledged, if the server requires less: `fsync` is the
+                store's append-only file, `replica` its replicas. A write that does not reach it is OutcomeUnknown.
+            tls: True for TLS with a server certified by a public CA, otherwise a `Tls` with the files.
+            credentials: gRPC credentials in place of `tls`, such as `grpc.ssl_channel_credentials()`.
+            channel: Your own channel in place of `target`, `tls`, `credentials` and `options`. `close` leaves it open.
+            options: gRPC channel options, which override those of `canuse.channel_options`.
+            retry_uses: Retry calls that record uses, too, if the service does not answer. Each such call gets an
+                `event_id` unless it has one, so that it counts once. Your own channel needs its own retries.
 
         Raises:
-            BadArgument: A setting that can't hold, or does not go with another, by its name.
-            OSError: A file of `tls` can't be read.
+            BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
+            OSError: A file of `tls` cannot be read.
         """
         check_settings(Channel, channel, credentials, tls, options, retry_uses)
         metadata = call_metadata(api_key, durability)
@@ -81,7 +80,7 @@ class BaseClient(Transport):
         self._api_keys = v1.ApiKeyServiceStub(channel)
 
     async def close(self) -> None:
-        """Close the connection; calls under way raise ClientClosed. A channel that was passed in stays open."""
+        """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open."""
         if self._owned_channel is not None:
             await self._owned_channel.close()
 

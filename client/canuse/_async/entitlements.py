@@ -21,19 +21,19 @@ class EntitlementMethods(BaseClient):
     """Checks and uses of features."""
 
     async def can_use(self, user_id: str, feature_id: str, delta: int = 1, *, explain: bool = False) -> CanUseAnswer:
-        """Ask whether a user may use an amount of a feature now, without recording anything.
+        """Check whether a user may use an amount of a feature now. It records nothing.
 
         Args:
             user_id: The user.
             feature_id: The feature.
-            delta: The amount about to be used, in the feature's units, 1 to 2^53 - 1. A binary feature ignores it.
-            explain: Whether to say how the answer came about. It takes longer: for people and tests.
+            delta: The amount to use, in the feature's units, 1 to 2^53 - 1. Ignored for a binary feature.
+            explain: Whether to explain the answer. It makes the call slower: use it for debugging and tests.
 
         Returns:
-            `access`, the `reason`, the `consumption` it was based on, and with `explain` the `explanation`.
+            `access`, the `reason`, the `consumption` that the answer is based on, and with `explain` the `explanation`.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
         """
         request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
         return CanUseAnswer.from_message(await self._call(self._entitlements.CanUse, request))
@@ -48,25 +48,25 @@ class EntitlementMethods(BaseClient):
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> CreateUsageEventAnswer:
-        """Record that a use happened, past the budget too.
+        """Record a use that has happened, also above the budget.
 
         Args:
             user_id: The user.
             feature_id: The feature, a consumable one.
-            delta: With ADD the amount, in the feature's units: 1 by default, a negative one takes back, down to zero.
-                With SET the new total of the period, which must be given.
+            delta: With ADD, the amount in the feature's units: 1 by default; a negative one reduces the total, down to
+                zero. With SET, the new total of the period, required.
             action: `v1.USAGE_ACTION_ADD` or `v1.USAGE_ACTION_SET`.
-            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and is not counted; after
-                `recorded` false the key is still free.
-            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+            event_id: Idempotency key, at most 128 bytes. A retry gets the first answer and is not counted. A use that
+                was not recorded does not keep its key.
+            metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            `recorded`, false only where there is nothing to count against, and the `consumption` after it.
+            `recorded`, false only if there is no entitlement to count against, and the `consumption` after the event.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
             FailedPrecondition: The feature is binary.
-            AlreadyExists: The `event_id` was sent before with other content.
+            AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
@@ -88,16 +88,16 @@ class EntitlementMethods(BaseClient):
             user_id: The user.
             feature_id: The feature, a consumable one.
             delta: The amount, in the feature's units, 1 to 2^53 - 1.
-            event_id: Idempotency key, at most 128 bytes. A no is kept too: to try again after one, send a new key.
-            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+            event_id: Idempotency key, at most 128 bytes. A no is kept as well: to try again after a no, send a new key.
+            metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            `access`, true exactly when the use was recorded, the `reason`, and the `consumption` after it.
+            `access`, true if and only if the use was recorded, the `reason`, and the `consumption` after the call.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
             FailedPrecondition: The feature is binary.
-            AlreadyExists: The `event_id` was sent before with other content.
+            AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
         return UseFeatureAnswer.from_message(await self._call(self._entitlements.UseFeature, request))
@@ -115,30 +115,30 @@ class EntitlementMethods(BaseClient):
         Args:
             user_id: The user.
             charges: Amounts by feature id, in each feature's units: 1 to 32 features, consumable ones.
-            event_id: Idempotency key, at most 128 bytes. A no is kept too: to try again after one, send a new key.
-            metadata: Kept with each event: at most 16 pairs, 2 KiB in all.
+            event_id: Idempotency key, at most 128 bytes. A no is kept as well: to try again after a no, send a new key.
+            metadata: Metadata to store with each event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            `access`, true exactly when all were recorded, the `reason`, the `blocking_feature_id` that all were refused
-            for, and the `consumptions` after it, in the order of `charges`.
+            `access`, true if and only if all uses were recorded, the `reason`, the `blocking_feature_id` of the first
+            refused charge, and the `consumptions` after the call, in the order of `charges`.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
             FailedPrecondition: A feature is binary.
-            AlreadyExists: The `event_id` was sent before with other content.
+            AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
         return UseFeaturesAnswer.from_message(await self._call(self._entitlements.UseFeatures, request))
 
     async def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[CanUseAnswer | CanuseError]:
-        """Ask many checks at once.
+        """Make many checks in one call.
 
         Args:
             requests: 1 to 1000 checks: `v1.CanUseRequest(user_id="user-124", feature_id="api-calls")`.
 
         Returns:
-            One item for each request, in their order: the answer, or the error that `can_use` alone would have raised.
-            An item is true where its answer is yes; an error in the place of one is false.
+            One item per request, in the same order: the answer, or the error that `can_use` would have raised. An
+            answer is true if it is a yes; an error is false.
         """
         request = build(v1.BatchCanUseRequest, requests=requests)
         return batch_can_use_answers(await self._call(self._entitlements.BatchCanUse, request))
@@ -146,20 +146,20 @@ class EntitlementMethods(BaseClient):
     async def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
     ) -> list[CreateUsageEventAnswer | CanuseError]:
-        """Record many uses at once, those of one user in their order.
+        """Record many uses in one call, those of one user in their order.
 
         Args:
             requests: 1 to 1000 uses: `v1.CreateUsageEventRequest(user_id="user-124", feature_id="api-calls", delta=3)`.
 
         Returns:
-            One item for each request, in their order: what was recorded, or the error that `create_usage_event` alone
-            would have raised. An item is true where its use was recorded; an error in the place of one is false.
+            One item per request, in the same order: the answer, or the error that `create_usage_event` would have
+            raised. An answer is true if its use was recorded; an error is false.
         """
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
         return batch_create_usage_events_answers(await self._call(self._entitlements.BatchCreateUsageEvents, request))
 
     def list_entitlements(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[Entitlement]:
-        """Iterate over what a user may use, one entry per feature, ordered by feature id."""
+        """Iterate over a user's entitlements, one per feature, ordered by feature id."""
         request = build(v1.ListEntitlementsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._entitlements.ListEntitlements, request, _entitlements)
 

@@ -1,4 +1,4 @@
-"""Grants: amounts of a feature on top of packages."""
+"""Grants: amounts of a feature in addition to packages."""
 
 from collections.abc import AsyncIterator
 
@@ -9,7 +9,7 @@ from canuse._moments import Moment
 
 
 class GrantMethods(BaseClient):
-    """Grants: amounts of a feature on top of packages."""
+    """Grants: amounts of a feature in addition to packages."""
 
     async def create_grant(
         self,
@@ -23,25 +23,25 @@ class GrantMethods(BaseClient):
         priority: int = 0,
         note: str = "",
     ) -> v1.Grant:
-        """Give a user an amount of a feature on top of packages.
+        """Give a user an amount of a feature in addition to packages.
 
-        The same call again changes nothing, so that it can be repeated when no answer came.
+        The same call again changes nothing, so it can be retried if no answer arrives.
 
         Args:
             user_id: The user.
-            grant_id: Your id for it, one of its own for each grant of the user.
+            grant_id: Your id for it, unique among the grants of the user.
             feature_id: The feature.
-            amount: Units, 1 to 2^53 - 1, or None for unlimited; None for a binary feature, which the grant switches on.
-            effective_at: From when on it can be used, with a time zone. Default: now.
-            expires_at: From when on it gives nothing, with a time zone. Default: never.
-            priority: The grant with the lower number is drawn from first, 0 to 1,000,000.
-            note: What it was given for, at most 256 bytes.
+            amount: Units, 1 to 2^53 - 1, or None for unlimited; None for a binary feature, which the grant enables.
+            effective_at: When it takes effect, with a time zone. Default: now.
+            expires_at: When it expires, with a time zone. Default: never.
+            priority: Grants with a lower number are used first. 0 to 1,000,000.
+            note: A note for people, at most 256 bytes.
 
         Raises:
-            NotFound: There is no such user or feature.
-            AlreadyExists: The user has a grant with this id and other content.
+            NotFound: The user or the feature does not exist.
+            AlreadyExists: The user has a grant with this id and different content.
             FailedPrecondition: The feature is archived, or the user has too many grants of it.
-            BadArgument: A time without a time zone.
+            BadArgument: A time has no time zone.
         """
         request = _requests.create_grant(
             user_id,
@@ -57,18 +57,18 @@ class GrantMethods(BaseClient):
         return response.grant
 
     def list_grants(self, user_id: str, *, page_size: int = 50) -> AsyncIterator[v1.Grant]:
-        """Iterate over a user's grants by id, ended ones too."""
+        """Iterate over a user's grants by id, including ended ones."""
         request = build(v1.ListGrantsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
 
     async def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
-        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used.
+        """Revoke a grant: from now on it gives nothing. Units already used from it stay used.
 
         Returns:
-            The grant after it; revoking twice changes nothing.
+            The grant after the change; revoking twice changes nothing.
 
         Raises:
-            NotFound: There is no such user, or they have no such grant.
+            NotFound: The user or the grant does not exist.
         """
         request = build(v1.RevokeGrantRequest, user_id=user_id, grant_id=grant_id)
         response = await self._call(self._subscriptions.RevokeGrant, request)

@@ -1,4 +1,4 @@
-"""Leases: amounts set aside ahead of use."""
+"""Leases: amounts reserved before use."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from canuse.answers import ReserveAnswer, SettleAnswer
 
 
 class LeaseMethods(BaseClient):
-    """Leases: amounts set aside ahead of use."""
+    """Leases: amounts reserved before use."""
 
     async def reserve(
         self,
@@ -21,24 +21,25 @@ class LeaseMethods(BaseClient):
         ttl: Length | None = None,
         event_id: str | None = None,
     ) -> ReserveAnswer:
-        """Set an amount aside ahead of use, or what there is of it: a lease, to be settled.
+        """Reserve an amount before use, or what is available of it, for a limited time: a lease.
 
         Args:
             user_id: The user.
             feature_id: The feature, a consumable one.
-            amount: The amount wanted, in the feature's units, 1 to 2^53 - 1.
-            min_amount: The least that is of use: with less than that nothing is granted.
-            ttl: How long it is set aside, 1 second to 7 days. None: 1 minute. What is not settled by then goes back.
-            event_id: Idempotency key, at most 128 bytes. A repeat gets the same lease; a no is kept, too.
+            amount: The requested amount, in the feature's units, 1 to 2^53 - 1.
+            min_amount: The smallest amount to grant. If less is available, nothing is granted.
+            ttl: Lifetime of the lease, 1 second to 7 days. None: 1 minute. After it, units that are not settled are
+                released.
+            event_id: Idempotency key, at most 128 bytes. A retry gets the same lease; a no is kept as well.
 
         Returns:
-            `granted`, 0 where the answer is no, the `lease_id` and when it `expires_at`, the `reason`, and the
-            `consumption` after it.
+            `granted`, 0 if the answer is no, the `lease_id`, when the lease `expires_at`, the `reason`, and the
+            `consumption` after the call.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
             FailedPrecondition: The feature is binary.
-            AlreadyExists: The `event_id` was sent before with other content.
+            AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
         return ReserveAnswer.from_message(await self._call(self._entitlements.Reserve, request))
@@ -51,20 +52,21 @@ class LeaseMethods(BaseClient):
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> SettleAnswer:
-        """End a lease: record what was used, and give the rest back.
+        """End a lease: record what was used, and release the rest.
 
         Args:
-            lease_id: The lease, as `reserve` named it.
-            used: What was used, in the feature's units, 0 to 2^53 - 1. It may be more than was granted.
-            event_id: Idempotency key, at most 128 bytes. Without one a repeat is NotFound.
-            metadata: Kept with the event: at most 16 pairs, 2 KiB in all.
+            lease_id: The lease, as `reserve` returned it.
+            used: The amount used, in the feature's units, 0 to 2^53 - 1. It may exceed what was granted.
+            event_id: Idempotency key, at most 128 bytes. Without a key, a retry is NotFound.
+            metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            The `consumption` after it, and `late`: whether the lease had expired. The use is recorded all the same.
+            The `consumption` after the event, and `late`: whether the lease had expired. The use is recorded
+            nevertheless.
 
         Raises:
-            NotFound: There is no such lease, or it was settled, or it expired so long ago that it was forgotten.
-            AlreadyExists: The `event_id` was sent before with other content.
+            NotFound: The lease does not exist, was settled, or expired so long ago that it was deleted.
+            AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
         return SettleAnswer.from_message(await self._call(self._entitlements.Settle, request))

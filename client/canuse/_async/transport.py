@@ -13,7 +13,7 @@ import grpc.aio
 
 from canuse import _requests
 from canuse._channel import Metadata, PagedRequest, PagedResponse
-from canuse.errors import closed_before, closed_under_way, from_rpc_error, silent
+from canuse.errors import closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -87,7 +87,7 @@ class Transport:
                 async with asyncio.timeout(self._silence_timeout_seconds):
                     message = await call.read()
         except TimeoutError:
-            raise silent(self._silence_timeout_seconds) from None
+            raise stream_timed_out(self._silence_timeout_seconds) from None
         return None if message is grpc.aio.EOF else cast("_Response", message)
 
     @contextmanager
@@ -102,12 +102,12 @@ class Transport:
             raise from_rpc_error(error) from error
         except grpc.aio.UsageError:
             if self._is_closed():
-                raise closed_before() from None
+                raise closed_before_call() from None
             raise
         except asyncio.CancelledError:
             # gRPC cancels the calls of a channel that is closed, as if somebody had cancelled their tasks.
             if self._is_closed() and _cancellation_requests() == cancelled_before:
-                raise closed_under_way() from None
+                raise closed_during_call() from None
             raise
 
     def _is_closed(self) -> bool:

@@ -24,15 +24,15 @@ class UserMethods(BaseClient):
         """Create a user.
 
         Args:
-            user_id: Your id for them, 1 to 128 bytes without control characters.
-            name: For people to read.
+            user_id: Your id for the user, 1 to 128 bytes without control characters.
+            name: Display name.
             email: Not checked.
-            billing_id: Their id in the billing system.
-            metadata: Kept with the user: at most 16 pairs, 2 KiB in all.
-            disabled: A disabled user may use nothing.
+            billing_id: The user's id in the billing system.
+            metadata: Metadata to store with the user: at most 16 pairs, 2 KiB in total.
+            disabled: A disabled user may not use any feature.
 
         Raises:
-            AlreadyExists: The id is taken.
+            AlreadyExists: The id is in use.
         """
         user = build(
             v1.User,
@@ -47,7 +47,7 @@ class UserMethods(BaseClient):
         return response.user
 
     async def get_user(self, user_id: str) -> v1.User:
-        """Get a user. NotFound if there is none."""
+        """Get a user. NotFound if it does not exist."""
         request = build(v1.GetUserRequest, user_id=user_id)
         response = await self._call(self._users.GetUser, request)
         return response.user
@@ -68,7 +68,7 @@ class UserMethods(BaseClient):
             The user after the change.
 
         Raises:
-            NotFound: There is no such user.
+            NotFound: The user does not exist.
             BadArgument: No field was given.
         """
         request = _requests.update_user(
@@ -78,10 +78,10 @@ class UserMethods(BaseClient):
         return response.user
 
     def list_users(self, *, page_size: int = 50) -> AsyncIterator[v1.User]:
-        """Iterate over all users, in an order that is fixed but not that of their ids."""
+        """Iterate over all users in a fixed order, which is not the order of their ids."""
         request = build(v1.ListUsersRequest, page_size=page_size)
         return self._pages(self._users.ListUsers, request, lambda page: page.users)
 
     async def delete_user(self, user_id: str) -> None:
-        """Erase a user and everything kept about them. NotFound if there is none."""
+        """Delete a user and all data about the user. NotFound if it does not exist."""
         await self._call(self._users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))

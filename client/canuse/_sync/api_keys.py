@@ -21,38 +21,38 @@ class ApiKeyMethods(BaseClient):
         environment: v1.Environment.ValueType,
         expires_at: Moment | None = None,
     ) -> NewApiKey:
-        """Make an API key. Its `secret` is in this answer and nowhere else: keep it.
+        """Create an API key. Its `secret` is in this answer only and never shown again: store it.
 
         Args:
-            name: Who it is for, 1 to 128 bytes. Several keys may have the same name.
-            scopes: What it may do, of entitlements:read, usage:write, catalog:read, catalog:write and keys:admin.
-            environment: `v1.ENVIRONMENT_LIVE` or `v1.ENVIRONMENT_TEST`: where every call made with it takes place.
-            expires_at: From when on it is not taken any more, with a time zone. Default: never.
+            name: The holder of the key, 1 to 128 bytes. Several keys may have the same name.
+            scopes: What the key may do: any of entitlements:read, usage:write, catalog:read, catalog:write, keys:admin.
+            environment: `v1.ENVIRONMENT_LIVE` or `v1.ENVIRONMENT_TEST`: the environment of every call with the key.
+            expires_at: When the key expires, with a time zone. Default: never.
 
         Raises:
-            FailedPrecondition: The first key has to be live, with keys:admin and without an expiry; or there are too
-                many keys.
-            PermissionDenied: The client's own key may not make keys, or not of this environment.
-            BadArgument: A time without a time zone.
+            FailedPrecondition: The first key must be a live key with keys:admin and no expiry; or there are too many
+                keys.
+            PermissionDenied: The client's own key may not create keys, or not in this environment.
+            BadArgument: A time has no time zone.
         """
         request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
         response = self._call(self._api_keys.CreateApiKey, request)
         return NewApiKey(response.api_key, response.secret)
 
     def list_api_keys(self, *, page_size: int = 50) -> Iterator[v1.ApiKey]:
-        """Iterate over the API keys, the oldest first, without their secrets."""
+        """Iterate over the API keys, oldest first, without their secrets."""
         request = build(v1.ListApiKeysRequest, page_size=page_size)
         return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
 
     def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
-        """Revoke an API key, by its id: within a second no server takes it any more.
+        """Revoke an API key by its id: within a second no server accepts it.
 
         Returns:
-            The key as it was.
+            The key before it was revoked.
 
         Raises:
-            NotFound: There is no such key, or not any more.
-            FailedPrecondition: Nobody could make keys without it.
+            NotFound: The key does not exist or is already revoked.
+            FailedPrecondition: It is the last key that can manage keys.
         """
         request = build(v1.RevokeApiKeyRequest, api_key_id=api_key_id)
         response = self._call(self._api_keys.RevokeApiKey, request)

@@ -29,15 +29,15 @@ class FeatureMethods(BaseClient):
 
         Args:
             feature_id: Your id for it, 1 to 128 bytes without control characters.
-            type: `v1.FEATURE_TYPE_BINARY` or `v1.FEATURE_TYPE_CONSUMABLE`. It can't be changed.
-            name: For people to read.
-            unit_label: What one unit is called ("message").
-            unit_label_plural: What several units are called ("messages").
-            metadata: Kept with the feature: at most 16 pairs, 2 KiB in all.
-            on_unavailable: What `can_use` answers while the store is unavailable: no, yes, or what was known last.
+            type: `v1.FEATURE_TYPE_BINARY` or `v1.FEATURE_TYPE_CONSUMABLE`. It cannot change.
+            name: Display name.
+            unit_label: Name of one unit ("message").
+            unit_label_plural: Name of several units ("messages").
+            metadata: Metadata to store with the feature: at most 16 pairs, 2 KiB in total.
+            on_unavailable: What `can_use` answers while the store is unavailable: no, yes, or the last known state.
 
         Raises:
-            AlreadyExists: The id is taken.
+            AlreadyExists: The id is in use.
         """
         feature = build(
             v1.Feature,
@@ -53,7 +53,7 @@ class FeatureMethods(BaseClient):
         return response.feature
 
     def get_feature(self, feature_id: str) -> v1.Feature:
-        """Get a feature. NotFound if there is none."""
+        """Get a feature. NotFound if it does not exist."""
         request = build(v1.GetFeatureRequest, feature_id=feature_id)
         response = self._call(self._catalog.GetFeature, request)
         return response.feature
@@ -74,7 +74,7 @@ class FeatureMethods(BaseClient):
             The feature after the change.
 
         Raises:
-            NotFound: There is no such feature.
+            NotFound: The feature does not exist.
             BadArgument: No field was given.
         """
         request = _requests.update_feature(
@@ -89,12 +89,12 @@ class FeatureMethods(BaseClient):
         return response.feature
 
     def list_features(self, *, page_size: int = 50) -> Iterator[v1.Feature]:
-        """Iterate over all features by id, archived ones too."""
+        """Iterate over all features by id, including archived ones."""
         request = build(v1.ListFeaturesRequest, page_size=page_size)
         return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
 
     def archive_feature(self, feature_id: str) -> v1.Feature:
-        """Archive a feature: from then on nobody may use it, and there is no way back. NotFound if there is none."""
+        """Archive a feature: from then on nobody may use it. This cannot be undone. NotFound if it does not exist."""
         request = build(v1.ArchiveFeatureRequest, feature_id=feature_id)
         response = self._call(self._catalog.ArchiveFeature, request)
         return response.feature

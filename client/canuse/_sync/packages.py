@@ -27,14 +27,14 @@ class PackageMethods(BaseClient):
 
         Args:
             package_id: Your id for it, 1 to 128 bytes without control characters.
-            features: What subscribers get, each feature once. One without a `limit` is unlimited, or binary:
+            features: The entries, each feature once. One without a `limit` is unlimited, or binary:
                 `v1.PackageFeature(feature_id="api-calls", limit=100, reset_period=v1.RESET_PERIOD_MONTH)`.
-            type: `v1.PACKAGE_TYPE_BASE`, of which a user has one at a time, or `v1.PACKAGE_TYPE_ADD_ON`.
-            name: For people to read.
-            metadata: Kept with the package: at most 16 pairs, 2 KiB in all.
+            type: `v1.PACKAGE_TYPE_BASE`, of which a user can have one at a time, or `v1.PACKAGE_TYPE_ADD_ON`.
+            name: Display name.
+            metadata: Metadata to store with the package: at most 16 pairs, 2 KiB in total.
 
         Raises:
-            AlreadyExists: The id is taken.
+            AlreadyExists: The id is in use.
             NotFound: One of the features does not exist.
         """
         package = build(
@@ -44,7 +44,7 @@ class PackageMethods(BaseClient):
         return response.package
 
     def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
-        """Get a package as it was last edited, or a version that was published. NotFound if there is none."""
+        """Get a package: its latest version, draft or not, or a published one. NotFound if it does not exist."""
         request = build(v1.GetPackageRequest, package_id=package_id, **optional(version=version))
         response = self._call(self._catalog.GetPackage, request)
         return response.package
@@ -60,15 +60,15 @@ class PackageMethods(BaseClient):
     ) -> v1.Package:
         """Change the given fields of a draft, and no others. `features` replaces the whole list.
 
-        On a published package it makes the next version, as a draft: `published_version` stays what it was until
+        For a published package, it creates the next version as a draft: `published_version` does not change until
         `publish_package`.
 
         Returns:
             The package after the change.
 
         Raises:
-            NotFound: There is no such package, or one of the features does not exist.
-            FailedPrecondition: The package is archived, or it was published and `type` is another one.
+            NotFound: The package or one of the features does not exist.
+            FailedPrecondition: The package is archived, or `type` changes after a version was published.
             BadArgument: No field was given.
         """
         request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
@@ -76,18 +76,18 @@ class PackageMethods(BaseClient):
         return response.package
 
     def list_packages(self, *, page_size: int = 50) -> Iterator[v1.Package]:
-        """Iterate over all packages by id, of every status."""
+        """Iterate over all packages by id, in every status."""
         request = build(v1.ListPackagesRequest, page_size=page_size)
         return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
 
     def publish_package(self, package_id: str) -> v1.Package:
-        """Publish a draft: from then on new subscribers get it, and it never changes. NotFound if there is none."""
+        """Publish a draft: new subscriptions get this version, and it never changes. NotFound if it does not exist."""
         request = build(v1.PublishPackageRequest, package_id=package_id)
         response = self._call(self._catalog.PublishPackage, request)
         return response.package
 
     def archive_package(self, package_id: str) -> v1.Package:
-        """Archive a package: nobody new can subscribe to it, who has it keeps it. NotFound if there is none."""
+        """Archive a package: it accepts no new subscriptions, existing ones stay. NotFound if it does not exist."""
         request = build(v1.ArchivePackageRequest, package_id=package_id)
         response = self._call(self._catalog.ArchivePackage, request)
         return response.package
@@ -101,30 +101,30 @@ class PackageMethods(BaseClient):
         dry_run: bool = False,
         resume_token: str | None = None,
     ) -> Iterator[v1.MigrateSubscriptionsResponse]:
-        """Move subscriptions to another version of their package, and iterate over how far it is.
+        """Move subscriptions to another version of their package, and iterate over the progress.
 
-        It begins with the iteration and goes on for as long as that takes: `timeout_seconds` does not hold, but
-        `silence_timeout_seconds` does. Ending the iteration ends the migration; what has moved has moved.
+        The migration starts with the iteration. `timeout_seconds` does not apply to it, but `silence_timeout_seconds`
+        does. Ending the iteration ends the migration; subscriptions that have moved stay moved.
 
             for progress in client.migrate_subscriptions("pro"):
                 print(progress.users, progress.migrated)
 
         Args:
             package_id: The package.
-            from_version: Move only the subscriptions that are on this version. Default: those on any other.
-            to_version: The published version to move them to. Default: the one that new subscriptions get.
-            dry_run: Only count what would change.
-            resume_token: Of the last message of an earlier call with the same arguments: go on from there.
+            from_version: Move only subscriptions on this version. Default: on any version other than `to_version`.
+            to_version: The published version to move to. Default: the version that new subscriptions get.
+            dry_run: Whether to count only, without a change.
+            resume_token: That of the last message of an earlier call with the same arguments, to continue from there.
 
         Returns:
-            At least one message, the last one with `done`; the others come about once a second.
+            At least one message, the last one with `done`; the others arrive about once a second.
 
         Raises:
-            NotFound: There is no such package or version.
-            FailedPrecondition: The version was not published.
+            NotFound: The package or the version does not exist.
+            FailedPrecondition: The version is not published.
             InvalidArgument: The token belongs to other arguments.
-            Unavailable: The server or its store went away: go on with the last `resume_token`.
-            DeadlineExceeded: No message came for `silence_timeout_seconds`: go on with the last `resume_token`.
+            Unavailable: The server or its store became unavailable: resume with the last `resume_token`.
+            DeadlineExceeded: No message arrived for `silence_timeout_seconds`: resume with the last `resume_token`.
         """
         request = _requests.migrate_subscriptions(
             package_id, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume_token

@@ -28,20 +28,20 @@ class SubscriptionMethods(BaseClient):
         Args:
             user_id: The user.
             package_ids: 1 to 32 packages.
-            started_at: From when on, with a time zone; periods are counted from it. Default: now.
+            started_at: When they start, with a time zone; periods are counted from here. Default: now.
             trial_end: When the trial ends, with a time zone. Default: no trial.
             status: Default `v1.SUBSCRIPTION_STATUS_ACTIVE`, or TRIALING with a trial end.
-            event_id: Idempotency key, at most 128 bytes. A repeat gets the first answer again and subscribes nobody.
+            event_id: Idempotency key, at most 128 bytes. A retry gets the first answer and changes nothing.
 
         Returns:
-            One subscription for each package, in the order of `package_ids`.
+            One subscription per package, in the order of `package_ids`.
 
         Raises:
-            NotFound: There is no such user or package.
+            NotFound: The user or a package does not exist.
             FailedPrecondition: A package is not published, or the user would have two base packages, or more than 100
                 subscriptions that have not ended.
-            AlreadyExists: The `event_id` was sent before with other content.
-            BadArgument: A time without a time zone.
+            AlreadyExists: The `event_id` was already used for a different request.
+            BadArgument: A time has no time zone.
         """
         request = _requests.subscribe(
             user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
@@ -50,13 +50,13 @@ class SubscriptionMethods(BaseClient):
         return list(response.subscriptions)
 
     def get_subscription(self, subscription_id: str) -> v1.Subscription:
-        """Get a subscription. NotFound if there is none."""
+        """Get a subscription. NotFound if it does not exist."""
         request = build(v1.GetSubscriptionRequest, subscription_id=subscription_id)
         response = self._call(self._subscriptions.GetSubscription, request)
         return response.subscription
 
     def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Subscription]:
-        """Iterate over a user's subscriptions, oldest first, ended ones too."""
+        """Iterate over a user's subscriptions, oldest first, including ended ones."""
         request = build(v1.ListSubscriptionsRequest, user_id=user_id, page_size=page_size)
         return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
 
@@ -68,13 +68,13 @@ class SubscriptionMethods(BaseClient):
         trial_end: Moment | Unset | None = UNSET,
         cancel_at: Moment | Unset | None = UNSET,
     ) -> v1.Subscription:
-        """Change the status, the trial end or the end of a subscription. A time of None takes the time away.
+        """Change the status, the trial end or the end of a subscription. None removes a time.
 
         Returns:
             The subscription after the change.
 
         Raises:
-            NotFound: There is no such subscription.
+            NotFound: The subscription does not exist.
             BadArgument: No field was given, or a time without a time zone.
         """
         request = _requests.update_subscription(
@@ -87,10 +87,10 @@ class SubscriptionMethods(BaseClient):
         """Cancel a subscription, now or at the end of its period or trial.
 
         Returns:
-            The subscription after it; `cancel_at` says when it ends.
+            The subscription after the change; `cancel_at` says when it ends.
 
         Raises:
-            NotFound: There is no such subscription.
+            NotFound: The subscription does not exist.
             FailedPrecondition: It has no period that ends.
         """
         request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)

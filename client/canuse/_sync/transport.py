@@ -11,7 +11,7 @@ import grpc
 
 from canuse import _requests
 from canuse._channel import Metadata, PagedRequest, PagedResponse
-from canuse.errors import closed_before, from_rpc_error, silent
+from canuse.errors import closed_before_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -93,7 +93,7 @@ def _typed(error: grpc.RpcError | ValueError) -> Exception:
     if isinstance(error, grpc.RpcError):
         return from_rpc_error(error)
     # gRPC has no class for it: "Cannot invoke RPC on closed channel!"
-    return closed_before() if "Cannot invoke RPC" in str(error) else error
+    return closed_before_call() if "Cannot invoke RPC" in str(error) else error
 
 
 def _next(call: Iterator[_Response], cancel: Callable[[], object], silence_timeout_seconds: float) -> _Response | None:
@@ -111,7 +111,7 @@ def _next(call: Iterator[_Response], cancel: Callable[[], object], silence_timeo
         return next(call, None)
     except grpc.RpcError as error:
         if timed_out.is_set():
-            raise silent(silence_timeout_seconds) from None
+            raise stream_timed_out(silence_timeout_seconds) from None
         raise from_rpc_error(error) from error
     finally:
         timer.cancel()

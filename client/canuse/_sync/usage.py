@@ -14,10 +14,10 @@ class UsageMethods(BaseClient):
     """Recorded usage: totals of periods, and events."""
 
     def show_usage(self, user_id: str, feature_id: str) -> ShowUsageAnswer:
-        """Show what a user has used of a consumable feature: the `current` period, and `past` ones, newest first.
+        """Show a user's use of a consumable feature: the `current` period, and `past` ones, newest first.
 
         Raises:
-            NotFound: There is no such user or feature.
+            NotFound: The user or the feature does not exist.
             FailedPrecondition: The feature is binary.
         """
         request = build(v1.ShowUsageRequest, user_id=user_id, feature_id=feature_id)
@@ -32,18 +32,18 @@ class UsageMethods(BaseClient):
         end_time: Moment | None = None,
         page_size: int = 50,
     ) -> Iterator[v1.UsageEvent]:
-        """Iterate over what was recorded for a user, newest first, as far back as the ledger is kept.
+        """Iterate over a user's recorded usage events, newest first, as far back as the ledger goes.
 
         Args:
             user_id: The user.
-            feature_id: Only events of this feature. Default: of all.
-            start_time: Only events from this moment on, with a time zone.
-            end_time: Only events before this moment, with a time zone.
-            page_size: How many are fetched at a time, at most.
+            feature_id: Only events of this feature. Default: all features.
+            start_time: Only events at or after this time, with a time zone.
+            end_time: Only events before this time, with a time zone.
+            page_size: Maximum number of events per page.
 
         Raises:
-            NotFound: There is no such user or feature.
-            BadArgument: A time without a time zone.
+            NotFound: The user or the feature does not exist.
+            BadArgument: A time has no time zone.
         """
         request = _requests.list_usage_events(
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size

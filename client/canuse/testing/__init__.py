@@ -1,4 +1,4 @@
-"""What helps to test code that uses canuse: the API of a server on a manual clock, `canuse.testing.v1`."""
+"""For tests of code that uses canuse: `canuse.testing.v1` controls a server with a manual clock."""
 
 from canuse.testing import v1
 

@@ -1,7 +1,7 @@
-"""The commands that ask a running server, through the same client that other programs use.
+"""The commands that call a running server, through the client that other programs use too.
 
-Exit status of all of them: 0 done (for a question: yes), 1 no, 2 an error, which is told on standard error in one line;
-`exit_status` has those that have nothing to do with the answer.
+Their exit statuses: 0 done (for a question: yes), 1 no, 2 an error, which is one line on standard error. `exit_status`
+has the others.
 """
 
 from typing import Annotated
@@ -23,7 +23,7 @@ from canuse_server.cli.resources import features, packages, users
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to the main one."""
+    """Add the commands to the main command."""
     app.command("can-use")(can_use)
     app.command("record")(record)
     app.command("reserve")(reserve)
@@ -45,11 +45,11 @@ def can_use(
     user: User,
     feature: Feature,
     *,
-    delta: Annotated[int, typer.Option(help="The amount about to be used, in the feature's units.")] = 1,
-    explain: Annotated[bool, typer.Option("--explain", help="Say how the answer came about.")] = False,
+    delta: Annotated[int, typer.Option(help="The amount to use, in the feature's units.")] = 1,
+    explain: Annotated[bool, typer.Option("--explain", help="Explain the answer.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Ask whether a user may use a feature now. Exit status 0: yes, 1: no, 2: an error."""
+    """Check whether a user may use a feature now. Exit status 0: yes, 1: no, 2: an error."""
     with connection.client() as client:
         answer = client.can_use(user, feature, delta, explain=explain)
     if as_json:
@@ -71,13 +71,15 @@ def record(
     *,
     delta: Annotated[
         int | None,
-        typer.Option(help="The amount used, in the feature's units; a negative one takes back.", show_default="1"),
+        typer.Option(
+            help="The amount used, in the feature's units; a negative one reduces the total.", show_default="1"
+        ),
     ] = None,
     set_total: Annotated[bool, typer.Option("--set", help="Make --delta the new total of the period.")] = False,
-    event_id: Annotated[str | None, typer.Option(help="Idempotency key: a repeat is not counted again.")] = None,
+    event_id: Annotated[str | None, typer.Option(help="Idempotency key: a retry is not counted.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Record that a user used a feature. Exit status 1: not recorded, there is nothing to count against."""
+    """Record that a user used a feature. Exit status 1: not recorded, the user has no entitlement."""
     action = v1.USAGE_ACTION_SET if set_total else v1.USAGE_ACTION_ADD
     with connection.client() as client:
         answer = client.create_usage_event(user, feature, delta, action=action, event_id=event_id)
@@ -101,7 +103,7 @@ def usage(
     feature: Annotated[str | None, typer.Argument(metavar="FEATURE", help="One feature, with past periods.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a user may use and has used: of every feature now, or of one feature in past periods too."""
+    """Show a user's entitlements and usage: of all features now, or of one feature with past periods."""
     if feature is None:
         _usage_of_all(connection, user, as_json)
     else:
@@ -152,4 +154,4 @@ def _usage_of_one(connection: Connection, user: str, feature: str, as_json: bool
         for past in answer.past
     )
     columns = ("period", "start", "end", "used", "reserved", "budget", "remaining")
-    out.print_table(columns, rows, empty=f"{user} has no entitlement to {feature}, and used none of it before")
+    out.print_table(columns, rows, empty=f"{user} has no entitlement to {feature}, and has never used it")

@@ -1,4 +1,4 @@
-"""The options with which a command calls a running server, and the client that it calls it with."""
+"""The options of commands that call a running server, and their client."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Server = Annotated[
     str, typer.Option("--server", envvar="CANUSE_SERVER", help="The server's address, host:port or unix:/path.")
 ]
 ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="CANUSE_API_KEY", help="The API key to send.")]
-# The variables in the environment are not called CANUSE_TLS_…: those are the server's own settings.
+# The environment variables are not CANUSE_TLS_…: those are settings of the server.
 UseTls = Annotated[bool, typer.Option("--tls", envvar="CANUSE_CLIENT_TLS", help="Use TLS. The next three imply it.")]
 TlsCa = Annotated[
     Path | None,
@@ -39,16 +39,16 @@ _OPTION_BY_ARGUMENT: Final = {
     "certificate": "--tls-certificate",
     "key": "--tls-key",
 }
-"""The options by the arguments of the client that they become."""
+"""The options by the names of the client's arguments."""
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer to the user
-    """Options that can't be used; the message says why."""
+    """Options that cannot be used; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A running server and how to call it. Each field is an option of every command `with_connection`."""
+    """A running server and how to call it. The fields are options of each command `with_connection`."""
 
     server: Server = "127.0.0.1:50051"
     api_key: ApiKey = field(default=None, repr=False)
@@ -68,11 +68,11 @@ class Connection:
             raise typer.Exit(EXIT_ERROR) from None
 
     def _open(self) -> canuse.Client:
-        """Return a client; raises CanuseError or Refused if an option can't be used."""
+        """Return a client; CanuseError or Refused if an option cannot be used."""
         if self.server and ":" not in self.server:
-            raise Refused(f"--server: {self.server!r} has no port; accepted is host:port or unix:/path")
+            raise Refused(f"--server: {self.server!r} has no port; expected host:port or unix:/path")
         if self.api_key == "":
-            raise Refused("--api-key: it is empty; leave it out to send none")
+            raise Refused("--api-key: must not be empty; omit the option to send no key")
         try:
             return canuse.Client(self.server, api_key=self.api_key, tls=self._tls())
         except canuse.CanuseError:
@@ -83,7 +83,7 @@ class Connection:
             raise Refused(str(error)) from error
 
     def _tls(self) -> canuse.Tls | bool:
-        """Return the TLS settings; BadArgument if they do not go together."""
+        """Return the TLS settings; BadArgument if they cannot be combined."""
         if self.tls_ca is self.tls_certificate is self.tls_key is None:
             return self.tls
         return canuse.Tls(self.tls_ca, self.tls_certificate, self.tls_key)

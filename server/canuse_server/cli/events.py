@@ -1,4 +1,4 @@
-"""The command that lists what was recorded."""
+"""The command that lists recorded usage events."""
 
 from itertools import islice
 from typing import Annotated
@@ -19,7 +19,7 @@ def events(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """List what was recorded for a user, newest first, as far back as the ledger is kept."""
+    """List a user's recorded usage events, newest first, as far back as the ledger goes."""
     with connection.client() as client:
         found = list(islice(client.list_usage_events(user, feature_id=feature), limit))
     if as_json:
@@ -45,7 +45,7 @@ def events(
 
 
 def _change(event: v1.UsageEvent) -> str:
-    """Return what an event did to the count: what was asked for, and what it came to where that is something else."""
+    """Return the delta of an event, with the change of the total in parentheses if it differs."""
     if event.action == v1.USAGE_ACTION_SET:
         return f"={event.delta} ({event.applied_delta:+d})"
     return f"{event.delta:+d}" + (f" ({event.applied_delta:+d})" if event.applied_delta != event.delta else "")

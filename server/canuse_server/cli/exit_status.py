@@ -1,4 +1,4 @@
-"""How the command ends: its exit statuses, and what becomes of errors that no command expects."""
+"""Exit statuses, and the handling of unexpected errors."""
 
 import os
 import sys
@@ -10,24 +10,24 @@ import typer
 from canuse_server.runtime import standard_error
 
 EXIT_NO: Final = 1
-"""The answer is no, or nothing was recorded or granted; of `serve`: it could not start."""
+"""The answer is no, or nothing was recorded or granted. For `serve`: the server could not start."""
 EXIT_ERROR: Final = 2
-"""The question could not be asked or was not answered."""
+"""Invalid options, no answer, or an error from the server."""
 EXIT_UNEXPECTED: Final = 70
-"""A fault of the command itself: `EX_SOFTWARE` of sysexits.h."""
+"""A bug in the command: `EX_SOFTWARE` of sysexits.h."""
 EXIT_OUTPUT: Final = 74
-"""The output could not be written, whatever the answer was: `EX_IOERR` of sysexits.h."""
+"""The output could not be written, whatever the answer is: `EX_IOERR` of sysexits.h."""
 EXIT_INTERRUPTED: Final = 130
 """Ctrl-C."""
 
 EPILOG: Final = (
-    "Exit status: 0 done or yes, 1 no, 2 an error, 70 an unexpected error (CANUSE_DEBUG=1 shows where), "
+    "Exit status: 0 done or yes, 1 no, 2 an error, 70 an unexpected error (CANUSE_DEBUG=1 shows the traceback), "
     "74 the output could not be written, 130 Ctrl-C."
 )
 
 
 _UsageError: Final = typer.BadParameter.__mro__[1]
-"""What Typer raises for options that can't be used; it has no name for it."""
+"""What Typer raises for invalid options. It does not export the class."""
 
 
 class OutputError(Exception):
@@ -35,7 +35,7 @@ class OutputError(Exception):
 
 
 class _Output:
-    """Standard output whose failures are OutputErrors: Typer and Rich end with 1, a no, where a pipe is closed."""
+    """Standard output that raises OutputError: on a closed pipe Typer and Rich exit with 1, which means no."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -48,58 +48,58 @@ class _Output:
             raise OutputError(error.strerror) from error
 
     def flush(self) -> None:
-        """Write what was kept back."""
+        """Write the buffered text."""
         try:
             self._stream.flush()
         except OSError as error:
             raise OutputError(error.strerror) from error
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else."""
+        """Return any other attribute of the stream."""
         return getattr(self._stream, name)
 
 
 def run(app: typer.Typer) -> NoReturn:
-    """Run the command and exit: errors that no command expects are one line on standard error."""
+    """Run the command and exit. An unexpected error is one line on standard error."""
     standard_error.install()
     if sys.stdout is None:
-        # It was closed. Its number must not go to a connection; what can only be read can't be written.
+        # It is closed. The file takes its number, which a connection must not get, and refuses to be written.
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")  # noqa: SIM115 - open to the end
-    # Names from the store have to come through where the terminal's encoding has no letters for them.
+    # Names may contain characters that the terminal's encoding lacks.
     cast("Any", sys.stdout).reconfigure(errors="backslashreplace")
     sys.stdout = cast("TextIO", _Output(sys.stdout))
     try:
         status = app(standalone_mode=False)
         sys.stdout.flush()
     except OutputError as error:
-        _forget_output()
-        tell(f"the output can't be written: {error}; what the command has done stays done")
+        _discard_output()
+        tell(f"cannot write the output: {error}; the command's effect is not undone")
         sys.exit(EXIT_OUTPUT)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:  # noqa: BLE001 - whatever it is, 1 would mean no
-        sys.exit(_told(error))
+    except Exception as error:  # noqa: BLE001 - status 1, Python's own, would mean no
+        sys.exit(_report(error))
     sys.exit(status)
 
 
-def _told(error: Exception) -> int:
-    """Tell an error in one line and return the status that it ends with."""
+def _report(error: Exception) -> int:
+    """Write an error in one line to standard error and return the exit status."""
     if isinstance(error, _UsageError):
         usage = cast("Any", error)
-        words = " ".join(usage.format_message().split())
+        message = " ".join(usage.format_message().split())
         if type(error).__name__ == "NoArgsIsHelpError":
-            words = "a command is missing"
-        tell(f"{words.removesuffix('.')}; {usage.ctx.command_path} --help tells more")
+            message = "a command is missing"
+        tell(f"{message.removesuffix('.')}; see {usage.ctx.command_path} --help")
         return EXIT_ERROR
     if os.environ.get("CANUSE_DEBUG"):
         traceback.print_exc()
-    words = " ".join(str(error).split())
-    tell(f"unexpected {type(error).__name__}: {words}; with CANUSE_DEBUG=1 in the environment it shows where")
+    message = " ".join(str(error).split())
+    tell(f"unexpected {type(error).__name__}: {message}; set CANUSE_DEBUG=1 in the environment to see the traceback")
     return EXIT_UNEXPECTED
 
 
-def _forget_output() -> None:
-    """Let what is still in the buffer go nowhere: Python writes it at its end, and would fail again, with 120."""
+def _discard_output() -> None:
+    """Discard what is still buffered: at exit Python would try to write it, fail again, and exit with 120."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

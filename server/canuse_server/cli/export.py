@@ -1,4 +1,4 @@
-"""The command that gives everything about a user."""
+"""The command that exports all data about a user."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -9,14 +9,14 @@ from canuse_server.cli import output as out
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.options import User
 
-PAGE: Final = 1000
+PAGE_SIZE: Final = 1000
 
 
 @with_connection
 def export_user(connection: Connection, user: User) -> None:
-    """Print everything that is kept about a user as one JSON document, for them to keep before they are deleted.
+    """Print all data about a user as one JSON document, for example before the user is deleted.
 
-    Events are listed as far back as the ledger is kept. What is recorded while it is read may be left out.
+    Events go as far back as the ledger. Events recorded during the export may be missing.
     """
     with connection.client() as client:
         document = _document(client, user)
@@ -24,24 +24,24 @@ def export_user(connection: Connection, user: User) -> None:
 
 
 def _document(client: canuse.Client, user: str) -> dict[str, Any]:
-    """Return the document; every list in it has an order of its own, so that it is the same as long as the user is."""
+    """Return the document. Every list has a fixed order, so the document is the same while the user is unchanged."""
     return {
         "user": out.as_json(client.get_user(user)),
-        "subscriptions": [out.as_json(each) for each in client.list_subscriptions(user, page_size=PAGE)],
-        "grants": [out.as_json(each) for each in client.list_grants(user, page_size=PAGE)],
-        "entitlements": [out.as_json(each.message) for each in client.list_entitlements(user, page_size=PAGE)],
-        "usage": [{"feature_id": feature_id} | out.as_json(shown) for feature_id, shown in _usage(client, user)],
-        "usage_events": [out.as_json(each) for each in client.list_usage_events(user, page_size=PAGE)],
+        "subscriptions": [out.as_json(each) for each in client.list_subscriptions(user, page_size=PAGE_SIZE)],
+        "grants": [out.as_json(each) for each in client.list_grants(user, page_size=PAGE_SIZE)],
+        "entitlements": [out.as_json(each.message) for each in client.list_entitlements(user, page_size=PAGE_SIZE)],
+        "usage": [{"feature_id": feature_id} | out.as_json(usage) for feature_id, usage in _usage(client, user)],
+        "usage_events": [out.as_json(each) for each in client.list_usage_events(user, page_size=PAGE_SIZE)],
     }
 
 
 def _usage(client: canuse.Client, user: str) -> Iterator[tuple[str, v1.ShowUsageResponse]]:
-    """Yield what was used, by feature id.
+    """Yield the usage of each feature that has any, by feature id.
 
-    A user can have past periods of a feature that nothing gives them any more, so that all features are looked at.
+    All features are read: a user can have past periods of a feature without an entitlement to it now.
     """
-    for feature in client.list_features(page_size=PAGE):
+    for feature in client.list_features(page_size=PAGE_SIZE):
         if feature.type == v1.FEATURE_TYPE_CONSUMABLE:
-            shown = client.show_usage(user, feature.id).message
-            if shown.ListFields():
-                yield feature.id, shown
+            usage = client.show_usage(user, feature.id).message
+            if usage.ListFields():
+                yield feature.id, usage

@@ -1,4 +1,4 @@
-"""The commands about grants: one-off amounts of a feature for one user."""
+"""The commands about grants: one-time amounts of a feature for one user."""
 
 from itertools import islice
 from typing import Annotated
@@ -10,16 +10,16 @@ from canuse_server.cli import output as out
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.options import Feature, Json, Limit, User, moment
 
-grants = typer.Typer(no_args_is_help=True, help="Give users amounts of a feature on top of packages.")
+grants = typer.Typer(no_args_is_help=True, help="Give users amounts of a feature in addition to packages.")
 
-Grant = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, one of its own for each of the user.")]
+Grant = Annotated[str, typer.Argument(metavar="GRANT", help="The grant's id, unique among the grants of the user.")]
 _TIME = "in ISO 8601 with a time zone, such as 2026-07-01T00:00:00Z"
 
 
 @grants.command("list")
 @with_connection
 def list_grants(connection: Connection, user: User, limit: Limit = None, as_json: Json = False) -> None:
-    """List a user's grants, ended ones too. What is left of each is in `canuse usage USER FEATURE --json`."""
+    """List a user's grants, including ended ones. `canuse usage USER FEATURE --json` shows what is left of each."""
     with connection.client() as client:
         found = list(islice(client.list_grants(user), limit))
     if as_json:
@@ -52,19 +52,21 @@ def create_grant(
     *,
     amount: Annotated[int | None, typer.Option(help="Units to give, once.", show_default="none")] = None,
     unlimited: Annotated[
-        bool, typer.Option("--unlimited", help="Give it without limit, or switch a binary feature on.")
+        bool, typer.Option("--unlimited", help="Give it without a limit, or enable a binary feature.")
     ] = False,
-    effective_at: Annotated[str | None, typer.Option(help=f"From when on, {_TIME}.", show_default="now")] = None,
-    expires_at: Annotated[str | None, typer.Option(help=f"Until when, {_TIME}.", show_default="never")] = None,
-    priority: Annotated[int, typer.Option(help="The grant with the lower number is drawn from first.")] = 0,
-    note: Annotated[str, typer.Option(help="What it is given for.")] = "",
+    effective_at: Annotated[
+        str | None, typer.Option(help=f"When it takes effect, {_TIME}.", show_default="now")
+    ] = None,
+    expires_at: Annotated[str | None, typer.Option(help=f"When it expires, {_TIME}.", show_default="never")] = None,
+    priority: Annotated[int, typer.Option(help="Grants with a lower number are used first.")] = 0,
+    note: Annotated[str, typer.Option(help="A note for people.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Give a user an amount of a feature. The same once more changes nothing."""
+    """Give a user an amount of a feature. The same command again changes nothing."""
     if (amount is None) != unlimited:
         raise typer.BadParameter("give either --amount or --unlimited")
     with connection.client() as client:
-        made = client.create_grant(
+        created = client.create_grant(
             user,
             grant,
             feature,
@@ -74,13 +76,13 @@ def create_grant(
             priority=priority,
             note=note,
         )
-    _show(made, as_json)
+    _show(created, as_json)
 
 
 @grants.command("revoke")
 @with_connection
 def revoke_grant(connection: Connection, user: User, grant: Grant, as_json: Json = False) -> None:
-    """Revoke a grant: from now on it gives nothing. What was drawn from it stays used."""
+    """Revoke a grant: from now on it gives nothing. Units already used from it stay used."""
     with connection.client() as client:
         revoked = client.revoke_grant(user, grant)
     _show(revoked, as_json)

@@ -1,4 +1,4 @@
-"""The commands that set an amount aside ahead of use, and settle it."""
+"""The commands that reserve an amount before use, and settle it."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -17,16 +17,16 @@ def reserve(
     connection: Connection,
     user: User,
     feature: Feature,
-    amount: Annotated[int, typer.Argument(metavar="AMOUNT", help="The amount wanted, in the feature's units.")],
+    amount: Annotated[int, typer.Argument(metavar="AMOUNT", help="The requested amount, in the feature's units.")],
     *,
-    min_amount: Annotated[int, typer.Option("--min", help="With less than this nothing is granted.")] = 1,
+    min_amount: Annotated[int, typer.Option("--min", help="The smallest amount to grant.")] = 1,
     ttl: Annotated[
-        float | None, typer.Option(min=1, max=604_800, help="How many seconds it is set aside.", show_default="60")
+        float | None, typer.Option(min=1, max=604_800, help="Lifetime of the lease, in seconds.", show_default="60")
     ] = None,
     event_id: EventId = None,
     as_json: Json = False,
 ) -> None:
-    """Set an amount aside ahead of use, or what there is of it. Exit status 1: nothing was granted."""
+    """Reserve an amount before use, or what is available of it. Exit status 1: nothing was granted."""
     with connection.client() as client:
         length = None if ttl is None else timedelta(seconds=ttl)
         answer = client.reserve(user, feature, amount, min_amount=min_amount, ttl=length, event_id=event_id)
@@ -45,12 +45,12 @@ def reserve(
 def settle(
     connection: Connection,
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
-    used: Annotated[int, typer.Argument(metavar="USED", help="What was used of it, in the feature's units.")],
+    used: Annotated[int, typer.Argument(metavar="USED", help="The amount used, in the feature's units.")],
     *,
     event_id: EventId = None,
     as_json: Json = False,
 ) -> None:
-    """End a lease: record what was used of it, and give the rest back."""
+    """End a lease: record what was used, and release the rest."""
     with connection.client() as client:
         answer = client.settle(lease, used, event_id=event_id)
     if as_json:

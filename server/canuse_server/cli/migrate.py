@@ -10,8 +10,8 @@ from canuse_server.cli import output as out
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.options import Json, Package
 
-USERS_NAMED: Final = 20
-"""How many of those who get less are named; with --json it is all of them."""
+MAX_NAMED_USERS: Final = 20
+"""Maximum number of users who get less whose ids are printed; --json prints all."""
 
 
 @with_connection
@@ -20,18 +20,24 @@ def migrate(
     package: Package,
     *,
     to_version: Annotated[
-        int | None, typer.Option("--to", metavar="VERSION", help="Default: the one that new subscriptions get.")
+        int | None,
+        typer.Option(
+            "--to", metavar="VERSION", help="The version to move to. Default: the one that new subscriptions get."
+        ),
     ] = None,
     from_version: Annotated[
-        int | None, typer.Option("--from", metavar="VERSION", help="Move only those on it. Default: on any other.")
+        int | None,
+        typer.Option(
+            "--from", metavar="VERSION", help="Move only subscriptions on this version. Default: on any other."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what would change.")] = False,
-    resume: Annotated[str | None, typer.Option(metavar="TOKEN", help="Go on where an earlier one was.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count only, without a change.")] = False,
+    resume: Annotated[str | None, typer.Option(metavar="TOKEN", help="Continue an earlier migration.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Move subscriptions to another version of their package; what was used stays used.
+    """Move subscriptions to another version of their package; usage is kept.
 
-    Shows how far it is as it goes, with --json one line of JSON each time. It can be ended and resumed at any time.
+    Shows the progress, with --json as lines of JSON. It can be interrupted and resumed at any time.
     """
     last: v1.MigrateSubscriptionsResponse | None = None
     shrinking: list[str] = []
@@ -40,25 +46,25 @@ def migrate(
             for last in client.migrate_subscriptions(
                 package, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume
             ):
-                shrinking += last.shrinking_user_ids[: USERS_NAMED - len(shrinking)]
+                shrinking += last.shrinking_user_ids[: MAX_NAMED_USERS - len(shrinking)]
                 if as_json:
                     typer.echo(json.dumps(out.as_json(last)))
                 else:
                     typer.echo(_counts(last, dry_run), err=not last.done)
     finally:
-        # Whatever ended it, an error or Ctrl-C.
+        # Also after an error or Ctrl-C.
         if last and not last.done:
-            typer.echo(f"canuse: go on with the same command and --resume {last.resume_token}", err=True)
+            typer.echo(f"canuse: continue with the same command and --resume {last.resume_token}", err=True)
     if last and shrinking and not as_json:
         others = last.shrinking_users - len(shrinking)
-        more = f" and {others:,} more, whom --json names" if others else ""
+        more = f" and {others:,} more, which --json lists" if others else ""
         typer.echo(f"less than before: {', '.join(map(out.printable, shrinking))}{more}")
 
 
 def _counts(progress: v1.MigrateSubscriptionsResponse, dry_run: bool) -> str:
-    """Return how far a migration is as a line."""
+    """Return the progress of a migration as a line."""
     moved, less = ("would move", "would get") if dry_run else ("moved", "get")
     return (
-        f"users looked at: {progress.users:,}, subscriptions that {moved}: {progress.migrated:,}, "
+        f"users processed: {progress.users:,}, subscriptions that {moved}: {progress.migrated:,}, "
         f"users who {less} less than before: {progress.shrinking_users:,}"
     )

@@ -1,4 +1,4 @@
-"""How the command line shows what the API answers: JSON for programs, tables and sentences for people."""
+"""The output of commands: JSON for programs, tables and sentences for people."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from rich.table import Table
 from canuse import Consumption, v1
 
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
-# Wide enough for any row. A row that is too long for the terminal is wrapped by it, so that ids can be copied whole.
+# Wide enough for any row. The terminal wraps a row that is too long, so ids can be copied as a whole.
 _WIDTH: Final = 10_000
 _NUMBER_COLUMNS: Final = frozenset(
     {"change", "used", "reserved", "budget", "remaining", "limit", "version", "amount", "priority"}
@@ -24,7 +24,7 @@ _NUMBER_COLUMNS: Final = frozenset(
 
 
 class EnumType(Protocol):
-    """What knows the names of an enum's values."""
+    """The type of a generated enum."""
 
     def Name(self, number: Any) -> str:  # noqa: N802 - protobuf's name
         """Return the name of a value; ValueError if it has none."""
@@ -33,14 +33,14 @@ class EnumType(Protocol):
 def as_json(message: Message) -> dict[str, Any]:
     """Return a message as JSON values, with the field names of the API.
 
-    Differs from protobuf's own mapping in one thing: 64-bit integers are numbers, not strings, so that programs can
-    calculate with them. Amounts stay within 2^53 - 1, which every JSON reader holds exactly.
+    Unlike in protobuf's own mapping, 64-bit integers are numbers, not strings. Amounts are at most 2^53 - 1, which
+    every JSON parser represents exactly.
     """
     values = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return _with_numbers(values, message.DESCRIPTOR.fields_by_name)
 
 
-# Fields are typed as Any: their class depends on the implementation of protobuf that runs.
+# Fields are Any: their class depends on the implementation of protobuf.
 def _with_numbers(values: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the JSON values of a message in the order of its definition, with 64-bit integers as numbers."""
     return {
@@ -58,7 +58,7 @@ def _with_number(value: Any, field: Any) -> Any:
     if not isinstance(value, dict) or field.message_type is None:
         return value
     if field.message_type.GetOptions().map_entry:
-        return dict(sorted(value.items()))  # Our maps hold strings only; protobuf gives them in any order.
+        return dict(sorted(value.items()))  # The maps of the API contain strings only, in no fixed order.
     return _with_numbers(value, field.message_type.fields_by_name)
 
 
@@ -68,7 +68,7 @@ def print_json(value: dict[str, Any] | list[dict[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: str) -> None:
-    """Print a table, or the sentence `empty` where there are no rows."""
+    """Print a table, or the sentence `empty` if there are no rows."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     for column in columns:
         table.add_column(column, no_wrap=True, justify="right" if column in _NUMBER_COLUMNS else "left")
@@ -77,12 +77,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
     if not table.row_count:
         typer.echo(printable(empty))
         return
-    # Ids and names come from the caller: nothing in them is markup.
+    # Ids and names are the caller's and contain no markup.
     Console(width=_WIDTH, markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_fields(fields: Mapping[str, str]) -> None:
-    """Print names and values below each other, without the empty ones."""
+    """Print names and values, one pair a line, without empty values."""
     width = max(map(len, fields))
     for name, value in fields.items():
         if value:
@@ -90,14 +90,14 @@ def print_fields(fields: Mapping[str, str]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text with what could steer the terminal escaped: names and metadata come from whoever set them."""
+    """Return a text with control characters escaped: names and metadata are untrusted."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def enum_name(kind: EnumType, number: int, prefix: str) -> str:
-    """Return the name of an enum's value without its prefix; the number where a newer server sent an unknown one."""
+    """Return the name of an enum value without its prefix; the number if the value is unknown."""
     try:
         return kind.Name(number).removeprefix(prefix)
     except ValueError:
@@ -120,13 +120,13 @@ def pairs(metadata: Mapping[str, str]) -> str:
 
 
 def moment(message: Message, field: str, absent: str) -> str:
-    """Return the time in a field as ISO 8601 in UTC, or `absent` where there is none."""
+    """Return the time in a field as ISO 8601 in UTC, or `absent` if the field is not set."""
     time: Timestamp = getattr(message, field)
     return time.ToJsonString() if message.HasField(field) else absent
 
 
 def amount(message: Message, field: str) -> str:
-    """Return an optional amount, which is unlimited where it is absent."""
+    """Return an optional amount; an absent one is unlimited."""
     return str(getattr(message, field)) if message.HasField(field) else "unlimited"
 
 

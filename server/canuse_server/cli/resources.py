@@ -9,9 +9,9 @@ from canuse_server.cli import output as out
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.options import Feature, Json, Limit, Package, User
 
-users = typer.Typer(no_args_is_help=True, help="Look at users.")
-features = typer.Typer(no_args_is_help=True, help="Look at features.")
-packages = typer.Typer(no_args_is_help=True, help="Look at packages.")
+users = typer.Typer(no_args_is_help=True, help="List and show users.")
+features = typer.Typer(no_args_is_help=True, help="List and show features.")
+packages = typer.Typer(no_args_is_help=True, help="List and show packages.")
 
 
 @users.command("list")
@@ -68,7 +68,7 @@ def show_user(connection: Connection, user_id: User, as_json: Json = False) -> N
 @features.command("list")
 @with_connection
 def list_features(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
-    """List features, archived ones too."""
+    """List features, including archived ones."""
     with connection.client() as client:
         found = list(islice(client.list_features(), limit))
     if as_json:
@@ -105,7 +105,7 @@ def show_feature(connection: Connection, feature_id: Feature, as_json: Json = Fa
 @packages.command("list")
 @with_connection
 def list_packages(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
-    """List packages, of every status."""
+    """List packages, in every status."""
     with connection.client() as client:
         found = list(islice(client.list_packages(), limit))
     if as_json:
@@ -115,7 +115,7 @@ def list_packages(connection: Connection, limit: Limit = None, as_json: Json = F
         [
             each.id,
             each.name,
-            *_package_words(each),
+            *_type_and_status(each),
             str(each.version),
             ", ".join(feature.feature_id for feature in each.features),
         ]
@@ -127,13 +127,13 @@ def list_packages(connection: Connection, limit: Limit = None, as_json: Json = F
 @packages.command("show")
 @with_connection
 def show_package(connection: Connection, package_id: Package, as_json: Json = False) -> None:
-    """Show a package and what it gives."""
+    """Show a package and its features."""
     with connection.client() as client:
         package = client.get_package(package_id)
     if as_json:
         out.print_json(out.as_json(package))
         return
-    kind, status = _package_words(package)
+    kind, status = _type_and_status(package)
     out.print_fields(
         {
             "package": package.id,
@@ -164,12 +164,12 @@ def _created(resource: v1.User | v1.Feature | v1.Package) -> str:
 
 
 def _feature_type(feature: v1.Feature) -> str:
-    """Return how a feature is used as a word."""
+    """Return the name of a feature's type."""
     return out.enum_name(v1.FeatureType, feature.type, "FEATURE_TYPE_")
 
 
-def _package_words(package: v1.Package) -> tuple[str, str]:
-    """Return a package's type and status as words."""
+def _type_and_status(package: v1.Package) -> tuple[str, str]:
+    """Return the names of a package's type and status."""
     return (
         out.enum_name(v1.PackageType, package.type, "PACKAGE_TYPE_"),
         out.enum_name(v1.PackageStatus, package.status, "PACKAGE_STATUS_"),
