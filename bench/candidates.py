@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, where it answers, which calls it has."""
+"""The servers that are measured: how each is started, where it answers, which methods it has."""
 
 import shlex
 import sys
@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bench.apis import BARE_LANE, CANUSE, PLAIN, Api, api_at, wait_until_serving
 from bench.http2 import CallFailedError, LoadError
 from bench.loader import Loader
-from bench.methods import Method
+from bench.methods import BATCH, Method
 from bench.processes import Cores, Process, StartError, free_port, running
-from bench.store import Store, elsewhere, valkey
-from bench.subjects import CANUSE, PLAIN, SKETCH, Subject, generate_sketch_stubs, spoken_at, wait_until_serving
+from bench.store import Store, existing_store, valkey
 
 UNIMPLEMENTED: Final = "12"
 
@@ -24,17 +24,29 @@ class Candidate:
     """A server to measure.
 
     It is started by `command`, in which {address}, {host}, {port}, {redis_url} and {redis_port} are filled in, or runs
-    at `address` already, on the store at `redis_url` if that is known. `subject` None: canuse if it speaks as canuse
-    does. `counted` false: it does not count in its store.
+    at `address` already, on the store at `redis_url` if that is known. `api` None: canuse's if the server has canuse's
+    catalogue. `counted` false: it does not count in its store.
     """
 
     name: str
     command: tuple[str, ...] = ()
     address: str = ""
     redis_url: str = ""
-    subject: Subject | None = None
+    api: Api | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     counted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is wanted of each candidate. `fsync` is `everysec`, `always` or `no`; `kept_ids` are the event ids that each
+    user has from before."""
+
+    methods: Sequence[str]
+    cores: Cores
+    fsync: str = "everysec"
+    batch: int = BATCH
+    kept_ids: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,36 +55,35 @@ class Running:
 
     candidate: Candidate
     address: str
-    subject: Subject
+    api: Api
     methods: Sequence[Method]
     process: Process | None
     store: Store | None
     prepare_seconds: float
 
     def used(self, users: Sequence[str]) -> int | None:
-        """Return what users have used so far, None where nobody can tell."""
+        """Return what users have used so far, None where it is not known."""
         if self.store is None or not self.candidate.counted:
             return None
-        return self.subject.used(self.store, users)
+        return self.api.used(self.store, users)
 
 
 def canuse(transport: str, options: Sequence[str] = ()) -> Candidate:
     """Return this canuse with a transport."""
     serve = (sys.executable, "-m", "canuse_server", "serve", "--transport", transport, *options)
-    return Candidate(transport, (*serve, "--listen", "{address}", "--redis-url", "{redis_url}"), subject=CANUSE)
+    return Candidate(transport, (*serve, "--listen", "{address}", "--redis-url", "{redis_url}"), api=CANUSE)
 
 
 def plain() -> Candidate:
-    """Return the plain servicer that others are compared with."""
+    """Return the plain `grpc.aio` servicer."""
     path = str(Path(__file__).with_name("plain.py"))
-    return Candidate("plain", (sys.executable, path, "{address}", "{redis_url}"), subject=PLAIN)
+    return Candidate("plain", (sys.executable, path, "{address}", "{redis_url}"), api=PLAIN)
 
 
-def sketch(path: Path, folder: Path) -> Candidate:
-    """Return a sketch of a lane, started as `python PATH PORT REDIS_PORT`; its stubs are generated into a folder."""
-    generate_sketch_stubs(path, folder)
-    command = (sys.executable, str(path.resolve()), "{port}", "{redis_port}")
-    return Candidate("sketch", command, subject=SKETCH, env={"PYTHONPATH": str(folder)})
+def bare_lane() -> Candidate:
+    """Return the bare lane."""
+    path = str(Path(__file__).with_name("bare_lane.py"))
+    return Candidate("bare-lane", (sys.executable, path, "{address}", "{redis_port}"), api=BARE_LANE)
 
 
 def by_command(text: str, uncounted: Sequence[str]) -> Candidate:
@@ -83,51 +94,50 @@ def by_command(text: str, uncounted: Sequence[str]) -> Candidate:
 
 def by_address(text: str, uncounted: Sequence[str]) -> Candidate:
     """Read NAME=HOST:PORT or NAME=HOST:PORT,REDIS_URL."""
-    name, place = _named(text)
-    address, _, redis_url = place.partition(",")
+    name, location = _named(text)
+    address, _, redis_url = location.partition(",")
     return Candidate(name, address=address, redis_url=redis_url, counted=name not in uncounted)
 
 
 def _named(text: str) -> tuple[str, str]:
-    name, _, rest = text.partition("=")
-    if not (name and rest):
+    name, _, value = text.partition("=")
+    if not (name and value):
         raise LoadError(f"a candidate is given as NAME=…, not as {text!r}")
-    return name, rest
+    return name, value
 
 
 @contextmanager
-def started(
-    candidate: Candidate, users: Sequence[str], wanted: Sequence[str], fsync: str, cores: Cores
-) -> Iterator[Running]:
+def started(candidate: Candidate, users: Sequence[str], setup: Setup) -> Iterator[Running]:
     """Start a candidate, make its users, and find out which of the wanted methods it has.
 
     Raises:
-        LoadError: it did not start, or it answers a call with something else than a yes.
+        LoadError: it did not start, or the answer to a call is not a yes.
     """
-    with _serving(candidate, fsync, cores) as (address, process, store):
+    with _serving(candidate, setup) as (address, process, store):
         try:
-            subject = candidate.subject or spoken_at(address)
-            began = time.perf_counter()
+            api = candidate.api or api_at(address)
+            before = time.perf_counter()
             if store is not None:
-                subject.prepare(address, store, users)
-            lasted = time.perf_counter() - began
-            methods = [method for method in subject.methods if method.name in wanted and _has(address, method, users)]
+                api.prepare(address, store, users, setup.kept_ids)
+            prepare_seconds = time.perf_counter() - before
+            wanted = [method.with_batch(setup.batch) for method in api.methods if method.name in setup.methods]
+            methods = [method for method in wanted if _has(address, method, users)]
         except LoadError as error:
             raise LoadError(f"{candidate.name}: {error}") from error
-        yield Running(candidate, address, subject, methods, process, store, lasted)
+        yield Running(candidate, address, api, methods, process, store, prepare_seconds)
 
 
 @contextmanager
-def _serving(candidate: Candidate, fsync: str, cores: Cores) -> Iterator[tuple[str, Process | None, Store | None]]:
+def _serving(candidate: Candidate, setup: Setup) -> Iterator[tuple[str, Process | None, Store | None]]:
     """Have a candidate serve: yield its address, and its process and store where they are known."""
     with ExitStack() as stack:
         if not candidate.command:
-            store = stack.enter_context(elsewhere(candidate.redis_url)) if candidate.redis_url else None
+            store = stack.enter_context(existing_store(candidate.redis_url)) if candidate.redis_url else None
             yield candidate.address, None, store
             return
-        port = free_port()
+        cores, port = setup.cores, free_port()
         try:
-            valkey_store = stack.enter_context(valkey(fsync, cores))
+            valkey_store = stack.enter_context(valkey(setup.fsync, cores))
             command = _filled(candidate.command, port, valkey_store.url)
             process = stack.enter_context(running(command, cores.server, candidate.env, cores.load))
             process.wait_for_port(port)
@@ -149,7 +159,7 @@ def _filled(command: Sequence[str], port: int, redis_url: str) -> list[str]:
 def _has(address: str, method: Method, users: Sequence[str]) -> bool:
     """Make one call; return false where there is no such method."""
     try:
-        with Loader(address, method.path, method.messages(users[: method.decisions])[:1], method.yes, 1) as loader:
+        with Loader(address, method.path, method.messages(users[: method.items])[:1], method.check, 1) as loader:
             loader.run(0)
     except CallFailedError as error:
         if error.status == UNIMPLEMENTED:

@@ -1,4 +1,4 @@
-"""How the cost of a check grows with what there is: `python -m bench.growth`.
+"""How the cost of a check grows with features, users and events: `python -m bench.growth`.
 
 One server and one store; the cases take turns, and each figure is the median of all rounds: the processor time that a
 check takes of the server and of the store, and its latency with one call in flight.
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from bench import candidates
-from bench.candidates import Running
+from bench.candidates import Running, Setup
 from bench.http2 import LoadError
-from bench.measure import SPREAD, measure, pick
+from bench.measure import MAX_USERS, measure, pick
 from bench.methods import CAN_USE, FEATURE, USE_FEATURE
 from bench.processes import Cores, pin
 from canuse import Client, v1
@@ -33,7 +33,7 @@ class Case:
 
 
 def cases(server: Running, options: argparse.Namespace, cores: Cores) -> Iterator[Case]:
-    """Yield the cases; what one needs is made before it comes up."""
+    """Yield the cases, each when its users have been made."""
     with Client(server.address) as client:
         entries = [v1.PackageFeature(feature_id=FEATURE, limit=10**12, reset_period=v1.RESET_PERIOD_MONTH)]
         for number in range(FEATURES[-1] - 1):
@@ -44,7 +44,7 @@ def cases(server: Running, options: argparse.Namespace, cores: Cores) -> Iterato
             yield from _with_features(client, f"features-{count}", entries[:count])
     everybody = [f"bench-{number:07d}" for number in range(options.users)]
     yield Case(f"{FEW:,} of {options.users:,} users in turn", everybody[:FEW])
-    yield Case(f"{SPREAD:,} of {options.users:,} users in turn", pick(everybody, 0))
+    yield Case(f"{MAX_USERS:,} of {options.users:,} users in turn", pick(everybody, 0))
     measure(server, USE_FEATURE, everybody[:1], 128, options.fill_seconds, cores)
     yield Case("one user, after filling the ledger", everybody[:1])
 
@@ -61,11 +61,11 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[tuple[float
     """Measure all cases in turns."""
     users = [f"bench-{number:07d}" for number in range(options.users)]
     found: dict[str, list[tuple[float, float, float]]] = {}
-    candidate = candidates.canuse("native")
-    with candidates.started(candidate, users, [CAN_USE.name, USE_FEATURE.name], "everysec", cores) as server:
-        ready = list(cases(server, options, cores))
+    setup = Setup([CAN_USE.name, USE_FEATURE.name], cores)
+    with candidates.started(candidates.canuse("native"), users, setup) as server:
+        prepared = list(cases(server, options, cores))
         for _ in range(options.rounds):
-            for case in ready:
+            for case in prepared:
                 busy = measure(server, CAN_USE, case.users, 64, options.seconds, cores)
                 alone = measure(server, CAN_USE, case.users, 1, options.seconds, cores)
                 costs = (busy.server_cpu_us or 0.0, busy.store_cpu_us or 0.0, alone.p50_us)
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[tuple[float
 
 
 def main() -> None:
-    """Read the options, measure, tell."""
+    """Read the options, measure, print."""
     parser = argparse.ArgumentParser(prog="bench.growth", description="How the cost of a check grows.")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)

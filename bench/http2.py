@@ -12,6 +12,7 @@ from itertools import cycle
 from time import perf_counter_ns
 from typing import Final, NamedTuple
 
+from bench import event_ids
 from bench.headers import Decoder, HeaderError, request_blocks
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 5, 6, 7, 8, 9
@@ -24,6 +25,8 @@ MAX_FRAME_BYTES: Final = 16_384
 RECEIVE_BYTES: Final = 1 << 16
 PREFIX_BYTES: Final = 5
 """Before each gRPC message: whether it is compressed, and its length."""
+SHOWN_BYTES: Final = 200
+"""Of an answer that is not the expected one."""
 _FRAME: Final = struct.Struct(">BHBBI")
 _SETTING: Final = struct.Struct(">HI")
 _PREFIX: Final = struct.Struct(">BI")
@@ -67,7 +70,10 @@ class Requests:
         self.max_size = max(map(len, messages)) + PREFIX_BYTES
 
     def calls(self) -> Iterator[Call]:
-        """Yield calls without end: all messages in turn."""
+        """Yield calls without end: all messages in turn, with new event ids where there are placeholders."""
+        templates = [event_ids.template(message) for message in self._messages]
+        if any(len(parts) > 1 for parts in templates):
+            return (self._call(event_ids.with_new_ids(parts)) for parts in cycle(templates))
         return cycle([self._call(message) for message in self._messages])
 
     def _call(self, message: bytes) -> Call:
@@ -217,7 +223,7 @@ class Connection:
         if len(body) < PREFIX_BYTES or _PREFIX.unpack_from(body) != (0, len(body) - PREFIX_BYTES):
             raise LoadError(f"an answer that is no message: {body.hex()}")
         if not self._check(body):
-            raise LoadError(f"an answer that is not a yes: {body[PREFIX_BYTES:].hex()}")
+            raise LoadError(f"an answer that is not a yes: {body[PREFIX_BYTES:][:SHOWN_BYTES].hex()}")
         self.latencies.append(now - self._sent_at.pop(stream))
 
     def _decode(self, block: bytes) -> dict[bytes, bytes]:

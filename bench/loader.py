@@ -42,7 +42,8 @@ class Load:
 class Loader:
     """Connections to a method of a server.
 
-    `messages` are sent in turn. LoadError is raised unless every call ends with OK and an answer that passes `check`.
+    `messages` are sent in turn, with new event ids where they have placeholders. LoadError is raised unless every call
+    ends with OK and an answer that passes `check`.
     """
 
     def __init__(self, address: str, path: str, messages: Sequence[bytes], check: AnswerCheck, in_flight: int) -> None:

@@ -11,20 +11,20 @@ from bench.loader import Load, Loader, Meter
 from bench.methods import Method
 from bench.processes import Cores
 
-WARM_SHARE: Final = 0.15
-"""What part of the time goes before, unmeasured: connections open, and caches and interpreters become warm."""
-SPREAD: Final = 50_000
-"""One measurement goes round at most so many of the users, picked at random from all of them."""
+WARM_UP_SHARE: Final = 0.15
+"""How long calls go on before the measurement, as a share of its time: connections, caches and interpreters warm up."""
+MAX_USERS: Final = 50_000
+"""One measurement goes round at most so many users, picked at random from all of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What a measurement came to. Processor times are microseconds a decision, or of the loader a request;
-    `load_share` is the part of the time that loader and store kept their core busy, `others_share` what everything else
-    on the machine took of both cores, in parts of one; None: nobody can tell."""
+    """The result of a measurement. Processor times are microseconds an item, the loader's a call; `load_share` is the
+    share of the time for which loader and store kept their core busy, `others_share` what everything else on the
+    machine took of both cores, as a share of one; None: not known."""
 
-    requests_per_second: float
-    decisions_per_second: float
+    calls_per_second: float
+    items_per_second: float
     p50_us: float
     p99_us: float
     p999_us: float
@@ -41,8 +41,7 @@ class Round:
 
 def pick(users: Sequence[str], round_number: int) -> list[str]:
     """Return the users that a round's measurements go round, in an order that is the same for all candidates."""
-    chance = random.Random(round_number)
-    return chance.sample(users, min(len(users), SPREAD))
+    return random.Random(round_number).sample(users, min(len(users), MAX_USERS))
 
 
 def measure(
@@ -51,7 +50,7 @@ def measure(
     """Measure.
 
     Raises:
-        LoadError: an answer was wrong, or the counter did not advance by exactly what was answered with a yes.
+        LoadError: an answer was wrong, or the counters did not advance by exactly what was answered with a yes.
     """
     process, store = running.process, running.store
     meters: list[Meter] = [
@@ -61,28 +60,28 @@ def measure(
     ]
     try:
         before = running.used(users)
-        with Loader(running.address, method.path, method.messages(users), method.yes, in_flight) as loader:
-            warm = loader.run(WARM_SHARE * seconds)
+        with Loader(running.address, method.path, method.messages(users), method.check, in_flight) as loader:
+            warm_up = loader.run(WARM_UP_SHARE * seconds)
             load = loader.run(seconds, meters)
         after = running.used(users)
-        expected = method.counts * (warm.answered + load.answered)
+        expected = method.counts * method.items * (warm_up.answered + load.answered)
         if before is not None and after is not None and after - before != expected:
             raise LoadError(f"{expected} should have been counted, and {after - before} were")
     except LoadError as error:
         raise LoadError(f"{running.candidate.name}, {method.name}, {in_flight} in flight: {error}") from error
     server_cpu, store_cpu, busy = load.metered
-    ours = load.cpu_seconds + (store_cpu or 0) + (server_cpu or 0)
+    measured_cpu = load.cpu_seconds + (store_cpu or 0) + (server_cpu or 0)
     return Round(
-        requests_per_second=load.answered / load.seconds,
-        decisions_per_second=load.answered * method.decisions / load.seconds,
+        calls_per_second=load.answered / load.seconds,
+        items_per_second=load.answered * method.items / load.seconds,
         p50_us=load.latency_us(0.5),
         p99_us=load.latency_us(0.99),
         p999_us=load.latency_us(0.999),
-        server_cpu_us=_each(server_cpu, load, method),
-        store_cpu_us=_each(store_cpu, load, method),
+        server_cpu_us=_us_per_item(server_cpu, load, method),
+        store_cpu_us=_us_per_item(store_cpu, load, method),
         loader_cpu_us=1e6 * load.cpu_seconds / load.answered,
         load_share=(load.cpu_seconds + (store_cpu or 0)) / load.seconds,
-        others_share=None if busy is None or process is None else max(0, busy - ours) / load.seconds,
+        others_share=None if busy is None or process is None else max(0, busy - measured_cpu) / load.seconds,
         server_bytes=process.resident_bytes() if process else None,
         store_bytes=store.resident_bytes() if store else None,
         answered=load.answered,
@@ -91,8 +90,8 @@ def measure(
 
 
 def _unknown() -> None:
-    """Show nothing: where a server or a store runs that the bench did not start."""
+    """Show nothing: where the bench did not start the server, or its store is not known."""
 
 
-def _each(cpu_seconds: float | None, load: Load, method: Method) -> float | None:
-    return None if cpu_seconds is None else 1e6 * cpu_seconds / (load.answered * method.decisions)
+def _us_per_item(cpu_seconds: float | None, load: Load, method: Method) -> float | None:
+    return None if cpu_seconds is None else 1e6 * cpu_seconds / (load.answered * method.items)

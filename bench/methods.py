@@ -1,64 +1,92 @@
-"""The calls that are measured: their bytes, and what a right answer looks like."""
+"""The calls that are measured: their requests, and how an answer is checked."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final
 
+from bench.event_ids import PLACEHOLDER
 from bench.http2 import PREFIX_BYTES, AnswerCheck
 from canuse import v1
 
 FEATURE: Final = "api-calls"
 DOMAIN: Final = "canuse"
 BATCH: Final = 100
-"""How many checks one BatchCanUse holds."""
+"""Items of a batch where no option says otherwise."""
+METADATA: Final = {"region": "eu-west-1", "plan": "team", "source": "web", "request": "5f2c81d09b"}
 SERVICE: Final = "/canuse.v1.EntitlementService/"
 RATE_LIMIT: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
-yes_in_field_1: Final[AnswerCheck] = re.compile(rb"\0....\x08\x01", re.DOTALL).match
+Request = Callable[[Sequence[str]], bytes]
+"""Makes a request with one item for each user; event ids are placeholders."""
+Results = Callable[[bytes], list[bool]]
+"""Tells of each item of a batch whether it was granted or recorded."""
+
+first_field_is_1: Final[AnswerCheck] = re.compile(rb"\0....\x08\x01", re.DOTALL).match
 """A message whose first field is 1: `access`, `recorded`, Envoy's `overall_code` OK."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method. `message` makes a request of as many users as it has `decisions`; `counts` is what a yes adds to a
-    counter."""
+    """A method. `counts` is what an item adds to a counter; `results` None: it is no batch; `base` is the name of the
+    method that the cost of an item is compared with."""
 
     name: str
     path: str
-    message: Callable[[Sequence[str]], bytes]
-    yes: AnswerCheck = yes_in_field_1
-    decisions: int = 1
+    request: Request
     counts: int = 0
+    results: Results | None = None
+    items: int = 1
+    base: str = ""
+
+    @property
+    def check(self) -> AnswerCheck:
+        """What tells whether an answer is a yes to each item."""
+        return partial(_all_granted, self.results, self.items) if self.results else first_field_is_1
+
+    def with_batch(self, size: int) -> "Method":
+        """Return the method with batches of another size."""
+        return replace(self, items=size) if self.results else self
 
     def messages(self, users: Sequence[str]) -> list[bytes]:
         """Return requests that go once through all users."""
-        size = self.decisions
+        size = self.items
         padded = [*users, *users[: -len(users) % size]] if len(users) >= size else [*users] * size
-        return [self.message(padded[first : first + size]) for first in range(0, len(padded) - size + 1, size)]
+        return [self.request(padded[first : first + size]) for first in range(0, len(padded) - size + 1, size)]
 
 
-def all_of_the_batch(body: bytes) -> bool:
-    """Say whether every check of a batch was answered with a yes."""
-    results = v1.BatchCanUseResponse.FromString(body[PREFIX_BYTES:]).results
-    return len(results) == BATCH and all(result.response.access for result in results)
+def _all_granted(results: Results, items: int, body: bytes) -> bool:
+    granted = results(body[PREFIX_BYTES:])
+    return len(granted) == items and all(granted)
 
 
-def _can_use(users: Sequence[str]) -> bytes:
-    return v1.CanUseRequest(user_id=users[0], feature_id=FEATURE).SerializeToString()
+def _checks(message: bytes) -> list[bool]:
+    return [result.response.access for result in v1.BatchCanUseResponse.FromString(message).results]
 
 
-def _create_usage_event(users: Sequence[str]) -> bytes:
-    return v1.CreateUsageEventRequest(user_id=users[0], feature_id=FEATURE).SerializeToString()
+def _records(message: bytes) -> list[bool]:
+    return [result.response.recorded for result in v1.BatchCreateUsageEventsResponse.FromString(message).results]
 
 
-def _use_feature(users: Sequence[str]) -> bytes:
-    return v1.UseFeatureRequest(user_id=users[0], feature_id=FEATURE).SerializeToString()
+def _one(message: Callable[..., Any], **fields: object) -> Request:
+    """Make requests of one user."""
+    return lambda users: bytes(message(user_id=users[0], **fields).SerializeToString())
 
 
-def _batch_can_use(users: Sequence[str]) -> bytes:
-    requests = [v1.CanUseRequest(user_id=user, feature_id=FEATURE) for user in users]
-    return v1.BatchCanUseRequest(requests=requests).SerializeToString()
+def _many(batch: Callable[..., Any], message: Callable[..., Any], **fields: object) -> Request:
+    """Make requests of many users."""
+    return lambda users: bytes(batch(requests=[message(user_id=user, **fields) for user in users]).SerializeToString())
+
+
+def _uses(
+    name: str, request: Callable[..., Request], *, base: str = "", results: Results | None = None
+) -> Iterator[Method]:
+    """Yield a method that records uses: without an event id, with a new one for each use, and with metadata."""
+    items = BATCH if results else 1
+    for suffix, fields in (("", {}), ("+id", {"event_id": PLACEHOLDER}), ("+metadata", {"metadata": METADATA})):
+        compared = f"{base}{suffix}" if base else name if suffix else ""
+        yield Method(name + suffix, SERVICE + name, request(**fields), 1, results, items, compared)
 
 
 def _should_rate_limit(users: Sequence[str]) -> bytes:
@@ -78,11 +106,44 @@ def _field(number: int, content: bytes) -> bytes:
     return bytes((number << 3 | 2, len(content))) + content
 
 
-CAN_USE: Final = Method("CanUse", SERVICE + "CanUse", _can_use)
-CREATE_USAGE_EVENT: Final = Method("CreateUsageEvent", SERVICE + "CreateUsageEvent", _create_usage_event, counts=1)
-USE_FEATURE: Final = Method("UseFeature", SERVICE + "UseFeature", _use_feature, counts=1)
-BATCH_CAN_USE: Final = Method(
-    "BatchCanUse", SERVICE + "BatchCanUse", _batch_can_use, yes=all_of_the_batch, decisions=BATCH
+CAN_USE: Final = Method("CanUse", SERVICE + "CanUse", _one(v1.CanUseRequest, feature_id=FEATURE))
+_CREATE_USAGE_EVENT: Final = tuple(
+    _uses("CreateUsageEvent", partial(_one, v1.CreateUsageEventRequest, feature_id=FEATURE))
 )
+CREATE_USAGE_EVENT: Final = _CREATE_USAGE_EVENT[0]
+_USE_FEATURE: Final = tuple(_uses("UseFeature", partial(_one, v1.UseFeatureRequest, feature_id=FEATURE)))
+USE_FEATURE: Final = _USE_FEATURE[0]
+_USE_FEATURES: Final = tuple(
+    _uses("UseFeatures", partial(_one, v1.UseFeaturesRequest, charges=[v1.Charge(feature_id=FEATURE)]))
+)
+BATCH_CAN_USE: Final = Method(
+    "BatchCanUse",
+    SERVICE + "BatchCanUse",
+    _many(v1.BatchCanUseRequest, v1.CanUseRequest, feature_id=FEATURE),
+    results=_checks,
+    items=BATCH,
+    base=CAN_USE.name,
+)
+_BATCH_CREATE_USAGE_EVENTS: Final = tuple(
+    _uses(
+        "BatchCreateUsageEvents",
+        partial(_many, v1.BatchCreateUsageEventsRequest, v1.CreateUsageEventRequest, feature_id=FEATURE),
+        base=CREATE_USAGE_EVENT.name,
+        results=_records,
+    )
+)
+BATCH_WITH_EVENT_IDS: Final = _BATCH_CREATE_USAGE_EVENTS[1]
 SHOULD_RATE_LIMIT: Final = Method("ShouldRateLimit", RATE_LIMIT, _should_rate_limit, counts=1)
-METHODS: Final = (CAN_USE, CREATE_USAGE_EVENT, USE_FEATURE, BATCH_CAN_USE, SHOULD_RATE_LIMIT)
+METHODS: Final = (
+    CAN_USE,
+    *_CREATE_USAGE_EVENT,
+    *_USE_FEATURE,
+    *_USE_FEATURES,
+    BATCH_CAN_USE,
+    *_BATCH_CREATE_USAGE_EVENTS,
+    SHOULD_RATE_LIMIT,
+)
+BY_DEFAULT: Final = tuple(
+    method.name for method in METHODS if not method.name.endswith("+metadata") and method not in _USE_FEATURES
+)
+"""What is measured where no option says otherwise."""

@@ -18,13 +18,13 @@ from itertools import chain
 from typing import Final
 
 from bench import candidates
-from bench.candidates import Running
+from bench.apis import LIMIT, PACKAGE
+from bench.candidates import Running, Setup
 from bench.http2 import LoadError
 from bench.loader import Load, Loader
-from bench.measure import WARM_SHARE, pick
+from bench.measure import WARM_UP_SHARE, pick
 from bench.methods import CAN_USE, FEATURE, USE_FEATURE, Method
 from bench.processes import Cores, pin
-from bench.subjects import LIMIT, PACKAGE
 from canuse import CanuseError, Client, v1
 
 TRANSPORTS: Final = ("native", "grpcio")
@@ -67,7 +67,7 @@ class Round:
 def measure(server: Running, users: Sequence[str], to_version: int, options: argparse.Namespace) -> Round:
     """Move all users while they are checked."""
     with _loader(server, CAN_USE, pick(users, to_version), options) as loader, ThreadPoolExecutor(1) as pool:
-        loader.run(WARM_SHARE * options.seconds)
+        loader.run(WARM_UP_SHARE * options.seconds)
         before = [loader.run(options.seconds)]
         moving = pool.submit(_move, server.address, to_version)
         during = _check_until(moving, loader)
@@ -77,17 +77,17 @@ def measure(server: Running, users: Sequence[str], to_version: int, options: arg
 
 
 def _loader(server: Running, method: Method, users: Sequence[str], options: argparse.Namespace) -> Loader:
-    return Loader(server.address, method.path, method.messages(users), method.yes, options.in_flight)
+    return Loader(server.address, method.path, method.messages(users), method.check, options.in_flight)
 
 
 def _move(address: str, to_version: int) -> float:
     """Move all subscriptions; return how many seconds that took."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     with Client(address) as client:
         *_, last = client.migrate_subscriptions(PACKAGE, to_version=to_version)
     if last.migrated != last.users:
         raise LoadError(f"{last.migrated} of {last.users} subscriptions were moved")
-    return time.perf_counter() - began
+    return time.perf_counter() - started
 
 
 def _check_until(moving: "Future[float]", loader: Loader) -> list[Load]:
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
         used: dict[str, int | None] = {}
         for name in options.transports:
             candidate = replace(candidates.canuse(name), env=PATIENT)
-            started = candidates.started(candidate, users, [CAN_USE.name], "everysec", cores)
+            started = candidates.started(candidate, users, Setup([CAN_USE.name], cores))
             server = servers[name] = stack.enter_context(started)
             _publish(server.address)
             with _loader(server, USE_FEATURE, users, options) as loader:
@@ -151,7 +151,7 @@ def table(rounds: dict[str, list[Round]], users: int) -> str:
 
 
 def main() -> None:
-    """Read the options, measure, tell."""
+    """Read the options, measure, print."""
     parser = argparse.ArgumentParser(prog="bench.migrate", description=__doc__.partition("\n")[0])
     parser.add_argument("--users", type=int, default=100_000, help="how many have a subscription (100000)")
     parser.add_argument("--rounds", type=int, default=3, help="how often all of them move (3)")

@@ -1,4 +1,4 @@
-"""The picture, as SVG: a line of panels for each method, and in it for each number of users bars of decisions a second
+"""The picture, as SVG: a line of panels for each method, and in it for each number of users bars of items a second
 and the curve of latency over the calls in flight."""
 
 import math
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 from xml.sax.saxutils import escape
 
-from bench.report import Row, What
+from bench.report import Case, Row
 
 COLOURS: Final = ("#1b6ca8", "#e07a1f", "#4a9c5d", "#8a4fa3", "#b23a48", "#6d6d6d", "#b59410", "#2a9d8f")
 WIDTH, HEIGHT = 330, 190
@@ -22,27 +22,27 @@ TEXT: Final = "#333333"
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """Where a panel is, and what it shows."""
+    """A panel: its place and its rows."""
 
     x: float
     y: float
-    rows: dict[What, Row]
+    rows: dict[Case, Row]
     candidates: Sequence[str]
     colours: dict[str, str]
     in_flight: Sequence[int]
 
     def at(self, in_flight: int, candidate: str) -> Row | None:
         """Return what was measured of a candidate here."""
-        found = (row for what, row in self.rows.items() if (what.in_flight, what.candidate) == (in_flight, candidate))
+        found = (row for case, row in self.rows.items() if (case.in_flight, case.candidate) == (in_flight, candidate))
         return next(found, None)
 
 
 def svg(rows: Sequence[Row]) -> str:
     """Return the picture of what was measured."""
-    methods = list(dict.fromkeys(row.what.method for row in rows))
-    users = sorted({row.what.users for row in rows})
-    in_flight = sorted({row.what.in_flight for row in rows})
-    candidates = list(dict.fromkeys(row.what.candidate for row in rows))
+    methods = list(dict.fromkeys(row.case.method for row in rows))
+    users = sorted({row.case.users for row in rows})
+    in_flight = sorted({row.case.in_flight for row in rows})
+    candidates = list(dict.fromkeys(row.case.candidate for row in rows))
     colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(candidates)}
     panel_width, panel_height = LEFT + WIDTH + GAP, TOP + HEIGHT + BOTTOM
     width, height = 2 * len(users) * panel_width, HEAD + len(methods) * panel_height
@@ -54,12 +54,12 @@ def svg(rows: Sequence[Row]) -> str:
     ]
     for line, method in enumerate(methods):
         for column, count in enumerate(users):
-            here = {row.what: row for row in rows if (row.what.method, row.what.users) == (method, count)}
-            shown = [name for name in candidates if any(what.candidate == name for what in here)]
+            here = {row.case: row for row in rows if (row.case.method, row.case.users) == (method, count)}
+            shown = [name for name in candidates if any(case.candidate == name for case in here)]
             x, y = 2 * column * panel_width + LEFT, HEAD + line * panel_height + TOP
             title = f"{method}, {count:,} user{'s' if count > 1 else ''}"
             panel = _Panel(x, y, here, shown, colours, in_flight)
-            parts += _bars(panel, f"{title}: decisions/s")
+            parts += _bars(panel, f"{title}: items/s")
             parts += _curves(_Panel(x + panel_width, y, here, shown, colours, in_flight), f"{title}: latency")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -78,7 +78,7 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
 
 
 def _bars(panel: _Panel, title: str) -> Iterator[str]:
-    values = [row.median("decisions_per_second") or 0 for row in panel.rows.values()]
+    values = [row.median("items_per_second") or 0 for row in panel.rows.values()]
     top = _round_up(max(values, default=1))
     yield from _frame(panel, title, [(share / 4, _short(top * share / 4)) for share in range(5)])
     slot = WIDTH / len(panel.in_flight)
@@ -91,7 +91,7 @@ def _bars(panel: _Panel, title: str) -> Iterator[str]:
             row = panel.at(in_flight, name)
             if row is None:
                 continue
-            value = row.median("decisions_per_second") or 0
+            value = row.median("items_per_second") or 0
             height, x = HEIGHT * value / top, start + width * number
             colour = panel.colours[name]
             yield _box(x + 1, panel.y + HEIGHT - height, width - 2, height, colour)

@@ -16,7 +16,7 @@ from typing import Final, cast
 from redis.asyncio import Redis
 
 from bench import plain
-from bench.measure import WARM_SHARE
+from bench.measure import WARM_UP_SHARE
 from bench.methods import CAN_USE, CREATE_USAGE_EVENT, FEATURE, METHODS, USE_FEATURE
 from bench.processes import Cores, pin
 from bench.store import valkey
@@ -87,9 +87,9 @@ async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
             await call()
             made += 1
 
-    began = time.process_time()
+    started = time.process_time()
     await asyncio.gather(*(go_on() for _ in range(in_flight)))
-    return (time.process_time() - began) * 1e6 / made
+    return (time.process_time() - started) * 1e6 / made
 
 
 async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
@@ -108,10 +108,10 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     }
     for method in METHODS:
         if method in (CAN_USE, USE_FEATURE, CREATE_USAGE_EVENT):
-            calls[method.name] = partial(answer, dispatcher, method.path, method.message([USER]))
+            calls[method.name] = partial(answer, dispatcher, method.path, method.messages([USER])[0])
     found: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
-        await microseconds(call, options.in_flight, WARM_SHARE * options.seconds)
+        await microseconds(call, options.in_flight, WARM_UP_SHARE * options.seconds)
     for _ in range(options.rounds):
         for name, call in calls.items():
             found[name].append(await microseconds(call, options.in_flight, options.seconds))
@@ -121,7 +121,7 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Read the options, measure, tell."""
+    """Read the options, measure, print."""
     parser = argparse.ArgumentParser(prog="bench.servicer", description="What a call costs behind gRPC.")
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)

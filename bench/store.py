@@ -15,13 +15,13 @@ from bench.processes import Cores, free_port, running
 from canuse_server.store.embedded.process import ENVIRONMENT, SETTINGS
 from canuse_server.store.redis.replies import pack
 
-AT_ONCE: Final = 1000
+COMMANDS_AT_ONCE: Final = 1000
 TIMEOUT_SECONDS: Final = 60
 Command = tuple[str | bytes, ...]
 
 
 class Store:
-    """A Redis or Valkey, for what the bench has to do with it itself."""
+    """A Redis or Valkey, as far as the bench itself uses it."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -31,7 +31,7 @@ class Store:
         """Close the connections."""
         self.redis.close()
 
-    def ask(self, commands: Iterable[Command]) -> Iterator[Any]:
+    def execute(self, commands: Iterable[Command]) -> Iterator[Any]:
         """Send many commands, some thousands at a time, and yield their replies in order.
 
         Raises:
@@ -39,9 +39,9 @@ class Store:
         """
         pool = self.redis.connection_pool
         connection = pool.get_connection()
-        waiting = iter(commands)
+        pending = iter(commands)
         try:
-            while packed := [pack(command) for command in islice(waiting, AT_ONCE)]:
+            while packed := [pack(command) for command in islice(pending, COMMANDS_AT_ONCE)]:
                 connection.send_packed_command([b"".join(packed)])  # type: ignore[no-untyped-call]
                 for _ in packed:
                     yield connection.read_response()
@@ -60,11 +60,6 @@ class Store:
         """Return its resident memory."""
         return cast("dict[str, int]", self.redis.info("memory"))["used_memory_rss"]
 
-    def version(self) -> str:
-        """Return what it is."""
-        info = cast("dict[str, str]", self.redis.info("server"))
-        return f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"
-
 
 @contextmanager
 def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
@@ -72,7 +67,7 @@ def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
     port = free_port()
     with tempfile.TemporaryDirectory(prefix="canuse-bench-") as folder:
         settings = {**SETTINGS, "port": str(port), "bind": "127.0.0.1", "appendfsync": fsync, "dir": folder}
-        settings["auto-aof-rewrite-percentage"] = "0"  # A rewrite would fall into somebody's measurement by chance.
+        settings["auto-aof-rewrite-percentage"] = "0"  # A rewrite would disturb a measurement at random.
         command = [str(get_binary_path()), *(word for name, value in settings.items() for word in (f"--{name}", value))]
         with running(command, cores.load, ENVIRONMENT, cores.load) as process:
             process.wait_for_port(port)
@@ -84,7 +79,7 @@ def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
 
 
 @contextmanager
-def elsewhere(url: str) -> Iterator[Store]:
+def existing_store(url: str) -> Iterator[Store]:
     """Use a store that runs already."""
     store = Store(url)
     try:

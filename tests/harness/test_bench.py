@@ -33,18 +33,19 @@ def test_a_run_prints_a_table_and_ratios_and_writes_json_and_a_picture(tmp_path:
     calls = {"CanUse", "UseFeature"}
     assert {(30, m, n, c) for m in calls for n in (1, 40) for c in names} <= measured
     for row in report["rows"]:
-        assert row["requests_per_second"] > 0
+        assert row["calls_per_second"] > 0
         assert row["p50_us"] <= row["p99_us"] <= row["p999_us"]
         assert row["server_bytes"] > 0
         assert row["store_cpu_us"] > 0
         [one] = row["rounds"]
         assert one["checked"]
     assert any("plain, 30 users: has no BatchCanUse" in note for note in report["notes"])
-    table, ratios = completed.stdout.split("\n\n")
+    table, costs, ratios = completed.stdout.split("\n\n")
     assert len(table.splitlines()) == 1 + len(report["rows"])
+    assert "BatchCanUse" in costs
     assert "times plain" in ratios
     texts = {element.text for element in ET.parse(tmp_path / "bench.svg").iter()}
-    assert {*names, "CanUse, 30 users: decisions/s", "UseFeature, 30 users: latency"} <= texts
+    assert {*names, "CanUse, 30 users: items/s", "UseFeature, 30 users: latency"} <= texts
 
 
 def test_a_server_elsewhere_is_measured_and_checked_where_its_store_is_known(

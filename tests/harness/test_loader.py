@@ -5,14 +5,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import pytest
-from bench.candidates import Running, canuse, started
-from bench.http2 import GOAWAY, RST_STREAM, SETTINGS, WINDOW_UPDATE, CallFailedError, LoadError
+from bench import event_ids
+from bench.candidates import Running, Setup, bare_lane, canuse, started
+from bench.http2 import GOAWAY, MAX_FRAME_BYTES, RST_STREAM, SETTINGS, WINDOW_UPDATE, CallFailedError, LoadError
 from bench.loader import Loader
 from bench.measure import measure
-from bench.methods import CAN_USE, SERVICE, USE_FEATURE, yes_in_field_1
+from bench.methods import CAN_USE, METHODS, SERVICE, USE_FEATURE, Method, first_field_is_1
 from bench.processes import Cores
 
 from canuse import v1
@@ -33,7 +35,7 @@ def use(user_id: str, feature_id: str) -> bytes:
 
 def load(server: Canuse, method: str, message: bytes, in_flight: int = 40) -> Loader:
     """Return the load of one call again and again."""
-    return Loader(server.address, SERVICE + method, [message], yes_in_field_1, in_flight)
+    return Loader(server.address, SERVICE + method, [message], first_field_is_1, in_flight)
 
 
 @NATIVE_AND_GRPCIO
@@ -121,7 +123,7 @@ def read_calls(connection: socket.socket, count: int) -> None:
 def test_a_connection_that_is_closed_before_the_answer_makes_the_load_fail() -> None:
     with (
         peer(lambda connection: read_calls(connection, 1)) as address,
-        Loader(address, "/a/b", [END], yes_in_field_1, 1) as loader,
+        Loader(address, "/a/b", [END], first_field_is_1, 1) as loader,
         pytest.raises(LoadError, match="closed with 1 calls unanswered"),
     ):
         loader.run(5)
@@ -135,7 +137,7 @@ def test_no_more_is_sent_than_the_server_has_made_room_for() -> None:
 
     with (
         peer(make_room_for_one_more) as address,
-        Loader(address, "/a/b", [END.rjust(10_000)], yes_in_field_1, 32) as loader,
+        Loader(address, "/a/b", [END.rjust(10_000)], first_field_is_1, 32) as loader,
         pytest.raises(LoadError, match="closed with 7 calls unanswered"),
     ):
         loader.run(5)
@@ -151,7 +153,7 @@ def test_a_call_that_is_broken_off_makes_the_load_fail(kind: int, name: str) -> 
 
     with (
         peer(break_off) as address,
-        Loader(address, "/a/b", [END], yes_in_field_1, 1) as loader,
+        Loader(address, "/a/b", [END], first_field_is_1, 1) as loader,
         pytest.raises(LoadError, match=name),
     ):
         loader.run(5)
@@ -160,7 +162,7 @@ def test_a_call_that_is_broken_off_makes_the_load_fail(kind: int, name: str) -> 
 @pytest.fixture(scope="module")
 def candidate() -> Iterator[Running]:
     """This canuse, as the bench starts it."""
-    with started(canuse("native"), USERS, ["CanUse", "UseFeature"], "everysec", ANYWHERE) as running:
+    with started(canuse("native"), USERS, Setup([method.name for method in METHODS], ANYWHERE)) as running:
         yield running
 
 
@@ -185,6 +187,49 @@ def test_uses_that_nobody_asked_for_make_a_measurement_fail(candidate: Running) 
     wrong = replace(USE_FEATURE, counts=0)
     with pytest.raises(LoadError, match=r"0 should have been counted, and \d+ were"):
         measure(candidate, wrong, USERS, 4, 0.05, ANYWHERE)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=[method.name for method in METHODS])
+def test_each_method_counts_exactly_its_items(candidate: Running, method: Method) -> None:
+    # An event id that came twice would be answered with a yes, and not be counted.
+    users = USERS[:3]
+    before = candidate.used(users) or 0
+    [measured] = [each for each in candidate.methods if each.name == method.name]
+    result = measure(candidate, measured, users, 4, 0.05, ANYWHERE)
+    after = candidate.used(users) or 0
+    assert result.checked
+    assert (after > before) is (method.name not in {"CanUse", "BatchCanUse"})
+    assert (after - before) % measured.items == 0
+
+
+def test_event_ids_that_come_twice_make_a_measurement_fail(candidate: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(event_ids, "_IDS", repeat(b"the-same-event-id-each-time-----"))
+    with pytest.raises(LoadError, match=r"UseFeature\+id, 4 in flight: \d+ should have been counted, and 1 were"):
+        measure(candidate, _method("UseFeature+id"), USERS[10:11], 4, 0.05, ANYWHERE)
+
+
+def test_a_batch_of_a_thousand_does_not_fit_into_one_frame_and_is_counted(candidate: Running) -> None:
+    thousand = _method("BatchCreateUsageEvents+id").with_batch(1000)
+    assert len(thousand.messages(USERS)[0]) > 3 * MAX_FRAME_BYTES
+    before = candidate.used(USERS) or 0
+    measure(candidate, thousand, USERS, 1, 0.05, ANYWHERE)
+    assert ((candidate.used(USERS) or 0) - before) % 1000 == 0
+
+
+def test_users_have_as_many_event_ids_from_before_as_they_are_told_to() -> None:
+    setup = Setup(["UseFeature+id"], ANYWHERE, kept_ids=40)
+    with started(canuse("native"), USERS[:30], setup) as running:
+        assert running.used(USERS[:30]) == 40 * 30 + 1  # Whether it has the method was seen by a call.
+
+
+def test_the_bare_lane_counts_what_it_answers() -> None:
+    with started(bare_lane(), USERS, Setup(["ShouldRateLimit"], ANYWHERE)) as running:
+        assert measure(running, running.methods[0], USERS, 4, 0.05, ANYWHERE).checked
+        assert (running.used(USERS) or 0) > 1
+
+
+def _method(name: str) -> Method:
+    return next(method for method in METHODS if method.name == name)
 
 
 def test_users_made_in_bulk_are_users_like_any_other(candidate: Running) -> None:

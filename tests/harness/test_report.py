@@ -1,20 +1,22 @@
 """What the bench asks and tells: requests for many users, medians, ratios, the picture."""
 
+import re
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
+from bench import event_ids
 from bench.measure import Round, pick
-from bench.methods import BATCH, BATCH_CAN_USE, CAN_USE, SHOULD_RATE_LIMIT, all_of_the_batch
+from bench.methods import BATCH, BATCH_CAN_USE, CAN_USE, METHODS, SHOULD_RATE_LIMIT
 from bench.picture import svg
-from bench.report import What, ratios, rows_of, table, warnings
+from bench.report import Case, costs, ratios, rows_of, table, warnings
 
 from canuse import v1
 from canuse_server.envoy import rate_limit_service_pb2 as envoy
 
 USERS = [f"bench-{number:07d}" for number in range(250)]
 ROUND = Round(
-    requests_per_second=1000,
-    decisions_per_second=1000,
+    calls_per_second=1000,
+    items_per_second=1000,
     p50_us=100,
     p99_us=200,
     p999_us=300,
@@ -32,7 +34,7 @@ ROUND = Round(
 
 def rounds(*speeds: float) -> list[Round]:
     """Return rounds that differ in speed alone."""
-    return [replace(ROUND, requests_per_second=speed, decisions_per_second=speed) for speed in speeds]
+    return [replace(ROUND, calls_per_second=speed, items_per_second=speed) for speed in speeds]
 
 
 def batch(answers: int, *, last: bool = True) -> bytes:
@@ -44,9 +46,9 @@ def batch(answers: int, *, last: bool = True) -> bytes:
 
 
 def test_a_batch_is_right_only_if_every_answer_in_it_is_a_yes() -> None:
-    assert all_of_the_batch(batch(BATCH))
-    assert not all_of_the_batch(batch(BATCH, last=False))
-    assert not all_of_the_batch(batch(BATCH - 1))
+    assert BATCH_CAN_USE.check(batch(BATCH))
+    assert not BATCH_CAN_USE.check(batch(BATCH, last=False))
+    assert not BATCH_CAN_USE.check(batch(BATCH - 1))
 
 
 def test_requests_go_through_all_users() -> None:
@@ -76,33 +78,60 @@ def test_a_round_picks_the_same_users_for_all_candidates_and_others_than_the_nex
 def test_figures_are_medians_and_ratios_are_medians_of_the_ratios_in_each_round() -> None:
     rows = rows_of(
         {
-            What(1, "CanUse", 32, "mine"): rounds(100, 3000, 400),
-            What(1, "ShouldRateLimit", 32, "mine"): rounds(90, 2700, 360),
-            What(1, "ShouldRateLimit", 32, "theirs"): rounds(50, 3000, 100),
+            Case(1, "CanUse", 32, "mine"): rounds(100, 3000, 400),
+            Case(1, "ShouldRateLimit", 32, "mine"): rounds(90, 2700, 360),
+            Case(1, "ShouldRateLimit", 32, "theirs"): rounds(50, 3000, 100),
         }
     )
-    assert [row.median("requests_per_second") for row in rows] == [400, 360, 100]
+    assert [row.median("calls_per_second") for row in rows] == [400, 360, 100]
     _, first, *_ = table(rows).splitlines()
     assert first.split() == ["1", "CanUse", "32", "mine", "400", "400", "100", "200", "300", "40.0", "10.0", "1", "2"]
     # The medians alone would say 4. Theirs has but one method, which is compared with all.
     _, can_use, rate_limit = ratios(rows, "theirs").splitlines()
-    assert can_use.split() == ["1", "CanUse", "32", "mine", "2.00", "2.00", "1.00", "4.00", "1.00"]
+    assert can_use.split() == ["1", "CanUse", "32", "mine", "2.00", *("2.00", "1.00", "4.00"), *["1.00"] * 3]
     assert rate_limit.split()[1:5] == ["ShouldRateLimit", "32", "mine", "1.80"]
 
 
+def test_event_ids_and_batches_are_compared_with_the_calls_without_round_by_round() -> None:
+    slow = [replace(each, server_cpu_us=60.0, store_cpu_us=30.0) for each in rounds(50, 1500, 100)]
+    rows = rows_of(
+        {
+            Case(1, "UseFeature", 32, "mine"): rounds(100, 3000, 400),
+            Case(1, "UseFeature+id", 32, "mine"): slow,
+            Case(1, "CreateUsageEvent+id", 32, "mine"): rounds(100, 3000, 400),
+            Case(1, "BatchCreateUsageEvents+id", 32, "mine"): slow,
+            Case(1, "UseFeature", 1, "mine"): rounds(1, 1, 1),
+        }
+    )
+    _, use, batched = costs(rows).splitlines()
+    figures = ["0.50", *("0.50", "0.50", "0.25"), "1.00", "1.50", "3.00"]
+    assert use.split() == ["1", "UseFeature+id", "32", "mine", "UseFeature", *figures]
+    assert batched.split()[1:] == ["BatchCreateUsageEvents+id", "32", "mine", "CreateUsageEvent+id", *figures]
+    assert not costs(rows[:1])
+
+
+def test_a_use_with_an_event_id_is_sent_with_a_new_one_each_time() -> None:
+    for name, items in (("UseFeature+id", 1), ("BatchCreateUsageEvents+id", BATCH)):
+        [method] = [method for method in METHODS if method.name == name]
+        [message] = method.messages(USERS[:1])
+        ids = [re.findall(rb"[0-9a-f]{32}", event_ids.with_new_ids(event_ids.template(message))) for _ in range(2)]
+        assert [len(found) for found in ids] == [items, items]
+        assert len({*ids[0], *ids[1]}) == 2 * items
+
+
 def test_it_warns_of_figures_that_are_not_what_they_seem() -> None:
-    what = What(1, "CanUse", 32, "mine")
-    assert not warnings(rows_of({what: [ROUND]}))
-    [busy] = warnings(rows_of({what: [replace(ROUND, load_share=0.95)]}))
+    case = Case(1, "CanUse", 32, "mine")
+    assert not warnings(rows_of({case: [ROUND]}))
+    [busy] = warnings(rows_of({case: [replace(ROUND, load_share=0.95)]}))
     assert "mine CanUse, 1 users, 32 in flight" in busy
-    [disturbed] = warnings(rows_of({what: [replace(ROUND, others_share=0.5)]}))
+    [disturbed] = warnings(rows_of({case: [replace(ROUND, others_share=0.5)]}))
     assert "50 % of a core" in disturbed
-    [unchecked] = warnings(rows_of({what: [replace(ROUND, checked=False)]}))
+    [unchecked] = warnings(rows_of({case: [replace(ROUND, checked=False)]}))
     assert unchecked.endswith(": mine")
 
 
 def test_the_picture_draws_a_bar_for_each_figure_and_escapes_names() -> None:
-    rows = rows_of({What(1, "CanUse", n, name): rounds(900) for n in (1, 32) for name in ("a<b", "c")})
+    rows = rows_of({Case(1, "CanUse", n, name): rounds(900) for n in (1, 32) for name in ("a<b", "c")})
     elements = list(ET.fromstring(svg(rows)).iter())
     assert {"a<b", "c", "900"} <= {element.text for element in elements}
     bars = [element for element in elements if element.tag.endswith("rect")]
