@@ -14,6 +14,7 @@ from bench.options import BUILT_IN
 from support.tools import ROOT
 
 SHORT: Final = ("--rounds", "1", "--seconds", "0.05")
+CATALOG: Final = ("--features", "60", "--packages", "3")
 USES: Final = ("UseFeature", "UseFeature+id", "BatchCreateUsageEvents+id", "ShouldRateLimit")
 BENCHES: Final = {
     "bench": (*SHORT, "--built-in", *BUILT_IN, "--users", "3", "--in-flight", "2", "--methods", *USES),
@@ -21,7 +22,7 @@ BENCHES: Final = {
     "bench.migrate": (*SHORT, "--users", "5", "--in-flight", "2", "--transports", "native"),
     "bench.scaling": ("--workers", "1", "2", "--shards", "1"),
     "bench.servicer": (*SHORT, "--in-flight", "4"),
-    "bench.size": ("--users", "60", "--features", "60", "--packages", "3"),
+    "bench.size": (*CATALOG, "--users", "60", "--events", "200", "--events-per-user", "100"),
 }
 """How to run each small."""
 CANDIDATES: Final = {"bare_lane", "plain"}
@@ -31,7 +32,7 @@ TELLS: Final = {
     "bench.migrate": ("native: 5 subscriptions moved",),
     "bench.scaling": ("decisions/s",),
     "bench.servicer": ("times redis-py",),
-    "bench.size": ("a page of users, later ones",),
+    "bench.size": ("a page of users, later ones", "with 100 events a user", "the event id, besides"),
 }
 """What stands in the output of each."""
 
