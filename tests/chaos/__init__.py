@@ -1,4 +1,5 @@
-"""Things break while calls are made. Each script counts what was acknowledged, and tells it in a line of figures.
+"""Fault injection under load. Each script counts what was acknowledged and reports its figures in a line.
 
-`make test-all` does each a few times, `make soak` up to a hundred, as the time allows. SOAK_SEED chooses another seed.
+`make test-all` runs each a few times, `make soak` up to a hundred times, as time allows. SOAK_SEED chooses another
+seed.
 """

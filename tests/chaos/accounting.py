@@ -1,7 +1,7 @@
-"""Calls that count, from many callers for many users, and a tally of what was acknowledged and what nobody knows.
+"""Usage from many callers for many users, with an account of what was acknowledged and what is unknown.
 
 Each user has three features: one whose events all have ids, one whose events have none, and one with a limit, which is
-used until there is nothing left of it. So afterwards each count can be held against what callers know.
+used until nothing is left. So every count can be audited against what the callers know.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ Answer = v1.CreateUsageEventResponse | v1.UseFeatureResponse
 
 
 class Features(NamedTuple):
-    """What is used with event ids, without, and up to a limit."""
+    """The features of each user: used with event ids, without, and up to a limit."""
 
     with_ids: str
     without_ids: str
@@ -37,12 +37,12 @@ class Features(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One call; with an empty event id it is made once."""
+    """A call; one without an event id is made only once."""
 
     user_id: str
     feature_id: str
     is_use_feature: bool
-    """Whether it is a `UseFeature`; else a `CreateUsageEvent`."""
+    """Whether it is a `UseFeature` or a `CreateUsageEvent`."""
     delta: int
     event_id: str
 
@@ -53,7 +53,7 @@ class Event(NamedTuple):
 
 
 class Acknowledged(NamedTuple):
-    """An event with an id that was acknowledged, with what, and when, by `time.monotonic`."""
+    """An event with an id that was acknowledged, the answer, and the time by `time.monotonic`."""
 
     event: Event
     answer: Answer
@@ -62,7 +62,7 @@ class Acknowledged(NamedTuple):
 
 @dataclass
 class ExpectedCount:
-    """Units of one feature of one user, as callers know them."""
+    """Units of one feature of one user, as far as callers know."""
 
     acknowledged: int = 0
     unknown: int = 0
@@ -70,20 +70,20 @@ class ExpectedCount:
 
 @dataclass
 class Audit:
-    """What counts in the store say about what callers know, in units."""
+    """The counts in the store compared with what callers know, in units."""
 
     acknowledged: int = 0
     lost: int = 0
-    """Acknowledged, and not counted."""
+    """Acknowledged but not counted."""
     over_counted: int = 0
-    """Counted, though nobody sent it, or it was sent once and counted again, or it was said that it was not counted."""
+    """Counted without a request, more than once, or after the caller was told that nothing was written."""
     over_limit: int = 0
-    """Counted past a limit."""
+    """Counted beyond a limit."""
 
 
 @dataclass
 class Accounting:
-    """Who is called for, and what the calls came to."""
+    """The users of a script and the outcomes of all calls made for them."""
 
     features: Features
     user_ids: Sequence[str]
@@ -91,15 +91,15 @@ class Accounting:
     expected: dict[tuple[str, str], ExpectedCount] = field(default_factory=lambda: defaultdict(ExpectedCount))
     outcomes: Counter[str] = field(default_factory=Counter)
     recent: list[Acknowledged] = field(default_factory=list)
-    """The events with ids that were acknowledged since this list was last emptied."""
+    """Events with ids that were acknowledged since the list was last emptied."""
 
     @property
     def acknowledged(self) -> int:
-        """How many calls were acknowledged."""
+        """The number of acknowledged calls."""
         return self.outcomes["acknowledged"]
 
     async def call(self, client: AsyncClient) -> None:
-        """Make one call of any kind. One with an event id is repeated until it is acknowledged."""
+        """Make one call of a random kind. One with an event id is repeated until it is acknowledged."""
         rng, features = self.rng, self.features
         feature_id = rng.choice((features.with_ids, features.with_ids, features.without_ids, features.limited))
         is_use_feature = feature_id == features.limited or rng.random() < 0.5
@@ -110,13 +110,13 @@ class Accounting:
             assert time.monotonic() < deadline, f"{event} was never acknowledged"
 
     async def _attempt(self, client: AsyncClient, event: Event) -> bool:
-        """Send an event; return whether it was acknowledged. Any failure but that of the store is raised."""
+        """Send an event; return whether it was acknowledged. Failures other than those of the store are raised."""
         expected = self.expected[event.user_id, event.feature_id]
         try:
             answer = await event.send(client)
         except (OutcomeUnknown, StoreUnavailable) as error:
             self.outcomes[error.reason] += 1
-            # What has an id is sent again until it is known.
+            # An event with an id is sent again until its outcome is known.
             if isinstance(error, OutcomeUnknown) and not event.event_id:
                 expected.unknown += event.delta
             await asyncio.sleep(RETRY_SECONDS)
@@ -130,7 +130,7 @@ class Accounting:
 
     @asynccontextmanager
     async def load(self, address: str, calls: int) -> AsyncIterator[None]:
-        """Call from many workers while the block runs, which starts when so many more calls are acknowledged.
+        """Generate load from many workers; the block starts once so many further calls are acknowledged.
 
         Afterwards every event with an id that was sent has been acknowledged.
         """
@@ -152,24 +152,24 @@ class Accounting:
                 await workers_done
 
     async def wait_for_acknowledged(self, calls: int) -> None:
-        """Wait under load until so many more calls are acknowledged."""
+        """Wait under load until so many further calls are acknowledged."""
         before = self.acknowledged
         await wait_until(lambda: self.acknowledged >= before + calls)
 
     async def wait_for_unknown(self, calls: int) -> None:
-        """Wait under load until of so many more calls nobody knows whether they count."""
+        """Wait under load until so many further calls have an unknown outcome."""
         before = self.outcomes["OUTCOME_UNKNOWN"]
         await wait_until(lambda: self.outcomes["OUTCOME_UNKNOWN"] >= before + calls)
 
     async def wait_for_refused(self, calls: int) -> None:
-        """Wait under load until so many more calls have failed, of which it is known that they did not count."""
+        """Wait under load until so many further calls have failed without having counted."""
         before = self.outcomes["STORE_UNAVAILABLE"]
         await wait_until(lambda: self.outcomes["STORE_UNAVAILABLE"] >= before + calls)
 
     async def resend_recent(self, address: str) -> list[Acknowledged]:
-        """Send the recent events once more, and empty their list; return those that the server did not know any more.
+        """Send the recent events once more and empty their list; return those the server no longer knew.
 
-        Those that it knows have to be answered as they were the first time.
+        Those it knows must get the same answer as the first time.
         """
         recent, self.recent = self.recent, []
         async with callers(address, CONNECTIONS) as clients:
@@ -180,7 +180,7 @@ class Accounting:
         return [item for item, answer in zip(recent, answers, strict=True) if not answer.replayed]
 
     def audit(self, address: str) -> Audit:
-        """Hold every count against what callers know."""
+        """Compare every count with what callers know."""
         found = Audit()
         with Client(address, timeout_seconds=30) as client:
             for user_id in self.user_ids:
@@ -195,7 +195,7 @@ class Accounting:
 
 
 async def send_when_available(event: Event, client: AsyncClient) -> Answer:
-    """Send an event when the store is back on all connections; only what has not counted is sent again."""
+    """Send an event once the store is available on all connections; only what has not counted is sent again."""
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     while True:
         try:
@@ -206,7 +206,7 @@ async def send_when_available(event: Event, client: AsyncClient) -> Answer:
 
 
 def read_count(client: Client, user_id: str, feature_id: str) -> int:
-    """Return what a count reads when the store is back on all connections."""
+    """Return a count once the store is available on all connections."""
     counts = list[int]()
 
     def read() -> bool:
@@ -221,7 +221,7 @@ def read_count(client: Client, user_id: str, feature_id: str) -> int:
 
 
 def same_answer(one: Answer, other: Answer) -> bool:
-    """Whether two answers say the same but for whether it was said before."""
+    """Whether two answers are equal except for `replayed`."""
     first, second = type(one)(), type(other)()
     for copy, answer in ((first, one), (second, other)):
         copy.MergeFrom(answer)  # type: ignore[arg-type]
@@ -230,7 +230,7 @@ def same_answer(one: Answer, other: Answer) -> bool:
 
 
 async def open_accounting(address: str, rng: random.Random | int) -> Accounting:
-    """Make the users, and a tally in which nothing stands yet; `chance` or its seed decides on the calls."""
+    """Create the users and an empty accounting; `rng` or its seed determines the calls."""
     rng = random.Random(rng) if isinstance(rng, int) else rng
     features, package_id = await asyncio.to_thread(_catalogue, address)
     async with callers(address, 1) as (client,):
@@ -249,7 +249,7 @@ def _catalogue(address: str) -> tuple[Features, str]:
 
 @dataclass
 class AuditTotals:
-    """What a script has found, over all its rounds."""
+    """The findings of a script over all its rounds."""
 
     times: int = 0
     acknowledged: int = 0
@@ -260,7 +260,7 @@ class AuditTotals:
     over_limit: int = 0
 
     async def add(self, accounting: Accounting, address: str) -> list[Acknowledged]:
-        """Hold a tally against the counts, and send what was acknowledged again; return what was not known any more."""
+        """Add the audit of a round, resend what was acknowledged, and return what the server no longer knew."""
         found = await asyncio.to_thread(accounting.audit, address)
         resend_recent = await accounting.resend_recent(address)
         self.times += 1
@@ -274,5 +274,5 @@ class AuditTotals:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was lost, counted twice or given out past its limit."""
+        """Whether nothing was lost, counted twice or granted beyond its limit."""
         return not (self.lost or self.counted_twice or self.over_limit)

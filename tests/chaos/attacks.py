@@ -1,9 +1,8 @@
-"""Clients that mean harm, each for as long as it is told: `python -m chaos.attacks ATTACK ADDRESS HOW SEED SECONDS`,
-where HOW is `plain` or `tls`.
+"""Hostile clients, each run for a given time: `python -m chaos.attacks ATTACK ADDRESS SECURITY SEED SECONDS`.
 
-A process of its own, so that it takes nothing from the client beside it but what it takes from the server. It sends no
-more than a line of 1 Gbit/s carries. At the end it prints what it did, as JSON: how many connections it made, how many
-of them the server ended, and how often it did its worst.
+SECURITY is `plain` or `tls`. An attack is a process of its own, so that it affects a well-behaved client only through
+the server. It sends at most as much as a line of 1 Gbit/s carries. At the end it prints JSON: how many connections it
+opened, how many of them the server closed, and how often it did what it does.
 """
 
 import json
@@ -37,18 +36,18 @@ from bench.http2 import (
 CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
 LIST_FEATURES: Final = "/canuse.v1.CatalogService/ListFeatures"
 REQUEST: Final = b"\x0a\x03124\x12\x04none"
-"""A check of a feature that there is not."""
+"""A check of a feature that does not exist."""
 REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 SYMBOL: Final = b"canuse.v1.EntitlementService"
 DESCRIBE: Final = b"\x22" + bytes((len(SYMBOL),)) + SYMBOL
-"""Asks what there is in the file of a service, which takes no key."""
+"""Asks for the file of a service, which takes no key."""
 PAGE: Final = b"\x08\xe8\x07"
 """A page of 1000 features."""
 CANCEL: Final = 8
 MAX_FRAME_BYTES: Final = (1 << 24) - 1
 IDLE_CONNECTIONS: Final = 1_000
 LINE_BYTES: Final = 125_000_000
-"""How much may be sent in a second."""
+"""Maximum number of bytes sent per second."""
 MAX_WAIT_SECONDS: Final = 5.0
 PAUSE_SECONDS: Final = 0.05
 MAX_WRITE_BYTES: Final = 1 << 18
@@ -57,7 +56,7 @@ _SETTING: Final = struct.Struct(">HI")
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"", *, length: int | None = None) -> bytes:
-    """Return a frame; `length` is what it says about its payload, where that is a lie."""
+    """Return a frame; `length` replaces the length of the payload in its header."""
     size = len(payload) if length is None else length
     return _FRAME.pack(size >> 16, size & 0xFFFF, kind, flags, stream) + payload
 
@@ -79,7 +78,7 @@ def call(stream: int, path: str, payload: bytes) -> bytes:
 
 
 class Connection:
-    """A connection of whose answers nothing is read unless it is said. What the server does to it is counted."""
+    """A connection that reads nothing unless told to. What the server does to it is counted."""
 
     def __init__(self, attack: "Attack", *, greet: bool = True, window: int = 65_535, receive_bytes: int = 0) -> None:
         self._attack = attack
@@ -96,7 +95,10 @@ class Connection:
             self.send(PREFACE + frame(SETTINGS, 0, 0, _SETTING.pack(INITIAL_WINDOW_SIZE, window)))
 
     def send(self, data: bytes) -> bool:
-        """Send; return whether the connection stands. Where the server does not read, wait until the time is over."""
+        """Send; return whether the connection is still open.
+
+        While the server does not read, this blocks until the attack is over.
+        """
         view = memoryview(data)
         while self.is_open and view and not self._attack.is_over:
             try:
@@ -110,7 +112,7 @@ class Connection:
         return self.is_open
 
     def read(self, seconds: float = MAX_WAIT_SECONDS) -> bytes:
-        """Read what is there, waiting for it; nothing where the server has ended the connection or says nothing."""
+        """Wait for data and read it; empty if the server has closed the connection or sends nothing."""
         self.socket.settimeout(seconds)
         try:
             data = self.socket.recv(1 << 16)
@@ -123,7 +125,7 @@ class Connection:
         return data
 
     def drain(self) -> None:
-        """Read all that is there."""
+        """Read everything that has arrived."""
         self.socket.setblocking(False)
         try:
             while self.is_open:
@@ -135,7 +137,7 @@ class Connection:
             self._ended()
 
     def is_ended(self, seconds: float = MAX_WAIT_SECONDS) -> bool:
-        """Wait for the server to end the connection; return whether it has."""
+        """Wait for the server to close the connection; return whether it has."""
         until = time.monotonic() + seconds
         while self.is_open and (left := until - time.monotonic()) > 0 and not self._attack.is_over:
             self.read(left)
@@ -153,7 +155,7 @@ class Connection:
 
 
 class Attack:
-    """One attack: where to, until when, by what chance, and what came of it."""
+    """An attack: its target, its end, its random numbers, and its counters."""
 
     def __init__(self, address: str, security: str, seed: str, seconds: float) -> None:
         host, _, port = address.rpartition(":")
@@ -168,11 +170,11 @@ class Attack:
 
     @property
     def is_over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the time is up."""
         return time.monotonic() > self._until
 
     def add(self, what: str, number: int = 1) -> None:
-        """Count."""
+        """Increase a counter."""
         with self._lock:
             self.counts[what] = self.counts.get(what, 0) + number
 
@@ -185,11 +187,11 @@ class Attack:
             time.sleep(ahead)
 
     def wait(self) -> None:
-        """Do nothing until the time is over."""
+        """Wait until the time is up."""
         time.sleep(max(0.0, self._until - time.monotonic()))
 
     def at_once(self, number: int, work: Callable[[], None]) -> None:
-        """Do work in so many threads, again and again until the time is over."""
+        """Run work in so many threads, repeatedly, until the time is up."""
 
         def again() -> None:
             while not self.is_over:
@@ -214,7 +216,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def idle(attack: Attack) -> None:
-    """1,000 connections that say nothing, or only who they are."""
+    """1,000 connections that send nothing, or nothing but the preface."""
     opened = [Connection(attack, greet=bool(number % 2)) for number in range(IDLE_CONNECTIONS)]
     attack.wait()
     for connection in opened:
@@ -223,12 +225,12 @@ def idle(attack: Attack) -> None:
 
 
 def slow_readers(attack: Attack) -> None:
-    """Calls with large answers that nobody reads: no window for them, or a window and a full socket."""
+    """Calls with large answers that nobody reads: without a window, or with a window and a full socket buffer."""
     _ask_and_read_nothing(attack, b"".join(call(stream, LIST_FEATURES, PAGE) for stream in range(1, 21, 2)), 10)
 
 
 def deaf_askers(attack: Attack) -> None:
-    """Streams that ask for descriptions without end, and read none."""
+    """Streams that request descriptions endlessly and read none."""
     questions = [
         frame(HEADERS, END_HEADERS, stream, block(REFLECTION)) + frame(DATA, 0, stream, message(DESCRIBE)) * 50
         for stream in range(1, 41, 2)
@@ -247,7 +249,7 @@ def _ask_and_read_nothing(attack: Attack, calls: bytes, number: int) -> None:
 
 
 def slow_writers(attack: Attack) -> None:
-    """200 connections on which calls come a byte a second: in the preface, in the headers, in the message."""
+    """200 connections on which calls arrive at a byte per second: in the preface, in the headers, in the message."""
     whole = PREFACE + frame(SETTINGS, 0, 0) + call(1, CAN_USE, REQUEST)
     opened = [Connection(attack, greet=False) for _ in range(200)]
     sent = [attack.rng.randrange(len(whole)) for _ in opened]
@@ -266,7 +268,7 @@ def slow_writers(attack: Attack) -> None:
 
 
 def resets(attack: Attack) -> None:
-    """Calls that are taken back as soon as they are made (rapid reset, CVE-2023-44487)."""
+    """Calls that are reset as soon as they are made (rapid reset, CVE-2023-44487)."""
 
     def work() -> None:
         connection, stream, path = Connection(attack), 1, attack.rng.choice((CAN_USE, LIST_FEATURES))
@@ -284,7 +286,7 @@ def resets(attack: Attack) -> None:
 
 
 def garbage(attack: Attack) -> None:
-    """Random bytes: at once, after the preface, and as the payload of frames of all kinds."""
+    """Random bytes: right away, after the preface, and as the payload of frames of all kinds."""
 
     def work() -> None:
         rng = attack.rng
@@ -303,7 +305,7 @@ def garbage(attack: Attack) -> None:
 
 
 def http_1(attack: Attack) -> None:
-    """Requests of HTTP/1: as browsers, scanners and misled proxies send them."""
+    """HTTP/1 requests, as browsers, scanners and misconfigured proxies send them."""
     requests = [
         b"GET / HTTP/1.1\r\nhost: x\r\n\r\n",
         b"POST /canuse HTTP/1.0\r\ncontent-length: 99999999\r\n\r\n" + b"x" * 9999,
@@ -322,7 +324,7 @@ def http_1(attack: Attack) -> None:
 
 
 def large_frames(attack: Attack) -> None:
-    """Frames of 16 MiB, which nobody has allowed, and messages that say to have 4 GiB, in frames without end."""
+    """Frames of 16 MiB, which no setting allows, and messages that announce 4 GiB, in an endless sequence of frames."""
 
     def too_long() -> None:
         connection = Connection(attack)
@@ -355,7 +357,7 @@ def large_frames(attack: Attack) -> None:
 
 
 def large_metadata(attack: Attack) -> None:
-    """Calls with 1 MiB of metadata, sent as such, or as one entry of the table that is named thousands of times."""
+    """Calls with 1 MiB of metadata, sent in full, or as one table entry that is repeated thousands of times."""
 
     def work() -> None:
         connection = Connection(attack)
@@ -393,7 +395,7 @@ def continuations(attack: Attack) -> None:
 
 
 def control_floods(attack: Attack) -> None:
-    """Settings, pings, empty frames and windows without end, whose answers nobody reads."""
+    """Endless settings, pings, empty frames and window updates, whose answers nobody reads."""
     floods = [
         frame(PING, 0, 0, b"12345678") * 500,
         frame(SETTINGS, 0, 0, _SETTING.pack(INITIAL_WINDOW_SIZE, 65_535)) * 500,
@@ -436,7 +438,7 @@ ATTACKS: Final[dict[str, Callable[[Attack], None]]] = {
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the attack that the command line names."""
     name, address, security, seed, seconds = sys.argv[1:]
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))

@@ -1,4 +1,4 @@
-"""How chaos scripts are scaled, and how they tell what came of them."""
+"""How often chaos scripts repeat their rounds, and how they report their figures."""
 
 from functools import partial
 
@@ -15,13 +15,13 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(name="rounds")
 def rounds_in_time(soak_seconds: float) -> Rounds:
-    """How often: `rounds(short, long)` yields what chance each round has."""
+    """Number of rounds: `rounds(short, long)` yields the random numbers of each round."""
     return partial(rounds, soak_seconds)
 
 
 @pytest.fixture
 def report(record_property: Report) -> Report:
-    """Tell the figures of a script in a line, which stands in the summary of the tests, too."""
+    """Report the figures of a script in a line, which is also part of the summary of the test run."""
 
     def say(script: str, **figures: object) -> None:
         text = line(script, figures)

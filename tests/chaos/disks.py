@@ -1,4 +1,4 @@
-"""Disks to break: one that is small, and one whose power is cut. They need root."""
+"""Disks to break: a small one, and one whose power can be cut. They need root."""
 
 import fcntl
 import os
@@ -12,14 +12,14 @@ from typing import Final
 
 from support.tools import require_disks
 
-# FS_IOC_SHUTDOWN of Linux: from now on nothing more reaches the disk, and what the journal holds is not flushed either.
+# FS_IOC_SHUTDOWN of Linux: nothing more reaches the disk, and the journal is not flushed.
 SHUT_DOWN: Final = 0x8004587D
 WITHOUT_FLUSHING: Final = struct.pack("I", 2)
 BUSY_SECONDS: Final = 20
 
 
 class PowerCutDisk:
-    """A file system in a file. After `cut` it has what was brought to the disk (fsync) before, and little else."""
+    """A file system in a file. After `cut` it has what was synced (fsync) before, and little else."""
 
     def __init__(self, folder: Path, megabytes: int) -> None:
         require_disks()
@@ -40,12 +40,12 @@ class PowerCutDisk:
             os.close(disk)
 
     def power_up(self) -> None:
-        """Mount it again; nothing on it may be open."""
+        """Mount it again; no file on it may be open."""
         self.close()
         self._mount()
 
     def close(self) -> None:
-        """Take it away, as soon as nobody looks at it."""
+        """Unmount it, as soon as nothing uses it."""
         until = time.monotonic() + BUSY_SECONDS
         while subprocess.run(("umount", str(self.path)), check=False, capture_output=True).returncode:
             assert time.monotonic() < until, f"{self.path} stays busy"
@@ -57,7 +57,7 @@ class PowerCutDisk:
 
 @contextmanager
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
-    """Mount a disk that is soon full."""
+    """Mount a disk with little room."""
     require_disks()
     path = folder / "small"
     path.mkdir()
@@ -70,7 +70,7 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
 
 @contextmanager
 def filled(disk: Path, leave_bytes: int) -> Iterator[None]:
-    """Take all room on a disk but so many bytes."""
+    """Fill a disk except for so many bytes."""
     filler = disk / "filler"
     there = os.statvfs(disk)
     with filler.open("wb") as file:

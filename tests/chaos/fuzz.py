@@ -1,8 +1,8 @@
 """The fuzzer, in a process of its own: `python -m chaos.fuzz URL SEED RUNS SECONDS METHOD...`, METHOD a path or `all`.
 
-Atheris looks which parts of the server an input reaches, and goes on with those that reach new ones. The endpoints are
-called as both transports call them, in a world on a real, empty store. It ends with how many calls were made, in words
-of libFuzzer, or with the input that broke a promise, and then with another status than 0.
+Atheris observes which parts of the server an input reaches, and mutates those that reach new ones. The endpoints are
+called as both transports call them, in an environment on a real, empty store. At the end libFuzzer prints the number of
+calls; when an input breaks an invariant, it prints that input, and the status is not 0.
 """
 
 import asyncio
@@ -30,11 +30,11 @@ from chaos.fuzz_inputs import Inputs
 from chaos.invariants import FuzzTarget
 
 MAX_INPUT_BYTES: Final = 2048
-"""How long an input gets, in bytes."""
+"""Maximum length of an input, in bytes."""
 
 
 async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
-    """Return the dispatcher, with what the inputs speak of in the store."""
+    """Return the dispatcher, with the objects that the inputs refer to in the store."""
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
     environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
     access = Access.of(environments, settings)
@@ -46,9 +46,9 @@ async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the fuzzer as the command line says."""
     url, seed, runs, seconds, *methods = sys.argv[1:]
-    # What goes wrong is told by the fuzzer, with the input.
+    # The fuzzer reports what goes wrong, with the input.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -68,7 +68,7 @@ def main() -> None:
         for number, example in enumerate(inputs.examples()):
             (Path(folder) / str(number)).write_bytes(example)
         limits = [f"-seed={seed}", f"-runs={runs}", f"-max_total_time={seconds}", f"-max_len={MAX_INPUT_BYTES}"]
-        # What it finds is in what it prints; a file of it would be left in whatever folder this runs in.
+        # Its findings are in its output; a file of them would be left in whatever folder this runs in.
         limits += ["-print_final_stats=1", "-timeout=20", "-verbosity=0", f"-artifact_prefix={folder}/"]
         atheris.Setup([sys.argv[0], *limits, folder], one)
         atheris.Fuzz()  # It does not return: it ends the process.

@@ -1,4 +1,4 @@
-"""What a fuzzer's bytes stand for: a method, and a request that is bytes as they are, or a message field by field."""
+"""Turns the bytes of a fuzzer into a method and a request: raw bytes, or a message filled field by field."""
 
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,7 +27,7 @@ TEXTS: Final = (
     ),
     *("x" * 128, "x" * 129, "é" * 64, "é" * 65, "\0", "\n", "\u2028", "124:calls", "{124}", "name", "user.name", "*"),
 )
-"""Texts that mean something to the server, or that have often been what was forgotten."""
+"""Texts with a meaning for the server, and texts that are often handled wrong."""
 EXISTING_IDS: Final = {
     "user_id": "124",
     "feature_id": "calls",
@@ -35,7 +35,7 @@ EXISTING_IDS: Final = {
     "grant_id": "bonus",
     "domain": "canuse",
 }
-"""What there is, by the names of the fields that speak of it."""
+"""Ids of existing objects, by the names of the fields that refer to them."""
 NUMBERS: Final = (0, 1, 2, 3, 5, 100, 1000, 1001, -1, -2, 2**31 - 1, -(2**31), 2**53 - 1, 2**53, -(2**53), 2**63 - 1)
 RANGES: Final = {
     FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
@@ -48,13 +48,13 @@ EXAMPLES: Final = 64
 
 
 class Inputs:
-    """Reads inputs that are about some methods, given by their paths."""
+    """Reads inputs for some methods, given by their paths."""
 
     def __init__(self, paths: Sequence[str]) -> None:
         self._paths = list(paths)
 
     def examples(self) -> Iterator[bytes]:
-        """Yield what to begin with: always the same bytes, short and long."""
+        """Yield the initial inputs: always the same bytes, short and long."""
         rng = random.Random(1)
         for number in range(EXAMPLES):
             yield rng.randbytes(8 * (number + 1))
@@ -80,7 +80,7 @@ def method_of(path: str) -> MethodDescriptor:
 
 
 def fill(message: Message, provider: Any, depth: int) -> None:
-    """Set fields of a message, all kinds of them to all kinds of values."""
+    """Set fields of a message to values of all kinds."""
     for field in cast("Iterable[FieldDescriptor]", message.DESCRIPTOR.fields):
         if provider.ConsumeIntInRange(0, 3) == 0:
             continue
@@ -97,7 +97,7 @@ def fill(message: Message, provider: Any, depth: int) -> None:
 
 
 def fill_inner(message: Message, field: FieldDescriptor, provider: Any, depth: int) -> None:
-    """Set a field that is a message, or several of them."""
+    """Set a field that is a message, or a list of messages."""
     inner = getattr(message, field.name)
     if field.is_repeated:
         for _ in range(provider.ConsumeIntInRange(0, 3)):
@@ -115,7 +115,7 @@ def text(provider: Any) -> str:
 
 
 def number(kind: int, provider: Any) -> int:
-    """Return a number that a field can hold."""
+    """Return a number within the range of a field."""
     lowest, highest = RANGES[kind]
     if provider.ConsumeIntInRange(0, 3):
         return min(highest, max(lowest, int(provider.PickValueInList(list(NUMBERS)))))
@@ -123,7 +123,7 @@ def number(kind: int, provider: Any) -> int:
 
 
 def value(field: FieldDescriptor, provider: Any) -> object:
-    """Return a value for a field that is no message."""
+    """Return a value for a field that is not a message."""
     kind = field.cpp_type
     kinds: dict[int, Callable[[], object]] = {
         FieldDescriptor.CPPTYPE_BOOL: provider.ConsumeBool,

@@ -1,4 +1,4 @@
-"""What holds for every request, whatever its bytes are."""
+"""The invariants that hold for every request, whatever its bytes are."""
 
 from typing import Final
 
@@ -16,7 +16,7 @@ from canuse_server.store.preflight.schema import check_schema
 from canuse_server.transport.native.request_cache import RequestCache
 
 CALLS_PER_RESET: Final = 500
-"""After how many calls the store is emptied, so that it stays small."""
+"""Number of calls after which the store is emptied, so that it stays small."""
 SERVER_FAULTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]]] = {
     "/canuse.v1.EntitlementService/BatchCanUse": v1.BatchCanUseResponse,
@@ -25,7 +25,7 @@ BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsage
 
 
 class FuzzTarget:
-    """A world on a real store that is nobody else's, and the methods that are called in it."""
+    """An environment on a real store of its own, and the methods called in it."""
 
     def __init__(self, env: Environment, dispatcher: Dispatcher) -> None:
         self.paths = sorted(path for path in dispatcher.paths if not method_at(path).streams)
@@ -36,11 +36,11 @@ class FuzzTarget:
         self._contents: bytes | None = None
 
     async def reset(self) -> None:
-        """Empty the store, and put in it what the inputs speak of."""
+        """Empty the store and create what the inputs refer to."""
         admin, cache = self._env.store.admin, self._env.cache
         await cache.refresh()
         await admin.flushall()
-        # An emptied store is an outage to a server that runs: this one is told that it is a new one.
+        # To a running server an emptied store is an outage: this one is told that it is a new store.
         await check_schema(self._env.store)
         cache.packages.clear()
         await cache.refresh()
@@ -69,7 +69,7 @@ class FuzzTarget:
         return await self._dispatcher.unary(self._dispatcher.open(path, ()), payload, None)
 
     async def check(self, path: str, payload: bytes) -> None:
-        """Make a call. AssertionError, or whatever else is raised, is a promise that was broken."""
+        """Make a call. AssertionError, or any other exception, means that an invariant is broken."""
         self.checked += 1
         if self.checked % CALLS_PER_RESET == 0:
             await self.reset()
@@ -96,7 +96,7 @@ class FuzzTarget:
         self._contents = contents
 
     def _plan(self, path: str, payload: bytes) -> ApiError | None:
-        """Plan a call as the lane does, twice, since it then remembers it; return with what it refuses it."""
+        """Plan a call twice as the lane does, which caches it; return the error with which it refuses the call."""
         for number, method in enumerate(HOT_METHODS):
             if method.path == path:
                 try:
@@ -110,6 +110,6 @@ class FuzzTarget:
         return None
 
     async def _digest(self) -> bytes:
-        """Return what stands for all that is in the store."""
+        """Return a digest of everything in the store."""
         digest: bytes = await self._env.store.admin.execute_command("DEBUG", "DIGEST")  # type: ignore[no-untyped-call]
         return digest

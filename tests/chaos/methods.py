@@ -1,4 +1,4 @@
-"""The methods of the API, from its descriptors, so that none is missed."""
+"""The methods of the API, taken from its descriptors, so that none is missed."""
 
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +27,7 @@ class Method(NamedTuple):
         return self.descriptor.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS
 
     def call(self, channel: grpc.Channel, request: Message, api_key: str) -> Any:
-        """Call it; of a stream the last message is returned."""
+        """Call it; for a stream the last message is returned."""
         metadata = (("authorization", f"Bearer {api_key}"),)
         read = GetMessageClass(self.descriptor.output_type).FromString
         write = type(request).SerializeToString
@@ -49,4 +49,4 @@ def _methods() -> dict[str, Method]:
 
 
 METHODS: Final = _methods()
-"""All methods by their names."""
+"""All methods by name."""

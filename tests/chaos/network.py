@@ -1,4 +1,4 @@
-"""Machines on networks of their own (namespaces of Linux), whose links can be cut, one way or both. They need root."""
+"""Machines on separate networks (Linux namespaces), whose links can be cut, one way or both. They need root."""
 
 import os
 import subprocess
@@ -11,17 +11,17 @@ from typing import Final
 from support.processes import RedisServer
 from support.tools import VALKEY_SERVER, require_networks
 
-# A queue that has room for no packet: all that leaves a link is lost, and nobody is told.
+# A queue without room for a packet: everything sent on the link is lost, silently.
 LOSE_ALL: Final = ("root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
 _NUMBERS: Final = count()
 
 
 class Link:
-    """A cable between two machines; None is this one."""
+    """A link between two machines; None is this one."""
 
     def __init__(self, here: "Machine | None", there: "Machine") -> None:
         number = next(_NUMBERS)
-        # A network of four addresses for each link of each process that runs tests.
+        # A network of four addresses for each link of each test process.
         block = (os.getpid() * 8 + number) % (1 << 14) * 4
         prefix = f"10.231.{block >> 8}."
         self.addresses = tuple(f"{prefix}{(block & 255) + place}" for place in (1, 2))
@@ -35,26 +35,26 @@ class Link:
             _ip(machine, "link", "set", device, "up")
 
     def cut(self) -> None:
-        """Lose all that is sent over it."""
+        """Drop everything sent over it, in both directions."""
         self.lose_what_is_sent()
         self.lose_what_comes_back()
 
     def lose_what_is_sent(self) -> None:
-        """Lose what is sent from the first end."""
+        """Drop what is sent from the first end."""
         _lose(*self._ends[0])
 
     def lose_what_comes_back(self) -> None:
-        """Lose what is sent from the second end."""
+        """Drop what is sent from the second end."""
         _lose(*self._ends[1])
 
     def heal(self) -> None:
-        """Let everything through."""
+        """Let everything through again."""
         for machine, device in self._ends:
             _run("tc", *_in(machine), "qdisc", "delete", "dev", device, "root", check=False)
 
 
 class Machine:
-    """A machine that is only reached over links. `link` is the one from here."""
+    """A machine that is only reachable over links. `link` is the one from here."""
 
     def __init__(self) -> None:
         self.name = f"canuse-{os.getpid()}-{next(_NUMBERS)}"
@@ -64,11 +64,11 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """Where it is reached from here."""
+        """Its address, seen from here."""
         return self.link.addresses[1]
 
     def store(self, folder: Path, *settings: str) -> RedisServer:
-        """Return a Valkey that is to run on it."""
+        """Return a Valkey to be started on it."""
         folder.mkdir(parents=True)
         program = folder / "valkey-on-machine"
         program.write_text(f'#!/bin/sh\nexec ip netns exec {self.name} {VALKEY_SERVER} "$@"\n')
@@ -78,13 +78,13 @@ class Machine:
         return server
 
     def remove(self) -> None:
-        """Take it away, with its links."""
+        """Remove it, with its links."""
         _run("ip", "netns", "delete", self.name)
 
 
 @contextmanager
 def machine() -> Iterator[Machine]:
-    """Have a machine for a while."""
+    """Provide a machine while the block runs."""
     require_networks()
     created = Machine()
     try:

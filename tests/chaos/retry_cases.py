@@ -1,4 +1,4 @@
-"""A call of each method that changes something, and what a repetition gives when the first answer was lost."""
+"""A call of each method that writes, and the answer to its repetition after the first answer was lost."""
 
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -10,19 +10,19 @@ from canuse import v1
 from chaos.scenario import LIMIT, Scenario
 
 REPLAYED: Final = "replayed"
-"""The first answer once more, with `replayed` set: the call has an event id."""
+"""The first answer again, with `replayed` set: the call has an event id."""
 SAME: Final = "the same state"
-"""The same answer, as nothing is left to change."""
+"""An equal answer, as nothing is left to change."""
 DONE: Final = "nothing left to do"
 
 
 class Case(NamedTuple):
-    """A call, what its repetition is answered with, and what there is to see of the effect of both."""
+    """A call, the answer to its repetition, and the effect of both."""
 
     request: Callable[[Scenario], Message]
-    """Does what has to come first, and returns the request."""
+    """Prepares the scenario, and returns the request."""
     repeated: str
-    """REPLAYED, SAME or DONE, or the reason with which it fails."""
+    """REPLAYED, SAME or DONE, or the reason with which the repetition fails."""
     look: Callable[[Scenario], object]
     expected: Callable[[Scenario], object]
 
@@ -178,7 +178,7 @@ CASES: Final[dict[str, Case]] = {
         lambda s: ((s.base_id, 2), (3, 0, 0, 0, 1)),
     ),
     "RevokeApiKey": Case(_revoke_key, "API_KEY_NOT_FOUND", lambda s: s.keys(), lambda _: 0),
-    # No id of the caller's tells two of these calls apart, so that whoever was not answered has to look first.
+    # These have no id of the caller's that identifies the call, so a caller without an answer must look first.
     "Subscribe, to an add-on without an event id": Case(
         lambda s: v1.SubscribeRequest(user_id=s.newcomer_id, package_ids=[s.addon_id]),
         "one more each time",

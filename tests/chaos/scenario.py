@@ -1,4 +1,4 @@
-"""What calls are made on, and what is seen of it afterwards."""
+"""The users and the catalog that calls are made for, and the reads that show their effect."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ LIMIT: Final = 1000
 
 @dataclass(frozen=True)
 class Scenario:
-    """A user on a package with two features, an add-on that nobody has, and a newcomer who has nothing."""
+    """A user on a package with two features, an add-on without subscribers, and a newcomer without subscriptions."""
 
     client: Client
     user_id: str
@@ -23,16 +23,16 @@ class Scenario:
     addon_id: str
     subscription_id: str
     new_id: str
-    """An id that nothing has yet."""
+    """An id that is not in use yet."""
 
     def counts(self) -> tuple[int, ...]:
-        """Return what the user has used and reserved of each feature, and how many events there are."""
+        """Return what the user has used and reserved of each feature, and the number of events."""
         usage = [self.client.show_usage(self.user_id, feature).current for feature in (self.first, self.second)]
         events = len(list(self.client.list_usage_events(self.user_id)))
         return (*(each.used for each in usage), *(each.reserved for each in usage), events)
 
     def budget(self) -> int:
-        """Return what the user may use of the first feature."""
+        """Return the user's budget for the first feature."""
         return self.client.show_usage(self.user_id, self.first).current.budget
 
     def subscriptions(self, user_id: str) -> list[tuple[str, int]]:
@@ -40,16 +40,16 @@ class Scenario:
         return [(item.package_id, item.package_version) for item in self.client.list_subscriptions(user_id)]
 
     def package(self, package_id: str) -> tuple[str, int, int]:
-        """Return the status of a package, its version and the one that is published."""
+        """Return the status of a package, its version and its published version."""
         found = self.client.get_package(package_id)
         return v1.PackageStatus.Name(found.status), found.version, found.published_version
 
     def keys(self) -> int:
-        """Return how many API keys have the new id for a name."""
+        """Return how many API keys are named after the new id."""
         return sum(key.name == self.new_id for key in self.client.list_api_keys(page_size=1000))
 
     def gone(self, user_id: str) -> bool:
-        """Whether there is no such user."""
+        """Whether the user does not exist."""
         try:
             self.client.get_user(user_id)
         except NotFound:
@@ -67,7 +67,7 @@ class Catalogue(NamedTuple):
 
 
 def create_catalogue(client: Client) -> Catalogue:
-    """Make one."""
+    """Create a catalogue."""
     first, second = consumable(client), consumable(client)
     never = v1.RESET_PERIOD_NEVER
     entries = [v1.PackageFeature(feature_id=item, limit=LIMIT, reset_period=never) for item in (first, second)]
@@ -75,7 +75,7 @@ def create_catalogue(client: Client) -> Catalogue:
 
 
 def create_scenario(client: Client, catalogue: Catalogue) -> Scenario:
-    """Make users on what there is in the catalogue."""
+    """Create users on a catalogue."""
     user_id, newcomer_id = (client.create_user(unique("user")).id for _ in range(2))
     (subscription,) = client.subscribe(user_id, [catalogue.base_id])
     return Scenario(client, user_id, newcomer_id, *catalogue, subscription.id, unique("new"))

@@ -1,9 +1,8 @@
-"""The disk under the append-only file is full while calls are made, until there is room again.
+"""The disk under the append-only file is full under load, until there is room again.
 
-With each write brought to the disk before it is acknowledged the store ends rather than acknowledge what it could not
-write, and nothing is lost. With a write a second it refuses writes from then on, which is STORE_UNAVAILABLE, and goes
-on by itself. What it acknowledged just before is in its memory only, and lost if it is killed before there is room:
-that is measured.
+With `appendfsync always` the store exits rather than acknowledge what it could not write, and nothing is lost. With
+`everysec` it refuses writes from then on, which is STORE_UNAVAILABLE, and recovers by itself. What it acknowledged just
+before is only in its memory, and lost if it is killed before there is room: that is measured.
 
 Guards: `appendfsync always`, without which the first test loses something where the store is killed, as the last one
 shows; and, a break of `make mutants`, `MISCONF` is known to be a refusal (`replies.py`).
@@ -35,7 +34,7 @@ NO_REWRITE = ("--auto-aof-rewrite-percentage", "0")
 async def fill_and_count(
     folder: Path, transport: str, fsync: str, rounds: Rounds, *, kill_while_full: bool = False
 ) -> AuditTotals:
-    """Fill the disk again and again; return what was found."""
+    """Fill the disk repeatedly; return the findings."""
     found = AuditTotals()
     settings = (*NO_REWRITE, "--appendfsync", fsync)
     with small_disk(folder, MEGABYTES) as disk:

@@ -1,20 +1,21 @@
-"""Clients that mean harm, on the public port of both transports, and of Envoy before the native one.
+"""Hostile clients on the public port of both transports, and of Envoy in front of the native one.
 
-While `attacks.py` does its worst, a good client goes on calling: each of its calls has to succeed, health has to
-answer, nothing may crash, and no memory and no connection may be kept. How long its calls take, and how much memory is
-used, is told; only what must never be is asserted. In `make soak` each attack is also made on another server beside
-this one: what that costs the good client is what the attack costs the machine, whomever it is made on.
+While `attacks.py` runs, a well-behaved client continues to call: each of its calls must succeed, health must answer,
+nothing may crash, and no memory and no connection may be retained. Latency and memory are reported; only what must
+never happen is asserted. In `make soak` each attack is also made on a second server on the same machine: its effect on
+the client is what the attack costs the machine, whichever server it is made on.
 
-Guards, with what is red without them:
-- `STREAMS` in `transport/limits.py`: calls of the good client are CANCELLED while others reset theirs.
-- `files.allow_many`: with the few files that many systems give a process at first, idle connections keep everybody out.
+Guards, with what fails without them:
+- `STREAMS` in `transport/limits.py`: calls of the client are CANCELLED while others reset theirs.
+- `raise_nofile_limit` in `app/rlimits.py`: with the low limit of open files that many systems start with, idle
+  connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
-- `GARBAGE_OF_GRPCIO` in `app.py`, by the figures: the metadata of thousands of calls stays in memory.
-- `Pages` in `runtime/fairness.py`, by the figures: calls wait for the pages of those who ask for many at once.
-- `MAX_BYTES` in `transport/reflection.py`: the front keeps what those who ask don't read, hundreds of MiB.
-- `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until it looks at all there is.
-- `large` in `api/methods.py`, by the figures: what is passed on waits until those have gone who read nothing.
-- On the native transport the bounds are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
+- `GC_THRESHOLD_GRPCIO` in `app/wiring.py`, by the figures: the metadata of thousands of calls stays in memory.
+- `PageScheduler` in `runtime/fairness.py`, by the figures: calls wait for the pages of clients that request many.
+- `MAX_BYTES` in `transport/reflection.py`: the front buffers hundreds of MiB for clients that do not read.
+- `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until a full collection.
+- `large` in `api/methods.py`, by the figures: delegated calls wait until the clients that read nothing are gone.
+- On the native transport the limits are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.
 """
 
 import json
@@ -50,20 +51,20 @@ SHORT, LONG = 1, 10
 LONG_SOAK = SOAK_SECONDS >= 600
 ATTACK_SECONDS = 3.0 if LONG_SOAK else 1.0
 CALLS = 1_000 if LONG_SOAK else 200
-"""How many calls of the good client say how long a call takes, at least."""
+"""Minimum number of calls from which the client's latency is computed."""
 FILES = 256
-"""How many files the server may have open at first."""
+"""Soft limit of open files that the server starts with."""
 FEATURES, WORDS = 200, 250
-"""How many features there are, and how long their descriptions are: a page of them is a large answer."""
+"""Number of features, and length of their descriptions: a page of them is a large answer."""
 MAX_MIB = 256
-"""How much memory an attack may leave behind: what allocators keep for the next one."""
+"""Memory that an attack may leave behind: what allocators keep for later use."""
 MAX_METADATA_MIB = 768
-"""The same on `grpcio` where calls bring metadata: of each one 16 MiB come through."""
+"""The same on `grpcio` where calls bring metadata: 16 MiB of each get through."""
 MIB_A_ROUND, MIB_A_ROUND_OF_METADATA = 8, 64
-"""By how much it may grow from one attack to the next one of the same kind, on average, once there were some."""
+"""Average growth allowed from one attack to the next of its kind, once there were some."""
 
 
-# In `make soak` all of them; what is behind Envoy is the native transport.
+# In `make soak` all of them; behind Envoy is the native transport.
 THROUGH_ENVOY = ATTACKS if SOAK_SECONDS else ("idle", "slow-readers", "resets", "large-metadata")
 CASES = [
     *(pytest.param(front, name) for front in ("native", "grpcio") for name in ATTACKS),
@@ -73,7 +74,7 @@ CASES = [
 
 @dataclass
 class Front:
-    """A port that is attacked, and the server behind it, with a user to call for."""
+    """A port under attack, the server behind it, and a user to call for."""
 
     name: str
     canuse: Canuse
@@ -82,22 +83,22 @@ class Front:
     user_id: str = ""
     feature_id: str = ""
     beside: "Front | None" = None
-    """Another one on the same machine."""
+    """A second server on the same machine."""
 
     def client(self) -> Client:
         """Return a client with a connection of its own."""
         return Client(self.address, timeout_seconds=MAX_WAIT_SECONDS, tls=self.tls or False, options=OWN_CONNECTION)
 
     def mib(self) -> int:
-        """Return how much memory the server has."""
+        """Return the server's resident memory."""
         return self._memory_mib("VmRSS")
 
     def forget_peak(self) -> None:
-        """Let `peak_mib` begin anew."""
+        """Reset `peak_mib`."""
         Path(f"/proc/{self.canuse.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> int:
-        """Return how much memory the server has had at most since then."""
+        """Return the peak of the server's memory since then."""
         return self._memory_mib("VmHWM")
 
     def _memory_mib(self, name: str) -> int:
@@ -105,11 +106,11 @@ class Front:
         return int(status.partition(f"{name}:")[2].split()[0]) // 1024
 
     def files(self) -> int:
-        """Return how many files the server has open."""
+        """Return the number of files the server has open."""
         return len(os.listdir(f"/proc/{self.canuse.pid}/fd"))
 
     def is_serving(self) -> bool:
-        """Ask for the health of the server, on a connection of its own."""
+        """Return whether the health service says SERVING, on a new connection."""
         options = [("grpc.use_local_subchannel_pool", 1)]
         channel = (
             grpc.secure_channel(self.address, self.tls.credentials(), options)
@@ -124,7 +125,7 @@ class Front:
 
 @contextmanager
 def few_files() -> Iterator[None]:
-    """Have what is started in here begin with few files that it may open."""
+    """Start processes with a low soft limit of open files."""
     min_calls, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(FILES, min_calls), most))
     try:
@@ -135,10 +136,10 @@ def few_files() -> Iterator[None]:
 
 @contextmanager
 def serving(folder: Path, name: str) -> Iterator[Front]:
-    """Serve, and have something to call for and large pages to ask for."""
+    """Run a server with a user to call for and a catalog of large pages."""
     with ExitStack() as stack:
         transport = "grpcio" if name == "grpcio" else "native"
-        # Where the server stands still for a while that is to be seen in how long calls take, not as a store's failure.
+        # A server that stalls for a while must show in the latency, not as a failure of the store.
         env = {"CANUSE_STORE_TIMEOUT_SECONDS": "10"}
         with few_files():
             canuse = stack.enter_context(running(Canuse(folder, "--transport", transport, env=env)))
@@ -157,7 +158,7 @@ def serving(folder: Path, name: str) -> Iterator[Front]:
 
 @pytest.fixture(scope="module")
 def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A server that is attacked."""
+    """A server under attack."""
     name = str(request.param)
     with ExitStack() as stack:
         front = stack.enter_context(serving(tmp_path_factory.mktemp("hostile"), name))
@@ -168,7 +169,7 @@ def front(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @dataclass
 class Calls:
-    """Calls of a good client: how long each took, and what came of those that failed."""
+    """The calls of the well-behaved client: their latency and their failures."""
 
     milliseconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
@@ -187,14 +188,14 @@ class Calls:
             self.milliseconds.append((time.perf_counter() - start) * 1000)
 
     def p99(self) -> float | None:
-        """Return how many milliseconds 99 of 100 calls did not pass; None where there were no calls."""
+        """Return the 99th percentile of the latency in milliseconds; None without calls."""
         ordered = sorted(self.milliseconds)
         return round(ordered[len(ordered) * 99 // 100], 1) if ordered else None
 
 
 @contextmanager
 def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[str]"]:
-    """Attack while the block runs, or longer: it ends when the attack has."""
+    """Run an attack at least while the block runs: it ends when the attack is over."""
     paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
     how = "tls" if front.tls else "plain"
     command = [sys.executable, "-m", "chaos.attacks", name, front.address, how, str(seed), str(ATTACK_SECONDS)]
@@ -208,7 +209,7 @@ def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[s
 
 
 def over(attack: "subprocess.Popen[str]", calls: Calls) -> Callable[[], bool]:
-    """Return what says that an attack is over, and that there were some calls meanwhile."""
+    """Return a condition: the attack is over, and there were some calls in the meantime."""
     min_calls = len(calls.milliseconds) + CALLS // 10
     return lambda: attack.poll() is not None and len(calls.milliseconds) >= min_calls
 
@@ -234,7 +235,7 @@ def test_a_hostile_client_takes_nothing_from_the_others(
                 for what, number in json.loads(attack.stdout.read()).items():
                     done[what] = done.get(what, 0) + number
             assert front.is_serving()
-            # A connection of a client beside it may come or go meanwhile.
+            # A connection of another client may open or close in the meantime.
             until(lambda: front.files() <= files + 2)
             sizes.append(front.mib())
         after = Calls()

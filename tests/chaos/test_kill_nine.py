@@ -1,13 +1,13 @@
-"""The store is killed again and again while calls are made, and starts on the same data.
+"""The store is killed repeatedly under load, and restarts on the same data.
 
-With each write brought to the disk before it is acknowledged nothing may be lost, and in any case no event with an id
-counts twice, however often it is repeated. With a write a second to the disk a killed process loses nothing as a rule:
-what it has handed to the operating system stays (`test_power_cut.py` takes that away). But while the disk is slow
-Valkey holds writes back for up to two seconds; that is measured. Without an append-only file all is lost.
+With `appendfsync always` nothing may be lost, and in any case no event with an id counts twice, however often it is
+repeated. With `everysec` a killed process usually loses nothing: what it has handed to the operating system stays
+(`test_power_cut.py` takes that away). But while the disk is slow, Valkey holds writes back for up to two seconds; that
+is measured. Without an append-only file everything is lost.
 
 Guards, each of them a break of `make mutants`: an event id is kept with its answer (`dedupe_store` in `dedupe.lua`), or
-what is repeated counts twice; and what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in
-`connection.py`), or what was told not to be written is counted.
+repeated events count twice; and what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in
+`connection.py`), or something is counted although its caller was told that nothing was written.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 3, 100
 CALLS = 300
-"""How many calls are acknowledged before each kill, at least."""
+"""Minimum number of calls acknowledged before each kill."""
 FREEZE_SECONDS = 0.1
 WINDOW_SECONDS = 2.0 + FREEZE_SECONDS
-"""For how long Valkey may hold back what it has acknowledged, with `everysec` on a slow disk."""
+"""How long Valkey may hold back what it has acknowledged, with `everysec` on a slow disk."""
 
 
 @pytest.mark.parametrize("fsync", ["always", "everysec"])
@@ -43,7 +43,7 @@ async def test_a_killed_store_loses_nothing_that_was_on_the_disk_and_counts_noth
     found, oldest = AuditTotals(), 0.0
     async with breakable_server(tmp_path, transport, "--appendfsync", fsync) as (canuse, store):
         for rng in rounds(SHORT, LONG):
-            # The users themselves are not what is to be lost.
+            # The creation of the users must not be lost.
             store.command("CONFIG", "SET", "appendfsync", "always")
             accounting = await open_accounting(canuse.address, rng)
             store.command("CONFIG", "SET", "appendfsync", fsync)
@@ -64,7 +64,7 @@ async def test_a_killed_store_loses_nothing_that_was_on_the_disk_and_counts_noth
 
 
 async def freeze(store: RedisServer) -> None:
-    """Stop the store, so that it is killed with many calls before it; else there may be none at that moment."""
+    """Stop the store, so that many calls are waiting when it is killed."""
     assert store.process is not None
     store.process.send_signal(signal.SIGSTOP)
     await asyncio.sleep(FREEZE_SECONDS)

@@ -1,12 +1,12 @@
-"""A change is made and the reply to it is lost, each of the API's methods in turn; then the call is made again.
+"""Each method that writes is called, its reply is lost, and the call is repeated.
 
-The reply is lost between store and server, or between server and caller. What has an event id has one effect, and the
-repetition gets the very answer that was lost. The other methods have one effect, too; `retry_cases.py` says what each
-repetition is answered with; but for CreateApiKey and Subscribe without an event id, where callers have to look first.
+The reply is lost between store and server, or between server and caller. A call with an event id has one effect, and
+its repetition gets the lost answer. The other methods have one effect, too; `retry_cases.py` says how each repetition
+is answered. Exceptions are CreateApiKey and Subscribe without an event id, where callers must look first.
 
 Guards, each of them a break of `make mutants`: an answer is kept under its event id (`dedupe_store` in `settle.lua` and
 `reserve.lua`); what was sent and not answered is OUTCOME_UNKNOWN (`lane.py`, `connection.py`); and the lane does not
-make a write again by itself.
+retry a write by itself.
 """
 
 import asyncio
@@ -36,10 +36,10 @@ pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 2, 100
 VOLATILE_FIELDS = {"replayed", "event_id", "lease_id", "expires_at", "period_start", "id", "user_id", "started_at"}
-"""Fields in which the answers to two calls that do the same differ, or that say that one repeats the other."""
+"""Fields in which the answers to two equal calls differ, or that mark an answer as repeated."""
 
 Result = list[Any]
-"""The answers of a call, or the errors that it came to: one, or for a batch one for each item."""
+"""The answer or the error of a call; for a batch one per item."""
 
 
 class RelayedServer(NamedTuple):
@@ -54,7 +54,7 @@ class RelayedServer(NamedTuple):
     api_key: str
 
     def client(self) -> Client:
-        """Open a client that is not disturbed."""
+        """Open a client that bypasses the relay."""
         return Client(self.canuse.address, timeout_seconds=30, api_key=self.api_key)
 
     def changes(self) -> int:
@@ -79,18 +79,18 @@ async def relayed_server(folder: Path, transport: str) -> AsyncIterator[RelayedS
                 await asyncio.to_thread(canuse.stop)
     finally:
         store.stop()
-    assert "no known reason" not in canuse.log
+    assert not canuse.failed_unexpectedly()
 
 
 def first_key(address: str) -> str:
-    """Make the first API key: from then on each call needs it."""
+    """Create the first API key: from then on every call needs it."""
     scopes = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
     with Client(address) as client:
         return client.create_api_key("chaos", scopes, environment=v1.ENVIRONMENT_LIVE).secret
 
 
 def call(relayed: RelayedServer, method: Method, request: Message) -> Result:
-    """Make a call that is not disturbed on its way to the server."""
+    """Make a call that bypasses the relay in front of the server."""
     with grpc.insecure_channel(relayed.canuse.address, OWN_CONNECTION) as channel:
         return result(channel, method, request, relayed.api_key)
 
@@ -106,7 +106,7 @@ def result(channel: grpc.Channel, method: Method, request: Message, api_key: str
 
 
 async def lose_store_reply(relayed: RelayedServer, method: Method, request: Message) -> None:
-    """Have the store make a change, of which the server does not hear."""
+    """Make a call whose reply is lost between store and server."""
     lost = relayed.store_relay.lost_replies
     relayed.store_relay.drop_reply_to(b"EVALSHA")
     errors = await asyncio.to_thread(call, relayed, method, request)
@@ -115,7 +115,7 @@ async def lose_store_reply(relayed: RelayedServer, method: Method, request: Mess
 
 
 async def lose_server_reply(relayed: RelayedServer, method: Method, request: Message) -> None:
-    """Have the store make a change, of which the caller does not hear."""
+    """Make a call whose answer is lost between server and caller."""
     with grpc.insecure_channel(f"127.0.0.1:{relayed.caller_relay.port}", OWN_CONNECTION) as channel:
         await asyncio.to_thread(METHODS["ListUsers"].call, channel, v1.ListUsersRequest(page_size=1), relayed.api_key)
         before = relayed.changes()
@@ -130,7 +130,7 @@ async def lose_server_reply(relayed: RelayedServer, method: Method, request: Mes
 
 
 def equal_except_volatile(one: Message, other: Message) -> bool:
-    """Whether two answers say the same of users who did the same."""
+    """Whether two answers for equal users are equal."""
     copies = []
     for answer in (one, other):
         copy = type(answer)()
@@ -147,7 +147,7 @@ def equal_except_volatile(one: Message, other: Message) -> bool:
 def repeat_call(
     relayed: RelayedServer, name: str, method: Method, request: Message, undisturbed_request: Message
 ) -> list[str]:
-    """Make a call again, twice; return what is wrong. The same call on other ground comes to nothing worse."""
+    """Repeat a call twice; return what is wrong. The same call in an undisturbed scenario is the yardstick."""
     expected_repeat = CASES[name].repeated
     again, once_more, undisturbed = (call(relayed, method, each) for each in (request, request, undisturbed_request))
     wrong = []
@@ -202,13 +202,13 @@ async def test_a_call_that_is_repeated_because_its_answer_was_lost_has_one_effec
 
 
 def shared_catalogue(relayed: RelayedServer) -> Catalogue:
-    """Make a catalogue for the calls that do not change it."""
+    """Create a catalogue for the calls that do not change it."""
     with relayed.client() as client:
         return create_catalogue(client)
 
 
 async def lose_and_repeat(relayed: RelayedServer, shared: Catalogue, where: str, name: str) -> list[str]:
-    """Make one call whose answer is lost, repeat it, and look at the effect; return what is wrong."""
+    """Make a call whose answer is lost, repeat it, and check the effect; return what is wrong."""
     case, method = CASES[name], METHODS[name.partition(",")[0]]
 
     def prepare() -> tuple[Scenario, Message, Message]:

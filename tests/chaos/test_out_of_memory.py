@@ -1,6 +1,6 @@
-"""The store has no memory left and refuses to write (`maxmemory` with `noeviction`), while calls are made.
+"""The store is out of memory and refuses writes (`maxmemory` with `noeviction`), under load.
 
-Checks go on. What is refused is STORE_UNAVAILABLE and does not count, not even in part. Once there is memory again
+Checks continue. A refused write is STORE_UNAVAILABLE and does not count, not even in part. Once there is memory again,
 calls count again.
 
 Guard, a break of `make mutants`: `OOM` is known to be a refusal (`replies.py`), or callers are told of a defect.

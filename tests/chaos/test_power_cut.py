@@ -1,10 +1,10 @@
-"""The power of the disk is cut while calls are made: what was not brought to it (fsync) is gone.
+"""The power of the disk is cut under load: what was not synced (fsync) is gone.
 
-With each write brought to the disk before it is acknowledged nothing may be lost. With a write a second what was
-acknowledged in the last second or two is; it is measured, and what is older may not be lost. (`kill -9` can't show
-that: what a killed process has written stays with the operating system.)
+With `appendfsync always` nothing may be lost. With `everysec` what was acknowledged in the last second or two is lost;
+that is measured, and nothing older may be lost. (`kill -9` can't show that: what a killed process has written stays
+with the operating system.)
 
-Guard: `appendfsync always`; with `everysec` in its place the first test goes red, as the second one shows. `durability
+Guard: `appendfsync always`; with `everysec` in its place the first test fails, as the second one shows. `durability
 fsync` insists on it, for with `everysec` Valkey confirms what is not on the disk yet, as this script found. A break of
 `make mutants` has canuse believe it (`durability.py`).
 """
@@ -29,20 +29,20 @@ SHORT, LONG = 2, 100
 CALLS = 300
 MEGABYTES = 128
 WINDOW_SECONDS = 2.0
-"""What `everysec` may cost, by what docs/storage.md says."""
+"""What `everysec` may lose, according to docs/storage.md."""
 
 
 async def cut_and_count(
     fsync: str, durability: str, transport: str, folder: Path, rounds: Rounds
 ) -> tuple[AuditTotals, list[float]]:
-    """Cut the power again and again; return what was found, and how long before the cut what is lost came."""
+    """Cut the power repeatedly; return the findings, and how long before the cut the lost events were acknowledged."""
     found, ages = AuditTotals(), list[float]()
     disk = PowerCutDisk(folder, MEGABYTES)
     try:
         server = RedisServer(VALKEY_SERVER, disk.path / "store")
         async with breakable_server(folder, transport, store=server, durability=durability) as (canuse, store):
             for rng in rounds(SHORT, LONG):
-                # The users themselves are not what is to be lost.
+                # The creation of the users must not be lost.
                 store.command("CONFIG", "SET", "appendfsync", "always")
                 accounting = await open_accounting(canuse.address, rng)
                 store.command("CONFIG", "SET", "appendfsync", fsync)

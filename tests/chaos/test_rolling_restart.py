@@ -1,11 +1,10 @@
-"""Two servers on one store are restarted one after the other under load, again and again.
+"""Two servers on one store are restarted one after the other under load, repeatedly.
 
-Callers who spread over both, and repeat what was not answered as the standard policy says, see no error, and everything
-they were told is counted, once.
+Callers that spread over both, and retry by the standard policy, see no error, and everything acknowledged counts once.
 
-Guards: a server that is asked to end answers what it has and says `SHUTTING_DOWN` to the rest (`lane.py`, `_draining`),
-and what counts is repeated under an event id of its own (`client/canuse/_requests.py`, `give_event_ids`): without the
-first a caller is told an error, without the second a repeat is counted twice.
+Guards: a server that is asked to stop answers what it has and says `SHUTTING_DOWN` to the rest (`lane.py`,
+`_draining`), and a retried use has an event id (`client/canuse/_requests.py`, `give_event_ids`): without the first a
+caller sees an error, without the second a retry is counted twice.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ SHORT, LONG = 2, 50
 WORKERS = 16
 FOUND_AGAIN_SECONDS = 3.0
 CALLS = 300
-"""How many calls are answered between two restarts, at least."""
+"""Minimum number of calls answered between two restarts."""
 
 
 async def test_a_rolling_restart_gives_callers_no_error(
@@ -42,7 +41,7 @@ async def test_a_rolling_restart_gives_callers_no_error(
     try:
         user_id, feature_id = await asyncio.to_thread(somebody, servers[0].address)
         target = "ipv4:" + ",".join(each.address for each in servers)
-        # Else gRPC would name both addresses at once as the host, which is none.
+        # Otherwise gRPC sends both addresses at once as the host.
         host = (("grpc.default_authority", "canuse"),)
         async with AsyncClient(target, timeout_seconds=20, options=host, retry_uses=True) as client:
             done = asyncio.Event()
@@ -66,7 +65,7 @@ async def test_a_rolling_restart_gives_callers_no_error(
                     assert await asyncio.to_thread(each.stop) == 0
                     await more(answered, CALLS)
                     await asyncio.to_thread(each.start)
-                    # As a deployment does: callers find a server again within the time between their attempts.
+                    # As in a deployment: callers find a server again between two of their attempts.
                     await asyncio.sleep(FOUND_AGAIN_SECONDS)
                     restarts += 1
             await more(answered, CALLS)
@@ -97,7 +96,7 @@ def count(address: str, user_id: str, feature_id: str) -> int:
 
 
 async def more(answered: "Counter[str]", calls: int) -> None:
-    """Wait until so many more calls have been answered."""
+    """Wait until so many further calls are answered."""
     target_calls = answered.total() + calls
     async with asyncio.timeout(60):
         while answered.total() < target_calls:

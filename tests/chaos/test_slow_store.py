@@ -1,10 +1,11 @@
-"""The store stands still for a while, or holds clients up, for less and for more than a call waits for it.
+"""The store stalls, or pauses clients, for less and for more than a call waits for it.
 
-No answer is wrong, what is acknowledged counts, what is told not to be written does not, and calls are answered again
-as soon as the store is. What was given up may still be made once the store goes on: that is what OUTCOME_UNKNOWN says.
+No answer is wrong, what is acknowledged counts, what is reported as not written does not, and calls succeed again as
+soon as the store does. A call that was given up may still be executed once the store continues: that is what
+OUTCOME_UNKNOWN says.
 
-Guard, a break of `make mutants`: a write that waited too long had been sent, so that its outcome is unknown
-(`connection.py`, where the event loop makes calls).
+Guard, a break of `make mutants`: a write that timed out had been sent, so that its outcome is unknown (`connection.py`,
+where the event loop makes calls).
 """
 
 import asyncio
@@ -28,18 +29,18 @@ SHORTLY, LONGER = 0.2, 1.0
 
 
 async def sleep(store: RedisServer, seconds: float) -> None:
-    """Have the store do nothing at all; what is sent to it waits."""
+    """Stall the store; what is sent to it waits."""
     await asyncio.to_thread(store.command, "DEBUG", "SLEEP", str(seconds))
 
 
 async def pause(store: RedisServer, seconds: float) -> None:
-    """Have the store hold up every client."""
+    """Pause every client."""
     await asyncio.to_thread(store.command, "CLIENT", "PAUSE", str(int(seconds * 1000)), "ALL")
     await asyncio.sleep(seconds)
 
 
 async def pause_writes(store: RedisServer, seconds: float) -> None:
-    """Have the store hold up those who write."""
+    """Pause the clients that write."""
     await asyncio.to_thread(store.command, "CLIENT", "PAUSE", str(int(seconds * 1000)), "WRITE")
     await asyncio.sleep(seconds)
 

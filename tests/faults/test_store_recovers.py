@@ -41,7 +41,7 @@ def canuse(request: pytest.FixtureRequest, own_redis: RedisServer) -> Iterator[C
     folder.mkdir()
     with running(Canuse(folder, "--transport", request.param, "--redis-url", own_redis.url)) as canuse:
         yield canuse
-    assert "no known reason" not in canuse.log
+    assert not canuse.failed_unexpectedly()
 
 
 @pytest.fixture

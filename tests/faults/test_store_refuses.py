@@ -88,7 +88,7 @@ def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         admin = stack.enter_context(Redis(port=redis.port, username=KEEPER, password="any"))
         yield Stage(redis, servers, admin)
     for server in servers.values():
-        assert "no known reason" not in server.log
+        assert not server.failed_unexpectedly()
 
 
 # Ways to make Redis refuse: each holds while the block runs, and Redis is as it was afterwards.

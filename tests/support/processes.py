@@ -1,5 +1,6 @@
 """Servers as processes: canuse itself, and Redis from the system."""
 
+import inspect
 import os
 import random
 import re
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from canuse_server.api import failures
 from support import fork_server
 
 START_SECONDS = 60
@@ -19,6 +21,10 @@ STORE_TIMEOUT_SECONDS = 20
 """How long servers wait for their store, unless a test is about that: a busy machine is no store that is away."""
 SHORT_STORE_TIMEOUT = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
 """For servers whose store is taken away: how long they wait where nothing is set."""
+
+UNEXPECTED_FAILURE = "a call failed for no known reason"
+"""The log message about an error that the server does not know."""
+assert UNEXPECTED_FAILURE in inspect.getsource(failures), "the server logs it in other words now"
 
 
 def free_port() -> int:
@@ -90,6 +96,10 @@ class Canuse:
         """What it has written to stderr."""
         # What others have sent may be in it, byte by byte: gRPC repeats some of it.
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def failed_unexpectedly(self) -> bool:
+        """Return whether a call ended with an error that the server does not know, according to its log."""
+        return UNEXPECTED_FAILURE in self.log
 
     @property
     def pid(self) -> int:
