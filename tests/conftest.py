@@ -24,36 +24,36 @@ from support.topologies import Cluster, SentinelTrio
 IN_SOAK = ("soak", "chaos")
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
-    # A server starts in half the time where its code was compiled before, and tests start hundreds. Elsewhere than
-    # beside the sources, where it was asked for that nothing is written.
+    # Precompiled code halves the start of a server, and tests start hundreds. The cache is not beside the sources where
+    # PYTHONDONTWRITEBYTECODE asks for a clean tree.
     sys.dont_write_bytecode = False
     sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".pytest_cache" / "bytecode")
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
-    """Say how tests are handed out to processes side by side."""
+    """Return the scheduler that distributes tests to processes."""
     return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add what `make test` says."""
+    """Add the option that `make test` sets."""
     parser.addoption(FAST, action="store_true", help="leave out what only `make test-all` runs")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose the tests, and their order."""
+    """Select the tests and order them."""
     left_out = {item for item in items if item.get_closest_marker("soak")} if not SOAK_SECONDS else set()
     if is_fast(config):
         left_out |= {item for item in items if is_extended(item)}
     config.hook.pytest_deselected(items=list(left_out))
     items[:] = [item for item in items if item not in left_out]
-    # What mostly waits, for things that break, goes on beside what keeps the processor busy.
+    # Tests that mostly wait run beside tests that keep the processor busy.
     scopes = {item: scope_of(item.nodeid) for item in items}
     items.sort(key=lambda item: 0 if scopes[item] in FIRST else 1 if scopes[item] == item.nodeid else 2)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Tell what was left out and why, and the figures of the chaos scripts, which tests side by side do not show."""
+    """Print which tests were left out and why, and the figures of the chaos scripts, which xdist does not show."""
     skipped = Counter(str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", ()))
     for reason, count in sorted(skipped.items()):
         terminalreporter.write_line(f"{reason.removeprefix('Skipped: ')}: {count} tests")
@@ -65,26 +65,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def soak_seconds(request: pytest.FixtureRequest) -> float:
-    """How long one test of a soak may take: its part of the time for all."""
+    """The time for one test of a soak: its share of the total."""
     return SOAK_SECONDS / sum(any(map(item.get_closest_marker, IN_SOAK)) for item in request.session.items)
 
 
 @pytest.fixture(scope="session", params=["valkey", pytest.param("redis", marks=pytest.mark.extended)])
 def store_program(request: pytest.FixtureRequest) -> str:
-    """A program to run as a store: the Valkey that comes with canuse, and the system's Redis."""
+    """The program of the store: the Valkey that comes with canuse, and the system's Redis."""
     return VALKEY_SERVER if request.param == "valkey" else tool("redis-server")
 
 
 @pytest.fixture(scope="session")
 def redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A store with a port of its own, shared by all tests."""
+    """A store on a port of its own, shared by all tests."""
     server = RedisServer(store_program, tmp_path_factory.mktemp("redis")).start()
     yield server
     server.stop()
 
 
 def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
-    """Run a server, on a Redis of its own where the target says so."""
+    """Run a server, with a store of its own if the target names one."""
     transport, store = target.split("-")
     options = ["--transport", transport, "--clock", clock]
     with ExitStack() as stack:

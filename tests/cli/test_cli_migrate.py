@@ -9,7 +9,7 @@ import pytest
 from canuse import v1
 from support import fork_server
 from support.message_clients import Client
-from support.migrations import of, person, publish, versions
+from support.migrations import create_subscriber, of, publish, versions
 from support.processes import Canuse
 from support.resources import consumable, package, subscriber, unique
 
@@ -29,7 +29,7 @@ def people_with_less(client: Client, count: int) -> tuple[str, Sequence[str]]:
     """Subscribe users to a package whose published version gives less by now; return the ids of both."""
     feature_id = consumable(client)
     package_id = package(client, [of(feature_id, 5)])
-    people = [person(client, package_id) for _ in range(count)]
+    people = [create_subscriber(client, package_id) for _ in range(count)]
     publish(client, package_id, of(feature_id, 4))
     return package_id, people
 

@@ -7,7 +7,7 @@ from dateutil.relativedelta import relativedelta
 
 from canuse import v1
 from support.message_clients import Client
-from support.migrations import migrate, of, person, publish, versions
+from support.migrations import create_subscriber, migrate, of, publish, versions
 from support.resources import Clock, consumable, package, subscriber, unique
 from support.store_inspection import StoreInspector
 
@@ -64,10 +64,10 @@ def test_only_subscriptions_on_the_version_that_is_given_move_and_only_to_the_on
 ) -> None:
     feature_id = consumable(client)
     package_id = package(client, [of(feature_id, 1)])
-    people = [person(client, package_id)]
+    people = [create_subscriber(client, package_id)]
     for limit in (2, 3):
         publish(client, package_id, of(feature_id, limit))
-        people.append(person(client, package_id))
+        people.append(create_subscriber(client, package_id))
     assert migrate(client, package_id, from_version=1, to_version=2).migrated == 1
     assert [versions(client, user_id) for user_id in people] == [[2], [2], [3]]
     assert migrate(client, package_id).migrated == 2
@@ -80,7 +80,7 @@ def test_only_subscriptions_on_the_version_that_is_given_move_and_only_to_the_on
 def test_other_packages_stay_as_they_are_and_several_subscriptions_of_a_user_move_together(client: Client) -> None:
     feature_id = consumable(client)
     base, add_on = package(client, [of(feature_id, 1)]), package(client, [of(feature_id, 2)], ADD_ON)
-    user_id = person(client, base, add_on)
+    user_id = create_subscriber(client, base, add_on)
     client.subscribe(user_id, [add_on])
     for package_id in (base, add_on):
         publish(client, package_id, of(feature_id, 3))
@@ -96,7 +96,7 @@ def test_a_subscription_of_each_status_moves_but_for_those_that_have_ended(
 ) -> None:
     feature_id = consumable(clocked)
     package_id = package(clocked, [of(feature_id, 1)])
-    user_id = person(clocked, package_id, trial_end=clock.now() + timedelta(days=1))
+    user_id = create_subscriber(clocked, package_id, trial_end=clock.now() + timedelta(days=1))
     [subscription] = clocked.list_subscriptions(user_id)
     clocked.update_subscription(subscription.id, status=status)
     publish(clocked, package_id, of(feature_id, 2))
@@ -107,8 +107,12 @@ def test_a_subscription_of_each_status_moves_but_for_those_that_have_ended(
 
 def test_what_counts_is_how_it_stands_now_by_its_dates(clocked: Client, clock: Clock) -> None:
     package_id, now = package(clocked, [of(consumable(clocked), 1, DAY)]), clock.now()
-    trial_over = person(clocked, package_id, trial_end=now + timedelta(hours=1))
-    ending, ended, to_come = person(clocked, package_id), person(clocked, package_id), unique("user")
+    trial_over = create_subscriber(clocked, package_id, trial_end=now + timedelta(hours=1))
+    ending, ended, to_come = (
+        create_subscriber(clocked, package_id),
+        create_subscriber(clocked, package_id),
+        unique("user"),
+    )
     for user_id in (ending, ended):
         [subscription] = clocked.list_subscriptions(user_id)
         clocked.cancel_subscription(subscription.id, at_period_end=user_id == ending)
@@ -182,7 +186,7 @@ def test_what_was_drawn_from_grants_stays_drawn(client: Client) -> None:
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(client: Client, store: StoreInspector) -> None:
     feature_id = consumable(client)
     package_id = package(client, [of(feature_id, 5)])
-    people = [person(client, package_id) for _ in range(3)]
+    people = [create_subscriber(client, package_id) for _ in range(3)]
     client.use_feature(people[0], feature_id, 5)
     publish(client, package_id, of(feature_id, 4))
     before = [store.user(user_id) for user_id in people]

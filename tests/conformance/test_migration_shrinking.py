@@ -8,7 +8,7 @@ import pytest
 
 from canuse import v1
 from support.message_clients import Client
-from support.migrations import migrate, of, person, publish
+from support.migrations import create_subscriber, migrate, of, publish
 from support.resources import Clock, binary, consumable, package, subscriber
 
 ADD_ON = v1.PACKAGE_TYPE_ADD_ON
@@ -47,7 +47,7 @@ def test_access_shrinks_where_some_feature_gives_less(client: Client, name: str)
         return copies
 
     package_id = package(client, with_ids(old))
-    user_id = person(client, package_id)
+    user_id = create_subscriber(client, package_id)
     publish(client, package_id, *with_ids(new))
     for dry_run in (True, False):
         done = migrate(client, package_id, dry_run=dry_run)
@@ -58,9 +58,9 @@ def test_access_does_not_shrink_where_another_package_gives_as_much_or_there_was
     feature_id = consumable(client)
     package_id, add_on = package(client, [of(feature_id, 5)]), package(client, [of(feature_id, 5)], ADD_ON)
     with_more, unpaid, alone = (
-        person(client, package_id, add_on),
-        person(client, package_id),
-        person(client, package_id),
+        create_subscriber(client, package_id, add_on),
+        create_subscriber(client, package_id),
+        create_subscriber(client, package_id),
     )
     [subscription] = client.list_subscriptions(unpaid)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_UNPAID)
@@ -82,7 +82,7 @@ def test_a_grant_does_not_make_up_for_what_packages_give_no_more(client: Client)
 def test_what_shrinks_is_told_as_it_stands_now_not_as_it_was_worked_out_once(clocked: Client, clock: Clock) -> None:
     feature_id, trial_end = consumable(clocked), clock.now() + timedelta(days=1)
     package_id, add_on = package(clocked, [of(feature_id, 5)]), package(clocked, [of(feature_id, 9)], ADD_ON)
-    user_id = person(clocked, package_id)
+    user_id = create_subscriber(clocked, package_id)
     clocked.subscribe(user_id, [add_on], trial_end=trial_end)
     publish(clocked, package_id, of(feature_id, 6))
     # The add-on's 9 are over, and nobody has asked for them since.

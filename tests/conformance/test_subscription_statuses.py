@@ -10,7 +10,7 @@ from dateutil.relativedelta import relativedelta
 
 from canuse import v1
 from support.message_clients import Client
-from support.migrations import of, person
+from support.migrations import create_subscriber, of
 from support.resources import Clock, consumable, package, subscriber
 from support.wire import Stubs, failure
 
@@ -29,7 +29,7 @@ def test_a_subscription_is_made_with_each_status_and_only_two_give_access(
 ) -> None:
     feature_id = consumable(clocked)
     trial_end = clock.now() + timedelta(days=1) if status == TRIALING else None
-    user_id = person(clocked, package(clocked, [of(feature_id, 5)]), status=status, trial_end=trial_end)
+    user_id = create_subscriber(clocked, package(clocked, [of(feature_id, 5)]), status=status, trial_end=trial_end)
     [subscription] = clocked.list_subscriptions(user_id)
     assert subscription.status == status
     answer = clocked.use_feature(user_id, feature_id)
@@ -44,7 +44,7 @@ def test_a_base_package_stands_in_the_way_of_another_until_it_has_ended(
     clocked: Client, clocked_stubs: Stubs, clock: Clock, status: v1.SubscriptionStatus.ValueType
 ) -> None:
     base, other = package(clocked, []), package(clocked, [])
-    user_id = person(clocked, base, trial_end=clock.now() + timedelta(days=1))
+    user_id = create_subscriber(clocked, base, trial_end=clock.now() + timedelta(days=1))
     [subscription] = clocked.list_subscriptions(user_id)
     clocked.update_subscription(subscription.id, status=status)
     request = v1.SubscribeRequest(user_id=user_id, package_ids=[other])

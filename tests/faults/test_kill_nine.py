@@ -34,7 +34,7 @@ async def load(canuse: Canuse, events: Events) -> AsyncIterator[None]:
     """Send events from many workers while the block runs; it starts when many have been acknowledged."""
     over = asyncio.Event()
     async with callers(canuse.address, CONNECTIONS) as clients:
-        storm = asyncio.create_task(events.storm(clients, WORKERS, over))
+        storm = asyncio.create_task(events.send_continuously(clients, WORKERS, over))
         await wait_until(lambda: len(events.acknowledged) >= ENOUGH or storm.done())
         try:
             yield

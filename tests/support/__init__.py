@@ -1,1 +1,1 @@
-"""What the tests share: real servers and real stores, each a process of its own."""
+"""Shared helpers: real servers and real stores, each a process of its own."""

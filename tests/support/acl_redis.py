@@ -1,4 +1,4 @@
-"""A Redis that speaks TLS, asks for a certificate, and has a user for canuse who may do no more than the docs say."""
+"""A Redis with TLS, client certificates, and an ACL user for canuse with no more rights than the docs grant."""
 
 import re
 from pathlib import Path
@@ -15,17 +15,17 @@ PASSWORD: Final = "a-password"
 
 
 def documented_user() -> list[str]:
-    """Return what the docs give to canuse's user, as the words of the command."""
+    """Return the ACL command that the docs give for canuse's user, as words."""
     text = (ROOT / "docs" / "storage.md").read_text()
     block = re.search(r"<!-- acl:begin -->\n```\n(.*?)```", text, re.DOTALL)
     assert block is not None
     words = block[1].replace(">the-password", f">{PASSWORD}").split()
-    # The system's Redis is older than this one.
+    # The system's Redis does not know this command yet.
     return [word for word in words if word != "+waitaof"]
 
 
 class AclRedis(RedisServer):
-    """A Redis on two ports: `url` is the one without TLS, for tests that look into it as somebody who may do all."""
+    """A Redis on two ports: `url` is the one without TLS, for tests that inspect it with all rights."""
 
     def __init__(self, folder: Path) -> None:
         self.tls_port = free_port()
@@ -52,6 +52,6 @@ class AclRedis(RedisServer):
 
     @property
     def acl_url(self) -> str:
-        """Where canuse is let in."""
+        """The URL for canuse, with TLS and the restricted user."""
         query = urlencode(self.ca | self.certificate)
         return f"rediss://canuse:{PASSWORD}@127.0.0.1:{self.tls_port}/0?{query}"

@@ -1,4 +1,4 @@
-"""A server that demands API keys, and the keys to it."""
+"""A server that demands API keys, and clients with keys to it."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -20,13 +20,13 @@ TEST: Final = v1.ENVIRONMENT_TEST
 
 @dataclass(frozen=True)
 class AuthenticatedServer:
-    """A server with keys; `admin` is the secret of one that may do everything in the live environment."""
+    """A server with keys; `admin` is the secret of a key with all scopes in the live environment."""
 
     canuse: Canuse
     admin: str
 
     def client(self, secret: str | None = None) -> Client:
-        """Return a client with a key: the admin's unless another is given, and with an empty text none."""
+        """Return a client with a key: the admin's by default, none with an empty text."""
         return Client(self.canuse.address, api_key=self.admin if secret is None else secret)
 
     def key(
@@ -35,7 +35,7 @@ class AuthenticatedServer:
         environment: v1.Environment.ValueType = LIVE,
         expires_at: datetime | None = None,
     ) -> NewApiKey:
-        """Make a key. Another worker than the one that made the admin's may not have heard of that yet."""
+        """Create a key. A worker other than the one that created the admin's key may not know that one yet."""
         deadline = time.monotonic() + MAX_WAIT_SECONDS
         while True:
             with self.client() as client:
@@ -48,7 +48,7 @@ class AuthenticatedServer:
 
 @contextmanager
 def authenticated_server(canuse: Canuse) -> Iterator[AuthenticatedServer]:
-    """Start a server and make its first key."""
+    """Start a server and create its first key."""
     with running(canuse):
         with Client(canuse.address) as client:
             first = client.create_api_key("admin", SCOPES, environment=LIVE)

@@ -1,4 +1,4 @@
-"""Real certificates, made for a test: a CA, and what it signs for servers and clients."""
+"""Real certificates created for a test: a CA, and certificates for servers and clients."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ class Pair:
 
 
 class Authority:
-    """A CA of a test's own, with files in a folder."""
+    """A CA for one test, with files in a folder."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ class Authority:
         replace_file(self.path, self._authority.cert_pem.bytes())
 
     def server(self, name: str = "server") -> Pair:
-        """Sign a certificate for the loopback; another one in the same files where there is one of that name."""
+        """Sign a certificate for the loopback; one with the same name replaces the files."""
         return self._pair(name, "127.0.0.1", "localhost")
 
     def client(self, name: str = "client") -> Pair:
@@ -41,25 +41,25 @@ class Authority:
     def _pair(self, name: str, *identities: str) -> Pair:
         signed = self._authority.issue_cert(*identities)
         pair = Pair(self._folder / f"{name}.pem", self._folder / f"{name}-key.pem")
-        # The key first: whoever reads in between finds a certificate that the key is not of, and has to get over it.
+        # The key first: whoever reads in between gets a certificate and a key that do not match, and must cope with it.
         replace_file(pair.key, signed.private_key_pem.bytes())
         replace_file(pair.certificate, b"".join(part.bytes() for part in signed.cert_chain_pems))
         return pair
 
     def trusted(self, client: Pair | None = None) -> Tls:
-        """Return what a client has that trusts this CA."""
+        """Return the TLS settings of a client that trusts this CA."""
         return Tls(self.path) if client is None else Tls(self.path, client.certificate, client.key)
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Put a file in the place of another one, in one step, as tools do that renew certificates."""
+    """Replace a file atomically, as tools that renew certificates do."""
     other = path.with_suffix(".new")
     other.write_bytes(content)
     os.replace(other, path)
 
 
 def served_certificate(address: str) -> bytes:
-    """Connect and return the certificate that the server shows."""
+    """Connect and return the certificate that the server presents."""
     host, _, port = address.rpartition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -71,6 +71,6 @@ def served_certificate(address: str) -> bytes:
 
 
 def first_certificate(path: Path) -> bytes:
-    """Return the first certificate of a file, as `served` returns them."""
+    """Return the first certificate of a file, in the form that `served_certificate` returns."""
     end = "-----END CERTIFICATE-----\n"
     return ssl.PEM_cert_to_DER_cert(path.read_text().partition(end)[0] + end)

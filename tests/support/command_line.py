@@ -1,4 +1,4 @@
-"""The command `canuse`, run as a program of its own against a server."""
+"""The command `canuse`, run as a separate process against a server."""
 
 import json
 import os
@@ -10,18 +10,18 @@ from support import fork_server
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did."""
+    """The result of a command."""
 
     status: int
     stdout: str
     stderr: str
 
     def json(self) -> Any:
-        """Return what it printed as JSON."""
+        """Return its standard output as JSON."""
         return json.loads(self.stdout)
 
     def rows(self) -> list[list[str]]:
-        """Return the rows of the table it printed, without the heading, as words."""
+        """Return the rows of the table it printed, without the header, split into words."""
         lines = self.stdout.splitlines()
         rule = next(number for number, line in enumerate(lines) if line.strip() and set(line.strip()) <= {"─", " "})
         return [line.split() for line in lines[rule + 1 :] if line.strip()]
@@ -43,7 +43,7 @@ class CommandLine:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """A user on a package with a counted feature, an unlimited one and one that is on."""
+    """A user on a package with a counted feature, an unlimited one and a binary one."""
 
     user: str
     package: str

@@ -1,4 +1,4 @@
-"""A store without a server before it: what runs scripts on it and looks into it."""
+"""A store without a server: helpers that run scripts on it and read it."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple, cast
@@ -18,11 +18,11 @@ KEYS: Final = Keys("live")
 HOUR_MS: Final = 3_600_000
 RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * HOUR_MS, past_periods_kept=3)
 FINGERPRINT: Final = b"12345678"
-"""Stands for the content of a call where a test has only one."""
+"""Stands for the content of a call in tests that need only one."""
 
 
 class Recorded(NamedTuple):
-    """What became of a single charge, and when."""
+    """The result of a single charge, with its time."""
 
     reason: Reason
     used: int
@@ -36,7 +36,7 @@ class Recorded(NamedTuple):
 
 
 def pack_counter(used: int, period_start_ms: int) -> bytes:
-    """Return a count as it follows the entitlement of its feature."""
+    """Return a count in the form in which it follows the entitlement of its feature."""
     return used.to_bytes(7, "little") + period_start_ms.to_bytes(6, "little")
 
 
@@ -48,7 +48,7 @@ def pack_grants(grants: Iterable[GrantBalance]) -> bytes:
 
 
 class Database:
-    """A real Redis or Valkey, to be called without an event loop."""
+    """A real Redis or Valkey, called without an event loop."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -65,18 +65,18 @@ class Database:
         self.redis.flushall()
 
     def contents(self) -> dict[bytes, object]:
-        """Return all there is, byte by byte. A large hash may change the order of its fields when it is only read."""
+        """Return everything, as bytes. A large hash may reorder its fields when it is only read."""
         keys = cast("Iterable[bytes]", self.redis.scan_iter())
         return {
             key: self.redis.hgetall(key) if self.redis.type(key) == b"hash" else self.redis.dump(key) for key in keys
         }
 
     def call(self, *command: str | bytes) -> Any:
-        """Return the reply to a command as it comes."""
+        """Return the raw reply to a command."""
         return self.redis.execute_command(*command)  # type: ignore[no-untyped-call]
 
     def run(self, script: Script, keys: list[str], *arguments: str | bytes) -> Any:
-        """Run a script and return its reply as it comes."""
+        """Run a script and return its raw reply."""
         return self.call("EVALSHA", script.sha, str(len(keys)), *keys, *arguments)
 
     def put_user(
@@ -88,7 +88,7 @@ class Database:
         grants: Sequence[GrantBalance] = (),
         feature_id: str = "calls",
     ) -> None:
-        """Have a user, or give one that there is at most one entitlement more, in which nothing is counted."""
+        """Create a user, or give an existing one another entitlement with nothing used."""
         fields: dict[str, bytes] = {"m": Meta(disabled, 1, 0).pack()}
         if entitlement is not None:
             fields[f"f:{feature_id}"] = pack_entitlement(entitlement)
@@ -97,7 +97,7 @@ class Database:
         self.redis.hset(KEYS.user(user_id), mapping=cast("Any", fields))
 
     def put_counter(self, used: int, period_start_ms: int, user_id: str = "124", *, feature_id: str = "calls") -> None:
-        """Have a count of a feature to which the user has an entitlement."""
+        """Set the count of a feature that the user is entitled to."""
         field = f"f:{feature_id}"
         entitlement, _ = unpack_feature(cast("bytes", self.redis.hget(KEYS.user(user_id), field)))
         packed = pack_entitlement(entitlement) + pack_counter(used, period_start_ms)
@@ -110,7 +110,7 @@ class Database:
         return None if counter is None else (counter.used, counter.period_start_ms)
 
     def grants(self, user_id: str = "124", *, feature_id: str = "calls") -> tuple[GrantBalance, ...]:
-        """Return the grants of a feature as decisions see them."""
+        """Return the grants of a feature as a decision reads them."""
         value = cast("bytes | None", self.redis.hget(KEYS.user(user_id), f"g:{feature_id}"))
         return unpack_grants(value or b"")
 
@@ -133,7 +133,7 @@ class Database:
         fingerprint: bytes = b"",
         retention: Retention = RETENTION,
     ) -> tuple[Recorded, bool]:
-        """Record a single use; return what became of it, and whether that was on an earlier call."""
+        """Record a single use; return its result, and whether it is that of an earlier call."""
         charge = Charge(feature_id, delta, archived, entry)
         use = Use(mode, user_id, (charge,), event_id, fingerprint)
         outcome, replayed = self.record_all(now_ms, use, retention)
@@ -142,14 +142,14 @@ class Database:
         return Recorded(*recorded, outcome.now_ms), replayed
 
     def record_all(self, now_ms: int | None, use: Use, retention: Retention = RETENTION) -> tuple[Outcome, bool]:
-        """Record uses, on the store's own clock where no time is given; raise what `usage_commands.outcome` does."""
+        """Record uses, by the store's clock if no time is given; raise what `usage_commands.outcome` raises."""
         manual_now = "" if now_ms is None else str(now_ms)
         return usage_commands.outcome(
             self.call(*usage_commands.record_command(KEYS, use, retention, manual_now).command)
         )
 
     def entries(self, user_id: str = "124") -> list[tuple[bytes, list[bytes]]]:
-        """Return the bucket's ledger as it is kept, oldest first: ids with their fields and values."""
+        """Return the bucket's ledger as stored, oldest first: ids with their fields and values."""
         found = self.redis.xrange(KEYS.ledger(bucket_of(user_id)))
         return [
             (entry_id, [part for pair in fields.items() for part in pair])

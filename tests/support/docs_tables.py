@@ -1,4 +1,4 @@
-"""The docs as tests read them."""
+"""Reads the tables in the docs."""
 
 import re
 
@@ -6,7 +6,7 @@ from support.tools import ROOT
 
 
 def table(page: str, name: str) -> list[list[str]]:
-    """Return the rows of a table between its markers, without the head; the cells without their code marks."""
+    """Return the rows of a table between its markers, without the header and without code marks."""
     text = (ROOT / page).read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", text, re.DOTALL)
     assert found, f"{page} has no table {name}"

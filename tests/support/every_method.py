@@ -1,6 +1,6 @@
-"""A request for every method of the server, and what it comes to in the environment that it is about and in the other.
+"""A request for every method of the server, with its outcome in the environment it is about and in the other one.
 
-Each request is about things that are there in `live` and are not in `test`.
+Each request refers to objects that exist in `live` and not in `test`.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,12 @@ from support.resources import binary, consumable, grant, package, unique
 
 OK: Final = "OK"
 NOT_SERVED: Final = "/grpc.health.v1.Health/List"
-"""The definitions of health that reflection shows are the library's; it has this method there, and nowhere else."""
+"""Reflection describes health with the library's definitions, which have this method; the server does not implement it.
+"""
 
 
 class Row(NamedTuple):
-    """A request, what it comes to in `live`, and what in `test`: `OK`, or the reason why not."""
+    """A request, its outcome in `live` and its outcome in `test`: `OK`, or the reason of the error."""
 
     request: Message
     live: str
@@ -35,14 +36,14 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """A method as the server itself tells of it."""
+    """A method as the server describes it."""
 
     path: str
     client_streaming: bool
     server_streaming: bool
 
     def call(self, channel: grpc.Channel, payload: bytes, authorization: str | None) -> bytes:
-        """Call it with one request; return the first message that comes back."""
+        """Call it with one request; return the first message of the answer."""
         metadata = () if authorization is None else (("authorization", authorization),)
         if self.client_streaming:
             both: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(self.path)
@@ -58,7 +59,7 @@ class Method:
 
 
 def methods(channel: grpc.Channel) -> dict[str, Method]:
-    """Return all methods of a server by path, found through its reflection."""
+    """Return all methods of a server by path, found through reflection."""
     found = {method.path: method for method in _methods(reflection_pb2_grpc.ServerReflectionStub(channel))}
     unserved = found.pop(NOT_SERVED)
     try:
@@ -87,7 +88,7 @@ def _described(stub: reflection_pb2_grpc.ServerReflectionStub, service: str) -> 
 
 
 def rows(live: Client) -> dict[str, Row]:
-    """Make what the requests are about; return a row for each method, by path."""
+    """Create the objects that the requests refer to; return a row for each method, by path."""
     feature, on_off, unused = consumable(live), binary(live), consumable(live)
     entry = v1.PackageFeature(feature_id=feature, limit=100, reset_period=v1.RESET_PERIOD_MONTH)
     plan, existing = package(live, [entry]), package(live, [entry])

@@ -1,7 +1,7 @@
-"""Starts the command `canuse` as processes that need not import it anew: they are forked from one that has done so.
+"""Starts the command `canuse` as processes forked from one that has imported it already.
 
-Each is a process of its own, with arguments, environment, output and end as if Python had been started for it. Tests
-start the command some five hundred times, and importing takes most of the time of most of them.
+Each is a separate process with its own arguments, environment, output and exit status, as if Python had been started
+for it. Tests start the command about five hundred times, and most of that time would be spent on imports.
 """
 
 import atexit
@@ -25,7 +25,7 @@ _START_SECONDS: Final = 60
 
 
 class Forked:
-    """A process that was forked, with what tests use of `subprocess.Popen`."""
+    """A forked process, with the part of the interface of `subprocess.Popen` that tests use."""
 
     def __init__(self, pid: int, status: socket.socket) -> None:
         self.pid = pid
@@ -56,12 +56,12 @@ class Forked:
             return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, if it runs."""
+        """Send it a signal, if it is running."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         self.send_signal(signal.SIGKILL)
 
 
@@ -77,7 +77,7 @@ class _ForkServer:
         atexit.register(self._close)
 
     def start(self, arguments: Sequence[str], env: Mapping[str, str], folder: Path, output: int, errors: int) -> Forked:
-        """Fork a process that runs the command in a folder, its output and errors led to open files."""
+        """Fork a process that runs the command in a folder, with its output and errors redirected to open files."""
         body = json.dumps({"arguments": list(arguments), "env": dict(env), "folder": str(folder)}).encode()
         ours, theirs = socket.socketpair()
         with theirs, self._lock:
@@ -95,12 +95,12 @@ class _ForkServer:
 
 @cache
 def _fork_server() -> _ForkServer:
-    """Return the one of this process, started when it is first asked for."""
+    """Return the fork server of this process, started on first use."""
     return _ForkServer()
 
 
 def start(*arguments: str, env: Mapping[str, str], stderr: int) -> Forked:
-    """Start `canuse` with arguments. Its standard output is a pipe, and standard error goes to an open file."""
+    """Start `canuse` with arguments. Its standard output is a pipe; standard error is redirected to an open file."""
     reader, writer = os.pipe()
     stdout = open(reader, encoding="utf-8")  # noqa: SIM115 - whoever ends the process closes it
     try:
@@ -117,7 +117,7 @@ def start(*arguments: str, env: Mapping[str, str], stderr: int) -> Forked:
 def run(
     *arguments: str, env: Mapping[str, str] = os.environ, folder: Path | None = None, timeout_seconds: float = 60
 ) -> "subprocess.CompletedProcess[str]":
-    """Run `canuse` with arguments to its end, in this folder or another; raises TimeoutExpired."""
+    """Run `canuse` with arguments until it ends, in this folder or another; raises TimeoutExpired."""
     with TemporaryFile() as output, TemporaryFile() as errors:
         process = _fork_server().start(arguments, env, folder or Path.cwd(), output.fileno(), errors.fileno())
         try:

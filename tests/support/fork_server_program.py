@@ -1,6 +1,6 @@
-"""Imports the command `canuse`, then forks a process for each request that comes over a socket; see `fork_server.py`.
+"""Imports the command `canuse`, then forks a process for each request on a socket; see `fork_server.py`.
 
-It has no threads and makes no connection: a fork would not take them along.
+It has no threads and no connections, as a fork would not inherit them intact.
 """
 
 import faulthandler
@@ -26,18 +26,18 @@ import canuse_server.transport.native.server
 
 LENGTH: Final = struct.Struct("!I")
 FILES: Final = 3
-"""Sent with each request: standard output, standard error, and where to tell the process id and the exit status."""
+"""Sent with each request: standard output, standard error, and the socket for process id and exit status."""
 
 
 def main() -> None:
-    """Fork until the other end of the socket is closed; return in each process that was forked, to run the command."""
+    """Fork until the other end of the socket is closed; return in each forked process, to run the command."""
     control = socket.socket(fileno=int(sys.argv[1]))
     running: dict[int, socket.socket] = {}
     woken, wake = socket.socketpair()
     woken.setblocking(False)
     wake.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    # Ctrl-C is for who runs the tests: whatever was forked is ended by them.
+    # Ctrl-C is handled by the test run, which ends every forked process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.freeze()
     signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def read(control: socket.socket, length: int) -> bytes:
-    """Read so many bytes: a signal that comes in between ends a `recv` early."""
+    """Read so many bytes: a signal in between ends a `recv` early."""
     data = b""
     while len(data) < length:
         more = control.recv(length - len(data))
@@ -86,7 +86,7 @@ def read(control: socket.socket, length: int) -> bytes:
 
 
 def reap(running: dict[int, socket.socket]) -> None:
-    """Tell of the processes that have ended how they did."""
+    """Report the exit status of the processes that have ended."""
     with suppress(ChildProcessError):
         while (ended := os.waitpid(-1, os.WNOHANG))[0]:
             with running.pop(ended[0]) as status, suppress(ConnectionError):
@@ -94,7 +94,7 @@ def reap(running: dict[int, socket.socket]) -> None:
 
 
 def become(request: Any, output: int, errors: int) -> None:
-    """Make of this process what Python makes of a new one."""
+    """Set up this process as Python sets up a new one."""
     os.dup2(output, 1)
     os.dup2(errors, 2)
     os.close(output)

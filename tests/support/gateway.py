@@ -1,4 +1,4 @@
-"""The real Envoy, by the configurations in deploy/envoy: between a caller and an application, and before canuse."""
+"""The real Envoy with the configurations in deploy/envoy, in front of an application and in front of canuse."""
 
 import json
 import subprocess
@@ -19,9 +19,9 @@ CONFIGURATIONS = ROOT / "deploy" / "envoy"
 
 
 class Application:
-    """What Envoy protects: an HTTP server that says yes to everything, and notes what it was asked for.
+    """The application behind Envoy: an HTTP server that accepts everything and notes the paths requested.
 
-    `bodies` has the JSON that it answers with, by path; to all else the answer is empty.
+    `bodies` has the JSON of its answers by path; other answers are empty.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class Application:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's name
-                """Say nothing: stderr is for what goes wrong."""
+                """Log nothing: stderr is for failures."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
@@ -50,7 +50,7 @@ class Application:
         self._thread = threading.Thread(target=self._server.serve_forever)
 
     def start(self) -> "Application":
-        """Serve, in a thread."""
+        """Serve in a thread."""
         self._thread.start()
         return self
 
@@ -63,14 +63,14 @@ class Application:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a caller of Envoy gets. `limits` are the headers `x-ratelimit-…`, by what follows that."""
+    """What a caller of Envoy gets. `limits` has the headers `x-ratelimit-…` by the rest of their names."""
 
     status: int
     limits: dict[str, str]
 
 
 def configure(folder: Path, name: str, changes: Mapping[str, str]) -> Path:
-    """Write a file of deploy/envoy into a folder, with each of the changes, which stand there once; return its path."""
+    """Write a file of deploy/envoy to a folder with some texts replaced, each of which occurs once; return its path."""
     text = (CONFIGURATIONS / name).read_text(encoding="utf-8")
     for old, new in changes.items():
         assert text.count(old) == 1, old
@@ -94,7 +94,7 @@ class EnvoyProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:
-        """Start it and wait until it takes requests."""
+        """Start it and wait until it accepts requests."""
         command = [tool("envoy"), "-c", str(self._configuration), "--concurrency", "1", "--disable-hot-restart"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen([*command, "--log-level", "warning"], stdout=log, stderr=log)
@@ -122,7 +122,7 @@ class EnvoyProcess:
         return self._process.pid
 
     def counts(self, prefix: str) -> dict[str, int]:
-        """Return Envoy's own counters, by what follows a prefix in their names."""
+        """Return Envoy's own counters whose names have a prefix, by the rest of their names."""
         _, _, body = self._ask(self._admin_port, "/stats?format=json", {})
         stats = {stat["name"]: stat["value"] for stat in json.loads(body)["stats"] if "name" in stat}
         return {name.removeprefix(prefix): value for name, value in stats.items() if name.startswith(prefix)}
@@ -145,8 +145,11 @@ class EnvoyProcess:
 
 
 class Envoy(EnvoyProcess):
-    """Envoy before an application. `failure_mode_deny` is whether requests are turned away while canuse does not
-    answer, `api_key` what it sends to canuse, `others` what else is changed in the configuration called `name`."""
+    """Envoy in front of an application.
+
+    `failure_mode_deny`: whether requests are refused while canuse does not answer. `api_key`: sent to canuse. `others`:
+    further replacements in the configuration called `name`.
+    """
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class Envoy(EnvoyProcess):
             "port_value: 8080": f"port_value: {self._port}",
             "port_value: 8000": f"port_value: {application.port}",
             "failure_mode_deny: true": f"failure_mode_deny: {str(failure_mode_deny).lower()}",
-            # However slow the machine: the tests are about what is answered, not about how fast.
+            # However slow the machine: the tests are about what is answered, not about speed.
             "timeout: 0.25s": f"timeout: {START_SECONDS}s",
         }
         if api_key is not None:
@@ -172,7 +175,7 @@ class Envoy(EnvoyProcess):
         super().__init__(folder, name, canuse, {**changes, **(others or {})})
 
     def get(self, path: str, user_id: str | bytes | None, **others: str | bytes) -> Answer:
-        """Make a request, as a user or as nobody, with more headers if any are given."""
+        """Make a request, as a user or anonymously, with further headers if given."""
         sent = {name.replace("_", "-"): value for name, value in others.items()}
         if user_id is not None:
             sent["x-user-id"] = user_id
@@ -183,8 +186,7 @@ class Envoy(EnvoyProcess):
 
 
 class TlsEnvoy(EnvoyProcess):
-    """Envoy before canuse, with the certificate in `server`; `client_ca` is who signs for clients, which need a
-    certificate then."""
+    """Envoy in front of canuse, with the certificate in `server`. With `client_ca` clients need a certificate of it."""
 
     def __init__(self, folder: Path, canuse: str, server: Pair, client_ca: Path | None = None) -> None:
         port = free_port()

@@ -1,4 +1,4 @@
-"""How uses draw from grants and what they give back, once more and as plainly as can be, for tests to compare with."""
+"""A plain second implementation of how uses draw from grants and return to them, for tests to compare with."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from canuse_server.domain.grants import GrantBalance
 
 
 class Balances(NamedTuple):
-    """A count, and the grants of its feature in the order in which they are drawn from."""
+    """A count, and the grants of its feature in drawing order."""
 
     used: int
     grants: tuple[GrantBalance, ...]
 
 
 def current(feature_state: FeatureState) -> Balances:
-    """Return what was used in the current period, and the grants: what was drawn before it stays drawn."""
+    """Return the count of the current period, and the grants: what was drawn in earlier periods stays drawn."""
     period, used, _ = feature_state.current()
     counter, grants = feature_state.counter, feature_state.grants
     if counter is not None and counter.period_start_ms < period.start_ms:
@@ -23,7 +23,7 @@ def current(feature_state: FeatureState) -> Balances:
 
 
 def after(feature_state: FeatureState, total: int) -> Balances:
-    """Return what is there once a total is recorded."""
+    """Return the balances after a total is recorded."""
     used, grants = current(feature_state)
     drawn = sum(grant.drawn for grant in grants)
     package = of_package(feature_state)
@@ -35,7 +35,7 @@ def after(feature_state: FeatureState, total: int) -> Balances:
 
 
 def budget(feature_state: FeatureState, balances: Balances) -> int | None:
-    """Return what package and grants gave in the period and still give; None: no limit."""
+    """Return what package and grants have given in the period and still give; None means unlimited."""
     package = of_package(feature_state, balances)
     left = [grant.left for grant in balances.grants if grant.is_open(feature_state.now_ms)]
     if package is None or None in left:
@@ -45,7 +45,7 @@ def budget(feature_state: FeatureState, balances: Balances) -> int | None:
 
 
 def of_package(feature_state: FeatureState, balances: Balances | None = None) -> int | None:
-    """Return what the package gives: its limit, or where grants alone give access what it gave already."""
+    """Return the package's share: its limit, or where only grants give access, what it gave before."""
     assert feature_state.entitlement is not None
     limit = feature_state.entitlement.limit
     if not feature_state.entitlement.granted:

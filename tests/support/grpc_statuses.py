@@ -1,4 +1,4 @@
-"""How calls end on a connection of which a test writes the frames itself."""
+"""Reads how calls ended, on a connection whose frames a test writes itself."""
 
 from collections.abc import Collection
 from typing import BinaryIO
@@ -8,7 +8,7 @@ from bench.http2 import END_STREAM, HEADERS, RST_STREAM
 
 
 def statuses(read: BinaryIO, decoder: Decoder, streams: Collection[int]) -> dict[int, bytes | None]:
-    """Read until the calls of some streams have ended; return their `grpc-status`, None where one was cut off."""
+    """Read until some streams have ended; return their `grpc-status`, None for one that was reset."""
     found: dict[int, bytes | None] = {}
     while len(found) < len(streams) and (head := read.read(9)):
         payload, stream = read.read(int.from_bytes(head[:3])), int.from_bytes(head[5:])

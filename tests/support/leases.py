@@ -1,4 +1,4 @@
-"""Leases in a store without a server before it: what takes, settles and sweeps them, and what always holds of them."""
+"""Leases in a store without a server: reserve, settle, sweep, and the invariants of what is stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ EXPIRED: Final = 1
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease as it is kept."""
+    """A lease as it is stored."""
 
     state: int
     epoch: int
@@ -31,7 +31,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class UserLeases:
-    """The leases of one user of a store."""
+    """The leases of one user."""
 
     database: Database
     user_id: str = "124"
@@ -50,7 +50,7 @@ class UserLeases:
         event_id: str = "",
         fingerprint: bytes = b"",
     ) -> Reserved:
-        """Set an amount aside; raise what `leases.reserved` does."""
+        """Reserve an amount; raise what `leases.reserved` raises."""
         params = ReserveParams(
             self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint
         )
@@ -68,20 +68,20 @@ class UserLeases:
         event_id: str = "",
         fingerprint: bytes = b"",
     ) -> Settled:
-        """Settle a lease; raise what `leases.settled` does."""
+        """Settle a lease; raise what `leases.settled` raises."""
         params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
         command = leases.settle_command(KEYS, params, self.retention, str(now_ms))
         return leases.settled(self.database.call(*command.command))
 
     def sweep(self, now_ms: int, limit: int = SWEPT_AT_A_TIME) -> int:
-        """Do what is due about the leases; return how many were due."""
+        """Process the leases that are due; return how many there were."""
         user_id = self.user_id
         names = [KEYS.user(user_id), KEYS.leases(user_id), KEYS.leases_due(user_id)]
         late_ms = str(self.retention.dedupe_ttl_ms)
         return cast("int", self.database.run(SWEEP_LEASES, names, str(now_ms), late_ms, str(limit)))
 
     def swept(self, now_ms: int, call: Callable[[], T]) -> T:
-        """Make a call as the server does: where leases are due, those first."""
+        """Make a call as the server does: after a sweep, if leases are due."""
         try:
             return call()
         except LeasesDueError:
@@ -89,7 +89,7 @@ class UserLeases:
             return call()
 
     def feature_state(self, now_ms: int, *, feature_id: str = "calls", archived: bool = False) -> FeatureState:
-        """Read how the user stands as a check does."""
+        """Read the state of a feature as a check does."""
         reply = self.database.call(*usage_commands.check_command(KEYS, self.user_id, feature_id).command)
         return usage_commands.feature_state(reply, now_ms, archived=archived)
 
@@ -108,20 +108,20 @@ class UserLeases:
         }
 
     def reservation(self, feature_id: str = "calls") -> Reservation | None:
-        """Return what the leases of a feature set aside."""
+        """Return the sum that the leases of a feature reserve."""
         value = cast("bytes | None", self.database.redis.hget(KEYS.user(self.user_id), f"r:{feature_id}"))
         return None if value is None else unpack_reservation(value)
 
     def due_ms(self) -> int | None:
-        """Return when something is to be done, as the user's hash has it."""
+        """Return when the next lease is due, according to the user's hash."""
         value = cast("bytes | None", self.database.redis.hget(KEYS.user(self.user_id), "x"))
         return None if value is None else unpack_moment(value)
 
     def check(self) -> None:
-        """Make sure of what holds whatever has happened.
+        """Assert the invariants.
 
-        What is reserved is what the open leases of the latest epoch hold, each lease is due at its expiry or, after it,
-        when it is forgotten, and the user's hash knows the first of these moments.
+        The reserved sum is that of the open leases of the latest epoch. Each lease is due at its expiry or, after it,
+        when it is forgotten. The user's hash has the first of these moments.
         """
         found = self.all()
         names = cast("list[bytes]", self.database.redis.hkeys(KEYS.user(self.user_id)))

@@ -1,4 +1,4 @@
-"""Many callers at once: connections, users in bulk, and what a call came to."""
+"""Many concurrent callers: connections, bulk creation of users, and the outcome of calls."""
 
 import asyncio
 import time
@@ -15,13 +15,13 @@ from support.resources import unique
 T = TypeVar("T")
 
 MAX_WAIT_SECONDS: Final = 30
-# Channels to one address share a connection unless they are told not to.
+# Channels to one address share a connection by default.
 OWN_CONNECTION: Final = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 100))
 
 
 @contextmanager
 def running(canuse: Canuse) -> Iterator[Canuse]:
-    """Run a server, stopped afterwards if the test has not ended it."""
+    """Run a server while the block runs."""
     canuse.start()
     try:
         yield canuse
@@ -31,7 +31,7 @@ def running(canuse: Canuse) -> Iterator[Canuse]:
 
 @asynccontextmanager
 async def callers(address: str, connections: int) -> AsyncIterator[list[AsyncClient]]:
-    """Open clients that each have a connection of their own."""
+    """Open clients with a connection each."""
     async with AsyncExitStack() as stack:
         opened = (
             AsyncClient(address, timeout_seconds=MAX_WAIT_SECONDS, options=OWN_CONNECTION) for _ in range(connections)
@@ -40,7 +40,7 @@ async def callers(address: str, connections: int) -> AsyncIterator[list[AsyncCli
 
 
 async def in_groups(size: int, calls: Iterable[Awaitable[T]]) -> list[T]:
-    """Await many calls, so many of them at a time; return what they come to, in their order."""
+    """Await many calls, so many at a time; return their results in order."""
     semaphore = asyncio.Semaphore(size)
 
     async def one(call: Awaitable[T]) -> T:
@@ -51,7 +51,7 @@ async def in_groups(size: int, calls: Iterable[Awaitable[T]]) -> list[T]:
 
 
 async def subscribers(client: AsyncClient, package_ids: Sequence[str]) -> list[str]:
-    """Create a user for each package, subscribed to it; return the ids of the users in that order."""
+    """Create a user for each package, subscribed to it; return their ids in the same order."""
 
     async def one(package_id: str) -> str:
         user_id = unique("user")
@@ -74,13 +74,13 @@ def limited_package(
 
 
 def used(client: Client, user_id: str, feature_id: str) -> int:
-    """Return what the counter of a user reads."""
+    """Return a user's count."""
     return client.show_usage(user_id, feature_id).current.used
 
 
 @dataclass
 class Events:
-    """Usage events of one user, each sent once or several times under an id of its own."""
+    """Usage events of one user, each sent once or several times with an id of its own."""
 
     user_id: str
     feature_id: str
@@ -88,7 +88,7 @@ class Events:
     unacknowledged: set[str] = field(default_factory=set)
 
     async def send(self, client: AsyncClient, event_id: str) -> bool:
-        """Send one, which is acknowledged or not; any failure but that of a store or server that is away is raised."""
+        """Send one; return whether it was acknowledged. Failures other than Unavailable are raised."""
         self.unacknowledged.add(event_id)
         try:
             answer = await client.create_usage_event(self.user_id, self.feature_id, event_id=event_id)
@@ -100,14 +100,14 @@ class Events:
         return True
 
     async def send_until_acknowledged(self, client: AsyncClient, event_id: str) -> None:
-        """Send one again and again until it is acknowledged."""
+        """Send one repeatedly until it is acknowledged."""
         deadline = time.monotonic() + MAX_WAIT_SECONDS
         while not await self.send(client, event_id):
             assert time.monotonic() < deadline, f"{event_id} was never acknowledged"
             await asyncio.sleep(0.02)
 
-    async def storm(self, clients: Sequence[AsyncClient], workers: int, until: asyncio.Event) -> None:
-        """Send new ones from many workers until told to stop; what fails is not sent again."""
+    async def send_continuously(self, clients: Sequence[AsyncClient], workers: int, until: asyncio.Event) -> None:
+        """Send new events from many workers until told to stop; failed ones are not repeated."""
 
         async def work(client: AsyncClient) -> None:
             while not until.is_set():
@@ -118,7 +118,7 @@ class Events:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait in a thread for what has to become true."""
+    """Block the thread until a condition holds."""
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"
@@ -126,7 +126,7 @@ def until(condition: Callable[[], object]) -> None:
 
 
 async def wait_until(condition: Callable[[], object]) -> None:
-    """Wait on the event loop for what has to become true."""
+    """Wait on the event loop until a condition holds."""
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

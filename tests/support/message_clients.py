@@ -1,6 +1,6 @@
-"""The clients with answers as the API's messages, for tests of the API itself: those compare messages.
+"""The clients with answers as messages of the API, which tests of the API compare.
 
-The clients' own answers have tests of their own; everything else about the clients is as callers have it.
+The clients' own answer types have their own tests; everything else about the clients is as callers have it.
 """
 
 from collections.abc import AsyncIterator, Iterator

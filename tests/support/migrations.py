@@ -1,4 +1,4 @@
-"""Short words for what tests of migrations need again and again."""
+"""Short helpers for tests of migrations."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ MONTH = v1.RESET_PERIOD_MONTH
 def of(
     feature_id: str, limit: int | None, period: v1.ResetPeriod.ValueType = MONTH, *, overage: bool = False
 ) -> v1.PackageFeature:
-    """Return what a package gives of a consumable feature."""
+    """Return the entry of a consumable feature in a package."""
     return v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period, overage_enabled=overage)
 
 
@@ -22,7 +22,7 @@ def publish(client: Client, package_id: str, *entries: v1.PackageFeature) -> int
     return client.publish_package(package_id).version
 
 
-def person(client: Client, *package_ids: str, **start: Any) -> str:
+def create_subscriber(client: Client, *package_ids: str, **start: Any) -> str:
     """Create a user who subscribes to packages; return the id."""
     user_id = client.create_user(unique("user")).id
     client.subscribe(user_id, package_ids, **start)
@@ -30,7 +30,7 @@ def person(client: Client, *package_ids: str, **start: Any) -> str:
 
 
 def migrate(client: Client, package_id: str, **options: Any) -> v1.MigrateSubscriptionsResponse:
-    """Move the subscriptions of a package; return the last message, with the ids that all messages named."""
+    """Migrate the subscriptions of a package; return the last message, with the user ids of all messages."""
     messages = list(client.migrate_subscriptions(package_id, **options))
     assert [message.done for message in messages] == [False] * (len(messages) - 1) + [True]
     ids = sorted(user_id for message in messages for user_id in message.shrinking_user_ids)

@@ -1,4 +1,4 @@
-"""Calls of all kinds from many callers, each for one of many users whose answers can be told apart."""
+"""Random calls of several kinds from many callers, for users whose answers can be told apart."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ CONNECTIONS: Final = 4
 
 @dataclass
 class LoadUser:
-    """A user whose limit nobody else has, and what their calls came to."""
+    """A user with a limit that no other user has, and the outcome of their calls."""
 
     user_id: str
     feature_id: str
@@ -34,12 +34,12 @@ class LoadUser:
     maybe_counted: int = 0
 
     def check(self, consumption: v1.Consumption) -> None:
-        """Make sure that an answer is about this user."""
+        """Assert that an answer is about this user."""
         assert consumption.budget == self.limit
 
 
 async def create_users(address: str) -> list[LoadUser]:
-    """Create users who differ by their limits."""
+    """Create users with different limits."""
     limits = range(FIRST_LIMIT, FIRST_LIMIT + USERS)
     feature_id, package_ids = await asyncio.to_thread(_limited_packages, address, limits)
     async with AsyncClient(address, timeout_seconds=MAX_WAIT_SECONDS) as client:
@@ -55,7 +55,7 @@ def _limited_packages(address: str, limits: Iterable[int]) -> tuple[str, list[st
 
 @asynccontextmanager
 async def stubs(address: str) -> AsyncIterator[list["EntitlementServiceAsyncStub"]]:
-    """Open stubs that each have a connection of their own."""
+    """Open stubs with a connection each."""
     channels = [grpc.aio.insecure_channel(address, OWN_CONNECTION) for _ in range(CONNECTIONS)]
     try:
         yield [v1.EntitlementServiceStub(channel) for channel in channels]
@@ -66,7 +66,7 @@ async def stubs(address: str) -> AsyncIterator[list["EntitlementServiceAsyncStub
 
 @dataclass
 class MixedLoad:
-    """Who calls whom for whom, by chance, and how often what came of it."""
+    """Random calls for some users over some connections, and the number of each outcome."""
 
     rng: random.Random
     stubs: Sequence["EntitlementServiceAsyncStub"]
@@ -78,7 +78,7 @@ class MixedLoad:
         return self.rng.choice(self.users), self.rng.choice(self.stubs)
 
     def check_counts(self, address: str) -> None:
-        """Make sure that all that was acknowledged was counted, and nothing that is known not to have happened."""
+        """Assert that everything acknowledged was counted, and nothing that certainly did not happen."""
         with Client(address) as client:
             for user in self.users:
                 count = used(client, user.user_id, user.feature_id)

@@ -1,4 +1,4 @@
-"""Many users of one package with two versions, and what the store holds of each of them."""
+"""Many users of one package with two versions, and what the store holds of each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +20,14 @@ CHANGES_BEFORE: Final = 2
 
 @dataclass(frozen=True)
 class Population:
-    """Users who subscribed to version 1 of a package, and have used its feature once. Version 2 is published."""
+    """Users subscribed to version 1 of a package who have used its feature once. Version 2 is published."""
 
     package_id: str
     feature_id: str
     user_ids: Sequence[str]
 
     def versions(self, store: StoreInspector) -> set[int]:
-        """Return the versions that the users are on, by what the store holds."""
+        """Return the versions that the users are on, according to the store."""
         return {
             packed_codec.unpack_subscription("", value).package_version
             for user_id in self.user_ids
@@ -36,7 +36,7 @@ class Population:
         }
 
     def changes(self, store: StoreInspector) -> list[int]:
-        """Return how often each user has changed since they subscribed; uses are no changes."""
+        """Return how often each user has changed since they subscribed; uses do not count as changes."""
         metas = (packed_codec.Meta.unpack(store.user(user_id)[packed_codec.META_FIELD]) for user_id in self.user_ids)
         return [meta.revision - CHANGES_BEFORE for meta in metas]
 
@@ -47,7 +47,7 @@ class Population:
 
 
 def create_population(server: Canuse, size: int) -> Population:
-    """Make a crowd: 100 a month in version 1, 200 a day in version 2."""
+    """Create a population: 100 a month in version 1, 200 a day in version 2."""
     package_id = unique("package")
     first, *others = user_ids = [unique("user") for _ in range(size)]
     with Client(server.address) as client:

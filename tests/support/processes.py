@@ -1,4 +1,4 @@
-"""Servers as processes: canuse itself, and Redis from the system."""
+"""Servers as processes: canuse, and the system's Redis."""
 
 import inspect
 import os
@@ -18,9 +18,9 @@ from support import fork_server
 START_SECONDS = 60
 STOP_SECONDS = 30
 STORE_TIMEOUT_SECONDS = 20
-"""How long servers wait for their store, unless a test is about that: a busy machine is no store that is away."""
+"""How long servers wait for their store, unless a test is about that: a slow machine is not an unavailable store."""
 SHORT_STORE_TIMEOUT = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
-"""For servers whose store is taken away: how long they wait where nothing is set."""
+"""The default of that setting, for servers whose store is taken away."""
 
 UNEXPECTED_FAILURE = "a call failed for no known reason"
 """The log message about an error that the server does not know."""
@@ -28,10 +28,10 @@ assert UNEXPECTED_FAILURE in inspect.getsource(failures), "the server logs it in
 
 
 def free_port() -> int:
-    """Return a port on the loopback that was free a moment ago, and that no connection gets by chance.
+    """Return a port on the loopback that is free and not in the range that systems assign.
 
-    A server that is started again needs its port back: of the ports that systems give out, another one or the end of a
-    connection may have it by then, even that of a caller who tries to reach the server.
+    A restarted server needs its port back: a port from that range may by then belong to another server or to the end of
+    a connection, even that of a caller who tries to reach the server.
     """
     while True:
         port = random.SystemRandom().randrange(15_000, 32_000)
@@ -43,7 +43,7 @@ def free_port() -> int:
 class Canuse:
     """A canuse server. `address` is where it serves; `log` is what it has written to stderr.
 
-    `said_before` are the lines it printed before it was ready.
+    `startup_lines` are the lines it printed before it was ready.
     """
 
     def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
@@ -68,14 +68,14 @@ class Canuse:
         return self.launch().wait_until_ready()
 
     def launch(self) -> "Canuse":
-        """Start it without waiting for anything."""
+        """Start it without waiting until it is ready."""
         env = {**os.environ, "PYTHONFAULTHANDLER": "1", **self.env}
         with self.log_path.open("ab") as log:
             self.process = fork_server.start("serve", *self.options, env=env, stderr=log.fileno())
         return self
 
     def wait_until_ready(self) -> "Canuse":
-        """Wait until it says that it is ready, and note where."""
+        """Wait until it says that it is ready, and note its address."""
         assert self.process is not None
         assert self.process.stdout is not None
         self.startup_lines = []
@@ -113,11 +113,11 @@ class Canuse:
         return int(re.findall(r'"pid": (\d+)[^\n]*Valkey is ready', self.log)[-1])
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """Ask it to end, and return its exit status."""
+        """Stop it gracefully and return its exit status."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> int:
@@ -174,7 +174,7 @@ class RedisServer:
             time.sleep(0.02)
 
     def _answers(self) -> bool:
-        """Whether it answers, and not another one on its port."""
+        """Whether this process answers, not another one on its port."""
         assert self.process is not None
         try:
             with socket.create_connection((self.host, self.port), 1) as connection:
@@ -187,7 +187,7 @@ class RedisServer:
             return False
 
     def command(self, *words: str) -> bytes:
-        """Send one command and return what comes back first, raw."""
+        """Send one command and return the first part of the raw reply."""
         with socket.create_connection((self.host, self.port), 5) as connection:
             parts = [word.encode() for word in words]
             packed = b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
@@ -195,7 +195,7 @@ class RedisServer:
             return connection.recv(1 << 16)
 
     def calls(self, command: str) -> int:
-        """Return how often it has run a command, in lower case."""
+        """Return how often it has run a command, given in lower case."""
         found = re.search(rf"cmdstat_{command}:calls=(\d+)", self.command("INFO", "commandstats").decode())
         return int(found[1]) if found else 0
 
@@ -205,7 +205,7 @@ class RedisServer:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Let it stand still: the kernel goes on taking connections and commands for it, but nothing is answered."""
+        """Pause the process: the kernel accepts connections and data for it, but nothing is answered."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
         try:
@@ -214,13 +214,13 @@ class RedisServer:
             self.process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill it, as a power cut would."""
         assert self.process is not None
         self.process.kill()
         self.process.wait(STOP_SECONDS)
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Stop it gracefully."""
         assert self.process is not None
         self.process.terminate()
         self.process.wait(STOP_SECONDS)

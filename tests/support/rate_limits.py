@@ -1,4 +1,4 @@
-"""Envoy's rate limit service as a caller sees it."""
+"""Envoy's rate limit service, called as Envoy does."""
 
 from typing import Final
 
@@ -19,13 +19,13 @@ MAX_UINT32: Final = 2**32 - 1
 
 
 def descriptor(user_id: str, feature_id: str, **others: str) -> Descriptor:
-    """Return the descriptor of a use, with more entries if any are given."""
+    """Return the descriptor of a use, with further entries if given."""
     entries = {**others, "user_id": user_id, "feature_id": feature_id}
     return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
 
 
 def amount(descriptor: Descriptor, hits: int, *, negative: bool = False) -> Descriptor:
-    """Return a descriptor with hits of its own."""
+    """Return a copy of a descriptor with its own number of hits."""
     own = Descriptor()
     own.CopyFrom(descriptor)
     own.hits_addend.value, own.is_negative_hits = hits, negative
@@ -33,12 +33,12 @@ def amount(descriptor: Descriptor, hits: int, *, negative: bool = False) -> Desc
 
 
 def fact(user_id: str, feature_id: str, hits: int) -> Descriptor:
-    """Return the descriptor of a use that has happened."""
+    """Return the descriptor of a use that has already happened."""
     return amount(descriptor(user_id, feature_id, record="fact"), hits)
 
 
 class RateLimits:
-    """Asks a server as Envoy does."""
+    """Calls the service as Envoy does."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
@@ -52,7 +52,7 @@ class RateLimits:
         return self.stub.ShouldRateLimit(request, timeout=TIMEOUT_SECONDS, metadata=call_metadata(api_key))
 
     def ask_bytes(self, text: str, raw: bytes, *descriptors: Descriptor, domain: str = "canuse") -> Response:
-        """Make one request in which a text is replaced by as many bytes, which need not be UTF-8."""
+        """Make one request with a text replaced by as many bytes, which need not be UTF-8."""
         request = Request(domain=domain, descriptors=descriptors).SerializeToString()
         assert text.encode() in request
         assert len(text) == len(raw)
@@ -62,16 +62,16 @@ class RateLimits:
         return method(request.replace(text.encode(), raw), timeout=TIMEOUT_SECONDS)
 
     def use(self, user_id: str, feature_id: str, hits: int = 0) -> Response:
-        """Make one request of one descriptor."""
+        """Make one request with one descriptor."""
         return self.ask(descriptor(user_id, feature_id), hits=hits)
 
 
 def summary(response: Response) -> str:
-    """Return the codes of a response: of the whole, and of each descriptor."""
+    """Return the codes of a response: the overall one, and one per descriptor."""
     name = Response.Code.Name
     return " ".join([name(response.overall_code) + ":", *(name(status.code) for status in response.statuses)])
 
 
 def left(response: Response) -> list[int]:
-    """Return what is left of each descriptor."""
+    """Return the remaining limit of each descriptor."""
     return [status.limit_remaining for status in response.statuses]

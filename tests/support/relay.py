@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, for faults on the way: replies that do not come, connections that break."""
+"""A TCP relay in front of a server, to inject faults: replies that do not arrive, connections that break."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ READ_BYTES = 1 << 16
 
 
 class Relay:
-    """Passes bytes between clients and a port of the loopback, on the event loop it was opened in."""
+    """Passes bytes between clients and a loopback port, on the event loop it was opened in."""
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream = ("127.0.0.1", upstream_port)
@@ -28,9 +28,9 @@ class Relay:
         self._awaited: list[tuple[bytes, asyncio.Event]] = []
         self.request_bytes = 0
         self.delay_seconds = 0.0
-        """How long replies take."""
+        """Delay of every reply."""
         self.lost_replies = 0
-        """How many replies `lose_the_reply_to` has kept back."""
+        """Number of replies that `drop_reply_to` has dropped."""
 
     @classmethod
     @asynccontextmanager
@@ -66,40 +66,40 @@ class Relay:
         return len(self._pairs)
 
     def redirect_to(self, host: str, port: int) -> None:
-        """Lead to another server from now on, and break off the connections to the one before."""
+        """Connect to another server from now on, and break the existing connections."""
         self._upstream = (host, port)
         self.cut()
 
     def hold_replies(self) -> None:
-        """Let requests through and keep what comes back."""
+        """Pass requests and hold replies back."""
         self._replies.clear()
 
     def hold_requests(self) -> None:
-        """Keep what clients send."""
+        """Hold requests back."""
         self._requests.clear()
 
     def release(self) -> None:
-        """Let everything through, first of all what was held."""
+        """Pass everything again, first what was held back."""
         for may_pass in (self._requests, self._replies, *self._blackholed):
             may_pass.set()
 
     def blackhole(self) -> None:
-        """Pass nothing more on the connections there are, without breaking them off; new ones work."""
+        """Pass nothing more on the existing connections, without breaking them; new ones work."""
         self._requests.clear()
         self._replies.clear()
         self._blackholed += [self._requests, self._replies]
         self._requests, self._replies = _open_event(), _open_event()
 
     def cut(self) -> None:
-        """Break off every connection on both sides; what was held on them is lost."""
+        """Break every connection on both sides; what was held back on them is lost."""
         for pair in self._pairs.items():
             for writer in pair:
                 writer.transport.abort()
 
     def drop_reply_to(self, word: bytes) -> None:
-        """Let the next request with a word through, break its connection off when the reply has come, and lose it.
+        """Pass the next request that contains a word, and break its connection when the reply has arrived.
 
-        That holds for one connection, where many wait on it. Requests that come in parts may go unnoticed.
+        The reply is lost, for every call that waits on that connection. Requests that arrive in parts may go unnoticed.
         """
         self._drop_trigger = word
 
@@ -110,13 +110,13 @@ class Relay:
         return event
 
     def send_to_clients(self, data: bytes) -> None:
-        """Send clients what the server has not said."""
+        """Send clients bytes that the server has not sent."""
         for client in self._pairs:
             client.write(data)
 
     async def _accept(self) -> None:
-        # Not by an asyncio.Server: a connection that comes while one is closed stays open, until the garbage collector
-        # warns of it.
+        # Not an asyncio.Server: a connection that arrives while one is being closed stays open, until the garbage
+        # collector warns of it.
         while True:
             connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
             task = asyncio.create_task(self._serve(connection))
@@ -134,7 +134,7 @@ class Relay:
         ways = (self._pump(reader, server, self._requests, server), self._pump(answers, client, self._replies, server))
         tasks = [asyncio.create_task(way) for way in ways]
         try:
-            # When one side closes, so does the other, also where something is held on its way there.
+            # When one side closes, so does the other, even if something is held back on its way there.
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:

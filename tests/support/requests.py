@@ -1,4 +1,4 @@
-"""The requests of all methods by their descriptors: the largest valid ones, and ones with too many items."""
+"""Requests of all methods generated from their descriptors: the largest valid ones, and ones with too many items."""
 
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
@@ -49,7 +49,7 @@ DIFFERENT_KEYS: Final = 30_000
 
 
 class FieldPath(NamedTuple):
-    """A field of a request, and the fields of messages that lead to it."""
+    """A field of a request, with the message fields that lead to it."""
 
     path: str
     """The path of the method."""
@@ -62,18 +62,18 @@ class FieldPath(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the field is called in errors; of repeated fields on the way the first item is meant."""
+        """Its name in errors; for repeated fields on the way, the first item."""
         parts = [step.name + ("[0]" if step.is_repeated else "") for step in self.steps[:-1]]
         return ".".join([*parts, self.field.name])
 
     def __str__(self) -> str:
-        """Return the name of a test about it."""
+        """Return the test id."""
         return f"{self.path.rpartition('/')[2]}.{self.name}"
 
     def filled(self, items: int, other: bytes = b"") -> bytes:
-        """Return a request with so many empty items in this field, or pairs with as many different keys.
+        """Return a request with so many empty items in this field, or map entries with as many different keys.
 
-        `other` are fields of the request beside it.
+        `other` are further fields of the request.
         """
         different = min(items, DIFFERENT_KEYS) if is_map(self.field) else 1
         block = b"".join(map(self._item, range(different)))
@@ -83,7 +83,7 @@ class FieldPath(NamedTuple):
         return other + payload
 
     def flood(self, size: int, other: bytes = b"") -> bytes:
-        """Return a request of about so many bytes, and no more, that has nothing but items in this field."""
+        """Return a request of about, and at most, so many bytes with nothing but items in this field."""
         around = 6 * len(self.steps) + len(other)
         return self.filled((size - around) // len(self._item(0)), other)
 
@@ -93,7 +93,7 @@ class FieldPath(NamedTuple):
 
 
 def field_paths() -> Iterator[FieldPath]:
-    """Return every field of every request, those of the messages in it too; a map is one field."""
+    """Yield every field of every request, including those of nested messages; a map is one field."""
     for path, method in METHODS.items():
         for steps in _steps(method.input_type):
             yield FieldPath(path, steps)
@@ -108,7 +108,7 @@ def _steps(message: Descriptor) -> Iterator[tuple[FieldDescriptor, ...]]:
 
 
 def largest(message: Descriptor, number: int, index: int = 0) -> Message:
-    """Return the largest valid message of a type; all its numbers are one, and its texts begin with its place."""
+    """Return the largest valid message of a type; all its numbers are equal, and its texts begin with their index."""
     built = GetMessageClass(message)()
     for field in message.fields:
         if is_map(field):
@@ -135,15 +135,15 @@ def _value(field: FieldDescriptor, number: int, index: int) -> Any:
 
 
 def unknown(size: int, fill: bytes = b"x") -> bytes:
-    """Return so many bytes that are one field of text that no request has."""
+    """Return so many bytes that are one text field unknown to every request."""
     length = size - len(UNKNOWN_TAG) - 4
-    # Of four bytes, however short it could be.
+    # Encoded in four bytes, although it could be shorter.
     said = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14 & 0x7F | 0x80, length >> 21])
     return UNKNOWN_TAG + said + fill * length
 
 
 def in_batch(item: bytes) -> bytes:
-    """Return an item as it stands in a batch, where `requests` has the number 1."""
+    """Return an item as it is encoded in a batch, where `requests` has the number 1."""
     return b"\x0a" + _varint(len(item)) + item
 
 

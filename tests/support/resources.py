@@ -1,4 +1,4 @@
-"""Short words for what tests need again and again: ids, packages, users, and the clock of a server."""
+"""Short helpers that most tests need: ids, packages, users, and the clock of a server."""
 
 import uuid
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def subscriber(
     overage_enabled: bool = False,
     started_at: datetime | None = None,
 ) -> tuple[str, str]:
-    """Create a user who has one consumable feature; return the ids of both."""
+    """Create a user entitled to one consumable feature; return the ids of both."""
     feature_id, user_id = consumable(client), unique("user")
     entry = v1.PackageFeature(
         feature_id=feature_id, limit=limit, reset_period=reset_period, overage_enabled=overage_enabled
@@ -71,7 +71,7 @@ def grant(
     expires_at: datetime | None = None,
     priority: int = 0,
 ) -> str:
-    """Give a user an amount of a feature and return the grant's id."""
+    """Create a grant and return its id."""
     created = client.create_grant(
         user_id,
         unique("grant"),
@@ -85,7 +85,7 @@ def grant(
 
 
 def left(client: Client, user_id: str, feature_id: str) -> dict[str, int | None]:
-    """Return what each source of a budget has left, in the order in which they are used; None is unlimited."""
+    """Return what each source of a budget has left, in drawing order; None means unlimited."""
     return {
         source.grant_id or source.subscription_id: source.left if source.HasField("left") else None
         for source in client.show_usage(user_id, feature_id).sources
@@ -101,7 +101,7 @@ class Clock:
         self._stub = testing.ClockServiceStub(self._channel)
 
     def now(self) -> datetime:
-        """Return what it shows."""
+        """Return its time."""
         return _datetime(self._stub.GetTime(testing.GetTimeRequest(), metadata=self._metadata).time)
 
     def set(self, time: datetime) -> None:
@@ -111,7 +111,7 @@ class Clock:
         self._stub.SetTime(testing.SetTimeRequest(time=message), metadata=self._metadata)
 
     def advance(self, **units: float) -> datetime:
-        """Move it on, by the keywords of timedelta."""
+        """Advance it; the keywords are those of timedelta."""
         duration = Duration()
         duration.FromTimedelta(timedelta(**units))
         request = testing.AdvanceTimeRequest(duration=duration)

@@ -1,4 +1,4 @@
-"""Which tests run in one process, one after the other, where they run in several side by side."""
+"""Which tests share a process when several processes run tests."""
 
 import re
 from typing import Final
@@ -10,15 +10,17 @@ FIRST: Final = ("native-valkey", "grpcio-valkey")
 _SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|acl))\b")
 _FRONT: Final = re.compile(r"\[(\w+)")
 _SYSTEM_WIDE: Final = ("test_power_cut", "test_full_disk", "test_partitions")
-"""Disks and networks: a disk can't be taken away while a network is made, which has a view of all disks of its own."""
+"""Tests of disks and networks: a disk can't be unmounted while a network namespace, which sees all mounts, is created.
+"""
 _INDEPENDENT: Final = ("chaos", "test_durability", "test_keepalive_pings")
 """Folders and modules whose tests share nothing, and mostly wait."""
 
 
 def scope_of(name: str) -> str:
-    """Return what a test shares with others that is worth being made once: a server, or what its module needs.
+    """Return what a test shares with others and is expensive to create: a server, or the fixtures of its module.
 
-    By its name: the process that hands the tests out knows no more of them. A test that shares nothing is its own.
+    It depends on the name alone: the process that distributes the tests knows nothing else. A test that shares nothing
+    is a scope of its own.
     """
     if server := _SERVER.search(name):
         return server[1]
@@ -33,7 +35,7 @@ def scope_of(name: str) -> str:
 
 
 class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """Hands the tests of a scope to one process, in the order in which they were collected."""
+    """Gives the tests of a scope to one process, in the order in which they were collected."""
 
     def _split_scope(self, nodeid: str) -> str:
         return scope_of(nodeid)

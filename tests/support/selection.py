@@ -1,6 +1,6 @@
-"""Which servers the tests run on, and which tests `make test` leaves to `make test-all`.
+"""Which servers the tests run on, and which tests only `make test-all` runs.
 
-A new test is in both, unless it lies in a folder, asks for a server or bears the mark that says otherwise.
+A new test is part of `make test`, unless its folder, its server or a mark says otherwise.
 """
 
 from typing import Final
@@ -11,11 +11,11 @@ FAST: Final = "--fast"
 TRANSPORTS: Final = ("native", "grpcio")
 STORES: Final = ("valkey", "redis", "sentinel", "cluster", "acl")
 TARGETS: Final = tuple(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS)
-"""Each transport on each store; `acl` speaks TLS and has a user for canuse who may do no more than the docs say."""
+"""Each transport on each store; `acl` has TLS and a user with no more rights than the docs grant."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey")
 EXTENDED_FOLDERS: Final = ("chaos", "gateway")
 ON_ONE_TRANSPORT: Final = ("conformance", "faults")
-"""Folders whose tests `make test` runs with the native transport alone, but for those below."""
+"""Folders whose tests `make test` runs on the native transport only, except for the files below."""
 ON_EACH_TRANSPORT: Final = (
     "test_api_key_matrix.py",
     "test_api_keys.py",
@@ -31,11 +31,11 @@ ON_EACH_TRANSPORT: Final = (
     "test_use_feature.py",
     "test_use_features.py",
 )
-"""Files of conformance tests about what each transport does in its own way."""
+"""Files of conformance tests about what each transport implements separately."""
 
 
 def is_fast(config: pytest.Config) -> bool:
-    """Whether what is extended is left out."""
+    """Whether extended tests are left out."""
     return bool(config.getoption(FAST))
 
 
@@ -53,6 +53,6 @@ def is_extended(item: pytest.Item) -> bool:
 
 
 def _is_on_one_transport(field_paths: list[str]) -> bool:
-    """Whether `make test` runs a file of tests with the native transport alone."""
+    """Whether `make test` runs a file of tests on the native transport only."""
     _, folder, *_, file = field_paths
     return folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in ON_EACH_TRANSPORT)

@@ -1,4 +1,4 @@
-"""Time to run what is random for as long as there is, and a way to run again what failed."""
+"""Runs random tests for a given time, and prints how to repeat a failure."""
 
 import os
 import random
@@ -6,15 +6,15 @@ import time
 from collections.abc import Callable
 
 SECONDS = float(os.environ.get("SOAK_SECONDS") or 0)
-"""How long `make soak` takes in all. 0: this is no soak, and its tests are left out."""
+"""Duration of `make soak` in all. 0 means that this is no soak, and its tests are left out."""
 SEED = int(os.environ.get("SOAK_SEED") or random.SystemRandom().getrandbits(32))
-"""What all that is random in a soak follows from."""
+"""The seed of all random choices in a soak."""
 
 
 def soak(seconds: float, run_round: Callable[[int], int]) -> None:
-    """Play rounds, each with a seed of its own, until the time is over, but at least one.
+    """Run rounds with different seeds until the time is up, but at least one.
 
-    `play` takes the seed and returns how many things it has checked.
+    `run_round` takes the seed and returns how many answers it has compared.
     """
     start, seed, rounds, checked = time.monotonic(), SEED, 0, 0
     print(f"\nfor {seconds:.0f} s from seed {SEED}; the same again: make soak SOAK_SEED={SEED}", flush=True)

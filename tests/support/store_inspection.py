@@ -1,4 +1,4 @@
-"""What a server's store holds, for promises about what is kept and what is not."""
+"""Reads the store of a running server, for tests about what is stored."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Final, cast
@@ -12,7 +12,7 @@ KEYS: Final = Keys("live")
 
 
 class StoreInspector:
-    """A view into the store of a running server."""
+    """A view of the store of a running server."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis: Any = redis
@@ -22,7 +22,7 @@ class StoreInspector:
         return cast("dict[bytes, bytes]", self._redis.hgetall(KEYS.user(user_id)))
 
     def copy_user(self, user_id: str, others: Iterable[str]) -> None:
-        """Make other users who are as one is, faster than through the API; the one has no name and no address."""
+        """Create copies of a user, faster than through the API; the user must have no profile."""
         fields = self.user(user_id)
         assert self.kinds_of_keys(user_id) == {"u"}
         with self._redis.pipeline(transaction=False) as pipeline:
@@ -32,11 +32,11 @@ class StoreInspector:
             pipeline.execute()
 
     def everything(self) -> bytes:
-        """Return the names of all keys and all that is under them, run together."""
+        """Return the names and contents of all keys, concatenated."""
         return b"\n".join(key + repr(self._contents(key)).encode() for key in self._redis.scan_iter())
 
     def _contents(self, key: str | bytes) -> object:
-        """Return all that is under a key, in no order of its own where it has none."""
+        """Return the content of a key, without an order where it has none."""
         read: dict[bytes, Callable[[str | bytes], object]] = {
             b"hash": self._redis.hgetall,
             b"set": self._redis.smembers,
@@ -48,12 +48,12 @@ class StoreInspector:
         return read[self._redis.type(key)](key)
 
     def kinds_of_keys(self, user_id: str) -> set[str]:
-        """Return what comes before the user's id in the names of the keys that are theirs alone: `u`, `d0`."""
+        """Return the kinds of the keys that belong to a user alone: `u`, `d0`."""
         names = {key.decode().split(":", 3)[3] for key in self._redis.scan_iter(match=f"canuse:live:*:*:{user_id}")}
         return {name.partition(":")[0] for name in names}
 
     def dump(self, *users: str) -> list[object]:
-        """Return all that is kept of some users and of the catalogue."""
+        """Return everything stored of some users and of the catalogue."""
         keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
         for user_id in users:
             keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
@@ -62,17 +62,17 @@ class StoreInspector:
         return [self._contents(key) for key in keys]
 
     def ledger(self, user_id: str) -> dict[str, LedgerEntry]:
-        """Return the ledger that a user's events are in, by the ids of the entries, oldest first."""
+        """Return the ledger with a user's events, by entry id, oldest first."""
         entries = self._redis.xrange(KEYS.ledger(bucket_of(user_id)))
         return {entry_id.decode(): LedgerEntry.FromString(fields[b"e"]) for entry_id, fields in entries}
 
     def broken_chains(self, user_id: str) -> list[int]:
-        """Return how many milliseconds the count of each broken chain of uses in a user's bucket has left."""
+        """Return the remaining lifetime, in milliseconds, of each mark of a broken chain in a user's bucket."""
         marks = self._redis.scan_iter(match=KEYS.chain(user_id, "*"))
         return [int(self._redis.pttl(mark)) for mark in marks]
 
     def connections(self) -> int:
-        """Return how many connections the store has taken since it started."""
+        """Return how many connections the store has accepted since it started."""
         return int(self._redis.info("stats")["total_connections_received"])
 
 

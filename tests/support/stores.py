@@ -1,4 +1,4 @@
-"""The store of a running server, from behind its back."""
+"""The store of a running server, accessed directly."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -12,13 +12,13 @@ from support.processes import Canuse
 
 
 def _valkey(canuse: Canuse) -> tuple[str, str]:
-    """Return the process id and the socket of the embedded Valkey that was started last, by what is in its lock."""
+    """Return the process id and the socket of the embedded Valkey that was started last, from its lock file."""
     pid, socket_path = (Path(canuse.env["CANUSE_DATA_DIR"]) / "valkey.lock").read_text().splitlines()[:2]
     return pid, socket_path
 
 
 def valkey_pid(canuse: Canuse) -> int:
-    """Return the process id of the embedded Valkey; another one after canuse has started it again."""
+    """Return the process id of the embedded Valkey, which changes when canuse restarts it."""
     return int(_valkey(canuse)[0])
 
 
@@ -28,7 +28,7 @@ def valkey_socket(canuse: Canuse) -> str:
 
 
 def store_of(canuse: Canuse) -> Redis:
-    """Return a client of the store, embedded or not; it has to be closed."""
+    """Return a client of the store, embedded or not; the caller closes it."""
     if canuse.inspection_url:
         return Redis.from_url(canuse.inspection_url)
     if "--redis-url" in canuse.options:

@@ -1,4 +1,4 @@
-"""What Hypothesis draws from: moments, periods, subscriptions, packages, grants, entitlements."""
+"""Hypothesis strategies: moments, periods, subscriptions, packages, grants, entitlements."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,7 +32,7 @@ def ms(moment: datetime) -> int:
 
 
 def month_ends() -> st.SearchStrategy[int]:
-    """Moments on the last days of a month, which calendar periods have to get right."""
+    """Moments on the last days of a month, where calendar periods are hardest."""
     first = st.datetimes(datetime(1970, 2, 1), datetime(8999, 12, 1)).map(lambda moment: moment.replace(day=1))  # noqa: DTZ001
     return st.builds(
         lambda moment, days: ms(moment.replace(tzinfo=UTC) - timedelta(days=days)), first, st.integers(1, 4)
@@ -40,9 +40,9 @@ def month_ends() -> st.SearchStrategy[int]:
 
 
 moments = st.integers(0, LATEST_MS - 1) | month_ends()
-"""Moments of all years that canuse takes, often at the end of a month."""
+"""Moments of all years that canuse accepts, often at the end of a month."""
 recent_moments = st.integers(ms(datetime(2023, 12, 1, tzinfo=UTC)), ms(datetime(2027, 1, 1, tzinfo=UTC)))
-"""Moments of a few years: close enough to each other that things overlap."""
+"""Moments of a few years: close enough to overlap."""
 reset_periods = st.sampled_from(ResetPeriod)
 statuses = st.sampled_from(SubscriptionStatus)
 amounts = st.one_of(st.integers(0, 20), st.integers(0, MAX_AMOUNT), st.integers(MAX_AMOUNT - 3, MAX_AMOUNT))
@@ -53,7 +53,7 @@ limits = st.none() | amounts
 def subscriptions(
     draw: st.DrawFn, token: str, package_ids: tuple[str, ...], times: st.SearchStrategy[int] = recent_moments
 ) -> Subscription:
-    """A subscription as the API lets it become: its trial ends after its start."""
+    """A subscription that the API allows: its trial ends after its start."""
     status = draw(statuses)
     started_at_ms = draw(times)
     later = times.filter(lambda moment: moment > started_at_ms)
@@ -81,7 +81,7 @@ def packages(draw: st.DrawFn, package_id: str) -> Package:
 
 @st.composite
 def users(draw: st.DrawFn) -> tuple[list[Subscription], Packages]:
-    """Subscriptions of one user, with the packages they are on."""
+    """The subscriptions of one user, with their packages."""
     ids = ("p1", "p2", "p3")
     package_list = [draw(packages(package_id)) for package_id in ids]
     count = draw(st.integers(1, 4))
@@ -93,7 +93,7 @@ def users(draw: st.DrawFn) -> tuple[list[Subscription], Packages]:
 
 @st.composite
 def balances(draw: st.DrawFn, now_ms: int) -> GrantBalance:
-    """A grant that is open at a moment, or opens or has ended about then; some of it may be drawn."""
+    """A grant that is open at a moment, or opens or ends about then; some of it may be drawn."""
     effective_at_ms = now_ms + draw(st.integers(-3, 3) | st.integers(-DAY_MS, DAY_MS))
     end_ms = draw(st.none() | st.integers(now_ms - 2, now_ms + 6) | st.integers(now_ms, now_ms + 2 * DAY_MS))
     drawn = draw(st.just(0) | st.integers(0, 9))
@@ -103,7 +103,7 @@ def balances(draw: st.DrawFn, now_ms: int) -> GrantBalance:
 
 @st.composite
 def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
-    """A consumable entitlement that was made before a moment; it may be stale by then."""
+    """A consumable entitlement computed before a moment; it may be stale by then."""
     reset_period = draw(reset_periods)
     anchor_ms = now_ms - draw(st.integers(-DAY_MS, 800 * DAY_MS))
     computed_at_ms = now_ms - draw(st.integers(-DAY_MS, 40 * DAY_MS))
@@ -122,7 +122,7 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
 
 
 def granted(entitlement: Entitlement) -> Entitlement:
-    """Return what becomes of an entitlement while no package gives it any more, but a grant does."""
+    """Return an entitlement that no package gives any more, but a grant does."""
     return replace(entitlement, active=True, granted=True, overage_enabled=False)
 
 

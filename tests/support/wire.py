@@ -1,4 +1,4 @@
-"""The API as it goes over the wire: raw stubs, and a failed call as a client in any language sees it."""
+"""The API on the wire: raw stubs, and failed calls as a client in any language sees them."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from google.rpc.status_pb2 import Status
 from canuse import v1
 
 TIMEOUT_SECONDS: Final = 30
-# Of the words of Redis, Lua and Python that a caller must never see, those that no message has a use for.
+# Words of Redis, Lua and Python that a caller must never see, except those that messages need.
 INTERNALS: Final = re.compile(
     r"traceback|\.py\b|\.lua\b|\blua\b|redis|valkey|evalsha|hmget|noscript|wrongtype|canuse:|127\.0\.0\.1|\.sock"
     r"|exception|keyerror|valueerror|typeerror|assert|0x[0-9a-f]{6}",
@@ -25,7 +25,7 @@ _Detail = TypeVar("_Detail", bound=Message)
 
 
 class Stubs:
-    """The generated stubs of every service, on one channel. They check nothing, so bad input goes out as it is."""
+    """The generated stubs of all services, on one channel. They validate nothing, so bad input is sent as it is."""
 
     def __init__(self, address: str) -> None:
         self.channel = grpc.insecure_channel(address)
@@ -37,14 +37,14 @@ class Stubs:
         self.api_keys = v1.ApiKeyServiceStub(self.channel)
 
     def call_raw(self, path: str, payload: bytes) -> bytes:
-        """Send bytes as the request of a method, by path."""
+        """Send bytes as the request of a method, given by its path."""
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(path)
         return method(payload, timeout=TIMEOUT_SECONDS)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What a caller is told of a failed call."""
+    """A failed call as its caller sees it."""
 
     code: grpc.StatusCode
     message: str
@@ -54,15 +54,15 @@ class Failure:
 
     @property
     def fields(self) -> list[str]:
-        """The fields that were not accepted, in order."""
+        """The rejected fields, sorted."""
         return sorted(self.violations)
 
 
 def failure(call: Callable[..., object], *arguments: object) -> Failure:
-    """Make a call that has to fail, check what holds for every error of the API, and return what it says.
+    """Make a call that must fail, check what holds for every error of the API, and return the error.
 
-    That is: one ErrorInfo of the domain canuse; a BadRequest exactly where the input is bad; the status repeated in the
-    details; a message without the server's internals.
+    That is: one ErrorInfo of the domain canuse; a BadRequest exactly for bad input; the status repeated in the details;
+    a message without the server's internals.
     """
     try:
         answer = call(*arguments)
@@ -102,7 +102,7 @@ def _unpack(status: Status, kind: type[_Detail]) -> list[_Detail]:
 
 
 def moment(time: datetime) -> Timestamp:
-    """Return a time as a message, to the microsecond."""
+    """Return a time as a message, with microseconds."""
     message = Timestamp()
     message.FromDatetime(time)
     return message
