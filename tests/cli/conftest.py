@@ -1,4 +1,4 @@
-"""What the tests of the command share: how it is run, and somebody to ask about."""
+"""Fixtures of the tests of the command: how it is run, and a user to ask about."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,13 +15,13 @@ START = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
 
 @pytest.fixture
 def run(server: Canuse) -> CommandLine:
-    """Return what runs commands against the server."""
+    """Return a function that runs commands against the server."""
     return CommandLine(server.address)
 
 
 @pytest.fixture
 def subscriber(client: Client) -> Subscriber:
-    """Set up a user with a limit of 3 units that never resets."""
+    """Create a user with a limit of 3 units that never resets."""
     mark = uuid4().hex
     counted, unlimited, binary = f"counted-{mark}", f"unlimited-{mark}", f"binary-{mark}"
     client.create_feature(counted, type=v1.FEATURE_TYPE_CONSUMABLE, name="Counted things", unit_label="thing")

@@ -1,4 +1,4 @@
-"""The commands that ask a running server, each run as a program of its own."""
+"""The commands that call a running server, each run as a process."""
 
 import socket
 from contextlib import closing
@@ -9,7 +9,7 @@ import pytest
 from support.command_line import CommandLine, Subscriber
 from support.message_clients import Client
 
-# The commands are the same whatever serves: one kind of server is enough.
+# The commands do not depend on transport or store: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
 

@@ -1,4 +1,4 @@
-"""How the command ends where the answer is not what decides: output that can't be written, faults, Ctrl-C."""
+"""How the command ends when the answer does not decide: output that can't be written, defects, Ctrl-C."""
 
 import json
 import os
@@ -27,7 +27,7 @@ needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="the system has no
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """One server: how a command ends has nothing to do with its transport or its store."""
+    """One server: how a command ends does not depend on transport or store."""
     with running(Canuse(tmp_path_factory.mktemp("server"))) as started:
         yield started
 
@@ -40,13 +40,13 @@ def client(server: Canuse) -> Iterator[Client]:
 
 
 def bare_environment() -> dict[str, str]:
-    """Return the environment without what concerns canuse, or how Python keeps output: by default it is buffered."""
+    """Return the environment without settings of canuse, and with Python's default buffering of output."""
     ours = ("CANUSE_", "PYTHONUNBUFFERED")
     return {key: value for key, value in os.environ.items() if not key.startswith(ours)}
 
 
 def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int, str]:
-    """Run the command with its output led elsewhere; return its status and what it told on standard error."""
+    """Run the command with its output redirected; return its status and its standard error."""
     completed = subprocess.run(
         [sys.executable, "-m", "canuse_server", *arguments],
         stdout=stdout,
@@ -60,13 +60,13 @@ def canuse(address: str, *arguments: str, stdout: int, **env: str) -> tuple[int,
 
 
 def to_a_full_disk(address: str, *arguments: str) -> tuple[int, str]:
-    """Run the command where nothing can be written."""
+    """Run the command with its output on a full disk."""
     with FULL.open("wb") as full:
         return canuse(address, *arguments, stdout=full.fileno())
 
 
 def to_a_closed_pipe(address: str, *arguments: str) -> tuple[int, str]:
-    """Run the command where nobody reads any more, as after `| head -1`."""
+    """Run the command with its output in a pipe that nobody reads any more, as after `| head -1`."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -96,7 +96,7 @@ def commands(subscriber: Subscriber, client: Client) -> list[list[str]]:
 def test_output_that_cannot_be_written_is_told_in_a_line_and_is_no_no(
     server: Canuse, subscriber: Subscriber, client: Client
 ) -> None:
-    # `record … >/dev/full` recorded, printed a traceback and ended with 1, which means that nothing was recorded.
+    # `record … >/dev/full` recorded, printed a traceback and exited with 1, which means that nothing was recorded.
     for command in commands(subscriber, client):
         status, stderr = to_a_full_disk(server.address, *command)
         assert (status, stderr.splitlines()[-1:]) == (
@@ -120,7 +120,7 @@ def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(
 
 
 def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, subscriber: Subscriber, client: Client) -> None:
-    # The output was lost with status 0, and a connection got its number.
+    # The output was lost and the status was 0; a connection got the file descriptor.
     for command in commands(subscriber, client)[:3]:
         completed = closed(">&-", server.address, *command)
         assert (completed.returncode, completed.stderr.splitlines()) == (
@@ -135,7 +135,7 @@ def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, subscribe
 def test_a_server_serves_although_its_log_cannot_be_written(
     redirection: str, options: Sequence[str], tmp_path: Path
 ) -> None:
-    # With a full disk it did not start, or ended; with standard error closed it wrote its settings to standard output.
+    # With a full disk it did not start, or ended; with stderr closed it wrote its settings to standard output.
     serve = ["serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path / "data"), *options]
     line = f"exec {shlex.join([sys.executable, '-m', 'canuse_server', *serve])} {redirection}"
     env = bare_environment() | {"CANUSE_LISTN": "what is logged as unknown"}
@@ -155,7 +155,7 @@ def test_a_server_serves_although_its_log_cannot_be_written(
 @needs_dev_full
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
 def test_an_error_that_cannot_be_told_keeps_its_status(redirection: str, server: Canuse) -> None:
-    # With a full disk it was 120, or 70.
+    # With a full disk the status was 120 or 70.
     for command in (["users", "show", "nobody"], ["users", "list", "--no-such-option"]):
         assert closed(redirection, server.address, *command).returncode == ERROR
 
@@ -198,7 +198,7 @@ def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: P
 
 
 def test_what_grpc_has_to_tell_of_a_connection_is_in_the_one_line(server: Canuse) -> None:
-    # It wrote another line of its own before it.
+    # gRPC wrote a line of its own before it.
     status, stderr = canuse(server.address, "users", "list", "--tls", stdout=subprocess.DEVNULL)
     assert (status, len(stderr.splitlines())) == (ERROR, 1), stderr
     assert stderr.startswith(f"canuse: no answer from {server.address}: ")
@@ -236,7 +236,7 @@ exit_status.run(main.app)
 
 
 def faulty(program: str = FAULTY, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command with a fault in it."""
+    """Run a command that contains a defect."""
     return subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""`canuse export-user`: all that the API knows of a user, in one document."""
+"""`canuse export-user`: everything that the API knows of a user, in one document."""
 
 from datetime import timedelta
 
@@ -51,7 +51,7 @@ def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
     assert usage[monthly]["current"]["used"] == 1
     assert [(past["used"], past["budget"]) for past in usage[monthly]["past"]] == [(4, 10)]
     assert [source["grant_id"] for source in usage[granted]["sources"]] == ["welcome"]
-    # Nothing gives it any more, and what was used of it is there all the same.
+    # No package gives the feature any more, but its usage is exported.
     assert "current" not in usage[gone]
     events = [(each["feature_id"], each["delta"], each["event_id"]) for each in document["usage_events"]]
     assert events == [(monthly, 1, "later"), (monthly, 4, ""), (gone, 2, "")]
@@ -59,7 +59,7 @@ def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
 
 
 def test_a_user_with_thousands_of_ended_subscriptions_is_exported(clocked: Client, clocked_server: Canuse) -> None:
-    """The ids of 106 of them were repeated for each of its features, in an answer that nobody could receive."""
+    """The ids of 106 of them were repeated for each feature, in an answer too large for clients."""
     user = clocked.create_user(unique("user").ljust(128, "x")).id
     features = [consumable(clocked) for _ in range(250)]
     large = package(clocked, [v1.PackageFeature(feature_id=each, limit=5) for each in features], v1.PACKAGE_TYPE_ADD_ON)

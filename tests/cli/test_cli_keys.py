@@ -1,4 +1,4 @@
-"""The commands about API keys, each run as a program of its own."""
+"""The commands about API keys, each run as a process."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +21,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthenticatedSe
 
 @pytest.fixture
 def run(server: AuthenticatedServer) -> CommandLine:
-    """Return what runs commands against the server, without a key unless one is given."""
+    """Return a function that runs commands against the server, without a key unless one is given."""
     return CommandLine(server.canuse.address)
 
 
@@ -65,7 +65,7 @@ def test_the_first_key_is_made_with_one_command(tmp_path: Path) -> None:
 
 @pytest.mark.extended
 def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: AuthenticatedServer) -> None:
-    """And none of them shows it."""
+    """And none of them prints it."""
     user, feature = "u", "f"
     for command in (
         ("can-use", user, feature),

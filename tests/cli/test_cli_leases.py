@@ -1,11 +1,11 @@
-"""The commands that set an amount aside ahead of use, and settle it."""
+"""The commands that reserve amounts and settle leases."""
 
 import pytest
 
 from support.command_line import CommandLine, Subscriber
 from support.message_clients import Client
 
-# The commands are the same whatever serves: one kind of server is enough.
+# The commands do not depend on transport or store: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
 

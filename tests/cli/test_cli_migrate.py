@@ -1,4 +1,4 @@
-"""`canuse migrate`, run as a program of its own."""
+"""`canuse migrate`, run as a process."""
 
 import json
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ from support.migrations import create_subscriber, of, publish, versions
 from support.processes import Canuse
 from support.resources import consumable, package, subscriber, unique
 
-# The command is the same whatever serves: one kind of server is enough.
+# The command does not depend on transport or store: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
 NAMED: Final = 20
 
 
 def run(server: Canuse, *arguments: str) -> tuple[int, str, list[str]]:
-    """Run `canuse migrate`; return its status, its output, and the lines of what it complains of."""
+    """Run `canuse migrate`; return its status, its standard output, and the lines of its standard error."""
     done = fork_server.run("migrate", *arguments, "--server", server.address)
     return done.returncode, done.stdout, done.stderr.splitlines()
 

@@ -1,4 +1,4 @@
-"""The commands that tell how an answer came about, what was recorded, and everything about a user."""
+"""The commands that explain an answer, list events, and show everything about a user."""
 
 from uuid import uuid4
 
@@ -8,7 +8,7 @@ from canuse import v1
 from support.command_line import CommandLine, Subscriber
 from support.message_clients import Client
 
-# The commands are the same whatever serves: one kind of server is enough.
+# The commands do not depend on transport or store: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
 
 

@@ -1,4 +1,4 @@
-"""What the conformance tests share: the API without the client library, and the store behind a server."""
+"""Fixtures of the conformance tests: the API without the client library, and the store behind a server."""
 
 from collections.abc import Iterator
 
@@ -28,7 +28,7 @@ def clocked_stubs(clocked_server: Canuse) -> Iterator[Stubs]:
 
 @pytest.fixture(scope="session")
 def store(server: Canuse) -> Iterator[StoreInspector]:
-    """The store of the server on the system clock, to look into."""
+    """The store of the server on the system clock, for inspection."""
     redis = store_of(server)
     yield StoreInspector(redis)
     redis.close()
@@ -36,7 +36,7 @@ def store(server: Canuse) -> Iterator[StoreInspector]:
 
 @pytest.fixture(scope="session")
 def clocked_store(clocked_server: Canuse) -> Iterator[StoreInspector]:
-    """The store of the server on the manual clock, to look into."""
+    """The store of the server on the manual clock, for inspection."""
     redis = store_of(clocked_server)
     yield StoreInspector(redis)
     redis.close()

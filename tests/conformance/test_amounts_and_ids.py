@@ -1,4 +1,4 @@
-"""Amounts are exact up to 2^53 - 1, and ids are whatever callers choose within 128 bytes."""
+"""Amounts are exact up to 2^53 - 1, and ids are any text of up to 128 bytes without control characters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -52,7 +52,7 @@ BAD_IDS = {
 
 
 def give(client: Client, user_id: str, feature_id: str) -> None:
-    """Create a feature under an id of one's own and subscribe a user to it."""
+    """Create a feature with a given id and subscribe a user to it."""
     client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
     entry = v1.PackageFeature(feature_id=feature_id, limit=5)
     client.subscribe(user_id, [package(client, [entry], v1.PACKAGE_TYPE_ADD_ON)])

@@ -1,4 +1,4 @@
-"""Every method that the server tells of, called with every kind of key: each comes to what the docs say, exactly."""
+"""Every method of the server is called with every kind of key: the outcome is exactly what the docs say."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from support.wire import Failure, failure
 
 OPEN: Final = ("/grpc.",)
 ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
-"""What is the same in both environments: there is one clock."""
+"""These are the same in both environments: there is one clock."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Deployment:
     expired: str
     revoked: str
     without: dict[str, str]
-    """For each scope the secret of a key that has all others."""
+    """The secret of a key with all scopes but one, by the missing scope."""
 
     def refusal(self, path: str, authorization: str | None) -> Failure:
-        """Make a call that has to fail and to change nothing; return what its caller is told."""
+        """Make a call that must fail and change nothing; return the error."""
         before = self.kept()
         method, payload = self.methods[path], self.rows[path].request.SerializeToString()
         refused = failure(lambda: method.call(self.channel, payload, authorization))
@@ -48,7 +48,7 @@ class Deployment:
         return refused
 
     def outcome(self, path: str, secret: str) -> tuple[str, bytes]:
-        """Make a call; return `OK` and the answer, or the reason why it failed."""
+        """Make a call; return `OK` and the answer, or the reason of the error."""
         method, payload = self.methods[path], self.rows[path].request.SerializeToString()
         answers: list[bytes] = []
 
@@ -64,14 +64,14 @@ class Deployment:
         return reason, b""
 
     def kept(self) -> dict[bytes, object]:
-        """Return all that the store holds, but for when keys were used last."""
+        """Return everything that the store holds except when keys were last used."""
         names = cast("list[bytes]", self.redis.keys("*"))
         return {name: self.redis.dump(name) for name in sorted(names) if name != API_KEYS_USED.encode()}
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A server that offers all that canuse has, the clock too."""
+    """A server with everything that canuse offers, including the clock."""
     canuse = Canuse(tmp_path_factory.mktemp("matrix"), "--transport", request.param, "--clock", "manual")
     with authenticated_server(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
         clock = Clock(canuse.address, server.admin)
@@ -100,7 +100,7 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def scopes() -> dict[str, str]:
-    """The scope that each method needs, by path, as docs/api.md has it."""
+    """The scope that each method needs, by path, from docs/api.md."""
     return {
         f"/{service}/{method}": scope
         for service, scope, names in table("docs/api.md", "scopes")
@@ -110,7 +110,7 @@ def scopes() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def refusals() -> dict[str, tuple[str, str]]:
-    """The status and the reason for each kind of key, as docs/security.md has them."""
+    """The status and the reason for each kind of key, from docs/security.md."""
     return {kind: (status, reason) for kind, status, reason in table("docs/security.md", "refusals")}
 
 
@@ -147,7 +147,7 @@ def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it
 
 def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(deployment: Deployment) -> None:
     for path, row in deployment.rows.items():
-        # The other environment first: what it did to this one would show.
+        # The other environment first: an effect on this one would show.
         sibling, here = deployment.outcome(path, deployment.test), deployment.outcome(path, deployment.live)
         assert (here[0], sibling[0]) == (row.live, row.test), path
         if not path.startswith((*OPEN, *ALIKE)):

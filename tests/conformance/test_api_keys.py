@@ -1,4 +1,4 @@
-"""API keys: making, listing and revoking them, and what a key is good for."""
+"""API keys: creation, lists, revocation, and what a key allows."""
 
 import json
 import re
@@ -37,13 +37,13 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Canuse]:
-    """A server without keys, on the transport that the test names."""
+    """A server without keys, on the transport named by the test."""
     with running(Canuse(tmp_path, "--transport", request.param)) as canuse:
         yield canuse
 
 
 def reason_of(call: Callable[[], object]) -> str:
-    """Return the reason for which a call fails, or nothing where it does not."""
+    """Return the reason with which a call fails, empty if it succeeds."""
     try:
         call()
     except CanuseError as error:
@@ -52,7 +52,7 @@ def reason_of(call: Callable[[], object]) -> str:
 
 
 def reason_for_read(client: Client) -> str:
-    """Return why a call that the scope entitlements:read is for does not pass; nothing where it passes."""
+    """Return the reason with which a read fails, empty if it succeeds."""
     return reason_of(lambda: client.can_use("nobody", "nothing")).replace("FEATURE_NOT_FOUND", "")
 
 
@@ -62,7 +62,7 @@ def test_a_server_is_open_until_the_first_key_is_made_and_demands_one_from_then_
         user_id, feature_id = subscriber(nobody, 5)
         assert nobody.can_use(user_id, feature_id).access
         created = nobody.create_api_key("first", SCOPES, environment=LIVE)
-        # Not a second later: the caller has been told that there is a key.
+        # Immediately, not a second later: the caller has been told that there is a key.
         assert reason_for_read(nobody) == "API_KEY_MISSING"
         assert reason_of(lambda: list(nobody.list_users())) == "API_KEY_MISSING"
         assert reason_of(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
@@ -88,7 +88,7 @@ def test_the_first_key_has_to_be_one_that_nobody_is_locked_out_with(fresh: Canus
 
 @pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
 def test_a_key_that_is_sent_to_an_open_server_has_to_be_a_good_one(fresh: Canuse) -> None:
-    """It says which environment is meant. What a proxy puts there for itself says nothing about that."""
+    """The key selects the environment. Other schemes, which proxies add for themselves, are ignored."""
     with Client(fresh.address, api_key=f"sk_test_{'0' * 64}") as mistaken:
         assert reason_for_read(mistaken) == "API_KEY_INVALID"
         assert reason_of(lambda: list(mistaken.list_users())) == "API_KEY_INVALID"
@@ -143,7 +143,7 @@ async def test_when_a_key_was_used_last_is_told(server: AuthenticatedServer) -> 
     created = server.key(["entitlements:read"])
     with server.client(created.secret) as client:
         assert reason_for_read(client) == ""
-    # A key that is made right after that must not make it forgotten.
+    # A key that is created right after that must not cause it to be forgotten.
     unused = server.key().api_key.id
 
     def used() -> bool:
@@ -195,10 +195,10 @@ def test_of_several_headers_the_first_counts(server: AuthenticatedServer, header
 
 @pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
 def test_who_has_no_key_makes_none_once_there_is_one_although_this_server_has_not_heard_of_it(fresh: Canuse) -> None:
-    """For that moment a caller could make themselves an admin."""
+    """Until then a caller could have become an admin."""
     redis = store_of(fresh)
     key = {"id": "key_1", "name": "n", "environment": "live", "scopes": list(ADMIN), "created_at_ms": 1}
-    # Without a new version, so that no server looks.
+    # The version stays the same, so that no server refreshes.
     redis.hset(API_KEYS, "key_1", json.dumps({**key, "expires_at_ms": None, "sha256": "00" * 32}))
     with Client(fresh.address) as nobody:
         assert reason_for_read(nobody) == ""
@@ -267,7 +267,7 @@ def test_admins_who_revoke_each_other_at_the_same_time_leave_one(fresh: Canuse) 
         thread.start()
     for thread in threads:
         thread.join()
-    # Each revokes itself: all but one, whoever that is.
+    # Each key revokes itself: all but one succeed, whichever that is.
     assert sorted(failures) == ["", "", "", "", "", "", "", "ADMIN_KEY_NEEDED"]
 
 
@@ -301,7 +301,7 @@ def test_live_and_test_share_nothing(server: AuthenticatedServer) -> None:
         assert reason_of(lambda: test.get_user(user_id)) == "USER_NOT_FOUND"
         assert reason_of(lambda: test.get_feature(feature_id)) == "FEATURE_NOT_FOUND"
         assert reason_of(lambda: test.can_use(user_id, feature_id)) == "FEATURE_NOT_FOUND"
-        # The same ids there are others.
+        # The same ids are other objects there.
         test.create_user(user_id)
         test.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
         package_id = test.create_package(
@@ -353,7 +353,7 @@ def test_without_demand_for_keys_the_domain_of_a_rate_limit_request_picks_the_en
         assert answers == ["OK: OK", "OK: OK", "OVER_LIMIT: OVER_LIMIT"]
         with server.client("") as nobody:
             assert reason_for_read(nobody) == ""
-            # The keys may be demanded by another server on the same store.
+            # Another server on the same store may demand the keys.
             assert reason_of(lambda: list(nobody.list_api_keys())) == "API_KEY_MISSING"
         clock = Clock(server.canuse.address)
         assert failure(clock.now).reason == "API_KEY_MISSING"

@@ -1,4 +1,4 @@
-"""Batches: many checks or uses in one call, each as if it had been made alone, those of one user in their order."""
+"""Batches: many checks or uses in one call, each as if made alone, and those of one user in order."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -18,7 +18,7 @@ from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
 CLIENT_BYTES = 4 * 1024 * 1024
-"""The largest message that a client or server of gRPC takes unless it is set otherwise."""
+"""The default limit of gRPC for a message."""
 MAX_AMOUNT = 2**53 - 1
 SET = v1.USAGE_ACTION_SET
 
@@ -36,7 +36,7 @@ def use(
 
 
 def outcome_alone(call: Callable[..., object], request: object) -> object:
-    """Return what a call alone comes to: its answer, or the status it ends with."""
+    """Return the answer of a single call, or the status of its error."""
     try:
         return call(request)
     except grpc.RpcError as error:
@@ -45,19 +45,19 @@ def outcome_alone(call: Callable[..., object], request: object) -> object:
 
 
 def outcomes_of(results: list[v1.BatchCanUseResult] | list[v1.BatchCreateUsageEventsResult]) -> list[object]:
-    """Return what each call of a batch came to."""
+    """Return the outcome of each call of a batch."""
     return [result.status if result.HasField("status") else result.response for result in results]
 
 
 def summary(result: v1.CreateUsageEventResponse | canuse.CanuseError) -> tuple[int, int] | str:
-    """Return what was applied and what is used then, or why it failed."""
+    """Return the applied delta and the total, or the reason of the error."""
     if isinstance(result, canuse.CanuseError):
         return result.reason
     return result.applied_delta, result.consumption.used
 
 
 def mixed_pairs(client: Client) -> list[tuple[str, str]]:
-    """Return users and features of all kinds, those that there are not among them."""
+    """Return pairs of all kinds of users and features, including unknown ones."""
     user_id, feature_id = subscriber(client, 5)
     disabled, archived = subscriber(client, 5), subscriber(client, 5)
     client.update_user(disabled[0], disabled=True)
@@ -112,7 +112,7 @@ def test_each_use_of_a_batch_comes_to_what_it_comes_to_alone(client: Client, stu
             {"event_id": "\n"},
         )
     ]
-    # What it comes to depends on what was used before: so all is done in the batch first, and taken back.
+    # The outcome depends on what was used before: so everything is done in the batch first, and taken back.
     batch = stubs.entitlements.BatchCreateUsageEvents(v1.BatchCreateUsageEventsRequest(requests=requests))
     for pair in {(request.user_id, request.feature_id) for request in requests}:
         outcome_alone(stubs.entitlements.CreateUsageEvent, use(*pair, 0, action=SET))
@@ -218,11 +218,11 @@ async def test_a_batch_of_the_async_client_comes_to_the_same(client: Client, ser
         assert [summary(result) for result in recorded] == [(4, 4), "INVALID_FIELD"]
 
 
-# What takes a detour, because a period has ended or the user was never seen, is not overtaken by the uses behind it.
+# A use that needs a repair, because a period has ended or the user is new, is not overtaken by the uses behind it.
 
 
 def two_features(client: Client, user_id: str) -> tuple[str, str]:
-    """Subscribe a user to two features, one whose count starts anew each month and one whose count never does."""
+    """Subscribe a user to two features: one with a monthly period, and one that never resets."""
     monthly, always = consumable(client), consumable(client)
     entries = [
         v1.PackageFeature(feature_id=monthly, limit=100, reset_period=v1.RESET_PERIOD_MONTH),
@@ -297,7 +297,7 @@ def test_what_keeps_uses_waiting_goes_by_itself_and_keeps_no_later_batch_waiting
     clock.advance(days=32)
     requests = [use(user_id, always), use(user_id, monthly), use(user_id, always), use(user_id, monthly)]
     clocked.batch_create_usage_events(requests)
-    # Of the first attempt, in which the second use had to be repeated. The second attempt was made to its end.
+    # The result of the first attempt, in which the second use had to be repeated. The second attempt completed.
     [milliseconds_left] = clocked_store.broken_chains(user_id)
     assert 0 < milliseconds_left <= 60_000
     again = clocked.batch_create_usage_events(requests)
@@ -305,7 +305,7 @@ def test_what_keeps_uses_waiting_goes_by_itself_and_keeps_no_later_batch_waiting
     assert len(clocked_store.broken_chains(user_id)) == 1
 
 
-# The largest batch that is accepted, and the largest answer, are small enough to travel.
+# The largest accepted batch and the largest answer fit into a message.
 
 
 def test_the_largest_batch_of_uses_gets_through(client: Client, stubs: Stubs) -> None:

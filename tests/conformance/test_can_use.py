@@ -1,4 +1,4 @@
-"""CanUse: every answer that it can give, what it is based on, and that it changes nothing."""
+"""CanUse: every possible answer, what it is based on, and that it changes nothing."""
 
 from datetime import timedelta
 
@@ -21,7 +21,7 @@ INACTIVE = (
 
 
 def answer(response: v1.CanUseResponse) -> tuple[bool, str]:
-    """Return the gist of an answer."""
+    """Return the essential fields of an answer."""
     return response.access, v1.Reason.Name(response.reason).removeprefix("REASON_")
 
 
@@ -187,7 +187,7 @@ def test_a_check_writes_nothing(client: Client, store: StoreInspector) -> None:
 
 
 def test_checks_one_after_another_share_a_connection_to_the_store(client: Client, store: StoreInspector) -> None:
-    # A check for a closed connection once took each idle one for closed, after waiting a second for it.
+    # The check for a closed connection once considered each idle one closed, after waiting a second for it.
     user_id, feature_id = subscriber(client, 50)
     before = store.connections()
     for _ in range(6):

@@ -1,4 +1,4 @@
-"""What is accepted as a feature or a package, and which fields an update changes."""
+"""Validation of features and packages, and the fields that an update changes."""
 
 from collections.abc import Callable
 from typing import Any, cast

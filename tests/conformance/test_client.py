@@ -27,12 +27,12 @@ class Server(Protocol):
 
     @property
     def address(self) -> str:
-        """Where it listens."""
+        """Its address."""
 
 
 @pytest.fixture
 def client(server: Server) -> Iterator[Client]:
-    """Connect to the server as callers do, for their kind of answers."""
+    """Connect to the server as callers do, with the client's own answer types."""
     with Client(server.address) as connected:
         yield connected
 
@@ -45,42 +45,42 @@ async def async_client(server: Server) -> AsyncIterator[AsyncClient]:
 
 
 def unique(kind: str) -> str:
-    """Return an id that no other test has: they share the server."""
+    """Return an id that no other test uses: they share the server."""
     return f"{kind}-{uuid4().hex}"
 
 
 def counts(answer: CanUseAnswer | CreateUsageEventAnswer) -> Consumption:
-    """Return the counts of an answer that has some."""
+    """Return the counts of an answer, which must have some."""
     assert answer.consumption
     return answer.consumption
 
 
 def monthly(feature_id: str, limit: int | None) -> v1.PackageFeature:
-    """Return what a package gives of a feature each month."""
+    """Return a package entry with a monthly limit."""
     return v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_MONTH)
 
 
 def consumable(client: Client) -> str:
-    """Create a feature that is counted."""
+    """Create a consumable feature."""
     return client.create_feature(unique("feature"), type=v1.FEATURE_TYPE_CONSUMABLE).id
 
 
 def published(client: Client, *features: v1.PackageFeature, add_on: bool = False) -> str:
-    """Create a package that users can subscribe to."""
+    """Create and publish a package."""
     kind = v1.PACKAGE_TYPE_ADD_ON if add_on else v1.PACKAGE_TYPE_BASE
     package_id = client.create_package(unique("package"), features, type=kind).id
     return client.publish_package(package_id).id
 
 
 def subscriber(client: Client, *features: v1.PackageFeature) -> str:
-    """Create a user with a subscription to a package of their own."""
+    """Create a user with a subscription to a new package."""
     user_id = client.create_user(unique("user")).id
     client.subscribe(user_id, [published(client, *features)])
     return user_id
 
 
 class TestEntitlements:
-    """Asking and recording."""
+    """Checks and uses."""
 
     def test_a_user_is_asked_about_and_uses_up_a_budget(self, client: Client) -> None:
         feature_id = consumable(client)
@@ -252,7 +252,7 @@ class TestSubscriptions:
 
 
 class TestErrors:
-    """What a call raises."""
+    """Errors."""
 
     def test_an_unknown_id_is_not_found_and_named(self, client: Client) -> None:
         feature_id, missing = consumable(client), unique("missing")
@@ -296,7 +296,7 @@ class TestErrors:
 
 
 class TestAsyncClient:
-    """The same over asyncio."""
+    """The asyncio client."""
 
     async def test_a_user_is_set_up_and_uses_up_a_budget(self, async_client: AsyncClient) -> None:
         feature_id, package_id, user_id = unique("feature"), unique("package"), unique("user")

@@ -1,4 +1,4 @@
-"""A default package makes an unknown user one that has been subscribed to it since first seen."""
+"""A default package: an unknown user is treated as subscribed to it since first seen."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -35,7 +35,7 @@ class Deployment(NamedTuple):
 
 
 def run(request: pytest.FixtureRequest, folder: Path, package_id: str) -> Canuse:
-    """Start a server whose default package is one that may not exist yet."""
+    """Start a server whose default package may not exist yet."""
     transport, store = request.param.split("-")
     options = ["--transport", transport]
     if store == "redis":
@@ -159,7 +159,7 @@ def test_an_unknown_feature_or_a_bad_call_makes_no_user(deployment: Deployment) 
 
 
 def test_an_unknown_user_can_be_given_a_grant_on_top(deployment: Deployment) -> None:
-    """It was USER_NOT_FOUND, and whoever then created the user left them without the default package."""
+    """It was USER_NOT_FOUND, and a user who was then created did not get the default package."""
     client, user_id = deployment.client, unique("user")
     client.create_grant(user_id, "g", deployment.feature_id, amount=2)
     assert client.can_use(user_id, deployment.feature_id).consumption.budget == 7
@@ -189,9 +189,9 @@ def test_an_erased_user_is_new_when_seen_again(deployment: Deployment) -> None:
 
 
 def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then_on(deployment: Deployment) -> None:
-    """Events of the new user were taken for a rest of the old one: 211 were used, and 189 listed."""
+    """Events of the new user were deleted as the rest of the old one's: 211 were used, and 189 listed."""
     client, other = deployment.client, unique("other")
-    # The events of another user in the same ledger make each erasure take a while.
+    # The events of another user in the same ledger make each deletion take a while.
     use = v1.CreateUsageEventRequest(user_id=other, feature_id=deployment.feature_id)
     for _ in range(12):
         client.batch_create_usage_events([use] * 1000)
@@ -217,7 +217,7 @@ def test_a_user_who_comes_again_while_being_erased_keeps_what_they_use_from_then
             client.create_usage_event(user_id, deployment.feature_id)
             events = list(client.list_usage_events(user_id, page_size=1000))
             assert client.can_use(user_id, deployment.feature_id).consumption.used == len(events)
-            # The total after each event is the number of events up to it: none of them is of another time.
+            # The total after each event is the number of events up to it: none belongs to the deleted user.
             assert [event.used for event in reversed(events)] == list(range(1, len(events) + 1))
 
 

@@ -1,4 +1,4 @@
-"""Subscriptions that have ended: they stay what they were, cost nothing, and only a status brings one back."""
+"""Ended subscriptions keep their state, cost nothing, and only a status reactivates one."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ def add_on(client: Client, *feature_ids: str, limit: int | None = 5) -> str:
 
 
 def dated(subscription_id: str, **dates: datetime | None) -> v1.UpdateSubscriptionRequest:
-    """Return an update of dates alone; None removes one."""
+    """Return an update of dates only; None removes one."""
     held = v1.Subscription(id=subscription_id)
     for name, date in dates.items():
         if date is not None:
@@ -37,7 +37,7 @@ def dated(subscription_id: str, **dates: datetime | None) -> v1.UpdateSubscripti
 
 
 ENDINGS: dict[str, Callable[[Client, Clock, str, str], str]] = {}
-"""How a subscription of a user to a package comes to an end; each returns its id."""
+"""Ways in which a subscription comes to its end; each returns its id."""
 
 
 def ending(end: Callable[[Client, Clock, str, str], str]) -> Callable[[Client, Clock, str, str], str]:
@@ -86,7 +86,7 @@ def ended_while_past_due(client: Client, clock: Clock, user_id: str, package_id:
 
 @pytest.fixture(params=ENDINGS)
 def ended(request: pytest.FixtureRequest, clocked: Client, clock: Clock) -> v1.Subscription:
-    """A subscription that has ended, of a user who has had others."""
+    """A subscription that has ended, of a user with other ended ones."""
     user_id, package_id = clocked.create_user(unique("user")).id, add_on(clocked, consumable(clocked))
     for _ in range(2):
         clocked.cancel_subscription(clocked.subscribe(user_id, [package_id])[0].id)
@@ -114,7 +114,7 @@ def gives_access(client: Client, held: v1.Subscription) -> bool:
 def test_a_date_alone_brings_no_access_back(
     clocked: Client, clocked_stubs: Stubs, ended: v1.Subscription, dates: dict[str, datetime | None]
 ) -> None:
-    """A late webhook with `cancel_at` alone made a subscription that had been cancelled ACTIVE again."""
+    """A late webhook with `cancel_at` alone reactivated a cancelled subscription."""
     assert ended.status in (CANCELLED, EXPIRED)
     assert clocked_stubs.subscriptions.UpdateSubscription(dated(ended.id, **dates)).subscription == ended
     assert clocked.get_subscription(ended.id) == ended
@@ -152,7 +152,7 @@ def test_a_status_brings_back_what_has_ended(
 def test_a_status_with_an_end_that_has_passed_brings_back_nothing_and_ends_what_goes_on(
     clocked: Client, clock: Clock, ended: v1.Subscription, status: v1.SubscriptionStatus.ValueType
 ) -> None:
-    """A late message `ACTIVE until yesterday` took the end away, so that access was given for ever."""
+    """A late message `ACTIVE until yesterday` removed the end, so that access was granted for ever."""
     yesterday = clock.now() - timedelta(days=1)
     [held] = clocked.subscribe(ended.user_id, [ended.package_id])
     over = clocked.update_subscription(held.id, status=status, trial_end=LATER, cancel_at=yesterday)
@@ -172,7 +172,7 @@ def test_another_word_for_ended_leaves_the_dates(
 
 
 def test_an_earlier_end_holds_whatever_the_period_says(clocked: Client, clock: Clock) -> None:
-    """`at_period_end` prolonged a subscription that was to end earlier."""
+    """`at_period_end` extended a subscription that was to end earlier."""
     package_id, user_id = add_on(clocked, consumable(clocked)), clocked.create_user(unique("user")).id
     early = clock.now() + timedelta(days=2)
     [held] = clocked.subscribe(user_id, [package_id])
@@ -183,7 +183,7 @@ def test_an_earlier_end_holds_whatever_the_period_says(clocked: Client, clock: C
     clocked.update_subscription(late.id, cancel_at=early)
     for each in (held, trial, late):
         assert clocked.cancel_subscription(each.id, at_period_end=True).cancel_at.ToDatetime(UTC) == early
-    # At once is earlier still.
+    # A cancellation at once is earlier still.
     assert clocked.cancel_subscription(held.id).cancel_at.ToDatetime(UTC) == clock.now()
 
 
@@ -197,7 +197,7 @@ def test_a_later_end_and_none_become_the_end_of_the_period(clocked: Client, cloc
 
 
 def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Client, stubs: Stubs) -> None:
-    """There was no bound, and each change worked all of them out anew: 473 kept everybody waiting for 156 ms."""
+    """There was no bound, and each change recomputed all of them: 473 blocked everybody for 156 ms."""
     packages, user_id = [add_on(client) for _ in range(10)], client.create_user(unique("user")).id
     held = [each for _ in range(AT_MOST // 10) for each in client.subscribe(user_id, packages)]
     one_more = v1.SubscribeRequest(user_id=user_id, package_ids=packages[:1])
@@ -205,7 +205,7 @@ def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Cl
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_SUBSCRIPTIONS")
     assert refused.metadata == {"user_id": user_id}
     assert str(AT_MOST) in refused.message
-    # Those that give no access for other reasons, or are still to start or to end, have not ended.
+    # Subscriptions that give no access for other reasons, or are still to start or to end, have not ended.
     client.update_subscription(held[0].id, status=PAST_DUE)
     client.update_subscription(held[1].id, cancel_at=LATER)
     assert failure(stubs.subscriptions.Subscribe, one_more).reason == "TOO_MANY_SUBSCRIPTIONS"
@@ -223,7 +223,7 @@ def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Cl
 def test_those_that_have_ended_are_not_in_the_hash_that_changes_read(
     clocked: Client, clock: Clock, clocked_store: StoreInspector
 ) -> None:
-    """A change of a user read and worked out all that had ever been."""
+    """A change of a user read and recomputed all subscriptions there had ever been."""
     feature_id, user_id = consumable(clocked), clocked.create_user(unique("user")).id
     packages = [add_on(clocked, feature_id) for _ in range(20)]
     for number in range(6):
@@ -244,7 +244,7 @@ def test_those_that_have_ended_are_not_in_the_hash_that_changes_read(
 
 
 def test_what_a_count_is_counted_in_outlives_all_that_gave_the_feature(clocked: Client, clock: Clock) -> None:
-    """Of those that have ended the one that gave most says in what periods uses are counted."""
+    """Of several ended subscriptions the one that gave most determines the periods."""
     feature_id, user_id = consumable(clocked), clocked.create_user(unique("user")).id
     packages = {limit: add_on(clocked, feature_id, limit=limit) for limit in (3, 9, 5)}
     starts = {}

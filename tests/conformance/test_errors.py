@@ -1,4 +1,4 @@
-"""Errors: they say all that is wrong, arrive however much that is, and nothing has changed."""
+"""Errors list everything that is wrong, reach the caller however long they are, and mean that nothing has changed."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,7 +30,7 @@ def test_all_that_is_wrong_is_told_at_once(stubs: Stubs) -> None:
 
 
 def test_what_is_there_twice_is_named(stubs: Stubs) -> None:
-    """Three ids were sent, said the error, where 1 to 32 were accepted."""
+    """The error said that three ids were sent, where 1 to 32 were accepted."""
     ids = ["a", "b", "a"]
     subscribe = v1.SubscribeRequest(user_id="u", package_ids=ids)
     violations = failure(stubs.subscriptions.Subscribe, subscribe).violations
@@ -75,7 +75,7 @@ LARGE: dict[str, Callable[[Stubs], Failure]] = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_an_error_about_much_input_still_arrives(stubs: Stubs, name: str) -> None:
-    # Clients take about 8 KiB of trailing metadata: an error that is larger reaches nobody.
+    # Clients accept about 8 KiB of trailing metadata: a larger error reaches nobody.
     refused = LARGE[name](stubs)
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
 
@@ -96,7 +96,7 @@ def test_an_error_about_much_input_disturbs_no_other_call(stubs: Stubs, client: 
 def test_an_id_of_a_subscription_that_is_much_too_long_is_not_found(stubs: Stubs, client: Client) -> None:
     user_id, _ = subscriber(client, 5)
     [subscription] = client.list_subscriptions(user_id)
-    # "YWFh" is the form that "aaa" takes in an id.
+    # "YWFh" is how an id encodes "aaa".
     for subscription_id in ("a" * 50_000, subscription.id.rpartition("_")[0] + "_" + "YWFh" * 20_000):
         request = v1.GetSubscriptionRequest(subscription_id=subscription_id)
         refused = failure(stubs.subscriptions.GetSubscription, request)

@@ -1,4 +1,4 @@
-"""Idempotency keys: a repeat gets the first answer again and is not counted."""
+"""Idempotency keys: a repeated call gets the first answer again and is not counted."""
 
 from collections.abc import Callable
 from datetime import UTC, timedelta
@@ -17,14 +17,14 @@ DEDUPE_TTL_HOURS = 24
 
 
 def same_but_replayed(first: Message, again: Message) -> bool:
-    """Whether an answer is the first one again, and says so."""
+    """Whether an answer equals the first one and is marked as replayed."""
     expected = type(first).FromString(first.SerializeToString())
     expected.replayed = True  # type: ignore[attr-defined]
     return again == expected and not first.replayed  # type: ignore[attr-defined]
 
 
 def used(client: Client, user_id: str, feature_id: str) -> int:
-    """Return what the counter reads."""
+    """Return the count."""
     return client.show_usage(user_id, feature_id).current.used
 
 
@@ -213,7 +213,7 @@ def test_many_ids_of_one_user_are_each_remembered(client: Client, stubs: Stubs) 
 
 
 def test_a_fact_that_was_not_recorded_leaves_its_id_free(client: Client) -> None:
-    """An event that came before its subscription was answered `recorded: false, replayed: true` for a day."""
+    """For a day, an event sent before its subscription was answered `recorded: false, replayed: true`."""
     user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
 
     def send() -> list[v1.CreateUsageEventResponse]:
@@ -230,7 +230,7 @@ def test_a_fact_that_was_not_recorded_leaves_its_id_free(client: Client) -> None
 
     outcomes = [(answer.recorded, answer.replayed, answer.reason) for answer in send()]
     assert outcomes == [(False, False, v1.REASON_NOT_ENTITLED)] * 5
-    # Nothing was made of it, so that the same id with other content is as good.
+    # Nothing was recorded, so the id is accepted with other content.
     assert not client.create_usage_event(user_id, feature_id, 3, event_id="added").recorded
     entry = v1.PackageFeature(feature_id=feature_id, limit=None, reset_period=v1.RESET_PERIOD_MONTH)
     client.subscribe(user_id, [package(client, [entry])])

@@ -1,4 +1,4 @@
-"""CanUse with `explain`: the same answer as without, and the steps that led to it, for people and for programs."""
+"""CanUse with `explain`: the same answer as without, and the steps that led to it, as text and as data."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ MAX_AMOUNT = 2**53 - 1
 
 
 def kinds(response: v1.CanUseResponse) -> list[str]:
-    """Return what each step of an explanation is about."""
+    """Return the kind of each step of an explanation."""
     return [cast("str", step.WhichOneof("step")) for step in response.explanation.steps]
 
 
@@ -39,7 +39,7 @@ def revoke(client: Stubs, user_id: str, grant_id: str) -> None:
 
 
 def daily(feature_id: str, limit: int | None) -> v1.PackageFeature:
-    """Return what a package gives of a feature each day."""
+    """Return a package entry with a daily limit."""
     return v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_DAY)
 
 

@@ -1,4 +1,4 @@
-"""What the state machine of tests/model has found, each as a test of its own."""
+"""Defects that the state machine of tests/model has found, each as a test."""
 
 from datetime import timedelta
 
@@ -9,7 +9,7 @@ from support.wire import Stubs, moment
 
 
 def test_use_features_of_one_feature_says_no(client: Client, stubs: Stubs) -> None:
-    """It once said yes, with reason BUDGET_EXCEEDED, and counted nothing."""
+    """It once granted access, with reason BUDGET_EXCEEDED, and counted nothing."""
     user_id, feature_id = subscriber(client, 1)
     request = v1.UseFeaturesRequest(user_id=user_id, charges=[v1.Charge(feature_id=feature_id, delta=2)])
     answer = stubs.entitlements.UseFeatures(request)
@@ -40,7 +40,7 @@ def test_a_count_that_only_a_grant_gave_is_over_when_the_grant_ends(
 def test_a_grant_revoked_before_it_opened_does_not_hide_the_next(
     clocked: Client, clocked_stubs: Stubs, clock: Clock
 ) -> None:
-    """What was used before the next one opened was once put away when the revoked one would have opened."""
+    """The period of uses before the next grant once ended when the revoked one would have opened."""
     user_id, feature_id, now = unique("user"), consumable(clocked), clock.now()
     clocked.create_user(user_id)
     opens = {"revoked": now + timedelta(hours=1), "next": now + timedelta(hours=2)}
@@ -54,7 +54,7 @@ def test_a_grant_revoked_before_it_opened_does_not_hide_the_next(
 
 
 def test_a_base_package_that_ends_before_it_starts_is_no_second_one(clocked: Client, clock: Clock) -> None:
-    """It once was: a plan that was called off could not be followed by another."""
+    """It once was: a plan that was cancelled in advance could not be followed by another."""
     user_id, now = unique("user"), clock.now()
     clocked.create_user(user_id)
     plans = [package(clocked, [v1.PackageFeature(feature_id=consumable(clocked))]) for _ in range(2)]
@@ -65,7 +65,7 @@ def test_a_base_package_that_ends_before_it_starts_is_no_second_one(clocked: Cli
 
 
 def test_the_ledger_has_no_budget_past_the_largest_amount(clocked: Client, clock: Clock) -> None:
-    """That of a period that was over once was: the package's and what grants had given on top, 2^53 and more."""
+    """The budget of a past period once was 2^53 or more: the package's and what grants had given on top."""
     most = 2**53 - 1
     user_id, feature_id = subscriber(clocked, 1, v1.RESET_PERIOD_DAY)
     grant(clocked, user_id, feature_id, 2)

@@ -1,4 +1,4 @@
-"""What grants give: on top of packages, in their order, each in its time, and never twice."""
+"""Grants: drawn from after the package, in their order, each within its time, and never twice."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,12 +17,12 @@ Ids = tuple[str, str]
 
 
 def fresh(client: Client) -> Ids:
-    """Create a user with nothing, and a feature; return the ids of both."""
+    """Create a user without subscriptions, and a feature; return the ids of both."""
     return client.create_user(unique("user")).id, consumable(client)
 
 
 def counts(client: Client, ids: Ids) -> tuple[int, int | None, int | None]:
-    """Return what was used, of what budget, and what remains, as three methods say alike."""
+    """Return used, budget and remaining, which three methods must agree on."""
     user_id, feature_id = ids
     found = client.show_usage(user_id, feature_id).current
     assert client.can_use(user_id, feature_id).consumption == found
@@ -36,13 +36,13 @@ def counts(client: Client, ids: Ids) -> tuple[int, int | None, int | None]:
 
 
 def balances(client: Client, ids: Ids) -> list[int | None]:
-    """Return what the grants have left, in the order in which they are drawn from."""
+    """Return what the grants have left, in drawing order."""
     sources = client.show_usage(*ids).sources
     return [source.left if source.HasField("left") else None for source in sources if source.grant_id]
 
 
 def summary(response: v1.UseFeatureResponse) -> tuple[bool, str]:
-    """Return whether access was given, and why."""
+    """Return access and reason."""
     return response.access, v1.Reason.Name(response.reason).removeprefix("REASON_")
 
 
@@ -101,7 +101,7 @@ def test_an_unlimited_grant_lifts_the_limit_and_what_was_used_of_it_does_not_wei
     assert counts(client, ids) == (100, None, None)
     assert balances(client, ids) == [0, None, 4]
     client.revoke_grant(ids[0], unlimited)
-    # 3 of the package, 2 and 95 of the grants that there were; and 4 to come.
+    # 3 of the package, 2 and 95 of the existing grants; and 4 to come.
     assert counts(client, ids) == (100, 104, 4)
     assert left(client, *ids) | {first: 0, unlimited: 0, after: 4} == left(client, *ids)
     assert summary(client.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
@@ -180,7 +180,7 @@ def test_a_fact_past_package_and_grants_is_recorded(client: Client) -> None:
     recorded = client.create_usage_event(*ids, 9)
     assert (recorded.recorded, recorded.reason) == (True, v1.REASON_BUDGET_EXCEEDED)
     assert counts(client, ids) == (9, 5, 0)
-    # What went past the budget before weighs on a grant that comes after it.
+    # What exceeded the budget earlier is drawn from a grant that opens later.
     grant(client, *ids, 6)
     assert counts(client, ids) == (9, 11, 2)
     assert summary(client.use_feature(*ids, 2)) == (True, "WITHIN_BUDGET")
@@ -200,12 +200,12 @@ def test_revoking_leaves_what_was_used_and_never_makes_it_negative(client: Clien
     first, second = grant(client, *ids, 4, priority=1), grant(client, *ids, 4, priority=2)
     client.use_feature(*ids, 5)
     client.revoke_grant(ids[0], first)
-    # Of the first grant only the 2 that were drawn are left in the budget.
+    # Of the first grant only the 2 drawn units remain in the budget.
     assert (counts(client, ids), balances(client, ids)) == ((5, 9, 4), [0, 4])
     client.revoke_grant(ids[0], second)
     assert counts(client, ids) == (5, 5, 0)
     assert summary(client.use_feature(*ids)) == (False, "BUDGET_EXCEEDED")
-    # What is taken back goes back to the grant that gives nothing any more.
+    # A use that is taken back returns to the grant, although that gives nothing any more.
     assert client.create_usage_event(*ids, -2).consumption.remaining == 0
     assert counts(client, ids) == (3, 3, 0)
     assert client.create_usage_event(*ids, -9).applied_delta == -3
@@ -226,7 +226,7 @@ def test_a_use_of_a_grant_that_is_revoked_is_kept_as_a_past_period(client: Clien
     [past] = usage.past
     assert (past.used, past.budget, past.drawn_from_grants) == (4, 0, 4)
     assert (past.period_start, past.period_end) == (revoked.effective_at, revoked.revoked_at)
-    # A grant that comes later begins anew.
+    # A grant that opens later starts a new count.
     grant(client, *ids, 1)
     assert counts(client, ids) == (0, 1, 1)
 
@@ -243,7 +243,7 @@ def test_the_grants_of_one_whose_subscription_lapsed_still_give_access_and_what_
     assert summary(client.use_feature(*ids, 3)) == (True, "WITHIN_BUDGET")
     assert summary(client.use_feature(*ids, 2)) == (False, "BUDGET_EXCEEDED")
     assert (counts(client, ids), balances(client, ids)) == ((5, 6, 1), [1])
-    # It counts again, and gives what it had left.
+    # It gives what it had left again.
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
     assert counts(client, ids) == (5, 7, 2)
     assert [source.left for source in client.show_usage(*ids).sources] == [1, 1]
@@ -324,7 +324,7 @@ def test_grants_that_come_and_go_while_others_use_the_feature_are_each_drawn_fro
     assert sum(amount or 0 for amount in left(client, *ids).values()) == 83 - given
 
 
-# In their time.
+# Within their time.
 
 
 def test_a_grant_gives_from_its_first_moment_up_to_its_last(clocked: Client, clock: Clock) -> None:
@@ -359,7 +359,7 @@ def test_a_grant_beside_a_package_opens_and_ends_at_its_moments(clocked: Client,
         seen.append(counts(clocked, ids))
         if time == start:
             clocked.use_feature(*ids, 5)
-    # The 2 that were drawn from it stay in the budget that they were used of.
+    # The 2 drawn units stay in the budget of the period in which they were used.
     assert seen == [(0, 3, 3), (0, 8, 8), (5, 8, 3), (5, 5, 0)]
 
 
@@ -368,7 +368,7 @@ def test_a_grant_may_begin_in_the_past_and_counts_from_now_on(clocked: Client, c
     grant(clocked, *ids, 5, effective_at=now - timedelta(days=400))
     assert counts(clocked, ids) == (0, 5, 5)
     clocked.use_feature(*ids, 2)
-    # An even older one does not change what was counted.
+    # An even older subscription does not change the count.
     grant(clocked, *ids, 1, effective_at=now - timedelta(days=500))
     assert counts(clocked, ids) == (2, 6, 4)
     over = grant(clocked, *ids, 9, effective_at=now - timedelta(days=9), expires_at=now - timedelta(days=8))
@@ -385,7 +385,7 @@ def test_what_was_drawn_stays_drawn_when_the_period_resets(
     clock.advance(days=32)
     assert (counts(clocked, ids), balances(clocked, ids)) == ((0, 5, 5), [2])
     clocked.use_feature(*ids, 4)
-    # The next one begins with a use, not with a look.
+    # The next one begins with a use, not with a read.
     clock.advance(days=32)
     assert summary(clocked.use_feature(*ids, 5)) == (False, "BUDGET_EXCEEDED")
     assert summary(clocked.use_feature(*ids, 4)) == (True, "WITHIN_BUDGET")
@@ -461,7 +461,7 @@ def test_the_last_use_of_a_grant_that_is_ending_and_the_first_of_the_next_are_to
     clocked.use_feature(*ids, 2)
     assert balances(clocked, ids) == [3, 5]
     clock.set(end)
-    # Where one is open throughout the count goes on, and what was drawn is in the budget still.
+    # Where a grant is open throughout, the count continues, and what was drawn stays in the budget.
     assert (counts(clocked, ids), balances(clocked, ids)) == ((2, 7, 5), [0, 5])
     clocked.use_feature(*ids, 2)
     assert balances(clocked, ids) == [0, 3]

@@ -1,4 +1,4 @@
-"""Grants: what is kept of them, what is refused, and that a repeat of one changes nothing."""
+"""Grants: what is stored, what is refused, and that a repeated creation changes nothing."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ MAX_GRANTS = 1000
 
 
 def fresh(client: Client) -> tuple[str, str]:
-    """Create a user with nothing, and a feature; return the ids of both."""
+    """Create a user without subscriptions, and a feature; return the ids of both."""
     return client.create_user(unique("user")).id, consumable(client)
 
 
@@ -143,7 +143,7 @@ def test_the_same_grant_again_is_the_one_that_there_is(client: Client, stubs: St
     create = stubs.subscriptions.CreateGrant
     first = create(request(user_id, feature_id)).grant
     client.use_feature(user_id, feature_id, 3)
-    # Whether it is said or not when it begins.
+    # Whether or not the request says when it begins.
     for again in (request(user_id, feature_id), request(user_id, feature_id, effective_at=first.effective_at)):
         assert create(again).grant == first
         assert left(client, user_id, feature_id) == {"g": 2}
@@ -216,7 +216,7 @@ def test_an_archived_feature_takes_no_new_grant_and_those_it_has_give_nothing(cl
     answer = client.can_use(user_id, feature_id)
     assert (answer.access, answer.reason) == (False, v1.REASON_FEATURE_ARCHIVED)
     assert client.use_feature(user_id, feature_id).reason == v1.REASON_FEATURE_ARCHIVED
-    # A fact is recorded all the same, and drawn.
+    # A fact is recorded all the same, and drawn from the grant.
     assert client.create_usage_event(user_id, feature_id, 2).recorded
     assert left(client, user_id, feature_id) == {grant_id: 3}
     assert client.revoke_grant(user_id, grant_id).HasField("revoked_at")
@@ -239,7 +239,7 @@ def test_a_grant_that_is_revoked_before_it_begins_never_does(client: Client) -> 
     assert left(client, user_id, feature_id)[grant_id] == 0
 
 
-# One kind of server is enough: it takes its time.
+# One kind of server is enough: this takes long.
 @pytest.mark.extended
 @pytest.mark.parametrize("server", ["native-valkey"], indirect=True, scope="session")
 def test_a_user_may_have_a_thousand_grants_of_a_feature_and_no_more(client: Client, stubs: Stubs) -> None:
@@ -254,7 +254,7 @@ def test_a_user_may_have_a_thousand_grants_of_a_feature_and_no_more(client: Clie
     refused = failure(stubs.subscriptions.CreateGrant, request(user_id, feature_id, id="one too many"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_GRANTS")
     assert refused.metadata == {"user_id": user_id, "feature_id": feature_id}
-    # A repeat is none too many, nor is one of another feature.
+    # Neither a repeated grant nor one of another feature exceeds the bound.
     assert (
         stubs.subscriptions.CreateGrant(request(user_id, feature_id, id="g0999", amount=MAX_GRANTS)).grant.id == "g0999"
     )

@@ -1,4 +1,4 @@
-"""Reserve and Settle: an amount is held for its time, and what was used of it is a fact."""
+"""Reserve and Settle: an amount is reserved for a time, and what was used of it is recorded as a fact."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ MILLISECOND: Final = timedelta(milliseconds=1)
 MINUTE: Final = timedelta(minutes=1)
 DAY: Final = timedelta(days=1)
 LATE: Final = timedelta(hours=24)
-"""How long after it has expired a lease can be settled: as long as event ids are remembered."""
+"""How long after its expiry a lease can be settled: as long as event ids are remembered."""
 
 
 def time(message: Timestamp) -> datetime:
@@ -28,12 +28,12 @@ def time(message: Timestamp) -> datetime:
 
 
 def counts(consumption: v1.Consumption) -> tuple[int, int, int]:
-    """Return what is used, reserved and left."""
+    """Return used, reserved and remaining."""
     return consumption.used, consumption.reserved, consumption.remaining
 
 
 def is_gone(client: Client, lease_id: str) -> bool:
-    """Whether there is no such lease; else it is settled by this."""
+    """Whether the lease does not exist; otherwise this settles it."""
     try:
         client.settle(lease_id, 0)
     except NotFound as error:
@@ -42,7 +42,7 @@ def is_gone(client: Client, lease_id: str) -> bool:
     return False
 
 
-# What is taken, and what is given back.
+# Reserving and releasing.
 
 
 def test_an_amount_is_granted_whole_in_part_or_not_at_all(client: Client) -> None:
@@ -153,7 +153,7 @@ def test_grants_are_drawn_from_when_units_are_used(client: Client) -> None:
     assert [source.left for source in client.show_usage(user_id, feature_id).sources] == [0, 2]
 
 
-# What is refused as a call.
+# Refused calls.
 
 
 def test_what_is_unknown_or_can_not_be_counted_is_an_error(client: Client, stubs: Stubs) -> None:
@@ -519,6 +519,6 @@ def test_a_grant_s_end_takes_its_feature_away_and_what_was_reserved_of_it_counts
     assert past.used == 2
     clocked.create_grant(user_id, "another", feature_id, amount=7)
     assert counts(clocked.can_use(user_id, feature_id).consumption) == (0, 0, 7)
-    # The first grant is over, so that the one there is now has to pay.
+    # The first grant has ended, so the current one has to cover it.
     assert counts(clocked.settle(other.lease_id, 1).consumption) == (0, 0, 6)
     assert [event.delta for event in clocked.list_usage_events(user_id)] == [1, 2]

@@ -1,4 +1,4 @@
-"""ListUsageEvents: what was recorded, newest first, with what each event came to."""
+"""ListUsageEvents: what was recorded, newest first, with the result of each event."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -25,7 +25,7 @@ def deltas(client: Client, user_id: str, **filters: datetime | str | int | None)
 
 
 def subscribe_all(client: Client, *users: str) -> str:
-    """Create users who all have one feature without a limit, and return the feature."""
+    """Create users with an unlimited feature, and return the feature."""
     feature_id = consumable(client)
     package_id = package(client, [v1.PackageFeature(feature_id=feature_id)])
     for user_id in users:
@@ -221,7 +221,7 @@ def test_pages_meet_where_the_ledger_is_read_in_several_parts(client: Client, si
 
 
 def token(stubs: Stubs, user_id: str, feature_id: str, content: bytes) -> str:
-    """Return a page token of a user's events with a content of one's own; there are events after it."""
+    """Return a forged page token of a user's events, with events after it."""
     event = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=5)
     stubs.entitlements.BatchCreateUsageEvents(v1.BatchCreateUsageEventsRequest(requests=[event] * 2))
     page = stubs.usage.ListUsageEvents(v1.ListUsageEventsRequest(user_id=user_id, page_size=1))

@@ -1,4 +1,4 @@
-"""Lists: pages of the size asked for, everything once and in order, while others add and remove."""
+"""Lists: pages of the requested size, every item once and in order, under concurrent additions and removals."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -18,7 +18,7 @@ KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "even
 
 
 class Listing(NamedTuple):
-    """A list method: how to call it, and how to add items to what it lists."""
+    """A list method: how to call it, and how to add items to its list."""
 
     call: Callable[..., Any]
     request: Callable[..., Any]
@@ -26,7 +26,7 @@ class Listing(NamedTuple):
     add: Callable[[int], list[str]]
 
     def pages(self, size: int, between: Callable[[], object] = lambda: None) -> Iterator[list[str]]:
-        """Yield the ids of page after page, and do something between them."""
+        """Yield the ids of page after page, with an action in between."""
         token = ""
         while True:
             answer = self.call(self.request(page_size=size, page_token=token))
@@ -39,7 +39,7 @@ class Listing(NamedTuple):
 
 @pytest.fixture(params=KINDS)
 def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Listing:
-    """Each of the lists in turn; those of a user are of a user of its own."""
+    """Each of the lists in turn; those of a user belong to a new user."""
     user_id = client.create_user(unique("user")).id
 
     def features(count: int) -> list[str]:
@@ -134,7 +134,7 @@ def test_a_page_size_below_0_or_above_1000_is_refused(listing: Listing, size: in
 
 
 def token(value: object) -> str:
-    """Return a page token with a content of one's own."""
+    """Return a forged page token."""
     return urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 

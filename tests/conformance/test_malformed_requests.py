@@ -1,4 +1,4 @@
-"""Requests that no client of ours would send: whatever the bytes, the answer is one of the error table."""
+"""Malformed requests that no client would send: whatever the bytes, the answer is one of the error table."""
 
 import random
 from collections.abc import Callable
@@ -57,17 +57,17 @@ EXPECTED = {
 
 
 def path(method: MethodDescriptor) -> str:
-    """Return what a method is called on the wire."""
+    """Return the path of a method."""
     return f"/{method.containing_service.full_name}/{method.name}"
 
 
 def tagged(number: int, payload: bytes) -> bytes:
-    """Return a field that has a length, as it goes over the wire."""
+    """Return a length-delimited field in its wire format."""
     return bytes([number << 3 | 2, len(payload)]) + payload
 
 
 def in_place_of_text(method: MethodDescriptor, wire_form: Callable[[int], bytes]) -> bytes:
-    """Return a request with something of one's own in the place of its first text: its id, or a list's page token."""
+    """Return a request with bytes in place of its first text: its id, or a list's page token."""
     field = next(each for each in method.input_type.fields if each.type in (each.TYPE_STRING, each.TYPE_MESSAGE))
     if field.message_type:
         inner = field.message_type
@@ -174,7 +174,7 @@ def test_no_bytes_make_the_server_fail(stubs: Stubs, method: MethodDescriptor) -
         payload = bytearray(message.SerializeToString() + chance.randbytes(chance.randrange(12)))
         for _ in range(chance.randrange(4) if payload else 0):
             payload[chance.randrange(len(payload))] = chance.randrange(256)
-        # A call that fails is made again, and checked; it fails again, for it has changed nothing.
+        # A failed call is repeated; it fails again, for it has changed nothing.
         with suppress(grpc.RpcError):
             stubs.call_raw(path(method), bytes(payload))
             continue

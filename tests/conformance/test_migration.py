@@ -1,4 +1,4 @@
-"""MigrateSubscriptions: which subscriptions move, and what that does to their counts."""
+"""MigrateSubscriptions: which subscriptions move, and the effect on their counts."""
 
 from datetime import UTC, timedelta
 
@@ -123,7 +123,7 @@ def test_what_counts_is_how_it_stands_now_by_its_dates(clocked: Client, clock: C
     assert migrate(clocked, package_id).migrated == 2
     assert [versions(clocked, user_id) for user_id in (trial_over, ending, ended, to_come)] == [[1], [2], [1], [2]]
 
-    # Given back, it is on the version it was on, and the next migration moves it.
+    # Reactivated, it is on its old version, and the next migration moves it.
     [subscription] = clocked.list_subscriptions(ended)
     assert clocked.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE).package_version == 1
     assert migrate(clocked, package_id).migrated == 1

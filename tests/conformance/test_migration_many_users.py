@@ -1,4 +1,4 @@
-"""MigrateSubscriptions over many users: its messages, its end at any moment, and what others do meanwhile."""
+"""MigrateSubscriptions over many users: its messages, cancellation at any moment, and concurrent changes."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 SIZE = 1_300
-"""More than there are in one message."""
+"""More users than one message covers."""
 USING = 20
 
 
 @pytest.fixture(scope="module")
 def population(server: Canuse) -> Population:
-    """A crowd that each test moves as it finds it."""
+    """Users that each test migrates from whatever version they are on."""
     return create_population(server, SIZE)
 
 
@@ -38,12 +38,12 @@ async def caller(server: Canuse) -> AsyncIterator[AsyncClient]:
 
 
 def move_to(client: Client, population: Population, version: int) -> None:
-    """Have all on a version."""
+    """Migrate all users to a version."""
     migrate(client, population.package_id, to_version=version)
 
 
 async def first_message(client: AsyncClient, package_id: str, **options: bool | int) -> v1.MigrateSubscriptionsResponse:
-    """Begin a migration, and end it after its first message."""
+    """Start a migration, and cancel it after its first message."""
     messages = client.migrate_subscriptions(package_id, **options)  # type: ignore[arg-type]
     async with aclosing(cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", messages)):
         return await anext(messages)
@@ -85,7 +85,7 @@ async def test_a_migration_that_its_caller_ended_is_resumed_and_nobody_moves_twi
     assert not first.done
     assert 0 < first.users < SIZE
     done = await asyncio.to_thread(migrate, client, population.package_id, resume_token=first.resume_token)
-    # What had moved by the time the server heard of the end has moved, and is not counted again.
+    # What had moved before the server saw the cancellation has moved, and is not counted again.
     assert first.migrated < done.migrated <= SIZE
     assert population.versions(store) == {2}
     assert population.changes(store) == [changes + 1 for changes in before]

@@ -1,4 +1,4 @@
-"""MigrateSubscriptions: what is refused, and what a resume token is good for."""
+"""MigrateSubscriptions: what is refused, and what a resume token is valid for."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from support.wire import Failure, Stubs, failure
 
 
 def refused(stubs: Stubs, **fields: Any) -> Failure:
-    """Ask for a migration that has to be refused."""
+    """Request a migration that must be refused."""
     request = v1.MigrateSubscriptionsRequest(**fields)
     return failure(lambda: list(stubs.catalog.MigrateSubscriptions(request)))
 

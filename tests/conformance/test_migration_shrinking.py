@@ -1,4 +1,4 @@
-"""MigrateSubscriptions: for whom access shrinks, told by a dry run as by the real one."""
+"""MigrateSubscriptions: the users for whom access shrinks, in a dry run as in the real one."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -85,7 +85,7 @@ def test_what_shrinks_is_told_as_it_stands_now_not_as_it_was_worked_out_once(clo
     user_id = create_subscriber(clocked, package_id)
     clocked.subscribe(user_id, [add_on], trial_end=trial_end)
     publish(clocked, package_id, of(feature_id, 6))
-    # The add-on's 9 are over, and nobody has asked for them since.
+    # The add-on's 9 have ended, and no call has renewed the user since.
     clock.set(trial_end)
     assert migrate(clocked, package_id).shrinking_users == 0
     assert clocked.can_use(user_id, feature_id).consumption.budget == 6

@@ -1,5 +1,6 @@
-"""What becomes of a count when packages change in the middle of a period: the table in docs/periods.md, row by row, in
-each of the ways in which a change can be made.
+"""The effect of package changes within a period on a count: the table in docs/periods.md, row by row.
+
+Each row is tried with each of the ways in which a change can be made.
 """
 
 import re
@@ -29,7 +30,7 @@ PERIODS: Final = {
 USE_AFTER: Final = timedelta(days=10, minutes=5)
 GAP_AFTER: Final = timedelta(days=10, minutes=20)
 CHANGE_AFTER: Final = timedelta(days=10, minutes=40)
-"""From the start of the old subscription: within one hour of it, so that a period of any length is open still."""
+"""From the start of the old subscription: less than one hour, so that a period of any length is still open."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class Row:
     resets: str
 
     def __str__(self) -> str:
-        """Return a name for the test."""
+        """Return the test id."""
         return f"{self.old} -> {self.new}"
 
     @property
     def is_counted(self) -> bool:
-        """Whether it is about a feature that has a count."""
+        """Whether the feature has a count."""
         return bool(self.used)
 
 
@@ -65,7 +66,7 @@ def rows() -> list[Row]:
 
 
 def entries(words: str, feature_id: str) -> list[v1.PackageFeature]:
-    """Return what a package gives of a feature, by the words of the table."""
+    """Return a package entry, from the words of the table."""
     if words == "not in it":
         return []
     if words == "on":
@@ -78,13 +79,13 @@ def entries(words: str, feature_id: str) -> list[v1.PackageFeature]:
 
 
 def ending(start: datetime, words: str) -> datetime | None:
-    """Return when a period that starts at a time ends, or None if never."""
+    """Return when a period ends that starts at a time, None if never."""
     length = PERIODS[words][1]
     return None if length is None else start + length
 
 
 class Change:
-    """A user on the old package, who is about to change to the new one."""
+    """A user on the old package, about to change to the new one."""
 
     def __init__(self, client: Client, clock: Clock, packages: tuple[str, str], *, trial: bool = False) -> None:
         self.client = client
@@ -104,7 +105,7 @@ class Change:
 
 
 def at_once(change: Change, use: Callable[[], None]) -> None:
-    """Cancel and subscribe."""
+    """Cancel, and subscribe at once."""
     use()
     change.clock.set(change.moment)
     change.client.cancel_subscription(change.subscription.id)
@@ -121,7 +122,7 @@ def with_a_gap(change: Change, use: Callable[[], None]) -> None:
 
 
 def by_dates(change: Change, use: Callable[[], None]) -> None:
-    """Say long before when the old one ends and the new one starts; nobody calls at that moment."""
+    """Set the end of the old one and the start of the new one in advance; no call is made at that moment."""
     change.client.update_subscription(change.subscription.id, cancel_at=change.moment)
     change.client.subscribe(change.user_id, [change.new], started_at=change.moment)
     use()
@@ -129,7 +130,7 @@ def by_dates(change: Change, use: Callable[[], None]) -> None:
 
 
 def by_a_trial(change: Change, use: Callable[[], None]) -> None:
-    """Have the new one start when the old one's trial ends; nobody calls at that moment."""
+    """Start the new one when the old one's trial ends; no call is made at that moment."""
     change.client.subscribe(change.user_id, [change.new], started_at=change.moment)
     use()
     change.clock.set(change.moment)
@@ -140,7 +141,7 @@ every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def changed(client: Client, clock: Clock, packages: tuple[str, str], way: str, feature_id: str, used: int) -> Change:
-    """Make a change in one of the ways."""
+    """Apply a change in one of the ways."""
     change = Change(client, clock, packages, trial=way == "by a trial")
     WAYS[way](change, lambda: change.use(feature_id, used))
     return change
@@ -245,7 +246,7 @@ def test_with_a_change_at_the_period_s_end_there_is_nothing_to_carry_over(clocke
 
 
 def period_of(start: datetime, words: str, moment: datetime) -> tuple[datetime, datetime | None]:
-    """Return the period, counted from a start, that a moment falls in."""
+    """Return the period that contains a moment, counted from a start."""
     length = PERIODS[words][1]
     if length is None:
         return start, None

@@ -1,5 +1,6 @@
-"""Versions of a package: what was published never changes, an edit makes the next draft, and each subscription stays on
-its version.
+"""Versions of a package: published ones never change, an edit makes the next draft.
+
+Each subscription stays on its version.
 """
 
 from datetime import UTC, timedelta
@@ -19,7 +20,7 @@ DAY, MONTH = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH
 
 
 def of(feature_id: str, limit: int, period: v1.ResetPeriod.ValueType = MONTH) -> list[v1.PackageFeature]:
-    """Return the features of a package that has just one."""
+    """Return the features of a package with a single one."""
     return [v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period)]
 
 
@@ -29,7 +30,7 @@ def feature_state(package: v1.Package) -> tuple[int, v1.PackageStatus.ValueType,
 
 
 def budget(client: Client, user_id: str, feature_id: str) -> int:
-    """Return what a user may use of a feature."""
+    """Return a user's budget for a feature."""
     return client.can_use(user_id, feature_id).consumption.budget
 
 
@@ -66,7 +67,7 @@ def test_an_edit_that_changes_nothing_makes_no_draft(client: Client, stubs: Stub
     client.create_package(package_id, of(feature_id, 1), name="a", metadata={"k": "v"})
     published = client.publish_package(package_id)
     assert client.update_package(package_id, name="a", metadata={"k": "v"}, features=of(feature_id, 1)) == published
-    # A package can be sent back as it was got.
+    # A package can be sent back as it was received.
     request = v1.UpdatePackageRequest(package=published, update_mask=FieldMask(paths=["*"]))
     assert stubs.catalog.UpdatePackage(request).package == published
 
@@ -86,7 +87,7 @@ def test_subscriptions_stay_on_their_version_and_new_ones_get_the_published_one(
     versions = [each.package_version for user_id in people for each in client.list_subscriptions(user_id)]
     assert versions == [1, 1, 2, 3]
     assert [budget(client, user_id, feature_id) for user_id in people] == [1, 1, 2, 3]
-    # So it is after another change of the user.
+    # Another change of the user does not change that.
     [subscription] = client.list_subscriptions(first)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
     client.update_subscription(subscription.id, status=v1.SUBSCRIPTION_STATUS_ACTIVE)
@@ -181,7 +182,7 @@ def test_edits_and_publications_at_once_leave_every_published_version_as_it_was_
         found = client.get_package(package_id, version=version)
         assert feature_state(found) == (version, PUBLISHED, current.published_version)
         assert found.features[0].limit == limits.get(version, found.features[0].limit)
-    # Whoever published saw one version as it stayed, and whoever edited a draft that was not published yet.
+    # Each publisher got a version that stayed as it was, and each editor a draft that was not published yet.
     assert all(each.status == PUBLISHED and each.published_version == each.version for each in published)
     assert all(each.features[0].limit == limits[each.version] for each in published)
     assert all((each.status, each.version) == (DRAFT, each.published_version + 1) for each in edited)

@@ -1,4 +1,4 @@
-"""Packages and features: their lives, which package wins, and that a user has one base package at a time."""
+"""Packages and features: their life cycle, which package applies, and one base package per user at a time."""
 
 from datetime import UTC, timedelta
 
@@ -16,7 +16,7 @@ DAY, MONTH, NEVER = v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH, v1.RESET_PERIOD_
 def of(
     feature_id: str, limit: int | None, period: v1.ResetPeriod.ValueType = MONTH, *, overage: bool = False
 ) -> list[v1.PackageFeature]:
-    """Return the features of a package that has just one."""
+    """Return the features of a package with a single one."""
     return [v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period, overage_enabled=overage)]
 
 

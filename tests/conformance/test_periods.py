@@ -1,4 +1,4 @@
-"""Reset periods, on the manual clock: [start, end) to the millisecond, counted from the start of the subscription."""
+"""Reset periods on the manual clock: [start, end) to the millisecond, counted from the start of the subscription."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -36,7 +36,7 @@ def is_leap(year: int) -> bool:
 
 
 def go_to(clock: Clock, month: int, day: int, *, leap: bool) -> datetime:
-    """Move the clock to the next such day in a leap year or in another year; return the time then."""
+    """Move the clock to the next such day, in a leap year or in another year; return the time."""
     year = clock.now().year + 1
     while is_leap(year) != leap:
         year += 1
@@ -141,7 +141,7 @@ def test_periods_without_use_are_passed_over_and_used_ones_stay_in_order(
         for number, used in ((5, 10), (4, 3), (1, 2), (0, 1))
     ]
     for number in (6, 8):
-        # What has passed is readable before anything is recorded in the period after it.
+        # The past period is readable before anything is recorded in the next one.
         clock.set(start + length * number)
         usage = clocked.show_usage(user_id, feature_id)
         assert usage.current.used == 0

@@ -1,6 +1,6 @@
 """Whatever a caller of Envoy sends, Envoy gets an answer: after an error it may let the request through.
 
-A caller chooses the values of headers, and with them entries of descriptors, whether there are any, and amounts.
+A caller chooses the values of headers, and thereby entries of descriptors, their presence, and amounts.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,17 +19,17 @@ from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
 NO_TEXT = [b"\xff\xff\xff", b"\x80ab", b"a\xc3(", b"\xed\xa0\x80", b"ab\xe2", b"\xc0\x80a"]
-"""Bytes that are no UTF-8."""
+"""Bytes that are not UTF-8."""
 
 
 @pytest.fixture
 def limits(stubs: Stubs) -> RateLimits:
-    """The service."""
+    """The rate limit service."""
     return RateLimits(stubs.channel)
 
 
 def half(**entries: str) -> Descriptor:
-    """Return a descriptor of some entries."""
+    """Return a descriptor with some entries."""
     return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
 
 
@@ -38,7 +38,7 @@ def half(**entries: str) -> Descriptor:
 def test_bytes_that_are_no_text_are_an_id_that_is_not_known(
     client: Client, limits: RateLimits, raw: bytes, domain: str
 ) -> None:
-    """`x-user-id: 124\\xff` was an error, for which Envoy lets the request through unlimited."""
+    """`x-user-id: 124\xff` was an error, after which Envoy lets the request through without a limit."""
     user_id, feature_id = subscriber(client, 5)
     known, other = descriptor(user_id, feature_id), half(path="/x")
     for unknown in (descriptor("~~~", feature_id), descriptor(user_id, "~~~")):
@@ -61,7 +61,7 @@ def test_bytes_that_are_no_text_change_nothing_where_canuse_does_not_look(
 
 
 def test_bytes_that_are_no_text_are_taken_for_nobody_else_s_id(client: Client, limits: RateLimits) -> None:
-    """Nobody is to be charged who has the id that such bytes are shown as."""
+    """A user whose id equals the replacement text must not be charged."""
     feature_id = consumable(client)
     package_id = package(client, [v1.PackageFeature(feature_id=feature_id, limit=5)])
     stem = unique("user")
@@ -75,7 +75,7 @@ def test_bytes_that_are_no_text_are_taken_for_nobody_else_s_id(client: Client, l
 
 
 def test_a_domain_that_is_no_text_is_one_that_stands_for_no_environment(limits: RateLimits) -> None:
-    """No caller has a hand in it: it is a mistake of the configuration."""
+    """Callers do not choose the domain: it is a mistake of the configuration."""
     refused = failure(lambda: limits.ask_bytes("~~~", b"\xff\xff\xff", descriptor("124", "calls"), domain="~~~"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
     assert refused.fields == ["domain"]
@@ -84,7 +84,7 @@ def test_a_domain_that_is_no_text_is_one_that_stands_for_no_environment(limits: 
 def test_a_descriptor_without_one_of_its_two_entries_is_of_one_that_is_not_known(
     client: Client, limits: RateLimits
 ) -> None:
-    """With `skip_if_absent` Envoy leaves out an entry whose header is missing: who sent none went unlimited."""
+    """With `skip_if_absent` Envoy omits the entry of a missing header: a caller without it was not limited."""
     user_id, feature_id = subscriber(client, 5)
     for descriptors in ([half(user_id=user_id)], [half(feature_id=feature_id)]):
         assert summary(limits.ask(*descriptors)) == "OVER_LIMIT: OVER_LIMIT"
@@ -100,32 +100,32 @@ def of_two_users(client: Client) -> tuple[list[Descriptor], str, str]:
 
 
 def too_large(client: Client) -> tuple[list[Descriptor], str, str]:
-    """More than there are numbers for: it is what Envoy makes of a header `nan`."""
+    """An amount out of range: Envoy makes it of a header `nan`."""
     user_id, feature_id = subscriber(client, None)
     return [amount(descriptor(user_id, feature_id), 2**63)], user_id, feature_id
 
 
 def too_large_in_parts(client: Client) -> tuple[list[Descriptor], str, str]:
-    """More than there are numbers for, in two parts that would each do."""
+    """A sum out of range, of two valid amounts."""
     user_id, feature_id = subscriber(client, None)
     return [amount(descriptor(user_id, feature_id), 2**52)] * 2, user_id, feature_id
 
 
 def too_much_back(client: Client) -> tuple[list[Descriptor], str, str]:
-    """More given back than there are numbers for."""
+    """A negative amount out of range."""
     user_id, feature_id = subscriber(client, None)
     return [amount(descriptor(user_id, feature_id), 2**64 - 1, negative=True)], user_id, feature_id
 
 
 def past_the_largest_total(client: Client) -> tuple[list[Descriptor], str, str]:
-    """What has been used leaves no number for it."""
+    """A total out of range."""
     user_id, feature_id = subscriber(client, None)
     client.create_usage_event(user_id, feature_id, 2**53 - 1)
     return [descriptor(user_id, feature_id)], user_id, feature_id
 
 
 def a_fact_past_the_largest_total(client: Client) -> tuple[list[Descriptor], str, str]:
-    """What has been used leaves no number for what is reported."""
+    """A total out of range, by a reported use."""
     user_id, feature_id = subscriber(client, None)
     client.create_usage_event(user_id, feature_id, 2**53 - 1)
     return [fact(user_id, feature_id, 1)], user_id, feature_id
@@ -153,7 +153,7 @@ def of_too_many_features(client: Client) -> tuple[list[Descriptor], str, str]:
 def test_what_can_not_be_recorded_is_refused_and_counts_nothing(
     client: Client, limits: RateLimits, make: Callable[[Client], tuple[list[Descriptor], str, str]]
 ) -> None:
-    """Each was an error. `nan` in a header for the amount, and the request was let through."""
+    """Each was an error: with `nan` in the header of the amount, the request was let through."""
     descriptors, user_id, feature_id = make(client)
     before = used(client, user_id, feature_id)
     for _ in range(2):
@@ -177,7 +177,7 @@ def test_more_than_is_looked_at_is_refused_unread(client: Client, limits: RateLi
 
 
 class Defaulting(NamedTuple):
-    """A server whose default package is `starter`, and what Envoy is told of a user who is not known."""
+    """A server whose default package is `starter`, and its answer to Envoy for an unknown user."""
 
     client: Client
     limits: RateLimits

@@ -1,4 +1,4 @@
-"""What Envoy reports after the response: it is recorded whatever the budget says, and can be given back."""
+"""Uses that Envoy reports after the response: recorded whatever the budget, and reversible."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from support.wire import Stubs
 
 @pytest.fixture
 def limits(stubs: Stubs) -> RateLimits:
-    """The service."""
+    """The rate limit service."""
     return RateLimits(stubs.channel)
 
 
@@ -34,7 +34,7 @@ def events(store: StoreInspector, user_id: str) -> list[LedgerEntry]:
 
 
 def test_a_report_past_the_limit_is_counted(client: Client, limits: RateLimits) -> None:
-    """Checks of 0 and reports of 400 against 1,000, twenty times: 8,000 were used and 800 counted."""
+    """Twenty times a check of 0 and a report of 400, against 1,000: 8,000 were used and 800 counted."""
     user_id, feature_id = subscriber(client, 1000)
     check, report = amount(descriptor(user_id, feature_id), 0), fact(user_id, feature_id, 400)
     results = [(summary(limits.ask(check)), summary(limits.ask(report))) for _ in range(20)]
@@ -52,7 +52,7 @@ def test_a_report_past_the_limit_is_counted(client: Client, limits: RateLimits) 
 def test_a_check_of_0_is_a_no_where_nothing_is_left(
     client: Client, limits: RateLimits, limit: int, *, together: bool
 ) -> None:
-    """It was a yes at exactly the limit, and always where that is 0: one more request was let through."""
+    """It was allowed at exactly the limit, and always with a limit of 0: one more request was let through."""
     user_id, feature_id, other = unique("user"), consumable(client), consumable(client)
     client.create_user(user_id)
     entries = [v1.PackageFeature(feature_id=feature_id, limit=limit), v1.PackageFeature(feature_id=other, limit=9)]
@@ -152,7 +152,7 @@ def test_facts_are_recorded_beside_uses_that_are_refused(
     answers = [limits.ask(fact(user_id, first, 4), use) for _ in range(3)]
     assert [(summary(answer), left(answer)) for answer in answers] == [
         ("OK: OK OK", [1, 1]),
-        # Envoy turns the request away, so it uses nothing.
+        # Envoy refuses the request, so it uses nothing.
         ("OVER_LIMIT: OVER_LIMIT OK", [0, 1]),
         ("OVER_LIMIT: OVER_LIMIT OK", [0, 1]),
     ]
@@ -208,7 +208,7 @@ def test_a_fact_about_who_is_not_entitled_or_not_known_is_not_recorded(
 
 
 def test_a_fact_about_who_may_not_use_it_any_more_is_recorded_and_refused(client: Client, limits: RateLimits) -> None:
-    """As CreateUsageEvent does: the use has happened."""
+    """As by CreateUsageEvent: the use has happened."""
     user_id, feature_id = subscriber(client, 50)
     client.update_user(user_id, disabled=True)
     assert summary(limits.ask(fact(user_id, feature_id, 3))) == "OVER_LIMIT: OVER_LIMIT"

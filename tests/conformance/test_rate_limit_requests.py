@@ -1,4 +1,4 @@
-"""Envoy's rate limit service: which requests are understood, what is not known, and what can be set."""
+"""Envoy's rate limit service: which requests are understood, which are unknown, and the settings about them."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from support.rate_limits import MAX_UINT32, PATH, Descriptor, RateLimits, descri
 from support.resources import consumable, package, subscriber, unique
 from support.wire import Stubs, failure
 
-# No user and no feature has such an id: nobody can create them.
+# No user or feature can have such an id.
 IMPOSSIBLE = ["", "x" * 129, "x" * 1000, "é" * 65, "a\nb"]
 
 
 @pytest.fixture
 def limits(stubs: Stubs) -> RateLimits:
-    """The service."""
+    """The rate limit service."""
     return RateLimits(stubs.channel)
 
 
 def foreign(**entries: str) -> Descriptor:
-    """Return a descriptor that does not name a user and a feature, unless the entries do."""
+    """Return a descriptor without user and feature, unless they are among the entries."""
     return Descriptor(entries=[Descriptor.Entry(key=key, value=value) for key, value in entries.items()])
 
 
@@ -41,7 +41,7 @@ def test_descriptors_that_name_neither_a_user_nor_a_feature_limit_nothing(client
 
 
 def test_fields_that_canuse_does_not_know_change_nothing(client: Client, limits: RateLimits, stubs: Stubs) -> None:
-    """Such as a limit of the caller's own, in field 2 of a descriptor: 1,000 an hour."""
+    """For example a limit of the caller's own, in field 2 of a descriptor: 1,000 an hour."""
     user_id, feature_id = subscriber(client, 1)
     override = bytes([0x12, 5, 0x08, 0xE8, 0x07, 0x10, 3])
     own = Descriptor.FromString(descriptor(user_id, feature_id).SerializeToString() + override)
@@ -82,7 +82,7 @@ def test_a_feature_that_another_server_created_is_found(client: Client, limits: 
 
 @pytest.mark.parametrize("domain", ["", "envoy", "canuse-", "d" * 1000])
 def test_a_domain_that_stands_for_no_environment_is_an_error(client: Client, limits: RateLimits, domain: str) -> None:
-    """It would be a mistake of the configuration, and must not look like a limit or like none."""
+    """It is a mistake of the configuration, and must not look like a limit or like the absence of one."""
     user_id, feature_id = subscriber(client, 5)
     refused = failure(lambda: limits.ask(descriptor(user_id, feature_id), domain=domain))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
@@ -106,7 +106,7 @@ def test_bytes_that_are_no_request_are_an_error(stubs: Stubs, payload: bytes) ->
 
 
 class Lenient(NamedTuple):
-    """A server that lets through what it does not know, with names of its own."""
+    """A server that lets through what it does not know, with its own entry names."""
 
     client: Client
     channel: grpc.Channel

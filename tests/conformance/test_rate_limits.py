@@ -1,4 +1,4 @@
-"""Envoy's rate limit service: what a request names is used, all of it or none, and the answer tells of the limits."""
+"""Envoy's rate limit service: everything a request names is used, all or none, and the answer describes the limits."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,13 +15,13 @@ from support.wire import Stubs
 
 @pytest.fixture
 def limits(stubs: Stubs) -> RateLimits:
-    """The service on the system clock."""
+    """The rate limit service on the system clock."""
     return RateLimits(stubs.channel)
 
 
 @pytest.fixture
 def clocked_limits(clocked_stubs: Stubs) -> RateLimits:
-    """The service on the manual clock."""
+    """The rate limit service on the manual clock."""
     return RateLimits(clocked_stubs.channel)
 
 
@@ -171,7 +171,7 @@ def test_overage_is_let_through_with_nothing_left(client: Client, limits: RateLi
 
 
 def test_what_is_refused_for_another_reason_than_its_limit_tells_of_none(client: Client, limits: RateLimits) -> None:
-    """Else Envoy would tell the user to wait for a reset that does not help."""
+    """Otherwise Envoy would tell the user to wait for a reset that does not help."""
 
     def check_refused() -> None:
         answer = limits.use(user_id, feature_id)

@@ -1,4 +1,4 @@
-"""How large requests are taken, of every method; what is larger, or has too many items, costs nobody anything."""
+"""The bounds of every method's requests: larger ones, or ones with too many items, are refused at no cost to others."""
 
 import time
 
@@ -20,7 +20,7 @@ REPEATED = [field_path for field_path in field_paths() if field_path.field.is_re
 RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 NEEDS_NOTHING = ("ListFeatures", "ListPackages", "ListUsers", "ListApiKeys")
 NO_TIME_SECONDS = 1.0
-"""What takes milliseconds is done by then on any machine; all that was found here took 1 to 10 seconds."""
+"""What takes milliseconds takes less on any machine; the defects found here took 1 to 10 seconds."""
 
 every_repeated_field = pytest.mark.parametrize("field_path", REPEATED, ids=str)
 
@@ -34,12 +34,12 @@ def send(stubs: Stubs, path: str, payload: bytes) -> bytes:
 
 
 def violations(stubs: Stubs, field_path: FieldPath, payload: bytes) -> dict[str, str]:
-    """Send a request that is refused; return what is wrong with which field, of a batch with its first item."""
+    """Send a request that must be refused; return the violations, for a batch those of its first item."""
     if field_path.name != "requests[0].metadata" or len(payload) > method_bytes(field_path.path):
         refused = failure(send, stubs, field_path.path, payload)
         assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
         return refused.violations
-    # An item alone is bad, and has its status in its place.
+    # A single bad item has its status in its place.
     [result] = v1.BatchCreateUsageEventsResponse.FromString(send(stubs, field_path.path, payload)).results
     bad = BadRequest()
     assert result.status.details[1].Unpack(bad)
@@ -47,7 +47,7 @@ def violations(stubs: Stubs, field_path: FieldPath, payload: bytes) -> dict[str,
 
 
 def other_fields(field_path: FieldPath) -> bytes:
-    """Return what a request needs to be looked at."""
+    """Return the fields that a request needs to be validated."""
     return Request(domain="canuse").SerializeToString() if field_path.path == RATE_LIMIT else b""
 
 
@@ -79,7 +79,7 @@ def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs,
     max_bytes = most_items(field_path.field)
     payload = field_path.filled(max_bytes + 1, other_fields(field_path))
     if field_path.path == RATE_LIMIT:
-        # An error would let a request through that Envoy asks about.
+        # An error would let through a request that Envoy asks about.
         answer = Response.FromString(send(stubs, field_path.path, payload))
         assert (answer.overall_code, list(answer.statuses)) == (Response.OVER_LIMIT, [])
         return
@@ -91,7 +91,7 @@ def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs,
 @every_repeated_field
 @pytest.mark.parametrize("size", ["4 MiB", "what the method takes"])
 def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field_path: FieldPath, size: str) -> None:
-    """2 million empty charges kept everybody waiting for 3 seconds; package ids, scopes and descriptors likewise."""
+    """2 million empty charges blocked everybody for 3 seconds; so did package ids, scopes and descriptors."""
     max_bytes = REQUEST_BYTES if size == "4 MiB" else method_bytes(field_path.path)
     payload = field_path.flood(max_bytes, other_fields(field_path))
     with Client(server.address) as client:
@@ -106,7 +106,7 @@ def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field
 
 
 def test_what_is_too_large_for_envoys_service_is_answered(client: Client, server: Canuse) -> None:
-    """A caller of Envoy can make a header long that descriptors repeat; an error would let the request through."""
+    """Descriptors repeat headers, which a caller of Envoy can make long; an error would let the request through."""
     user_id, feature_id = subscriber(client, 5)
     with grpc.insecure_channel(server.address) as channel:
         limits = RateLimits(channel)

@@ -1,4 +1,4 @@
-"""Who is let in where nothing has been set: everybody on the loopback, nobody from elsewhere."""
+"""Who is admitted without any settings: everybody on the loopback, nobody from elsewhere."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ TRANSPORTS = ["native", "grpcio"]
 
 
 def asked_for(client: Client) -> str:
-    """Return why a call does not pass, or nothing."""
+    """Return the reason with which a call fails, empty if it succeeds."""
     try:
         list(client.list_users())
     except CanuseError as error:
@@ -50,7 +50,7 @@ def test_where_others_can_reach_it_a_server_makes_one_key_and_demands_it(
         with Client(canuse.address, api_key=secret) as admin:
             [key] = admin.list_api_keys()
             assert list(key.scopes) == sorted(SCOPES)
-    # Shown this once, and on standard output only.
+    # Printed this once, on standard output only.
     assert not KEY.search(canuse.log)
     with running(canuse):
         assert canuse.startup_lines == []
@@ -130,12 +130,12 @@ def test_reflection_can_be_turned_off(tmp_path: Path, transport: str) -> None:
 
 
 def health(channel: grpc.Channel) -> int:
-    """Return how a server says that it is."""
+    """Return the status of the health service."""
     return health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status  # type: ignore[no-any-return]
 
 
 def services(channel: grpc.Channel) -> list[str]:
-    """Return the services that a server tells of."""
+    """Return the services that reflection lists."""
     stub = reflection_pb2_grpc.ServerReflectionStub(channel)
     [answer] = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
     return [service.name for service in answer.list_services_response.service]

@@ -1,4 +1,4 @@
-"""Subscribe under an event id: one effect, and the first answer again."""
+"""Subscribe with an event id: one effect, and the first answer again."""
 
 import grpc
 import pytest
@@ -14,13 +14,13 @@ EVENT = "order-8731"
 
 @pytest.fixture
 def add_on(client: Client) -> str:
-    """An add-on of which a user can have any number."""
+    """An add-on, to which a user can subscribe any number of times."""
     return package(client, [v1.PackageFeature(feature_id=consumable(client), limit=5)], ADD_ON)
 
 
 @pytest.fixture
 def user_id(client: Client) -> str:
-    """A user without anything."""
+    """A user without subscriptions."""
     return client.create_user(unique("user")).id
 
 
@@ -31,7 +31,7 @@ def request(user_id: str, *package_ids: str, **fields: object) -> v1.SubscribeRe
 def test_a_repeat_gets_the_first_answer_and_subscribes_nobody(
     client: Client, stubs: Stubs, user_id: str, add_on: str
 ) -> None:
-    """A repeat made a second subscription to the add-on, and cancelling one left access."""
+    """A repeated call made a second subscription to the add-on, and cancelling one left access."""
     other = package(client, [], ADD_ON)
     first = stubs.subscriptions.Subscribe(request(user_id, add_on, other))
     assert (first.event_id, first.replayed, len(first.subscriptions)) == (EVENT, False, 2)
@@ -93,7 +93,7 @@ def test_another_user_may_use_the_same_event_id(client: Client, stubs: Stubs, us
 
 
 def test_the_first_answer_comes_again_whatever_has_changed_since(client: Client, stubs: Stubs, user_id: str) -> None:
-    """What the call itself has caused, a base package that is there, would refuse it."""
+    """The base package that the call itself added would now refuse it."""
     base = package(client, [])
     first = stubs.subscriptions.Subscribe(request(user_id, base))
     client.update_package(base, name="new")

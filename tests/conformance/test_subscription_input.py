@@ -1,4 +1,4 @@
-"""What is accepted when a subscription is made or changed, and how one that there is not is told."""
+"""Validation of subscriptions when they are created or changed, and the error for one that does not exist."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -1,6 +1,4 @@
-"""The seven statuses, side by side with other subscriptions: what each gives, what it stands in the way of, and what an
-add-on that ends leaves to the base package.
-"""
+"""The seven statuses together with other subscriptions: the access each gives, and the subscriptions each prevents."""
 
 from datetime import UTC, timedelta
 
@@ -53,7 +51,7 @@ def test_a_base_package_stands_in_the_way_of_another_until_it_has_ended(
         return
     refused = failure(clocked_stubs.subscriptions.Subscribe, request)
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "SECOND_BASE_PACKAGE")
-    # A trial that has ended by itself is out of the way; what is past due, say, is not.
+    # A trial that has ended by itself does not prevent another base package; one that is past due does.
     clock.advance(days=1)
     if status == TRIALING:
         assert len(clocked_stubs.subscriptions.Subscribe(request).subscriptions) == 1
@@ -90,7 +88,7 @@ def test_an_add_on_that_ends_takes_away_only_what_it_gave(clocked: Client, clock
     if ending == "now":
         clocked.cancel_subscription(extra.id)
 
-    # The count goes on, unless the period ended that it belonged to.
+    # The count continues, unless its period has ended.
     goes_on = ending != "at its period's end"
     counts = clocked.can_use(user_id, feature_id).consumption
     assert (counts.used, counts.budget) == (8 if goes_on else 0, 5)

@@ -1,4 +1,4 @@
-"""Subscriptions: which count, from when and until when, and what that does to the counts."""
+"""Subscriptions: which ones count, from when until when, and the effect on the counts."""
 
 from datetime import UTC, timedelta
 
@@ -22,12 +22,12 @@ def limited_package(
     period: v1.ResetPeriod.ValueType = MONTH,
     kind: v1.PackageType.ValueType = v1.PACKAGE_TYPE_BASE,
 ) -> str:
-    """Publish a package of one feature and return its id."""
+    """Publish a package with one feature and return its id."""
     return package(client, [v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period)], kind)
 
 
 def reason(client: Client, user_id: str, feature_id: str) -> str:
-    """Return why a user may or may not use one unit now."""
+    """Return the reason of a check of one unit."""
     return v1.Reason.Name(client.can_use(user_id, feature_id).reason).removeprefix("REASON_")
 
 

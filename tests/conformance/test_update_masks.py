@@ -1,4 +1,4 @@
-"""Update masks: each method says what can be changed, and takes that and nothing else."""
+"""Update masks: each method documents which fields it takes, and takes exactly those."""
 
 import re
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ every_update = pytest.mark.parametrize("name", UPDATES)
 
 
 def request(client: Client, name: str, paths: list[str]) -> Message:
-    """Return an update of something that is there, with nothing set but its id."""
+    """Return an update of an existing object that sets only its id."""
     method, resource = UPDATES[name]
     update = GetMessageClass(method.descriptor.input_type)()
     update.update_mask.CopyFrom(FieldMask(paths=paths))  # type: ignore[attr-defined]
@@ -68,7 +68,7 @@ def in_comment(name: str) -> list[str]:
 
 @every_update
 def test_the_comment_of_a_mask_names_the_fields_that_it_takes(client: Client, stubs: Stubs, name: str) -> None:
-    """That of UpdateFeature left out on_unavailable."""
+    """The comment of UpdateFeature left out on_unavailable."""
     accepted = ", ".join(in_comment(name))
     assert violation(client, stubs, name, ["nothing"]) == f"only {accepted} can be changed; 'nothing' was sent"
 

@@ -1,4 +1,4 @@
-"""CreateUsageEvent: what happened is recorded, past the budget too, and the answer says what was counted."""
+"""CreateUsageEvent: a use that happened is recorded, also beyond the budget, and the answer says what was counted."""
 
 import grpc
 import pytest
@@ -13,7 +13,7 @@ SET = v1.USAGE_ACTION_SET
 
 
 def summary(response: v1.CreateUsageEventResponse) -> tuple[bool, str, int, int]:
-    """Return whether it was recorded, why, what was applied, and what is used now."""
+    """Return recorded, reason, applied delta and total."""
     reason = v1.Reason.Name(response.reason).removeprefix("REASON_")
     return response.recorded, reason, response.applied_delta, response.consumption.used
 

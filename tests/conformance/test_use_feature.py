@@ -1,4 +1,4 @@
-"""UseFeature: a check and a record in one step, so that access is given exactly when the use was counted."""
+"""UseFeature: check and record in one step, so that access is granted exactly when the use was counted."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -13,12 +13,12 @@ from support.wire import Stubs, failure
 
 
 def summary(response: v1.UseFeatureResponse) -> tuple[bool, str, int]:
-    """Return whether access was given, why, and what is used now."""
+    """Return access, reason and total."""
     return response.access, v1.Reason.Name(response.reason).removeprefix("REASON_"), response.consumption.used
 
 
 def used(client: Client, user_id: str, feature_id: str) -> int:
-    """Return what the counter reads."""
+    """Return the count."""
     return client.show_usage(user_id, feature_id).current.used
 
 

@@ -30,18 +30,18 @@ def user_with(
 
 
 def used(client: Client, user_id: str, features: list[str]) -> list[int]:
-    """Return what the counters read."""
+    """Return the counts."""
     return [client.show_usage(user_id, feature_id).current.used for feature_id in features]
 
 
 def summary(response: v1.UseFeaturesResponse) -> tuple[bool, str, str]:
-    """Return whether access was given, why, and which feature is in the way."""
+    """Return access, reason and the blocking feature."""
     reason = v1.Reason.Name(response.reason).removeprefix("REASON_")
     return response.access, reason, response.blocking_feature_id
 
 
 def request(user_id: str, *charges: tuple[str, int | None], **others: Any) -> v1.UseFeaturesRequest:
-    """Return a request, with amounts as they are sent; None: none is."""
+    """Return a request; with a delta of None it is not set."""
     charge_messages = [v1.Charge(feature_id=feature_id, delta=delta) for feature_id, delta in charges]
     return v1.UseFeaturesRequest(user_id=user_id, charges=charge_messages, **others)
 
@@ -81,7 +81,7 @@ def test_the_first_that_is_refused_is_named(client: Client) -> None:
 
 
 def test_a_single_charge_is_given_or_refused_as_by_use_feature(client: Client) -> None:
-    """The short way through the script did not say that it had refused it, and the caller was told to go ahead."""
+    """The script's short path did not report its refusal, and the caller was granted access."""
     user_id, [feature_id] = user_with(client, 2)
     assert summary(client.use_features(user_id, {feature_id: 2})) == (True, "WITHIN_BUDGET", "")
     assert summary(client.use_features(user_id, {feature_id: 1})) == (False, "BUDGET_EXCEEDED", feature_id)
@@ -136,7 +136,7 @@ def test_each_charge_is_an_event_in_the_ledger_with_the_id_and_metadata_of_the_c
         (a, 1, 3, ""),
     ]
     assert [dict(entry.metadata) for entry in entries.values()] == [{"job": "j"}, {"job": "j"}, {}, {}]
-    # Without a key of the caller's, the id is that of the first event.
+    # Without an event id from the caller, it is the id of the first event.
     assert (given.event_id, plain.event_id) == ("e", list(entries)[2])
 
 
@@ -208,7 +208,7 @@ def test_the_calls_that_count_share_the_ids_of_a_user(client: Client, stubs: Stu
     ):
         assert failure(call, sent).reason == "EVENT_ID_REUSED"
     assert used(client, user_id, [a, b]) == [3, 1]
-    # One charge under the id of the very same use is that use.
+    # A single charge with the event id of the equal use is that use.
     assert client.use_features(user_id, {a: 1}, event_id="one").replayed
     assert used(client, user_id, [a, b]) == [3, 1]
 
@@ -225,7 +225,7 @@ def test_callers_at_once_never_get_half_of_it(client: Client, stubs: Stubs) -> N
     user_id, [a, b] = user_with(client, 3, 7)
     grant(client, user_id, a, 2)
     use = stubs.entitlements.UseFeatures
-    # Half of them name the features the other way round.
+    # Half of them name the features in the other order.
     either = request(user_id, (a, 1), (b, 1)), request(user_id, (b, 1), (a, 1))
     answers = [call.result() for call in [use.future(either[number % 2]) for number in range(100)]]
     assert sum(answer.access for answer in answers) == 5
@@ -244,7 +244,7 @@ def test_callers_at_once_share_two_budgets_exactly(client: Client, stubs: Stubs)
     both = sum(answer.access for answer in answers[::2])
     of_a, of_b = (sum(answer.access for answer in answers[first::4]) for first in (1, 3))
     assert used(client, user_id, [a, b]) == [both + of_a, both + of_b]
-    # Whoever came alone took what was left of both.
+    # A caller that was alone took what was left of both.
     assert max(both + of_a, both + of_b) == 5
 
 

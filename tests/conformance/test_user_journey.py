@@ -1,4 +1,4 @@
-"""The story canuse is for: a user is let in, uses up what there is, is turned away, and is let in again."""
+"""The main use case: a user is allowed, uses up the budget, is refused, and is allowed again after the reset."""
 
 from canuse import v1
 from support.message_clients import Client

@@ -1,4 +1,4 @@
-"""The story canuse is for, with nothing but the generated stubs."""
+"""The main use case, with nothing but the generated stubs."""
 
 import grpc
 from google.protobuf.duration_pb2 import Duration

@@ -1,4 +1,4 @@
-"""Users: what is kept of them, which fields an update changes, and that erasing one erases everything."""
+"""Users: what is stored of them, which fields an update changes, and that deleting one deletes everything."""
 
 from typing import Any, cast
 
@@ -23,7 +23,7 @@ KEPT: dict[str, Any] = {
 
 
 def fields(user: v1.User) -> dict[str, Any]:
-    """Return what a caller can set of a user."""
+    """Return the fields that a caller can set of a user."""
     return {name: getattr(user, name) for name in KEPT}
 
 
@@ -140,7 +140,7 @@ def test_erasing_a_user_erases_everything_about_them(client: Client, stubs: Stub
     client.create_grant(user_id, marks[5], granted_id, amount=5, note=marks[6])
     client.create_grant(user_id, "other", feature_id, amount=5)
     client.use_features(user_id, {granted_id: 2, feature_id: 2}, event_id=marks[7])
-    # What was used of it becomes a past period.
+    # What was used becomes a past period.
     client.revoke_grant(user_id, marks[5])
     before = store.everything()
     assert all(mark.encode() in before for mark in (user_id, *marks))
@@ -189,7 +189,7 @@ def test_erasing_a_user_leaves_the_events_of_others_in_the_same_ledger(
     [subscription] = client.list_subscriptions(user_id)
     other_id = client.create_user(user_in_same_bucket(user_id)).id
     client.subscribe(other_id, [subscription.package_id])
-    # More of them than are read at a time.
+    # More than are read at a time.
     requests = [v1.CreateUsageEventRequest(user_id=each, feature_id=feature_id) for each in (user_id, other_id)] * 50
     for _ in range(12):
         for call in [stubs.entitlements.CreateUsageEvent.future(request) for request in requests]:
@@ -201,7 +201,7 @@ def test_erasing_a_user_leaves_the_events_of_others_in_the_same_ledger(
 
 
 def test_very_many_changes_of_one_user_at_once_are_all_made(client: Client, stubs: Stubs) -> None:
-    """They raced each other, and some gave up with STORE_UNAVAILABLE although the store was well."""
+    """They conflicted, and some failed with STORE_UNAVAILABLE although the store was available."""
     user_id = client.create_user(unique("user")).id
     request = v1.UpdateUserRequest(user=v1.User(id=user_id, name="a"))
     calls = [stubs.users.UpdateUser.future(request) for _ in range(100)]
@@ -211,7 +211,7 @@ def test_very_many_changes_of_one_user_at_once_are_all_made(client: Client, stub
 def test_a_user_who_is_erased_while_they_are_asked_about_is_there_or_not_and_nothing_in_between(
     client: Client, stubs: Stubs
 ) -> None:
-    """Grants that went between two readings made it an internal error."""
+    """Grants that disappeared between two reads made it an internal error."""
     user_id, feature_id = unique("user"), consumable(client)
     explained = v1.CanUseRequest(user_id=user_id, feature_id=feature_id, explain=True)
     shown = v1.ShowUsageRequest(user_id=user_id, feature_id=feature_id)

@@ -1,4 +1,4 @@
-"""The tables in the docs are what the code says: settings, errors, reasons."""
+"""The tables in the docs match the code: settings, errors, reasons."""
 
 import re
 import runpy
@@ -25,7 +25,7 @@ TOOL = ROOT / "tools" / "docs_tables.py"
 
 
 def docs_tables(*arguments: str) -> str:
-    """Run the tool that writes the tables, and return what it complains of."""
+    """Run the tool that writes the tables, and return its complaints."""
     try:
         runpy.run_path(str(TOOL))["main"](arguments)
     except SystemExit as end:
@@ -34,7 +34,7 @@ def docs_tables(*arguments: str) -> str:
 
 
 def rows(page: Path, name: str) -> list[list[str]]:
-    """Return the cells of a table between its markers, without the head."""
+    """Return the cells of a table between its markers, without the header."""
     text = page.read_text(encoding="utf-8")
     found = re.search(rf"<!-- {name}:begin -->\n(.*?)<!-- {name}:end -->", text, re.DOTALL)
     assert found

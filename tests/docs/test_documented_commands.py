@@ -1,4 +1,4 @@
-"""Every command in the docs is run: here, or by the test or the script that is named here."""
+"""Every command in the docs is run: here, or by a test or a script named here."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from support.processes import Canuse
 from support.tools import ROOT
 
 CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
-"""What asks a server."""
+"""Commands that call a server."""
 MAX_WAIT_SECONDS: Final = 300
 
 _ONE_FILE: Final = ".venv/bin/python -m pytest tests/unit/test_period_rules.py"
@@ -51,7 +51,7 @@ SMALLER: Final = {
         ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb"
     ),
 }
-"""What is run in a copy of the tree for each command, so that it takes a moment."""
+"""Commands that take long, with the small variant that is run instead in a copy of the tree."""
 
 _TLS: Final = "tests/tls/test_tls.py::test_who_has_a_certificate_of_the_ca_is_let_in"
 _ENVOY: Final = "tests/gateway/test_envoy.py::test_envoy_finds_canuse_healthy_and_every_answer_good"
@@ -110,7 +110,7 @@ ELSEWHERE: Final = {
         "tests/harness/test_bench.py::test_a_run_prints_a_table_and_ratios_and_writes_json_and_a_picture"
     ),
 }
-"""Where each of the others is run, or what it stands for."""
+"""Where each other command is run, or which one it stands for."""
 
 
 ASKING: Final = {name: block for name, block in BLOCKS.items() if any(map(CLIENT.match, block))}
@@ -119,7 +119,7 @@ IN_MAKE_TEST: Final = ("README", "docs/cli")
 
 
 def test_every_command_in_the_docs_is_run_by_a_test_or_by_ci() -> None:
-    """A command is run as it stands (`canuse …`), by each bench's own test, small, or elsewhere."""
+    """A command runs as documented (`canuse …`), as a small run of a bench in its own test, or elsewhere."""
     known = re.compile(r"((\.venv/bin/)?python -m bench(\.\w+)?|export CANUSE_API_KEY=sk_live_…)$")
     unknown = {
         command
@@ -161,7 +161,7 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
     created_key = ""
     block = BLOCKS[name]
     if any(" keys create " in command for command in block) and not any("--all-scopes" in command for command in block):
-        # It is about a server that demands keys.
+        # The block is about a server that demands keys.
         block = ["canuse keys create first --all-scopes", "export CANUSE_API_KEY=sk_live_…", *block]
     for command in block:
         if command.startswith("export CANUSE_API_KEY="):
@@ -180,7 +180,7 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the tree, with what is installed here."""
+    """A copy of the tree, with the installed packages."""
     folder = tmp_path / "copy"
     ignored = shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis", "__pycache__", "canuse-data")
     shutil.copytree(ROOT, folder, ignore=ignored)
@@ -193,7 +193,7 @@ def copy(tmp_path: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return what a command finds in a copy of the tree: nothing of what these tests were started with."""
+    """Return the environment of a command in the copy, without what these tests were started with."""
     ours = ("CANUSE_", "SOAK_", "PYTEST_", "MAKE", "MFLAGS")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return inherited | {"PYTHONPATH": os.pathsep.join(str(folder / name) for name in ("client", "server", "."))}

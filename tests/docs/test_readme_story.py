@@ -1,4 +1,4 @@
-"""The README's session is run as it stands there, line by line."""
+"""The session in the README is run line by line."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ from support.tools import ROOT, tool
 
 
 def story() -> list[tuple[str, list[str]]]:
-    """Return the commands of the README's story, each with what its output has to contain."""
+    """Return the commands of the README's session, each with the text that its output must contain."""
     text = (ROOT / "README.md").read_text()
     found = re.search(r"<!-- story:begin -->\n```sh\n(.*?)```\n<!-- story:end -->", text, re.DOTALL)
     assert found
@@ -33,7 +33,7 @@ def story() -> list[tuple[str, list[str]]]:
 
 @pytest.fixture
 def empty_server(tmp_path: Path) -> Iterator[Canuse]:
-    """A server with nothing in it, on the manual clock."""
+    """An empty server on the manual clock."""
     server = Canuse(tmp_path, "--clock", "manual").start()
     yield server
     server.stop()

@@ -1,4 +1,4 @@
-"""Servers of a test's own, which it may break."""
+"""Servers that belong to one test, which may break them."""
 
 from pathlib import Path
 
@@ -15,5 +15,5 @@ def transport(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def embedded(transport: str, tmp_path: Path) -> Canuse:
-    """A server on an embedded Valkey, to start and to break; it is not started."""
+    """A server on an embedded Valkey, not started yet."""
     return Canuse(tmp_path, "--transport", transport)

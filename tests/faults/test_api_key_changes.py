@@ -1,4 +1,4 @@
-"""A key that is made or revoked through one server is so on all of them, whatever becomes of the message about it."""
+"""A key created or revoked through one server takes effect on all of them, whether or not they get the message."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ TRANSPORTS = ["native", "grpcio"]
 
 @pytest.fixture(params=TRANSPORTS)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[AuthenticatedServer, Canuse]]:
-    """A server that demands keys, and another one on the same store, which has just heard of that."""
+    """A server that demands keys, and another one on the same store that knows this."""
     with running(Canuse(tmp_path, "--transport", request.param)) as first:
         (tmp_path / "other").mkdir()
         url = f"unix://{valkey_socket(first)}"
@@ -30,7 +30,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Authe
 
 
 def reasons(client: Client) -> list[str]:
-    """Return why a call of the lane, and one of the event loop, do not pass; nothing where they do."""
+    """Return the reasons with which a call of the lane and one of the event loop fail; empty if they succeed."""
     reasons_found = []
     for call in (lambda: client.can_use("nobody", "nothing"), lambda: list(client.list_users())):
         try:
@@ -66,7 +66,7 @@ async def test_a_revocation_of_which_no_message_comes_is_seen_by_its_version(
         await wait_until(lambda: reasons(client) == ["", ""])
         redis = store_of(server.canuse)
         assert redis.pubsub_numsub(API_KEYS_CHANNEL) == [(API_KEYS_CHANNEL.encode(), 2)]
-        # As RevokeApiKey does it, but for telling anybody.
+        # As RevokeApiKey does, but without a message.
         redis.hdel(API_KEYS, created.api_key.id)
         redis.delete(API_KEYS_VERSION)
         redis.close()
@@ -93,7 +93,7 @@ async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[
     with Client(other.address, api_key=created.secret) as client:
         await wait_until(lambda: reasons(client) == ["", ""])
         redis = store_of(server.canuse)
-        # Ends those who listen, and lets nobody listen again.
+        # Disconnects the subscribers, and lets none subscribe again.
         redis.acl_setuser("default", enabled=True, reset_channels=True)
         redis.hdel(API_KEYS, created.api_key.id)
         redis.delete(API_KEYS_VERSION)
@@ -102,7 +102,7 @@ async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[
 
 
 async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[AuthenticatedServer, Canuse]) -> None:
-    """What they may do is in memory. Who has none is refused as such, and not told of the store."""
+    """Their scopes are in memory. A caller without a key is refused as such, and learns nothing of the store."""
     server, other = pair
     with Client(other.address, api_key=server.admin) as admin, Client(other.address) as nobody:
         await wait_until(lambda: reasons(admin) == ["", ""])

@@ -1,4 +1,4 @@
-"""Batches: one trip to the store for all calls, and the truth about each of them when that trip goes wrong."""
+"""Batches: one pipeline to the store for all calls, and the true outcome of each of them when it fails."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -32,11 +32,11 @@ class Way:
         self.redis = redis
 
     def calls(self, command: str) -> int:
-        """Return how often the store has run a command, asked past the relay."""
+        """Return how often the store has run a command, read without the relay."""
         return self.redis.calls(command)
 
     async def subscriber(self) -> tuple[str, str]:
-        """Create a user who has one feature without a limit; return the ids of both."""
+        """Create a user with an unlimited feature; return the ids of both."""
         return await asyncio.to_thread(self._subscriber)
 
     def _subscriber(self) -> tuple[str, str]:
@@ -44,7 +44,7 @@ class Way:
             return subscriber(client, None)
 
     async def used(self, user_id: str, feature_id: str) -> int:
-        """Return what a user has used."""
+        """Return a user's count."""
 
         def read() -> int:
             with Client(self.canuse.address) as client:
@@ -72,7 +72,7 @@ def reason_of(result: object) -> "v1.Reason.ValueType":
 
 
 async def settled(count: Callable[[], int]) -> int:
-    """Return a count once it has stopped: the server reads what has been made a moment ago, at most a second later."""
+    """Return a count once it has stopped changing: the store may execute commands up to a second later."""
     before, now = -1, count()
     while before != now:
         await asyncio.sleep(POLL_INTERVAL_SECONDS + 0.5)
@@ -134,7 +134,7 @@ async def test_calls_whose_replies_do_not_come_are_each_told_the_truth_and_can_b
 async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_use(
     way: Way, client: AsyncClient
 ) -> None:
-    # Loaded by somebody else in the middle of a batch it would let later uses overtake earlier ones.
+    # If it were loaded again within a batch, later uses would overtake earlier ones.
     user_id, feature_id = await way.subscriber()
     uses = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta) for delta in (1, 2, 3)]
     assert way.redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
@@ -148,7 +148,7 @@ async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_us
 def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_script(
     transport: str, tmp_path: Path
 ) -> None:
-    """A use that found the script gone was made after those behind it, which found it loaded again by somebody else."""
+    """A use that found the script missing was executed after those behind it, which found it loaded again."""
     store = RedisServer(VALKEY_SERVER, tmp_path / "valkey").start()
     server = Canuse(tmp_path, "--transport", transport, "--redis-url", store.url)
     over = Event()

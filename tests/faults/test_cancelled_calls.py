@@ -1,4 +1,4 @@
-"""Whoever gives up: every answer that comes is the one to its own question."""
+"""Whichever calls are cancelled or time out, every answer belongs to its own question."""
 
 import asyncio
 import random
@@ -16,10 +16,10 @@ GIVEN_UP = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
 class ImpatientLoad(MixedLoad):
-    """Calls of which many are given up on the way."""
+    """Calls of which many are cancelled or time out."""
 
     async def call(self, timeout_seconds: float) -> None:
-        """Make a call, and check that its answer is for its own user."""
+        """Make a call, and assert that its answer is for its own user."""
         user, stub = self.pick()
         kind = self.rng.choice(("check", "record", "use"))
         if kind == "check":
@@ -44,7 +44,7 @@ class ImpatientLoad(MixedLoad):
         user.maybe_counted -= 1
 
     async def call_or_give_up(self) -> None:
-        """Make a call with a deadline that may pass, or that is cancelled after a while, or that is waited for."""
+        """Make a call with a short deadline, or cancel it after a while, or wait for its answer."""
         seconds = self.rng.choice((0.0, 0.0005, self.rng.uniform(0, 0.05)))
         ending = self.rng.choice(("wait", "cancel", "deadline"))
         try:
@@ -68,7 +68,7 @@ async def test_every_answer_is_for_its_own_user_while_calls_are_cancelled_and_ti
     async with stubs(server.address) as opened:
         load = ImpatientLoad(random.Random(3), opened, users)
         await in_groups(WORKERS, (load.call_or_give_up() for _ in range(CALLS)))
-        # What was given up may still be on its way: the answers after it have to be right as well.
+        # Cancelled calls may still be executed: the answers after them must be right as well.
         await in_groups(WORKERS, (load.call(MAX_WAIT_SECONDS) for _ in range(USERS * 5)))
     assert load.outcomes["answered"] >= CALLS / 4
     assert load.outcomes["given up"] >= CALLS / 4

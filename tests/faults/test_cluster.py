@@ -1,4 +1,4 @@
-"""A Cluster that moves its slots: a call goes where its user is, waits while that is not certain, and counts once."""
+"""A Cluster that moves its slots: a call follows its user, waits while the location is uncertain, and counts once."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +26,7 @@ LEVELS = ("memory", "fsync")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A Cluster that all tests here share: they move slots of users of their own."""
+    """A Cluster shared by all tests here: they move slots of their own users."""
     cluster = Cluster(tmp_path_factory.mktemp("cluster")).start()
     yield cluster
     cluster.stop()
@@ -36,7 +36,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def served(
     request: pytest.FixtureRequest, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Canuse]:
-    """A server on it, on each transport, with writes that are confirmed and with others."""
+    """A server on the Cluster, on each transport, with confirmed writes and without."""
     transport, level = request.param.split("-")
     options = ("--transport", transport, "--redis-url", cluster.url, "--durability", level)
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "3"}
@@ -76,10 +76,10 @@ def test_a_check_finds_a_user_on_the_way_and_a_write_waits_until_it_is_there(clu
     slot, target = sibling(cluster, user_id)
     source = cluster.begin_to_move(slot, target)
     assert cluster.move_keys(slot, source, target)
-    # The keys have gone, the slot has not: whoever asks for them is sent after them for this once.
+    # The keys have moved, the slot has not: a caller is redirected for this call only.
     assert client.can_use(user_id, feature_id).consumption.used == 1
     assert client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)])
-    # A script has keys that are not there yet, and nobody can tell whether they are still to come.
+    # A script has keys that are missing, and the node cannot tell whether they are still to come.
     with pytest.raises(StoreUnavailable):
         client.use_feature(user_id, feature_id)
     with ThreadPoolExecutor(1) as thread:
@@ -110,7 +110,7 @@ def test_a_batch_goes_to_all_nodes_and_keeps_the_order_of_each_user(cluster: Clu
 
 
 def hesitate(cluster: Cluster, slot: int, over: Event) -> None:
-    """Announce that a slot is to move and take it back, many times: in between no script with absent keys runs."""
+    """Announce and revoke the move of a slot, many times: in between no script with absent keys runs."""
     owner = cluster.owner(slot)
     other = next(server for server in cluster.masters if server is not owner)
     words = (("MIGRATING", cluster.id_of(other)), ("STABLE",))
@@ -121,7 +121,7 @@ def hesitate(cluster: Cluster, slot: int, over: Event) -> None:
 
 
 def go_down(cluster: Cluster, slot: int, over: Event) -> None:
-    """Let the node of a slot give up another slot and take it back, many times: in between it runs nothing at all."""
+    """Let the node of a slot give up another slot and take it back, many times: in between it runs nothing."""
     owner = cluster.owner(slot)
     ranges = [range(first, last + 1) for first, last, (_, port, *_), *_ in cluster.slots() if port == owner.port]
     spare = next(other for slots in ranges for other in slots if other not in BUCKET_SLOTS)
@@ -144,7 +144,7 @@ def go_down(cluster: Cluster, slot: int, over: Event) -> None:
 def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
     cluster: Cluster, client: Client, flap: Callable[[Cluster, int, Event], None], event_ids: bool
 ) -> None:
-    """A use that its node sent elsewhere was made after those behind it: of SET 1 to 1000 the total ended at 634."""
+    """A redirected use was executed after those behind it: after SET 1 to 1000 the total was 634."""
     user_id, feature_id = subscriber(client, None)
     slot, over = BUCKET_SLOTS[bucket_of(user_id)], Event()
     recorded_totals: list[int] = []
@@ -171,7 +171,7 @@ def test_uses_of_a_user_keep_their_order_while_the_slot_flaps(
             outcomes |= {type(answer) for answer in answers}
     flapping.result()
     events = [event.delta for event in client.list_usage_events(user_id)][::-1]
-    # What can't be confirmed meanwhile may have been made.
+    # A write that can't be confirmed in the meantime may have been made.
     assert outcomes <= {Recorded, StoreUnavailable, OutcomeUnknown}
     assert set(recorded_totals) <= set(events) if OutcomeUnknown in outcomes else recorded_totals == events
     assert events == sorted(set(events))

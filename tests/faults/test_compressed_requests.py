@@ -1,8 +1,8 @@
-"""A request costs no more memory than its sender has sent: what is compressed is refused before it is unpacked.
+"""A request costs no more memory than its sender has sent: compressed ones are refused before they are decompressed.
 
-200 KiB of gzip unpack to 200 MiB, and a few KiB to the largest request that there may be. gRPC refuses the former once
-4 MiB of it are unpacked; of the latter 400 at once took a gigabyte. The front of the native transport unpacks what
-comes for its own methods, and can't be told not to: it is for trusted callers, or behind Envoy, which refuses it.
+200 KiB of gzip expand to 200 MiB, and a few KiB to the largest valid request. gRPC refuses the former once 4 MiB are
+decompressed; 400 of the latter at once took a gigabyte. The front of the native transport decompresses requests to its
+own methods, which can't be turned off: it is for trusted callers, or behind Envoy, which refuses them.
 """
 
 import socket
@@ -30,14 +30,14 @@ PASSED_ON: Final = (
     "/canuse.v1.CatalogService/MigrateSubscriptions",
     REFLECTION,
 )
-"""Methods that the native transport's front passes on, also answers that come one by one, and one that there is not."""
+"""Methods that the native transport's front delegates, including a streaming one, and one that does not exist."""
 ANY_SIZE: Final = (("grpc.max_send_message_length", -1), *OWN_CONNECTION)
 MAX_MIB: Final = 48
-"""How much memory all the calls of a test may take: what gRPC's own buffers take, and no more."""
+"""Memory that all calls of a test may take: gRPC's own buffers, and no more."""
 
 
 def code_of(address: str, path: str, size: int, compression: grpc.Compression) -> grpc.StatusCode:
-    """Send a request of so many zeros; return how the call ends."""
+    """Send a request of so many zeros; return the status of the call."""
     with grpc.insecure_channel(address, ANY_SIZE) as channel:
         try:
             if path in PASSED_ON[3:]:
@@ -53,7 +53,7 @@ def code_of(address: str, path: str, size: int, compression: grpc.Compression) -
 
 
 def peak_mib(canuse: Canuse) -> int:
-    """Return how much memory a server has had at most."""
+    """Return the peak memory of a server."""
     status = Path(f"/proc/{canuse.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
@@ -83,6 +83,6 @@ def test_a_call_without_a_key_is_refused_before_its_request_is_read(tmp_path: Pa
             )
             connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + headers)
             with connection.makefile("rb") as read:
-                # No request follows.
+                # No request message follows.
                 ended = statuses(read, Decoder(), [1, 3, 5])
     assert ended == {1: b"16", 3: b"16", 5: b"16"}

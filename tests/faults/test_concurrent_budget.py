@@ -1,4 +1,4 @@
-"""Under any concurrency a budget is given out exactly once."""
+"""A budget is granted exactly once, under any concurrency."""
 
 import asyncio
 

@@ -26,14 +26,14 @@ async def use_feature(client: AsyncClient, user_id: str, feature_id: str, event_
 
 
 async def send_at_once(address: str, send: Send, user_id: str, feature_id: str, event_id: str) -> list[Answer]:
-    """Send one event many times at once, over several connections."""
+    """Send one event many times concurrently, over several connections."""
     async with callers(address, 4) as clients:
         calls = (send(clients[number % 4], user_id, feature_id, event_id) for number in range(TIMES))
         return await asyncio.gather(*calls)
 
 
 def apart_from_replayed(answer: Answer) -> bytes:
-    """Return all of an answer but the flag that says that it was given before."""
+    """Return an answer as bytes, without its `replayed` flag."""
     copy = type(answer)()
     copy.MergeFrom(answer)  # type: ignore[arg-type]
     copy.replayed = False

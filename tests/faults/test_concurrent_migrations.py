@@ -1,4 +1,4 @@
-"""Migrations at a time: four in a process, and the next one is told when to try again."""
+"""Four migrations run at a time in a process; a further one is refused with the time to retry after."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ MAX_CONCURRENT = 4
 async def test_the_fifth_migration_is_refused_and_those_that_end_make_room(
     transport: str, redis: RedisServer, tmp_path: Path
 ) -> None:
-    """There was no bound, and each of them kept the store and the processor busy."""
+    """There was no bound, and each migration loaded the store and the processor."""
     async with (
         server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="60") as (canuse, relay),
         AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client,

@@ -1,4 +1,4 @@
-"""A store that comes back empty, or is emptied, under a server that runs: an outage, not a world without users."""
+"""A store that comes back empty, or is emptied while a server runs, is an outage, not an environment without users."""
 
 import os
 import re
@@ -37,14 +37,14 @@ SERVICES: Final = (
 
 
 def health(canuse: Canuse) -> set[int]:
-    """Return what the server says of itself and of its services."""
+    """Return the status of the server and of its services."""
     with grpc.insecure_channel(canuse.address, options=OWN_CONNECTION) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         return {check(health_pb2.HealthCheckRequest(service=name), timeout=10).status for name in SERVICES}
 
 
 def reason(call: Callable[[], object]) -> str:
-    """Return why a call fails, or nothing."""
+    """Return the reason with which a call fails, empty if it succeeds."""
     try:
         call()
     except CanuseError as error:
@@ -53,7 +53,7 @@ def reason(call: Callable[[], object]) -> str:
 
 
 def reasons(client: Client, user_id: str, feature_id: str) -> set[str]:
-    """Return why calls of all kinds fail."""
+    """Return the reasons with which calls of all kinds fail."""
     event = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=1)
     check = v1.CanUseRequest(user_id=user_id, feature_id=unique("feature"))
     calls: tuple[Callable[[], object], ...] = (
@@ -74,7 +74,7 @@ def reasons(client: Client, user_id: str, feature_id: str) -> set[str]:
 
 
 def raised(answer: object) -> None:
-    """Raise what an item of a batch came to."""
+    """Raise the error of an item of a batch."""
     if isinstance(answer, CanuseError):
         raise answer
 
@@ -99,7 +99,7 @@ def inside(canuse: Canuse) -> Iterator[Redis]:
 async def test_a_store_that_was_emptied_is_an_outage_until_its_data_is_back(
     transport: str, default_package: str, tmp_path: Path
 ) -> None:
-    """Everybody was told USER_NOT_FOUND, by a server that said that it was healthy."""
+    """Every call was USER_NOT_FOUND, from a server that reported to be healthy."""
     env = {"CANUSE_DEFAULT_PACKAGE": default_package} if default_package else {}
     with running(Canuse(tmp_path, "--transport", transport, env=env)) as canuse, Client(canuse.address) as client:
         user_id, feature_id = subscriber(client, 5)
@@ -108,7 +108,7 @@ async def test_a_store_that_was_emptied_is_an_outage_until_its_data_is_back(
         with inside(canuse) as redis:
             before = {key: redis.dump(key) for key in contents(redis)}
             redis.flushall()
-            # At once, before anything has looked.
+            # At once, before any check of the store has run.
             assert reason(lambda: client.use_feature(user_id, feature_id)) == "STORE_UNAVAILABLE"
             await wait_until(lambda: health(canuse) == {NOT_SERVING})
             assert reasons(client, user_id, feature_id) == {"STORE_UNAVAILABLE"}
@@ -127,7 +127,7 @@ async def test_a_store_that_was_emptied_is_an_outage_until_its_data_is_back(
 async def test_users_who_are_there_are_not_counted_for_in_data_of_an_unknown_layout(
     transport: str, tmp_path: Path
 ) -> None:
-    """As a backup of a newer version may bring it."""
+    """A backup of a newer version may bring it."""
     with running(Canuse(tmp_path, "--transport", transport)) as canuse, Client(canuse.address) as client:
         user_id, feature_id = subscriber(client, 5)
         event = v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=1)
@@ -159,7 +159,7 @@ async def test_a_restart_takes_an_empty_store_for_a_new_one(transport: str, tmp_
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_a_valkey_that_comes_back_without_its_data_is_not_used(transport: str, tmp_path: Path) -> None:
-    """As one does that is restarted with `--appendonly yes` over a snapshot."""
+    """As a Valkey does that is restarted with `--appendonly yes` over a snapshot."""
     valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", ("--appendonly", "no")).start()
     try:
         canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", valkey.url)
@@ -190,7 +190,7 @@ async def test_no_worker_goes_on_with_an_empty_store_or_makes_it_its_own(transpo
 
 
 def kill_a_worker(canuse: Canuse) -> None:
-    """End one of two workers as a fault would."""
+    """Kill one of two workers."""
 
     os.kill(int(re.findall(r'"pid": (\d+)[^\n]*a worker is ready', canuse.log)[-1]), signal.SIGKILL)
 
@@ -203,7 +203,7 @@ async def test_the_data_is_missed_on_sentinel_and_on_a_cluster_too(kind: type[To
             user_id, feature_id = subscriber(client, 5)
             assert client.use_feature(user_id, feature_id).access
             with inside(canuse) as redis:
-                # It removes what is on any node.
+                # FLUSHALL is sent to each node.
                 redis.delete(*contents(redis))
                 assert reason(lambda: client.use_feature(user_id, feature_id)) == "STORE_UNAVAILABLE"
                 await wait_until(lambda: health(canuse) == {NOT_SERVING})
@@ -214,7 +214,7 @@ async def test_the_data_is_missed_on_sentinel_and_on_a_cluster_too(kind: type[To
 
 
 async def test_a_node_of_a_cluster_that_lost_its_data_is_missed_though_the_others_have_theirs(tmp_path: Path) -> None:
-    """The users of that node were told that they did not exist."""
+    """Users of that node were reported as not existing."""
     cluster = Cluster(tmp_path / "stores").start()
     try:
         with running(Canuse(tmp_path, "--redis-url", cluster.url)) as canuse, Client(canuse.address) as client:
@@ -239,10 +239,10 @@ async def test_a_node_of_a_cluster_that_lost_its_data_is_missed_though_the_other
 async def test_keys_that_are_gone_open_no_server_and_no_worker_that_is_started_later(
     transport: str, tmp_path: Path
 ) -> None:
-    """Anybody on the machine could make the first key then."""
+    """Otherwise anybody on the machine could create the first key."""
     with authenticated_server(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
         canuse = server.canuse
-        # The process that keeps the workers hears of keys as they do.
+        # The process that supervises the workers hears of keys as they do.
         await wait_until(lambda: canuse.log.count("API keys are demanded") == 3)
         with inside(canuse) as redis:
             redis.delete(API_KEYS, API_KEYS_VERSION)

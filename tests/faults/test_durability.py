@@ -1,4 +1,4 @@
-"""What is acknowledged has reached what was promised; what has not is said to be unknown, on each transport."""
+"""What is acknowledged has reached the promised durability; what has not is reported as unknown, on each transport."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ from support.resources import consumable, package, subscriber, unique
 from support.tools import VALKEY_SERVER
 
 TIMEOUT_SECONDS: Final = 2.0
-"""How long a write waits for its confirmation: long enough where nothing is broken, short where it never comes."""
+"""How long a write waits for its confirmation: long enough when nothing is broken, short when it never comes."""
 
 
 @dataclass
 class Deployment:
-    """A Valkey with a replica that may be made to lag, and a server that promises `level`."""
+    """A Valkey with a replica that can be paused, and a server that promises `level`."""
 
     valkey: RedisServer
     replica: RedisServer
@@ -38,11 +38,11 @@ class Deployment:
         return int(self.admin.info("commandstats").get(f"cmdstat_{name}", {"calls": 0})["calls"])
 
     def hold_replica(self) -> None:
-        """Let the replica take nothing."""
+        """Pause the replica."""
         self._signal(signal.SIGSTOP)
 
     def release_replica(self) -> None:
-        """Let it go on."""
+        """Resume the replica."""
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -52,7 +52,7 @@ class Deployment:
 
 @pytest.fixture
 def deployment(request: pytest.FixtureRequest, transport: str, tmp_path: Path) -> Iterator[Deployment]:
-    """A server that promises what the test's parameter says."""
+    """A server that promises the level of the test's parameter."""
     level = getattr(request, "param", "memory")
     with ExitStack() as stack:
         valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", ("--repl-diskless-sync-delay", "0")).start()
@@ -116,7 +116,7 @@ WRITES: dict[str, Call] = {
 
 
 def _batch(client: Client, user_id: str, feature_id: str) -> None:
-    """Record two uses, of which each has an outcome of its own."""
+    """Record two uses, each of which has its own outcome."""
     requests = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)] * 2
     first, second = client.batch_create_usage_events(requests)
     assert type(first) is type(second)
@@ -146,14 +146,14 @@ def test_every_write_that_does_not_reach_a_replica_is_unknown_and_checks_do_not_
 
 @promises_replica
 def test_an_answer_that_is_given_again_is_as_durable_as_the_first_one_was_to_be(deployment: Deployment) -> None:
-    """WAIT waits for the writes of its own connection, and the first attempt was on one that is gone."""
+    """WAIT covers the writes of its own connection, and the connection of the first attempt is gone."""
     with Client(deployment.canuse.address, timeout_seconds=20) as client:
         user_id, feature_id = subscriber(client, None)
         deployment.hold_replica()
         with pytest.raises(OutcomeUnknown):
             client.use_feature(user_id, feature_id, event_id="e")
     deployment.canuse.stop()
-    # The server puts its version on the store as it starts, which waits for nothing.
+    # At its start the server writes its version to the store, which waits for nothing.
     deployment.canuse.start()
     with Client(deployment.canuse.address, timeout_seconds=20) as client:
         with pytest.raises(OutcomeUnknown):
@@ -252,7 +252,7 @@ def test_durability_fsync_has_the_embedded_valkey_bring_each_write_to_disk(trans
 
 
 def _checked(client: Client, user_id: str, feature_id: str) -> "v1.Source.ValueType":
-    """Ask a check in a batch; return where its answer comes from."""
+    """Make a check in a batch; return the source of its answer."""
     [answer] = client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)])
     assert isinstance(answer, v1.CanUseResponse)
     return answer.source
@@ -271,7 +271,7 @@ READS: Final[dict[str, Callable[[Client, str, str], object]]] = {
 
 @pytest.fixture
 def generous(deployment: Deployment, tmp_path: Path) -> Iterator[Canuse]:
-    """Another server on the stage's store: it waits for long, and unknown users get the package `default`."""
+    """Another server on the same store: it waits long, and unknown users get the package `default`."""
     env = {**deployment.canuse.env, "CANUSE_DURABILITY_TIMEOUT_SECONDS": "20", "CANUSE_DEFAULT_PACKAGE": "default"}
     folder = tmp_path / "generous"
     folder.mkdir()
@@ -280,7 +280,7 @@ def generous(deployment: Deployment, tmp_path: Path) -> Iterator[Canuse]:
 
 
 def _on_trial(client: Client, package_id: str, end: datetime) -> str:
-    """Create a user who tries a package; return the id."""
+    """Create a user with a trial; return the id."""
     user_id = client.create_user(unique("user")).id
     client.subscribe(user_id, [package_id], trial_end=end)
     return user_id
@@ -320,7 +320,7 @@ def test_no_read_waits_until_what_it_brings_up_to_date_is_confirmed(deployment: 
 
 @promises_replica
 def test_no_check_waits_until_a_change_of_its_user_is_confirmed(deployment: Deployment, generous: Canuse) -> None:
-    """What brings entitlements up to date waited for its turn behind a change that waited for its replica."""
+    """A renewal waited for its turn behind a change that waited for its replica."""
     with Client(generous.address, timeout_seconds=60) as client, ThreadPoolExecutor(1) as thread:
         user_id, feature_id = subscriber(client, None)
         end = datetime.now(UTC) + timedelta(seconds=2)
@@ -338,7 +338,7 @@ def test_no_check_waits_until_a_change_of_its_user_is_confirmed(deployment: Depl
 def test_a_write_that_brings_its_user_up_to_date_first_is_made_and_its_confirmation_waited_for(
     deployment: Deployment,
 ) -> None:
-    """That its user was to be brought up to date first was not confirmed either, and it was not made again."""
+    """The renewal before it was not confirmed either, and the write was not attempted again."""
     with Client(deployment.canuse.address, timeout_seconds=20) as client:
         feature_id = consumable(client)
         package_id = package(client, [v1.PackageFeature(feature_id=feature_id)])

@@ -1,4 +1,4 @@
-"""DeleteUser that breaks off in the middle, with a default package: repeated, it leaves nothing wrong."""
+"""DeleteUser that is interrupted, with a default package: repeated, it leaves nothing wrong."""
 
 import asyncio
 from pathlib import Path

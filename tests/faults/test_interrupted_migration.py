@@ -1,4 +1,4 @@
-"""A migration that breaks off, for whatever reason, is resumed: every user moves once, and what was used stays used."""
+"""A migration that is interrupted for any reason is resumed: every user moves once, and no use is lost."""
 
 import asyncio
 import os
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 SIZE = 2_500
-"""More than are moved by the time the first message has been read, and the second."""
+"""More users than have moved when the first and the second message have been read."""
 Messages = list[v1.MigrateSubscriptionsResponse]
 
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server that each test breaks in a way that it can be started again after."""
+    """A server that each test breaks in such a way that it can be restarted."""
     with running(Canuse(tmp_path_factory.mktemp("at_work"), "--transport", request.param)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def population(server: Canuse) -> Population:
-    """A crowd that each test finds on version 1 and leaves on version 2."""
+    """Users that each test finds on version 1 and leaves on version 2."""
     return create_population(server, SIZE)
 
 
 @pytest.fixture
 def before(server: Canuse, population: Population) -> list[int]:
-    """How often each user has changed by the time the test begins; all are on version 1 then."""
+    """How often each user has changed before the test; all are on version 1 then."""
 
     def begin() -> bool:
         with Client(server.address) as client:
@@ -66,7 +66,7 @@ def changes(server: Canuse, population: Population) -> list[int]:
 
 
 async def all_moved_once(server: Canuse, population: Population, before: list[int]) -> None:
-    """Make sure that every user has moved to version 2, once, with the use that was counted."""
+    """Assert that every user has moved to version 2, once, and has kept the recorded use."""
     redis = store_of(server)
     assert population.versions(StoreInspector(redis)) == {2}
     redis.close()
@@ -76,7 +76,7 @@ async def all_moved_once(server: Canuse, population: Population, before: list[in
 
 
 async def read(stream: AsyncIterator[v1.MigrateSubscriptionsResponse], messages: Messages) -> None:
-    """Read a migration to its end; what was read stays if it breaks off."""
+    """Read a migration to its end; what was read before an interruption is kept."""
     async for message in stream:
         messages.append(message)
 
@@ -95,7 +95,7 @@ async def test_a_server_that_is_killed_in_the_middle(server: Canuse, population:
     assert messages[-1].migrated <= moved < SIZE
     with Client(server.address, options=OWN_CONNECTION) as again:
         done = migrate(again, population.package_id, resume_token=messages[-1].resume_token)
-    # What had moved after the last message is counted by nobody.
+    # What moved after the last message is in no total.
     assert done.migrated == messages[-1].migrated + SIZE - moved
     await all_moved_once(server, population, before)
 

@@ -1,7 +1,7 @@
-"""A client may ping every five seconds, with calls and without: a connection that died silently is found so.
+"""A client may ping every five seconds, with calls and without, to notice a connection that died silently.
 
-gRPC's own bounds are five minutes, and two hours without a call: who pinged every 10 seconds was cut off after 30, "too
-many pings".
+gRPC's own bounds are five minutes, and two hours without a call: a client that pinged every 10 seconds was disconnected
+after 30, "too many pings".
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from support.processes import Canuse
 from support.relay import Relay
 
 PINGS = 6
-"""gRPC ends a connection at the third ping that comes too soon after the one before."""
+"""gRPC closes a connection at the third ping that comes too soon after the one before."""
 PING_BYTES = 17
 PINGING = (
     ("grpc.keepalive_time_ms", 5_000),
@@ -37,7 +37,7 @@ async def test_a_client_that_pings_every_five_seconds_keeps_its_connection(trans
 
 
 async def pings(relay: Relay, *, watch: bool) -> None:
-    """Have a client ping some times; its connection has to stand, and the call that is open on it."""
+    """Have a client ping several times; its connection must stay open, and so must the call on it."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{relay.port}", PINGING) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         await health.Check(health_pb2.HealthCheckRequest(), timeout=MAX_WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What was acknowledged is kept, whoever is killed, and what was not can be sent again: it counts once."""
+"""Acknowledged events survive whichever process is killed, and others can be sent again: each counts once."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ def count(canuse: Canuse, events: Events) -> int:
 
 @asynccontextmanager
 async def load(canuse: Canuse, events: Events) -> AsyncIterator[None]:
-    """Send events from many workers while the block runs; it starts when many have been acknowledged."""
+    """Send events from many workers while the block runs, which starts once many have been acknowledged."""
     over = asyncio.Event()
     async with callers(canuse.address, CONNECTIONS) as clients:
         storm = asyncio.create_task(events.send_continuously(clients, WORKERS, over))
@@ -51,7 +51,7 @@ async def send_the_rest(canuse: Canuse, events: Events) -> None:
 
 
 async def assert_repeated_as_acknowledged(canuse: Canuse, events: Events) -> None:
-    """Send again what was acknowledged: each has to be known, with the same answer."""
+    """Send again what was acknowledged: each must be known, with the same answer."""
     acknowledged = dict(events.acknowledged)
     async with callers(canuse.address, 1) as (client,):
         calls = (client.create_usage_event(events.user_id, events.feature_id, event_id=event) for event in acknowledged)
@@ -63,11 +63,11 @@ async def assert_repeated_as_acknowledged(canuse: Canuse, events: Events) -> Non
 
 
 async def kill_both(canuse: Canuse) -> None:
-    """End the server and its Valkey as a power cut would: neither gets to do anything about the other's end."""
+    """Kill the server and its Valkey, as a power cut would: neither can react to the other's end."""
     valkey = valkey_pid(canuse)
     os.kill(valkey, signal.SIGSTOP)
     os.kill(canuse.pid, signal.SIGSTOP)
-    # What was answered by now reaches its callers, and they send more: some calls are under way for sure.
+    # Answers sent by now reach their callers, which send more: some calls are certainly in progress.
     await asyncio.sleep(0.1)
     os.kill(valkey, signal.SIGKILL)
     canuse.kill()
@@ -146,6 +146,6 @@ async def test_a_server_that_is_killed_and_started_again_at_once_has_every_ackno
 
 
 def listens(path: str) -> bool:
-    """Whether somebody listens on a socket."""
+    """Whether a process listens on a socket."""
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(path) == 0

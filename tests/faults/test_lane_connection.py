@@ -1,4 +1,4 @@
-"""The connection of a batch lane: it knows when it must not be used, and is used as long as it may be."""
+"""The connection of a batch lane: it recognizes when it must not be used, and is used for as long as possible."""
 
 import asyncio
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ def test_a_store_that_is_not_there_has_written_nothing() -> None:
 
 
 def test_a_server_keeps_its_connections_to_the_store_from_call_to_call(server: Canuse, client: Client) -> None:
-    """The check that a connection is still good once took every one for a bad one: each call connected anew."""
+    """The check of a connection once rejected every one: each call connected anew."""
     user_id, feature_id = subscriber(client, None)
     with store_of(server) as store:
         before = store.info("stats")["total_connections_received"]

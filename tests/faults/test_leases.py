@@ -1,4 +1,4 @@
-"""A lease is taken and settled once, also where the answer was lost on its way and the call is made again."""
+"""A lease is reserved and settled once, also when the answer was lost and the call is repeated."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,7 +19,7 @@ MAX_WAIT_SECONDS = 30
 
 
 class Way:
-    """A server with a relay between it and its store, and a client of it."""
+    """A server with a relay between it and its store, and a client."""
 
     def __init__(self, client: AsyncClient, relay: Relay, redis: RedisServer, names: tuple[str, str]) -> None:
         self.client = client
@@ -28,7 +28,7 @@ class Way:
         self._redis = redis
 
     async def lose_the_answer(self, call: Callable[[], Awaitable[T]]) -> None:
-        """Make a call that the store carries out, and whose answer never comes."""
+        """Make a call that the store executes and whose answer never arrives."""
         before = self._redis.calls("evalsha")
         self._relay.hold_replies()
         calling = asyncio.ensure_future(call())
@@ -39,7 +39,7 @@ class Way:
             await calling
 
     async def again(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a call, until the connection is there again."""
+        """Repeat a call until the connection is back."""
         while True:
             try:
                 return await call()
@@ -47,7 +47,7 @@ class Way:
                 await asyncio.sleep(0.02)
 
     async def counts(self) -> tuple[int, int]:
-        """Return what is used and what is reserved."""
+        """Return used and reserved."""
         counts = (await self.client.show_usage(self.user_id, self.feature_id)).current
         return counts.used, counts.reserved
 

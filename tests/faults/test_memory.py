@@ -1,4 +1,4 @@
-"""Large requests cost memory while they are answered, and none afterwards."""
+"""Large requests take memory while they are answered, and none afterwards."""
 
 import subprocess
 from contextlib import suppress
@@ -22,10 +22,10 @@ REFLECTION = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 PATHS = (ENTITLEMENTS + "CanUse", ENTITLEMENTS + "CreateUsageEvent", ENTITLEMENTS + "UseFeature", RATE_LIMIT)
 SENT_BYTES = 80 << 20
-"""How many bytes of different requests are sent to each, all of them twice."""
+"""Number of bytes of different requests to each method, all of them sent twice."""
 FIRST = 10
 GROWTH_BYTES = 96 << 20
-"""What a lane may remember of them, and what the allocator may keep."""
+"""Memory that a lane's cache and the allocator may keep."""
 
 
 def resident_bytes(canuse: Canuse) -> int:
@@ -35,7 +35,7 @@ def resident_bytes(canuse: Canuse) -> int:
 
 
 def sent(path: str, user_id: str, feature_id: str, number: int) -> bytes:
-    """Return a request that is as large as it may be, each number another one."""
+    """Return a request of the maximum size, different for each number."""
     if path == RATE_LIMIT:
         request = Request(domain="canuse", descriptors=[descriptor(user_id, feature_id)], hits_addend=number)
         plain = request.SerializeToString()
@@ -45,7 +45,7 @@ def sent(path: str, user_id: str, feature_id: str, number: int) -> bytes:
 
 
 def test_requests_with_a_large_field_that_is_not_known_leave_nothing_behind(embedded: Canuse) -> None:
-    """150 checks of 4 MiB, each sent twice, took the server from 74 to 693 MiB for good."""
+    """150 checks of 4 MiB, each sent twice, permanently raised the server from 74 to 693 MiB."""
     with running(embedded), Client(embedded.address) as client, grpc.insecure_channel(embedded.address) as channel:
         user_id, feature_id = subscriber(client, None)
         before = 0
@@ -55,7 +55,7 @@ def test_requests_with_a_large_field_that_is_not_known_leave_nothing_behind(embe
                 large = sent(path, user_id, feature_id, number)
                 for _ in range(2):
                     call(large, timeout=TIMEOUT_SECONDS)
-                # What the first ones take is there to be taken again.
+                # The memory of the first ones is reused.
                 if not before and number == FIRST:
                     before = resident_bytes(embedded)
             assert resident_bytes(embedded) - before < GROWTH_BYTES, path
@@ -77,7 +77,7 @@ def test_requests_that_are_refused_leave_nothing_behind(embedded: Canuse) -> Non
 
 
 def test_a_health_check_that_waits_keeps_no_endless_name(embedded: Canuse) -> None:
-    """Anybody could have a thousand names of 4 MiB kept by each connection, without a key."""
+    """Without a key, each connection could make the server keep a thousand names of 4 MiB."""
     with running(embedded), grpc.insecure_channel(embedded.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         before, watched = 0, []
@@ -94,7 +94,7 @@ def test_a_health_check_that_waits_keeps_no_endless_name(embedded: Canuse) -> No
 
 
 def test_questions_about_the_services_leave_nothing_behind(embedded: Canuse) -> None:
-    """Each name of 4 MiB that reflection was asked about stayed, without a key: 900 took 3 GiB."""
+    """Each name of 4 MiB in a reflection request was kept, without a key: 900 took 3 GiB."""
     name = "x" * (3 << 20)
     questions = (
         ServerReflectionRequest(file_containing_symbol=name),

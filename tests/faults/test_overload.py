@@ -1,4 +1,4 @@
-"""More than a server may take on is refused at once, with when to try again; nothing that is too large gets in."""
+"""Overload is refused at once, with the time to retry after, and requests that are too large are refused."""
 
 import asyncio
 import socket
@@ -39,7 +39,7 @@ MAX_CONCURRENT_STREAMS = 3
 async def held_up(
     transport: str, folder: Path, redis: RedisServer, *, database: str = "0", **env: str
 ) -> AsyncIterator[tuple[Canuse, Relay, AsyncClient]]:
-    """Run a server whose store can be held up."""
+    """Run a server with a relay that can hold its store's replies back."""
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
     async with (
         server_behind_relay(transport, folder, redis, database=database, **env) as (canuse, relay),
@@ -73,7 +73,8 @@ async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_ma
         relay.hold_replies()
         call: Callable[[str, str], Awaitable[object]] = client.use_feature if hot else client.show_usage
         calls = [asyncio.ensure_future(call(user_id, feature_id)) for _ in range(CALLS)]
-        # Refused while the store has answered nothing; what the lane had taken already comes on top of the bound.
+        # Refused while the store has answered nothing; the calls that the lane had already taken come on top of the
+        # bound.
         await wait_until(lambda: sum(each.done() for each in calls) >= CALLS - 3 * MAX_IN_FLIGHT)
         refused = [each.exception() for each in calls if each.done()]
         assert {type(error) for error in refused} == {Overloaded}
@@ -130,7 +131,7 @@ async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made
 async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_turn(
     transport: str, tmp_path: Path, redis: RedisServer, way: str
 ) -> None:
-    """The native transport's front hands calls over that nobody takes back by itself."""
+    """The native transport's front delegates calls, and does not cancel them by itself."""
     async with held_up(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(MAX_IN_FLIGHT)) as (
         canuse,
         relay,
@@ -143,11 +144,11 @@ async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_tur
         ) as hurried:
             taken_on = {grpc.StatusCode.DEADLINE_EXCEEDED} if way == "deadline" else {None}
             assert await codes_of_pages(hurried, way) == taken_on
-            # Once the server has heard of that, it takes as many on again.
+            # Once the server knows of the cancellations, it accepts as many calls again.
             pause_seconds = 0.5
             async with asyncio.timeout(3 * MAX_WAIT_SECONDS):
                 while await codes_of_pages(hurried, way) != taken_on:
-                    # On a busy machine it hears of it late, and of the calls of this attempt, too.
+                    # On a busy machine it knows late, and of the calls of this attempt, too.
                     await asyncio.sleep(pause_seconds)
                     pause_seconds *= 2
         relay.release()
@@ -155,7 +156,7 @@ async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_tur
 
 
 async def codes_of_pages(client: AsyncClient, way: str) -> set[grpc.StatusCode | None]:
-    """Ask for as many pages as the server takes on, and don't wait for them; return how they ended."""
+    """Request as many pages as the server accepts, and cancel them; return their statuses."""
     pages = [asyncio.ensure_future(anext(aiter(client.list_users()))) for _ in range(MAX_IN_FLIGHT)]
     if way == "cancel":
         await asyncio.sleep(0.3)
@@ -183,7 +184,7 @@ def test_a_request_that_is_too_large_is_refused(server: Canuse, method: str) -> 
             assert refused.value.code().name == code
 
 
-# What the front answers itself on the native transport, what it hands over, what it passes on, and what there is not.
+# Methods that the front of the native transport answers itself, delegates or streams, and one that does not exist.
 PATHS = (
     *METHODS,
     "/canuse.v1.CatalogService/ListFeatures",
@@ -194,7 +195,7 @@ PATHS = (
 
 @pytest.mark.parametrize("demands_keys", [False, True], ids=["open", "keys"])
 def test_a_call_with_too_much_metadata_is_refused_alone(transport: str, tmp_path: Path, demands_keys: bool) -> None:
-    """70,000 bytes ended the connection on the native transport, and 195 calls of others on it."""
+    """On the native transport 70,000 bytes closed the connection, and ended 195 calls of others on it."""
     with running(Canuse(tmp_path, "--transport", transport)) as canuse, Client(canuse.address) as client:
         if demands_keys:
             client.create_api_key("admin", SCOPES, environment=LIVE)
@@ -216,7 +217,7 @@ def test_a_call_with_too_much_metadata_is_refused_alone(transport: str, tmp_path
 
 
 def error_of(call: Any, metadata: tuple[tuple[str, str | bytes], ...]) -> str | None:
-    """Make a call; return what is wrong with its arguments, if that is what it is refused for."""
+    """Make a call; return the message of INVALID_ARGUMENT, None otherwise."""
     try:
         call(b"", timeout=MAX_WAIT_SECONDS, metadata=metadata)
     except grpc.RpcError as error:
@@ -238,7 +239,7 @@ def test_metadata_in_many_frames_is_refused_alone(server: Canuse) -> None:
             headers = frame(HEADERS, 0, stream, block(METHODS[0])) + frame(CONTINUATION, 0, stream, more) * frames
             ended = frame(CONTINUATION, END_HEADERS, stream) + frame(DATA, END_STREAM, stream, message(use))
             connection.sendall(headers + ended)
-            # gRPC itself refuses some, at random.
+            # gRPC itself refuses some of them, at random.
             assert statuses(read, decoder, [stream])[stream] in ((b"0",) if frames == 1 else (b"3", b"8"))
     with Client(server.address) as client:
         assert used(client, user_id, feature_id) == 1  # The first one, which is below the limit.
@@ -258,7 +259,7 @@ def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) 
     error = from_rpc_error(refused.value)
     assert isinstance(error, Overloaded)
     assert error.retry_after_seconds
-    # All but the answer that would have been too much, and what was given back meanwhile.
+    # All but the answer that exceeds the allowance, and what was regained in the meantime.
     assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * MAX_WAIT_SECONDS
 
 

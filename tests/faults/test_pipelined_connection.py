@@ -1,4 +1,7 @@
-"""The shared connection: its queue never slips, and when it breaks everyone who waits on it is told the truth."""
+"""The shared connection: replies never go to the wrong caller.
+
+When it breaks, every waiting call gets a true outcome.
+"""
 
 import asyncio
 import random
@@ -46,7 +49,7 @@ async def echo(connection: PipelinedConnection, word: str, *, writes: bool = Fal
 
 
 async def sent(relay: Relay, *calls: "asyncio.Task[str]") -> None:
-    """Wait until what some calls send has reached the relay."""
+    """Wait until the commands of some calls have reached the relay."""
     before = relay.request_bytes
     assert not any(call.done() for call in calls)
     await wait_until(lambda: relay.request_bytes > before)

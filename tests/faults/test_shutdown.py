@@ -1,4 +1,4 @@
-"""A server ends in good order, and says clearly why it does not start."""
+"""A server shuts down gracefully, and says clearly why it does not start."""
 
 import asyncio
 import os
@@ -24,15 +24,15 @@ MAX_WAIT_SECONDS = 60
 
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server on an embedded Valkey that others get in the way of."""
-    # While another server starts beside it a store may take its time.
+    """A server on an embedded Valkey whose port and data others try to use."""
+    # While another server starts, the store may be slow.
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "20"}
     with running(Canuse(tmp_path_factory.mktemp("at_work"), "--transport", request.param, env=env)) as canuse:
         yield canuse
 
 
 async def is_serving(address: str) -> bool:
-    """Whether a new caller would find the server willing."""
+    """Whether the server accepts new calls."""
     async with grpc.aio.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
         try:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
@@ -43,7 +43,7 @@ async def is_serving(address: str) -> bool:
 
 
 async def status(canuse: Canuse, seconds: float = MAX_WAIT_SECONDS) -> int:
-    """Wait for a server that was asked to end, and return its exit status."""
+    """Wait for a server that is shutting down, and return its exit status."""
     assert canuse.process is not None
     return await asyncio.to_thread(canuse.process.wait, seconds)
 
@@ -51,7 +51,7 @@ async def status(canuse: Canuse, seconds: float = MAX_WAIT_SECONDS) -> int:
 async def calls_under_way(
     redis: RedisServer, client: AsyncClient, user_id: str, feature_id: str, number: int
 ) -> list["asyncio.Task[object]"]:
-    """Make calls that wait for the store, over one connection, and return when all have reached the server."""
+    """Make calls that wait for the store, over one connection, and return once all have reached the server."""
 
     async def call(kind: Callable[[str, str], Awaitable[object]]) -> object:
         return await kind(user_id, feature_id)
@@ -59,7 +59,7 @@ async def calls_under_way(
     expected = redis.calls("hgetall") + number // 4
     kinds = (client.use_feature, client.create_usage_event, client.can_use, client.show_usage)
     calls = [asyncio.create_task(call(kinds[index % 4])) for index in range(number)]
-    # The last of them is a ShowUsage, and has asked the store what nothing else asks it.
+    # The last of them is a ShowUsage, which alone sends its command.
     await asyncio.to_thread(until, lambda: redis.calls("hgetall") >= expected)
     assert not any(call.done() for call in calls)
     return calls
@@ -69,7 +69,7 @@ async def calls_under_way(
 async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
     transport: str, tmp_path: Path, redis: RedisServer, many: bool
 ) -> None:
-    # With hundreds under way on one channel grpcio itself now and then ends one as CANCELLED, also with a bare server.
+    # With hundreds of calls on one channel grpcio itself sometimes ends one as CANCELLED, also on an empty server.
     number = (300 if transport == "native" else 60) if many else 4
     async with server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="20") as (canuse, relay):
         user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
@@ -98,13 +98,13 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
             relay.hold_replies()
             calls = await calls_under_way(redis, client, user_id, feature_id, 4)
             os.kill(canuse.pid, signal.SIGTERM)
-            # Less than anything waits for the store.
+            # Less than any wait for the store.
             assert await status(canuse, MAX_WAIT_SECONDS / 2) == 0
             results = await asyncio.gather(*calls, return_exceptions=True)
-        # A check is answered without the store, where there is anybody to do it.
+        # A check is answered without the store, if anything can still answer it.
         answered = [place for place, result in enumerate(results) if not isinstance(result, CanuseError)]
         assert answered == ([2] if transport == "native" else [])
-        # The lanes have time to say what became of a write; gRPC says of all calls that are left: UNAVAILABLE.
+        # The lanes have time to report the outcome of a write; gRPC ends the remaining calls with UNAVAILABLE.
         outcomes = [isinstance(result, OutcomeUnknown | StoreUnavailable) for result in results[:2]]
         assert outcomes == [transport == "native"] * 2
         assert "Traceback" not in canuse.log
@@ -129,7 +129,7 @@ async def test_a_server_that_nobody_calls_ends_while_callers_are_still_connected
 
 
 def refused(folder: Path, *options: str, env: dict[str, str]) -> str:
-    """Start a server that does not start; return what it says about it."""
+    """Start a server that must not start; return what it says."""
     env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(folder / "data"), **env}
     ended = fork_server.run("serve", *options, env=env, timeout_seconds=MAX_WAIT_SECONDS)
     assert ended.returncode == 1, ended

@@ -1,7 +1,7 @@
-"""A connection that dies without a word, while new ones work: a relay swallows it, as a firewall does that forgets it.
+"""A connection that dies silently, while new ones work: a relay drops its packets, as a firewall does that forgot it.
 
-gRPC kept it for as long as TCP sends again, a quarter of an hour, and gave it to every new client of the process.
-Pings come every second here, so that it takes no longer than it has to; the last test does it with what callers have.
+gRPC kept it for as long as TCP retransmits, a quarter of an hour, and gave it to every new client of the process. Pings
+are sent every second here, to keep the tests short; the last test uses the clients' default.
 """
 
 import asyncio
@@ -32,19 +32,19 @@ T = TypeVar("T")
 
 HASTE: Final = (("grpc.keepalive_time_ms", 1_000), ("grpc.http2.ping_timeout_ms", 1_000))
 BOUND_SECONDS: Final = 60
-"""Far beyond what it takes, on a busy machine too, and far below what TCP takes."""
+"""Far more than it takes, on a busy machine too, and far less than TCP takes."""
 
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server of the native transport."""
+    """A server with the native transport."""
     with running(Canuse(tmp_path_factory.mktemp("plain"), "--transport", "native")) as canuse_server:
         yield canuse_server
 
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs for the server here."""
+    """The CA of the server."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -59,7 +59,7 @@ def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(params=["plain", "tls"])
 def reached(request: pytest.FixtureRequest, authority: Authority) -> tuple[Canuse, Tls | bool]:
-    """A server, and how it is spoken to."""
+    """A server, and how to connect to it."""
     if request.param == "plain":
         return request.getfixturevalue("plain"), False
     return request.getfixturevalue("secured"), authority.trusted()
@@ -67,13 +67,13 @@ def reached(request: pytest.FixtureRequest, authority: Authority) -> tuple[Canus
 
 @asynccontextmanager
 async def relay_to(address: str) -> AsyncIterator[tuple[Relay, str]]:
-    """Open a relay to a server; give it, and its address."""
+    """Open a relay to a server; yield it with its address."""
     async with Relay.to(int(address.rpartition(":")[2])) as relay:
         yield relay, f"127.0.0.1:{relay.port}"
 
 
 async def until_it_answers(call: Callable[[], Awaitable[T]]) -> T:
-    """Repeat a call until it is answered."""
+    """Repeat a call until it succeeds."""
     deadline = time.monotonic() + BOUND_SECONDS
     while True:
         try:
@@ -84,7 +84,7 @@ async def until_it_answers(call: Callable[[], Awaitable[T]]) -> T:
 
 
 def users(client: Client) -> list[str]:
-    """Ask a server for something."""
+    """List the users."""
     return [user.id for user in client.list_users()]
 
 
@@ -113,7 +113,8 @@ async def test_an_asynchronous_client_is_back_after_its_connection_died(reached:
 
 
 async def test_a_new_client_of_the_same_process_has_a_connection_of_its_own(plain: Canuse) -> None:
-    # Without pings, which would end the old connection sooner or later: only one of its own helps the new client.
+    # Without pings, which would close the old connection sooner or later: only a connection of its own helps a new
+    # client.
     patient = (("grpc.keepalive_time_ms", 2**31 - 1), ("grpc.http2.ping_timeout_ms", 2**31 - 1))
     async with relay_to(plain.address) as (relay, address):
         with Client(address, timeout_seconds=BOUND_SECONDS, options=patient) as old:
@@ -145,7 +146,7 @@ async def test_bare_stubs_with_the_same_options_are_back_too(plain: Canuse) -> N
 
 @pytest.fixture
 def endless() -> Iterator[str]:
-    """Serve migrations that send a message every tenth of a second, and never end; return where."""
+    """Serve migrations that send a message every tenth of a second and never end; return the address."""
     ended = Event()
 
     def migrate(_request: Any, context: grpc.ServicerContext) -> Iterator[v1.MigrateSubscriptionsResponse]:
@@ -188,7 +189,7 @@ async def _consume(messages: AsyncIterator[v1.MigrateSubscriptionsResponse]) -> 
 
 
 async def test_the_command_ends_with_an_error_when_its_connection_died(endless: str) -> None:
-    # With what callers have: it has no option for the channel. It waited without end.
+    # With the default options: the command has none for the channel. It waited without end.
     async with relay_to(endless) as (relay, address):
         env = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
         command = [sys.executable, "-m", "canuse_server", "migrate", "p", "--json", "--server", address]
@@ -212,6 +213,6 @@ async def test_with_the_default_options_a_client_is_back(plain: Canuse) -> None:
 def test_a_dead_connection_is_given_up_within_15_seconds_by_the_default_options() -> None:
     options: dict[str, Any] = dict(channel_options())
     assert options["grpc.keepalive_time_ms"] + options["grpc.http2.ping_timeout_ms"] < 15_000
-    # Canuse's server takes a ping every 5 seconds, calls or no calls.
+    # Canuse's server accepts a ping every 5 seconds, with calls or without.
     assert options["grpc.keepalive_time_ms"] > 5_000
     assert options["grpc.keepalive_permit_without_calls"] == 1

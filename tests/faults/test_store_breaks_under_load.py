@@ -1,4 +1,4 @@
-"""While the way to the store breaks again and again every answer is right, and every error is the truth."""
+"""While the connection to the store breaks repeatedly, every answer is right, and every error true."""
 
 import asyncio
 import random
@@ -38,7 +38,7 @@ class FaultyStoreLoad(MixedLoad):
         raise AssertionError(f"{event_id} was never acknowledged")
 
     async def call_once(self) -> None:
-        """Make a call: if it fails it has not counted, unless the error says that nobody knows."""
+        """Make a call: if it fails it has not counted, unless its outcome is unknown."""
         user, stub = self.pick()
         request = v1.UseFeatureRequest(user_id=user.user_id, feature_id=user.feature_id)
         try:
@@ -51,7 +51,7 @@ class FaultyStoreLoad(MixedLoad):
             user.counted += 1
 
     async def check_once(self) -> None:
-        """Make a check, which has an answer in any case: if it is without the store it says so and has no counts."""
+        """Make a check, which never fails: without the store its answer says so and has no counts."""
         user, stub = self.pick()
         request = v1.CanUseRequest(user_id=user.user_id, feature_id=user.feature_id)
         answer = await stub.CanUse(request, timeout=MAX_WAIT_SECONDS)
@@ -63,7 +63,7 @@ class FaultyStoreLoad(MixedLoad):
             user.check(answer.consumption)
 
     async def _failed(self, error: grpc.aio.AioRpcError) -> str:
-        """Note a failure, wait a little, and return its reason; raise it if it is not about the store."""
+        """Count a failure, wait a little, and return its reason; raise it if it is not about the store."""
         reason = from_rpc_error(error).reason
         if error.code() != grpc.StatusCode.UNAVAILABLE or reason not in ("STORE_UNAVAILABLE", "OUTCOME_UNKNOWN"):
             raise error
@@ -78,12 +78,12 @@ class FaultyStoreLoad(MixedLoad):
 
 
 async def inject_fault(fault: str, relay: Relay, redis: RedisServer) -> None:
-    """Do one thing to the way to the store: break it, hold it up for longer than calls wait, or lose the scripts."""
+    """Inject one fault: cut connections, delay replies longer than calls wait, or make the store forget the scripts."""
     match fault:
         case "forget":
             await asyncio.to_thread(redis.command, "SCRIPT", "FLUSH")
         case "late":
-            # What comes late comes when others wait already: it must not be taken for theirs.
+            # Late replies arrive when other calls are waiting: they must not be mistaken for theirs.
             relay.hold_replies()
             await asyncio.sleep(1.4)
             relay.release()

@@ -1,4 +1,4 @@
-"""A store that was away is used again by the very next call."""
+"""A store that was unavailable is used again by the very next call."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ CALLS: dict[str, Call] = {
 
 @pytest.fixture(scope="module")
 def own_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis to break; each test leaves it running."""
+    """A Redis that tests may break; each leaves it running."""
     server = RedisServer(store_program, tmp_path_factory.mktemp("recovers")).start()
     yield server
     server.stop()
@@ -65,7 +65,7 @@ def test_a_call_on_a_connection_that_the_store_closed_while_it_was_idle_does_not
     user_id, feature_id = subscriber(client, None)
     for _ in range(20):
         for call in CALLS.values():
-            # The kernel has told canuse of it before this returns.
+            # The kernel has notified canuse before this returns.
             assert own_redis.command("CLIENT", "KILL", "TYPE", "normal").startswith(b":")
             call(client, user_id, feature_id)
     assert used(client, user_id, feature_id) == 40

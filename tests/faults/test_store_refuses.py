@@ -1,4 +1,4 @@
-"""A store that refuses to work: callers are told that it is unavailable and that nothing was written, and no more."""
+"""A store that refuses commands: callers learn that it is unavailable and that nothing was written, and no more."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ from support.resources import package, subscriber, unique
 
 TRANSPORTS = ("native", "grpcio")
 KEEPER = "keeper"
-"""A user of Redis who may do anything, whatever becomes of the one that canuse is."""
+"""A Redis user with all rights, whatever happens to canuse's user."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What calls are about."""
+    """The user and the feature that calls are about."""
 
     user_id: str
     feature_id: str
@@ -60,7 +60,7 @@ class Stage:
         self.admin = admin
 
     def do(self, *words: str) -> object:
-        """Tell Redis to do something, as one who may."""
+        """Send Redis a command with all rights."""
         return self.admin.execute_command(*words)  # type: ignore[no-untyped-call]
 
     def set(self, name: str, value: str) -> None:
@@ -68,13 +68,13 @@ class Stage:
         self.do("CONFIG", "SET", name, value)
 
     def refusal_of(self, *words: str) -> str:
-        """Return with what Redis refuses a command that somebody else sends, or an empty string if it does not."""
+        """Return the error with which Redis refuses a command from another client, empty if it does not."""
         return self.redis.command(*words).decode().partition(" ")[0].removeprefix("-").strip()
 
 
 @pytest.fixture(scope="module")
 def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """One for all tests here: each leaves it as it was."""
+    """A stage shared by all tests here: each leaves it as it was."""
     folder = tmp_path_factory.mktemp("refuses")
     keeper = ("--user", KEEPER, "on", "nopass", "~*", "&*", "+@all")
     redis = RedisServer(store_program, folder / "redis", ("--enable-debug-command", "yes", *keeper)).start()
@@ -91,7 +91,7 @@ def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         assert not server.failed_unexpectedly()
 
 
-# Ways to make Redis refuse: each holds while the block runs, and Redis is as it was afterwards.
+# Ways to make Redis refuse: each lasts while the block runs, and Redis is as before afterwards.
 
 
 @contextmanager
@@ -186,7 +186,7 @@ def wanting_a_password(stage: Stage) -> Iterator[None]:
 
 Way = Callable[[Stage], AbstractContextManager[None]]
 
-# How each shows itself to someone who writes, and whether those who read are refused as well.
+# The error that a writer gets from each, and whether readers are refused as well.
 WAYS: list[tuple[Way, str, bool]] = [
     (read_only, "READONLY", False),
     (without_its_master, "MASTERDOWN", True),
@@ -207,7 +207,7 @@ def subject(client: Client) -> Subject:
 
 
 def assert_refused(name: str, call: Call, client: Client, on: Subject, port: int) -> None:
-    """Make sure that a call fails since the store is unavailable, and says no more; a check is answered without it."""
+    """Assert that a call fails because the store is unavailable, and says no more; a check is answered without it."""
     if name == "CanUse":
         answer = client.can_use(on.user_id, on.feature_id)
         assert (answer.access, answer.reason) == (False, v1.REASON_STORE_UNAVAILABLE)
@@ -267,14 +267,14 @@ def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_wr
 def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: Stage) -> None:
     redis = stage.redis
     stage.do("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", "0")
-    # Data in the form of an RDB file is loaded with more breaks in which Redis answers.
+    # Data in RDB format is loaded with more interruptions in which Redis answers.
     stage.do("BGREWRITEAOF")
     until(lambda: not stage.admin.info("persistence")["aof_rewrite_in_progress"])
     with ExitStack() as stack:
         clients = [stack.enter_context(Client(server.address, timeout_seconds=20)) for server in stage.servers.values()]
         on = subject(clients[0])
         for client in clients:
-            # The other server has heard of the feature as well: it answers no check of one that it does not know.
+            # The other server knows the feature as well: it answers no check of an unknown one.
             until(lambda: answers(client, on))  # noqa: B023
         redis.kill()
         delay = ("--key-load-delay", "200")  # microseconds: four seconds in all
@@ -290,19 +290,19 @@ def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: S
         finally:
             starting.join()
         for client in clients:
-            # A lane that had no answer in time does not ask for a while.
+            # A lane that got no answer in time does not try again for a while.
             until(lambda: answers(client, on))  # noqa: B023
             assert client.use_feature(on.user_id, on.feature_id).access
         assert used(clients[0], on.user_id, on.feature_id) == 9
 
 
 def answers(client: Client, on: Subject) -> bool:
-    """Whether checks are answered by the store."""
+    """Whether checks are answered from the store."""
     return client.can_use(on.user_id, on.feature_id).source == v1.SOURCE_STORE
 
 
 def loading(redis: RedisServer) -> bool:
-    """Whether Redis answers that it loads its data."""
+    """Whether Redis answers that it is loading its data."""
     try:
         return redis.command("GET", "x").startswith(b"-LOADING")
     except OSError:

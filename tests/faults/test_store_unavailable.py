@@ -1,4 +1,4 @@
-"""While the store is unavailable `on_unavailable` of a feature decides, the answer says so, and nobody waits long."""
+"""While the store is unavailable, a feature's `on_unavailable` decides, the answer says so, and nobody waits long."""
 
 import asyncio
 import signal
@@ -23,9 +23,9 @@ from support.resources import subscriber, unique
 
 STORE_TIMEOUT_SECONDS = 2.0
 DEADLINE_SECONDS = 3.9
-"""What a caller allows who is to see whether a call waits once for the store, or twice."""
+"""The deadline of a caller, which shows whether a call waits once for the store or twice."""
 DELAY_SECONDS = 0.2
-"""How long each trip takes to a store that is slow."""
+"""The delay of every reply of a slow store."""
 DENY, ALLOW, LAST_KNOWN = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW, v1.ON_UNAVAILABLE_LAST_KNOWN
 NO, YES = (False, v1.SOURCE_FALLBACK), (True, v1.SOURCE_FALLBACK)
 
@@ -49,7 +49,7 @@ def paused(redis: RedisServer) -> Iterator[None]:
 
 @contextmanager
 def loading_no_commands(redis: RedisServer) -> Iterator[None]:
-    """Let it answer no command, but take them all."""
+    """Let it answer no command, but accept all of them."""
     redis.command("CLIENT", "PAUSE", "3600000", "ALL")
     try:
         yield
@@ -63,7 +63,7 @@ WAYS: list[Away] = [killed, paused, loading_no_commands]
 
 @pytest.fixture(scope="module")
 def own_redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    """A Redis to take away; each test leaves it running."""
+    """A Redis that tests may stop; each leaves it running."""
     server = RedisServer(store_program, tmp_path_factory.mktemp("away")).start()
     yield server
     server.stop()
@@ -87,10 +87,10 @@ def client(canuse: Canuse) -> Iterator[Client]:
 
 
 def somebody(client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limit: int = 10) -> tuple[str, str]:
-    """Create a user of a feature that is set to something, who has used 3 of it."""
+    """Create a user with 3 used of a feature whose `on_unavailable` is given."""
     user_id, feature_id = subscriber(client, limit)
     client.update_feature(feature_id, on_unavailable=on_unavailable)
-    # The test before may have taken the store unavailable, and a lane asks again only after a moment.
+    # The previous test may have made the store unavailable, and a lane tries again only after a moment.
     until(lambda: recorded(client, user_id, feature_id))
     return user_id, feature_id
 
@@ -101,7 +101,7 @@ def somebody_of(address: str) -> tuple[str, str]:
 
 
 def recorded(client: Client, user_id: str, feature_id: str) -> bool:
-    """Record that 3 were used, if that can be done now."""
+    """Record 3 uses, if that is possible now."""
     try:
         return client.use_feature(user_id, feature_id, 3, event_id="somebody").access
     except Unavailable:
@@ -109,7 +109,7 @@ def recorded(client: Client, user_id: str, feature_id: str) -> bool:
 
 
 def access_and_source(response: v1.CanUseResponse) -> tuple[bool, v1.Source.ValueType]:
-    """Return what an answer without the store says, which has to say so."""
+    """Return access and source of an answer without the store, which must say so."""
     assert response.reason == v1.REASON_STORE_UNAVAILABLE
     return response.access, response.source
 
@@ -218,7 +218,7 @@ def test_what_was_sent_to_a_store_that_stands_still_may_have_been_recorded(
 
 @contextmanager
 def black_hole() -> Iterator[str]:
-    """Yield the URL of a store to which nobody can connect, nor is refused."""
+    """Yield the URL of a store that neither accepts nor refuses connections."""
     with socket.socket() as hole, ExitStack() as stack:
         hole.bind(("127.0.0.1", 0))
         hole.listen(0)
@@ -230,7 +230,7 @@ def black_hole() -> Iterator[str]:
 
 
 def health(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueType | None":
-    """Return the health of a server; None where it does not answer."""
+    """Return the server's health; None if it does not answer."""
     with grpc.insecure_channel(address, (("grpc.use_local_subchannel_pool", 1),)) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
@@ -243,7 +243,7 @@ def health(address: str) -> "health_pb2.HealthCheckResponse.ServingStatus.ValueT
 
 @pytest.fixture
 def launched(transport: str, tmp_path: Path) -> Iterator[Callable[..., Canuse]]:
-    """Launches servers on a store that is away; they are ended afterwards."""
+    """Launches servers on an unavailable store; they are stopped afterwards."""
     with ExitStack() as stack:
 
         def launch(url: str, *options: str) -> Canuse:
@@ -310,7 +310,7 @@ def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Ca
 
 @pytest.fixture
 def patient(transport: str, own_redis: RedisServer, tmp_path: Path) -> Iterator[Canuse]:
-    """A server that gives its store more time than a busy machine is late."""
+    """A server with a store timeout longer than any delay of a busy machine."""
     options = ("--transport", transport, "--redis-url", own_redis.url)
     with running(
         Canuse(tmp_path, *options, env={"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)})
@@ -330,7 +330,7 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: R
             lambda: caller.can_use(user_id, feature_id, explain=True),
             lambda: caller.can_use(user_id, unique("feature")),
             lambda: caller.show_usage(user_id, feature_id),
-            # Pages are made a few at a time.
+            # Only a few pages are made at a time.
             lambda: anext(aiter(caller.list_users())),
             lambda: caller.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)]),
         )
@@ -344,7 +344,7 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: R
 async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for_a_store_that_is_away(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:
-    """Each takes two trips, so that the last one waits for its turn for longer than anybody waits for the store."""
+    """Each sends two commands, so that the last one waits for its turn for longer than the store timeout."""
     timeout = {"CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS)}
     async with server_behind_relay("native", tmp_path, own_redis, **timeout) as (canuse, relay):
         user_id, _ = await asyncio.to_thread(somebody_of, canuse.address)

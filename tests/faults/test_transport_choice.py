@@ -1,4 +1,4 @@
-"""Which transport is taken: the one that strangers may reach where they can, the fast one where they can't."""
+"""The default transport: the one for untrusted callers where they can connect, the fast one where they can't."""
 
 from pathlib import Path
 

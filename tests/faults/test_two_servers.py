@@ -1,4 +1,4 @@
-"""Two servers on one store are one service: what is done through one holds at the other."""
+"""Two servers on one store act as one: a change through one takes effect at the other."""
 
 import asyncio
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ def servers(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(params=BOTH_WAYS, ids="->".join)
 def pair(request: pytest.FixtureRequest, servers: dict[str, Canuse]) -> tuple[Canuse, Canuse]:
-    """The server that something is done through, and the other one."""
+    """The server that a change is made through, and the other one."""
     first, second = request.param
     return servers[first], servers[second]
 
@@ -94,7 +94,7 @@ def test_what_is_changed_of_a_user_through_one_holds_at_the_other_at_once(one: C
 
 
 def test_a_user_subscribed_through_one_is_subscribed_to_more_through_the_other(one: Client, other: Client) -> None:
-    """The other server once did not know the package of the first subscription, and failed."""
+    """The other server did not know the package of the first subscription, and failed."""
     user_id, feature_id = subscriber(one, 5)
     add_on = limited_package(one, feature_id, 7, v1.PACKAGE_TYPE_ADD_ON)
     other.subscribe(user_id, [add_on])
@@ -142,7 +142,7 @@ async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses
     pair: tuple[Canuse, Canuse], one: Client
 ) -> None:
     feature_id, user_id = await asyncio.to_thread(consumable, one), unique("user")
-    # The first lasts until the last is there: each raises the budget while it is being used.
+    # The uses last until the last change: each change raises the budget while it is being used.
     limits = (4_000, 4_100, 4_200, 4_300, 4_400, 500)
     kinds = (v1.PACKAGE_TYPE_BASE, *[v1.PACKAGE_TYPE_ADD_ON] * 5)
     plans = [
@@ -159,7 +159,7 @@ async def test_the_count_stays_exact_while_one_server_subscribes_a_user_who_uses
             await wait_until(lambda number=number: len(granted) >= 300 * number)  # type: ignore[misc]
             await subscribing.subscribe(user_id, [plan_id])
         await asyncio.gather(*using)
-    # Nobody was given a unit twice, none was lost, and what was given is what the largest limit allows.
+    # No unit was granted twice, none was lost, and the total is what the largest limit allows.
     assert sorted(granted) == list(range(1, 4_401))
     assert used(one, user_id, feature_id) == 4_400
 
@@ -177,7 +177,7 @@ async def test_subscriptions_made_through_both_at_once_both_hold(
             one.create_user(user_id)
             await asyncio.gather(first.subscribe(user_id, [more]), second.subscribe(user_id, [less]))
             assert {item.package_id for item in other.list_subscriptions(user_id)} == {less, more}
-            # Neither was worked out from what the user had before the other.
+            # Neither was computed from the state before the other.
             assert one.can_use(user_id, feature_id).consumption.budget == 80
 
 

@@ -1,7 +1,7 @@
-"""What waits counts, whatever it waits for: a place in a lane, the store's answer, its disk or a replica.
+"""Waiting calls count towards the limits, whether they wait for a lane, the store's reply, its disk or a replica.
 
-Writes that wait for a confirmation have a thread of their own on the native transport, which took all that came: with
-a bound of 100 calls it took on 3,439, and it counted nobody's metadata.
+On the native transport, writes that wait for a confirmation have a thread of their own, which accepted everything: with
+a limit of 100 calls it accepted 3,439, and it did not count metadata.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ CALLS = 300
 MAX_IN_FLIGHT = 50
 METADATA = (("x-large", "x" * 10_000),)
 MAX_IN_LANE = 80
-"""How many calls a lane has taken at most, besides those that wait for it."""
+"""Maximum number of calls that a lane has taken, besides those that wait for it."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 async def confirming(
     transport: str, folder: Path, valkey: RedisServer, level: str, **env: str
 ) -> AsyncIterator[tuple[Canuse, Relay, str, str]]:
-    """Run a server that has all writes confirmed, with somebody to write for."""
+    """Run a server that confirms all writes, with a user to write for."""
     with running(Canuse(folder, "--redis-url", valkey.url)) as canuse, Client(canuse.address) as client:
         user_id, feature_id = subscriber(client, None)
     env = {"CANUSE_DURABILITY": level, "CANUSE_STORE_TIMEOUT_SECONDS": "30", **env}
@@ -75,7 +75,7 @@ async def test_writes_that_wait_for_the_disk_count_until_they_are_answered_fail_
                 await asyncio.wait(calls)
             relay.release()
             results = await asyncio.gather(*calls, return_exceptions=True)
-            # Each time as many: nobody who has left is still counted, and nobody is counted as having left twice.
+            # The same number each time: no call that has left is still counted, or was counted as leaving twice.
             assert sum(isinstance(result, Overloaded) for result in results) == CALLS - MAX_IN_FLIGHT, ending
             acknowledged += sum(isinstance(result, v1.CreateUsageEventResponse) for result in results)
             if ending == "answered":
@@ -84,12 +84,12 @@ async def test_writes_that_wait_for_the_disk_count_until_they_are_answered_fail_
 
 
 def all_but_done(calls: Sequence["asyncio.Future[Any]"], max_open: int) -> bool:
-    """Whether at most so many calls have not ended."""
+    """Whether at most so many calls are still open."""
     return sum(not each.done() for each in calls) <= max_open
 
 
 async def wait_until_all_have_left(client: AsyncClient, user_id: str, feature_id: str) -> None:
-    """Make one write behind all others on its way, as soon as there is room for it."""
+    """Make one write behind all others, as soon as there is room for it."""
 
     async def is_written() -> bool:
         try:
@@ -121,12 +121,12 @@ async def test_the_bytes_of_writes_that_wait_for_a_missing_replica_count_with_th
         for _ in range(2):
             codes = await codes_of(lambda: call(request, timeout=MAX_WAIT_SECONDS, metadata=METADATA))
             assert set(codes) == {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
-            # Not confirmed, but taken on.
+            # Not confirmed, but accepted.
             assert MAX_IN_FLIGHT * 0.8 < codes.count(grpc.StatusCode.UNAVAILABLE) <= MAX_IN_FLIGHT
 
 
 async def codes_of(call: Callable[[], Awaitable[object]]) -> list[grpc.StatusCode]:
-    """Make many calls at once; return how they ended."""
+    """Make many concurrent calls; return their statuses."""
     return await asyncio.gather(*(code_of(call()) for _ in range(CALLS)))
 
 
@@ -158,7 +158,7 @@ async def test_metadata_counts_for_calls_that_wait_for_the_store(
 
 
 async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
-    """Return how a call ended."""
+    """Return the status of a call."""
     try:
         await call
     except grpc.RpcError as error:
@@ -172,7 +172,7 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
 async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_place_to_others(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
-    """What was taken back went unheard while no lane waited, and kept its place until a lane came to it."""
+    """Cancellations were not noticed until a lane came to the call, which kept its place until then."""
     env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(MAX_IN_FLIGHT), "CANUSE_STORE_TIMEOUT_SECONDS": "30"}
     async with (
         server_behind_relay("native", tmp_path, valkey, **env) as (canuse, relay),
@@ -188,7 +188,7 @@ async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_pl
             each.cancel()
         await asyncio.wait(calls)
         async with asyncio.timeout(MAX_WAIT_SECONDS):
-            # Refused at once, or taken on and then given up by its caller.
+            # Refused at once, or accepted and then cancelled by its deadline.
             while await code_of(hurried.use_feature(user_id, feature_id)) is not grpc.StatusCode.DEADLINE_EXCEEDED:
                 await asyncio.sleep(0.1)
         relay.release()

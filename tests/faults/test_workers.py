@@ -23,7 +23,7 @@ def worker_pids(canuse: Canuse) -> list[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and was not waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -46,7 +46,7 @@ async def test_a_worker_that_dies_is_replaced_and_callers_see_only_unavailable(t
         sent = {unique("event") for _ in range(4 * CONNECTIONS)}
         for number, event_id in enumerate(sent):
             assert clients[number % CONNECTIONS].use_feature(user_id, feature_id, event_id=event_id).access
-        # The kernel spreads them by their ports: all sixteen on one side would be one run in 32,768.
+        # The kernel distributes them by their ports: all sixteen in one process happens once in 32,768 runs.
         assert connections(first) > before[0]
         assert connections(second) > before[1]
 
@@ -55,7 +55,7 @@ async def test_a_worker_that_dies_is_replaced_and_callers_see_only_unavailable(t
         await wait_until(lambda: len(worker_pids(canuse)) == 3 and all_answer(clients, user_id, feature_id, faults))
         assert all(isinstance(fault, Unavailable) for fault in faults), faults
         assert not is_alive(first)
-        # Each worker counts in the same place.
+        # All workers count in the same store.
         with Client(canuse.address) as fresh:
             count = used(fresh, user_id, feature_id)
         assert {used(client, user_id, feature_id) for client in clients} == {count}
@@ -66,7 +66,7 @@ async def test_a_worker_that_dies_is_replaced_and_callers_see_only_unavailable(t
 
 
 def all_answer(clients: list[Client], user_id: str, feature_id: str, faults: list[CanuseError]) -> bool:
-    """Whether every client gets an answer; what they get instead is added to `faults`."""
+    """Whether every client gets an answer; other outcomes are added to `faults`."""
     before = len(faults)
     for client in clients:
         try:

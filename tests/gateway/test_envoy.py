@@ -1,4 +1,4 @@
-"""The real Envoy asks canuse about each request, by the configuration that docs/envoy.md tells people to start from."""
+"""The real Envoy asks canuse about each request, with the example configuration of docs/envoy.md."""
 
 import time
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ WITHOUT_A_USER = "{ name: x-user-id, present_match: true, invert_match: true }"
 
 @pytest.fixture(params=["native", "grpcio"], scope="module")
 def canuse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server that knows the features of the example."""
+    """A server with the features of the example."""
     with running(Canuse(tmp_path_factory.mktemp("canuse"), "--transport", request.param)) as canuse:
         with Client(canuse.address) as client:
             create_features(client)
@@ -56,7 +56,7 @@ def canuse(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def application() -> Iterator[Application]:
-    """What Envoy protects."""
+    """The application behind Envoy."""
     application = Application().start()
     yield application
     application.stop()
@@ -64,7 +64,7 @@ def application() -> Iterator[Application]:
 
 @pytest.fixture(scope="module")
 def envoy(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
-    """Envoy before the application."""
+    """Envoy in front of the application."""
     envoy = Envoy(tmp_path_factory.mktemp("envoy"), canuse.address, application).start()
     yield envoy
     envoy.stop()
@@ -72,7 +72,7 @@ def envoy(canuse: Canuse, application: Application, tmp_path_factory: pytest.Tem
 
 @pytest.fixture(scope="module")
 def tokens(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
-    """Envoy before an application whose answers say what they cost."""
+    """Envoy in front of an application whose answers contain their cost."""
     envoy = Envoy(tmp_path_factory.mktemp("tokens"), canuse.address, application, name="tokens.yaml").start()
     yield envoy
     envoy.stop()
@@ -80,7 +80,7 @@ def tokens(canuse: Canuse, application: Application, tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def careless(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
-    """Envoy that lets requests through after an error, and takes the user and the amount from headers of the caller."""
+    """Envoy that lets requests through after an error, and takes the user and the amount from the caller's headers."""
     folder = tmp_path_factory.mktemp("careless")
     changes = {LAST_ROUTE: CARELESS_ROUTE, WITHOUT_A_USER: "{ name: x-turned-away, present_match: true }"}
     envoy = Envoy(folder, canuse.address, application, failure_mode_deny=False, others=changes).start()
@@ -96,13 +96,13 @@ def client(canuse: Canuse) -> Iterator[Client]:
 
 
 def create_features(client: Client) -> None:
-    """Create the features that the example speaks of."""
+    """Create the features of the example."""
     for feature_id in ("api-calls", "reports", "tokens"):
         client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
 
 
 def subscriber(client: Client, **limits: int) -> str:
-    """Create a user with so many of each feature a day."""
+    """Create a user with a daily limit for each feature."""
     user_id = client.create_user(unique("user")).id
     entries = [
         v1.PackageFeature(feature_id=name.replace("_", "-"), limit=limit, reset_period=v1.RESET_PERIOD_DAY)
@@ -113,7 +113,7 @@ def subscriber(client: Client, **limits: int) -> str:
 
 
 def wait_until_used(client: Client, user_id: str, feature_id: str, amount: int) -> None:
-    """Wait until a counter has what Envoy reports after the response, and check that it has no more."""
+    """Wait until a count reaches what Envoy reports after the response, and assert that it does not exceed it."""
     deadline = time.monotonic() + START_SECONDS
     while used(client, user_id, feature_id) != amount:
         assert time.monotonic() < deadline, (used(client, user_id, feature_id), amount)
@@ -181,7 +181,7 @@ def test_envoy_finds_canuse_healthy_and_every_answer_good(client: Client, envoy:
 def test_what_a_response_cost_is_counted_past_the_limit_and_then_nobody_is_let_through(
     client: Client, tokens: Envoy, application: Application
 ) -> None:
-    """A report past the limit was refused and not counted, so that the user was let through for ever."""
+    """A report beyond the limit was refused and not counted, so that the user was never limited."""
     user_id, path = subscriber(client, tokens=1000), unique("/chat")
     application.bodies[path] = b'{"usage": {"total_tokens": 400}}'
     for number, remaining in enumerate(("1000", "600", "200"), 1):
@@ -220,7 +220,7 @@ def test_what_a_job_did_not_need_is_given_back(client: Client, tokens: Envoy, ap
 def test_nothing_that_a_caller_sends_is_an_error_that_envoy_lets_through(
     client: Client, careless: Envoy, application: Application, suffix: bytes, cost: str
 ) -> None:
-    """With a byte that is no UTF-8 behind their id, or `nan` for the amount, a caller went unlimited."""
+    """A caller with a byte that is not UTF-8 after their id, or with `nan` as the amount, was not limited."""
     user_id, path = subscriber(client, api_calls=5), unique("/path")
     answer = careless.get(path, user_id.encode() + suffix, x_cost=cost)
     assert (answer.status, application.requests.count(path)) == (429, 0)
@@ -230,7 +230,7 @@ def test_nothing_that_a_caller_sends_is_an_error_that_envoy_lets_through(
 
 
 def test_who_leaves_out_a_header_that_may_be_left_out_is_not_known(careless: Envoy) -> None:
-    """`skip_if_absent` leaves out the entry: the request limited nothing."""
+    """With `skip_if_absent` the entry was missing, and the request was not limited."""
     assert careless.get("/", None, x_cost="1").status == 429
 
 
@@ -279,7 +279,7 @@ def test_envoy_sends_its_api_key(application: Application, tmp_path: Path, trans
             envoy = Envoy(folder, server.canuse.address, application, api_key=api_key).start()
             stack.callback(envoy.stop)
             statuses[name] = [envoy.get("/", user_id).status for _ in range(2)]
-            # Envoy asks without a key whether canuse is well.
+            # Envoy's health check sends no key.
             assert envoy.counts("cluster.canuse.health_check.")["failure"] == 0
         refused = {name: [500, 500] for name in statuses if name != "right"}
         assert statuses == {"right": [200, 429], **refused}

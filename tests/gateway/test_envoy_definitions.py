@@ -1,4 +1,4 @@
-"""What canuse has of Envoy's API is what Envoy has: the definitions built into its program are compared."""
+"""The definitions of Envoy's API in canuse match those built into Envoy's program."""
 
 import mmap
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ VARINT, BYTES = 0, 2
 
 
 def varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """Read a number; return it and where it ends."""
+    """Read a varint; return it and the position after it."""
     value = shift = 0
     while True:
         value |= (data[at] & 0x7F) << shift
@@ -30,7 +30,7 @@ def varint(data: mmap.mmap, at: int) -> tuple[int, int]:
 
 
 def built_in(path: str) -> FileDescriptorProto:
-    """Return the definitions of a file, as Envoy's program has them among its constants."""
+    """Return the definitions of a file from the constants in Envoy's program."""
     with Path(tool("envoy")).open("rb") as program, mmap.mmap(program.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(bytes([NAME << 3 | BYTES, len(path)]) + path.encode())
         assert start >= 0, f"there is no {path}"
@@ -46,7 +46,7 @@ def built_in(path: str) -> FileDescriptorProto:
 
 
 def facts(messages: Iterable[DescriptorProto], prefix: str = "") -> Iterator[tuple[object, ...]]:
-    """Tell all that matters on the wire, one by one."""
+    """Yield everything that matters on the wire."""
     for message in messages:
         name = f"{prefix}.{message.name}"
         for field in message.field:
@@ -56,14 +56,14 @@ def facts(messages: Iterable[DescriptorProto], prefix: str = "") -> Iterator[tup
 
 
 def enum_facts(enums: Iterable[EnumDescriptorProto], prefix: str) -> Iterator[tuple[object, ...]]:
-    """Tell the values of enums."""
+    """Yield the values of enums."""
     for enum in enums:
         for value in enum.value:
             yield f"{prefix}.{enum.name}", value.name, value.number
 
 
 def methods(file: FileDescriptorProto) -> Iterator[tuple[str, ...]]:
-    """Tell the methods of services."""
+    """Yield the methods of services."""
     for service in file.service:
         for method in service.method:
             yield service.name, method.name, method.input_type, method.output_type

@@ -1,4 +1,4 @@
-"""The real Envoy speaks TLS before the native transport, by the configuration that docs/security.md tells people of."""
+"""The real Envoy terminates TLS for the native transport, with the configuration of docs/security.md."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from support.resources import subscriber
 
 USE_FEATURE = "canuse.v1.EntitlementService/UseFeature"
 HEAP_MIB: Final = 512
-"""How much memory Envoy may have, by its configuration."""
+"""Memory limit of Envoy in its configuration."""
 SEND_ANYTHING: Final = (("grpc.max_send_message_length", -1), ("grpc.max_metadata_size", 1 << 20), *OWN_CONNECTION)
 METHODS: Final = (
     f"/{USE_FEATURE}",
@@ -38,20 +38,20 @@ REFLECTION: Final = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 
 @pytest.fixture(scope="module")
 def canuse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server on the loopback, with the transport that has no TLS."""
+    """A server on the loopback with the native transport, which has no TLS."""
     with running(Canuse(tmp_path_factory.mktemp("canuse"), "--transport", "native")) as canuse:
         yield canuse
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Who signs for Envoy."""
+    """The CA of Envoy's certificate."""
     return Authority(tmp_path / "authority")
 
 
 @pytest.fixture
 def clients(tmp_path: Path) -> Authority:
-    """Who signs for the clients."""
+    """The CA of the clients' certificates."""
     return Authority(tmp_path / "clients")
 
 
@@ -124,12 +124,12 @@ def test_a_renewed_certificate_is_shown_without_a_call_that_fails(
 
 
 def peak_mib(pid: int) -> int:
-    """Return how much memory a process has had at most."""
+    """Return the peak memory of a process."""
     return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def refused(channel: grpc.Channel, path: str, size: int, compression: grpc.Compression) -> tuple[str, str]:
-    """Send a request of so many zeros; return with what status and in which words it is refused."""
+    """Send a request of so many zeros; return the status and the message with which it is refused."""
     call: Any = channel.stream_stream(path)
     with pytest.raises(grpc.RpcError) as error:
         list(call(iter((bytes(size),)), timeout=MAX_WAIT_SECONDS, compression=compression))
@@ -139,7 +139,7 @@ def refused(channel: grpc.Channel, path: str, size: int, compression: grpc.Compr
 def test_what_is_compressed_or_too_large_gets_no_further_than_envoy(
     canuse: Canuse, authority: Authority, tmp_path: Path
 ) -> None:
-    """The native transport's front unpacks and reads all that comes: four calls of 199 KiB took it 800 MiB."""
+    """The native transport decompresses and reads everything: four calls of 199 KiB took 800 MiB there."""
     plain, gzip, deflate = grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate
     credentials = authority.trusted().credentials()
     with started(TlsEnvoy(tmp_path, canuse.address, authority.server())) as envoy, ThreadPoolExecutor(4) as threads:
@@ -166,7 +166,7 @@ def test_requests_that_do_not_end_fill_the_memory_of_envoy_up_to_its_bound(
             async with grpc.aio.secure_channel(address, authority.trusted().credentials(), SEND_ANYTHING) as channel:
                 calls: list[Any] = [channel.stream_unary(METHODS[0])(timeout=MAX_WAIT_SECONDS) for _ in range(20)]
                 for call in calls:
-                    # Refused or cut off, sooner or later.
+                    # Refused or reset, sooner or later.
                     with suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
                         await asyncio.wait_for(call.write(bytes(MESSAGE_BYTES - 100)), 2)
 
@@ -174,7 +174,7 @@ def test_requests_that_do_not_end_fill_the_memory_of_envoy_up_to_its_bound(
 
     with started(TlsEnvoy(tmp_path, canuse.address, authority.server())) as envoy:
         asyncio.run(send(envoy.address))
-        # It looks every 50 ms, and TLS has buffers of its own.
+        # Envoy checks its memory every 50 ms, and TLS has buffers of its own.
         assert peak_mib(envoy.pid) < HEAP_MIB * 1.5
         with Client(envoy.address, tls=authority.trusted(), options=OWN_CONNECTION) as client:
             user_id, feature_id = subscriber(client, None)

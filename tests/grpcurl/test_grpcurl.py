@@ -1,4 +1,4 @@
-"""What somebody sees who has grpcurl and an address: no definitions are needed, and every mistake is told in words."""
+"""What users of grpcurl see with nothing but an address: all definitions, and errors that explain mistakes."""
 
 import json
 import re
@@ -110,14 +110,14 @@ def test_what_there_is_not_is_not_found(server: Canuse) -> None:
 
 @pytest.fixture
 def channel(server: Canuse) -> Iterator[grpc.Channel]:
-    """A bare channel to the server."""
+    """A plain channel to the server."""
     with grpc.insecure_channel(server.address) as channel:
         yield channel
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 def test_both_versions_of_reflection_answer(channel: grpc.Channel, version: str) -> None:
-    """grpcurl takes v1 and turns to v1alpha only where that is missing; other tools know v1alpha only."""
+    """grpcurl uses v1 and falls back to v1alpha only if that is missing; other tools know v1alpha only."""
     method = channel.stream_stream(
         f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
         request_serializer=reflection.ServerReflectionRequest.SerializeToString,

@@ -1,4 +1,4 @@
-"""`python -m bench`: a small run of all of it. How fast anything is is not looked at."""
+"""`python -m bench`: a small run of everything. Speed is not asserted."""
 
 import json
 import subprocess
@@ -83,7 +83,7 @@ def test_a_candidate_that_can_not_be_measured_is_named_in_words(candidate: str, 
 
 
 def test_a_peer_whose_answers_are_no_yes_ends_the_run(tmp_path: Path) -> None:
-    # A canuse that was not told of the users: each call ends with NOT_FOUND.
+    # This canuse does not know the users: each call ends with NOT_FOUND.
     server = Canuse(tmp_path).start()
     try:
         completed = bench("--built-in", "--address", f"empty={server.address}", "--methods", "CanUse")

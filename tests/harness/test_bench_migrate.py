@@ -1,4 +1,4 @@
-"""`python -m bench.migrate`: a small run of all of it. How fast anything is is not looked at."""
+"""`python -m bench.migrate`: a small run of everything. Speed is not asserted."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""Each bench runs, small, to its end. How fast anything is is not looked at.
+"""Every bench completes a small run. Speed is not asserted.
 
-`python -m bench.size` had ended with an error since packages have versions: what it made had none that was published.
+`python -m bench.size` had failed since packages have versions: the packages that it created were not published.
 """
 
 import subprocess
@@ -34,7 +34,7 @@ TELLS: Final = {
     "bench.servicer": ("times redis-py",),
     "bench.size": ("a page of users, later ones", "with 100 events a user", "the event id, besides"),
 }
-"""What stands in the output of each."""
+"""A text in the output of each."""
 
 
 LONGER: Final = ("bench", "bench.growth", "bench.migrate")

@@ -1,4 +1,4 @@
-"""The load of the bench: every answer has to be right, and every use counted, or it fails."""
+"""The load generator of the bench: it fails unless every answer is right and every use is counted."""
 
 import socket
 import threading
@@ -90,7 +90,7 @@ def test_a_server_that_ends_makes_the_load_fail(tmp_path: Path) -> None:
 
 @contextmanager
 def peer(script: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Listen as a server that says what a script says after its SETTINGS, and then no more; yield the address."""
+    """Listen as a server that sends a script after its SETTINGS, and then nothing; yield the address."""
 
     def talk() -> None:
         connection, _ = listener.accept()
@@ -109,12 +109,12 @@ def peer(script: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def frame(kind: int, payload: bytes) -> bytes:
-    """Return a frame about the whole connection."""
+    """Return a frame of stream 0."""
     return len(payload).to_bytes(3, "big") + bytes((kind, 0, 0, 0, 0, 0)) + payload
 
 
 def read_calls(connection: socket.socket, count: int) -> None:
-    """Read until so many calls have come that end with END."""
+    """Read until so many calls that end with END have arrived."""
     seen = b""
     while seen.count(END) < count:
         seen += connection.recv(1 << 16)
@@ -177,7 +177,7 @@ def test_a_measurement_counts_in_the_store(candidate: Running) -> None:
 
 
 def test_answers_that_were_not_counted_make_a_measurement_fail(candidate: Running) -> None:
-    # As a server would that answers with a yes and counts nothing.
+    # Like a server that answers yes and counts nothing.
     wrong = replace(CAN_USE, counts=1)
     with pytest.raises(LoadError, match=r"native, CanUse, 4 in flight: \d+ should have been counted, and 0 were"):
         measure(candidate, wrong, USERS, 4, 0.05, ANYWHERE)

@@ -1,6 +1,6 @@
-"""Where programs are missing, the tests that need them are left out and listed, and nothing fails.
+"""Where programs are missing, the tests that need them are skipped and listed, and nothing fails.
 
-One test asked for redis-server without the mark that said so, and ended `make test` with an error on a fresh machine.
+One test needed redis-server without the mark that says so, and `make test` ended with an error on a fresh machine.
 """
 
 import os
@@ -38,7 +38,7 @@ NEED_NOTHING: Final = (
 
 
 def pytest_without_programs(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run pytest with an empty PATH, and as if nothing were installed."""
+    """Run pytest with an empty PATH, and as if no program were installed."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("CANUSE_", "PYTEST_", "TESTS_"))}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(

@@ -1,4 +1,4 @@
-"""What the bench asks and tells: requests for many users, medians, ratios, the picture."""
+"""The bench's requests and report: requests for many users, medians, ratios, the chart."""
 
 import re
 from dataclasses import replace
@@ -38,7 +38,7 @@ def rounds(*speeds: float) -> list[Round]:
 
 
 def batch(answers: int, *, last: bool = True) -> bytes:
-    """Return a framed answer to a batch of checks: a yes to each but maybe the last."""
+    """Return a framed answer to a batch of checks: all allowed except possibly the last."""
     results = [v1.BatchCanUseResult(response=v1.CanUseResponse(access=True)) for _ in range(answers - 1)]
     results.append(v1.BatchCanUseResult(response=v1.CanUseResponse(access=last)))
     message = v1.BatchCanUseResponse(results=results).SerializeToString()
@@ -86,7 +86,7 @@ def test_figures_are_medians_and_ratios_are_medians_of_the_ratios_in_each_round(
     assert [row.median("calls_per_second") for row in rows] == [400, 360, 100]
     _, first, *_ = table(rows).splitlines()
     assert first.split() == ["1", "CanUse", "32", "mine", "400", "400", "100", "200", "300", "40.0", "10.0", "1", "2"]
-    # The medians alone would say 4. Theirs has but one method, which is compared with all.
+    # The medians alone would say 4. The other candidate has only one method, so only that one is compared.
     _, can_use, rate_limit = ratios(rows, "theirs").splitlines()
     assert can_use.split() == ["1", "CanUse", "32", "mine", "2.00", *("2.00", "1.00", "4.00"), *["1.00"] * 3]
     assert rate_limit.split()[1:5] == ["ShouldRateLimit", "32", "mine", "1.80"]

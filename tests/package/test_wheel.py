@@ -53,7 +53,7 @@ with grpc.insecure_channel(sys.argv[1]) as channel:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from what is here."""
+    """The wheel, built from this tree."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
     built = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -102,7 +102,7 @@ def commands() -> Iterator[str]:
 
 
 def run(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program of the fresh environment, away from the sources."""
+    """Run a program of the fresh environment, outside the source tree."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CANUSE"))}
     return subprocess.run(
         [program, *arguments], capture_output=True, text=True, cwd=cwd, env=env, timeout=60, check=False

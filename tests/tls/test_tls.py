@@ -1,4 +1,4 @@
-"""TLS on the public port: who is let in, with the tools that people have, and what keeps a server from starting."""
+"""TLS on the public port: who is accepted, with common tools, and what prevents a server from starting."""
 
 import json
 import os
@@ -24,7 +24,7 @@ CAN_USE = "canuse.v1.EntitlementService/CanUse"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Who signs for the servers here, and for their clients."""
+    """The CA of the servers and their clients."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
@@ -42,21 +42,21 @@ def options_of(pair: Pair, client_ca: Path | None = None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def secured(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server that shows a certificate and lets everybody in."""
+    """A server with a certificate that accepts everybody."""
     with running(Canuse(tmp_path_factory.mktemp("tls"), *options_of(authority.server()))) as canuse:
         yield canuse
 
 
 @pytest.fixture(scope="module")
 def mutual(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
-    """A server that lets in who has a certificate of the CA."""
+    """A server that accepts clients with a certificate of the CA."""
     options = options_of(authority.server("mutual"), authority.path)
     with running(Canuse(tmp_path_factory.mktemp("mtls"), *options)) as canuse:
         yield canuse
 
 
 def refused(address: str, tls: Tls | bool) -> str:
-    """Make a call that must not get an answer; return what the client is told."""
+    """Make a call that must fail; return the message that the client gets."""
     with Client(address, tls=tls, options=OWN_CONNECTION) as client, pytest.raises(Unavailable) as caught:
         client.can_use("124", "api-calls")
     return str(caught.value)
@@ -116,7 +116,7 @@ def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
 
 
 def command(address: str, *options: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Ask a server for its users with the command `canuse`."""
+    """List the server's users with the command `canuse`."""
     return fork_server.run("users", "list", "--json", "--server", address, *options, env={**os.environ, **env})
 
 
@@ -165,7 +165,7 @@ def test_workers_show_the_certificate_and_ask_for_one(authority: Authority, tmp_
 
 
 def not_started(tmp_path: Path, *options: str) -> str:
-    """Start a server, which must not start; return the one line that it says, within a minute and without asking."""
+    """Start a server that must not start; return the one line it prints, within a minute and without a prompt."""
     completed = fork_server.run("serve", "--listen", "127.0.0.1:0", *options, folder=tmp_path)
     assert (completed.returncode, completed.stdout, len(completed.stderr.splitlines())) == (1, "", 1), completed.stderr
     return completed.stderr
@@ -206,7 +206,7 @@ def test_files_that_can_not_be_used_are_named_at_the_start(
 
 
 def seal(key: Path, path: Path) -> None:
-    """Write a key anew, with a password."""
+    """Encrypt a key with a password."""
     opened = serialization.load_pem_private_key(key.read_bytes(), password=None)
     encryption = serialization.BestAvailableEncryption(b"secret")
     pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8

@@ -1,4 +1,4 @@
-"""Certificates that are renewed while a server runs: no call fails, and files that can't be used change nothing."""
+"""Certificates that are renewed while a server runs: no call fails, and unusable files change nothing."""
 
 import asyncio
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ KEPT = "the certificate from before is kept"
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Authority:
-    """Who signs for the server."""
+    """The CA of the server."""
     return Authority(tmp_path / "authority")
 
 
@@ -32,13 +32,13 @@ def pair(authority: Authority) -> Pair:
 
 @pytest.fixture
 def clients(tmp_path: Path) -> Authority:
-    """Who signs for the clients."""
+    """The CA of the clients."""
     return Authority(tmp_path / "clients")
 
 
 @pytest.fixture
 def canuse(clients: Authority, pair: Pair, tmp_path: Path) -> Iterator[Canuse]:
-    """A server that lets in who has a certificate of the CA of the clients."""
+    """A server that accepts clients with a certificate of the clients' CA."""
     files = {"certificate": pair.certificate, "key": pair.key, "client-ca": clients.path}
     options = [part for name, path in files.items() for part in (f"--tls-{name}", str(path))]
     with running(Canuse(tmp_path, *options)) as canuse:
@@ -79,7 +79,7 @@ async def test_calls_go_on_while_the_certificate_is_renewed_again_and_again(
 
 
 def have_gone_on(counted: list[int], before: list[int]) -> bool:
-    """Say whether calls were begun and answered of late, on connections of both kinds."""
+    """Return whether calls were begun and answered recently, on connections of both kinds."""
     return all(now > then + 1 for now, then in zip(counted, before, strict=True))
 
 
@@ -120,12 +120,12 @@ def test_another_ca_for_clients_lets_in_its_clients_and_the_old_ones_no_more(
         replace_file(clients.path, other.path.read_bytes())
         assert is_let_in(canuse, new)
         assert not is_let_in(canuse, old)
-        # Who is in stays in: connections are not made again.
+        # Existing connections stay: they are not made again.
         assert feature_state.get_user("124").id == "124"
 
 
 def is_let_in(canuse: Canuse, tls: Tls) -> bool:
-    """Say whether a new connection gets an answer."""
+    """Return whether a new connection gets an answer."""
     with Client(canuse.address, tls=tls, options=OWN_CONNECTION) as client:
         try:
             return client.get_user("124").id == "124"
