@@ -1,4 +1,4 @@
-"""Real stores without a server before them: an embedded Valkey, and the system's Redis where there is one."""
+"""Real stores without a server: an embedded Valkey, and the system's Redis if it is installed."""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -20,7 +20,7 @@ STORES = ("valkey", pytest.param("redis", marks=pytest.mark.extended))
 
 @pytest_asyncio.fixture(scope="session", params=STORES)
 async def store_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Where a store is that all tests share."""
+    """The URL of a store that all tests share."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "redis":
         server = RedisServer(tool("redis-server"), folder).start()
@@ -43,14 +43,14 @@ def shared_database(store_url: str) -> Iterator[Database]:
 
 @pytest.fixture
 def database(shared_database: Database) -> Database:
-    """The store, with nothing in it."""
+    """The store, emptied."""
     shared_database.empty()
     return shared_database
 
 
 @pytest_asyncio.fixture(scope="session")
 async def shared_store(shared_database: Database) -> AsyncIterator[Store]:
-    """The same store as the service calls it, for tests that clean up after themselves."""
+    """The store as the service calls it, for tests that clean up after themselves."""
     store = Store(StoreAddress.from_url(shared_database.url), 5.0)
     await store.load_scripts()
     yield store
@@ -59,18 +59,18 @@ async def shared_store(shared_database: Database) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def store(database: Database, shared_store: Store) -> Store:
-    """The same store as the service calls it, with nothing in it, on its own clock."""
+    """The store as the service calls it, emptied, on its own clock."""
     shared_store.manual_now_ms = None
     return shared_store
 
 
 @pytest.fixture
 def users(store: Store) -> Users:
-    """The users in it."""
+    """The users repository of the store."""
     return Users(store, KEYS, Retention(3_600_000, 3_600_000_000, 3))
 
 
 @pytest.fixture
 def env(store: Store) -> Environment:
-    """An environment in it."""
+    """An environment of the store."""
     return Environment.of(store, "live", Retention(3_600_000, 3_600_000_000, 3), default_package="")

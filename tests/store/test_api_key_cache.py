@@ -1,4 +1,4 @@
-"""The keys in a server's memory, on a real store, with nothing that follows it in the background."""
+"""The cache of API keys on a real store, without background refresh."""
 
 import json
 from collections.abc import Callable
@@ -27,7 +27,7 @@ CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 
 
 class Deployment:
-    """What a server has of keys."""
+    """The parts of a server that handle keys."""
 
     def __init__(self, store: Store, *, never_demand: bool = False) -> None:
         self.environments = Environments.of(
@@ -39,24 +39,24 @@ class Deployment:
         self.servicer = ApiKeyServicer(self.keys, self.key_cache.refresh)
 
     async def create(self, env: Environment | None = None) -> tuple[str, bytes]:
-        """Make a key; return its id, and the header with its secret."""
+        """Create a key; return its id, and the header with its secret."""
         key = v1.ApiKey(name="n", environment=LIVE, scopes=SCOPES)
         created = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), env or self.environments.live)
         return created.api_key.id, f"Bearer {created.secret}".encode()
 
     def reason_of(self, header: bytes | None) -> str:
-        """Return why a call may not pass, or nothing."""
+        """Return the reason with which a call is refused, empty if it is allowed."""
         return reason_of(lambda: self.authorizer.authorize(CAN_USE, header))
 
 
 @pytest.fixture
 def deployment(store: Store) -> Deployment:
-    """A server's keys, on an empty store."""
+    """Key handling on an empty store."""
     return Deployment(store)
 
 
 def reason_of(call: Callable[[], object]) -> str:
-    """Return the reason for which a call fails, or nothing."""
+    """Return the reason with which a call fails, empty if it succeeds."""
     try:
         call()
     except ApiError as error:
@@ -102,7 +102,7 @@ async def test_a_use_that_is_noted_late_does_not_put_the_last_one_back(deploymen
 
 
 async def test_all_that_can_be_spelled_is_not_remembered(deployment: Deployment) -> None:
-    """Only the usual spelling of each key: else callers could fill the memory."""
+    """Only the usual spelling of each header is cached: otherwise callers could fill the memory."""
     await deployment.key_cache.refresh()
     _, header = await deployment.create()
     secret = header.removeprefix(b"Bearer ")
@@ -126,7 +126,7 @@ async def test_more_keys_than_every_server_can_hold_are_refused(
 async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gone(
     deployment: Deployment, database: Database
 ) -> None:
-    """After FLUSHALL anybody on the machine could make the first key with keys:admin, and with it all others."""
+    """After FLUSHALL anybody on the machine could create the first key with keys:admin, and with it all others."""
     await deployment.key_cache.refresh()
     _, first = await deployment.create()
     database.empty()
@@ -141,7 +141,7 @@ async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gon
 async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody_make_one(
     deployment: Deployment, database: Database, never_demand: bool
 ) -> None:
-    """It was open to everybody on its machine, though the version of the keys said that there had been some."""
+    """It admitted everybody on its machine, although the version of the keys showed that there had been some."""
     await deployment.create()
     database.redis.delete(API_KEYS)
     started = Deployment(deployment.keys.store, never_demand=never_demand)
@@ -169,7 +169,7 @@ async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they
 async def test_keys_of_a_store_that_went_back_in_time_hold_though_their_number_is_the_same(
     deployment: Deployment, database: Database
 ) -> None:
-    """The number hid that the keys were others: those that there were no more were taken, and new ones were not."""
+    """The equal number hid that the keys were others: removed ones were accepted, and new ones were not."""
     await deployment.key_cache.refresh()
     _, first = await deployment.create()
     before = {key: database.redis.dump(key) for key in (API_KEYS, API_KEYS_VERSION)}
@@ -194,7 +194,7 @@ GARBAGE = [b"", b"{", b"[]", b"null", b'{"id":"key_1"}', b"\xff", HALF_A_PAIR]
 async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
     deployment: Deployment, database: Database, garbage: bytes
 ) -> None:
-    """One of them was an error for all: keys that were revoked went on to be taken."""
+    """One unreadable key made every refresh fail: revoked keys stayed valid."""
     database.redis.hset(API_KEYS, "key_0", garbage)
     await deployment.key_cache.refresh()
     assert deployment.reason_of(None) == "API_KEY_MISSING"
@@ -221,7 +221,7 @@ async def test_no_first_key_is_made_where_there_is_one_that_can_not_be_read(
 async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_shown(
     deployment: Deployment, database: Database
 ) -> None:
-    """A key of an unknown environment was one of `test`, and listing the keys was an internal error."""
+    """A key of an unknown environment counted as one of `test`, and listing the keys was an internal error."""
     await deployment.key_cache.refresh()
     _, admin = await deployment.create()
     kept: dict[str, Any] = json.loads(next(iter(database.call("HVALS", API_KEYS))))
@@ -246,7 +246,7 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
 async def test_a_change_that_was_made_is_not_told_as_one_that_was_not(
     deployment: Deployment, database: Database
 ) -> None:
-    """The store went away after it had taken the change: the caller was told that nothing was written."""
+    """The store became unavailable after it had made the change: the caller was told that nothing was written."""
 
     async def unavailable() -> None:
         raise StoreUnavailableError("it went away")

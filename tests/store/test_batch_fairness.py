@@ -1,4 +1,4 @@
-"""However much work a batch is, others go on in the middle of it."""
+"""However much work a batch is, other calls proceed during it."""
 
 import asyncio
 
@@ -8,9 +8,9 @@ from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
 
 
 async def test_others_go_on_while_a_batch_is_worked_on(env: Environment) -> None:
-    """A thousand bad uses held up everybody else for up to 400 ms."""
+    """A thousand bad uses blocked everybody else for up to 400 ms."""
     [method] = (each for each in BATCH_METHODS if each.request is pb.BatchCreateUsageEventsRequest)
-    # What is wrong with all of them is found without the store: nothing is waited for.
+    # All of them are refused without the store: nothing is awaited.
     bad = pb.CreateUsageEventRequest(user_id="\n" * 99, feature_id="\n" * 99, event_id="\n" * 99, delta=0)
     batch = pb.BatchCreateUsageEventsRequest(requests=[bad] * 1000).SerializeToString()
     answering = asyncio.ensure_future(answer_batch(method, batch, env))

@@ -1,4 +1,4 @@
-"""The catalogue in memory: a change costs what has changed, and nothing in memory is older than it was known to be."""
+"""The cache of the catalog: a change costs what it changes, and the cache never goes back to an older state."""
 
 import asyncio
 from dataclasses import replace
@@ -33,7 +33,7 @@ CALLS = Feature("calls", FeatureType.CONSUMABLE, 1)
 
 
 def server(store: Store) -> Environment:
-    """Return what one server of several has in its memory."""
+    """Return the catalog cache of one of several servers."""
     return Environment.of(store, "live", RETENTION, default_package="")
 
 
@@ -45,7 +45,7 @@ def other(store: Store) -> Environment:
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """All features that are read, in their order."""
+    """Features that were decoded, in order."""
     found: list[bytes] = []
 
     def counted(value: bytes) -> Feature:
@@ -57,7 +57,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 async def put(env: Environment, *features: Feature) -> None:
-    """Create features, or replace them."""
+    """Create or replace features."""
     for feature in features:
         await env.cache.put_feature(await env.catalog.stored_feature(feature.id), feature)
 
@@ -71,7 +71,7 @@ async def create_many(env: Environment, count: int) -> None:
 async def test_a_change_costs_what_has_changed_however_many_features_there_are(
     env: Environment, other: Environment, decoded: list[bytes]
 ) -> None:
-    """All features were read again: beyond 4,096 of them each change stopped the event loop for 50 ms and more."""
+    """All features were read again: with more than 4,096 each change blocked the event loop for 50 ms and more."""
     await create_many(other, 5000)
     await env.cache.refresh()
     assert len(decoded) == len(env.cache.features) == 5000
@@ -81,7 +81,7 @@ async def test_a_change_costs_what_has_changed_however_many_features_there_are(
         decoded.clear()
         await env.cache.refresh()
         assert len(decoded) == 1
-    # Lanes plan anew what is about a feature that is another object.
+    # Lanes plan a request again if its feature is a new object.
     kept = [name for name, feature in before.items() if env.cache.features[name] is feature]
     assert len(kept) == 4990
     assert {env.cache.features[f"f{number:05d}"].name for number in range(10)} == {"new"}
@@ -99,7 +99,7 @@ async def test_changes_of_packages_read_no_features(env: Environment, other: Env
 async def test_all_features_are_read_a_few_at_a_time(
     env: Environment, other: Environment, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one piece 30,000 of them held up everybody for 200 ms."""
+    """Read at once, 30,000 features blocked everybody for 200 ms."""
     await create_many(other, 1200)
     call, at_a_time = Store.call, list[int]()
 
@@ -130,19 +130,19 @@ Dump = dict[bytes, bytes]
 
 
 def backup(database: Database) -> Dump:
-    """Return what a backup has of the store."""
+    """Return a backup of the store."""
     return {key: database.redis.dump(key) for key in database.redis.scan_iter()}  # type: ignore[misc]
 
 
 def restore(database: Database, dump: Dump) -> None:
-    """Take the store back to a backup."""
+    """Restore a backup."""
     database.empty()
     for key, value in dump.items():
         database.redis.restore(key, 0, value)
 
 
 async def publish(env: Environment, limit: int) -> None:
-    """Publish the next version of a package that gives so many calls."""
+    """Publish the next version of a package with a limit of calls."""
     stored = await env.catalog.stored_package("p")
     version = stored.item.version + 1 if stored else 1
     package = Package("p", 1, status=PackageStatus.PUBLISHED, version=version, published_version=version)
@@ -153,7 +153,7 @@ async def publish(env: Environment, limit: int) -> None:
 async def test_a_store_that_went_back_in_time_and_came_to_the_same_number_again_is_read_anew(
     env: Environment, other: Environment, database: Database
 ) -> None:
-    """The number was the same, so that packages and features of the other history stayed in memory for good."""
+    """The number was equal, so packages and features of the other history stayed in the cache for good."""
     await put(other, CALLS)
     await publish(other, 1)
     before = backup(database)
@@ -188,7 +188,7 @@ async def test_a_store_that_went_back_in_time_is_read_anew_though_its_number_is_
     await env.cache.load_packages([("p", 2)])
     with pytest.raises(StoreUnavailableError, match="version 2 of package 'p'"):
         env.cache.packages["p", 2]
-    # What is written from now on has lower numbers than what was in memory.
+    # What is written from now on has lower numbers than the cache.
     await put(env, replace(CALLS, name="again"))
     assert env.cache.features["calls"].name == "again"
 
@@ -204,7 +204,7 @@ async def test_packages_are_those_of_the_store_at_once_after_a_connection_was_ma
     restore(database, before)
     await publish(other, 7)
     database.redis.client_kill_filter(_type="normal", skipme=True)
-    # Whatever comes first: the connection has to have been needed since.
+    # The connection must have been used since, whatever comes first.
     await wait_until_connected(env)
     await env.cache.load_packages([("p", 1)])
     assert [entry.limit for entry in env.cache.packages["p", 1].features] == [7]
@@ -224,7 +224,7 @@ async def wait_until_connected(env: Environment) -> None:
 async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
     env: Environment, other: Environment, database: Database
 ) -> None:
-    """It was a KeyError, told as an internal error."""
+    """It was a KeyError, reported as an internal error."""
     await put(other, CALLS)
     await publish(other, 5)
     await create_user(env, "124", Profile(), disabled=False)
@@ -241,7 +241,7 @@ async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
 
 
 class Late:
-    """Keeps back the reply to the first call of a method of the catalogue in the store."""
+    """Delays the reply to the first call of a method of the catalog repository."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, env: Environment, method: str) -> None:
         self.made, self._come = asyncio.Event(), asyncio.Event()
@@ -249,7 +249,7 @@ class Late:
         monkeypatch.setattr(env.catalog, method, self)
 
     async def __call__(self, *arguments: Any) -> Any:
-        """Make the call; the first one returns when it may."""
+        """Make the call; the first one returns when it is released."""
         reply = await self._call(*arguments)
         if not self.made.is_set():
             self.made.set()
@@ -257,14 +257,14 @@ class Late:
         return reply
 
     def come(self) -> None:
-        """Let the reply come."""
+        """Release the reply."""
         self._come.set()
 
 
 async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
     env: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One server renamed a feature, another archived it, and the first one then said yes for it from there on."""
+    """One server renamed a feature, another archived it, and the first one then allowed it from its cache."""
     await put(other, CALLS)
     await env.cache.refresh()
     confirmation = Late(monkeypatch, env, "put_feature")

@@ -1,4 +1,4 @@
-"""Chains of uses: sent together, and made in their order although some of them may have to be repeated."""
+"""Chains of uses: sent together, and recorded in order although some of them may have to be repeated."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,8 +40,7 @@ LENGTH: Final = 9
 def record(
     database: Database, place: int, *features: str, user_id: str = "124", delta: int = 1, event_id: str = ""
 ) -> None:
-    """Record uses, as one of a chain where there is a place in it, 1 to LENGTH; raise what `usage_commands.outcome`
-    does."""
+    """Record uses; `place`, 1 to LENGTH, is their place in a chain. Raises what `usage_commands.outcome` raises."""
     charges = tuple(Charge(feature_id, delta, archived=False, entry=b"") for feature_id in features)
     use = Use(usage_commands.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
     command = usage_commands.record_command(KEYS, use, RETENTION, str(NOW))
@@ -61,7 +60,7 @@ def stale_among_others(database: Database) -> None:
 
 
 def no_user(database: Database) -> None:
-    """Use a feature as a user that there is not any more."""
+    """Use a feature as a user who does not exist any more."""
     database.redis.rename(KEYS.user("124"), "elsewhere")
     try:
         record(database, 2, "calls")
@@ -70,7 +69,7 @@ def no_user(database: Database) -> None:
 
 
 def never_run(database: Database) -> None:
-    """Send a script that the store does not know."""
+    """Run a script that the store does not know."""
     database.redis.script_flush()
     try:
         with pytest.raises(NoScriptError):
@@ -85,7 +84,7 @@ def never_run(database: Database) -> None:
 def test_behind_a_use_that_was_not_made_none_of_its_chain_is_recorded(
     database: Database, repeated: Callable[[Database], None]
 ) -> None:
-    """A use that a node sent elsewhere was made after those behind it: nothing kept them waiting."""
+    """A redirected use was executed after those behind it: nothing kept them waiting."""
     database.put_user(WITHOUT_END)
     database.put_user(GONE_STALE, feature_id="stale")
     record(database, 1, "calls")

@@ -1,4 +1,4 @@
-"""A store's clock that ran ahead and was set right: users are back within one period, and are never reset twice."""
+"""A store's clock ran ahead and was corrected: users recover within one period, and are never reset twice."""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -39,7 +39,7 @@ resetting = pytest.mark.parametrize("reset_period", RESETTING, ids=[period.name 
 
 
 async def subscribed(env: Environment, *entries: PackageFeature, cancel_at_ms: int | None = None) -> None:
-    """Have a user, at NOW_MS, with a subscription since START_MS to a package of some entries."""
+    """Create a user, at NOW_MS, with a subscription since START_MS to a package with some entries."""
     env.store.manual_now_ms = NOW_MS
     types = {"calls": FeatureType.CONSUMABLE, "sso": FeatureType.BINARY}
     for feature_id, kind in types.items():
@@ -59,7 +59,7 @@ async def subscribed(env: Environment, *entries: PackageFeature, cancel_at_ms: i
 
 
 async def use(env: Environment, at_ms: int, delta: int, *, setting: bool = False, event_id: str = "") -> int:
-    """Record a use at a moment; return what was used then."""
+    """Record a use at a moment; return the total."""
     env.store.manual_now_ms = at_ms
     action = v1.USAGE_ACTION_SET if setting else v1.USAGE_ACTION_ADD
     request = v1.CreateUsageEventRequest(
@@ -70,21 +70,21 @@ async def use(env: Environment, at_ms: int, delta: int, *, setting: bool = False
 
 
 async def check(env: Environment, at_ms: int, feature_id: str = "calls") -> v1.CanUseResponse:
-    """Ask a check at a moment."""
+    """Make a check at a moment."""
     env.store.manual_now_ms = at_ms
     request = v1.CanUseRequest(user_id="124", feature_id=feature_id)
     return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), env))
 
 
 async def shown(env: Environment, at_ms: int) -> tuple[int, int]:
-    """Return what ShowUsage says was used at a moment, and since when."""
+    """Return the total and the period start that ShowUsage shows at a moment."""
     env.store.manual_now_ms = at_ms
     usage = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id="calls"), env)
     return usage.current.used, usage.current.period_start.ToMilliseconds()
 
 
 def period(reset_period: ResetPeriod, at_ms: int) -> Period:
-    """Return the period of a moment, of which the end is known."""
+    """Return the period of a moment; it must have an end."""
     found = period_at(START_MS, reset_period, at_ms)
     assert found.end_ms is not None
     return found
@@ -113,7 +113,7 @@ async def test_a_user_who_was_only_asked_about_has_the_count_of_the_current_peri
 async def test_a_count_that_a_check_put_away_is_not_put_away_again_at_the_end_of_its_period(
     env: Environment, database: Database, reset_period: ResetPeriod
 ) -> None:
-    """The entitlement stayed one of a period a year ahead, and all that was used until then counted to it."""
+    """The entitlement stayed in a period a year ahead, and all uses until then counted to it."""
     await subscribed(env, PackageFeature("calls", 10, reset_period))
     await use(env, NOW_MS, 4)
     assert (await check(env, FAR_MS)).consumption.used == 0
@@ -140,7 +140,7 @@ async def test_a_count_of_a_period_far_ahead_is_right_within_one_period_and_has_
     """It stayed in that period for over a year, and SET 0 kept it there."""
     await subscribed(env, PackageFeature("calls", 10, reset_period))
     await use(env, NOW_MS, 4)
-    # The reset for the end of the current period, as of all those up to then.
+    # The reset at the end of the current period, as at the end of every period before it.
     assert await use(env, FAR_MS, 3) == 3
     if looking:
         assert (await check(env, NOW_MS + 1)).consumption.used == 3
@@ -187,7 +187,7 @@ async def test_a_clock_that_was_ahead_by_seconds_at_the_end_of_a_period_changes_
 
 
 async def test_what_had_ended_under_the_wrong_clock_has_not(env: Environment) -> None:
-    """What has no period shows only by when it was worked out that it was worked out for later."""
+    """Without a period, only the time of its computation shows that an entitlement was computed for the future."""
     await subscribed(
         env,
         PackageFeature("calls", 10, ResetPeriod.NEVER),
@@ -235,7 +235,7 @@ async def test_a_lease_that_would_be_open_for_a_year_ends(
 
 
 async def test_a_lease_that_is_settled_late_is_waited_for_however_long_that_is(env: Environment) -> None:
-    """What is due is looked for once a week, where it is later than a lease can end."""
+    """The sweep looks once a week for what is due later than any lease can end."""
     await subscribed(env, PackageFeature("calls", 10, ResetPeriod.NEVER))
     request = v1.ReserveRequest(user_id="124", feature_id="calls", amount=6)
     request.ttl.FromSeconds(1)

@@ -1,4 +1,4 @@
-"""Ended subscriptions in the store: apart from what changes read, and back where the clock says they have not ended."""
+"""Ended subscriptions are stored apart from what changes read, and return if the clock shows that they have not ended."""
 
 from datetime import UTC, datetime
 from typing import Final, cast
@@ -36,7 +36,7 @@ ACTIVE: Final = SubscriptionStatus.ACTIVE
 
 
 async def published(env: Environment, package_id: str = "extra", limit: int = 5) -> None:
-    """Have a package of one feature, on the manual clock."""
+    """Create and publish a package with one feature, on the manual clock."""
     env.store.manual_now_ms = NOW
     entry = PackageFeature("calls", limit, ResetPeriod.MONTH)
     package = Package(
@@ -47,7 +47,7 @@ async def published(env: Environment, package_id: str = "extra", limit: int = 5)
 
 
 def kept(database: Database) -> tuple[int, int]:
-    """Return how many subscriptions are in the user's own hash, and how many apart."""
+    """Return how many subscriptions are in the user's hash, and how many apart."""
     own = [name for name in cast("list[bytes]", database.redis.hkeys(KEYS.user("124"))) if name.startswith(b"s:")]
     return len(own), database.redis.hlen(KEYS.ended("124"))
 
@@ -73,7 +73,7 @@ async def test_what_was_written_before_is_read_and_moved_by_the_next_change(
 async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_again(
     env: Environment, database: Database
 ) -> None:
-    """Kept apart they would have shown as ACTIVE and given nothing."""
+    """Stored apart, they would have shown as ACTIVE and given no access."""
     await published(env)
     await create_user(env, "124", Profile(), disabled=False)
     held = [
@@ -94,7 +94,7 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
     assert [item.token for item in state.subscriptions if not has_ended(item, state.now_ms)] == ["1", "2"]
     assert state.entitlements["calls"].active
     assert [[item.token for item in items] for items in (await env.users.subscriptions(["124"]))[0]] == [["1", "2"]]
-    # One that is changed meanwhile is not overtaken by what is kept apart.
+    # One that is changed in the meantime is not overwritten by its stored copy.
     cancel = v1.CancelSubscriptionRequest(subscription_id=(await listed(env))[1].id)
     await SubscriptionServicer().cancel_subscription(cancel, env)
     assert [item.status for item in await listed(env)] == [1, 3, 3]
@@ -107,7 +107,7 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
 
 
 async def change(env: Environment) -> None:
-    """Change nothing of the user, which brings up to date what is worked out for them."""
+    """Make a change without effect, which renews the user."""
 
     async def nothing(_: UserState) -> tuple[Edit, None]:
         return Edit(), None
@@ -161,7 +161,7 @@ dates = st.integers(-3, 5).map(lambda number: NOW + number * DAY)
 def test_entitlements_are_the_same_without_what_has_no_effect(
     entries: list[list[PackageFeature]], data: st.DataObject
 ) -> None:
-    """Now and at any later moment, whatever becomes of the others."""
+    """Now and at any later moment, whatever happens to the others."""
     known = {(f"p{n}", 1): Package(f"p{n}", 1, features=tuple(each)) for n, each in enumerate(entries)}
     held = data.draw(
         st.lists(
@@ -186,7 +186,7 @@ def test_entitlements_are_the_same_without_what_has_no_effect(
     for moment in range(8):
         now_ms = NOW + moment * DAY
         one, other = (resolve(items, known, types, {}, now_ms) for items in (held, left))
-        # When one that ended before it starts would have started, nothing changes.
+        # When a subscription would have started that ended before its start, nothing changes.
         for entitlements in (one, other):
             for entitlement in entitlements.values():
                 entitlement.valid_until_ms = None

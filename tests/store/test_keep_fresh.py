@@ -1,4 +1,4 @@
-"""What follows the store goes on whatever happens, and ends when it is asked to."""
+"""The background refresh continues whatever happens, and ends when told to."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from support.load import wait_until
 
 
 async def test_all_of_it_has_ended_once_it_was_asked_to_also_where_a_cancellation_is_lost(store: Store) -> None:
-    """redis-py loses a cancellation that comes while it connects. What went on kept a server from ending."""
+    """redis-py loses a cancellation while it connects. The task continued, and the server did not end."""
     began, lost = asyncio.Event(), 0
 
     async def refresh() -> None:

@@ -1,4 +1,4 @@
-"""What Python packs Lua reads, and packs again to the very same bytes."""
+"""Lua reads what Python packs, and packs it again to the same bytes."""
 
 from importlib.resources import files
 from typing import Final
@@ -28,7 +28,7 @@ hundreds = settings(max_examples=100, deadline=None)
 
 
 def read_in_lua(database: Database, pattern: str, value: bytes) -> tuple[list[int], bytes]:
-    """Return the numbers that Lua reads by one of the patterns of the layout, and what it packs them to."""
+    """Return the numbers that Lua unpacks with a pattern of the layout, and the bytes that it packs them to."""
     script = f"""{LAYOUT}
 local values = {{ struct.unpack({pattern}, ARGV[1]) }}{NUMBERS}
 return {{ struct.pack({pattern}, unpack(values, 1, #values - 1)), numbers }}"""

@@ -1,6 +1,6 @@
-"""Leases held against a model in plain Python, whatever is called in whatever order and whenever.
+"""Leases compared with a model in plain Python, for any sequence of calls at any time.
 
-The model knows no epochs, counters or sorted sets: a lease belongs to a period, and a period has what was used in it.
+The model knows no epochs, counters or sorted sets: a lease belongs to a period, and a period has a total.
 """
 
 import asyncio
@@ -46,14 +46,14 @@ amounts = st.integers(1, 12)
 
 @dataclass(eq=False)
 class Span:
-    """A period of the model, and what was used in it."""
+    """A period of the model, with its total."""
 
     used: int = 0
 
 
 @dataclass(eq=False)
 class Held:
-    """A lease of the model; `settled` or not."""
+    """A lease of the model."""
 
     span: Span
     amount: int
@@ -83,7 +83,7 @@ class Machine(RuleBasedStateMachine):
     # The model.
 
     def _enter(self) -> None:
-        """Go on to the period of the present."""
+        """Move to the current period."""
         if self.entitlement is None or self.period is None:
             return
         period = self.entitlement.period_at(self.now_ms)
@@ -108,7 +108,7 @@ class Machine(RuleBasedStateMachine):
             return Reason.WITHIN_BUDGET
         return Reason.OVERAGE if self.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
 
-    # What happens.
+    # Calls.
 
     @initialize(limit=st.none() | st.integers(0, 20))
     def start(self, limit: int | None) -> None:
@@ -224,7 +224,7 @@ class Machine(RuleBasedStateMachine):
         self.now_ms = data.draw(st.sampled_from(sorted({moment for moment in moments if moment >= self.now_ms})))
         self._enter()
 
-    # What holds at any time.
+    # Invariants.
 
     @invariant()
     def a_check_stands_as_the_model_does(self) -> None:
@@ -244,7 +244,7 @@ class Machine(RuleBasedStateMachine):
     def what_was_used_in_past_periods_is_there(self) -> None:
         found = [past.used for past in self.database.past() if past.used]
         counter = self.database.counter()
-        # The period that is over last is put away by the next use.
+        # The last past period is stored by the next use.
         if counter and self.period and counter[1] < self.period.start_ms and counter[0]:
             found.append(counter[0])
         assert sorted(found) == sorted(span.used for span in self.closed if span.used)

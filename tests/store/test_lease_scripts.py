@@ -1,4 +1,4 @@
-"""Leases in the store: what is taken is held, given back at its moment, and counted where it belongs."""
+"""The lease scripts: what is reserved is held, released on time, and counted in the right period."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -45,13 +45,13 @@ A, B, C = token(1), token(2), token(3)
 
 @pytest.fixture
 def leasing(database: Database) -> UserLeases:
-    """The leases of a user who has five calls a day."""
+    """The leases of a user with five calls a day."""
     database.put_user(FIVE_A_DAY)
     return UserLeases(database)
 
 
 def have(leasing: UserLeases, **changes: Any) -> None:
-    """Have the user's entitlement be another one."""
+    """Replace the user's entitlement."""
     field = pack_entitlement(replace(FIVE_A_DAY, **changes))
     leasing.database.redis.hset(KEYS.user("124"), "f:calls", cast("Any", field))
 
@@ -156,7 +156,7 @@ def test_what_can_not_be_done_writes_nothing(leasing: UserLeases) -> None:
 
 
 def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: UserLeases) -> None:
-    """One unit too many was let through: a sum beyond 2^53 had been rounded."""
+    """One unit too many was allowed: a sum beyond 2^53 had been rounded."""
     have(leasing, limit=None)
     leasing.reserve(NOW, A, MAX_AMOUNT - 5)
     leasing.reserve(NOW, B, 5)
@@ -329,7 +329,7 @@ def test_a_reset_gives_the_whole_budget_while_a_lease_of_the_day_before_is_open(
 
 @pytest.mark.parametrize("rolls", ["settle", "use", "refusal", "nothing"])
 def test_what_is_used_of_a_lease_counts_to_its_day_whoever_leaves_that_first(leasing: UserLeases, rolls: str) -> None:
-    """Nothing was used on that day by then, so that nothing but the lease was there to count to."""
+    """Nothing else was used on that day, so only the lease gave it a past period."""
     database, tomorrow = leasing.database, NOW + DAY
     leasing.reserve(NOW, A, 5, ttl_ms=2 * DAY)
     leasing.reserve(NOW, B, 5, ttl_ms=2 * DAY)
@@ -431,7 +431,7 @@ async def change(leasing: UserLeases, users: Users, now_ms: int, after: Entitlem
 
 
 def hourly(start_ms: int) -> Entitlement:
-    """Return five calls an hour, from a moment on."""
+    """Return an entitlement of five calls an hour, from a moment on."""
     return replace(FIVE_A_DAY, reset_period=ResetPeriod.HOUR, period=Period(start_ms, start_ms + HOUR_MS))
 
 
@@ -521,11 +521,11 @@ def test_a_lease_held_across_a_reset_draws_from_grants_what_its_day_did_not_give
     assert database.grants() == (GrantBalance(0, None, 1, 0),)
 
 
-# How much work it is.
+# Cost.
 
 
 def commands(leasing: UserLeases) -> dict[str, int]:
-    """Return how often the store has run each command since it was last asked."""
+    """Return how often the store has run each command since the last call of this function."""
     redis: Any = leasing.database.redis
     found = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in redis.info("commandstats").items()}
     redis.config_resetstat()
@@ -533,7 +533,7 @@ def commands(leasing: UserLeases) -> dict[str, int]:
 
 
 def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: UserLeases) -> None:
-    """The commands are the same ones, as often; none of them reads all leases."""
+    """The commands are the same, as often; none of them reads all leases."""
     have(leasing, limit=None)
     taken = 0
     counted: list[dict[str, dict[str, int]]] = []

@@ -1,4 +1,4 @@
-"""The ledger: what the script appends is a canuse.storage.v1.LedgerEntry with all that is known of the event."""
+"""The ledger: the script appends a canuse.storage.v1.LedgerEntry with everything known about the event."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -116,7 +116,7 @@ def test_an_entry_s_id_is_the_time_of_the_event(database: Database) -> None:
 
 
 def test_entries_older_than_their_age_go_and_the_others_stay(database: Database) -> None:
-    # Redis lets whole nodes of a stream go, of 100 entries each.
+    # Redis trims whole nodes of a stream, of 100 entries each.
     database.put_user(UNLIMITED)
     short = Retention(RETENTION.dedupe_ttl_ms, ledger_max_age_ms=HOUR_MS, past_periods_kept=0)
     for _ in range(150):
@@ -135,7 +135,7 @@ def test_old_entries_go_on_the_store_s_own_clock_too(database: Database) -> None
     ledger = KEYS.ledger(bucket_of("124"))
     for number in range(150):
         database.redis.xadd(ledger, {"e": b""}, id=f"1-{number}")
-    # Which appends look for old entries depends on the clock.
+    # The clock determines which appends trim old entries.
     for _ in range(20_000):
         database.record(None)
         if not database.redis.xrange(ledger, "1-0", "1-0"):
@@ -160,7 +160,7 @@ async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: 
 
 
 async def test_events_after_the_last_one_that_is_to_go_stay(store: Store, database: Database) -> None:
-    """They are of a user who was made anew: with a default package the next call does that."""
+    """They belong to a user who was created again: with a default package the next call does that."""
     ledger, users = Ledger(store, KEYS), Users(store, KEYS, RETENTION)
     entry = LedgerEntry(user_id="124", feature_id="calls", delta=1).SerializeToString()
     database.put_user(UNLIMITED)

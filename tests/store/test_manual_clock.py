@@ -1,4 +1,4 @@
-"""The manual clock is kept in the store: a restart goes on from it."""
+"""The manual clock is stored: a restart continues from it."""
 
 import pytest
 
@@ -70,7 +70,7 @@ async def test_a_move_that_can_not_be_made_leaves_the_time(store: Store, moved_m
 def test_a_use_sent_just_before_the_clock_is_moved_and_received_after_a_later_one_is_recorded(
     database: Database,
 ) -> None:
-    """Connections overtake each other, and a stream takes no id before its last one."""
+    """Connections overtake each other, and a stream accepts no id before its last one."""
     database.put_user(FOREVER)
     database.record(2000)
     outcome, _ = database.record(1999)

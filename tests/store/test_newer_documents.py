@@ -1,5 +1,7 @@
-"""What a newer canuse has written on the same store: an older one goes on, gives no access by what it does not know,
-and writes back what it does not know."""
+"""Documents written by a newer canuse on the same store: an older one works, and writes back what it does not know.
+
+It gives no access by what it does not know.
+"""
 
 import json
 from typing import Any, cast
@@ -26,7 +28,7 @@ CATALOG, USERS, SUBSCRIPTIONS = CatalogServicer(), UserServicer(), SubscriptionS
 
 
 async def begin(env: Environment) -> None:
-    """Have a feature, a package that gives five of it, and a user who is subscribed."""
+    """Create a feature, a package with five of it, and a subscribed user."""
     await env.cache.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
     package = Package("p", 1, features=(PackageFeature("calls", 5),), status=PackageStatus.PUBLISHED)
     await env.catalog.put_package(None, Package(**{**vars_of(package), "published_version": 1}))
@@ -35,12 +37,12 @@ async def begin(env: Environment) -> None:
 
 
 def vars_of(item: Package) -> dict[str, Any]:
-    """Return the fields of an item."""
+    """Return the fields of an object."""
     return {name: getattr(item, name) for name in item.__slots__}
 
 
 def edit(database: Database, key: str, field: str, **changes: object) -> dict[str, Any]:
-    """Change fields of a document, as a newer canuse may; return it."""
+    """Change fields of a document, as a newer canuse might; return it."""
     document: dict[str, Any] = json.loads(database.call("HGET", key, field)) | changes
     database.redis.hset(key, field, json.dumps(document))
     database.redis.delete(KEYS.catalog_version)
@@ -54,23 +56,23 @@ def kept(database: Database, key: str, field: str) -> dict[str, Any]:
 
 
 async def may(env: Environment, *, explain: bool = False) -> v1.CanUseResponse:
-    """Return whether the user may use the feature."""
+    """Return whether a check of the user's feature is allowed."""
     request = v1.CanUseRequest(user_id="124", feature_id="calls", explain=explain)
     return v1.CanUseResponse.FromString(await answer(CanUse(), request.SerializeToString(), env))
 
 
 async def renew(env: Environment) -> None:
-    """Have the user's entitlements worked out anew."""
+    """Renew the user's entitlements."""
     await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", name="Bob")), env)
 
 
 def fresh(env: Environment) -> Environment:
-    """Return what another server has in its memory: nothing yet."""
+    """Return the empty catalog cache of another server."""
     return Environment.of(env.store, "live", env.retention, default_package="")
 
 
 async def test_unknown_fields_of_a_feature_are_kept_and_written_back(env: Environment, database: Database) -> None:
-    """They were a TypeError, at the start and in everything that followed the catalogue."""
+    """They were a TypeError, at the start and in every refresh of the catalog."""
     await begin(env)
     edit(database, KEYS.features, "calls", tier={"a": [1]}, unknown=3)
     await env.cache.refresh()
@@ -146,7 +148,7 @@ async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kep
     document = kept(database, KEYS.features, "calls")
     assert (document["type"], document["on_unavailable"], document.get("archived")) == (9, 8, None)
     assert not (await may(env)).access
-    # The count is kept for the version that knows what it means.
+    # The count is kept for the version that understands it.
     before = database.call("HGET", KEYS.user("124"), "f:calls")
     await renew(env)
     assert database.call("HGET", KEYS.user("124"), "f:calls") == before
@@ -196,7 +198,7 @@ async def test_nobody_is_subscribed_to_a_package_of_an_unknown_kind(
 async def test_a_subscription_of_an_unknown_status_gives_no_access_and_keeps_it(
     env: Environment, database: Database
 ) -> None:
-    """It was a ValueError for everything about the user."""
+    """It was a ValueError in every call about the user."""
     await begin(env)
     fields: dict[bytes, bytes] = cast("Any", database.redis.hgetall(KEYS.user("124")))
     [(field, value)] = [item for item in fields.items() if item[0][:2] == b"s:"]
@@ -228,7 +230,7 @@ async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(env: Environment,
 async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
     env: Environment, database: Database, granted: bool, event_id: str
 ) -> None:
-    """Checks said no, and uses and leases were granted."""
+    """Checks were refused, but uses and leases were granted."""
     await begin(env)
     if granted:
         grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
@@ -252,7 +254,7 @@ async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
 
 
 GARBAGE = [b"", b"{", b"[]", b"7", b'{"id":"bad"}', b'{"id":"bad","type":2,"created_at_ms":"then"}', b"\xff"]
-# What is JSON, but can't be sent in a message: it was an internal error for every list that it was in.
+# JSON that can't be sent in a message was an internal error for every list with it.
 GARBAGE += [
     b'{"id":"bad","type":2,"created_at_ms":1,"name":"\\ud800"}',
     b'{"id":"bad","type":2,"created_at_ms":1,"metadata":{"\\udc00":""}}',
@@ -272,7 +274,7 @@ async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overw
     other = fresh(env)
     with structlog.testing.capture_logs() as logs:
         await other.cache.refresh()
-    # Once in a process: another store of these tests may have been first.
+    # Logged once per process: another store of these tests may have been first.
     response = {(line["what"], line["id"]) for line in logs if line["log_level"] == "error"}
     assert response <= {("feature", "bad")}
     assert (await may(other)).access

@@ -1,4 +1,4 @@
-"""What about a store can lose counts is told at the start, and a promise that it can't keep is refused."""
+"""The start reports what can lose counts in a store, and refuses a promise that the store can't keep."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ TWO_REPLICAS = Promise(Durability.REPLICA, replicas=2)
 
 
 def warnings(appendfsync: str | None = "always", promise: Promise | None = None, **info: str) -> str:
-    """Return what is said about a store that is sound but for some of what it tells of itself."""
+    """Return the warnings about a store that is safe except for the given facts."""
     return "; ".join(risks_of(SOUND | info, appendfsync, promise or Promise()))
 
 
@@ -48,7 +48,7 @@ def test_what_a_promise_costs_or_lacks_is_told() -> None:
 
 
 def refused(appendfsync: str | None = "always", promise: Promise = FSYNC, **info: str) -> str:
-    """Return why a promise is refused on a store that is sound but for some of what it tells of itself."""
+    """Return why a promise is refused on a store that is safe except for the given facts."""
     return refusal_of(SOUND | info, appendfsync, promise) or ""
 
 
@@ -63,7 +63,7 @@ def test_fsync_is_refused_where_there_is_no_file_or_no_way_to_wait_for_it() -> N
 
 @pytest.mark.parametrize("appendfsync", ["everysec", "no"])
 def test_fsync_is_refused_where_the_store_does_not_wait_for_its_disk(appendfsync: str) -> None:
-    """With these WAITAOF was answered at once, and a power cut took what canuse had acknowledged as on the disk."""
+    """WAITAOF was answered at once, and a power cut took what canuse had acknowledged as on the disk."""
     assert f"appendfsync is {appendfsync}" in refused(appendfsync)
 
 
@@ -106,7 +106,7 @@ def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
 
 
 def test_turning_the_append_only_file_on_in_the_running_store_keeps_its_data(tmp_path: Path) -> None:
-    """As docs/storage.md says. A restart with `appendonly yes` alone came up empty: it reads no snapshot then."""
+    """As docs/storage.md says. After a restart with `appendonly yes` alone it was empty: it reads no snapshot then."""
     folder = tmp_path / "valkey"
     for steps, kept in (((), None), ((("CONFIG", "SET", "appendonly", "yes"),), b"1")):
         store = RedisServer(VALKEY_SERVER, folder, ("--appendonly", "no", "--save", "3600 1")).start()

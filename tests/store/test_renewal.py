@@ -1,4 +1,4 @@
-"""What happens at the dates of subscriptions, with no job running: the same whoever looks when."""
+"""The effects of the dates of subscriptions, without a background job: the same whichever call comes first."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -36,24 +36,24 @@ TEN: Final = PackageFeature("calls", 10, ResetPeriod.MONTH)
 TWENTY: Final = PackageFeature("calls", 20, ResetPeriod.MONTH)
 DAILY: Final = PackageFeature("messages", 100, ResetPeriod.DAY)
 Span = tuple[PackageFeature, float, float | None]
-"""What a package gives, from when on, and until when."""
+"""A package entry, its start, and its end."""
 Use = tuple[float, str, int]
-"""When, what and how much is used."""
+"""The time, the feature and the amount of a use."""
 Gift = tuple[float, float | None, int | None]
-"""From when on a grant can be used, until when, and its amount."""
+"""The start, the end and the amount of a grant."""
 Past = tuple[int, int | None, int, int, int]
 FeatureState = tuple[int, int | None, int, list[int], list[Past]]
 
 
 def day(number: float) -> int:
-    """Return a day of the year 2026, the first is 1, in milliseconds."""
+    """Return a day of the year 2026 in milliseconds; the first is 1."""
     return ms(START + timedelta(days=number - 1))
 
 
 async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ()) -> None:
-    """Have a user, since 1 January, with a subscription and a grant of `calls` for each span and gift.
+    """Create a user, since 1 January, with a subscription and a grant of `calls` for each span and gift.
 
-    And with a subscription to `messages` without end.
+    The user also has a subscription to `messages` without an end.
     """
     env.store.manual_now_ms = day(1)
     for feature_id in ("calls", "messages"):
@@ -81,9 +81,9 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
 
 
 async def stands(env: Environment, at_ms: int, feature_id: str = "calls") -> FeatureState:
-    """Return at a moment: what was used, of how much, since when, and what grants have left; and how it was before.
+    """Return total, budget, period start, what the grants have left, and the past periods at a moment.
 
-    That is of each past period what was used, the budget, how much was drawn from grants, its start and its end.
+    A past period is its total, budget, what was drawn from grants, start and end.
     """
     env.store.manual_now_ms = at_ms
     shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), env)
@@ -110,7 +110,7 @@ def _budget(counts: v1.Consumption | v1.PastPeriod) -> int | None:
 async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_looks_in_between_or_not(
     env: Environment, database: Database, looks: list[float]
 ) -> None:
-    """The old period was open when the new entitlement started; its count was lost if nobody looked until it ended."""
+    """Unless a call came before the end of the old period, its count was lost."""
     await subscribed(env, (TEN, 1, None), (TWENTY, 20, None))
     database.record(day(10), delta=5)
     for look in looks:
@@ -122,7 +122,7 @@ async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_loo
 async def test_a_new_period_starts_at_zero_whether_somebody_looks_in_between_or_not(
     env: Environment, database: Database, looks: list[float]
 ) -> None:
-    """An addition ended in January: its count, not looked at before February, was taken off February's budget."""
+    """An add-on ended in January: its count, not read before February, was subtracted from February's budget."""
     await subscribed(env, (TEN, 1, None), (TWENTY, 10, 15))
     await stands(env, day(10))
     database.record(day(12), delta=7)
@@ -146,7 +146,7 @@ async def test_months_that_pass_unseen_are_over_as_if_they_had_been_seen(
 async def test_what_was_drawn_from_a_grant_is_of_its_time_and_not_of_the_next_one_s(
     env: Environment, database: Database, looks: list[float]
 ) -> None:
-    """It was kept as of a period that began in 1970 and ended when the next grant began."""
+    """It was stored in a period that began in 1970 and ended when the next grant began."""
     await subscribed(env, gifts=[(2, 10, 5), (20, None, 7)])
     await stands(env, day(5))
     database.record(day(5), delta=3)
@@ -160,7 +160,7 @@ async def test_what_was_drawn_from_a_grant_is_of_its_time_and_not_of_the_next_on
 async def test_the_time_of_the_last_grant_ends_with_it(
     env: Environment, database: Database, looks: list[float]
 ) -> None:
-    """It was kept as of a period that ended when it began."""
+    """Its uses were stored in a period that ended when it began."""
     await subscribed(env, gifts=[(2, 10, 5), (4, 8, 1)])
     await stands(env, day(5))
     database.record(day(5), delta=3)
@@ -231,7 +231,7 @@ async def test_who_looks_when_makes_no_difference_to_what_is_counted(
 async def _told(
     env: Environment, database: Database, uses: Iterable[Use], looks: Iterable[int], end: float
 ) -> list[FeatureState]:
-    """Record uses and look, each at its time, and return how the user stands with both features at the end."""
+    """Record uses and make reads, each at its time, and return the state of both features at the end."""
     for at, feature_id, delta in sorted([*uses, *((at, "", 0) for at in looks if at <= end)]):
         env.store.manual_now_ms = day(at)
         if not delta:

@@ -1,4 +1,4 @@
-"""What one trip to the store can't answer takes detours: as many as the call may need."""
+"""Repairs that a call needs before it can be answered: as many as there are."""
 
 from collections.abc import Awaitable, Callable
 
@@ -24,7 +24,7 @@ from support.database import RETENTION, Database
 async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names_as_many_as_it_can(
     env: Environment,
 ) -> None:
-    """Another server had made them a moment ago. After ten of them the call gave up with STORE_UNAVAILABLE."""
+    """Another server had created them a moment ago. After ten look-ups the call failed with STORE_UNAVAILABLE."""
     ids = [f"f{number}" for number in range(MAX_CHARGES)]
     for feature_id in ids:
         await env.catalog.put_feature(None, Feature(feature_id, FeatureType.CONSUMABLE, 1))

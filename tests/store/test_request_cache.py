@@ -1,4 +1,4 @@
-"""What a lane remembers of requests is bounded in bytes, and nothing large is kept."""
+"""A lane's cache of requests is bounded in bytes, and keeps nothing large."""
 
 import tracemalloc
 
@@ -24,20 +24,20 @@ HOT: dict[str, HotMethod] = {
 
 
 def cache_with_feature(env: Environment) -> RequestCache:
-    """Return a memory in a world with one feature."""
+    """Return the cache of an environment with one feature."""
     env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1)
     return RequestCache(env)
 
 
 def payload(name: str, user_id: str) -> bytes:
-    """Return the plainest request of a method."""
+    """Return the smallest request of a method."""
     if name == "ShouldRateLimit":
         return Request(domain="canuse", descriptors=[descriptor(user_id, FEATURE)]).SerializeToString()
     return v1.CanUseRequest(user_id=user_id, feature_id=FEATURE).SerializeToString()
 
 
 def request_several_times(cache: RequestCache, name: str, sent: bytes, times: int = 2) -> Remembered:
-    """Ask the same several times; return what became of the last time."""
+    """Send the same request several times; return the last result."""
     return [cache.request(list(HOT).index(name), HOT[name], bytes(bytearray(sent))) for _ in range(times)][-1]
 
 

@@ -1,6 +1,6 @@
-"""The rule stands twice, in Python for checks and in Lua for what records: they agree on any state.
+"""The rule is implemented twice, in Python for checks and in Lua for uses: both agree on any state.
 
-What a use draws from grants is compared with the rule once more, in plain words: `support.grant_model`.
+What a use draws from grants is also compared with a plain implementation, `support.grant_model`.
 """
 
 from collections.abc import Sequence
@@ -40,13 +40,13 @@ NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
 CALLS: Final = "calls"
 HOUR_MS: Final = 3_600_000
 LEASE_MS: Final = 7 * 86_400_000
-"""The longest that a lease can be."""
+"""The longest lifetime of a lease."""
 hundreds = settings(max_examples=150, deadline=None)
 
 
 @dataclass(frozen=True)
 class Part:
-    """All that a decision about one feature depends on. `counter` is what was used, and since when."""
+    """Everything that a decision about one feature depends on. `counter` is the total with its period start."""
 
     archived: bool
     entitlement: Entitlement | None
@@ -57,9 +57,9 @@ class Part:
 
 @dataclass(frozen=True)
 class State:
-    """A user as decisions see them. `leases_due_ms` None: there are no leases.
+    """A user as decisions read it. `leases_due_ms` is None without leases.
 
-    `as_of_ms` is when the entitlements were worked out.
+    `as_of_ms` is when the entitlements were computed.
     """
 
     exists: bool
@@ -69,7 +69,7 @@ class State:
     as_of_ms: int = 0
 
     def put(self, database: Database) -> None:
-        """Have the store hold nothing of the user but this."""
+        """Make this the only state of the user in the store."""
         database.redis.delete(KEYS.user(USER), KEYS.history(USER), KEYS.ledger(bucket_of(USER)), *KEYS.dedupe(USER))
         database.redis.delete(KEYS.leases(USER), KEYS.leases_due(USER))
         if not self.exists:
@@ -95,13 +95,13 @@ class State:
 
 
 def around(ahead_ms: int) -> st.SearchStrategy[int]:
-    """Moments so far ahead of now, just before and after that; and far beyond it."""
+    """Moments just before and after a distance from now; and far beyond it."""
     return st.integers(NOW + ahead_ms - 1, NOW + ahead_ms + 1) | st.just(NOW + 400 * 86_400_000)
 
 
 @st.composite
 def parts(draw: st.DrawFn) -> Part:
-    """Any state of a feature that canuse can leave in a store, also by a clock that steps back, or ran far ahead."""
+    """Any state of a feature that canuse can leave in a store, also with a clock that steps back or ran far ahead."""
     entitlement = draw(st.none() | entitlements(draw(st.just(NOW) | st.just(NOW) | around(HOUR_MS))))
     counter = None
     if entitlement is not None:
@@ -130,7 +130,7 @@ def parts(draw: st.DrawFn) -> Part:
 
 @st.composite
 def reservations(draw: st.DrawFn, counter: tuple[int, int] | None) -> Reservation:
-    """What leases set aside, of the period of the count, within the largest amount, or of an older one."""
+    """A reserved sum in the period of the count, within the largest amount, or in an older one."""
     used, start_ms = counter or (0, NOW)
     units = draw(st.integers(0, 9) | amounts)
     if draw(st.integers(0, 3)):
@@ -150,7 +150,7 @@ def _at_most(grants: Sequence[GrantBalance], used: int) -> tuple[GrantBalance, .
 
 @st.composite
 def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
-    """Any user, also one who is gone."""
+    """Any user, including a deleted one."""
     return State(
         exists=draw(st.integers(0, 19)) > 0,
         disabled=draw(st.integers(0, 9)) == 0,
@@ -199,7 +199,7 @@ def deltas(part: Part) -> st.SearchStrategy[int]:
 def compare(
     database: Database, state: State, before: FeatureState, outcome: ChargeOutcome | Recorded, total: int
 ) -> None:
-    """Compare what was recorded of a feature, and what is kept of it now, with the rule in plain words."""
+    """Compare what was recorded of a feature, and what is stored now, with the plain implementation."""
     feature_id = LedgerEntry.FromString(dict(database.entries())[outcome.ledger_id.encode()][1]).feature_id
     period, used, _ = before.current()
     expected = grant_model.after(before, total)
@@ -216,7 +216,7 @@ def compare(
 
 
 def stands(before: FeatureState, total: int) -> Reason:
-    """Say in plain words how a total stands that was recorded without a check."""
+    """Return the reason for a total recorded without a check, by the plain implementation."""
     assert before.entitlement is not None
     if before.disabled:
         return Reason.USER_DISABLED
@@ -233,7 +233,7 @@ def stands(before: FeatureState, total: int) -> Reason:
 
 
 def entry(feature_id: str) -> bytes:
-    """Return an entry of the ledger that says no more than the feature."""
+    """Return a minimal ledger entry."""
     return LedgerEntry(feature_id=feature_id).SerializeToString()
 
 
@@ -454,7 +454,7 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
 
 
 def decided(feature_state: FeatureState, charge: Charge) -> Reason | None:
-    """Return what a check says of a use; None: its total is out of range."""
+    """Return the decision of a check; None if the total is out of range."""
     try:
         return decide(feature_state, charge.delta)
     except TotalOutOfRangeError:
@@ -508,7 +508,7 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
 
 
 def _closed(feature_state: FeatureState) -> tuple[GrantBalance, ...]:
-    """Return the grants as they are in the current period: what was drawn in one that is over can't be given back."""
+    """Return the grants as of the current period: what was drawn in a past one can't be returned."""
     entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
     if counter is None or counter.period_start_ms >= entitlement.period_at(feature_state.now_ms).start_ms:
@@ -567,7 +567,7 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
 def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later(
     shared_database: Database, left: int | None, drawn: int
 ) -> None:
-    """It weighs on the grant, and is drawn with the next use. The plain words of these tests drew it at once."""
+    """The excess weighs on the grant, and is drawn with the next use. The plain implementation drew it at once."""
     entitlement = Entitlement(
         consumable=True,
         active=True,
@@ -590,7 +590,7 @@ def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later
 
 
 def _left_behind(feature_state: FeatureState) -> list[PastPeriod]:
-    """Return the period that is over by now, if anything was used in it or leases were taken."""
+    """Return the past period, if anything was used in it or leases were taken."""
     entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
     if counter is None or counter.period_start_ms >= feature_state.current()[0].start_ms:

@@ -1,4 +1,4 @@
-"""A store is used only where canuse knows what is in it."""
+"""A store is used only if canuse knows its layout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The scripts: they check everything, then they write; what they keep is found again and what is over goes."""
+"""The scripts check everything before they write; what they store is found again, and what has ended is removed."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -65,23 +65,23 @@ ARITY: Final = {
     PUT_CATALOG: (5, 8),
     ADVANCE_CLOCK: (1, 3),
 }
-"""Numbers of keys and arguments that each script takes, or takes at least."""
+"""The exact or minimum number of keys and arguments of each script."""
 NOTHING: Final[Mapping[str, Any]] = {}
 PlacedBalance = tuple[int, int, int, int]
-"""A grant in the new order of its feature's: its old place, effective at, expires at, amount."""
+"""A grant in the new order: its old place, effective at, expires at, amount."""
 
 
 def keys(count: int) -> list[str]:
-    """Return keys of one bucket that are there, so that a script could do harm."""
+    """Return existing keys of one bucket, so that a script could do harm."""
     return [f"canuse:live:{{b0000}}:{number}" for number in range(count)]
 
 
 def wrong_counts(script: Script) -> list[tuple[int, int]]:
-    """Return numbers of keys and arguments that are one too few or too many for a script."""
+    """Return numbers of keys and arguments that are one too low or too high for a script."""
     key_count, argument_count = ARITY[script]
     wrong = [(key_count, argument_count - 1), (2 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
-        # A use may belong to a chain, which is one more key; two more take an event id.
+        # A use in a chain has one more key; one with an event id has two more.
         wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
     if script is not APPLY_USER:
         wrong.append((key_count, argument_count + 1))
@@ -103,16 +103,16 @@ def test_every_script_has_its_counts_checked() -> None:
     assert set(ARITY) == set(ALL)
 
 
-# record_usage: what is refused has written nothing.
+# record_usage: a refused call has written nothing.
 
 
 def missing(database: Database) -> None:
-    """Use a feature as a user that there is not."""
+    """Use a feature as a user who does not exist."""
     database.record(NOW, user_id="nobody")
 
 
 def reused(database: Database) -> None:
-    """Use another amount under an event id that is taken."""
+    """Use another amount with an event id that is taken."""
     database.record(NOW + 1, delta=2, event_id="e", fingerprint=b"another!")
 
 
@@ -192,7 +192,7 @@ def test_numbers_are_exact_up_to_the_largest(database: Database) -> None:
 
 @pytest.mark.parametrize("used", [10**14, 10**15, 10**15 + 1, MAX_AMOUNT])
 def test_large_counts_are_put_away_exactly(database: Database, used: int) -> None:
-    """Lua's `tostring` makes 1e+15 of 10^15."""
+    """Lua's `tostring` turns 10^15 into 1e+15."""
     database.put_user(replace(FIVE_A_DAY, limit=MAX_AMOUNT))
     database.record(NOW, delta=used)
     database.record(NOW + DAY)
@@ -219,7 +219,7 @@ def test_a_period_in_which_nothing_was_used_is_not_kept(database: Database) -> N
     database.record(NOW + 4 * DAY)
     assert database.past() == []
     database.record(NOW + 9 * DAY)
-    # The period ended a day after its start, not where the next one in which something was used began.
+    # The period ended a day after its start, not where the next period with a use began.
     assert [past.period for past in database.past()] == [Period(NOW + 4 * DAY, NOW + 5 * DAY)]
 
 
@@ -255,7 +255,7 @@ def test_a_clock_that_steps_back_over_a_reset_does_not_give_the_budget_twice(dat
     assert len(database.past()) == 1
 
 
-# Idempotency keys, in two hashes that take turns.
+# Idempotency keys, in two hashes that alternate.
 
 
 def hashes(database: Database) -> list[set[bytes]]:
@@ -264,7 +264,7 @@ def hashes(database: Database) -> list[set[bytes]]:
 
 
 def use(database: Database, event_id: str, now_ms: int) -> bool:
-    """Use nothing that counts under an event id; return whether that is a repetition."""
+    """Record a use of 0 with an event id; return whether it is a repetition."""
     return database.record(now_ms, delta=-1, event_id=event_id, fingerprint=b"12345678")[1]
 
 
@@ -274,7 +274,7 @@ def test_an_event_id_is_known_for_at_least_the_ttl_and_not_for_ever(database: Da
     for number in range(40):
         now_ms = NOW + number * step
         assert not use(database, f"e{number}", now_ms)
-        # Four steps are the ttl: whatever came since then is known still.
+        # Four steps are the ttl: everything since then is still known.
         for recent in range(max(0, number - 4), number + 1):
             assert use(database, f"e{recent}", now_ms), (recent, number)
         assert sum(map(len, hashes(database))) <= 9
@@ -371,7 +371,7 @@ def apply(
 
 
 def _counted(rows: Iterable[tuple[str | bytes | int, ...]]) -> list[str | bytes]:
-    """Return how many rows there are, and all that is in them."""
+    """Return the number of rows, and their values in one list."""
     found = list(rows)
     return [str(len(found)), *(part if isinstance(part, bytes) else str(part) for row in found for part in row)]
 
@@ -382,13 +382,13 @@ def _start(database: Database) -> str:
 
 
 def have(database: Database, used: int, period_start_ms: int, grants: tuple[GrantBalance, ...] = ()) -> None:
-    """Have a user as `apply` made them, who has used `calls`."""
+    """Create a user as `apply` does, who has used `calls`."""
     assert apply(database, entitlements={"calls": pack_entitlement(FIVE_A_DAY)})
     count(database, used, period_start_ms, grants)
 
 
 def count(database: Database, used: int, period_start_ms: int, grants: tuple[GrantBalance, ...] = ()) -> None:
-    """Have a count of `calls` in place of the one that is there."""
+    """Replace the count of `calls`."""
     database.put_counter(used, period_start_ms)
     if grants:
         database.redis.hset(KEYS.user("124"), "g:calls", cast("Any", pack_grants(grants)))
@@ -398,7 +398,7 @@ def count(database: Database, used: int, period_start_ms: int, grants: tuple[Gra
 def test_a_count_that_has_gone_on_to_another_period_since_is_left_as_it_is(
     database: Database, counted_from: str
 ) -> None:
-    """A use recorded just after a reset was thrown back into the day before by a change read just before it."""
+    """A use recorded just after a reset was moved back into the day before by a change read just before it."""
     have(database, 7, NOW)
     before = database.contents()
     changes = (settle(NOW - DAY, DAY, 5, NOW - DAY),)
@@ -545,7 +545,7 @@ def test_a_count_of_an_older_period_is_put_away_and_not_moved(database: Database
 
 
 def test_a_count_ahead_of_the_clock_keeps_its_period_through_a_change_of_entitlements(database: Database) -> None:
-    """The clock had stepped back over a reset. The count went back with it, and the budget could be had twice."""
+    """The clock had stepped back over a reset. The count went back with it, and the budget was granted twice."""
     have(database, 5, NOW + DAY)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW),))
     assert (database.counter(), database.past()) == ((5, NOW + DAY), [])
@@ -580,7 +580,7 @@ def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> 
 
 
 def test_grants_are_kept_in_a_new_order_with_what_is_left_and_drawn_of_each_by_then(database: Database) -> None:
-    """What was read before may be drawn from until it is written: the script takes what is there."""
+    """Grants may be drawn from between the read and the write: the script uses the current balances."""
     have(database, 10, NOW, grants=(GRANT, GrantBalance(NOW, NOW + 9, None, 2)))
     database.record(NOW, delta=4)
     placed = ((2, NOW, NOW + 5, -1), (0, NOW + 1, -1, 9), (1, NOW - DAY, NOW, 100), (0, NOW, NOW + 1, -1))
@@ -609,7 +609,7 @@ def test_what_was_drawn_goes_on_with_a_count_that_goes_on(database: Database) ->
 
 
 def test_a_grant_that_is_revoked_when_its_count_is_over_gives_nothing_back(database: Database) -> None:
-    """The order changes in the step that puts the count away: what was drawn of the old period must not come back."""
+    """The order changes in the step that closes the period: what was drawn in it must not return."""
     have(database, 9, NOW, grants=(GRANT,))
     revoked = ((1, NOW - DAY, NOW + DAY, 9),)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),), orders={"calls": revoked})
@@ -667,7 +667,7 @@ def test_others_in_the_bucket_stay_and_nobody_is_erased_twice(database: Database
 
 
 def test_the_last_event_is_told_of_nobody_too(database: Database) -> None:
-    """Events of a user who is gone may be left, of one who is made anew a moment later there may be more."""
+    """A deleted user may leave events behind, and one created again a moment later may have more."""
     apply(database)
     database.put_user(FIVE_A_DAY)
     database.record(NOW, delta=1)
@@ -704,7 +704,7 @@ def test_the_log_of_changes_ends_with_the_stamp_and_is_the_log_of_one_history(da
     put(database, "", "one", part=5)
     put(database, "one", "two", part=6)
     assert changes(database) == [b"1-5", b"2-6"]
-    # A version without stamps counted on, and then the stamp was lost.
+    # A version without stamps increased the number, and then the stamp was lost.
     for before, part, stamps in (("17", 3, [b"18-3"]), ("", 4, [b"1-4"]), ("odd", 8, [b"1-8"])):
         database.redis.set(KEYS.catalog_version, before)
         put(database, "two", "two", part=part)

@@ -1,4 +1,4 @@
-"""Users as they are kept: all that a decision needs in one small hash, changed in one step."""
+"""Stored users: everything that a decision needs is in one small hash, changed in one step."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -165,7 +165,7 @@ async def test_a_user_with_three_features_stays_small(users: Users, database: Da
     assert max(map(len, values)) < 64
     assert database.call("OBJECT", "ENCODING", key) == b"listpack"
     size = int(database.call("MEMORY", "USAGE", key))
-    # Valkey 9.1 takes 288 bytes, Redis 7.0 takes 328: steps of their allocator, for 198 bytes of names and values.
+    # Valkey 9.1 takes 288 bytes, Redis 7.0 takes 328: steps of their allocators, for 198 bytes of names and values.
     assert size <= 330, f"{size} bytes: {dict(database.redis.hgetall(key))}"
 
 
@@ -199,7 +199,7 @@ async def test_whoever_is_erased_is_gone_from_the_list(users: Users) -> None:
 async def test_a_first_use_recorded_while_the_entitlement_changes_is_not_left_behind(
     users: Users, database: Database
 ) -> None:
-    """The count that came in between belonged to no period that was known; it was lost, and the budget given twice."""
+    """The count recorded in between belonged to no known period; it was lost, and the budget granted twice."""
     await users.apply(UserChange("124", b"", META, entitlements={"calls": MONTHLY}))
     state = await users.read("124")
     assert state is not None

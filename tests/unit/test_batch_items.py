@@ -1,4 +1,4 @@
-"""A batch is taken apart without being read, into the items that protobuf would find."""
+"""A batch is split without being parsed, into the same items that protobuf finds."""
 
 import pytest
 from hypothesis import given, settings
@@ -10,19 +10,19 @@ from canuse_server.api.hotpath.batch_items import COUNTED_ITEMS, MAX_OTHER_FIELD
 
 NAME = "canuse.v1.BatchCanUseRequest"
 items = st.builds(v1.CanUseRequest, user_id=st.text(max_size=200), delta=st.none() | st.integers(-5, 2**53))
-# Fields that a newer client may send: a number, 8 bytes, a text, a group with a group in it, 4 bytes.
+# Fields that a newer client may send: a number, 8 bytes, a text, nested groups, 4 bytes.
 others = st.sampled_from(
     [b"\x10\x96\x01", b"\x19" + b"8" * 8, b"\x22\x03abc", b"\x2b\x33\x08\x01\x34\x2c", b"\x35" + b"4" * 4, b"\x08\x01"]
 )
 
 
 def framed(item: v1.CanUseRequest) -> bytes:
-    """Return a batch of one."""
+    """Return a batch with one item."""
     return v1.BatchCanUseRequest(requests=[item]).SerializeToString()
 
 
 def refusal(payload: bytes) -> str:
-    """Return what is told of a batch that can't be taken apart."""
+    """Return the error about a batch that can't be split."""
     with pytest.raises(ApiError) as raised:
         batch_items(NAME, payload)
     return raised.value.message
@@ -51,8 +51,8 @@ def test_bytes_that_are_no_message_are_told_to_be_none(payload: bytes) -> None:
     ("count", "reported"), [(1001, "1001"), (COUNTED_ITEMS, "2000"), (2_000_000, f"more than {COUNTED_ITEMS}")]
 )
 def test_no_more_items_are_counted_than_it_takes_to_see_that_there_are_too_many(count: int, reported: str) -> None:
-    """Two million empty items took a quarter of a second to be read before they were counted."""
-    # What follows the items that are counted is not looked at: it is no message.
+    """Two million empty items were parsed for a quarter of a second before they were counted."""
+    # The bytes behind the counted items are not read: they are no message.
     payload = b"\x0a\x00" * count + (b"\xff" if count > COUNTED_ITEMS else b"")
     assert refusal(payload) == f"requests: must be 1 to 1000 requests; {reported} were sent"
 

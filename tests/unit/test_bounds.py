@@ -1,4 +1,4 @@
-"""Every field of every request has a bound, and from the bounds follows how many bytes a method takes."""
+"""Every field of every request has a bound, and the maximum size of a method's request follows from the bounds."""
 
 import re
 
@@ -36,7 +36,7 @@ def test_every_text_and_every_repeated_field_of_every_request_has_a_bound(place:
 
 
 def made_up(name: str, label: FieldDescriptorProto.Label.ValueType) -> Descriptor:
-    """Return a message with one field of text."""
+    """Return a message with one text field."""
     file = FileDescriptorProto(name="made_up.proto", package="made.up", syntax="proto3")
     field = file.message_type.add(name="Request").field.add(name=name, number=1, label=label)
     field.type = FieldDescriptorProto.TYPE_STRING
@@ -83,7 +83,7 @@ def test_every_field_with_too_many_items_is_told_and_no_item() -> None:
 
 
 def test_at_most_20_violations_are_told_and_of_the_rest_the_number() -> None:
-    """Of 1000 package ids each had a text of its own, only for 990 of them to be thrown away."""
+    """For 1000 bad package ids as many texts were built, and 990 of them discarded."""
     violations = Violations()
     for number in range(1000):
         violations.id(f"ids[{number}]", "")

@@ -1,4 +1,4 @@
-"""What the command line prints: JSON that programs can calculate with, tables that nothing in them can break."""
+"""The output of the command line: JSON with numbers, and tables that no content can break."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What the clients answer: true where it is a yes, with the fields of the messages as Python values."""
+"""The clients' answers: true if access is granted, with the fields of the messages as Python values."""
 
 import asyncio
 import copy
@@ -57,7 +57,7 @@ ANSWERS: dict[type[Message], Any] = {
     ],
 )
 def test_an_answer_is_true_where_it_is_a_yes(yes: Message, no: Message) -> None:
-    # A message is always true: `if client.can_use(…)` let everybody in.
+    # A message is always true: `if client.can_use(…)` allowed everybody.
     kind = ANSWERS[type(yes)]
     assert bool(kind.from_message(yes)) is True
     assert bool(kind.from_message(no)) is False
@@ -122,7 +122,7 @@ def test_answers_are_compared_hashed_copied_and_pickled_and_never_changed() -> N
 
 
 def failed() -> canuse.CanuseError:
-    """Return what a batch has in the place of an answer."""
+    """Return the error that a batch has in place of an answer."""
     result = v1.BatchCanUseResult(status=Status(code=5, message="no such user"))
     [item] = answers.batch_can_use_answers(v1.BatchCanUseResponse(results=[result]))
     assert isinstance(item, canuse.NotFound)
@@ -150,7 +150,7 @@ def test_the_items_of_a_batch_are_true_where_they_are_a_yes_and_errors_are_not()
 
 
 def test_an_error_that_is_raised_is_true_so_that_no_executor_loses_it() -> None:
-    # Executors before Python 3.13 ask an exception whether it is true, and return None in place of one that is not.
+    # Executors before Python 3.13 test an exception for truth, and return None instead of a false one.
     def raise_it(error: canuse.CanuseError) -> None:
         raise error
 
@@ -174,7 +174,7 @@ CALLS: list[Callable[[AsyncClient], Any]] = [
 
 
 async def test_a_call_that_was_not_awaited_is_neither_true_nor_false() -> None:
-    # A coroutine is always true: `if client.can_use(…)` without `await` let everybody in, with a warning at most.
+    # A coroutine is always true: `if client.can_use(…)` without `await` allowed everybody, with a warning at most.
     async with AsyncClient("127.0.0.1:1") as client:
         for call in CALLS:
             with pytest.raises(TypeError, match="await it first"):

@@ -1,4 +1,4 @@
-"""What the methods of the clients refuse to send: an error names the parameter, what was given and what is accepted."""
+"""Arguments that the clients refuse: the error names the parameter, the value and what is accepted."""
 
 import math
 import re
@@ -22,7 +22,7 @@ LAST = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
 STAMP = Timestamp(seconds=1738326600)
 CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
-# A method, its arguments, and what the error has to say.
+# A method, its arguments, and the text of the error.
 WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("can_use", (5, "f"), {}, "user_id: 5 of type int is not accepted; expected a str"),
     ("can_use", ("u", None), {}, "feature_id: None is not accepted; expected a str"),
@@ -31,7 +31,7 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("can_use", ("u", "f", True), {}, "delta: True of type bool"),
     ("can_use", ("u", "f", 1.5), {}, "delta: 1.5 of type float"),
     ("can_use", ("u", "f", 2**63), {}, "delta: 9223372036854775808 of type int"),
-    # A number too large for a long was an OverflowError, and so was a moment that is not within the years of UTC.
+    # A number too large for a long was an OverflowError, and so was a moment outside of the years of UTC.
     ("can_use", ("u", "f"), {"explain": 2**63}, "explain: 9223372036854775808 of type int"),
     ("list_usage_events", ("u",), {"start_time": LAST}, "start_time: .* is outside the years 1 to 9999 of UTC"),
     ("subscribe", ("u", ["p"]), {"started_at": FIRST}, "started_at: .* is outside the years 1 to 9999 of UTC"),
@@ -89,13 +89,13 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
 
 
 def called(call: Callable[[], Any]) -> object:
-    """Make a call of a client to its end, an iterator to its first item."""
+    """Call a method of a client to its end; an iterator up to its first item."""
     result = call()
     return next(result) if isinstance(result, Iterator) else result
 
 
 async def called_later(call: Callable[[], Any]) -> object:
-    """Make a call of an asynchronous client to its end, an iterator to its first item."""
+    """Call a method of an asynchronous client to its end; an iterator up to its first item."""
     result = call()
     return await (result if isinstance(result, Awaitable) else anext(result))
 
@@ -121,7 +121,7 @@ def test_a_bad_argument_is_what_code_for_bad_input_expects() -> None:
 
 @pytest.mark.parametrize("moment", [AT, STAMP])
 def test_a_time_is_a_datetime_or_what_the_server_sent(moment: datetime | Timestamp) -> None:
-    # The server's own times, passed back, were "AttributeError: utcoffset".
+    # The server's own timestamps, passed back, were "AttributeError: utcoffset".
     request = _requests.subscribe("u", ["p"], started_at=moment, trial_end=moment, status=None)
     assert request.started_at == request.trial_end == STAMP
     grant = _requests.create_grant(

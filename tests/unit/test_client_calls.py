@@ -1,4 +1,4 @@
-"""How the clients call: over real gRPC, to a server in this process that notes what arrives."""
+"""The clients' calls over real gRPC, to a server in this process that notes what arrives."""
 
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -21,7 +21,7 @@ NEXT = {"": "2", "2": "3", "3": ""}
 
 @dataclass
 class Server:
-    """A UserService with the calls it got. `GetUser` of "slow" answers only once `release` is set."""
+    """A UserService that notes its calls. `GetUser` of "slow" answers only once `release` is set."""
 
     address: str = ""
     metadata: list[dict[str, str | bytes]] = field(default_factory=list)
@@ -76,7 +76,7 @@ def nobody() -> str:
 
 
 async def note_ids(users: AsyncIterator[v1.User], seen: list[str]) -> None:
-    """Append the ids to `seen` as they come, so that those before an error stay."""
+    """Append the ids to `seen` as they arrive, so that those before an error remain."""
     async for user in users:
         seen.append(user.id)  # noqa: PERF401 - a comprehension would lose them
 
@@ -87,7 +87,7 @@ async def test_every_call_carries_the_api_key_and_a_deadline(server: Server) -> 
     async with AsyncClient(server.address, api_key="ck_test_1", timeout_seconds=3) as asynchronous:
         assert (await asynchronous.get_user("u")).id == "u"
     assert [metadata["authorization"] for metadata in server.metadata] == ["Bearer ck_test_1"] * 2
-    # A deadline crosses the wire as a rounded time to go, and can come out some milliseconds later.
+    # A deadline is sent as a rounded remaining time, and can arrive some milliseconds later.
     assert all(0 < seconds < 3.5 for seconds in server.time_remaining_seconds)
 
 

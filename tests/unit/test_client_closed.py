@@ -1,4 +1,4 @@
-"""What a client that is closed tells its callers: a CanuseError, and CancelledError only to who was cancelled."""
+"""Calls of a closed client raise a CanuseError; CancelledError is only for a task that was cancelled."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -18,14 +18,14 @@ MAX_WAIT_SECONDS = 30
 
 @dataclass
 class Server:
-    """A server that answers no unary call but pages, and sends one message of a stream, until `release` is set."""
+    """A server that answers only lists and the first message of a stream, until `release` is set."""
 
     address: str = ""
     arrived: Event = field(default_factory=Event)
     release: Event = field(default_factory=Event)
 
     def wait(self, _request: Any, _context: grpc.ServicerContext) -> v1.UseFeatureResponse:
-        """Answer late: the bytes of an empty message are those of any."""
+        """Answer late with an empty message, whose bytes are those of any type."""
         self.arrived.set()
         self.release.wait(MAX_WAIT_SECONDS)
         return v1.UseFeatureResponse()
@@ -43,7 +43,7 @@ class Server:
 
 
 def raw(data: bytes) -> bytes:
-    """Leave a message as it came."""
+    """Return a message as it arrived."""
     return data
 
 
@@ -103,7 +103,7 @@ EVERY_CALL = pytest.mark.parametrize("name", CALLS)
 
 
 async def run(call: Awaitable[object]) -> object:
-    """Await a call, as a task."""
+    """Await a call in a task."""
     return await call
 
 
@@ -129,7 +129,7 @@ def test_a_call_after_the_close_is_told_so_and_not_sent(server: Server, name: st
 
 @EVERY_CALL
 async def test_an_asynchronous_call_under_way_is_told_that_its_client_was_closed(server: Server, name: str) -> None:
-    # It was CancelledError, where nobody had cancelled anything, which a task group takes for an end of its own.
+    # It was CancelledError, although nothing was cancelled, which a task group takes for its own cancellation.
     async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         task = asyncio.create_task(run(ASYNC_CALLS[name](client)))
         assert await asyncio.to_thread(server.arrived.wait, MAX_WAIT_SECONDS)
@@ -140,7 +140,7 @@ async def test_an_asynchronous_call_under_way_is_told_that_its_client_was_closed
 
 @EVERY_CALL
 async def test_an_asynchronous_call_after_the_close_is_told_so_and_not_sent(server: Server, name: str) -> None:
-    # It was UsageError, which is no CanuseError.
+    # It was UsageError, which is not a CanuseError.
     client = AsyncClient(server.address)
     await client.close()
     with pytest.raises(ClientClosed, match="nothing was sent"):

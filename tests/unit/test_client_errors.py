@@ -1,4 +1,4 @@
-"""What a failed call raises: built from a real `google.rpc.Status`, as gRPC hands it over."""
+"""What a failed call raises, built from a real `google.rpc.Status` as gRPC delivers it."""
 
 import copy
 import pickle
@@ -28,10 +28,10 @@ CLASSES = {
 
 
 class SyncFailure(grpc.RpcError):
-    """What a sync call raises, down to the methods that matter."""
+    """The error of a sync call, with the methods that matter."""
 
     def __init__(self, code: grpc.StatusCode, message: str | None, details: bytes | None) -> None:
-        """Keep what the call ended with."""
+        """Store how the call ended."""
         self._end = code, message, details
 
     def code(self) -> grpc.StatusCode:
@@ -43,13 +43,13 @@ class SyncFailure(grpc.RpcError):
         return self._end[1]
 
     def trailing_metadata(self) -> object:  # type: ignore[override]
-        """Return the trailing metadata, None where nothing came."""
+        """Return the trailing metadata, None without any."""
         details = self._end[2]
         return None if details is None else (("x-other", "1"), ("grpc-status-details-bin", details))
 
 
 def asyncio_failure(code: grpc.StatusCode, message: str | None, details: bytes | None) -> grpc.RpcError:
-    """Return what an asyncio call raises."""
+    """Return the error of an asyncio call."""
     trailing = grpc.aio.Metadata(("x-other", "1"))
     if details is not None:
         trailing.add("grpc-status-details-bin", details)
@@ -65,7 +65,7 @@ def pack(code: grpc.StatusCode, *details: Message) -> bytes:
 
 
 def failed(code: grpc.StatusCode, *details: Message) -> CanuseError:
-    """Return the error for a call that ended with a status and details."""
+    """Return the client's error for a status with details."""
     return from_rpc_error(SyncFailure(code, "a message", pack(code, *details)))
 
 

@@ -1,4 +1,4 @@
-"""What the clients send, and what they refuse to send."""
+"""The requests that the clients send, and values that they refuse."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
@@ -32,7 +32,7 @@ def subscribe(**moments: datetime) -> v1.SubscribeRequest:
 
 
 def update_subscription(trial_end: datetime | None) -> v1.UpdateSubscriptionRequest:
-    """Build an update of the trial end alone."""
+    """Build an update of the trial end only."""
     return _requests.update_subscription("s", status=UNSET, trial_end=trial_end, cancel_at=UNSET)
 
 

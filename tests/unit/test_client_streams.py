@@ -1,4 +1,4 @@
-"""How the clients read a stream: as it comes, with typed errors, and no further than their caller does."""
+"""Streams of the clients: read as they arrive, with typed errors, and no further than the caller reads."""
 
 import asyncio
 import time
@@ -23,7 +23,7 @@ MAX_WAIT_SECONDS = 30
 
 @dataclass
 class Server:
-    """A CatalogService whose migrations send two messages and then, by the package, are done, fail or go on."""
+    """A CatalogService whose migrations send two messages and then, depending on the package, end, fail or continue."""
 
     address: str = ""
     requests: list[v1.MigrateSubscriptionsRequest] = field(default_factory=list)
@@ -35,7 +35,7 @@ class Server:
     ) -> Iterator[v1.MigrateSubscriptionsResponse]:
         """Send messages."""
         self.requests.append(request)
-        # Without a deadline it is a number of years.
+        # Without a deadline gRPC reports a number of years.
         self.with_deadline.append(context.time_remaining() < 3600)
         context.add_callback(self.ended.set)
         yield v1.MigrateSubscriptionsResponse(users=1, resume_token="1")
@@ -72,7 +72,7 @@ def stream(client: AsyncClient, package_id: str) -> "AsyncGenerator[v1.MigrateSu
 
 
 async def note(messages: AsyncIterator[v1.MigrateSubscriptionsResponse], seen: list[int]) -> None:
-    """Append what comes to `seen`, so that what came before an error stays."""
+    """Append messages to `seen` as they arrive, so that those before an error remain."""
     async for message in messages:
         seen.append(message.users)  # noqa: PERF401 - a comprehension would lose them
 
@@ -82,7 +82,7 @@ async def test_a_stream_yields_all_messages_and_has_no_deadline(server: Server) 
         assert [message.users for message in client.migrate_subscriptions("done")] == [1, 2]
     async with AsyncClient(server.address, timeout_seconds=0.1) as asynchronous:
         assert [message.users async for message in asynchronous.migrate_subscriptions("done")] == [1, 2]
-    # The call is not sent with the time that one answer may take: it takes as long as it takes.
+    # The deadline of a unary call is not sent: a stream takes as long as it takes.
     assert server.with_deadline == [False, False]
 
 
@@ -129,7 +129,7 @@ async def test_nothing_is_asked_for_before_the_iteration(server: Server) -> None
 
 
 async def test_a_stream_on_which_no_message_comes_is_given_up(server: Server) -> None:
-    # There was no bound: a server that stood still, or was gone without a word, was waited for without end.
+    # There was no bound: a client waited without end for a server that hung or had vanished.
     seen: list[int] = []
     with Client(server.address, silence_timeout_seconds=0.5) as client:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""The rule that every check follows."""
+"""The decision rule of every check."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,7 +30,7 @@ UNLIMITED: Final = replace(FIVE_A_DAY, limit=None)
 
 
 def feature_state(entitlement: Entitlement | None = FIVE_A_DAY, used: int = 0, **others: bool) -> FeatureState:
-    """Return how a user stands who has used so much today."""
+    """Return the state of a user who has used so much today."""
     return FeatureState(
         disabled=others.get("disabled", False),
         archived=others.get("archived", False),
@@ -102,7 +102,7 @@ def test_a_count_ahead_of_the_clock_keeps_its_period_so_that_nothing_resets_twic
 
 
 def with_grants(*grants: GrantBalance, used: int = 0, **changes: bool | int | None) -> FeatureState:
-    """Return how a user stands who has five a day and some grants."""
+    """Return the state of a user with five a day and some grants."""
     entitlement = replace(FIVE_A_DAY, **changes)  # type: ignore[arg-type]
     return replace(feature_state(entitlement, used), grants=grants)
 
@@ -134,7 +134,7 @@ def test_what_was_drawn_before_the_period_is_neither_in_the_count_nor_in_the_bud
 
 def test_an_unlimited_grant_lifts_the_limit_while_it_is_open() -> None:
     assert decide(with_grants(OPEN, UNLIMITED_GRANT), 10**9) == Reason.UNLIMITED
-    # It ended a moment ago. What was drawn from it does not weigh on the package.
+    # It ended a moment ago. What was drawn from it does not reduce the package's budget.
     assert with_grants(UNLIMITED_GRANT._replace(end_ms=NOW, drawn=100), used=105).budget() == 105
 
 
@@ -143,7 +143,7 @@ def test_where_grants_alone_give_access_the_package_gives_nothing_more_but_what_
     assert (alone.budget(), decide(alone, 3), decide(alone, 4)) == (7, Reason.WITHIN_BUDGET, Reason.BUDGET_EXCEEDED)
     lifted = with_grants(OPEN, used=4, granted=True, limit=None)
     assert lifted.budget() == 7
-    # What went past the package's budget does weigh.
+    # What exceeded the package's budget does reduce it.
     assert with_grants(OPEN, used=7, granted=True).budget() == 8
 
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey keeps what it acknowledged, whoever dies, and is alone on its data."""
+"""The embedded Valkey keeps what it acknowledged, whichever process dies, and is alone on its data."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ from canuse_server.runtime import child
 from canuse_server.store.embedded.process import SETTINGS
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError, EmbeddedValkey
 
-# Another process with an EmbeddedValkey, to be killed. With "orphan" its Valkey outlives it, as it does on macOS.
+# Another process with an EmbeddedValkey, to be killed. With "orphan" its Valkey survives it, as on macOS.
 CANUSE = """
 import asyncio, pathlib, sys
 from canuse_server.store.embedded import process
@@ -42,14 +42,14 @@ asyncio.run(main())
 
 @dataclass
 class AnotherCanuse:
-    """CANUSE in a process of its own."""
+    """CANUSE in a separate process."""
 
     process: subprocess.Popen[str]
     valkey_pid: int
     socket_path: Path
 
     def kill(self) -> None:
-        """`kill -9`, and wait until it is gone; its Valkey may live on."""
+        """`kill -9`, and wait until it is gone; its Valkey may survive."""
         self.process.kill()
         self.process.wait()
 
@@ -73,7 +73,7 @@ def another_canuse(data_dir: Path, *options: str) -> Iterator[AnotherCanuse]:
 
 @asynccontextmanager
 async def started(data_dir: Path) -> AsyncIterator[EmbeddedValkey]:
-    """An EmbeddedValkey that forgets nothing, stopped afterwards."""
+    """An EmbeddedValkey that loses nothing, stopped afterwards."""
     valkey = EmbeddedValkey(data_dir, fsync="always")
     await valkey.start()
     try:
@@ -89,7 +89,7 @@ async def client(socket_path: Path) -> AsyncIterator[Redis]:
 
 
 async def value(valkey: EmbeddedValkey) -> str | None:
-    """What the key `used` holds."""
+    """Return the value of the key `used`."""
     async with client(valkey.socket_path) as redis:
         found = await redis.get("used")
         assert found is None or isinstance(found, str)
@@ -108,7 +108,7 @@ def accepts(socket_path: Path) -> bool:
 
 
 def valkey_left_behind(data_dir: Path) -> bool:
-    """Whether there is a socket, which a Valkey removes when it ends in good order."""
+    """Whether there is a socket, which a Valkey removes when it shuts down."""
     return (data_dir / "valkey.sock").exists()
 
 
@@ -249,7 +249,7 @@ async def test_a_valkey_that_does_not_end_is_reported_and_left_alone(
 
 
 def state_of(data_dir: Path) -> dict[Path, tuple[int, int]]:
-    """When each file was last changed and how long it is."""
+    """Return when each file was last changed and its size."""
     return {file: (file.stat().st_mtime_ns, file.stat().st_size) for file in data_dir.rglob("*")}
 
 
@@ -310,7 +310,7 @@ async def test_a_directory_with_too_long_a_path_for_a_socket_gets_it_elsewhere(t
 
 
 async def test_a_copy_of_the_data_can_be_served_beside_the_original(tmp_path: Path) -> None:
-    # The record of who runs is copied too: clearing away what it named took the original's socket.
+    # The copied lock file names the running process: clearing up after it removed the original's socket.
     data_dir, copy = tmp_path / ("long" * 30), tmp_path / "copy"
     async with started(data_dir) as valkey:
         await write(valkey.socket_path, "7")
@@ -348,7 +348,7 @@ async def test_a_file_as_the_data_directory_is_named_in_the_error(tmp_path: Path
 
 @contextmanager
 def without_right_to_write(directory: Path) -> Iterator[None]:
-    """Read-only, and not being root, who may write anywhere."""
+    """Make a folder read-only, as another user than root, who may write anywhere."""
     directory.chmod(0o500)
     is_root = os.geteuid() == 0
     if is_root:

@@ -1,4 +1,4 @@
-"""What a user may use, worked out of their subscriptions."""
+"""The entitlements of a user, computed from subscriptions and grants."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -56,7 +56,7 @@ def grant(effective_at_ms: int = START, end_ms: int | None = None) -> GrantBalan
 
 
 def seen_at(entitlement: Entitlement, now_ms: int) -> tuple[object, ...]:
-    """Return all of an entitlement that anybody can see at a moment."""
+    """Return everything about an entitlement that is visible at a moment."""
     return (
         entitlement.consumable,
         entitlement.active,
@@ -135,7 +135,7 @@ def test_the_best_of_those_that_count_is_given(user: User, grants: Given, now_ms
         limits = [listed.limit for _, listed in pairs]
         best = None if None in limits else max(limit for limit in limits if limit is not None)
         assert given_.limit == best
-        # Its reset period, overage rule and anchor are those of one subscription that gives this limit.
+        # Reset period, overage rule and anchor are those of one subscription with this limit.
         assert (given_.reset_period, given_.overage_enabled, given_.period) in [
             (reset_period, listed.overage_enabled, period_at(item.started_at_ms, reset_period, now_ms))
             for item, listed in pairs
@@ -144,7 +144,7 @@ def test_the_best_of_those_that_count_is_given(user: User, grants: Given, now_ms
 
 
 def test_while_none_counts_one_that_may_count_again_comes_before_an_ended_one_and_that_before_a_future_one() -> None:
-    """The limit of a plan that was cancelled once held for a user whose new plan was past due."""
+    """The limit of a cancelled plan applied to a user whose new plan was past due."""
     late = Subscription("late", "small", 1, Status.PAST_DUE, START)
     ended = Subscription("ended", "large", 1, Status.ACTIVE, START, cancel_at_ms=START + 1)
     future = Subscription("future", "huge", 1, Status.ACTIVE, NOW + 1)
@@ -220,7 +220,7 @@ def test_a_feature_in_no_package_of_the_user_is_not_there() -> None:
 def test_a_subscription_that_starts_later_gives_nothing_yet_and_says_from_when_on_it_will() -> None:
     found = entitlement(entry(reset=ResetPeriod.DAY), now_ms=START - 1)
     assert (found.active, found.valid_until_ms) == (False, START)
-    # What is used before the start counts to a time of its own, not to the first period.
+    # What is used before the start counts to a period of its own, not to the first one.
     assert found.period == Period(0, START)
 
 
@@ -256,7 +256,7 @@ def test_grants_alone_give_access_in_one_period_from_the_first_to_the_end_of_the
     found = by_grants(grant(START, NOW + 5), grant(NOW - 3, NOW + 9), grant(START - 9 * DAY, START - 8 * DAY))
     assert (found.active, found.granted, found.limit, found.overage_enabled) == (True, True, 0, False)
     assert (found.reset_period, found.period) == (ResetPeriod.NEVER, Period(START, NOW + 9))
-    # In between nothing changes but what is left, which each use works out anew.
+    # In between nothing changes but what is left, which each use computes anew.
     assert found.valid_until_ms == NOW + 9
     lasting = by_grants(grant(START, NOW + 5), grant(NOW))
     assert (lasting.period, lasting.valid_until_ms) == (Period(START, None), None)
@@ -269,7 +269,7 @@ def test_once_all_grants_have_ended_there_is_no_entitlement() -> None:
 
 
 def test_between_two_grants_there_is_no_access_and_a_use_is_counted_to_neither_of_them() -> None:
-    """The count of the first went on into the gap, and was kept as of a period since 1970."""
+    """The count of the first continued into the gap, and was stored in a period since 1970."""
     found = by_grants(grant(START, NOW - 5), grant(NOW + 5))
     assert (found.active, found.granted, found.period, found.valid_until_ms) == (
         False,
@@ -290,7 +290,7 @@ def test_a_grant_switches_a_binary_feature_on_until_it_ends() -> None:
 
 
 def beside_a_package(grants: tuple[GrantBalance, ...], **dates: int | Status) -> Entitlement:
-    """Return the entitlement to `f` of a user with grants, and a package of ten a day with overage."""
+    """Return the entitlement to `f` of a user with grants, and a package with ten a day and overage."""
     packages = {("p", 1): Package("p", 0, features=(entry(10, ResetPeriod.DAY, overage=True),))}
     item = replace(Subscription("t", "p", 1, Status.ACTIVE, START), **dates)  # type: ignore[arg-type]
     return resolve([item], packages, CONSUMABLE, {"f": grants}, NOW)["f"]
@@ -315,7 +315,7 @@ def test_the_grants_of_one_whose_package_does_not_count_give_access_in_its_perio
 
 
 def test_until_a_subscription_starts_grants_count_in_a_period_of_their_own() -> None:
-    """What was used of a grant counted on in the period of the subscription, which began with it used up."""
+    """What was used of a grant continued into the period of the subscription, which began with it used up."""
     found = beside_a_package((grant(START, None),), started_at_ms=NOW + 5)
     assert (found.active, found.granted) == (True, True)
     assert (found.reset_period, found.period, found.valid_until_ms) == (

@@ -1,4 +1,4 @@
-"""One fact, one number: enums and constants are the same in the API, in Python and in Lua."""
+"""Enums and constants have the same values in the API, in Python and in Lua."""
 
 import re
 from enum import IntEnum
@@ -38,7 +38,7 @@ def test_every_enum_of_the_domain_is_compared() -> None:
 
 
 def number(name: str, script: Script = RECORD_USAGE) -> str:
-    """Return what a script's local of that name is set to, as it is written there."""
+    """Return the literal value of a local in a script."""
     for names, values in re.findall(r"^local ([A-Z_, ]+) = ([^-\n]+|-1)", script.source, re.MULTILINE):
         split: dict[str, str] = dict(zip(names.split(", "), values.split(", "), strict=False))
         if name in split:
@@ -66,7 +66,7 @@ def test_the_script_s_reasons_are_the_domain_s(name: str, reason: model.Reason) 
 def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
     names = [period.name for period in FIXED_LENGTH_MS]
     assert {int(number(name)): int(number(f"{name}_MS")) for name in names} == dict(FIXED_LENGTH_MS)
-    # What a script takes for a longer one does not roll by itself.
+    # A period that the script considers longer does not roll over by itself.
     assert max(FIXED_LENGTH_MS) == int(number("WEEK")) == min(CALENDAR_MONTHS) - 1
 
 
@@ -121,7 +121,7 @@ def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> No
 
 
 def lua_size(pattern: str) -> int:
-    """Return how many bytes Lua's struct.pack makes by a pattern of ours."""
+    """Return how many bytes Lua's struct.pack makes with a pattern."""
     assert re.fullmatch(r"<(B|[iI]\d)+", pattern), pattern
     return sum(1 if part == "B" else int(part[1]) for part in re.findall(r"B|[iI]\d", pattern))
 

@@ -1,4 +1,4 @@
-"""The public surface: what is exported is what there is, and both clients offer the same."""
+"""The public surface: everything public is exported and nothing else, and both clients offer the same methods."""
 
 import inspect
 import re
@@ -38,7 +38,7 @@ def generated_names(package: ModuleType) -> set[str]:
 
 
 def public_methods(kind: type) -> dict[str, inspect.Signature]:
-    """Return the signatures of the methods that callers use."""
+    """Return the signatures of the public methods."""
     members = inspect.getmembers(kind, inspect.isfunction)
     return {name: inspect.signature(method) for name, method in members if not name.startswith("_")}
 
@@ -59,7 +59,7 @@ def test_exports_are_listed_once_and_exist(package: ModuleType) -> None:
 
 
 def public_classes(module: ModuleType) -> set[str]:
-    """Return the names of the classes that a module defines for callers."""
+    """Return the names of the public classes that a module defines."""
     return {
         name
         for name, value in vars(module).items()

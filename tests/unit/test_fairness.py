@@ -1,4 +1,4 @@
-"""Pages of many items are made a little at a time."""
+"""Pages with many items are built a few items at a time."""
 
 import asyncio
 import time
@@ -13,7 +13,7 @@ ITEMS = 40
 
 
 def slowly(item: int) -> int:
-    """Work for as long as pages may without a break."""
+    """Work for as long as a page may without a break."""
     until = time.monotonic() + WORK_SECONDS
     while time.monotonic() < until:
         continue
@@ -21,7 +21,7 @@ def slowly(item: int) -> int:
 
 
 async def turns_of_the_loop(pages: int) -> int:
-    """Make some pages at once, and return how often the event loop came round meanwhile."""
+    """Build some pages concurrently, and return how many turns the event loop had in the meantime."""
     scheduler, loop_turns, pages_done = PageScheduler(), 0, 0
 
     async def make() -> None:
@@ -56,7 +56,7 @@ def test_outside_of_pages_nothing_takes_breaks() -> None:
 
 
 async def test_to_wait_for_other_pages_is_not_to_wait_for_the_store() -> None:
-    """All of them together take longer than anybody waits for the store, which answers at once."""
+    """Together they take longer than the store timeout, although the store answers at once."""
     pages = PageScheduler()
 
     async def page() -> None:

@@ -1,4 +1,4 @@
-"""Grants by themselves: when they are open, in which order they are drawn from, and in which stretches of time."""
+"""Grants alone: when they are open, in which order they are drawn from, and the spans that they cover."""
 
 from itertools import permutations
 
@@ -79,7 +79,7 @@ def test_a_stretch_is_all_the_time_around_a_moment_with_a_grant_throughout_or_no
 
 @pytest.mark.parametrize("now_ms", [0, 12, 25, 39])
 def test_what_a_grant_that_never_opens_says_of_time_does_not_count(now_ms: int) -> None:
-    """A use before one that was revoked in advance was counted to a period of its own."""
+    """A use before a grant that was revoked in advance was counted to a period of its own."""
     revoked = balance(20, 12)
     grants = [balance(40, 50), revoked]
     assert coverage_at(grants, now_ms) == coverage_at([balance(40, 50)], now_ms) == Period(0, 40)

@@ -1,4 +1,4 @@
-"""Answers to single uses are written by hand: they are what messages would give."""
+"""Hand-encoded answers to single uses equal those of the generated messages."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,12 +44,12 @@ states = st.builds(
 
 
 def start_of_a_period(entitlement: Entitlement, later_ms: int) -> int:
-    """Return the start of the period some time after an entitlement's own began."""
+    """Return the start of a period, some time after the entitlement's own."""
     return entitlement.period_at(entitlement.period.start_ms + later_ms).start_ms
 
 
 def reply_of(state: SimpleNamespace) -> bytes:
-    """Return the reply of the script that says this."""
+    """Return the reply of the script with this result."""
     entitlement = cast("Entitlement | None", state.entitlement)
     packed = b"" if entitlement is None else pack_entitlement(entitlement)
     start_ms = 0 if entitlement is None else start_of_a_period(entitlement, state.later_ms)
@@ -102,7 +102,7 @@ def test_a_varint_is_the_shortest_there_is(number: int) -> None:
 
 @st.composite
 def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, bool]:
-    """What the store replies to a check of a user with neither grants nor leases, now, delta, and whether archived."""
+    """The store's reply to a check of a user without grants and leases, now, delta, and whether archived."""
     now_ms = draw(recent_moments)
     entitlement = replace(draw(entitlements(now_ms)), consumable=draw(st.booleans() | st.just(value=True)))
     packed = pack_entitlement(entitlement)
@@ -130,7 +130,7 @@ def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], i
 
 
 def outcome(answer: Callable[[], Message]) -> Message | str:
-    """Return an answer, or the error that is raised in its place."""
+    """Return an answer, or the error that is raised instead."""
     try:
         return answer()
     except (ApiError, usage_commands.StaleError) as error:

@@ -1,4 +1,4 @@
-"""What is remembered of users is bounded in number, in bytes and in age."""
+"""The cache of last known users is bounded in number, in bytes and in age."""
 
 import tracemalloc
 
@@ -6,7 +6,7 @@ from canuse_server.api.last_known import ENTRY_BYTES, MAX_REPLY_BYTES, LastKnown
 
 
 def known(memory: LastKnown, *users: str) -> list[object]:
-    """Return the replies that are known of users; None where there is none."""
+    """Return the cached replies of users; None without one."""
     found = (memory.recall(user_id, "feature") for user_id in users)
     return [each and each.reply for each in found]
 

@@ -1,4 +1,4 @@
-"""Imports in the server go one way, and no folder has more in it than a reader can take in."""
+"""Imports in the server go one way, and no folder is too large."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ GENERATED: Final = ("_pb2.py", "_pb2_grpc.py")
 
 
 def modules() -> Iterator[Path]:
-    """Yield the files of the server that somebody wrote."""
+    """Yield the handwritten modules of the server."""
     return (path for path in sorted(ROOT.rglob("*.py")) if not path.name.endswith(GENERATED))
 
 

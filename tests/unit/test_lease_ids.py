@@ -1,4 +1,4 @@
-"""Ids of leases: each stands for one user, feature and token, and only the spelling that was given is one."""
+"""Ids of leases: each stands for one user, feature and token, and only its exact spelling is valid."""
 
 from base64 import urlsafe_b64encode
 

@@ -1,4 +1,4 @@
-"""What the definitions say of each method is what its scope says, and what the clients repeat."""
+"""The API's definitions of each method agree with its scope and with the clients."""
 
 import json
 
@@ -11,7 +11,7 @@ from canuse_server.api.scopes import SCOPES
 from canuse_server.domain.api_keys import Scope
 from canuse_server.envoy import rate_limit_service_pb2
 
-# A descriptor is found once its module has been imported.
+# A descriptor is found once its module is imported.
 SERVED = (clock_service_pb2, rate_limit_service_pb2)
 METHODS = [method_at(path) for path in SCOPES]
 READING = (Scope.ENTITLEMENTS_READ, Scope.CATALOG_READ)

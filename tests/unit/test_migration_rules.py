@@ -1,4 +1,4 @@
-"""Which subscriptions a move is about, and what gives less than before."""
+"""The subscriptions that a migration moves, and what counts as less access."""
 
 from dataclasses import replace
 
@@ -60,7 +60,7 @@ def test_what_moves_is_on_another_version_and_has_not_ended(
         (replace(GIVEN, overage_enabled=True), GIVEN, True),
         (replace(GIVEN, active=False), None, False),
         (replace(GIVEN, active=False), replace(GIVEN, active=False, limit=0), False),
-        # Where grants alone give access, the limit only tells what packages gave before.
+        # Where only grants give access, the limit is that of an earlier package.
         (GIVEN, replace(GIVEN, limit=9, granted=True), True),
         (replace(GIVEN, limit=9, granted=True), replace(GIVEN, limit=1), False),
         (SWITCH, replace(SWITCH, granted=True), False),

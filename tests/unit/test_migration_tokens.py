@@ -1,4 +1,4 @@
-"""Resume tokens of migrations: they carry how far it is, hold for one request, and whatever else comes is refused."""
+"""Resume tokens of migrations carry the progress, are valid for one request, and are validated."""
 
 import base64
 import json
@@ -27,12 +27,12 @@ def with_token(token: str) -> v1.MigrateSubscriptionsRequest:
 
 
 def token_of(value: object) -> str:
-    """Return what a token of ours looks like, with something else in it."""
+    """Return a token with forged content."""
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
 def refused(token: str) -> None:
-    """Make sure that a token is refused by its field."""
+    """Assert that a token is refused by its field."""
     with pytest.raises(ApiError) as caught:
         migration_tokens.decode(with_token(token))
     assert caught.value.reason is ErrorReason.INVALID_FIELD

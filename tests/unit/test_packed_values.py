@@ -1,4 +1,4 @@
-"""How the values of a user's hash are packed: read back as written, and small."""
+"""The packed values of a user's hash: read back as written, and small."""
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ from support.database import pack_counter, pack_grants
 from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments, subscriptions
 
 LISTPACK_BYTES = 64
-"""Up to this length of values Redis keeps a hash in its small form."""
+"""Up to this length of values Redis stores a hash in its compact form."""
 ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=32)
 hundreds = settings(max_examples=150, deadline=None)
 
@@ -25,7 +25,7 @@ def test_meta_is_read_as_it_was_written(disabled: bool, revision: int, created_a
     meta = Meta(disabled, revision, created_at_ms, as_of_ms)
     assert Meta.unpack(meta.pack()) == meta
     assert len(meta.pack()) == (17 if as_of_ms else 11)
-    # A check looks at the first byte alone.
+    # A check reads the first byte only.
     assert meta.pack()[0] & 1 == disabled
 
 

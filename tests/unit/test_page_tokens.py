@@ -1,4 +1,4 @@
-"""Page tokens: what an earlier answer gave leads on, anything else is refused in words."""
+"""Page tokens: one from an earlier answer leads to the next page, anything else is refused with an explanation."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -18,17 +18,17 @@ hundreds = settings(max_examples=250, deadline=None)
 
 
 def forged(content: bytes) -> str:
-    """Return a token with a content of the forger's choice."""
+    """Return a token with forged content."""
     return urlsafe_b64encode(content).decode().rstrip("=")
 
 
 def asking(token: str) -> v1.ListUsersRequest:
-    """Return a request for the page that a token leads to."""
+    """Return a request for the page of a token."""
     return v1.ListUsersRequest(page_token=token)
 
 
 def refused(token: str) -> ApiError:
-    """Return the error that a token gets."""
+    """Return the error about a token."""
     with pytest.raises(ApiError) as raised:
         page_tokens.decode(asking(token))
     return raised.value
@@ -88,7 +88,7 @@ def test_the_error_names_what_was_sent_and_what_is_accepted_and_stays_short() ->
 
 
 async def test_a_page_ends_with_the_item_that_takes_it_past_its_bytes() -> None:
-    """Entitlements, with the ids of all that they come from, took more than the 4 MiB that clients accept."""
+    """Entitlements, with the ids of all their sources, took more than the 4 MiB that clients accept."""
     users = [v1.User(id=f"{number:04}", metadata={"key": "v" * (page_tokens.BYTES // 10)}) for number in range(30)]
     listed: list[str] = []
     request = v1.ListUsersRequest(page_size=1000)
@@ -127,7 +127,7 @@ def test_a_token_leads_on_in_its_own_list_only(other: Message) -> None:
     assert "same request" in raised.value.message
 
 
-# What follows got past the check: it broke the server's own code further on, or was read as something else.
+# These passed the check, and broke the server's code later or were read as something else.
 
 
 def test_a_token_nested_without_end_is_a_bad_field() -> None:

@@ -1,4 +1,4 @@
-"""Periods: `[start, end)`, counted from the anchor, true to the calendar to the millisecond."""
+"""Periods: `[start, end)`, counted from the anchor, correct by the calendar to the millisecond."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -26,7 +26,7 @@ def at(*parts: int) -> int:
 
 
 def moved(anchor_ms: int, months: int) -> int:
-    """Return the oracle's word: the anchor so many months on, by python-dateutil."""
+    """Return the anchor so many months later, by python-dateutil as the oracle."""
     return ms(EPOCH + timedelta(milliseconds=anchor_ms) + relativedelta(months=months))
 
 

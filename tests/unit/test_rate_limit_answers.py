@@ -1,4 +1,4 @@
-"""The answer to a rate limit request of one descriptor is written by hand: it is what messages would give."""
+"""Hand-encoded answers to rate limit requests with one descriptor equal those of the generated messages."""
 
 from struct import Struct
 from typing import Final

@@ -1,4 +1,4 @@
-"""What reflection may answer: so much at once, and so much more each second."""
+"""The byte allowance of reflection: a burst, and a rate per second."""
 
 from canuse_server.transport.reflection import Allowance
 

@@ -1,4 +1,4 @@
-"""What is said about who may call a method."""
+"""The scope that each method requires."""
 
 import pytest
 from grpc_health.v1 import health_pb2

@@ -1,4 +1,4 @@
-"""Settings: the command line goes before the environment, that before the file, and what is wrong is named."""
+"""Settings: the command line overrides the environment, which overrides the file; errors name the source."""
 
 import json
 import os
@@ -20,7 +20,7 @@ TLS = ("tls_certificate", "tls_key", "tls_client_ca")
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No settings but those of the test."""
+    """Remove all settings except those of the test."""
     for name in os.environ:
         if name.startswith("CANUSE_"):
             monkeypatch.delenv(name)
@@ -35,7 +35,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 
 def refused(*options: str, **env: str) -> str:
-    """Start `canuse serve`, which must not start: return the one line that it says."""
+    """Start `canuse serve`, which must not start: return the one line that it prints."""
     completed = fork_server.run("serve", *options, env={**os.environ, **env})
     said = [line for line in completed.stderr.splitlines() if not line.startswith("{")]  # The log stands apart.
     assert (completed.returncode, completed.stdout) == (1, "")
@@ -174,13 +174,13 @@ def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> Non
 def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setting(
     tmp_path: Path, text: str, wrong: str, meant: str
 ) -> None:
-    """`lisen: Extra inputs are not permitted` named no file, and was taken for a fault of the command."""
+    """`lisen: Extra inputs are not permitted` named no file, and looked like a defect of the command."""
     file = written(tmp_path, text)
     assert refused("--config", str(file)) == f"canuse: {file}: {wrong}: there is no such setting{meant}"
 
 
 def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
-    """A misspelt one was ignored, and nobody heard of it."""
+    """A misspelt one was silently ignored."""
     command = ("serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem")
     env = os.environ | {"CANUSE_LISTN": "127.0.0.1:1", "CANUSE_NONSENSE": "1", "CANUSE_SERVICE_HOST": "10.0.0.1"}
     completed = fork_server.run(*command, env=env, folder=tmp_path)
@@ -205,7 +205,7 @@ def test_only_what_is_neither_a_setting_nor_of_the_command_nor_of_kubernetes_is_
 
 
 def variables_of_commands(command: Any) -> set[str]:
-    """Return the variables in which the options of a command and those under it can be given."""
+    """Return the environment variables of the options of a command and its subcommands."""
     found = {name for option in command.params for name in (option.envvar or "").split() if name}
     for each in getattr(command, "commands", {}).values():
         found |= variables_of_commands(each)
@@ -232,14 +232,14 @@ def test_a_url_that_is_none_of_a_redis_is_one_line_that_names_the_setting_and_te
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 def test_an_address_that_is_taken_is_one_line_that_names_it(transport: str) -> None:
-    """The server that had been built for the native transport complained on its way out."""
+    """The server built for the native transport printed errors when it was discarded."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         assert listen in refused("--listen", listen, "--transport", transport)
 
 
 def test_a_port_that_is_none_is_one_line_and_not_another_port() -> None:
-    """With the transport grpcio port 99999 was taken for 34463."""
+    """The transport grpcio took port 99999 for 34463."""
     assert "listen" in refused("--listen", "127.0.0.1:99999", "--transport", "grpcio")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the counts when a user's entitlements change: none is lost, none is doubled."""
+"""What happens to counts when a user's entitlements change: none is lost, none is doubled."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ def test_a_count_goes_on_under_the_new_rule_while_its_period_is_open() -> None:
 
 def test_an_open_count_moves_to_the_period_of_another_anchor() -> None:
     other = replace(DAILY, period=Period(NOW - 3 * DAY + 5, NOW - 2 * DAY + 5))
-    # Both roll: the old one has come to the day that started at NOW, the new one to the day before NOW + 5.
+    # Both roll over: the old one to the day that started at NOW, the new one to the day before NOW + 5.
     assert settled(DAILY, other) == [Settlement("f", NOW, DAY, 5, NOW - DAY + 5)]
     assert settled(DAILY, MONTHLY) == [Settlement("f", NOW, DAY, 5, MONTH.start_ms)]
 
@@ -130,7 +130,7 @@ def test_what_took_effect_in_between_moves_a_count_at_its_moment_though_nobody_l
     later = replace(MONTHLY, limit=20, period=Period(NOW - DAY, NOW + 27 * DAY), valid_until_ms=NOW + 27 * DAY)
     assert step_by_step({NOW - DAY // 2: higher, NOW: later}, NOW + 20 * DAY) == [
         Settlement("f", MONTH.start_ms, 28 * DAY, 5, NOW - DAY),
-        # At NOW the day in which it went on is over.
+        # At NOW the day in which the count continued is over.
         Settlement("f", NOW, DAY, 9, NOW - DAY),
     ]
 

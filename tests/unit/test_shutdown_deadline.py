@@ -1,4 +1,4 @@
-"""However many things are waited for when a server ends, together they have the time that was set."""
+"""All waits of a shutdown share one deadline."""
 
 from canuse_server.transport.shutdown import Deadline
 

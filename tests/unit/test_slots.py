@@ -1,4 +1,4 @@
-"""Keys are placed in a Cluster as Redis places them, and all keys of a user together."""
+"""Keys are placed in a Cluster's slots as Redis does it, and all keys of a user together."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The address of a store is read in all its forms, and what is wrong with one is told without repeating it."""
+"""Store URLs: every valid form is parsed, and errors do not repeat the URL, which may contain a password."""
 
 import pytest
 

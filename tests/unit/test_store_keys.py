@@ -1,4 +1,4 @@
-"""The names of keys: all that one decision touches is on one node, and no two things share a key."""
+"""The names of keys in the store: everything that one decision reads is on one node, and no two things share a key."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ thousand = settings(max_examples=400, deadline=None)
 
 
 def keys_of(user_id: str) -> list[str]:
-    """Return all keys that are kept for one user alone."""
+    """Return all keys that belong to one user alone."""
     return [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
 
 
@@ -29,7 +29,7 @@ def test_everything_one_decision_touches_is_in_one_slot_whatever_the_id(user_id:
     bucket = bucket_of(user_id)
     keys = [*keys_of(user_id), KEYS.users(bucket), KEYS.ledger(bucket)]
     assert len({key_slot(key.encode()) for key in keys}) == 1
-    # The slot is that of the bucket, not of anything in the id.
+    # The slot is that of the bucket; nothing in the id affects it.
     assert {key_slot(key.encode()) for key in keys} == {key_slot(f"b{bucket:04d}".encode())}
 
 

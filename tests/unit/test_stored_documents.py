@@ -1,4 +1,4 @@
-"""What is kept of the catalogue and of profiles: read back as written, and byte by byte the same when written again."""
+"""Stored documents of the catalog and of profiles: read back as written, and written again to the same bytes."""
 
 import json
 
@@ -53,7 +53,7 @@ hundreds = settings(max_examples=150, deadline=None)
 def test_a_feature_is_read_as_it_was_written_and_written_as_it_was_read(feature: Feature) -> None:
     value = encode(feature)
     assert decode_feature(value) == feature
-    # What is replaced is compared by its bytes.
+    # An optimistic write compares the bytes of what it replaces.
     assert encode(decode_feature(value)) == value
 
 

@@ -1,4 +1,4 @@
-"""What a subscription is worth at a moment, and which subscriptions a user may have side by side."""
+"""The status of a subscription at a moment, and which subscriptions a user may have at the same time."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ from support.strategies import ms, statuses, subscriptions
 
 START, TRIAL_END, CANCEL = 1000, 2000, 3000
 SOON: Final = st.integers(0, 12)
-"""Moments so few that everything about them can be tried."""
+"""So few moments that every combination can be tried."""
 FOREVER: Final = range(40)
 ACCESS: Final = (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING)
 OVER: Final = (SubscriptionStatus.CANCELLED, SubscriptionStatus.INCOMPLETE_EXPIRED)
@@ -123,7 +123,7 @@ def test_what_is_over_does_not_end_once_more(status: SubscriptionStatus) -> None
 def test_two_bases_are_two_too_many_exactly_where_both_hold_at_some_moment_from_now_on(
     items: list[Subscription], now_ms: int
 ) -> None:
-    # The API gives no subscription an end before its start that is still to come: what is cancelled early ends now.
+    # The API sets no end before a start that is still to come: a subscription cancelled early ends now.
     items = [item for item in items if not _ends_unstarted(item, now_ms)]
     bases = [item for item in items if item.package_id == "base"]
     assert has_two_bases(items, PACKAGES, now_ms) == any(
@@ -137,7 +137,7 @@ def _ends_unstarted(item: Subscription, now_ms: int) -> bool:
 
 
 def _holds(item: Subscription, moment: int, now_ms: int) -> bool:
-    """Whether a subscription, paid for or not, takes up the place of a base package at a moment from now on."""
+    """Whether a subscription, paid for or not, occupies the place of a base package from a moment on."""
     return moment >= now_ms and item.started_at_ms <= moment and status_at(item, moment) not in OVER
 
 

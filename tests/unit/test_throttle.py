@@ -1,4 +1,4 @@
-"""Outages do not flood the log."""
+"""Repeated log messages are throttled."""
 
 from canuse_server.runtime.throttle import Throttle
 

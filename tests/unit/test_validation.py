@@ -1,4 +1,4 @@
-"""What is accepted: each violation names the field, what was sent and what is accepted, and all are told at once."""
+"""Validation: each violation names the field, the value and what is accepted, and all are reported at once."""
 
 from datetime import UTC, datetime
 
@@ -29,12 +29,12 @@ CONTROLS = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0))]
 
 
 def is_good_id(value: str) -> bool:
-    """Return whether an id is one by the words of the API: 1 to 128 bytes of UTF-8 without control characters."""
+    """Return whether an id is valid as the API defines it: 1 to 128 bytes of UTF-8 without control characters."""
     return 1 <= len(value.encode()) <= 128 and not any(character in CONTROLS for character in value)
 
 
 def refused(violations: Violations) -> ApiError:
-    """Return the error that violations lead to."""
+    """Return the error made of violations."""
     with pytest.raises(ApiError) as raised:
         violations.check()
     return raised.value
@@ -205,7 +205,7 @@ def test_a_mask_says_what_to_change_and_without_one_what_is_set_is_changed() -> 
 
 @pytest.mark.parametrize("user", [v1.User(), v1.User(id="u"), v1.User(id="u", disabled=False, email="")])
 def test_an_update_that_says_nothing_is_refused_with_the_fields_that_a_mask_takes(user: v1.User) -> None:
-    """It was answered with OK and changed nothing: `disabled: false` is what protobuf leaves out."""
+    """It was answered with OK and changed nothing: protobuf omits `disabled: false`."""
     with pytest.raises(ApiError, match=r"update_mask: .* name, email, disabled, or \* for all") as raised:
         masked(FieldMask(), user, ("name", "email", "disabled"))
     assert [field for field, _ in raised.value.violations] == ["update_mask"]
