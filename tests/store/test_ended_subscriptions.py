@@ -1,4 +1,4 @@
-"""Ended subscriptions are stored apart from what changes read, and return if the clock shows that they have not ended."""
+"""Ended subscriptions are stored apart from what changes read, and return if the clock shows they have not ended."""
 
 from datetime import UTC, datetime
 from typing import Final, cast
