@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 .PHONY: help run test test-all soak mutants lint protos docs lock bench clean
 
-help: ## Show this.
+help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
-# Each virtual environment is set up once, and again when what it is made from changes.
+# A virtual environment is created once, and again when its inputs change.
 $(VENV)/.server: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "canuse needs Python 3.11 or later: make PYTHON=python3.x")'
 	$(PYTHON) -m venv $(VENV)
@@ -24,14 +24,14 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@echo > $@
 
-run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example catalogue; its data is kept in canuse-data/.
+run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example data; data is stored in canuse-data/.
 	@exec $(BIN)/canuse serve --demo
 
 TEST_PROCESSES ?= 4
 
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(TEST_PROCESSES) --dist=loadscope --no-loadscope-reorder
 
-test: $(VENV)/.test ## Run the tests that take at most three minutes, and no other programs, in all.
+test: $(VENV)/.test ## Run the fast tests: at most three minutes in total, no other programs needed.
 	$(PYTEST) --fast $(ARGS)
 
 test-all: $(VENV)/.dev ## Run all tests.
@@ -40,10 +40,10 @@ test-all: $(VENV)/.dev ## Run all tests.
 SOAK_SECONDS ?= 600
 SOAK_SEED ?=
 
-soak: $(VENV)/.dev ## Do random things to a server for SOAK_SECONDS (600); SOAK_SEED does the same ones again.
+soak: $(VENV)/.dev ## Run random calls and failures for SOAK_SECONDS (600); SOAK_SEED repeats a run.
 	SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) $(BIN)/python -m pytest -q -s -m "soak or chaos" $(ARGS)
 
-mutants: $(VENV)/.dev ## Break canuse in many ways, one by one, and see that the tests notice.
+mutants: $(VENV)/.dev ## Break canuse in many places, one by one, and check that a test fails each time.
 	$(BIN)/python tools/mutants.py $(ARGS)
 
 lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generated code.
@@ -56,15 +56,15 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
 	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
 
-protos: $(VENV)/.dev ## Generate the Python code of protos/, and the synchronous client from the asynchronous one.
+protos: $(VENV)/.dev ## Generate the Python code from protos/, and the synchronous client from the asynchronous one.
 	$(BIN)/buf format --write protos
 	$(BIN)/python -m tools.generate_protos
 	$(BIN)/python -m tools.generate_sync_client
 
-docs: $(VENV)/.dev ## Write the tables of the docs anew from the code.
+docs: $(VENV)/.dev ## Update the tables in the docs from the code.
 	$(BIN)/python tools/docs_tables.py
 
-lock: $(VENV)/.dev ## Pin all dependencies anew.
+lock: $(VENV)/.dev ## Update the lock files of all dependencies.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
@@ -72,9 +72,9 @@ lock: $(VENV)/.dev ## Pin all dependencies anew.
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --upgrade --quiet \
 		--custom-compile-command "make lock" --extra server --extra test --extra dev pyproject.toml -o requirements-dev.lock
 
-bench: $(VENV)/.dev ## Measure, in some minutes, into bench-results/; ARGS="--help" says what can be chosen.
+bench: $(VENV)/.dev ## Run the benchmark, some minutes, into bench-results/; ARGS="--help" shows the options.
 	$(BIN)/python -m bench $(ARGS)
 
-clean: ## Remove what was set up and built; canuse-data/ stays.
+clean: ## Remove virtual environments and build results; canuse-data/ stays.
 	rm -rf $(VENV) .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis bench-results dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
