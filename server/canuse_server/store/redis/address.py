@@ -1,8 +1,8 @@
-"""Where the store is, and the handshake with it.
+"""The address of the store, and the handshake with it.
 
 redis://host:port/0                                     one server; rediss:// with TLS, unix:///path for a socket
-redis+sentinel://host:port,host:port/master-name/0      Sentinels, which know where the master is
-redis+cluster://host:port,host:port                     some nodes of a Cluster, which know of the others
+redis+sentinel://host:port,host:port/master-name/0      Sentinels, which report the master
+redis+cluster://host:port,host:port                     some nodes of a Cluster, which report the others
 """
 
 import re
@@ -33,13 +33,13 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """Return it as people write it."""
+        """Return `host:port`, with brackets around an IPv6 address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
 class Sentinels:
-    """Where Sentinels are, what they call the master, and what redis-py needs to talk to them."""
+    """The addresses of the Sentinels, their name of the master, and redis-py options for connections to them."""
 
     addresses: tuple[Address, ...]
     master: str
@@ -48,13 +48,13 @@ class Sentinels:
 
 @dataclass(frozen=True, slots=True)
 class StoreAddress:
-    """One Redis or Valkey server, or what knows where it is: `sentinels`, or `seeds`, some nodes of a Cluster.
+    """A Redis or Valkey server, or the Sentinels or some nodes of a Cluster (`seeds`) that report the servers.
 
     `path` is a Unix socket; else `host` and `port` are used.
     """
 
     url: str = field(repr=False)
-    """The URL as it was given; it may hold a password."""
+    """The URL as configured. It can contain a password."""
     host: str = "127.0.0.1"
     port: int = 6379
     path: str | None = None
@@ -65,14 +65,14 @@ class StoreAddress:
     sentinels: Sentinels | None = None
     seeds: tuple[Address, ...] = ()
     options: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What redis-py needs to connect in the same way, but for where."""
+    """redis-py options for a connection, without the address."""
 
     @classmethod
     def from_url(cls, url: str) -> "StoreAddress":
-        """Read a URL: as redis-py does where it names one server.
+        """Read a URL; the URL of one server as redis-py does.
 
         Raises:
-            ValueError: it is not such a URL.
+            ValueError: the URL is invalid.
         """
         several = _SEVERAL.fullmatch(url)
         if several is None:
@@ -92,7 +92,7 @@ class StoreAddress:
             return replace(endpoint, seeds=addresses)
         asking = {name: value for name, value in endpoint.options.items() if name.startswith("ssl_")}
         asking |= {name.removeprefix("sentinel_"): value for name, value in own.items()}
-        # Whoever was the master may have become a replica, on which a check would read old counts.
+        # The former master may be a replica now, on which a check would read old counts.
         handshake = endpoint.handshake + pack(("ROLE",))
         return replace(
             endpoint,
@@ -132,11 +132,11 @@ class StoreAddress:
 
     @property
     def is_one_server(self) -> bool:
-        """Whether there is only this one, which nothing else takes over from."""
+        """Whether this is a single server without failover."""
         return self.sentinels is None and not self.seeds
 
     def at(self, address: Address) -> "StoreAddress":
-        """Return one server, reached in the same way."""
+        """Return the address of one server with the same options."""
         return replace(self, host=address.host, port=address.port, path=None, sentinels=None, seeds=())
 
     def check_handshake(self, replies: list[object]) -> None:

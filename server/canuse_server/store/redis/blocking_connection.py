@@ -1,4 +1,4 @@
-"""A blocking connection for one thread that sends whole batches: many commands in one write, their replies in order."""
+"""A blocking connection for one thread: sends a batch of commands with one write and reads the replies in order."""
 
 import select
 import socket
@@ -14,11 +14,11 @@ from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.sentinel import MasterResolver
 
 RECONNECT_DELAY_SECONDS: Final = 0.5
-"""How long a store that did not answer in time is not asked."""
+"""Time after a timeout during which no new connection is opened."""
 READ_BYTES: Final = 1 << 18
-SLOW_CONNECT_SECONDS: Final = 0.02
-"""How much longer than is left the socket may wait: to tell it each time would cost a system call."""
-_NEVER_TOLD: Final = -1.0
+TIMEOUT_TOLERANCE_SECONDS: Final = 0.02
+"""Accepted difference between the socket's timeout and the remaining time; each update costs a system call."""
+_NOT_SET: Final = -1.0
 _TIMEVAL: Final = struct.Struct("ll")
 _NOT_ENOUGH: Final = object()
 
@@ -36,34 +36,33 @@ class BlockingConnection:
         self._given_up = False
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
-        self._told = _NEVER_TOLD
+        self._socket_timeout = _NOT_SET
         self.ends = 0.0
-        """Up to when it takes its time, by `time.monotonic`."""
+        """The deadline of the current batch, by `time.monotonic`."""
 
     def begin(self) -> float:
-        """Start the time that all that is done from now on may take; return when it ends."""
+        """Start the timeout of a batch; return its deadline."""
         self.ends = time.monotonic() + self._timeout_seconds
         return self.ends
 
-    def _left(self) -> float:
-        """Return how much of the time is left; raise TimeoutError where nothing is."""
-        left = self.ends - time.monotonic()
-        if left <= 0:
+    def _remaining(self) -> float:
+        """Return the time until the deadline in seconds; raise TimeoutError if it has passed."""
+        remaining = self.ends - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("timed out")
-        return left
+        return remaining
 
-    def _hurry(self) -> None:
-        """Let the next call to the socket take what is left of the time; raise TimeoutError where nothing is."""
-        left = self._left()
-        if abs(left - self._told) > SLOW_CONNECT_SECONDS:
-            self._tell(left)
+    def _limit_next_call(self) -> None:
+        """Limit the next call to the socket to the remaining time; raise TimeoutError if there is none."""
+        remaining = self._remaining()
+        if abs(remaining - self._socket_timeout) > TIMEOUT_TOLERANCE_SECONDS:
+            self._set_socket_timeout(remaining)
 
-    def _tell(self, seconds: float) -> None:
-        """Let calls to the socket take so long from now on."""
+    def _set_socket_timeout(self, seconds: float) -> None:
         assert self._socket is not None
-        self._told = seconds
+        self._socket_timeout = seconds
         if self._socket.gettimeout() is None:
-            # One microsecond more: none at all would be no limit.
+            # One microsecond more, since 0 means no limit.
             limit = _TIMEVAL.pack(*divmod(int(seconds * 1_000_000) + 1, 1_000_000))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
@@ -71,22 +70,22 @@ class BlockingConnection:
             self._socket.settimeout(seconds)
 
     def make_ready(self, *, idle: bool) -> None:
-        """Connect unless it is connected; `idle`: no reply is due, so that one which is stale can be left.
+        """Connect unless connected. `idle`: no reply is due, so a stale connection is replaced.
 
         Raises:
-            StoreUnavailableError: the store does not answer or does not let us in, or its data is gone.
+            StoreUnavailableError: the store does not answer or refuses the handshake, or its data is gone.
         """
         self._master.guard.check()
-        # While replies are due nobody can tell whether the store has closed it.
+        # While replies are due, readable data does not mean that the store has closed the connection.
         if idle and self.is_stale():
             self.close()
         self.connect()
 
     def connect(self) -> None:
-        """Connect unless it is connected.
+        """Connect unless connected.
 
         Raises:
-            StoreUnavailableError: the store does not answer or does not let us in.
+            StoreUnavailableError: the store does not answer or refuses the handshake.
         """
         if self._socket is not None:
             return
@@ -97,9 +96,9 @@ class BlockingConnection:
         try:
             endpoint = self._at = self._master.endpoint
             if endpoint is None:
-                raise UnreachableError("no Sentinel has said yet where the master is")
+                raise UnreachableError("no Sentinel has reported the master yet")
             self._socket = self._open(endpoint)
-            self._told = _NEVER_TOLD
+            self._socket_timeout = _NOT_SET
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
             self._poll.register(self._socket, select.POLLIN)
@@ -115,15 +114,15 @@ class BlockingConnection:
     def _open(self, endpoint: StoreAddress) -> socket.socket:
         if endpoint.path is not None:
             connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.settimeout(self._left())
+            connection.settimeout(self._remaining())
             connection.connect(endpoint.path)
         else:
-            connection = socket.create_connection((endpoint.host, endpoint.port), self._left())
-            connection.settimeout(self._left())
+            connection = socket.create_connection((endpoint.host, endpoint.port), self._remaining())
+            connection.settimeout(self._remaining())
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if endpoint.tls is not None:
                 return endpoint.tls.wrap_socket(connection, server_hostname=endpoint.host)
-        # From here on the kernel watches the time: Python would ask it before each read and write whether it is ready.
+        # From here on the kernel enforces the timeout: with Python's, each read and write needs one more system call.
         connection.settimeout(None)
         return connection
 
@@ -131,26 +130,26 @@ class BlockingConnection:
         """Send packed commands.
 
         Raises:
-            OSError: the connection broke or the time is over; some of them may have been sent.
+            OSError: the connection broke or timed out; some of the commands may have been sent.
         """
         assert self._socket is not None
-        rest = memoryview(packed)
+        unsent = memoryview(packed)
         try:
-            while rest:
-                self._hurry()
-                rest = rest[self._socket.send(rest) :]
+            while unsent:
+                self._limit_next_call()
+                unsent = unsent[self._socket.send(unsent) :]
         except BlockingIOError as error:
             raise TimeoutError("timed out") from error
 
     def receive(self) -> object:
-        """Return the next reply; an error that the store answered is a value.
+        """Return the next reply; an error reply is a value.
 
         Raises:
-            OSError: the connection broke or the time is over; no further reply will come.
+            OSError: the connection broke or timed out; no further reply arrives.
         """
         assert self._socket is not None
         while (reply := self._reader.gets()) is _NOT_ENOUGH:
-            self._hurry()
+            self._limit_next_call()
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError as error:
@@ -163,37 +162,37 @@ class BlockingConnection:
         return reply
 
     def is_stale(self) -> bool:
-        """Whether nothing should be sent on a connection that is idle now: the store closed it, or it is to be left."""
-        # No reply is due while it is idle, so what can be read can only be the end.
+        """Whether an idle connection must not be used: the store closed it, or the server is no longer the master."""
+        # An idle connection waits for no reply, so readable data can only be the end of the stream.
         return self._socket is not None and (self.is_to_be_left() or bool(self._poll.poll(0)))
 
     def is_to_be_left(self) -> bool:
-        """Whether the server is no master any more: once the replies have come that are due, it has to be closed."""
+        """Whether the server is no longer the master: close the connection after the replies that are due."""
         return self._retired or (self._socket is not None and self._at is not self._master.endpoint)
 
     def retire(self) -> None:
-        """Take note that the server said it is no master any more."""
+        """Note that the server reported that it is no longer the master."""
         self._retired = True
 
     def break_off(self, error: BaseException) -> None:
-        """Close it because of an error. After a time-out it does not connect for a while: calls are refused at once.
+        """Close the connection because of an error. After a timeout, calls are refused for RECONNECT_DELAY_SECONDS.
 
-        Else calls that wait for it would wait one after the other.
+        Otherwise waiting calls would time out one after the other.
         """
         self.close()
         if isinstance(error, TimeoutError):
             self._paused_until = time.monotonic() + RECONNECT_DELAY_SECONDS
 
     def give_up(self) -> None:
-        """From another thread: let whoever waits for it wait no longer. It can't be used any more."""
+        """End all waits on the connection, from another thread. It cannot be used afterwards."""
         self._given_up = True
         if (connection := self._socket) is not None:
-            with suppress(OSError):  # It is closed already.
-                # That of the class: the one of TLS would leave the socket to the thread that uses it without TLS.
+            with suppress(OSError):  # It is already closed.
+                # The method of the base class: that of an SSL socket would also remove its TLS layer.
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close it; what was under way is lost."""
+        """Close the connection; replies that are due are lost."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None

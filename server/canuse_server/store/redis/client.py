@@ -1,4 +1,4 @@
-"""The store as the rest of canuse sees it: pipelined commands, scripts, the time, and redis-py for what is rare."""
+"""The interface of the store: pipelined commands, scripts, the time, and a redis-py client for administration."""
 
 import asyncio
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ TIME: Final = pack(("TIME",))
 ASKING: Final = pack(("ASKING",))
 IN_MEMORY: Final = Promise()
 MAX_ATTEMPTS: Final = 5
-"""How often a script that the store has forgotten is loaded for one call."""
+"""Maximum number of times that one call loads a script that the server does not know."""
 REDIRECT_DELAY_SECONDS: Final = 0.02
-"""How long a call waits before it asks again where the store has changed a moment ago."""
+"""Delay before a retry after a server refused a command because of a failover or a moving slot."""
 
 RawCommand = tuple[str | bytes, ...]
 
@@ -43,13 +43,13 @@ def time_ms(reply: object) -> int:
 
 @dataclass(slots=True)
 class Clock:
-    """The manual clock's time, or None where the store's own clock holds."""
+    """The time of the manual clock, or None if the store's clock is used."""
 
     now_ms: int | None = None
 
 
 class Store:
-    """Redis or Valkey. `manual_now_ms` None: its own clock holds; else the manual clock's time, which stands still.
+    """Redis or Valkey. `manual_now_ms` is the time of the manual clock, or None if the store's clock is used.
 
     A write returns when it has reached what `promise` says and what the caller requires beyond that (`CallState`).
     """
@@ -64,7 +64,7 @@ class Store:
         tagged: bool = False,
         guard: DataGuard | None = None,
     ) -> None:
-        """Connect when it is needed. `tagged`: it is a node of a Cluster, whose keys have a tag that says so."""
+        """Connections open on first use. `tagged`: the server is a node of a Cluster, so hash tags matter."""
         self.endpoint = endpoint
         self.timeout_seconds = timeout_seconds
         self.promise = promise
@@ -74,13 +74,13 @@ class Store:
         self.guard = guard or DataGuard()
         self._master = MasterResolver(endpoint, timeout_seconds, self.guard)
         self._connection = PipelinedConnection(self._master, timeout_seconds)
-        # Replies come in order: on one connection a single call would wait for all of a batch that was sent before it.
+        # Replies arrive in order: on a shared connection, a single call would wait for a whole batch.
         self._batches = PipelinedConnection(self._master, timeout_seconds)
         self._confirmed: dict[Durability, GroupCommit] = {}
 
     @property
     def manual_now_ms(self) -> int | None:
-        """What the manual clock shows; None: there is none."""
+        """The time of the manual clock, or None if the store's clock is used."""
         return self._clock.now_ms
 
     @manual_now_ms.setter
@@ -89,18 +89,18 @@ class Store:
 
     @property
     def manual_now(self) -> str:
-        """The time that scripts are to take, or empty for Redis's own."""
+        """The time for scripts, or empty if they use the store's clock."""
         now_ms = self._clock.now_ms
         return "" if now_ms is None else str(now_ms)
 
     async def load_scripts(self) -> None:
-        """Make every script known to the server."""
+        """Load all scripts into the server."""
         for script in ALL:
             packed = pack(("SCRIPT", "LOAD", script.source))
             check((await self._connection.execute(packed, 1, writes=False))[0])
 
     async def call(self, *commands: RawCommand) -> tuple[list[object], int]:
-        """Return the replies to commands that only read, or do no harm when repeated, and the time just before.
+        """Return the replies to commands that only read or can be repeated, and the time just before them.
 
         Raises:
             StoreUnavailableError: the store is unavailable.
@@ -116,7 +116,7 @@ class Store:
         return [check(reply) for reply in replies], time_ms(now)
 
     async def execute(self, command: Command) -> tuple[object, int]:
-        """Execute a command of the hot path: return the reply, and for a reading one the time just before (else 0).
+        """Execute a command of the hot path; return its reply and, for a read, the time just before it (else 0).
 
         Raises:
             StoreUnavailableError: nothing was written.
@@ -128,17 +128,16 @@ class Store:
         return await self._write(command.command, command.script), 0
 
     async def pipeline(self, commands: Sequence[Command]) -> list[tuple[object, int]]:
-        """Execute commands of the hot path, all of them reading or all recording, in one write and in their order.
+        """Execute commands of the hot path, either reads or writes, in order and with one write to the socket.
 
         Returns:
-            For each command its reply, or the StoreError that it ended with (NoScriptError, NotMadeError: send it
-            again);
-            and the time just before a reading one (else 0).
+            For each command its reply or its StoreError (after NoScriptError or NotMadeError, send it again), and for
+            a read the time just before it (else 0).
         """
         if not commands:
             return []
         scripts = {command.script for command in commands if command.script is not None}
-        # Each time, for a script that is loaded while they are on their way would let later ones overtake earlier ones.
+        # Always loaded first: if a script were loaded after a NOSCRIPT, later commands would overtake earlier ones.
         head = [pack(("SCRIPT", "LOAD", script.source)) for script in scripts]
         now_ms = 0 if scripts else self._clock.now_ms
         if now_ms is None:
@@ -170,11 +169,11 @@ class Store:
         return await self._write(("EVALSHA", script.sha, str(len(keys)), *keys, *arguments), script)
 
     async def change(self, *commands: RawCommand) -> None:
-        """Make changes that do no harm when repeated, all of them on the node of the first one's key.
+        """Make changes that can be repeated, on the node of the first command's key.
 
         Raises:
-            StoreUnavailableError: they may not have been made.
-            OutcomeUnknownError: they were made, but are not confirmed.
+            StoreUnavailableError: the changes may not have been made.
+            OutcomeUnknownError: the changes were made, but are not confirmed.
         """
         level = self._level()
         if not level:
@@ -188,79 +187,79 @@ class Store:
             raise fault
 
     async def confirm(self) -> None:
-        """Have all that was written so far confirmed, unless this call has had it confirmed already.
+        """Wait until all writes so far are as durable as required, unless this call already waited.
 
         Raises:
-            OutcomeUnknownError: it may not survive what it was promised to survive.
+            OutcomeUnknownError: the writes may not be as durable as required.
         """
         if (level := self._level()) and not current_call().confirmed:
             await self.confirm_at(level, "")
 
     async def confirm_at(self, level: Durability, tag: str) -> None:
-        """Have all that was written to one server confirmed; `tag` is a hash tag whose keys it has."""
+        """Wait until all writes to one server are confirmed; `tag` is a hash tag of one of its slots."""
         _, fault = await self._confirm(level, b"", 0, (tag,) if tag else ())
         if fault is not None:
             raise OutcomeUnknownError(str(fault))
 
     async def infos(self) -> list[dict[str, str]]:
-        """Return what each server of the store says about itself."""
+        """Return the INFO of each server of the store."""
         (reply,), _ = await self.call(("INFO",))
         lines = (line.partition(":") for line in cast("bytes", reply).decode().splitlines())
         return [{name: value for name, _, value in lines}]
 
     async def now_ms(self, near: str = "") -> int:
-        """Return the time: the manual clock's, or Redis's: in a Cluster that of the node that has the key `near`."""
+        """Return the time of the manual clock, or of the server; in a Cluster, of the node with the key `near`."""
         if self._clock.now_ms is not None:
             return self._clock.now_ms
         return (await self.call())[1]
 
     async def create_schema(self, version: str) -> None:
-        """Put the version of a layout on a store that has none."""
+        """Set the schema version of a store that has none."""
         await self.call(("SET", SCHEMA, version, "NX"))
 
     async def schema(self) -> bytes | None:
-        """Return the version of the layout of the data, None where there is no data; also while it is not used."""
+        """Return the schema version of the data, None if the store is empty. The data guard does not apply."""
         return await self.unguarded(SCHEMA)
 
     async def unguarded(self, key: str) -> bytes | None:
-        """Return a string, also while the data is gone."""
+        """Return the value of a string. The data guard does not apply."""
         (reply,) = await self._connection.execute(pack(("GET", key)), 1, writes=False, guarded=False)
         return cast("bytes | None", check(reply))
 
     async def require_data(self) -> None:
-        """Make sure that the data is there, before something is created or said not to be there.
+        """Check that the store has its data, before something is created or reported as missing.
 
         Raises:
-            StoreUnavailableError: it is gone, or nobody can tell.
+            StoreUnavailableError: the data is gone, or the store is unavailable.
         """
         if self.guard.is_on and await self.schema() is None:
             self.guard.note(GONE)
         self.guard.check()
 
     def link(self, key: str) -> object:
-        """Return what is another once commands about a key go over another connection."""
-        del key  # There is one for all.
+        """Return an identifier of the connection for a key; it changes when the connection is opened again."""
+        del key  # All keys share one connection.
         return self._connection.opened
 
     def messages(self) -> PubSub:
-        """Return what can be subscribed to channels with."""
+        """Return a client that can subscribe to channels."""
         return self.admin.pubsub()
 
     def connection_router(self, timeout_seconds: float) -> ConnectionRouter:
-        """Return the connections of one thread; each waits so long for the store."""
+        """Return the connections of one thread, with their timeout."""
         return ConnectionRouter(BlockingConnection(self._master, timeout_seconds), self._master.invalidate)
 
     def call_seconds(self, required: Durability) -> float:
-        """Return how long a call may wait for the store in all, if its writes are to be that durable."""
+        """Return how long a call with a required durability may wait for the store in total."""
         level = self.promise.level if required is Durability.MEMORY else self.promise.level | required
         return self.write_timeout_seconds(level)
 
     def write_timeout_seconds(self, level: Durability) -> float:
-        """Return how long a connection may be silent on which the store confirms writes."""
+        """Return the timeout of a connection on which the store confirms writes."""
         return self.timeout_seconds + self.promise.timeout_seconds * level.bit_count()
 
     async def _write(self, command: RawCommand, script: Script) -> object:
-        """Run a script. A replica refuses it: then the Sentinels are asked where the master is now."""
+        """Run a script. After a refusal by a replica, the Sentinels are asked for the current master."""
         deadline = asyncio.get_running_loop().time() + self.timeout_seconds
         while True:
             try:
@@ -272,10 +271,10 @@ class Store:
             await asyncio.sleep(REDIRECT_DELAY_SECONDS)
 
     async def write_once(self, command: RawCommand, script: Script, *, asking: bool = False) -> object:
-        """Run a script on the server that there is a connection to; `asking`: although the slot is not its own yet.
+        """Run a script on this server. `asking`: the server is importing the slot.
 
         Raises:
-            RedirectError: it was not run, and may be elsewhere or later.
+            RedirectError: the script was not run; another server may run it, or this one later.
         """
         packed, load, level = (ASKING if asking else b"") + pack(command), b"", self._level()
         for _ in range(MAX_ATTEMPTS):
@@ -289,16 +288,16 @@ class Store:
             try:
                 reply = check(replies[-1])
             except NoScriptError:
-                # Nothing was run, so that this is no repetition of a write. A restart or SCRIPT FLUSH forgets scripts.
+                # Nothing was run, so this does not repeat a write. A restart or SCRIPT FLUSH removes scripts.
                 load = pack(("SCRIPT", "LOAD", script.source))
                 continue
             if fault is not None and not is_repeated(reply):
                 raise fault
             return reply
-        raise StoreUnavailableError("the store forgot the script again and again")
+        raise StoreUnavailableError("the store lost the script repeatedly")
 
     async def read_once(self, command: RawCommand, *, asking: bool) -> tuple[object, int]:
-        """Return the reply to one command that only reads and the time before it; `asking` as in `write_once`."""
+        """Return the reply to one read and the time before it; `asking` as in `write_once`."""
         if not asking:
             replies, now_ms = await self.call(command)
             return replies[0], now_ms
@@ -307,7 +306,7 @@ class Store:
         return check(reply), time_ms(now) if manual_now_ms is None else manual_now_ms
 
     def _level(self) -> Durability:
-        """Return what has to be confirmed for the call that is being answered."""
+        """Return the level of durability that the current call has to wait for."""
         required = current_call().durability
         # Arithmetic with flags is slow, and hardly any call requires more.
         if required is Durability.MEMORY:
@@ -315,11 +314,11 @@ class Store:
         return Durability.MEMORY if required is None else self.promise.level | required
 
     def _tags(self, *commands: RawCommand) -> tuple[str, ...]:
-        """Return the hash tags of the keys of some commands, where they matter."""
+        """Return the hash tags of the keys of some commands, if the server is a node of a Cluster."""
         return tuple(dict.fromkeys(tag_of(key_of(command)) for command in commands)) if self._tagged else ()
 
     async def _confirm(self, level: Durability, packed: bytes, count: int, tags: tuple[str, ...]) -> Written:
-        """Send writes that the store is to confirm; `tags` are the hash tags of their keys."""
+        """Send writes that the store has to confirm; `tags` are the hash tags of their keys."""
         current_call().confirmed = True
         commit = self._confirmed.get(level)
         if commit is None:
@@ -338,7 +337,7 @@ class Store:
 
 
 def _checked(reply: object, unconfirmed: StoreError | None) -> object:
-    """Return a reply, or what it means where it is an error; else `unconfirmed` in its place, if it is given."""
+    """Return a reply, or its error, or `unconfirmed` in place of the reply to a write."""
     try:
         reply = check(reply)
     except StoreError as error:

@@ -1,7 +1,7 @@
-"""A store that is spread over the nodes of a Cluster. All keys of one decision are on one node.
+"""A store on the nodes of a Cluster. All keys of one decision are on one node.
 
-A node that does not have a key says where it is, and has not run the command: so that can be sent again, also one that
-writes. Nothing else is.
+A node that does not own a slot redirects without running the command, so the command can be sent again, even a write.
+No other command is sent again.
 """
 
 import asyncio
@@ -26,16 +26,16 @@ from canuse_server.store.scripts.loader import Script
 T = TypeVar("T")
 
 KEYLESS: Final = frozenset({"INFO", "CONFIG"})
-"""Commands that any node can answer."""
+"""Commands that any node answers."""
 
 
 def store_at(endpoint: StoreAddress, timeout_seconds: float, promise: Promise = IN_MEMORY) -> Store:
-    """Return the store at an endpoint; it connects when it is needed."""
+    """Return the store at an address. Connections open on first use."""
     return (ClusterStore if endpoint.seeds else Store)(endpoint, timeout_seconds, promise)
 
 
 class ClusterStore(Store):
-    """See Store. Each node is a store of its own."""
+    """See Store. Each node is a Store."""
 
     def __init__(self, endpoint: StoreAddress, timeout_seconds: float, promise: Promise = IN_MEMORY) -> None:
         super().__init__(endpoint, timeout_seconds, promise)
@@ -44,12 +44,12 @@ class ClusterStore(Store):
         self._turns = count()
 
     async def load_scripts(self) -> None:
-        """Make every script known to every node."""
+        """Load all scripts into all nodes."""
         for node in await self._all_nodes():
             await node.load_scripts()
 
     async def call(self, *commands: RawCommand) -> tuple[list[object], int]:
-        """See Store. Where several nodes are asked, the time is that of the first one."""
+        """See Store. If several nodes answer, the time is that of the first one."""
         if not commands:
             return [], await self.now_ms()
         places: dict[Address | None, list[int]] = {}
@@ -65,7 +65,7 @@ class ClusterStore(Store):
         return replies, parts[0][0][1]
 
     async def _read(self, owner: Address | None, commands: Sequence[RawCommand]) -> list[tuple[object, int]]:
-        """Return the replies to commands whose keys one node has, as far as is known, each with the time before it."""
+        """Return the replies to commands of one node, each with the time before it; follow redirects."""
         if owner is not None:
             try:
                 replies, now_ms = await self._node(owner).call(*commands)
@@ -79,7 +79,7 @@ class ClusterStore(Store):
         return await self._routed(self._slot(command), lambda node, asking: node.read_once(command, asking=asking))
 
     async def pipeline(self, commands: Sequence[Command]) -> list[tuple[object, int]]:
-        """See Store. In their order are only those that one node has, and so all of one user."""
+        """See Store. Commands of one node, and so of one user, keep their order."""
         places: dict[Address | None, list[int]] = {}
         for place, command in enumerate(commands):
             places.setdefault(self._slots.owners[self._slot(command.command)], []).append(place)
@@ -87,15 +87,15 @@ class ClusterStore(Store):
             *(self._pipeline_to(owner, [commands[place] for place in part]) for owner, part in places.items())
         )
         results: dict[int, tuple[object, int]] = {}
-        for part, made in zip(places.values(), parts, strict=True):
-            results |= dict(zip(part, made, strict=True))
+        for part, part_results in zip(places.values(), parts, strict=True):
+            results |= dict(zip(part, part_results, strict=True))
         return [results[place] for place in range(len(commands))]
 
     async def _pipeline_to(self, owner: Address | None, commands: Sequence[Command]) -> list[tuple[object, int]]:
-        """Execute commands on one node. Of those it did not make the first of each slot is made where, and when, it
-        can be.
+        """Execute commands on one node. The first redirected command of each slot is executed at its new place.
 
-        The others are to be made again, together. All that it asks to be made elsewhere for this once are made in turn.
+        The other redirected commands of the slot end with NotMadeError and are sent again together; those with an ASK
+        redirect are executed one by one.
         """
         results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(commands)
         if owner is not None:
@@ -116,7 +116,7 @@ class ClusterStore(Store):
                     results[place] = await self.execute(commands[place])
                     found.add(slot)
                 except StoreUnavailableError as error:
-                    fault = error  # The others would only find out the same, each after a time-out.
+                    fault = error  # Each of the others would fail in the same way, after a timeout.
                 except StoreError as error:
                     results[place] = error, 0
             if fault is not None:
@@ -128,7 +128,7 @@ class ClusterStore(Store):
         await self._routed(self._slot(commands[0]), lambda node, _: node.change(*commands))
 
     async def confirm(self) -> None:
-        """See Store. Who knows where it was written."""
+        """See Store. All nodes confirm, since the writes may have gone to any of them."""
         level = self._level()
         if not level or current_call().confirmed:
             return
@@ -147,16 +147,16 @@ class ClusterStore(Store):
         return await self._routed(slot_of(near), lambda node, _: node.now_ms())
 
     async def create_schema(self, version: str) -> None:
-        """See Store. Each bucket gets a mark, so that it can be seen that a node has lost what it had."""
+        """See Store. Each bucket gets a mark, whose absence shows that a node has lost its data."""
         marks = (("SET", data_mark(bucket_tag(bucket)), version, "NX") for bucket in range(BUCKETS))
         await self.call(("SET", SCHEMA, version, "NX"), *marks)
 
     async def schema(self) -> bytes | None:
-        """See Store. None also where one node has no data."""
+        """See Store. Also None if any node has no data."""
         found = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
         tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
         looks = (self._node(address).unguarded(data_mark(tag)) for address, tag in tags.items() if tag)
-        # A node that is unavailable says nothing, and neither does one whose bucket is on its way to another.
+        # Errors are ignored: of an unavailable node, or of one whose slot is moving.
         return None if None in await asyncio.gather(*looks, return_exceptions=True) else found
 
     def link(self, key: str) -> object:
@@ -165,7 +165,7 @@ class ClusterStore(Store):
         return owner, None if owner is None else self._node(owner).link(key)
 
     def messages(self) -> PubSub:
-        """See Store. A message reaches all nodes; another one is asked each time, since the last may be unavailable."""
+        """See Store. Messages reach all nodes. Each call uses the next node, since the last one may be unavailable."""
         nodes = self._slots.nodes() or self.endpoint.seeds
         address = nodes[next(self._turns) % len(nodes)]
         return self._node(address).messages()
@@ -180,11 +180,11 @@ class ClusterStore(Store):
         )
 
     async def _routed(self, slot: int, attempt: Callable[[Store, bool], Awaitable[T]]) -> T:
-        """Make an attempt on the node that has a slot, and again on another one, or later, where it was not made there.
+        """Make an attempt on the owner of a slot, and follow redirects until the timeout.
 
         Raises:
-            StoreUnavailableError: within the time that the store has it could not be made.
-            StoreError: what the attempt ended with.
+            StoreUnavailableError: no node made the attempt within the timeout.
+            StoreError: the error of the attempt.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.timeout_seconds
@@ -204,7 +204,7 @@ class ClusterStore(Store):
                 raise
 
     async def _follow(self, error: StoreUnavailableError, owner: Address | None, slot: int) -> Address | None:
-        """Find out where to make an attempt that `owner` refused; return the node that is to be asked this once."""
+        """Learn from a refusal by `owner` where to retry; return the node of an ASK redirect, else None."""
         if isinstance(error, MovedError):
             address = Address(error.host or (owner.host if owner else ""), error.port)
             if isinstance(error, AskError):
@@ -221,7 +221,7 @@ class ClusterStore(Store):
         return None
 
     def _slot(self, command: RawCommand) -> int:
-        """Return the slot of a command's key; one that any node can answer goes to the node of the first slot."""
+        """Return the slot of a command's key, or the first slot for a command that any node answers."""
         return 0 if command[0] in KEYLESS else slot_of(key_of(command))
 
     def _node(self, address: Address) -> Store:

@@ -1,7 +1,7 @@
-"""One auto-pipelining connection: what all calls of one tick of the event loop send leaves in one write.
+"""An auto-pipelining connection: commands of all calls in one tick of the event loop are sent with one write.
 
-Replies come in the order of the commands, so the waiters stand in a queue. The queue never slips: a waiter that has
-been cancelled still takes its replies, and a connection that breaks fails every waiter on it.
+Replies arrive in the order of the commands, so the waiters form a queue. A cancelled waiter still consumes its replies,
+and a broken connection fails all its waiters, so no waiter ever gets the reply of another.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.sentinel import MasterResolver
 
 TIMER_TOLERANCE_SECONDS: Final = 0.01
-"""How much earlier than its time-out a timer may ring, and how late a call may have been sent."""
+"""Accepted inaccuracy of timers and of the time at which a call was sent."""
 
 
 class _Waiter:
-    """A call that waits for a number of replies."""
+    """A call that waits for its replies."""
 
     __slots__ = ("future", "missing", "replies", "sent", "writes")
 
@@ -40,7 +40,7 @@ class _Waiter:
 
 
 class _Wire(asyncio.Protocol):
-    """The socket of one connection, with the queue of those who wait on it."""
+    """The socket of one connection, and the queue of its waiters."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: StoreAddress) -> None:
         self._loop = loop
@@ -52,9 +52,9 @@ class _Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self.open = True
         self.retired = False
-        """Whether the server is no master any more: nothing new is sent to it."""
+        """Whether the server is no longer the master: no new commands are sent to it."""
         self.heard_at = loop.time()
-        """When something has come from the store last, on the loop's clock; at first, when it was opened."""
+        """The time of the last data from the store on the loop's clock; initially, of opening."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -64,7 +64,7 @@ class _Wire(asyncio.Protocol):
         return self._loop.time()
 
     def send(self, packed: bytes, count: int, *, writes: bool) -> _Waiter:
-        """Queue packed commands that will have `count` replies; return who waits for them."""
+        """Queue packed commands with `count` replies; return the waiter for them."""
         assert count > 0, "a waiter without replies would take those of the next"
         if not self.open:
             raise StoreUnavailableError("the connection to the store broke before anything was sent")
@@ -100,12 +100,12 @@ class _Wire(asyncio.Protocol):
                     if not waiter.future.done():
                         waiter.future.set_result(waiter.replies)
         except (hiredis.ProtocolError, IndexError) as error:
-            self.close(f"the store sent what is no reply: {error}")
+            self.close(f"the store sent an invalid reply: {error}")
         if self.retired and self.open:
             self.retire()
 
     def retire(self) -> None:
-        """Send nothing more: close it once all replies have come."""
+        """Send no new commands, and close the connection after the last reply."""
         self.retired = True
         if not self._waiters:
             self.close("the server is no master any more")
@@ -114,7 +114,7 @@ class _Wire(asyncio.Protocol):
         self.close(f"the connection to the store broke: {exc or 'closed by the store'}")
 
     def close(self, cause: str) -> None:
-        """Break the connection off and fail whoever waits on it."""
+        """Close the connection at once and fail all waiters."""
         self.open = False
         if self._transport is not None:
             self._transport.abort()
@@ -126,9 +126,9 @@ _NOT_ENOUGH = object()
 
 
 class PipelinedConnection:
-    """A connection that connects when it is needed, also after it broke, shared by all calls of an event loop.
+    """A connection that all calls of an event loop share. It opens on first use, and again after it broke.
 
-    It is one to the server at an endpoint, or to whichever is the master.
+    It leads to the server at an address, or to the current master.
     """
 
     def __init__(self, endpoint: StoreAddress | MasterResolver, timeout_seconds: float) -> None:
@@ -137,13 +137,13 @@ class PipelinedConnection:
         self._silence = f"the store did not answer in {timeout_seconds} s"
         self._wire: _Wire | None = None
         self.opened = 0
-        """How often it has connected: what was read before the last time may be of another history of the store."""
+        """Number of times it was opened. Data of an earlier connection can be of another history of the store."""
         self._connecting: asyncio.Task[_Wire] | None = None
 
     async def execute(self, packed: bytes, count: int, *, writes: bool, guarded: bool = True) -> list[object]:
-        """Send packed commands and return their `count` replies, errors among them as values.
+        """Send packed commands and return their `count` replies; error replies are values.
 
-        Connecting and waiting take no longer than the call has time. Not `guarded`: also while the data is gone.
+        Connecting and waiting end at the call's deadline. If not `guarded`, the data guard does not apply.
 
         Raises:
             StoreUnavailableError: nothing was written.
@@ -162,14 +162,14 @@ class PipelinedConnection:
             if not future.done() or future.cancelled():
                 self._give_up_on(wire, since)
                 raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
-            replies = future.result()  # The event loop was late, not the store.
+            replies = future.result()  # The reply was in time; the event loop was late.
         deadline.note_reply()
         return replies
 
     async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
-        """Send many packed commands; return the replies that came, and why the rest of them did not.
+        """Send many packed commands; return the replies that arrived, and the error if some are missing.
 
-        As long as replies come it waits for the rest: up to the time-out after each part of them.
+        The timeout starts again whenever some of the replies arrive.
         """
         replies: list[object] = []
         deadline = current_store_deadline(self._timeout_seconds)
@@ -178,14 +178,14 @@ class PipelinedConnection:
             wire = await self._wire_in_time(deadline)
             waiter = wire.send(packed, count, writes=writes)
             replies = waiter.replies
-            await self._patiently(waiter, wire, deadline)
+            await self._wait(waiter, wire, deadline)
             return await waiter.future, None
         except StoreError as error:
-            # A copy: what comes after the caller has given up is not for them.
+            # A copy: replies that arrive later must not change the result.
             return list(replies), error
 
-    async def _patiently(self, waiter: _Waiter, wire: _Wire, deadline: StoreDeadline) -> None:
-        """Wait until a call is done; if nothing comes for too long, it fails."""
+    async def _wait(self, waiter: _Waiter, wire: _Wire, deadline: StoreDeadline) -> None:
+        """Wait until a call is done, or fail it after its timeout without a reply."""
         future, since = waiter.future, wire.now()
         try:
             while not future.done():
@@ -196,12 +196,12 @@ class PipelinedConnection:
                     self._give_up_on(wire, since)
                     waiter.fail(self._silence)
         finally:
-            future.cancel()  # It is done, or the caller gives up, and nobody will ask what became of it.
+            future.cancel()  # If it is not done, the caller was cancelled, and nobody reads its result.
 
     def _give_up_on(self, wire: _Wire, since: float) -> None:
-        """Break a connection off that has been silent for the time-out; a call in a hurry leaves it to the others."""
+        """Close a connection without data for the whole timeout. A call with less time leaves it open for others."""
         if wire.now() - max(since, wire.heard_at) >= self._timeout_seconds - TIMER_TOLERANCE_SECONDS:
-            # Replies come in order, so whoever waits on this connection waits in vain as well.
+            # Replies arrive in order, so the other waiters on this connection get none either.
             wire.close(self._silence)
 
     async def _wire_in_time(self, deadline: StoreDeadline) -> _Wire:
@@ -222,7 +222,7 @@ class PipelinedConnection:
         if self._connecting is None:
             self._connecting = asyncio.create_task(self._open())
             self._connecting.add_done_callback(self._connected)
-        # A caller that is cancelled leaves the attempt to the others that wait for it.
+        # Shielded: other callers may wait for the same attempt.
         return await asyncio.shield(self._connecting)
 
     def _connected(self, task: "asyncio.Task[_Wire]") -> None:
@@ -243,17 +243,17 @@ class PipelinedConnection:
                 else:
                     await loop.create_connection(lambda: opening, endpoint.host, endpoint.port, ssl=endpoint.tls)
                 if endpoint.handshake_replies:
-                    greeted = wire.send(endpoint.handshake, endpoint.handshake_replies, writes=False)
-                    endpoint.check_handshake(await greeted.future)
+                    waiter = wire.send(endpoint.handshake, endpoint.handshake_replies, writes=False)
+                    endpoint.check_handshake(await waiter.future)
         except (OSError, TimeoutError, StoreError) as error:
             self._master.invalidate()
             if wire is not None:
-                wire.close("it was not let in")
+                wire.close("the handshake failed")
             raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
         return wire
 
     def close(self) -> None:
-        """Break the connection off; the next call would connect again."""
+        """Close the connection. Another call would open it again."""
         if self._connecting is not None:
             self._connecting.cancel()
         if self._wire is not None:

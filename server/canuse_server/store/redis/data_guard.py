@@ -1,8 +1,7 @@
-"""A store whose data is gone: it came back empty, or was emptied, under a server that runs.
+"""Protection against a store that loses its data while a server runs: it restarted empty or was flushed.
 
-To go on would be to tell everybody that they do not exist, and to begin a second life in which they do not. So the
-server treats such a store as one that is unavailable until the data is back or somebody restarts the server, which
-takes an empty store for a new one.
+Without it, the server would answer that no user exists, and start to write new data. So the server treats such a store
+as unavailable until the data is back or the server is restarted. A restarted server accepts an empty store as new.
 """
 
 import asyncio
@@ -21,23 +20,23 @@ GONE: Final = (
 
 
 class DataGuard:
-    """Keeps all connections to one store from being used while its data is gone. Lanes read it from their threads."""
+    """Blocks all connections to one store while its data is gone. Threads of the lane read it."""
 
     def __init__(self) -> None:
         self.is_on = False
-        """Whether the store is known to have had data."""
+        """Whether the store is known to have data."""
         self.problem = ""
-        """Why the store is not used, though it answers; empty where it is used."""
+        """The reason why the store is blocked; empty if it is not."""
         self.changed = asyncio.Event()
-        """Set when there is a problem now, or none any more."""
+        """Set when `problem` changes."""
 
     def check(self) -> None:
-        """Raise StoreUnavailableError where the store is not to be used."""
+        """Raise StoreUnavailableError if the store is blocked."""
         if self.problem:
             raise StoreUnavailableError(self.problem)
 
     def note(self, problem: str) -> None:
-        """Take note of what a look at the store's data has shown; empty: all is well."""
+        """Note the result of a check of the data: the problem, or empty."""
         if problem == self.problem:
             return
         if problem:

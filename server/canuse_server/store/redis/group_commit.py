@@ -1,7 +1,7 @@
-"""Writes that the store is to confirm: those that come while it confirms others wait, and leave together.
+"""Group commit: writes that need a confirmation wait while the store confirms others, and are then sent together.
 
-A connection on which the store waits for its disk or its replicas answers nothing else meanwhile. So these writes have
-a connection of their own, and it does not matter how many there are: all that have come share one wait.
+While the store waits for its disk or its replicas, it answers nothing else on that connection. So these writes have a
+connection of their own, and all writes of a group share one wait.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from canuse_server.store.redis.durability import Promise
 
 
 class Written(NamedTuple):
-    """The replies to some writes, as far as they came, and why they are not all here or not confirmed, if so."""
+    """The replies to some writes that arrived, and the error if some are missing or not confirmed."""
 
     replies: list[object]
     fault: StoreError | None
@@ -31,7 +31,7 @@ class _Write(NamedTuple):
 
 
 class GroupCommit:
-    """Writes on one connection, confirmed in one way."""
+    """Writes on one connection with one level of durability."""
 
     def __init__(self, connection: PipelinedConnection, promise: Promise, level: Durability) -> None:
         self._connection = connection
@@ -41,15 +41,15 @@ class GroupCommit:
         self._sender: asyncio.Task[None] | None = None
 
     async def execute(self, packed: bytes, count: int, tags: tuple[str, ...], deadline: StoreDeadline) -> Written:
-        """Send packed commands that have `count` replies; return when they are confirmed, or it is known they aren't.
+        """Send packed commands with `count` replies; return when they are confirmed or have failed.
 
-        `tags` are the hash tags of their keys where the server is a node of a Cluster, else none. A caller who
-        gives up before they have been sent takes them back.
+        `tags` are the hash tags of their keys if the server is a node of a Cluster. If the caller is cancelled before
+        they are sent, they are not sent.
         """
         write = _Write(packed, count, tags, asyncio.get_running_loop().create_future())
         self._waiting.append(write)
         if self._sender is None:
-            # It sends for all that come, so that it has no part in the deadline of the first one.
+            # An empty context: it sends for all callers, and must not inherit the deadline of the first one.
             self._sender = asyncio.create_task(self._send(), context=Context())
         try:
             async with asyncio.timeout_at(deadline.expires_at):
@@ -68,7 +68,7 @@ class GroupCommit:
                 await self._send_group(group)
         finally:
             self._sender = None
-            for write in self._waiting:  # Only where it was cancelled: canuse is stopping.
+            for write in self._waiting:  # Only if it was cancelled: canuse is stopping.
                 write.future.cancel()
 
     async def _send_group(self, group: list[_Write]) -> None:
@@ -80,8 +80,8 @@ class GroupCommit:
             tags = dict.fromkeys(tag for write in group for tag in write.tags)
             confirmed, fault = await self._confirm_elsewhere(tags)
             replies[count:] = confirmed or replies[count:]
-        if fault is None and (lacking := confirmation.fault(replies[count:])):
-            fault = OutcomeUnknownError(lacking)
+        if fault is None and (problem := confirmation.fault(replies[count:])):
+            fault = OutcomeUnknownError(problem)
         start = 0
         for write in group:
             if not write.future.done():
@@ -89,7 +89,7 @@ class GroupCommit:
             start += write.replies
 
     async def _confirm_elsewhere(self, tags: Iterable[str]) -> tuple[list[object], StoreError | None]:
-        """Confirm what was made here by the first of some keys that has not moved away."""
+        """Confirm the writes with the first of some hash tags whose slot this node still owns."""
         replies: list[object] = []
         for tag in tags:
             confirmation = self._promise.confirmation(self._level, tag)
@@ -99,5 +99,5 @@ class GroupCommit:
         return replies, None
 
     def close(self) -> None:
-        """Break the connection off: who waits is told that the outcome is not known."""
+        """Close the connection. Waiting writes end with an unknown outcome."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Commands as bytes, and what a reply that is an error means."""
+"""Encoding of commands, and the errors that error replies stand for."""
 
 from typing import Any, Final, cast
 
@@ -20,31 +20,29 @@ REFUSAL_CODES: Final = frozenset(
         "WRONGPASS",
     }
 )
-"""First words of errors with which a server refuses before it has written anything."""
+"""First words of errors with which a server refuses a command before it writes anything."""
 FORBIDDING: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated")
-"""What is in those with which it does not let us in: somebody has to change the settings, there or here."""
-
-
+"""Parts of errors about missing permissions: the settings of the server or of canuse have to be changed."""
 REDIRECTS: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY"})
-"""First words of errors of a server that may not be the right one, or not now."""
+"""First words of errors that ask to send the command to another server, or later."""
 REFUSAL_PHRASES: Final = (
-    # What a full server says to a new connection,
+    # The reply of a server to a connection above its limit,
     "max number of clients",
-    # and one that wants a password to a command of more than ten words.
+    # and that of a server with a password to a long command before AUTH.
     "unauthenticated",
 )
 
 
 class RedirectError(StoreUnavailableError):
-    """The server did not run the command; another one may, or this one later."""
+    """The server did not run the command. Another server may run it, or this one later."""
 
 
 class ReadOnlyError(RedirectError):
-    """The server is a replica, perhaps of a master that took over from it."""
+    """The server is a replica, possibly a former master."""
 
 
 class MovedError(RedirectError):
-    """Another node of the Cluster has the slot, from now on."""
+    """Another node of the Cluster owns the slot now."""
 
     def __init__(self, text: str, slot: int, host: str, port: int) -> None:
         super().__init__(text)
@@ -54,46 +52,46 @@ class MovedError(RedirectError):
 
 
 class AskError(MovedError):
-    """Another node of the Cluster is about to get the slot, and has the key already: it has to be asked this once."""
+    """Another node of the Cluster is importing the slot and has the key. Only this command goes there."""
 
 
 class NotNowError(RedirectError):
-    """The Cluster is moving the keys, or looking for a new master."""
+    """The Cluster is moving the keys, or electing a new master."""
 
 
 class NoScriptError(StoreError):
-    """The server does not know the script: load it and repeat, since nothing was run."""
+    """The server does not know the script. Nothing was run; load the script and repeat."""
 
 
 class NotMadeError(StoreError):
-    """The server did not run the command, and can by now: make it again."""
+    """The server did not run the command, but now can. Send it again."""
 
 
 def pack(command: tuple[str | bytes, ...]) -> bytes:
-    """Return a command as it goes over the wire."""
-    # hiredis declares a tuple of one element, and takes any number.
+    """Return a command in the wire format."""
+    # hiredis declares a tuple of one element, and accepts any number.
     return cast("bytes", hiredis.pack_command(cast("Any", command)))
 
 
 def is_redirect(reply: object) -> bool:
-    """Whether a server says that it did not run the command, and that another one may, or this one later."""
+    """Whether a reply says that the server did not run the command, but another one may, or this one later."""
     return isinstance(reply, hiredis.ReplyError) and str(reply).partition(" ")[0] in REDIRECTS
 
 
 def reply_bytes(reply: object) -> int:
-    """Return how many bytes there are in a reply, or in the fields that it lists."""
+    """Return the number of bytes in a reply, or in the fields of a list."""
     if isinstance(reply, list):
         return sum(map(len, filter(None, reply)))
     return len(reply) if isinstance(reply, bytes) else 0
 
 
 def check(reply: object) -> object:
-    """Return a reply, or raise what it means.
+    """Return a reply, or raise the error that it stands for.
 
     Raises:
         NoScriptError: the script has to be loaded first.
-        StoreUnavailableError: the server refuses to work now, and has written nothing.
-        StoreError: any other error; it is a defect of canuse, or of the server's set-up.
+        StoreUnavailableError: the server refuses the command, and has written nothing.
+        StoreError: another error, which is a bug in canuse or in the setup of the server.
     """
     if not isinstance(reply, hiredis.ReplyError):
         return reply
@@ -113,7 +111,7 @@ def check(reply: object) -> object:
 
 
 def _moved(text: str) -> MovedError:
-    """Read `MOVED 3999 127.0.0.1:6381`; the host may be missing, which means the one that said it."""
+    """Read `MOVED 3999 127.0.0.1:6381`. An empty host means the server that sent the reply."""
     word, slot, address = text.split(" ")[:3]
     host, _, port = address.rpartition(":")
     return (AskError if word == "ASK" else MovedError)(text, int(slot), host.strip("[]"), int(port))

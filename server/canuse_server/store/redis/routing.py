@@ -1,4 +1,4 @@
-"""The connections of one thread of the batch lane: which of them a user's commands go over."""
+"""The connections of one thread of the batch lane, and the choice of one by user."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,13 +13,13 @@ from canuse_server.store.redis.slots import BUCKET_SLOTS, SlotMap
 
 
 class ConnectionRouter:
-    """One connection for all users: to a single server, or to the master that the Sentinels name."""
+    """One connection for all users: to a single server, or to the master that the Sentinels report."""
 
     def __init__(self, single: BlockingConnection | None, invalidate: Callable[[], None]) -> None:
-        """Be made on the event loop in which `suspect` has looked again at where the store is."""
+        """Create it on the event loop; `invalidate` is called there after an error, to find the store again."""
         self.single = single
-        """The connection for all users; None where it depends on the user."""
-        self._suspect = invalidate
+        """The connection for all users; None if it depends on the user."""
+        self._invalidate = invalidate
         self._loop = asyncio.get_running_loop()
 
     def connection_for(self, user_id: str) -> BlockingConnection:
@@ -28,12 +28,12 @@ class ConnectionRouter:
         return self.single
 
     def failed(self) -> None:
-        """Take note that a connection failed: the store may be elsewhere by now."""
+        """Note that a connection failed: the master may have changed."""
         with suppress(RuntimeError):  # The event loop has ended: canuse is stopping.
-            self._loop.call_soon_threadsafe(self._suspect)
+            self._loop.call_soon_threadsafe(self._invalidate)
 
     def give_up(self) -> None:
-        """From another thread: let whoever waits for the store wait no longer. No connection can be used any more."""
+        """End all waits for the store, from another thread. No connection can be used afterwards."""
         if self.single is not None:
             self.single.give_up()
 
@@ -56,8 +56,8 @@ class ClusterRouter(ConnectionRouter):
         self._given_up = False
 
     def connection_for(self, user_id: str) -> BlockingConnection:
-        """Return the connection to the node that has a user, as far as is known."""
-        # Where it is not known any node will do: it says that the slot is another's, and the event loop finds out.
+        """Return the connection to the node of a user, as far as is known."""
+        # If it is not known, any node works: it redirects, and the event loop then reads the map of the slots.
         address = self._slots.owners[BUCKET_SLOTS[bucket_of(user_id)]] or self._endpoint.seeds[0]
         connection = self._connections.get(address)
         if connection is None:
@@ -69,7 +69,7 @@ class ClusterRouter(ConnectionRouter):
         return connection
 
     def give_up(self) -> None:
-        """From another thread: let whoever waits for the store wait no longer. No connection can be used any more."""
+        """End all waits for the store, from another thread. No connection can be used afterwards."""
         self._given_up = True
         for connection in list(self._connections.values()):
             connection.give_up()

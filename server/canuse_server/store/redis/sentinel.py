@@ -1,7 +1,7 @@
-"""Where the master is: for a single server always the same place, else where the Sentinels say.
+"""The address of the master: fixed for a single server, else as the Sentinels report it.
 
-A master that is told to stand back goes on taking writes for some seconds, until a Sentinel gets round to making it a
-replica, and loses them then. So the Sentinels are listened to, and connections to a former master are left at once.
+A master that is replaced accepts writes for some seconds until a Sentinel makes it a replica, and then loses them. So
+canuse subscribes to the Sentinels' messages, and closes connections to a former master at once.
 """
 
 import asyncio
@@ -20,24 +20,24 @@ from canuse_server.store.redis.data_guard import DataGuard
 log = structlog.get_logger(__name__)
 
 PROBE_TIMEOUT_SECONDS: Final = 0.5
-"""How long a Sentinel has to answer at most."""
+"""Maximum time for a Sentinel to answer."""
 POLL_INTERVAL_SECONDS: Final = 1.0
-"""How often the Sentinels are asked though none of them said anything."""
+"""Interval at which the Sentinels are asked without a message."""
 MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
-"""How long after they were asked they are not asked again."""
+"""Minimum time between two rounds of questions."""
 CHANNELS: Final = ("+promoted-slave", "+failover-state-reconf-slaves", "+switch-master")
-"""The channels of a Sentinel on which it tells of a new master. The last one may come seconds after the first."""
+"""The channels on which a Sentinel announces a new master. The last message can follow seconds after the first."""
 
 
 class MasterResolver:
-    """Knows where the master is. Lanes read `endpoint` from their threads; all else belongs to the event loop."""
+    """Finds the master. Threads of the lane read `endpoint`; everything else runs on the event loop."""
 
     def __init__(self, endpoint: StoreAddress, timeout_seconds: float, guard: DataGuard | None = None) -> None:
         self._sought = endpoint
         self.guard = guard or DataGuard()
         self._timeout_seconds = min(timeout_seconds, PROBE_TIMEOUT_SECONDS)
         self.endpoint = endpoint if endpoint.sentinels is None else None
-        """Where it is, or None where that is not known yet."""
+        """The address of the master, None until it is known."""
         self._epoch = -1
         self._found = asyncio.Event()
         self._suspected = asyncio.Event()
@@ -45,34 +45,34 @@ class MasterResolver:
 
     @property
     def address(self) -> str:
-        """What is looked for, for people."""
+        """The configured address, for messages."""
         return self._sought.address
 
     def is_at(self, endpoint: StoreAddress) -> bool:
-        """Whether a server is still the master, as far as is known."""
+        """Whether `endpoint` is the current master, as far as is known."""
         return endpoint is self.endpoint
 
     async def resolve(self) -> StoreAddress:
-        """Return where it is; wait until a Sentinel says."""
+        """Return the address of the master; wait until a Sentinel reports it."""
         if self._sought.sentinels is not None and not self._tasks:
             listening = (self._listen(sentinel) for sentinel in self._sought.sentinels.addresses)
-            # They have no part in the deadline of the call that happens to start them.
+            # An empty context: they must not inherit the deadline of the call that starts them.
             self._tasks = [asyncio.create_task(task, context=Context()) for task in (self._follow(), *listening)]
         while self.endpoint is None:
             await self._found.wait()
         return self.endpoint
 
     def invalidate(self) -> None:
-        """Have the Sentinels asked again: the master does not answer, or is none any more."""
+        """Ask the Sentinels again: the master does not answer or has changed."""
         self._suspected.set()
 
     async def _follow(self) -> None:
-        """Ask all Sentinels: when there is a reason to, and every now and then."""
+        """Ask all Sentinels after `invalidate` and at intervals."""
         while True:
             self._suspected.clear()
             try:
                 await self._ask()
-            except Exception as error:  # noqa: BLE001 - whatever it is, following has to go on
+            except Exception as error:  # noqa: BLE001 - whatever fails, polling has to continue
                 log.warning("the Sentinels could not be asked", cause=f"{type(error).__name__}: {error}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL_SECONDS):
@@ -80,7 +80,7 @@ class MasterResolver:
             await asyncio.sleep(MIN_REFRESH_INTERVAL_SECONDS)
 
     async def _listen(self, sentinel: Address) -> None:
-        """Have the Sentinels asked when one of them tells of a new master."""
+        """Ask all Sentinels when one of them announces a new master."""
         while True:
             client = self._client(sentinel)
             try:
@@ -101,7 +101,7 @@ class MasterResolver:
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
     async def _ask(self) -> None:
-        """Ask all Sentinels; whichever knows of the latest failover is right."""
+        """Ask all Sentinels, and use the answer with the latest failover."""
         assert self._sought.sentinels is not None
         answers = await asyncio.gather(*map(self._ask_one, self._sought.sentinels.addresses))
         known = [answer for answer in answers if answer is not None]
@@ -124,7 +124,7 @@ class MasterResolver:
         try:
             name = self._sought.sentinels.master
             state = await client.sentinel_master(name)
-            # In a failover it says here which replica is to be the master, and there still who was.
+            # During a failover this returns the new master; `state` still describes the former one.
             host, port = await client.sentinel_get_master_addr_by_name(name)
             return int(state["config-epoch"]), Address(host, port)
         except (RedisError, OSError) as error:
@@ -141,5 +141,5 @@ class MasterResolver:
         return Redis(host=sentinel.host, port=sentinel.port, **options)
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop polling and listening."""
         await end(self._tasks)

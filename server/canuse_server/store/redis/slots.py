@@ -1,4 +1,4 @@
-"""Which node of a Cluster has which slot, as far as is known, and how to find out."""
+"""The map from slots to the nodes of a Cluster."""
 
 import asyncio
 from binascii import crc_hqx
@@ -18,15 +18,15 @@ log = structlog.get_logger(__name__)
 
 SLOTS: Final = 16_384
 PROBE_TIMEOUT_SECONDS: Final = 0.5
-"""How long one node has to answer at most, before the next one is asked."""
+"""Maximum time for one node to answer before the next one is asked."""
 MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
-"""How long after the map was read it is not read again."""
+"""Minimum time between two reads of the map."""
 _CLUSTER_SLOTS: Final = pack(("CLUSTER", "SLOTS"))
 
 
 def slot_of(key: str | bytes) -> int:
     """Return the slot of a key, by its hash tag if it has one."""
-    # This is the CRC-16 that Redis takes.
+    # Redis uses the same CRC-16.
     return crc_hqx(tag_of(key).encode(), 0) % SLOTS
 
 
@@ -35,7 +35,7 @@ BUCKET_SLOTS: Final = tuple(crc_hqx(bucket_tag(bucket).encode(), 0) % SLOTS for 
 
 
 class SlotMap:
-    """The owners of all slots. Lanes read `owners` from their threads; all else belongs to the event loop."""
+    """The owners of all slots. Threads of the lane read `owners`; everything else runs on the event loop."""
 
     def __init__(self, endpoint: StoreAddress, timeout_seconds: float) -> None:
         self._endpoint = endpoint
@@ -45,35 +45,35 @@ class SlotMap:
         self._read_at = float("-inf")
 
     def nodes(self) -> list[Address]:
-        """Return the masters that are known to have slots."""
+        """Return the known owners of slots."""
         return sorted({owner for owner in self.owners if owner is not None})
 
     def tag_at(self, address: Address) -> str | None:
-        """Return the tag of a bucket that a node has; None: it has no users."""
+        """Return the hash tag of a bucket on a node; None if the node has no buckets."""
         return next((bucket_tag(bucket) for bucket in range(BUCKETS) if self._has(address, bucket)), None)
 
     def _has(self, address: Address, bucket: int) -> bool:
         return self.owners[BUCKET_SLOTS[bucket]] == address
 
     def moved(self, slot: int, address: Address) -> None:
-        """Take note of a slot's new owner. It is hardly the only slot that has moved."""
+        """Note the new owner of a slot, and read the map, since other slots have probably moved as well."""
         self.owners[slot] = address
         self.invalidate()
 
     def invalidate(self) -> None:
-        """Read the map again some time soon."""
+        """Read the map again, without waiting for it."""
         if self._reading is None and self._is_due():
             self._start()
 
     async def refresh(self) -> None:
-        """Read the map again, unless that was done a moment ago."""
+        """Read the map again, unless it was just read."""
         if self._reading is None and self._is_due():
             self._start()
         if self._reading is not None:
             await asyncio.wait([self._reading])
 
     def close(self) -> None:
-        """Read no more."""
+        """Stop reading."""
         if self._reading is not None:
             self._reading.cancel()
 
@@ -81,7 +81,7 @@ class SlotMap:
         return asyncio.get_running_loop().time() >= self._read_at + MIN_REFRESH_INTERVAL_SECONDS
 
     def _start(self) -> None:
-        # It has no part in the deadline of the call that happens to start it.
+        # An empty context: it must not inherit the deadline of the call that starts it.
         self._reading = asyncio.create_task(self._read(), context=Context())
         self._reading.add_done_callback(self._done)
 
@@ -98,7 +98,7 @@ class SlotMap:
                 for first, last, owner in _ranges(check(reply), address):
                     owners[first : last + 1] = [owner] * (last + 1 - first)
             except StoreError as error:
-                log.warning("a node does not tell who has which slot", node=str(address), cause=str(error))
+                log.warning("a node did not return the map of the slots", node=str(address), cause=str(error))
             else:
                 self.owners = owners
                 return
@@ -107,7 +107,7 @@ class SlotMap:
 
 
 def _ranges(reply: object, asked: Address) -> Iterator[tuple[int, int, Address]]:
-    """Read the reply to `CLUSTER SLOTS`. A node that does not know its own address says none: it is the one asked."""
+    """Read the reply to `CLUSTER SLOTS`. An empty host means the node that was asked."""
     for first, last, master, *_ in cast("list[tuple[int, int, list[bytes | int]]]", reply):
         host, port = cast("bytes | None", master[0]), cast("int", master[1])
         yield first, last, Address((host or b"").decode() or asked.host, port)

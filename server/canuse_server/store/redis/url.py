@@ -1,6 +1,6 @@
-"""What the address of a store may look like, told without repeating it: it may hold a password.
+"""Validation of a store URL. Errors do not repeat the URL, since it can contain a password.
 
-Only the form is looked at here: this is asked by every command, and what connects takes a second to import.
+It is separate from `address.py` because every command of the CLI needs it, and redis-py takes a second to import.
 """
 
 import re
@@ -24,7 +24,7 @@ _HIGHEST_PORT: Final = 65_535
 
 
 def check_redis_url(value: str) -> None:
-    """Raise ValueError, with what is accepted, where a text is no address of a store."""
+    """Raise ValueError, which says what is accepted, unless `value` is a valid store URL."""
     if not value.startswith(SCHEMES):
         raise ValueError(f"must be a URL that starts with {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}")
     if "+" in value.partition("://")[0]:
@@ -54,7 +54,7 @@ def _check_one(value: str) -> None:
         raise ValueError("must be a URL") from None
     try:
         address = parsed.path if parsed.scheme == "unix" else parsed.hostname
-        port = parsed.port  # Reading it is what checks it.
+        port = parsed.port  # Reading the property validates it.
     except ValueError:
         address = port = None
     if not address or port == 0:
