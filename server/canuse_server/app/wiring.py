@@ -49,7 +49,7 @@ from canuse_server.runtime import background
 from canuse_server.runtime.fairness import PageScheduler
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import EmbeddedValkey
-from canuse_server.store.preflight.schema import keep_looking
+from canuse_server.store.preflight.schema import watch_data
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.cluster import store_at
@@ -177,7 +177,7 @@ async def serve_here(
             status = health_pb2.HealthCheckResponse
             await _set_health(health_servicer, services, status.SERVING if there else status.NOT_SERVING)
 
-        looking = keep_looking(environments.live.store, data_is)
+        looking = watch_data(environments.live.store, data_is)
         following = (
             *environments.live.cache.keep_fresh(),
             *environments.test.cache.keep_fresh(),

@@ -1,4 +1,4 @@
-"""Who may run a Valkey on a data directory: one canuse at a time, and only when no earlier Valkey is left on it."""
+"""Locks of the data directory: one canuse at a time, and only after the Valkey of an earlier one has ended."""
 
 import asyncio
 import errno
@@ -18,12 +18,12 @@ SOCKET_PATH_BYTES = 100  # AF_UNIX takes 108 on Linux and 104 on macOS, with the
 log = structlog.get_logger(__name__)
 
 
-class DataDirInUse(RuntimeError):  # noqa: N818  it reads as what is the matter
-    """Another canuse, or what is left of one, works on the data directory; its data were not touched."""
+class DataDirInUse(RuntimeError):  # noqa: N818  it reads as a statement
+    """Another canuse, or the Valkey of a killed one, uses the data directory. The data was not touched."""
 
 
 async def ask(socket_path: Path, command: bytes) -> bytes:
-    """Send one command without arguments; the first line of the reply, or b"" if there is none in ANSWER_SECONDS."""
+    """Send a command without arguments; return the first line of the reply, b"" if there is none in ANSWER_SECONDS."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_unix_connection(socket_path)
@@ -33,14 +33,14 @@ async def ask(socket_path: Path, command: bytes) -> bytes:
             finally:
                 writer.close()
                 await writer.wait_closed()
-    except OSError:  # also what a timeout is
+    except OSError:  # includes TimeoutError
         return b""
 
 
 def choose_socket(data_dir: Path) -> Path:
-    """Where Valkey is to listen: in the data directory, or in a new private one if that path is too long for a socket.
+    """Return the path of Valkey's socket: in the data directory, or in a new private one if that path is too long.
 
-    Raises OSError (ENAMETOOLONG) if even the directory for temporary files has too long a name.
+    Raises OSError (ENAMETOOLONG) if the path of the private directory is too long as well.
     """
     inside = data_dir / "valkey.sock"
     if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES:
@@ -53,9 +53,10 @@ def choose_socket(data_dir: Path) -> Path:
 
 
 def discard_socket(socket_path: Path, data_dir: Path) -> None:
-    """Remove the private directory that was made for a socket, if one was.
+    """Remove the private directory of a socket, if there is one.
 
-    Only for one's own: the record of an earlier canuse may be a copy, made with the data, of one that still runs.
+    Use it only for the caller's own socket: the recorded path of an earlier canuse can be copied data, and name the
+    socket of a canuse that still runs.
     """
     if socket_path.parent != data_dir:
         with suppress(OSError):
@@ -64,13 +65,13 @@ def discard_socket(socket_path: Path, data_dir: Path) -> None:
 
 
 class _LockFile:
-    """An flock on a file whose text says who holds it; the kernel lets go when the last process that shares it ends."""
+    """An flock on a file whose text names the holder. The kernel releases it with the last process that shares it."""
 
     def __init__(self, path: Path) -> None:
         self.fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
     def take(self) -> bool:
-        """Lock the file, or answer at once that someone else has."""
+        """Lock the file; return False at once if another process has locked it."""
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -78,7 +79,7 @@ class _LockFile:
         return True
 
     def read(self) -> str:
-        """What the holder wrote."""
+        """Return the text of the holder."""
         return os.fsdecode(os.pread(self.fd, 4096, 0))
 
     def write(self, holder: str) -> None:
@@ -87,17 +88,17 @@ class _LockFile:
         os.pwrite(self.fd, os.fsencode(holder), 0)
 
     def close(self) -> None:
-        """Let go if it was taken, also where a process forked from this one has a copy of the descriptor."""
+        """Release the lock, even if a forked process has a copy of the descriptor."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         os.close(self.fd)
 
 
 class DataDir:
-    """A data directory and two locks in it: `take` them, start Valkey with `inherited_fd`, `release` them after it.
+    """A data directory and its two locks: `take` them, start Valkey with `inherited_fd`, `release` them at the end.
 
-    `canuse.lock` is canuse's alone, so the kernel itself says whether a canuse lives: the pid in it is for people only
-    (pids recur, and mean nothing in another container). `valkey.lock` is shared with Valkey, which inherits the
-    descriptor: it stays locked until both are gone, so that the Valkey of a killed canuse can finish writing.
+    Only canuse holds `canuse.lock`, so the lock shows whether a canuse runs; the pid in the file is for people, since
+    pids are reused and differ between containers. Valkey inherits the descriptor of `valkey.lock`, which stays locked
+    until both have ended, so that the Valkey of a killed canuse can finish writing.
     """
 
     def __init__(self, path: Path) -> None:
@@ -106,10 +107,10 @@ class DataDir:
         self._valkey: _LockFile | None = None
 
     async def take(self) -> None:
-        """Make the directory if it is missing (only its owner may enter) and lock it.
+        """Create the directory if it is missing, accessible to its owner only, and lock it.
 
-        Raises DataDirInUse at once if a canuse lives on it, and after HANDOVER_SECONDS if the Valkey of a dead one
-        still does; OSError if the directory can't be made or written.
+        Raises DataDirInUse at once if another canuse uses it, and after HANDOVER_SECONDS if the Valkey of a killed one
+        does; OSError if the directory cannot be created or written.
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -127,32 +128,32 @@ class DataDir:
         try:
             canuse.write(str(os.getpid()))
             self._valkey = _LockFile(self.path / "valkey.lock")
-            await self._outlive_the_last(self._valkey)
+            await self._wait_for_previous(self._valkey)
         except BaseException:
             self.release()
             raise
 
     @property
     def inherited_fd(self) -> int:
-        """The descriptor that Valkey has to inherit; raises RuntimeError unless the locks are held."""
+        """The descriptor that Valkey inherits; raises RuntimeError unless the locks are held."""
         if self._valkey is None:
             raise RuntimeError(f"the data directory {self.path} is not locked")
         return self._valkey.fd
 
     def record(self, pid: int, socket_path: Path) -> None:
-        """Write down which Valkey runs here, for a canuse that may have to take over."""
+        """Record the running Valkey, for a canuse that takes over after this one was killed."""
         if self._valkey is not None:
             self._valkey.write(f"{pid}\n{socket_path}")
 
     def release(self) -> None:
-        """Let go of the directory; Valkey must have ended."""
+        """Release the locks. Valkey must have ended."""
         if self._valkey is not None:
             self._valkey.close()
         if self._canuse is not None:
             self._canuse.close()
         self._valkey = self._canuse = None
 
-    async def _outlive_the_last(self, valkey: _LockFile) -> None:
+    async def _wait_for_previous(self, valkey: _LockFile) -> None:
         """Wait until the Valkey of a canuse that was killed has ended."""
         deadline = time.monotonic() + HANDOVER_SECONDS
         waiting = False
@@ -166,6 +167,6 @@ class DataDir:
                     f"the data directory {self.path} is still in use by a Valkey (pid {pid}) whose canuse was killed, "
                     f"and which did not end within {HANDOVER_SECONDS:.0f} s"
                 )
-            # On Linux it was told by the kernel already; macOS has no such signal.
+            # On Linux the kernel has already sent it a signal; macOS has no such signal.
             await ask(Path(socket_path), b"SHUTDOWN")
             await asyncio.sleep(0.1)

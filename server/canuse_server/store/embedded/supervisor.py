@@ -1,7 +1,7 @@
-"""The default store: a real Valkey server, run as a child process on a data directory.
+"""The default store: a Valkey server that runs as a child process on a data directory.
 
-The data outlive everything here: a Valkey that dies is started again on them, a canuse that dies takes its Valkey
-with it, and no two Valkeys ever write to one directory.
+A Valkey that dies is restarted on its data, a canuse that dies ends its Valkey, and two Valkeys never write to one
+directory.
 """
 
 import asyncio
@@ -16,17 +16,17 @@ from canuse_server.store.embedded.process import EmbeddedStartError, Fsync, Laun
 
 __all__ = ["DataDirInUse", "EmbeddedStartError", "EmbeddedValkey"]
 
-STABLE_AFTER_SECONDS = 30.0  # a Valkey that lived this long is started again at once
-FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.1, 30.0  # any other after a delay that doubles
+STABLE_AFTER_SECONDS = 30.0  # a Valkey that ran this long is restarted at once
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 0.1, 30.0  # any other one after a delay that doubles
 
 log = structlog.get_logger(__name__)
 
 
 class EmbeddedValkey:
-    """A Valkey on `data_dir`, watched from `start` to `stop`.
+    """A Valkey on `data_dir`, supervised from `start` to `stop`.
 
-    `fsync` says what a power cut may cost: about the last second's writes ("everysec") or nothing ("always", slower).
-    A Valkey that is silent for `max_start_seconds` has failed to start; saying that it loads its data is not silence.
+    `fsync` sets what a power cut can lose: the writes of about the last second ("everysec") or none ("always", slower).
+    A Valkey without an answer for `max_start_seconds` has failed to start; "loading" is an answer.
     """
 
     def __init__(self, data_dir: Path, *, fsync: Fsync = "everysec", max_start_seconds: float = 60.0) -> None:
@@ -39,23 +39,23 @@ class EmbeddedValkey:
 
     @property
     def socket_path(self) -> Path:
-        """The Unix socket to connect to, the same after a restart; RuntimeError unless started."""
+        """The Unix socket of Valkey, the same after a restart; raises RuntimeError unless started."""
         if self._socket_path is None:
             raise RuntimeError("the embedded Valkey is not started")
         return self._socket_path
 
     @property
     def pid(self) -> int:
-        """The process id of the latest Valkey; RuntimeError unless started."""
+        """The process id of the latest Valkey; raises RuntimeError unless started."""
         if self._process is None:
             raise RuntimeError("the embedded Valkey is not started")
         return self._process.pid
 
     async def start(self) -> None:
-        """Lock the directory, start Valkey, and return when it answers with all its data loaded.
+        """Lock the directory, start Valkey, and return when it has loaded its data.
 
-        The thread that runs the event loop must be one that lasts: on Linux, Valkey ends with it.
-        Raises DataDirInUse or EmbeddedStartError, and then holds nothing.
+        The thread of the event loop must last as long as Valkey: on Linux, Valkey ends with it.
+        Raises DataDirInUse or EmbeddedStartError, and then holds no lock.
         """
         try:
             await self._data_dir.take()
@@ -74,7 +74,7 @@ class EmbeddedValkey:
         self._watch = asyncio.create_task(self._supervise(launch, process), name="embedded Valkey supervisor")
 
     async def stop(self) -> None:
-        """End Valkey with everything written out, and release the directory. Does nothing if it isn't started."""
+        """End Valkey after it has written its data, and release the directory. Does nothing unless started."""
         if self._watch is None:
             return
         self._watch.cancel()
@@ -85,7 +85,7 @@ class EmbeddedValkey:
         self._release()
 
     async def _supervise(self, launch: Launch, process: Process) -> None:
-        """Start Valkey again each time it has died, until cancelled."""
+        """Restart Valkey each time it dies, until cancelled."""
         delay, started = 0.0, time.monotonic()
         reason = f"it {end_in_words(await process.wait())}"
         while True:
@@ -103,7 +103,7 @@ class EmbeddedValkey:
                 reason = str(error)
 
     def _release(self) -> None:
-        """Forget the Valkey that has ended, and let go of the directory."""
+        """Remove the socket of the ended Valkey, and release the directory."""
         if self._socket_path is not None:
             discard_socket(self._socket_path, self._data_dir.path)
         self._process = self._socket_path = None

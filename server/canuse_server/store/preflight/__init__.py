@@ -1,1 +1,1 @@
-"""Checks of a store before it is used."""
+"""Checks of the store at start-up."""

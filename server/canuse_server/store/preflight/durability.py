@@ -1,4 +1,4 @@
-"""What about a store can lose counts, told when the server starts; and a durability that it can't give, refused."""
+"""Checks of the store's durability at start-up: warnings about possible loss of counts, refusal of unmet promises."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
@@ -13,67 +13,67 @@ from canuse_server.store.redis.durability import APPENDFSYNC, Promise
 log = structlog.get_logger(__name__)
 
 WAITAOF_SINCE: Final = (7, 2)
-"""The Redis that brought it; every Valkey has it."""
+"""The first Redis with WAITAOF; every Valkey has it."""
 
 
 async def check_durability(store: Store, *, warn: bool) -> None:
-    """Look whether the store can give what the server is set to promise, and `warn` of what can lose counts, in words.
+    """Check that the store supports the promised durability; if `warn`, log what can lose counts.
 
     Raises:
-        SchemaError: the store can't give what the server is set to promise.
+        SchemaError: the store does not support the promised durability.
     """
     infos, appendfsync = await store.infos(), await _appendfsync(store)
     for info in infos:
         if refusal := refusal_of(info, appendfsync, store.promise):
             raise SchemaError(refusal)
     if warn:
-        # What is so on several nodes of a Cluster is told once.
+        # Nodes of a Cluster can have the same problem: it is logged once.
         for risk in dict.fromkeys(risk for info in infos for risk in risks_of(info, appendfsync, store.promise)):
             log.warning(risk)
 
 
 def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise) -> str | None:
-    """Return why a store can't give what is promised; None: it can. `appendfsync` None: the store does not tell."""
+    """Return why a store does not support the promise, or None if it does. `appendfsync` None: not known."""
     if promise.level & Durability.FSYNC:
         if not has_file(info):
             return (
-                "durability is fsync, and the store keeps no append-only file: say CONFIG SET appendonly yes to it "
-                "while it runs, and only then write that into its configuration file: with that alone it comes up empty"
+                "durability is fsync, and the store keeps no append-only file: run CONFIG SET appendonly yes while it "
+                "is running, and only then set it in the configuration file; with the file alone it starts empty"
             )
         version = info["redis_version"]
         if "valkey_version" not in info and tuple(map(int, version.split(".")[:2])) < WAITAOF_SINCE:
-            return f"durability is fsync, and the store is redis {version}: that needs Redis 7.2 or Valkey 8"
+            return f"durability is fsync, and the store is redis {version}: fsync needs Redis 7.2 or Valkey 8"
         if appendfsync not in (None, "always"):
             return (
-                f"durability is fsync, and the store's appendfsync is {appendfsync}, with which it confirms what is "
-                "not on its disk yet: set it to always"
+                f"durability is fsync, and the store's appendfsync is {appendfsync}, so it confirms writes before "
+                "they are on its disk; set it to always"
             )
     return None
 
 
 def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise) -> Iterator[str]:
-    """Say what can lose counts; `appendfsync` None: the store does not tell."""
+    """Yield warnings about what can lose counts; `appendfsync` None: not known."""
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield (
-            f"the store's maxmemory-policy is {policy}: when its memory is full it throws counts away, and what was "
-            "used can be used again; set it to noeviction"
+            f"the store's maxmemory-policy is {policy}: when its memory is full it evicts counts, and users can exceed "
+            "their budgets; set it to noeviction"
         )
     if not has_file(info):
         yield (
-            "the store keeps no append-only file: when it ends, all that came after its last snapshot is lost. Say "
-            "CONFIG SET appendonly yes to it while it runs, and only then write appendonly yes into its configuration "
-            "file: a store that is started with that setting and no such file yet comes up empty"
+            "the store keeps no append-only file: when it stops, all writes since its last snapshot are lost. Run "
+            "CONFIG SET appendonly yes while it is running, and only then set appendonly yes in its configuration "
+            "file: a store that starts with that setting and without the append-only file starts empty"
         )
     elif appendfsync == "no":
         yield (
-            "the store's appendfsync is no: a power cut may cost half a minute of counts; set it to everysec or always"
+            "the store's appendfsync is no: a power cut can lose half a minute of counts; set it to everysec or always"
         )
     replicas = int(info.get("connected_slaves", "0"))
     if promise.level & Durability.REPLICA and replicas < promise.replicas:
         yield (
-            f"durability is replica with {promise.replicas}, and the store has {replicas} now: until it has enough of "
-            "them each write ends with OUTCOME_UNKNOWN"
+            f"durability is replica with {promise.replicas}, and the store has {replicas} now: until it has enough "
+            "replicas, each write ends with OUTCOME_UNKNOWN"
         )
 
 
@@ -83,7 +83,7 @@ def has_file(info: Mapping[str, str]) -> bool:
 
 
 async def _appendfsync(store: Store) -> str | None:
-    """Return when the store brings its file to disk, or None where it does not tell: managed stores refuse CONFIG."""
+    """Return the store's `appendfsync`, or None if it is not known: managed stores refuse CONFIG."""
     try:
         (reply,), _ = await store.call(APPENDFSYNC)
     except StoreError:

@@ -1,4 +1,4 @@
-"""What canuse needs of a store: a server that is new enough, and data in a layout that it knows."""
+"""Checks of the store's version and of the schema version of its data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,21 +12,21 @@ from canuse_server.store.redis.data_guard import GONE
 
 VERSION: Final = "4"
 OLDER: Final = ("3",)
-"""Layouts that this version reads as well: what it writes makes them the present one."""
+"""Schemas that this version reads as well; its writes convert the data."""
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
 CHECK_INTERVAL_SECONDS: Final = 0.5
-"""How often it is looked whether the data is still there."""
+"""Interval between checks that the data is still there."""
 
 
 async def check_version(store: Store) -> None:
-    """Refuse a server that is too old.
+    """Check the version of the server.
 
     Raises:
-        SchemaError: it is older than Redis 7 or Valkey 8.
+        SchemaError: the server is older than Redis 7 or Valkey 8.
     """
     for info in await store.infos():
-        # Valkey says a redis_version, too, for clients that know Redis only.
+        # Valkey also reports a redis_version, for clients that only know Redis.
         name, oldest = ("valkey", OLDEST_VALKEY) if "valkey_version" in info else ("redis", OLDEST_REDIS)
         version = info[f"{name}_version"]
         if int(version.partition(".")[0]) < oldest:
@@ -35,11 +35,11 @@ async def check_version(store: Store) -> None:
 
 
 async def check_schema(store: Store, *, create: bool = True) -> None:
-    """Compare the version on a store with ours. `create`: put ours on one that is empty or has an older layout.
+    """Check the schema version of the data. If `create`, set it on a store that is empty or has an older schema.
 
     Raises:
-        SchemaError: the data has a layout that this canuse does not know.
-        StoreUnavailableError: the store is empty, and is not to be made ready here.
+        SchemaError: this version of canuse does not know the schema.
+        StoreUnavailableError: the store is empty and `create` is false.
     """
     if create:
         await store.create_schema(VERSION)
@@ -53,7 +53,7 @@ async def check_schema(store: Store, *, create: bool = True) -> None:
 
 
 def problem_with(found: bytes | None) -> str:
-    """Return what is wrong with the version that a store has (None: it has none); empty where nothing is."""
+    """Return the problem with the schema version of a store (None: the store is empty); empty if there is none."""
     if found is None:
         return GONE
     version = found.decode(errors="replace")
@@ -62,25 +62,25 @@ def problem_with(found: bytes | None) -> str:
     return f"the store holds data of schema {version!r}; this canuse knows schema {VERSION!r} only"
 
 
-async def keep_looking(store: Store, told: Callable[[bool], Awaitable[None]]) -> None:
-    """Look again and again whether the data is still there; `told` is awaited when it is gone, and when it is back.
+async def watch_data(store: Store, on_change: Callable[[bool], Awaitable[None]]) -> None:
+    """Check at intervals that the data is still there; await `on_change` when it is gone and when it is back.
 
-    Where `told` raises a StoreError it is told again.
+    If `on_change` raises a StoreError, it is called again.
     """
     was_there = True
     while True:
         store.guard.changed.clear()
-        # A store that is unavailable says nothing about its data.
+        # While the store is unavailable, the state of its data is unknown.
         with suppress(StoreError):
-            await look(store)
+            await check_data(store)
             is_there = not store.guard.problem
             if is_there is not was_there:
-                await told(is_there)
+                await on_change(is_there)
                 was_there = is_there
         with suppress(TimeoutError):
             await asyncio.wait_for(store.guard.changed.wait(), CHECK_INTERVAL_SECONDS)
 
 
-async def look(store: Store) -> None:
-    """Look whether the data is there; raises StoreError where the store is unavailable."""
+async def check_data(store: Store) -> None:
+    """Check that the data is there; raise StoreError if the store is unavailable."""
     store.guard.note(problem_with(await store.schema()))
