@@ -5,7 +5,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any, Final
 
 _PADDING: Final = "==="
-"""As much as any text can lack: what is too much is ignored."""
+"""The maximum padding: the decoder ignores what it does not need."""
 
 
 def encode(content: bytes) -> str:

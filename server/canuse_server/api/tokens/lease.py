@@ -1,4 +1,4 @@
-"""Ids of leases: they hold the ids of the user and the feature, so that no index is needed to find whose they are."""
+"""Ids of leases. They contain the ids of the user and the feature, so no index is needed to find the lease."""
 
 from typing import Final, NamedTuple
 
@@ -6,14 +6,14 @@ from canuse_server.api.tokens import base64url
 from canuse_server.store.repositories.leases import TOKEN_BYTES
 
 LENGTH: Final = 512
-"""More than any id that `encode` makes: two ids of 128 bytes, encoded, are below it."""
+"""Maximum length; ids of `encode` are shorter, even with two ids of 128 bytes."""
 _PREFIX: Final = "lease"
-# No id of a user or a feature has a control character in it.
+# Ids of users and features contain no control characters.
 _SEPARATOR: Final = "\0"
 
 
 class LeaseName(NamedTuple):
-    """What an id of a lease stands for."""
+    """The content of a lease id."""
 
     user_id: str
     feature_id: str
@@ -27,7 +27,7 @@ def encode(name: LeaseName) -> str:
 
 
 def decode(lease_id: str) -> LeaseName | None:
-    """Return what an id stands for, or None if it is not one of ours."""
+    """Return the content of an id, or None if the id is invalid."""
     if len(lease_id) > LENGTH:
         return None
     _, _, rest = lease_id.partition("_")
@@ -37,6 +37,6 @@ def decode(lease_id: str) -> LeaseName | None:
         name = LeaseName(user_id, feature_id, bytes.fromhex(token))
     except ValueError:
         return None
-    # Only the one spelling that `encode` gives is an id.
-    is_whole = user_id and feature_id and len(name.token) == TOKEN_BYTES
-    return name if is_whole and encode(name) == lease_id else None
+    # Only the spelling of `encode` is valid.
+    is_complete = user_id and feature_id and len(name.token) == TOKEN_BYTES
+    return name if is_complete and encode(name) == lease_id else None

@@ -1,4 +1,4 @@
-"""Resume tokens of migrations: how far one is, and which request it belongs to; opaque to callers."""
+"""Resume tokens of migrations. They contain the progress and identify the request; callers do not read them."""
 
 from typing import Final, NamedTuple
 
@@ -8,11 +8,11 @@ from canuse_server.api.tokens import base64url
 from canuse_server.domain.model import MAX_AMOUNT
 
 LENGTH: Final = 4096
-"""More than any token that `encode` makes: two ids of 128 bytes, escaped and encoded, and some numbers are below it."""
+"""Maximum length; tokens of `encode` are shorter, even with two escaped ids of 128 bytes."""
 
 
 class Progress(NamedTuple):
-    """How far a migration is: all users up to the `bucket` and id of the `last` one have been looked at."""
+    """The progress of a migration: all users up to the `bucket` and id of the `last` one are done."""
 
     to_version: int
     bucket: int = 0
@@ -23,15 +23,15 @@ class Progress(NamedTuple):
 
 
 def encode(request: pb.MigrateSubscriptionsRequest, progress: Progress) -> str:
-    """Return the token with which a request goes on from where it is."""
+    """Return the token with which a request resumes."""
     return base64url.encode_json([*_identity(request), *progress])
 
 
 def decode(request: pb.MigrateSubscriptionsRequest) -> Progress | None:
-    """Return how far a request was when its token was made, or None where it comes without one.
+    """Return the progress in a request's token, or None if the request has none.
 
     Raises:
-        ApiError: it is no token, or one of another request.
+        ApiError: the token is invalid or belongs to another request.
     """
     if not (token := request.resume_token):
         return None
@@ -47,7 +47,7 @@ def _identity(request: pb.MigrateSubscriptionsRequest) -> list[object]:
 
 
 def _read(token: str) -> tuple[list[object], list[object]]:
-    """Return what a token says about its request, and the rest; both empty where it is none of ours."""
+    """Return the identity of the request and the progress fields of a token; both are empty if it is invalid."""
     try:
         found = base64url.decode_json(token, LENGTH)
     except ValueError:

@@ -1,11 +1,11 @@
-"""Ids of subscriptions: they hold the user's id, so that no index is needed to find whose they are."""
+"""Ids of subscriptions. They contain the user's id, so no index is needed to find the subscription."""
 
 from typing import Final
 
 from canuse_server.api.tokens import base64url
 
 LENGTH: Final = 256
-"""More than any id that `encode` makes: a token and an id of 128 bytes, encoded, are below it."""
+"""Maximum length; ids of `encode` are shorter, even with a user id of 128 bytes."""
 _PREFIX: Final = "sub"
 
 
@@ -15,12 +15,12 @@ def encode(user_id: str, token: str) -> str:
 
 
 def decode(subscription_id: str) -> tuple[str, str] | None:
-    """Return the user id and token that an id stands for, or None if it is not one of ours."""
+    """Return the user id and the token of an id, or None if the id is invalid."""
     prefix, _, rest = subscription_id.partition("_")
     token, _, owner = rest.partition("_")
     try:
         user_id = base64url.decode(owner).decode()
     except ValueError:
         return None
-    # Only the one spelling that `encode` gives is an id.
+    # Only the spelling of `encode` is valid.
     return (user_id, token) if user_id and encode(user_id, token) == subscription_id and prefix == _PREFIX else None
