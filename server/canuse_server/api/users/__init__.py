@@ -1,1 +1,1 @@
-"""Reading and changing a user."""
+"""Reads and changes of users."""

@@ -1,4 +1,4 @@
-"""Changes of a user: read, decide, write if nothing has changed since; else again."""
+"""Changes of a user: read, decide, and write if the user has not changed since; otherwise retry."""
 
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
@@ -34,10 +34,10 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What to change of a user; None leaves it.
+    """A requested change of a user; None changes nothing.
 
-    `subscriptions` are those that are new or changed. With `grant` comes `grant_order`, the new order of all grants of
-    its feature. `event` is what the call is answered when it is repeated under its event id.
+    `subscriptions` are new or changed. `grant_order` goes with `grant`: the new order of all grants of its feature.
+    `event` is the stored answer for repetitions of the call.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
@@ -49,7 +49,7 @@ class Edit:
 
 
 class Changed(NamedTuple, Generic[_Result]):
-    """A user as it was read for a change, the entitlements after it, and what `edit` returned with the change."""
+    """The user as read for a change, the entitlements after it, and the result of `edit`."""
 
     state: UserState
     entitlements: Mapping[str, Entitlement]
@@ -57,16 +57,16 @@ class Changed(NamedTuple, Generic[_Result]):
 
 
 EditUser: TypeAlias = Callable[[UserState], Awaitable[tuple[Edit | None, _Result]]]
-"""Returns what to change of a user as it was read, None where nothing is to be written; and a result for the caller."""
+"""Returns the change of a user as read, or None to write nothing, and a result for the caller."""
 
 
 async def change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -> Changed[_Result]:
     """Change a user in one step and bring the entitlements up to date. `edit` is called for each attempt.
 
     Raises:
-        ApiError: there is no such user, or what `edit` raises.
-        AnsweredError: there is an answer under the event id already.
-        EventIdReusedError: it is of other content.
+        ApiError: the user does not exist; also errors of `edit`.
+        AnsweredError: the event id has a stored answer.
+        EventIdReusedError: the event id belongs to a different call.
     """
     async with env.user_semaphores.setdefault(user_id, FairSemaphore()).acquire():
         return await _change_user(env, user_id, edit)
@@ -78,7 +78,7 @@ async def _change_user(env: Environment, user_id: str, edit: EditUser[_Result]) 
         if state is None:
             raise user_not_found(user_id)
         if state.runs_ahead():
-            # Brought back by itself, so that `edit` finds the counts where they would be had no clock run ahead.
+            # Settled first, so that `edit` reads the counts in the periods in which they belong.
             await env.users.apply((await _user_change(env, state, Edit()))[0])
             raise ConflictError
         requested, result = await edit(state)
@@ -92,28 +92,28 @@ async def _change_user(env: Environment, user_id: str, edit: EditUser[_Result]) 
 
 
 async def renew(env: Environment, user_id: str) -> None:
-    """Bring a user's entitlements up to date, after a period or a date has passed. It does not wait for a confirmation.
+    """Bring a user's entitlements up to date after the end of a period or another date, without a confirmation.
 
     Raises:
-        ApiError: there is no such user.
+        ApiError: the user does not exist.
     """
     try:
-        # Not in the turn of `change_user`: a change that waits for its confirmation would keep checks waiting.
+        # A semaphore of its own: checks must not wait for a change that waits for its confirmation.
         async with env.renewals.setdefault(user_id, FairSemaphore()).acquire():
             with unconfirmed():
                 await _change_user(env, user_id, _renew_only)
     except OutcomeUnknownError as error:
-        # It counts nothing, so whether it happened does not matter to the call that it is made for.
+        # It counts no use, so its outcome does not matter to the call that needs it.
         raise StoreUnavailableError(str(error)) from error
 
 
 async def _renew_only(state: UserState) -> tuple[Edit | None, None]:
-    # Of many calls that find it stale at a time the first one renews it.
+    # If many calls find the user stale, only the first one writes.
     return (None if state.is_current() else Edit()), None
 
 
 async def create_user(env: Environment, user_id: str, profile: Profile, *, disabled: bool) -> Meta | None:
-    """Create a user and return what is kept, or None if there is one already."""
+    """Create a user and return its meta, or None if the user exists."""
     meta = Meta(disabled, 1, await env.store.now_ms(env.keys.user(user_id)))
     try:
         await env.users.apply(UserChange(user_id, b"", meta, profile))
@@ -123,10 +123,10 @@ async def create_user(env: Environment, user_id: str, profile: Profile, *, disab
 
 
 async def create_default_user(env: Environment, user_id: str) -> None:
-    """Create a user who is seen for the first time, subscribed to the default package. See `renew` about confirmations.
+    """Create a user who is subscribed to the default package. Like `renew`, it does not wait for a confirmation.
 
     Raises:
-        ApiError: there is no default package to give.
+        ApiError: there is no default package, or it is not published.
     """
     if not env.default_package:
         await env.store.require_data()
@@ -136,13 +136,13 @@ async def create_default_user(env: Environment, user_id: str) -> None:
     except ApiError as error:
         text = f"user {user_id!r} does not exist, and the default package is not available: {error.message}"
         raise ApiError(error.reason, text, {"user_id": user_id, **error.metadata}) from None
-    # On the clock that will say whether the subscription has begun.
+    # The time of the server that later decides whether the subscription has started.
     now_ms = await env.store.now_ms(env.keys.user(user_id))
     subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
-    nobody = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
+    new_state = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
     try:
         with unconfirmed():
-            await env.users.apply((await _user_change(env, nobody, Edit((subscription,))))[0])
+            await env.users.apply((await _user_change(env, new_state, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:
@@ -150,7 +150,7 @@ async def create_default_user(env: Environment, user_id: str) -> None:
 
 
 async def published_package(env: Environment, package_id: str) -> Package:
-    """Return the version of a package that new subscriptions get; raise ApiError where there is none."""
+    """Return the published version of a package; raise ApiError if there is none."""
     package = await env.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
@@ -169,7 +169,7 @@ async def published_package(env: Environment, package_id: str) -> Package:
 
 
 def new_token(taken: Collection[str]) -> str:
-    """Return a token that is not taken."""
+    """Return a random token that is not in `taken`."""
     while (token := secrets.token_hex(4)) in taken:
         continue
     return token
@@ -178,18 +178,18 @@ def new_token(taken: Collection[str]) -> str:
 async def entitlements_with(
     env: Environment, state: UserState, changed: Iterable[Subscription] = ()
 ) -> Mapping[str, Entitlement]:
-    """Return what a user may use with some subscriptions new or changed, as of the time the user was read."""
+    """Return a user's entitlements with some subscriptions new or changed, at the time of the read."""
     merged = _merged(state, changed)
     types = await _types(env, merged, state.grants)
     return resolve(merged, env.cache.packages, types, state.grants, state.now_ms)
 
 
 async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
-    """Return what to write for an edit, and the entitlements after it."""
+    """Return the write for an edit, and the entitlements after it."""
     merged = _merged(state, edit.subscriptions)
     orders = {edit.grant.feature_id: edit.grant_order} if edit.grant else {}
     grants = {**state.grants, **{key: _balances(state.grants.get(key, ()), placed) for key, placed in orders.items()}}
-    # The versions before, too: what was used is followed through them.
+    # Includes the former versions: the counts are settled through them.
     types = await _types(env, (*state.subscriptions, *merged), grants)
 
     @cache
@@ -198,14 +198,14 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
 
     entitlements = resolve(merged, env.cache.packages, types, grants, state.now_ms)
     ended = without_effect(merged, env.cache.packages, state.now_ms)
-    apart = {subscription.token for subscription in ended}
+    ended_tokens = {subscription.token for subscription in ended}
     disabled = state.meta.disabled if edit.disabled is None else edit.disabled
     change = UserChange(
         user_id=state.user_id,
         raw_meta=state.raw_meta,
         meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1, as_of_ms=state.now_ms),
         profile=edit.profile,
-        subscriptions=tuple(item for item in edit.subscriptions if item.token not in apart),
+        subscriptions=tuple(item for item in edit.subscriptions if item.token not in ended_tokens),
         ended=ended,
         ended_until_ms=max(state.ended_until_ms, *(end_ms(subscription) or 0 for subscription in ended), 0),
         event=edit.event,
@@ -222,13 +222,13 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
 def _settlements(
     state: UserState, at: Callable[[int], Mapping[str, Entitlement]], new: Mapping[str, Entitlement]
 ) -> list[Settlement]:
-    """Return what becomes of a user's counts as new entitlements take the place of those that there are."""
+    """Return the settlements of a user's counts for the change to new entitlements."""
     old, counters, now_ms = state.entitlements, state.counters, state.now_ms
     if not state.made_ahead():
         return [*bring_back(old, counters, now_ms), *settle(old, at, new, counters, now_ms)]
-    # The old ones were never meant for now: a count goes on by the new one, and is put away only where there is none.
-    gone = [settle_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
-    return [*bring_back(new, counters, now_ms), *chain.from_iterable(gone)]
+    # The old entitlements come from a clock too far ahead: a count continues under the new one, or is closed.
+    closed = [settle_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
+    return [*bring_back(new, counters, now_ms), *chain.from_iterable(closed)]
 
 
 def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:
@@ -239,7 +239,7 @@ def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscrip
 async def _types(
     env: Environment, subscriptions: Iterable[Subscription], granted: Iterable[str]
 ) -> Mapping[str, FeatureType | int]:
-    """Have the packages of some subscriptions in memory; return the types of all they list and of what is granted."""
+    """Load the packages of some subscriptions; return the types of their features and of the granted ones."""
     versions = {(item.package_id, item.package_version) for item in subscriptions}
     await env.cache.load_packages(versions)
     listed = {entry.feature_id for version in versions for entry in env.cache.packages[version].features}
@@ -247,7 +247,7 @@ async def _types(
 
 
 async def _type(env: Environment, feature_id: str) -> FeatureType | int:
-    """Return the type of a feature that a package or a grant is about: features are never deleted."""
+    """Return the type of a feature of a package or a grant. Features are never deleted, so it must exist."""
     feature = await env.cache.find_feature(feature_id)
     if feature is None:
         raise StoreUnavailableError(f"the feature {feature_id!r} of a package or a grant is not in the store")
@@ -255,7 +255,7 @@ async def _type(env: Environment, feature_id: str) -> FeatureType | int:
 
 
 def _balances(old: tuple[GrantBalance, ...], placed: tuple[PlacedGrant, ...]) -> tuple[GrantBalance, ...]:
-    """Return the balances of a new order: of a grant that was there what is left of it, else its amount."""
+    """Return the balances in a new order: an existing grant keeps its balance, a new one starts with its amount."""
     return tuple(
         GrantBalance(
             effective_at_ms=grant.effective_at_ms,

@@ -1,4 +1,4 @@
-"""The optimistic loop: a change is made again from its start when another change of the same thing came first."""
+"""The optimistic loop: a change is repeated when a concurrent change of the same data came first."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""A user as all that is worked out about one starts from: read at one moment, with entitlements that are up to date."""
+"""Loads a consistent, up-to-date snapshot of a user."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.repositories.users import UserState
 
 MAX_REPAIRS: Final = 40
-"""How many repairs one call may need. A few are usual: for features not in memory, of which it names 32 at most, then
-for due leases and to renew a stale entitlement."""
+"""Maximum number of repairs for one call. Few are usual: loading features (a call names at most 32), sweeping leases
+and renewing entitlements."""
 
 
 async def read_current(env: Environment, user_id: str) -> UserState:
-    """Return a user whose entitlements and leases are up to date; raise ApiError if there is no such user."""
+    """Return a user with up-to-date entitlements and leases; raise ApiError if the user does not exist."""
     for _ in range(MAX_REPAIRS):
         state = await env.users.read(user_id)
         if state is None:
@@ -27,25 +27,25 @@ async def read_current(env: Environment, user_id: str) -> UserState:
         if state.is_current():
             return state
         await renew(env, user_id)
-    raise StoreUnavailableError("a user's entitlements went stale again and again")
+    raise StoreUnavailableError("the entitlements of a user became stale repeatedly")
 
 
 async def read_with_grants(env: Environment, user_id: str) -> tuple[UserState, dict[str, list[Grant]]]:
-    """Return a user whose entitlements are up to date with all grants by feature, in the order of their balances."""
+    """Return an up-to-date user, and all grants by feature in the order of their balances."""
     for _ in range(MAX_REPAIRS):
         state = await read_current(env, user_id)
         grants: dict[str, list[Grant]] = {}
         for grant in await env.users.grants(user_id) if state.grants else ():
             grants.setdefault(grant.feature_id, []).append(grant)
         again = await env.users.read(user_id)
-        # Else the user was changed, or erased, between the two.
+        # Otherwise the user was changed or deleted between the reads.
         if again is not None and again.raw_meta == state.raw_meta:
             return state, grants
-    raise StoreUnavailableError("a user's grants changed again and again")
+    raise StoreUnavailableError("the grants of a user changed repeatedly")
 
 
 def feature_state_of(state: UserState, feature_id: str, *, archived: bool) -> FeatureState:
-    """Return how a user stands with a feature."""
+    """Return the state of a feature of a user."""
     return FeatureState(
         disabled=state.meta.disabled,
         archived=archived,
