@@ -1,4 +1,4 @@
-"""Between the domain's things and the API's messages."""
+"""Conversion from the domain model to messages of the API."""
 
 from typing import cast
 
@@ -24,7 +24,7 @@ def timestamp(time_ms: int) -> Timestamp:
 
 
 def optional_timestamp(time_ms: int | None) -> Timestamp | None:
-    """Return a time as a message, or None where there is none."""
+    """Return a time in milliseconds as a message; None stays None."""
     return None if time_ms is None else timestamp(time_ms)
 
 
@@ -38,13 +38,12 @@ def consumption(entitlement: Entitlement, period: Period, used: int, budget: int
 def fill_consumption(
     message: Consumption, entitlement: Entitlement, period: Period, used: int, budget: int | None, reserved: int
 ) -> None:
-    """Write the counts of a period into a message, in the place where it belongs: a copy takes twice as long."""
+    """Fill a message with the counts of a period. Filling it in place takes half the time of a copy."""
     start_ms, end_ms = period
     message.used = used
     if budget is not None:
         message.budget = budget
-        left = budget - used - reserved
-        message.remaining = max(0, left)
+        message.remaining = max(0, budget - used - reserved)
     if reserved:
         message.reserved = reserved
     if entitlement.overage_enabled:
@@ -55,7 +54,7 @@ def fill_consumption(
 
 
 def _fill_timestamp(message: Timestamp, time_ms: int) -> None:
-    # The nanoseconds first, and always: an assignment makes a message present that is still empty.
+    # Always assigned, even 0: an assignment makes an empty message present.
     message.nanos = time_ms % 1000 * 1_000_000
     message.seconds = time_ms // 1000
 
@@ -128,7 +127,7 @@ def grant_message(user_id: str, grant: Grant) -> subscription.Grant:
 
 
 def subscription_message(user_id: str, item: Subscription, now_ms: int) -> subscription.Subscription:
-    """Return a subscription as it stands at a moment as a message."""
+    """Return a subscription with its status at `now_ms` as a message."""
     return subscription.Subscription(
         id=subscription_tokens.encode(user_id, item.token),
         user_id=user_id,

@@ -1,4 +1,4 @@
-"""What is accepted. Each check names the field, what was sent and what is accepted; all violations are told at once."""
+"""Validation of requests. Errors name the field, the accepted and the sent value, and list all violations together."""
 
 import re
 from collections import Counter
@@ -23,21 +23,21 @@ MASK_PATH_BYTES: Final = 64
 PAGE_SIZE: Final = 50
 MAX_PAGE_SIZE: Final = 1000
 ALL_FIELDS: Final = "*"
-"""The path of an update mask that stands for all fields that can be changed."""
+"""The path of an update mask that means all changeable fields."""
 SHOWN_PATHS: Final = 3
-"""How many wrong paths of an update mask are told."""
+"""Maximum number of unknown paths of an update mask in an error."""
 
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f]")
 _SHOWN: Final = 40
 
 
 def is_plain_id(value: str) -> bool:
-    """Whether an id is surely good: the quick answer for most of them."""
+    """Whether an id is valid by a fast check that accepts most valid ids."""
     return 0 < len(value) <= ID_BYTES and value.isascii() and value.isprintable()
 
 
 def id_problem(value: str) -> str | None:
-    """Say what is wrong with an id."""
+    """Return the problem with an id, or None."""
     if is_plain_id(value):
         return None
     return _text_problem(value, ID_BYTES, least=1)
@@ -52,28 +52,28 @@ def _text_problem(value: str, most: int, least: int) -> str | None:
 
 
 def shown(value: object) -> str:
-    """Return what was sent as an error repeats it: not all of what is long."""
+    """Return a sent value for an error, shortened if it is long."""
     text = repr(value[: _SHOWN + 1] if isinstance(value, str) else value)
     return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def repeated(ids: Iterable[str]) -> str:
-    """Say, for an error, which id is there more than once; nothing where none is."""
-    twice = next((each for each, count in Counter(ids).items() if count > 1), None)
-    return "" if twice is None else f", {shown(twice)} more than once"
+    """Return the part of an error that names a duplicate id; empty if there is none."""
+    duplicate = next((item for item, count in Counter(ids).items() if count > 1), None)
+    return "" if duplicate is None else f", {shown(duplicate)} more than once"
 
 
 class Violations:
-    """Collects what is wrong with a request."""
+    """Collects the violations of a request."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
-        """What is told."""
+        """Pairs of field and problem, at most MAX_VIOLATIONS."""
         self.untold = 0
-        """How many more there are."""
+        """Number of further violations."""
 
     def add(self, field: str, text: str) -> None:
-        """Note what is wrong with a field."""
+        """Add a violation of a field."""
         if len(self.found) < MAX_VIOLATIONS:
             self.found.append((field, text))
         else:
@@ -85,17 +85,17 @@ class Violations:
             self.add(field, problem)
 
     def event_id(self, field: str, value: str) -> None:
-        """Check an idempotency key: an id, or nothing."""
+        """Check an idempotency key: an id or empty."""
         if value and (problem := _text_problem(value, ID_BYTES, least=0)):
             self.add(field, problem)
 
     def text(self, field: str, value: str) -> None:
-        """Check a text for people: up to 256 bytes without control characters."""
+        """Check a descriptive text: up to 256 bytes without control characters."""
         if problem := _text_problem(value, TEXT_BYTES, least=0):
             self.add(field, problem)
 
     def metadata(self, field: str, pairs: Mapping[str, str]) -> None:
-        """Check metadata: up to 16 pairs, 2 KiB in all."""
+        """Check metadata: up to 16 pairs and 2 KiB in total."""
         accepted = f"must be at most {METADATA_PAIRS} pairs and {METADATA_BYTES} bytes in all"
         if len(pairs) > METADATA_PAIRS:
             self.add(field, f"{accepted}; {len(pairs)} pairs were sent")
@@ -111,12 +111,12 @@ class Violations:
             self.add(field, f"must be {low} to 2^53 - 1; {value} was sent")
 
     def version(self, field: str, value: int) -> None:
-        """Check a number of a version, or 0 for none."""
+        """Check a version number, 0 for none."""
         if value < 0:
             self.add(field, f"must be a version, from 1, or 0; {value} was sent")
 
     def time_ms(self, field: str, value: Timestamp) -> int:
-        """Check a time, 1970 to 9000, and return it in milliseconds."""
+        """Check a time from 1970 to 9000, and return it in milliseconds."""
         time_ms = value.seconds * 1000 + value.nanos // 1_000_000
         if not (0 <= time_ms <= LATEST_MS and 0 <= value.nanos < 1_000_000_000):
             sent = f"{value.seconds} s and {value.nanos} ns"
@@ -133,29 +133,29 @@ class Violations:
         return duration_ms
 
     def check(self) -> None:
-        """Raise the error if anything was found."""
+        """Raise the error if there are violations."""
         if self.found:
             raise invalid(self.found, self.untold)
 
 
 def require_id(field: str, value: str) -> str:
-    """Return an id, or raise what is wrong with it."""
+    """Return an id; raise ApiError if it is invalid."""
     if problem := id_problem(value):
         raise invalid([(field, problem)])
     return value
 
 
 def page_size(value: int) -> int:
-    """Return how many items a page is to have at most."""
+    """Return the maximum number of items of a page; raise ApiError if the requested one is invalid."""
     if not 0 <= value <= MAX_PAGE_SIZE:
         raise invalid([("page_size", f"must be 1 to {MAX_PAGE_SIZE}, or 0 for {PAGE_SIZE}; {value} was sent")])
     return value or PAGE_SIZE
 
 
 def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> frozenset[str]:
-    """Return the names of the fields to change: those of the mask, or where it is empty those that are set.
+    """Return the names of the fields to change: those of the mask, or without a mask those that are set.
 
-    Without a mask a resource can be sent back as it was got: fields that never change are passed over.
+    Without a mask, set fields that cannot change are ignored, so that a resource can be sent back as it was read.
     """
     if not mask.paths:
         chosen = frozenset(field.name for field, _ in resource.ListFields()).intersection(changeable)
@@ -174,5 +174,5 @@ def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> f
 
 
 def malformed(message_name: str) -> ApiError:
-    """Return the error for bytes that are no such message."""
+    """Return the error for bytes that are not a valid message of a type."""
     return invalid([("request", f"must be a {message_name} in protobuf's wire format; other bytes were sent")])
