@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from canuse import v1
-from canuse_server.api.environment import Environment, Environments
+from canuse_server.api.context import CallContext
+from canuse_server.api.environment import Environments
 from canuse_server.api.errors import ApiError
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.api_keys import ApiKeyServicer
@@ -15,6 +16,7 @@ from canuse_server.api.tokens.api_key import digest
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.auth.bootstrap import make_first_key
 from canuse_server.auth.key_cache import ApiKeyCache
+from canuse_server.domain.principal import Principal
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.redis.client import Store
@@ -23,6 +25,7 @@ from canuse_server.store.repositories.usage_commands import Retention
 from support.authenticated_server import LIVE, SCOPES
 from support.database import Database
 
+ADMIN = Principal("key_admin", "live")
 CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 
 
@@ -38,10 +41,14 @@ class Deployment:
         self.key_cache = ApiKeyCache(self.keys, self.authorizer)
         self.servicer = ApiKeyServicer(self.keys, self.key_cache.refresh)
 
-    async def create(self, env: Environment | None = None) -> tuple[str, bytes]:
+    def context(self, principal: Principal | None = ADMIN) -> CallContext:
+        """Return the context of a call."""
+        return CallContext(self.environments.live, principal)
+
+    async def create(self, principal: Principal | None = ADMIN) -> tuple[str, bytes]:
         """Create a key; return its id, and the header with its secret."""
         key = v1.ApiKey(name="n", environment=LIVE, scopes=SCOPES)
-        created = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), env or self.environments.live)
+        created = await self.servicer.create_api_key(v1.CreateApiKeyRequest(api_key=key), self.context(principal))
         return created.api_key.id, f"Bearer {created.secret}".encode()
 
     def reason_of(self, header: bytes | None) -> str:
@@ -77,7 +84,7 @@ async def test_a_change_holds_here_before_who_made_it_hears_of_it(deployment: De
     assert [deployment.reason_of(None), deployment.reason_of(first)] == ["API_KEY_MISSING", ""]
     key_id, second = await deployment.create()
     assert deployment.reason_of(second) == ""
-    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.environments.live)
+    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.context())
     assert [deployment.reason_of(second), deployment.reason_of(first)] == ["API_KEY_INVALID", ""]
 
 
@@ -150,7 +157,7 @@ async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
     assert reason_of(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="so this call needs one"):
-        await started.create(started.environments.open)
+        await started.create(None)
 
 
 async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
@@ -199,12 +206,12 @@ async def test_a_key_that_can_not_be_read_neither_opens_nor_hides_the_others(
     await deployment.key_cache.refresh()
     assert deployment.reason_of(None) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="so this call needs one"):
-        await deployment.create(deployment.environments.open)
+        await deployment.create(None)
     key_id, created = await deployment.create()
     _, other = await deployment.create()
-    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.environments.live)
+    await deployment.servicer.revoke_api_key(v1.RevokeApiKeyRequest(api_key_id=key_id), deployment.context())
     assert [deployment.reason_of(created), deployment.reason_of(other)] == ["API_KEY_INVALID", ""]
-    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.environments.live)
+    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.context())
     assert len(listed.api_keys) == 1
     assert database.call("HGET", API_KEYS, "key_0") == garbage
 
@@ -237,7 +244,7 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
     reasons = [reason_of(lambda: authorize(get, f"Bearer sk_live_{n}".encode())) for n in range(2)]  # noqa: B023
     assert reasons == ["", "SCOPE_MISSING"]
     assert [deployment.reason_of(b"Bearer sk_live_0"), deployment.reason_of(admin)] == ["SCOPE_MISSING", ""]
-    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.environments.live)
+    listed = await deployment.servicer.list_api_keys(v1.ListApiKeysRequest(), deployment.context())
     shown = {key.id: (list(key.scopes), key.environment) for key in listed.api_keys}
     assert shown["key_0"] == (["billing:write", "catalog:read"], LIVE)
     assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from canuse import v1
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.services.catalog import CatalogServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
@@ -269,9 +270,9 @@ async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
     await env.cache.refresh()
     confirmation = Late(monkeypatch, env, "put_feature")
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="renamed"))
-    renaming = asyncio.create_task(CatalogServicer().update_feature(request, env))
+    renaming = asyncio.create_task(CatalogServicer().update_feature(request, CallContext(env)))
     await confirmation.made.wait()
-    await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), other)
+    await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), CallContext(other))
     await env.cache.refresh()
     confirmation.come()
     await renaming

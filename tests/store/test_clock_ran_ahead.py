@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from canuse import v1
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.executor import answer
@@ -79,7 +80,7 @@ async def check(env: Environment, at_ms: int, feature_id: str = "calls") -> v1.C
 async def shown(env: Environment, at_ms: int) -> tuple[int, int]:
     """Return the total and the period start that ShowUsage shows at a moment."""
     env.store.manual_now_ms = at_ms
-    usage = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id="calls"), env)
+    usage = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id="calls"), CallContext(env))
     return usage.current.used, usage.current.period_start.ToMilliseconds()
 
 
@@ -206,10 +207,10 @@ async def test_a_change_of_packages_finds_the_count_where_it_would_be(env: Envir
     await use(env, FAR_MS, 4)
     env.store.manual_now_ms = NOW_MS + 1
     servicer = SubscriptionServicer()
-    listed = await servicer.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), env)
+    listed = await servicer.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), CallContext(env))
     cancel = v1.CancelSubscriptionRequest(subscription_id=listed.subscriptions[0].id)
-    await servicer.cancel_subscription(cancel, env)
-    await servicer.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["other"]), env)
+    await servicer.cancel_subscription(cancel, CallContext(env))
+    await servicer.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["other"]), CallContext(env))
     assert await shown(env, NOW_MS + 2) == (4, NOW_MS + 1)
     assert await use(env, NOW_MS + 3, 2) == 6
     end_ms = period_at(NOW_MS + 1, ResetPeriod.MONTH, NOW_MS + 1).end_ms

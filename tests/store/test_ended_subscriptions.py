@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
@@ -96,7 +97,7 @@ async def test_what_ended_by_a_clock_that_ran_ahead_goes_on_when_it_is_right_aga
     assert [[item.token for item in items] for items in (await env.users.subscriptions(["124"]))[0]] == [["1", "2"]]
     # One that is changed in the meantime is not overwritten by its stored copy.
     cancel = v1.CancelSubscriptionRequest(subscription_id=(await listed(env))[1].id)
-    await SubscriptionServicer().cancel_subscription(cancel, env)
+    await SubscriptionServicer().cancel_subscription(cancel, CallContext(env))
     assert [item.status for item in await listed(env)] == [1, 3, 3]
     env.store.manual_now_ms = NOW + 50 * DAY
     await change(env)
@@ -117,7 +118,7 @@ async def change(env: Environment) -> None:
 
 async def listed(env: Environment) -> list[v1.Subscription]:
     request = v1.ListSubscriptionsRequest(user_id="124", page_size=1000)
-    return list((await SubscriptionServicer().list_subscriptions(request, env)).subscriptions)
+    return list((await SubscriptionServicer().list_subscriptions(request, CallContext(env))).subscriptions)
 
 
 @pytest.mark.parametrize("count", [3, 900])
@@ -127,10 +128,10 @@ async def test_a_change_reads_no_more_for_what_has_ended(env: Environment, datab
     subscribe = v1.SubscribeRequest(user_id="124", package_ids=["extra"], status=7)  # type: ignore[arg-type]
     servicer = SubscriptionServicer()
     for _ in range(3):
-        await servicer.subscribe(subscribe, env)
+        await servicer.subscribe(subscribe, CallContext(env))
     fields, size = database.redis.hlen(KEYS.user("124")), database.redis.memory_usage(KEYS.user("124")) or 0
     for _ in range(count):
-        await servicer.subscribe(subscribe, env)
+        await servicer.subscribe(subscribe, CallContext(env))
     assert database.redis.hlen(KEYS.user("124")) == fields
     assert (database.redis.memory_usage(KEYS.user("124")) or 0) <= size
     assert database.redis.hlen(KEYS.ended("124")) == count + 2

@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from canuse import v1
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.can_use import CanUse
@@ -32,8 +33,8 @@ async def begin(env: Environment) -> None:
     await env.cache.put_feature(None, Feature("calls", FeatureType.CONSUMABLE, 1))
     package = Package("p", 1, features=(PackageFeature("calls", 5),), status=PackageStatus.PUBLISHED)
     await env.catalog.put_package(None, Package(**{**vars_of(package), "published_version": 1}))
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="124", name="Ann")), env)
-    await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["p"]), env)
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="124", name="Ann")), CallContext(env))
+    await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="124", package_ids=["p"]), CallContext(env))
 
 
 def vars_of(item: Package) -> dict[str, Any]:
@@ -63,7 +64,7 @@ async def may(env: Environment, *, explain: bool = False) -> v1.CanUseResponse:
 
 async def renew(env: Environment) -> None:
     """Renew the user's entitlements."""
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", name="Bob")), env)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", name="Bob")), CallContext(env))
 
 
 def fresh(env: Environment) -> Environment:
@@ -78,10 +79,10 @@ async def test_unknown_fields_of_a_feature_are_kept_and_written_back(env: Enviro
     await env.cache.refresh()
     assert (await may(env)).access
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls"))
-    await CATALOG.update_feature(request, env)
+    await CATALOG.update_feature(request, CallContext(env))
     document = kept(database, KEYS.features, "calls")
     assert (document["name"], document["tier"], document["unknown"]) == ("Calls", {"a": [1]}, 3)
-    await CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), env)
+    await CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), CallContext(env))
     assert kept(database, KEYS.features, "calls") == {**document, "archived": True}
 
 
@@ -92,8 +93,8 @@ async def test_unknown_fields_of_a_package_and_its_entries_are_kept_and_publishe
     entry = {"feature_id": "calls", "limit": 7, "reset_period": 1, "rollover": 2}
     edit(database, KEYS.packages, "p", features=[entry], seats=4)
     request = v1.UpdatePackageRequest(package=v1.Package(id="p", name="Pro"))
-    await CATALOG.update_package(request, env)
-    await CATALOG.publish_package(v1.PublishPackageRequest(package_id="p"), env)
+    await CATALOG.update_package(request, CallContext(env))
+    await CATALOG.publish_package(v1.PublishPackageRequest(package_id="p"), CallContext(env))
     document = kept(database, KEYS.package_versions, "2:p")
     assert (document["seats"], document["features"]) == (4, [{**entry, "overage_enabled": False}])
     assert document == kept(database, KEYS.packages, "p")
@@ -104,15 +105,15 @@ async def test_unknown_fields_of_profiles_and_grants_are_kept_and_written_back(
 ) -> None:
     await begin(env)
     database.redis.set(KEYS.profile("124"), '{"name":"Ann","locale":"de"}')
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", email="a@example.com")), env)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", email="a@example.com")), CallContext(env))
     document = json.loads(database.call("GET", KEYS.profile("124")))
     assert document == {"name": "Ann", "email": "a@example.com", "locale": "de"}
     grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
-    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
+    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), CallContext(env))
     edit(database, KEYS.grants("124"), "g", reason="refund")
     # The same grant again is still the same.
-    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
-    await SUBSCRIPTIONS.revoke_grant(v1.RevokeGrantRequest(user_id="124", grant_id="g"), env)
+    await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), CallContext(env))
+    await SUBSCRIPTIONS.revoke_grant(v1.RevokeGrantRequest(user_id="124", grant_id="g"), CallContext(env))
     document = kept(database, KEYS.grants("124"), "g")
     assert document["reason"] == "refund"
     assert document["revoked_at_ms"]
@@ -123,7 +124,7 @@ async def test_a_profile_with_nothing_but_unknown_fields_is_kept(env: Environmen
     database.redis.set(KEYS.profile("124"), '{"name":"Ann","locale":"de"}')
     request = v1.UpdateUserRequest(user=v1.User(id="124"))
     request.update_mask.paths.append("name")
-    await USERS.update_user(request, env)
+    await USERS.update_user(request, CallContext(env))
     assert json.loads(database.call("GET", KEYS.profile("124"))) == {"locale": "de"}
 
 
@@ -141,10 +142,12 @@ async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kep
     ]
     for explain in (False, True):
         assert not (await may(env, explain=explain)).access
-    got = await CATALOG.get_feature(v1.GetFeatureRequest(feature_id="calls"), env)
+    got = await CATALOG.get_feature(v1.GetFeatureRequest(feature_id="calls"), CallContext(env))
     assert (got.feature.type, got.feature.on_unavailable) == (0, 0)
     assert not got.feature.archived
-    await CATALOG.update_feature(v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls")), env)
+    await CATALOG.update_feature(
+        v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="Calls")), CallContext(env)
+    )
     document = kept(database, KEYS.features, "calls")
     assert (document["type"], document["on_unavailable"], document.get("archived")) == (9, 8, None)
     assert not (await may(env)).access
@@ -154,7 +157,9 @@ async def test_a_feature_of_an_unknown_type_gives_no_access_and_is_shown_and_kep
     assert database.call("HGET", KEYS.user("124"), "f:calls") == before
     entry = v1.PackageFeature(feature_id="calls")
     with pytest.raises(ApiError, match=r"features\[0\].feature_id: must not be 'calls': its type is 9"):
-        await CATALOG.create_package(v1.CreatePackageRequest(package=v1.Package(id="q", features=[entry])), env)
+        await CATALOG.create_package(
+            v1.CreatePackageRequest(package=v1.Package(id="q", features=[entry])), CallContext(env)
+        )
 
 
 @pytest.mark.parametrize(
@@ -177,9 +182,9 @@ async def test_what_a_package_gives_in_an_unknown_way_is_no_access(
     await renew(other)
     for explain in (False, True):
         assert not (await may(other, explain=explain)).access
-    got = (await CATALOG.get_package(v1.GetPackageRequest(package_id="p"), other)).package
+    got = (await CATALOG.get_package(v1.GetPackageRequest(package_id="p"), CallContext(other))).package
     assert 0 in (got.type, got.status, got.features[0].reset_period)
-    version = await CATALOG.get_package(v1.GetPackageRequest(package_id="p", version=1), other)
+    version = await CATALOG.get_package(v1.GetPackageRequest(package_id="p", version=1), CallContext(other))
     assert version.package.id == "p"
 
 
@@ -189,9 +194,9 @@ async def test_nobody_is_subscribed_to_a_package_of_an_unknown_kind(
 ) -> None:
     await begin(env)
     edit(database, KEYS.packages, "p", **changes)
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125")), env)
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125")), CallContext(env))
     with pytest.raises(ApiError) as refused:
-        await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="125", package_ids=["p"]), env)
+        await SUBSCRIPTIONS.subscribe(v1.SubscribeRequest(user_id="125", package_ids=["p"]), CallContext(env))
     assert refused.value.reason.name == "PACKAGE_NOT_PUBLISHED"
 
 
@@ -206,11 +211,11 @@ async def test_a_subscription_of_an_unknown_status_gives_no_access_and_keeps_it(
     await renew(env)
     for explain in (False, True):
         assert not (await may(env, explain=explain)).access
-    listed = await SUBSCRIPTIONS.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), env)
+    listed = await SUBSCRIPTIONS.list_subscriptions(v1.ListSubscriptionsRequest(user_id="124"), CallContext(env))
     assert [item.status for item in listed.subscriptions] == [v1.SUBSCRIPTION_STATUS_UNSPECIFIED]
     request = v1.UpdateSubscriptionRequest(subscription=v1.Subscription(id=listed.subscriptions[0].id))
     request.subscription.cancel_at.FromSeconds(4_000_000_000)
-    await SUBSCRIPTIONS.update_subscription(request, env)
+    await SUBSCRIPTIONS.update_subscription(request, CallContext(env))
     changed = database.call("HGET", KEYS.user("124"), field)
     assert changed[0] == 41 | 128
 
@@ -219,7 +224,7 @@ async def test_unknown_flags_and_more_bytes_of_a_user_are_kept(env: Environment,
     await begin(env)
     meta = database.call("HGET", KEYS.user("124"), "m")
     database.redis.hset(KEYS.user("124"), "m", bytes([0b1010]) + meta[1:] + b"more")
-    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", disabled=True)), env)
+    await USERS.update_user(v1.UpdateUserRequest(user=v1.User(id="124", disabled=True)), CallContext(env))
     changed = database.call("HGET", KEYS.user("124"), "m")
     assert (changed[0], changed[17:]) == (0b1011, b"more")
     assert (await may(env)).reason == v1.REASON_USER_DISABLED
@@ -234,7 +239,7 @@ async def test_an_entitlement_with_an_unknown_reset_period_gives_no_access(
     await begin(env)
     if granted:
         grant = v1.Grant(id="g", user_id="124", feature_id="calls", amount=3)
-        await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), env)
+        await SUBSCRIPTIONS.create_grant(v1.CreateGrantRequest(grant=grant), CallContext(env))
     value = database.call("HGET", KEYS.user("124"), "f:calls")
     database.redis.hset(KEYS.user("124"), "f:calls", value[:1] + bytes([9]) + value[2:])
     use = v1.UseFeatureRequest(feature_id="calls", user_id="124", event_id=event_id)
@@ -279,13 +284,13 @@ async def test_one_document_that_can_not_be_read_stops_no_other_and_is_not_overw
     assert response <= {("feature", "bad")}
     assert (await may(other)).access
     assert other.cache.features["bad"].archived
-    features = (await CATALOG.list_features(v1.ListFeaturesRequest(), other)).features
-    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), other)).packages
+    features = (await CATALOG.list_features(v1.ListFeaturesRequest(), CallContext(other))).features
+    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), CallContext(other))).packages
     assert [(item.id, item.type) for item in features] == [("bad", 0), ("calls", 2)]
     assert [(item.id, item.status) for item in packages] == [("bad", 0), ("p", 2)]
     for call in (
-        CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="bad"), other),
-        CATALOG.archive_package(v1.ArchivePackageRequest(package_id="bad"), other),
+        CATALOG.archive_feature(v1.ArchiveFeatureRequest(feature_id="bad"), CallContext(other)),
+        CATALOG.archive_package(v1.ArchivePackageRequest(package_id="bad"), CallContext(other)),
     ):
         with pytest.raises(UnreadableError):
             await call
@@ -297,13 +302,13 @@ async def test_a_number_that_no_message_can_hold_hides_no_other_package(env: Env
     await begin(env)
     database.redis.hset(KEYS.packages, "bad", '{"id":"bad","created_at_ms":1,"published_version":4294967296}')
     database.redis.zadd(KEYS.package_ids, {"bad": 0})
-    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), env)).packages
+    packages = (await CATALOG.list_packages(v1.ListPackagesRequest(), CallContext(env))).packages
     assert [(item.id, item.status) for item in packages] == [("bad", 0), ("p", 2)]
 
 
 async def test_a_profile_that_can_not_be_read_hides_no_other_user(env: Environment, database: Database) -> None:
     await begin(env)
     database.redis.set(KEYS.profile("124"), "garbage")
-    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125", name="Bob")), env)
-    listed = await USERS.list_users(v1.ListUsersRequest(), env)
+    await USERS.create_user(v1.CreateUserRequest(user=v1.User(id="125", name="Bob")), CallContext(env))
+    listed = await USERS.list_users(v1.ListUsersRequest(), CallContext(env))
     assert {item.id: item.name for item in listed.users} == {"124": "", "125": "Bob"}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
@@ -77,7 +78,7 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
         grant.effective_at.FromMilliseconds(day(start))
         if end is not None:
             grant.expires_at.FromMilliseconds(day(end))
-        await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), env)
+        await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), CallContext(env))
 
 
 async def stands(env: Environment, at_ms: int, feature_id: str = "calls") -> FeatureState:
@@ -86,7 +87,9 @@ async def stands(env: Environment, at_ms: int, feature_id: str = "calls") -> Fea
     A past period is its total, budget, what was drawn from grants, start and end.
     """
     env.store.manual_now_ms = at_ms
-    shown = await UsageServicer().show_usage(v1.ShowUsageRequest(user_id="124", feature_id=feature_id), env)
+    shown = await UsageServicer().show_usage(
+        v1.ShowUsageRequest(user_id="124", feature_id=feature_id), CallContext(env)
+    )
     current = shown.current
     past = [
         (

@@ -1,10 +1,10 @@
 """The context of a call: who makes it, in which environment, and what the caller requires."""
 
 import math
+import time
 from dataclasses import dataclass, field
 
 from canuse_server.api.environment import Environment
-from canuse_server.api.methods import Method
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 
@@ -13,15 +13,16 @@ from canuse_server.domain.principal import Principal
 class CallContext:
     """A call that the authorizer has let in. Times are those of `time.monotonic`, which the event loop has as well."""
 
-    method: Method
     env: Environment
-    principal: Principal | None
-    """Who makes the call. None: an anonymous caller, where no key is required."""
-    metadata_bytes: int
+    principal: Principal | None = None
+    """Who makes the call. None: an anonymous caller, where no key is required, or the server itself."""
+    path: str = ""
+    """The method, `/package.Service/Method`. Empty: the server itself makes the call."""
+    metadata_bytes: int = 0
     """How many bytes its metadata counts for while it is in flight."""
-    durability: Durability
+    durability: Durability = Durability.MEMORY
     """How durable its write has to be, beyond what the server promises."""
-    arrived_at: float
+    arrived_at: float = field(default_factory=time.monotonic)
     """When it came. Its time for the store starts when its request is there."""
     deadline: float = math.inf
     """When the caller gives up."""

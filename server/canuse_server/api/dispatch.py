@@ -80,12 +80,11 @@ class Dispatcher:
             size = check_metadata(metadata)
             credentials = authorization(metadata)
             caller = self.authorizer.authorize(path, credentials)
-            method = method_at(path)
-            level = required_durability(metadata) if method.writes else Durability.MEMORY
+            level = required_durability(metadata) if method_at(path).writes else Durability.MEMORY
         except ApiError as error:
             self._observe(path, error.reason.status, arrived_at)
             raise
-        return CallContext(method, caller.env, caller.principal, size, level, arrived_at, authorization=credentials)
+        return CallContext(caller.env, caller.principal, path, size, level, arrived_at, authorization=credentials)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
         """Answer a call whose request has come, and whose caller waits so long; raise ApiError, and nothing else."""
@@ -107,7 +106,7 @@ class Dispatcher:
             status = error.reason.status
             raise
         finally:
-            self._observe(context.method.path, status, opened_at)
+            self._observe(context.path, status, opened_at)
         return answer
 
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
@@ -122,7 +121,7 @@ class Dispatcher:
                     async for message in messages:
                         yield message
                         # A key that is revoked meanwhile ends what is under way, too.
-                        self.authorizer.authorize(context.method.path, context.authorization)
+                        self.authorizer.authorize(context.path, context.authorization)
             finally:
                 self.admission.release(size)
             status = StatusCode.OK
@@ -130,7 +129,7 @@ class Dispatcher:
             status = error.reason.status
             raise
         finally:
-            self._observe(context.method.path, status, opened_at)
+            self._observe(context.path, status, opened_at)
 
     async def run(self, context: CallContext, payload: bytes) -> bytes:
         """Answer a call that has been admitted, within its deadline; raise ApiError, and nothing else."""
@@ -141,10 +140,10 @@ class Dispatcher:
             raise deadline_passed() from None
 
     async def _answer(self, context: CallContext, payload: bytes) -> bytes:
-        _begin(context, sliding=context.method.path not in _HOT)
+        _begin(context, sliding=context.path not in _HOT)
         try:
             try:
-                return await self._handlers.unary[context.method.path](payload, context)
+                return await self._handlers.unary[context.path](payload, context)
             except ApiError as error:
                 if error.reason.status is StatusCode.NOT_FOUND:
                     # A store whose data is gone cannot tell what does not exist.
@@ -153,18 +152,18 @@ class Dispatcher:
         except ApiError:
             raise
         except Exception as error:  # The last resort: callers are told of a defect, but nothing about it.
-            raise to_api_error(context.method.path, error) from error
+            raise to_api_error(context.path, error) from error
 
     async def _stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
         _begin(context, sliding=True)
         try:
-            async with aclosing(self._handlers.streaming[context.method.path](payload, context)) as messages:
+            async with aclosing(self._handlers.streaming[context.path](payload, context)) as messages:
                 async for message in messages:
                     yield message
         except ApiError:
             raise
         except Exception as error:  # As in `_answer`.
-            raise to_api_error(context.method.path, error) from error
+            raise to_api_error(context.path, error) from error
 
     def _observe(self, path: str, status: StatusCode, since: float) -> None:
         if self.observer is not None:
@@ -174,5 +173,5 @@ class Dispatcher:
 def _begin(context: CallContext, *, sliding: bool) -> None:
     """Start the time that a call has for the store: when its request came, not when the event loop gets to it."""
     store = context.env.store
-    seconds = store.call_seconds(context.durability) if context.method.writes else store.timeout_seconds
+    seconds = store.call_seconds(context.durability) if method_at(context.path).writes else store.timeout_seconds
     begin_call(CallState(StoreDeadline(seconds, sliding=sliding, since=context.arrived_at), context.durability))

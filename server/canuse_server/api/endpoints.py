@@ -97,11 +97,11 @@ def _in_turn(handler: UnaryHandler, pages: PageScheduler) -> UnaryHandler:
     return call
 
 
-def _plain(method: Method, implementation: Callable[[Message, Any], Awaitable[Message]]) -> UnaryHandler:
+def _plain(method: Method, implementation: Callable[[Message, CallContext], Awaitable[Message]]) -> UnaryHandler:
     request_class = GetMessageClass(method.input_type)
 
     async def call(payload: bytes, context: CallContext) -> bytes:
-        return (await implementation(_read(method, request_class, payload), context.env)).SerializeToString()
+        return (await implementation(_read(method, request_class, payload), context)).SerializeToString()
 
     return call
 
@@ -126,22 +126,22 @@ def _confirmed(handler: UnaryHandler) -> UnaryHandler:
 
 
 def _streaming(
-    method: Method, implementation: Callable[[Message, Any], AsyncGenerator[Message, None]]
+    method: Method, implementation: Callable[[Message, CallContext], AsyncGenerator[Message, None]]
 ) -> StreamHandler:
     request_class = GetMessageClass(method.input_type)
 
     async def call(payload: bytes, context: CallContext) -> AsyncGenerator[bytes, None]:
-        async with aclosing(implementation(_read(method, request_class, payload), context.env)) as messages:
+        async with aclosing(implementation(_read(method, request_class, payload), context)) as messages:
             async for message in messages:
                 yield message.SerializeToString()
 
     return call
 
 
-def _implementation(servicer: object, method: Method) -> Callable[[Message, Any], Any]:
+def _implementation(servicer: object, method: Method) -> Callable[[Message, CallContext], Any]:
     """Return what implements a method: the servicer's method of the same name."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.path.rpartition("/")[2]).lower()
-    implementation: Callable[[Message, Any], Any] | None = getattr(servicer, name, None)
+    implementation: Callable[[Message, CallContext], Any] | None = getattr(servicer, name, None)
     if implementation is None:
         where = inspect.getfile(type(servicer)).partition("canuse_server/")[2]
         raise LookupError(f"{where}: {type(servicer).__name__} has no method {name} for {method.path}")

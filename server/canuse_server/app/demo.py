@@ -9,6 +9,7 @@ from grpc import StatusCode
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import subscription_service_pb2 as subscription
 from canuse.v1 import user_service_pb2 as user
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.services.catalog import CatalogServicer
@@ -60,18 +61,19 @@ log = structlog.get_logger(__name__)
 
 async def load_demo(env: Environment) -> None:
     """Create the example's features, packages and users where they are missing."""
+    context = CallContext(env)
     catalogue, users, subscriptions = CatalogServicer(), UserServicer(), SubscriptionServicer()
     for feature in FEATURES:
-        await _unless_there(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), env))
+        await _unless_there(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), context))
     for package in PACKAGES:
-        await _unless_there(catalogue.create_package(catalog.CreatePackageRequest(package=package), env))
-        await _unless_there(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), env))
+        await _unless_there(catalogue.create_package(catalog.CreatePackageRequest(package=package), context))
+        await _unless_there(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), context))
     for user_id, package_id in USERS.items():
-        await _unless_there(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), env))
+        await _unless_there(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), context))
         listing = subscription.ListSubscriptionsRequest(user_id=user_id)
-        if not (await subscriptions.list_subscriptions(listing, env)).subscriptions:
+        if not (await subscriptions.list_subscriptions(listing, context)).subscriptions:
             request = subscription.SubscribeRequest(user_id=user_id, package_ids=[package_id])
-            await _unless_there(subscriptions.subscribe(request, env))
+            await _unless_there(subscriptions.subscribe(request, context))
 
 
 async def _unless_there(creation: Awaitable[object]) -> None:

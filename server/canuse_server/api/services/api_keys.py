@@ -6,6 +6,7 @@ from typing import Final
 import structlog
 
 from canuse.v1 import api_key_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
@@ -30,17 +31,17 @@ class ApiKeyServicer:
         self._keys = keys
         self._refresh = refresh
 
-    async def create_api_key(self, request: pb.CreateApiKeyRequest, env: Environment) -> pb.CreateApiKeyResponse:
+    async def create_api_key(self, request: pb.CreateApiKeyRequest, context: CallContext) -> pb.CreateApiKeyResponse:
         """Make a key and show its secret, this once."""
         wanted = request.api_key
-        expires_at_ms = _check(wanted, await env.store.now_ms())
+        expires_at_ms = _check(wanted, await context.env.store.now_ms())
         environment = _ENVIRONMENTS[wanted.environment]
-        if not may_manage(env.environment, environment):
-            raise _not_yours(env.environment, environment)
+        if not may_manage(context.env.environment, environment):
+            raise _not_yours(context.env.environment, environment)
         secret = new_secret(environment)
 
         async def create() -> ApiKey:
-            read = await self._read(env)
+            read = await self._read(context)
             key = ApiKey(
                 id=new_id(),
                 name=wanted.name,
@@ -60,11 +61,11 @@ class ApiKeyServicer:
         log.info("API key created", key_id=key.id, environment=environment)
         return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
 
-    async def list_api_keys(self, request: pb.ListApiKeysRequest, env: Environment) -> pb.ListApiKeysResponse:
+    async def list_api_keys(self, request: pb.ListApiKeysRequest, context: CallContext) -> pb.ListApiKeysResponse:
         """List keys, those made first first."""
         after = page_tokens.decode(request)
-        read, used = await self._read(env), await self._keys.used()
-        seen = [key for key in read.keys if may_manage(env.environment, key.environment)]
+        read, used = await self._read(context), await self._keys.used()
+        seen = [key for key in read.keys if may_manage(context.env.environment, key.environment)]
         seen.sort(key=_place)
         found = [key for key in seen if _place(key) > after]
         api_keys, token = await page_tokens.fill(
@@ -72,15 +73,15 @@ class ApiKeyServicer:
         )
         return pb.ListApiKeysResponse(api_keys=api_keys, next_page_token=token)
 
-    async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, env: Environment) -> pb.RevokeApiKeyResponse:
+    async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, context: CallContext) -> pb.RevokeApiKeyResponse:
         """Revoke a key."""
         key_id = require_id("api_key_id", request.api_key_id)
         if key_id.startswith(PREFIX):
             raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
 
         async def revoke() -> ApiKey:
-            read = await self._read(env)
-            key = _find(read, key_id, env)
+            read = await self._read(context)
+            key = _find(read, key_id, context.env)
             _keep_manageable([other for other in read.keys if other is not key])
             await self._keys.remove(read.stamp, key_id)
             return key
@@ -89,10 +90,10 @@ class ApiKeyServicer:
         log.info("API key revoked", key_id=key_id, environment=key.environment)
         return pb.RevokeApiKeyResponse(api_key=_message(key, None))
 
-    async def _read(self, env: Environment) -> KeysRead:
+    async def _read(self, context: CallContext) -> KeysRead:
         """Return all keys, to who may manage them: without a key only as long as there is none."""
         read = await self._keys.read()
-        if read.were_made and env.sibling is not None:
+        if read.were_made and context.principal is None:
             # Another server has made the first one, and this one is about to hear of it.
             raise ApiError(ErrorReason.API_KEY_MISSING, "an API key exists by now, so this call needs one")
         return read

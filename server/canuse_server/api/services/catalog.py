@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import feature_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
@@ -22,14 +23,14 @@ FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", 
 class CatalogServicer(PackageMethods, MigrationMethods):
     """CatalogService; the methods about packages are in `packages.py` and `migrations.py`."""
 
-    async def create_feature(self, request: pb.CreateFeatureRequest, env: Environment) -> pb.CreateFeatureResponse:
+    async def create_feature(self, request: pb.CreateFeatureRequest, context: CallContext) -> pb.CreateFeatureResponse:
         """Create a feature."""
         wanted = request.feature
         check_feature(wanted, created=True)
         feature = Feature(
             id=wanted.id,
             type=FeatureType(wanted.type),
-            created_at_ms=await env.store.now_ms(),
+            created_at_ms=await context.env.store.now_ms(),
             name=wanted.name,
             unit_label=wanted.unit_label,
             unit_label_plural=wanted.unit_label_plural,
@@ -37,37 +38,39 @@ class CatalogServicer(PackageMethods, MigrationMethods):
             on_unavailable=_on_unavailable(wanted),
         )
         try:
-            await env.cache.put_feature(None, feature)
+            await context.env.cache.put_feature(None, feature)
         except ConflictError:
             text, ids = f"feature {feature.id!r} already exists", {"feature_id": feature.id}
             raise ApiError(ErrorReason.FEATURE_EXISTS, text, ids) from None
         return pb.CreateFeatureResponse(feature=feature_message(feature))
 
-    async def get_feature(self, request: pb.GetFeatureRequest, env: Environment) -> pb.GetFeatureResponse:
+    async def get_feature(self, request: pb.GetFeatureRequest, context: CallContext) -> pb.GetFeatureResponse:
         """Get a feature."""
-        feature = await _feature(env, require_id("feature_id", request.feature_id))
+        feature = await _feature(context.env, require_id("feature_id", request.feature_id))
         return pb.GetFeatureResponse(feature=feature_message(feature))
 
-    async def update_feature(self, request: pb.UpdateFeatureRequest, env: Environment) -> pb.UpdateFeatureResponse:
+    async def update_feature(self, request: pb.UpdateFeatureRequest, context: CallContext) -> pb.UpdateFeatureResponse:
         """Change fields of a feature."""
         wanted = request.feature
         check_feature(wanted, created=False)
         chosen = masked(request.update_mask, wanted, FEATURE_FIELDS)
         values = {name: getattr(wanted, name) for name in FEATURE_FIELDS}
         values |= {"metadata": dict(wanted.metadata), "on_unavailable": _on_unavailable(wanted)}
-        feature = await _put_feature(env, wanted.id, {name: values[name] for name in chosen})
+        feature = await _put_feature(context.env, wanted.id, {name: values[name] for name in chosen})
         return pb.UpdateFeatureResponse(feature=feature_message(feature))
 
-    async def list_features(self, request: pb.ListFeaturesRequest, env: Environment) -> pb.ListFeaturesResponse:
+    async def list_features(self, request: pb.ListFeaturesRequest, context: CallContext) -> pb.ListFeaturesResponse:
         """List features by id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        found = await env.catalog.feature_page(last, size + 1)
+        found = await context.env.catalog.feature_page(last, size + 1)
         features, token = await page_tokens.fill(request, found, feature_message, lambda feature: (feature.id, 0))
         return pb.ListFeaturesResponse(features=features, next_page_token=token)
 
-    async def archive_feature(self, request: pb.ArchiveFeatureRequest, env: Environment) -> pb.ArchiveFeatureResponse:
+    async def archive_feature(
+        self, request: pb.ArchiveFeatureRequest, context: CallContext
+    ) -> pb.ArchiveFeatureResponse:
         """Archive a feature."""
-        feature = await _put_feature(env, require_id("feature_id", request.feature_id), {"archived": True})
+        feature = await _put_feature(context.env, require_id("feature_id", request.feature_id), {"archived": True})
         return pb.ArchiveFeatureResponse(feature=feature_message(feature))
 
 

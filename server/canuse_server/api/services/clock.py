@@ -1,8 +1,8 @@
 """ClockService of `canuse.testing.v1`: there only where the server runs on a manual clock."""
 
 from canuse.testing.v1 import clock_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
-from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.validation import Violations
 from canuse_server.store.repositories.manual_clock import ClockRangeError, ManualClock
@@ -14,11 +14,11 @@ class ClockServicer:
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
 
-    async def get_time(self, request: pb.GetTimeRequest, env: Environment) -> pb.GetTimeResponse:
+    async def get_time(self, request: pb.GetTimeRequest, context: CallContext) -> pb.GetTimeResponse:
         """Get the time."""
         return pb.GetTimeResponse(time=timestamp(self._clock.time_ms()))
 
-    async def set_time(self, request: pb.SetTimeRequest, env: Environment) -> pb.SetTimeResponse:
+    async def set_time(self, request: pb.SetTimeRequest, context: CallContext) -> pb.SetTimeResponse:
         """Move the clock to a time."""
         violations = Violations()
         time_ms = violations.time_ms("time", request.time)
@@ -28,7 +28,7 @@ class ClockServicer:
         except ClockRangeError:
             raise self._out_of_range("time") from None
 
-    async def advance_time(self, request: pb.AdvanceTimeRequest, env: Environment) -> pb.AdvanceTimeResponse:
+    async def advance_time(self, request: pb.AdvanceTimeRequest, context: CallContext) -> pb.AdvanceTimeResponse:
         """Move the clock on."""
         duration_ms = request.duration.seconds * 1000 + request.duration.nanos // 1_000_000
         if duration_ms < 0:

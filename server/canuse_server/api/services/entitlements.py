@@ -1,6 +1,7 @@
 """EntitlementService: checks, records, and what a user may use."""
 
 from canuse.v1 import entitlement_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.can_use import counts
 from canuse_server.api.hotpath.method import reason_message
@@ -19,16 +20,16 @@ class EntitlementServicer:
     """EntitlementService; `answers.py` answers the hot methods, and the batches are in `batches.py`."""
 
     async def list_entitlements(
-        self, request: pb.ListEntitlementsRequest, env: Environment
+        self, request: pb.ListEntitlementsRequest, context: CallContext
     ) -> pb.ListEntitlementsResponse:
         """List what a user may use, by feature id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        state, grants = await read_with_grants(env, require_id("user_id", request.user_id))
+        state, grants = await read_with_grants(context.env, require_id("user_id", request.user_id))
         versions = [(item.package_id, item.package_version) for item in state.subscriptions]
-        await env.cache.load_packages(versions)
+        await context.env.cache.load_packages(versions)
         ids = sorted(feature_id for feature_id in state.entitlements if feature_id > last)[: size + 1]
-        archived = {feature_id: await _is_archived(env, feature_id) for feature_id in ids}
-        sources = await _sources(env, state, frozenset(ids))
+        archived = {feature_id: await _is_archived(context.env, feature_id) for feature_id in ids}
+        sources = await _sources(context.env, state, frozenset(ids))
 
         def make(feature_id: str) -> pb.Entitlement:
             feature_state = feature_state_of(state, feature_id, archived=archived[feature_id])

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import grant_message, timestamp
-from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found, invalid, user_not_found
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.changes import Edit, change_user, create_default_user
@@ -22,12 +22,12 @@ MAX_GRANTS: Final = 1000
 class GrantMethods:
     """The methods of SubscriptionService that are about grants."""
 
-    async def create_grant(self, request: pb.CreateGrantRequest, env: Environment) -> pb.CreateGrantResponse:
+    async def create_grant(self, request: pb.CreateGrantRequest, context: CallContext) -> pb.CreateGrantResponse:
         """Create a grant; the same id with the same content again changes nothing."""
         wanted = request.grant
         violations = Violations()
         draft = _check(violations, wanted)
-        feature = await env.cache.find_feature(wanted.feature_id)
+        feature = await context.env.cache.find_feature(wanted.feature_id)
         if feature is None:
             raise feature_not_found(wanted.feature_id)
         if feature.type == FeatureType.BINARY and draft.amount is not None:
@@ -37,7 +37,7 @@ class GrantMethods:
         async def edit(state: UserState) -> tuple[Edit, Grant]:
             start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
             grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
-            known = await env.users.grants(wanted.user_id)
+            known = await context.env.users.grants(wanted.user_id)
             if existing := next((other for other in known if other.id == grant.id), None):
                 _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
                 return Edit(), existing
@@ -55,24 +55,26 @@ class GrantMethods:
                 raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
             return Edit(grant=grant, grant_order=order), grant
 
-        if env.default_package and await env.users.read(wanted.user_id) is None:
-            await create_default_user(env, wanted.user_id)
-        grant = (await change_user(env, wanted.user_id, edit)).result
+        if context.env.default_package and await context.env.users.read(wanted.user_id) is None:
+            await create_default_user(context.env, wanted.user_id)
+        grant = (await change_user(context.env, wanted.user_id, edit)).result
         return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, grant))
 
-    async def list_grants(self, request: pb.ListGrantsRequest, env: Environment) -> pb.ListGrantsResponse:
+    async def list_grants(self, request: pb.ListGrantsRequest, context: CallContext) -> pb.ListGrantsResponse:
         """List a user's grants by id."""
         (_, last) = page_tokens.decode(request)
         user_id = require_id("user_id", request.user_id)
-        if await env.users.read(user_id) is None:
+        if await context.env.users.read(user_id) is None:
             raise user_not_found(user_id)
-        rest = sorted((grant for grant in await env.users.grants(user_id) if grant.id > last), key=lambda g: g.id)
+        rest = sorted(
+            (grant for grant in await context.env.users.grants(user_id) if grant.id > last), key=lambda g: g.id
+        )
         grants, token = await page_tokens.fill(
             request, rest, lambda grant: grant_message(user_id, grant), lambda grant: (grant.id, 0)
         )
         return pb.ListGrantsResponse(grants=grants, next_page_token=token)
 
-    async def revoke_grant(self, request: pb.RevokeGrantRequest, env: Environment) -> pb.RevokeGrantResponse:
+    async def revoke_grant(self, request: pb.RevokeGrantRequest, context: CallContext) -> pb.RevokeGrantResponse:
         """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
         violations = Violations()
         violations.id("user_id", request.user_id)
@@ -80,7 +82,7 @@ class GrantMethods:
         violations.check()
 
         async def edit(state: UserState) -> tuple[Edit, Grant]:
-            known = await env.users.grants(request.user_id)
+            known = await context.env.users.grants(request.user_id)
             grant = next((other for other in known if other.id == request.grant_id), None)
             if grant is None:
                 text = f"user {request.user_id!r} has no grant {request.grant_id!r}"
@@ -91,7 +93,7 @@ class GrantMethods:
             revoked = replace(grant, revoked_at_ms=state.now_ms)
             return Edit(grant=revoked, grant_order=_order(state, known, revoked)), revoked
 
-        grant = (await change_user(env, request.user_id, edit)).result
+        grant = (await change_user(context.env, request.user_id, edit)).result
         return pb.RevokeGrantResponse(grant=grant_message(request.user_id, grant))
 
 

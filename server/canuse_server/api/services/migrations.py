@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
 from canuse_server.api.services.packages import current_package
@@ -49,7 +50,7 @@ class MigrationMethods:
     _under_way = 0
 
     async def migrate_subscriptions(
-        self, request: pb.MigrateSubscriptionsRequest, env: Environment
+        self, request: pb.MigrateSubscriptionsRequest, context: CallContext
     ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
         """Move subscriptions user by user, and tell how far it is.
 
@@ -60,7 +61,7 @@ class MigrationMethods:
             raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
         self._under_way += 1
         try:
-            async with aclosing(self._migrate(request, env)) as messages:
+            async with aclosing(self._migrate(request, context.env)) as messages:
                 async for message in messages:
                     yield message
         finally:

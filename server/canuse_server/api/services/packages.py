@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import package_message
 from canuse_server.api.enums import name_of
 from canuse_server.api.environment import Environment
@@ -22,38 +23,38 @@ PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 class PackageMethods:
     """The methods of CatalogService that are about packages."""
 
-    async def create_package(self, request: pb.CreatePackageRequest, env: Environment) -> pb.CreatePackageResponse:
+    async def create_package(self, request: pb.CreatePackageRequest, context: CallContext) -> pb.CreatePackageResponse:
         """Create a package as a draft."""
         wanted = request.package
         check_package(wanted)
         package = Package(
             id=wanted.id,
-            created_at_ms=await env.store.now_ms(),
+            created_at_ms=await context.env.store.now_ms(),
             name=wanted.name,
             type=PackageType(wanted.type or PackageType.BASE),
-            features=await package_features(env, wanted.features),
+            features=await package_features(context.env, wanted.features),
             metadata=dict(wanted.metadata),
         )
         try:
-            await env.catalog.put_package(None, package)
+            await context.env.catalog.put_package(None, package)
         except ConflictError:
             text, ids = f"package {package.id!r} already exists", {"package_id": package.id}
             raise ApiError(ErrorReason.PACKAGE_EXISTS, text, ids) from None
         return pb.CreatePackageResponse(package=package_message(package))
 
-    async def get_package(self, request: pb.GetPackageRequest, env: Environment) -> pb.GetPackageResponse:
+    async def get_package(self, request: pb.GetPackageRequest, context: CallContext) -> pb.GetPackageResponse:
         """Get a package as it was last edited, or a published version of it."""
         violations = Violations()
         violations.id("package_id", request.package_id)
         violations.version("version", request.version)
         violations.check()
         if not request.version:
-            package = await current_package(env, request.package_id)
+            package = await current_package(context.env, request.package_id)
         else:
-            package = await _version(env, request.package_id, request.version)
+            package = await _version(context.env, request.package_id, request.version)
         return pb.GetPackageResponse(package=package_message(package))
 
-    async def update_package(self, request: pb.UpdatePackageRequest, env: Environment) -> pb.UpdatePackageResponse:
+    async def update_package(self, request: pb.UpdatePackageRequest, context: CallContext) -> pb.UpdatePackageResponse:
         """Change a draft; of a published package this makes the next one."""
         wanted = request.package
         check_package(wanted)
@@ -61,28 +62,32 @@ class PackageMethods:
         values = {
             "name": wanted.name,
             "type": PackageType(wanted.type or PackageType.BASE),
-            "features": await package_features(env, wanted.features) if "features" in chosen else (),
+            "features": await package_features(context.env, wanted.features) if "features" in chosen else (),
             "metadata": dict(wanted.metadata),
         }
         changes = {name: values[name] for name in chosen}
-        package = await _change(env, wanted.id, lambda old: _edited(old, changes))
+        package = await _change(context.env, wanted.id, lambda old: _edited(old, changes))
         return pb.UpdatePackageResponse(package=package_message(package))
 
-    async def list_packages(self, request: pb.ListPackagesRequest, env: Environment) -> pb.ListPackagesResponse:
+    async def list_packages(self, request: pb.ListPackagesRequest, context: CallContext) -> pb.ListPackagesResponse:
         """List packages by id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
-        found = await env.catalog.package_page(last, size + 1)
+        found = await context.env.catalog.package_page(last, size + 1)
         packages, token = await page_tokens.fill(request, found, package_message, lambda package: (package.id, 0))
         return pb.ListPackagesResponse(packages=packages, next_page_token=token)
 
-    async def publish_package(self, request: pb.PublishPackageRequest, env: Environment) -> pb.PublishPackageResponse:
+    async def publish_package(
+        self, request: pb.PublishPackageRequest, context: CallContext
+    ) -> pb.PublishPackageResponse:
         """Publish a draft."""
-        package = await _change(env, require_id("package_id", request.package_id), _published)
+        package = await _change(context.env, require_id("package_id", request.package_id), _published)
         return pb.PublishPackageResponse(package=package_message(package))
 
-    async def archive_package(self, request: pb.ArchivePackageRequest, env: Environment) -> pb.ArchivePackageResponse:
+    async def archive_package(
+        self, request: pb.ArchivePackageRequest, context: CallContext
+    ) -> pb.ArchivePackageResponse:
         """Archive a package, its draft with it."""
-        package = await _change(env, require_id("package_id", request.package_id), _archived)
+        package = await _change(context.env, require_id("package_id", request.package_id), _archived)
         return pb.ArchivePackageResponse(package=package_message(package))
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from canuse.v1 import subscription_service_pb2 as pb
 from canuse_server.api.bounds import MAX_SUBSCRIBED_PACKAGES
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import subscription_message, timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import (
@@ -36,22 +37,22 @@ CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 class SubscriptionServicer(GrantMethods):
     """SubscriptionService; the methods about grants are in `grants.py`."""
 
-    async def subscribe(self, request: pb.SubscribeRequest, env: Environment) -> pb.SubscribeResponse:
+    async def subscribe(self, request: pb.SubscribeRequest, context: CallContext) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
         mark = _fingerprint(request, draft)
 
         async def edit(state: UserState) -> tuple[Edit, list[Subscription]]:
             # After the user was read: an error that the first call itself has caused must not go before its answer.
-            await _refuse_answered(env, request, mark)
-            created = await _new_subscriptions(env, state, request, draft)
-            await _refuse_too_much(env, state, created)
+            await _refuse_answered(context.env, request, mark)
+            created = await _new_subscriptions(context.env, state, request, draft)
+            await _refuse_too_much(context.env, state, created)
             answer = subscribe_event.pack(created, state.now_ms)
             event = Event(request.event_id, mark, answer) if request.event_id else None
             return Edit(tuple(created), event=event), created
 
         try:
-            changed = await change_user(env, request.user_id, edit)
+            changed = await change_user(context.env, request.user_id, edit)
             subscriptions, now_ms, replayed = changed.result, changed.state.now_ms, False
         except AnsweredError as error:
             (subscriptions, now_ms), replayed = subscribe_event.unpack(error.answer), True
@@ -64,23 +65,23 @@ class SubscriptionServicer(GrantMethods):
         )
 
     async def get_subscription(
-        self, request: pb.GetSubscriptionRequest, env: Environment
+        self, request: pb.GetSubscriptionRequest, context: CallContext
     ) -> pb.GetSubscriptionResponse:
         """Get a subscription."""
         user_id, token = _parse_id("subscription_id", request.subscription_id)
-        state = await env.users.read(user_id)
-        found = None if state is None else await _find(env, state, token)
+        state = await context.env.users.read(user_id)
+        found = None if state is None else await _find(context.env, state, token)
         if state is None or found is None:
             raise subscription_not_found(request.subscription_id)
         return pb.GetSubscriptionResponse(subscription=subscription_message(user_id, found, state.now_ms))
 
     async def list_subscriptions(
-        self, request: pb.ListSubscriptionsRequest, env: Environment
+        self, request: pb.ListSubscriptionsRequest, context: CallContext
     ) -> pb.ListSubscriptionsResponse:
         """List a user's subscriptions, oldest first."""
         started_at_ms, token = page_tokens.decode(request)
         user_id = require_id("user_id", request.user_id)
-        found = await env.users.all_subscriptions(user_id)
+        found = await context.env.users.all_subscriptions(user_id)
         if found is None:
             raise user_not_found(user_id)
         listed, now_ms = found
@@ -93,7 +94,7 @@ class SubscriptionServicer(GrantMethods):
         return pb.ListSubscriptionsResponse(subscriptions=subscriptions, next_page_token=next_token)
 
     async def update_subscription(
-        self, request: pb.UpdateSubscriptionRequest, env: Environment
+        self, request: pb.UpdateSubscriptionRequest, context: CallContext
     ) -> pb.UpdateSubscriptionResponse:
         """Change the status or the trial end."""
         wanted = request.subscription
@@ -124,10 +125,12 @@ class SubscriptionServicer(GrantMethods):
             _check_trial(new, "subscription.")
             return new
 
-        return pb.UpdateSubscriptionResponse(subscription=await _change(env, "subscription.id", wanted.id, change))
+        return pb.UpdateSubscriptionResponse(
+            subscription=await _change(context.env, "subscription.id", wanted.id, change)
+        )
 
     async def cancel_subscription(
-        self, request: pb.CancelSubscriptionRequest, env: Environment
+        self, request: pb.CancelSubscriptionRequest, context: CallContext
     ) -> pb.CancelSubscriptionResponse:
         """Cancel a subscription, now or at the end of its period."""
 
@@ -136,13 +139,13 @@ class SubscriptionServicer(GrantMethods):
                 return old
             if not request.at_period_end:
                 return replace(old, cancel_at_ms=now_ms)
-            end_ms = period_end_ms(old, env.cache.packages[old.package_id, old.package_version], now_ms)
+            end_ms = period_end_ms(old, context.env.cache.packages[old.package_id, old.package_version], now_ms)
             if end_ms is None:
                 text = f"no feature of package {old.package_id!r} resets, so the subscription has no period"
                 raise ApiError(ErrorReason.NO_PERIOD_END, text, {"subscription_id": request.subscription_id})
             return replace(old, cancel_at_ms=end_ms if old.cancel_at_ms is None else min(old.cancel_at_ms, end_ms))
 
-        changed = await _change(env, "subscription_id", request.subscription_id, change)
+        changed = await _change(context.env, "subscription_id", request.subscription_id, change)
         return pb.CancelSubscriptionResponse(subscription=changed)
 
 

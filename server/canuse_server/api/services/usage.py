@@ -1,6 +1,7 @@
 """UsageService: what has been used."""
 
 from canuse.v1 import usage_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found, not_consumable
@@ -19,21 +20,21 @@ from canuse_server.store.repositories.users import UserState
 class UsageServicer(UsageEventMethods):
     """UsageService; ListUsageEvents is in `usage_events.py`."""
 
-    async def show_usage(self, request: pb.ShowUsageRequest, env: Environment) -> pb.ShowUsageResponse:
+    async def show_usage(self, request: pb.ShowUsageRequest, context: CallContext) -> pb.ShowUsageResponse:
         """Show the current period of one feature and past ones."""
         user_id, feature_id = request.user_id, request.feature_id
         violations = Violations()
         violations.id("user_id", user_id)
         violations.id("feature_id", feature_id)
         violations.check()
-        feature = await env.cache.find_feature(feature_id)
+        feature = await context.env.cache.find_feature(feature_id)
         if feature is None:
             raise feature_not_found(feature_id)
         if feature.type != FeatureType.CONSUMABLE:
             raise not_consumable(feature_id)
-        state, grants = await read_with_grants(env, user_id)
-        await env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
-        past = await env.users.past_periods(user_id, feature_id)
+        state, grants = await read_with_grants(context.env, user_id)
+        await context.env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
+        past = await context.env.users.past_periods(user_id, feature_id)
         rolled = _rolled(state, feature_id)
         # It may have been put away between the two reads.
         if rolled and rolled.period not in [known.period for known in past]:
@@ -41,8 +42,8 @@ class UsageServicer(UsageEventMethods):
         feature_state = feature_state_of(state, feature_id, archived=feature.archived)
         return pb.ShowUsageResponse(
             current=counts(feature_state),
-            sources=_sources(env, state, feature_id, feature_state, grants.get(feature_id, [])),
-            past=[_message(period) for period in past[: env.retention.past_periods_kept]],
+            sources=_sources(context.env, state, feature_id, feature_state, grants.get(feature_id, [])),
+            past=[_message(period) for period in past[: context.env.retention.past_periods_kept]],
         )
 
 

@@ -3,8 +3,8 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse.v1 import usage_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
-from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.changes import create_default_user
@@ -17,20 +17,20 @@ class UsageEventMethods:
     """The method of UsageService that reads the ledger."""
 
     async def list_usage_events(
-        self, request: pb.ListUsageEventsRequest, env: Environment
+        self, request: pb.ListUsageEventsRequest, context: CallContext
     ) -> pb.ListUsageEventsResponse:
         """List what was recorded for a user, newest first."""
         size, before = page_size(request.page_size), _place(request)
         user_id, feature_id = request.user_id, request.feature_id
         since_ms, until = _span(request)
-        if (await env.users.describe([user_id]))[0] is None:
-            await create_default_user(env, user_id)
-        if feature_id and await env.cache.find_feature(feature_id) is None:
+        if (await context.env.users.describe([user_id]))[0] is None:
+            await create_default_user(context.env, user_id)
+        if feature_id and await context.env.cache.find_feature(feature_id) is None:
             raise feature_not_found(feature_id)
         before = min((place for place in (before, until) if place is not None), default=None)
         if before is not None and before <= (since_ms, 0):
             return pb.ListUsageEventsResponse()  # There is nothing between the two.
-        page = await env.ledger.page(
+        page = await context.env.ledger.page(
             user_id, since_ms, before, size, lambda entry: feature_id in ("", entry.feature_id)
         )
         events, token = await page_tokens.fill(request, page.events, _message, lambda event: (str(event[0]), 0))

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from canuse.v1 import user_service_pb2 as pb
+from canuse_server.api.context import CallContext
 from canuse_server.api.convert import user_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, user_not_found
@@ -24,21 +25,21 @@ CHANGEABLE: Final = (*PROFILE, "disabled")
 class UserServicer:
     """UserService."""
 
-    async def create_user(self, request: pb.CreateUserRequest, env: Environment) -> pb.CreateUserResponse:
+    async def create_user(self, request: pb.CreateUserRequest, context: CallContext) -> pb.CreateUserResponse:
         """Create a user."""
         user = request.user
         _check(user)
         profile = Profile(user.name, user.email, user.billing_id, dict(user.metadata))
-        meta = await changes.create_user(env, user.id, profile, disabled=user.disabled)
+        meta = await changes.create_user(context.env, user.id, profile, disabled=user.disabled)
         if meta is None:
             raise ApiError(ErrorReason.USER_EXISTS, f"user {user.id!r} already exists", {"user_id": user.id})
         return pb.CreateUserResponse(user=user_message(user.id, meta, profile))
 
-    async def get_user(self, request: pb.GetUserRequest, env: Environment) -> pb.GetUserResponse:
+    async def get_user(self, request: pb.GetUserRequest, context: CallContext) -> pb.GetUserResponse:
         """Get a user."""
-        return pb.GetUserResponse(user=await _describe(env, require_id("user_id", request.user_id)))
+        return pb.GetUserResponse(user=await _describe(context.env, require_id("user_id", request.user_id)))
 
-    async def update_user(self, request: pb.UpdateUserRequest, env: Environment) -> pb.UpdateUserResponse:
+    async def update_user(self, request: pb.UpdateUserRequest, context: CallContext) -> pb.UpdateUserResponse:
         """Change fields of a user."""
         user = request.user
         _check(user)
@@ -48,7 +49,7 @@ class UserServicer:
 
         async def edit(state: UserState) -> tuple[Edit, tuple[Meta, Profile]]:
             # Read anew each time, so that a change of other fields that came in between is kept.
-            found = (await env.users.describe([user.id]))[0]
+            found = (await context.env.users.describe([user.id]))[0]
             if found is None:
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
@@ -56,14 +57,14 @@ class UserServicer:
             change = Edit(disabled=disabled, profile=profile if changes else None)
             return change, (state.meta._replace(disabled=disabled), profile)
 
-        meta, profile = (await change_user(env, user.id, edit)).result
+        meta, profile = (await change_user(context.env, user.id, edit)).result
         return pb.UpdateUserResponse(user=user_message(user.id, meta, profile))
 
-    async def list_users(self, request: pb.ListUsersRequest, env: Environment) -> pb.ListUsersResponse:
+    async def list_users(self, request: pb.ListUsersRequest, context: CallContext) -> pb.ListUsersResponse:
         """List users, by bucket and id."""
         size, after = page_size(request.page_size), page_tokens.decode(request)
-        ids = await env.users.page(after, size + 1)
-        described = dict(zip(ids, await env.users.describe(ids[:size]), strict=False))
+        ids = await context.env.users.page(after, size + 1)
+        described = dict(zip(ids, await context.env.users.describe(ids[:size]), strict=False))
 
         def make(user_id: str) -> pb.User | None:
             found = described[user_id]
@@ -72,17 +73,17 @@ class UserServicer:
         users, token = await page_tokens.fill(request, ids, make, lambda user_id: (user_id, bucket_of(user_id)))
         return pb.ListUsersResponse(users=users, next_page_token=token)
 
-    async def delete_user(self, request: pb.DeleteUserRequest, env: Environment) -> pb.DeleteUserResponse:
+    async def delete_user(self, request: pb.DeleteUserRequest, context: CallContext) -> pb.DeleteUserResponse:
         """Erase a user."""
         user_id = require_id("user_id", request.user_id)
-        env.last_known.forget(user_id)
+        context.env.last_known.forget(user_id)
         try:
             # The events go first: should it be cut off after them, the user is still there to be deleted again.
-            erased = await env.ledger.erase(user_id)
-            existed, last = await env.users.delete(user_id)
+            erased = await context.env.ledger.erase(user_id)
+            existed, last = await context.env.users.delete(user_id)
             if last is not None:
                 # Those recorded meanwhile, and none of a user who was made anew since.
-                erased += await env.ledger.erase(user_id, last)
+                erased += await context.env.ledger.erase(user_id, last)
         except StoreUnavailableError as error:
             raise OutcomeUnknownError(str(error)) from error  # By then something may have been erased.
         if not existed and not erased:

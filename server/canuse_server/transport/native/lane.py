@@ -34,7 +34,6 @@ from canuse_server.api.metadata import (
     required_durability,
     too_much_metadata,
 )
-from canuse_server.api.methods import method_at
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
@@ -373,6 +372,4 @@ class Lane(threading.Thread):
     def _context(
         path: str, caller: Caller, metadata_size: int, durability: Durability, arrived_at: float, deadline: float
     ) -> CallContext:
-        return CallContext(
-            method_at(path), caller.env, caller.principal, metadata_size, durability, arrived_at, deadline
-        )
+        return CallContext(caller.env, caller.principal, path, metadata_size, durability, arrived_at, deadline)
