@@ -21,11 +21,22 @@ CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
 MAX_WAIT_SECONDS: Final = 300
 
 _ONE_FILE: Final = ".venv/bin/python -m pytest tests/unit/test_period_rules.py"
-_SMALL: Final = "--users 3 --in-flight 2 --methods UseFeature --rounds 1 --seconds 0.05"
+_SHORT: Final = "--rounds 1 --seconds 0.05"
+_SMALL: Final = f"--users 3 --in-flight 2 --methods UseFeature {_SHORT}"
 _PEER: Final = f"{sys.executable} -m canuse_server serve --listen {{address}} --redis-url {{redis_url}}"
 SMALLER: Final = {
     "make bench": f'make bench ARGS="{_SMALL}"',
     'make bench ARGS="--users 1 1000 1000000"': f'make bench ARGS="{_SMALL}"',
+    'make bench ARGS="--users 50000 --methods CanUse UseFeature UseFeature+id"': (
+        f'make bench ARGS="--users 5 --methods CanUse UseFeature UseFeature+id {_SHORT} --in-flight 2"'
+    ),
+    'make bench ARGS="--built-in native bare-lane --baseline bare-lane"': (
+        f'make bench ARGS="--built-in native bare-lane --baseline bare-lane {_SHORT} --users 3 --in-flight 2"'
+    ),
+    'make bench ARGS="--methods UseFeature UseFeature+id --kept-ids 100"': f'make bench ARGS="{_SMALL} --kept-ids 100"',
+    'make bench ARGS="--methods BatchCreateUsageEvents BatchCreateUsageEvents+id --batch 1000 --in-flight 1"': (
+        f'make bench ARGS="--methods BatchCreateUsageEvents+id --batch 1000 --in-flight 1 {_SHORT} --users 3"'
+    ),
     'make bench ARGS="--built-in grpcio plain --baseline plain --methods UseFeature"': (
         f'make bench ARGS="--built-in grpcio plain --baseline plain {_SMALL}"'
     ),
