@@ -102,7 +102,7 @@ def _used_canuse(store: Store, users: Sequence[str]) -> int:
 
 
 def _prepare_nothing(_address: str, _store: Store, _users: Sequence[str], _kept_ids: int) -> None:
-    """The users are made when they are first seen, or there are none."""
+    """Do nothing: users are made at their first call, or there are none."""
 
 
 def _used_strings(store: Store, _users: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What moving all subscriptions to another version of their package does to checks: `python -m bench.migrate`.
+"""How checks fare while all subscriptions move to another version of their package: `python -m bench.migrate`.
 
 Checks of the very users who move go on without a pause before, while and after they do. Each round moves all of them,
 there and back between two versions; the transports take turns, and each figure is the median of all rounds. Every check

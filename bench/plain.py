@@ -1,6 +1,5 @@
-"""A server as one would write it first: `grpc.aio`, and one `EVALSHA` of redis-py for each call. It checks and counts
-exactly, and does nothing else: no periods, no ledger, no validation. What canuse does more has to be paid by doing it
-better.
+"""The obvious server, to compare with: `grpc.aio`, and one `EVALSHA` of redis-py for each call. It checks and counts
+exactly, and does nothing else: no periods, no ledger, no validation.
 
     python bench/plain.py HOST:PORT REDIS_URL
 """

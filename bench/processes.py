@@ -1,4 +1,4 @@
-"""Processes on cores of their own: starting them, ending them, and what they cost."""
+"""Processes on cores of their own: start, end, processor time and memory."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class Cores:
 
     @classmethod
     def of_this_machine(cls) -> "Cores":
-        """Take the first two that there are."""
+        """Return the first two that this process may use."""
         cores = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" else []
         return cls(cores[0], cores[1]) if len(cores) > 1 else cls(None, None)
 
@@ -50,9 +50,9 @@ def pin(core: int | None) -> None:
 
 @contextmanager
 def running(
-    command: Sequence[str], core: int | None, env: Mapping[str, str], back_to: int | None
+    command: Sequence[str], core: int | None, env: Mapping[str, str], own_core: int | None
 ) -> Iterator["Process"]:
-    """Run a program on a core, and end it in the end. This process itself goes back to `back_to`.
+    """Run a program on a core, and end it afterwards. This process itself stays on `own_core`.
 
     Raises:
         StartError: there is no such program.
@@ -68,7 +68,7 @@ def running(
         except OSError as error:
             raise StartError(f"{command[0]}: {error.strerror}") from error
         finally:
-            pin(back_to)
+            pin(own_core)
         try:
             yield Process(popen, log_path)
         finally:
@@ -81,26 +81,26 @@ def running(
 
 
 class StartError(RuntimeError):
-    """A program did not start. The message ends with what it wrote."""
+    """A program did not start. The message ends with its output."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A program that runs."""
+    """A running program."""
 
     popen: "subprocess.Popen[bytes]"
     log_path: Path
 
     def wait_for_port(self, port: int) -> None:
         """Wait until something listens; raise StartError where the program ends or takes too long."""
-        until = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + START_SECONDS
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
             except OSError:
-                if self.popen.poll() is not None or time.monotonic() > until:
-                    written = self.log_path.read_text(errors="replace")[-2000:]
-                    raise StartError(f"it did not start:\n{written}") from None
+                if self.popen.poll() is not None or time.monotonic() > deadline:
+                    output = self.log_path.read_text(errors="replace")[-2000:]
+                    raise StartError(f"it did not start:\n{output}") from None
                 time.sleep(0.02)
             else:
                 return
@@ -134,7 +134,7 @@ class Process:
 
 
 def _fields(pid: int) -> list[str]:
-    """Return what the system says of a process, from its state on: names may hold spaces and brackets."""
+    """Return the fields of a process's `stat` after its name, which may contain spaces and brackets."""
     return (_PROC / str(pid) / "stat").read_text().rpartition(") ")[2].split()
 
 

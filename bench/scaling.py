@@ -108,8 +108,8 @@ def main() -> None:
     parser.add_argument("--network", type=float, default=200.0, help="microseconds to the store and back")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 4, 16])
-    given = parser.parse_args()
-    for line in rows(Costs(given.worker, given.shard, given.network), given.workers, given.shards):
+    options = parser.parse_args()
+    for line in rows(Costs(options.worker, options.shard, options.network), options.workers, options.shards):
         print(line)
 
 

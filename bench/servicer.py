@@ -79,17 +79,17 @@ def all_handlers() -> Handlers:
 
 async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
     """Make calls for so long; return what processor time of this process each took."""
-    made, until = 0, time.perf_counter() + seconds
+    calls, deadline = 0, time.perf_counter() + seconds
 
     async def go_on() -> None:
-        nonlocal made
-        while time.perf_counter() < until:
+        nonlocal calls
+        while time.perf_counter() < deadline:
             await call()
-            made += 1
+            calls += 1
 
     started = time.process_time()
     await asyncio.gather(*(go_on() for _ in range(in_flight)))
-    return (time.process_time() - started) * 1e6 / made
+    return (time.process_time() - started) * 1e6 / calls
 
 
 async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
