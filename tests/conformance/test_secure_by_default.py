@@ -97,7 +97,7 @@ def test_only_who_says_so_gets_an_open_server_that_others_can_reach(tmp_path: Pa
     with running(canuse):
         assert canuse.startup_lines == []
         assert "access open to all" in canuse.ready_line
-        assert "no API keys are demanded" in canuse.log
+        assert "API keys are not required" in canuse.log
         with Client(canuse.address) as nobody:
             assert asked_for(nobody) == ""
 
@@ -106,7 +106,7 @@ def test_on_the_loopback_a_server_is_open_and_says_so(tmp_path: Path) -> None:
     with running(Canuse(tmp_path)) as canuse:
         assert canuse.startup_lines == []
         assert "access open on this machine until there is an API key" in canuse.ready_line
-        assert canuse.log.count("open to everybody on this machine, until the first API key is made") == 1
+        assert canuse.log.count("open to every caller on this machine until the first API key is created") == 1
         with Client(canuse.address) as nobody:
             assert asked_for(nobody) == ""
 

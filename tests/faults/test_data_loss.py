@@ -115,7 +115,7 @@ async def test_a_store_that_was_emptied_is_an_outage_until_its_data_is_back(
             check = client.can_use(user_id, feature_id)
             assert (check.access, check.reason) == (False, v1.REASON_STORE_UNAVAILABLE)
             assert contents(redis) == set()
-            assert canuse.log.count("the store is not used any more") == 1
+            assert canuse.log.count("the store is no longer used") == 1
             for key, value in before.items():
                 redis.restore(cast("Any", key), 0, cast("Any", value))
         await wait_until(lambda: health(canuse) == {SERVING})
@@ -184,7 +184,7 @@ async def test_no_worker_goes_on_with_an_empty_store_or_makes_it_its_own(transpo
         for _ in range(5):
             await wait_until(lambda: health(canuse) == {NOT_SERVING})
         kill_a_worker(canuse)
-        await wait_until(lambda: "has to make it ready" in canuse.log)
+        await wait_until(lambda: "must initialize it" in canuse.log)
         assert health(canuse) == {NOT_SERVING}
         assert contents(redis) == set()
 
@@ -243,10 +243,10 @@ async def test_keys_that_are_gone_open_no_server_and_no_worker_that_is_started_l
     with authenticated_server(Canuse(tmp_path, "--transport", transport, "--workers", "2")) as server:
         canuse = server.canuse
         # The process that supervises the workers hears of keys as they do.
-        await wait_until(lambda: canuse.log.count("API keys are demanded") == 3)
+        await wait_until(lambda: canuse.log.count("API keys are required") == 3)
         with inside(canuse) as redis:
             redis.delete(API_KEYS, API_KEYS_VERSION)
-        await wait_until(lambda: canuse.log.count("there is no API key any more") == 3)
+        await wait_until(lambda: canuse.log.count("no API key exists any more") == 3)
         kill_a_worker(canuse)
         await wait_until(lambda: canuse.log.count("a worker is ready") == 3)
         for _ in range(8):

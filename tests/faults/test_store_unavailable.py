@@ -294,7 +294,9 @@ def test_a_store_of_another_layout_that_comes_later_still_ends_the_server(
             assert health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert canuse.process is not None
         assert canuse.process.wait(MAX_WAIT_SECONDS) == 1
-        assert canuse.log.endswith("canuse: the store holds data of schema '1'; this canuse knows schema '4' only\n")
+        assert canuse.log.endswith(
+            "canuse: the store has data of schema '1'; this version of canuse supports only schema '4'\n"
+        )
     finally:
         redis.stop()
 

@@ -7,7 +7,7 @@ import pytest
 from support.load import running
 from support.processes import Canuse
 
-WARNING = "the native transport is for callers that are trusted, or behind Envoy"
+WARNING = "use the native transport only for trusted callers or behind Envoy"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def test_a_store_without_an_append_only_file_is_warned_of() -> None:
 
 
 def test_what_a_promise_costs_or_lacks_is_told() -> None:
-    assert "replica with 2, and the store has 1 now" in warnings(promise=TWO_REPLICAS, connected_slaves="1")
+    assert "replica with 2 replicas, but the store has 1" in warnings(promise=TWO_REPLICAS, connected_slaves="1")
     assert not warnings(promise=TWO_REPLICAS, connected_slaves="2")
 
 
@@ -78,18 +78,18 @@ def test_a_server_says_at_its_start_what_can_lose_counts(tmp_path: Path) -> None
         options = ("--redis-url", valkey.url, "--workers", "2")
         with running(Canuse(tmp_path, *options)) as canuse:
             assert canuse.log.count("maxmemory-policy is allkeys-lfu") == 1
-            assert canuse.log.count("keeps no append-only file") == 1
+            assert canuse.log.count("has no append-only file") == 1
         # Managed stores refuse CONFIG.
         valkey.command("ACL", "SETUSER", "default", "-config")
         with running(Canuse(tmp_path, *options)) as canuse:
-            assert canuse.log.count("keeps no append-only file") == 2
+            assert canuse.log.count("has no append-only file") == 2
     finally:
         valkey.stop()
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [(("--appendonly", "no"), "keeps no append-only file"), (("--appendfsync", "everysec"), "appendfsync is everysec")],
+    [(("--appendonly", "no"), "has no append-only file"), (("--appendfsync", "everysec"), "appendfsync is everysec")],
 )
 def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
     setting: tuple[str, str], message: str, tmp_path: Path
@@ -101,7 +101,7 @@ def test_a_server_does_not_start_with_a_promise_that_the_store_can_not_keep(
     finally:
         valkey.stop()
     assert (completed.returncode, completed.stdout) == (1, "")
-    assert "canuse: durability is fsync, and the store" in completed.stderr
+    assert "canuse: durability is fsync, but the store" in completed.stderr
     assert message in completed.stderr
 
 

@@ -41,7 +41,7 @@ async def test_a_store_of_another_layout_is_refused_in_words_and_left_alone(
 ) -> None:
     database.redis.set(SCHEMA, found)
     before = database.contents()
-    with pytest.raises(SchemaError, match=f"schema '{found}'; this canuse knows schema '{VERSION}' only"):
+    with pytest.raises(SchemaError, match=f"schema '{found}'; this version of canuse supports only schema '{VERSION}'"):
         await check_schema(store)
     assert database.contents() == before
 
@@ -57,6 +57,7 @@ def test_a_server_does_not_start_on_a_store_of_another_layout(database: Database
     completed = fork_server.run("serve", *options, folder=tmp_path)
     assert (completed.returncode, completed.stdout) == (1, "")
     assert (
-        completed.stderr == f"canuse: the store holds data of schema '1'; this canuse knows schema '{VERSION}' only\n"
+        completed.stderr
+        == f"canuse: the store has data of schema '1'; this version of canuse supports only schema '{VERSION}'\n"
     )
     assert database.contents() == before

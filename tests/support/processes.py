@@ -22,7 +22,7 @@ STORE_TIMEOUT_SECONDS = 20
 SHORT_STORE_TIMEOUT = {"CANUSE_STORE_TIMEOUT_SECONDS": "1"}
 """The default of that setting, for servers whose store is taken away."""
 
-UNEXPECTED_FAILURE = "a call failed for no known reason"
+UNEXPECTED_FAILURE = "a call failed with an internal error"
 """The log message about an error that the server does not know."""
 assert UNEXPECTED_FAILURE in inspect.getsource(failures), "the server logs it in other words now"
 

@@ -15,7 +15,7 @@ from support.processes import Canuse
 from support.resources import subscriber
 
 TURNS = 10
-KEPT = "the certificate from before is kept"
+KEPT = "the previous certificate stays in use"
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ async def test_a_valkey_that_keeps_dying_is_started_after_growing_delays(tmp_pat
     down = [entry for entry in logs if entry["log_level"] == "error"]
     assert [entry["delay_seconds"] for entry in down] == [0.0, 0.1, 0.2]
     assert down[0]["reason"] == "it was killed by signal 9 (Killed)"
-    assert down[0]["event"] == "Valkey is down and is started again"
+    assert down[0]["event"] == "Valkey is down and is being restarted"
 
 
 async def test_a_restart_that_fails_is_repeated_until_it_works(tmp_path: Path) -> None:

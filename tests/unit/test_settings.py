@@ -166,8 +166,8 @@ def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "wrong", "meant"),
     [
-        ('lisen = "127.0.0.1:1"', "lisen", ": listen may be meant"),
-        ("store_timeout = 1", "store_timeout", ": store_timeout_seconds may be meant"),
+        ('lisen = "127.0.0.1:1"', "lisen", "; did you mean listen?"),
+        ("store_timeout = 1", "store_timeout", "; did you mean store_timeout_seconds?"),
         ("[server]\ndurability_replicas = 1", "server", ""),
     ],
 )
@@ -176,7 +176,7 @@ def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setti
 ) -> None:
     """`lisen: Extra inputs are not permitted` named no file, and looked like a defect of the command."""
     file = written(tmp_path, text)
-    assert refused("--config", str(file)) == f"canuse: {file}: {wrong}: there is no such setting{meant}"
+    assert refused("--config", str(file)) == f"canuse: {file}: {wrong}: unknown setting{meant}"
 
 
 def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def to_api_error(path: str, error: Exception) -> ApiError:
     if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
         log_store_failure(path, error)
         return store_error(error)
-    log.error("a call failed for no known reason", method=path, exc_info=error)
+    log.error("a call failed with an internal error", method=path, exc_info=error)
     return internal()
 
 

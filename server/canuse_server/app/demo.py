@@ -82,6 +82,6 @@ async def _unless_there(creation: Awaitable[object]) -> None:
         await creation
     except ApiError as error:
         if error.reason.status == StatusCode.FAILED_PRECONDITION:
-            log.warning("a part of the example data could not be made", cause=error.message)
+            log.warning("part of the example data could not be created", cause=error.message)
         elif error.reason.status != StatusCode.ALREADY_EXISTS:
             raise

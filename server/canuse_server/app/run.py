@@ -36,7 +36,7 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
         return f"{config}: {error}"
     logs.configure(settings.log_level)
     for name, closest in unknown_variables(os.environ):
-        log.warning("an environment variable is no setting and changes nothing", name=name, closest=closest)
+        log.warning("unknown environment variable: it is not a setting and has no effect", name=name, closest=closest)
     try:
         asyncio.run(_serve(settings))
     except START_ERRORS as error:

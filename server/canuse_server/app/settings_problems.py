@@ -59,8 +59,8 @@ def _problem(part: Any, config: Path | None, given: Mapping[str, object], env: M
     name = ".".join(map(str, part["loc"]))
     if part["type"] == "extra_forbidden":
         closest = _closest(name)
-        meant = f": {closest} may be meant" if closest else ""
-        return f"{config}: {name}: there is no such setting{meant}"
+        meant = f"; did you mean {closest}?" if closest else ""
+        return f"{config}: {name}: unknown setting{meant}"
     text = _SHOULD.sub("must ", part["msg"].removeprefix("Value error, "))
     if not name:
         return text
@@ -69,7 +69,7 @@ def _problem(part: Any, config: Path | None, given: Mapping[str, object], env: M
     secret = name in Settings.model_fields and not Settings.model_fields[name].repr
     if source is None or part["input"] is None:
         return f"{name}: {text}"
-    return f"{name}: {text}; {'something else' if secret else _shown(part['input'])} was given {source}"
+    return f"{name}: {text}; {'another value' if secret else _shown(part['input'])} was given {source}"
 
 
 def _source(name: str, config: Path | None, given: Mapping[str, object], env: Mapping[str, str]) -> str | None:

@@ -47,7 +47,7 @@ async def prepare_store(
                 log.warning("waiting for the store", cause=str(error), seconds=round(logged_at - since, 1))
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)
     if logged_at is not None:
-        log.info("the store is there", seconds=round(loop.time() - since, 1))
+        log.info("the store is available", seconds=round(loop.time() - since, 1))
 
 
 async def _open(

@@ -112,7 +112,7 @@ class Workers:
             status = await process.wait()
             if self._stopping:
                 return
-            log.error("a worker died and is replaced", worker=number, pid=process.pid, status=status)
+            log.error("a worker died and is being replaced", worker=number, pid=process.pid, status=status)
             await asyncio.sleep(max(0.0, started + RETRY_INTERVAL_SECONDS - loop.time()))
             await self._replace(number)
 

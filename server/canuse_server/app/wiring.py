@@ -99,8 +99,8 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
     """
     if settings.transport == "native" and not is_loopback(settings.listen):
         log.warning(
-            "the native transport is for callers that are trusted, or behind Envoy: it has no bound to what a request "
-            "unpacks to (deploy/envoy/tls.yaml)"
+            "use the native transport only for trusted callers or behind Envoy (deploy/envoy/tls.yaml): it "
+            "decompresses requests without a limit"
         )
     if settings.workers == 1:
         await serve_here(settings, ready, stop)

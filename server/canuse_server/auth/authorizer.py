@@ -140,9 +140,7 @@ class Authorizer:
             scopes = _ALL_SCOPES - {Scope.KEYS_ADMIN} if self.keys_seen else _ALL_SCOPES
             by_header[None] = Caller(self._environments.open, paths_for(scopes))
         if self.keys_seen and not by_digest and not self._never_demand:
-            log.warning(
-                "there is no API key any more: all calls are refused until there is one again (docs/security.md)"
-            )
+            log.warning("no API key exists any more: all calls are refused until one exists again (docs/security.md)")
         for key_id in self.take_used():
             for caller in by_digest.values():
                 caller.used = caller.used or _key_id(caller) == key_id
@@ -186,8 +184,8 @@ def _lacks_scope(path: str, key_id: str) -> ApiError:
 
 def _log_access(*, is_open: bool, any_address: bool) -> None:
     if not is_open:
-        log.info("API keys are demanded")
+        log.info("API keys are required")
     elif any_address:
-        log.warning("open to everybody who can reach it: no API keys are demanded")
+        log.warning("open to every caller who can reach the port: API keys are not required")
     else:
-        log.info("open to everybody on this machine, until the first API key is made")
+        log.info("open to every caller on this machine until the first API key is created")

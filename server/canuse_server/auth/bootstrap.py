@@ -28,4 +28,4 @@ async def make_first_key(keys: ApiKeys) -> None:
         await keys.put(read.stamp, key)
     except ConflictError:
         return
-    print(f"canuse made the first API key, shown this once: {secret}", flush=True)  # noqa: T201 - nobody else knows it
+    print(f"canuse created the first API key, shown only once: {secret}", flush=True)  # noqa: T201 - nobody else knows it

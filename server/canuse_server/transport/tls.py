@@ -70,7 +70,7 @@ class TlsFiles:
         try:
             context.load_cert_chain(self.certificate, self.key, lambda: NO_PASSWORD)
         except (OSError, ValueError) as error:
-            wanted = "a certificate in PEM, and its key in PEM and not encrypted"
+            wanted = "a certificate in PEM and its key in PEM, not encrypted"
             raise TlsError(f"tls_certificate, tls_key: {self.certificate} and {self.key} are not {wanted}") from error
         client_ca = None
         if self.client_ca is not None:
@@ -78,7 +78,7 @@ class TlsFiles:
             try:
                 context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
             except (OSError, ValueError) as error:
-                raise TlsError(f"tls_client_ca: {self.client_ca} is not certificates in PEM") from error
+                raise TlsError(f"tls_client_ca: {self.client_ca} does not contain certificates in PEM") from error
         return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
 
 
@@ -121,14 +121,14 @@ class Certificates:
             self._tell(str(error))
             return None
         self._problem = ""
-        log.info("the TLS files have changed, new connections get the new certificate")
+        log.info("the TLS files have changed; new connections use the new certificate")
         return configuration
 
     def _tell(self, problem: str) -> None:
         """Log a problem once: whoever connects again and again is not to fill the log."""
         if problem != self._problem:
             self._problem = problem
-            log.warning("the changed TLS files can't be used, the certificate from before is kept", cause=problem)
+            log.warning("the changed TLS files are invalid; the previous certificate stays in use", cause=problem)
 
 
 def certificates(settings: Settings) -> Certificates | None:

@@ -105,7 +105,7 @@ class ShouldRateLimit(Writing):
         hits = asked.hits
         if asked.problem:
             if _IMPOSSIBLE.let_through() is not None:
-                log.warning("Envoy was told OVER_LIMIT: a request can't be answered otherwise", cause=asked.problem)
+                log.warning("answered OVER_LIMIT to Envoy: the request cannot be processed", cause=asked.problem)
             raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
         unknown = REFUSED if env.rate_limits.deny_unknown else LIMITS_NOTHING
         others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
@@ -188,4 +188,4 @@ async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
 def _note_default_package(error: ApiError) -> None:
     """Log why unknown users get no default package, though there is one set."""
     if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.let_through() is not None:
-        log.warning("Envoy asked about an unknown user, who gets no default package", cause=error.message)
+        log.warning("Envoy asked about an unknown user, and the default package is not available", cause=error.message)

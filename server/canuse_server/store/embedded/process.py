@@ -123,7 +123,7 @@ async def end(process: Process) -> None:
     try:
         await asyncio.wait_for(process.wait(), STOP_SECONDS)
     except TimeoutError:
-        log.warning("Valkey did not end in time and is killed", pid=process.pid, seconds=STOP_SECONDS)
+        log.warning("Valkey did not stop in time and is killed", pid=process.pid, seconds=STOP_SECONDS)
         process.kill()
         await process.wait()
 

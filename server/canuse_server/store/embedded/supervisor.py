@@ -91,7 +91,7 @@ class EmbeddedValkey:
         while True:
             if time.monotonic() - started >= STABLE_AFTER_SECONDS:
                 delay = 0.0
-            log.error("Valkey is down and is started again", reason=reason, delay_seconds=delay)
+            log.error("Valkey is down and is being restarted", reason=reason, delay_seconds=delay)
             await asyncio.sleep(delay)
             delay = min(max(2 * delay, FIRST_DELAY_SECONDS), MAX_DELAY_SECONDS)
             started = time.monotonic()

@@ -37,16 +37,16 @@ def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promis
     if promise.level & Durability.FSYNC:
         if not has_file(info):
             return (
-                "durability is fsync, and the store keeps no append-only file: run CONFIG SET appendonly yes while it "
-                "is running, and only then set it in the configuration file; with the file alone it starts empty"
+                "durability is fsync, but the store has no append-only file. Run CONFIG SET appendonly yes while it "
+                "runs, and only then change its configuration file: with the file alone it starts empty"
             )
         version = info["redis_version"]
         if "valkey_version" not in info and tuple(map(int, version.split(".")[:2])) < WAITAOF_SINCE:
-            return f"durability is fsync, and the store is redis {version}: fsync needs Redis 7.2 or Valkey 8"
+            return f"durability is fsync, which needs Redis 7.2 or Valkey 8; the store is redis {version}"
         if appendfsync not in (None, "always"):
             return (
-                f"durability is fsync, and the store's appendfsync is {appendfsync}, so it confirms writes before "
-                "they are on its disk; set it to always"
+                f"durability is fsync, but the store's appendfsync is {appendfsync}, so it confirms writes that are "
+                "not on disk yet: set it to always"
             )
     return None
 
@@ -56,24 +56,24 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield (
-            f"the store's maxmemory-policy is {policy}: when its memory is full it evicts counts, and users can exceed "
-            "their budgets; set it to noeviction"
+            f"the store's maxmemory-policy is {policy}: when its memory is full it deletes counts, and budgets can be "
+            "used again; set it to noeviction"
         )
     if not has_file(info):
         yield (
-            "the store keeps no append-only file: when it stops, all writes since its last snapshot are lost. Run "
-            "CONFIG SET appendonly yes while it is running, and only then set appendonly yes in its configuration "
-            "file: a store that starts with that setting and without the append-only file starts empty"
+            "the store has no append-only file: when it stops, all writes since its last snapshot are lost. Run "
+            "CONFIG SET appendonly yes while it runs, and only then write appendonly yes into its configuration file: "
+            "a store that starts with that setting and without such a file is empty"
         )
     elif appendfsync == "no":
         yield (
-            "the store's appendfsync is no: a power cut can lose half a minute of counts; set it to everysec or always"
+            "the store's appendfsync is no: a power loss can cost half a minute of counts; set it to everysec or always"
         )
     replicas = int(info.get("connected_slaves", "0"))
     if promise.level & Durability.REPLICA and replicas < promise.replicas:
         yield (
-            f"durability is replica with {promise.replicas}, and the store has {replicas} now: until it has enough "
-            "replicas, each write ends with OUTCOME_UNKNOWN"
+            f"durability is replica with {promise.replicas} replicas, but the store has {replicas}: until it has "
+            "enough, each write ends with OUTCOME_UNKNOWN"
         )
 
 

@@ -45,7 +45,7 @@ async def check_schema(store: Store, *, create: bool = True) -> None:
         await store.create_schema(VERSION)
     found = await store.schema()
     if found is None:
-        raise StoreUnavailableError("the store is empty, and another process has to make it ready")
+        raise StoreUnavailableError("the store is empty; another process must initialize it")
     if problem := problem_with(found):
         raise SchemaError(problem)
     if create and found.decode() in OLDER:
@@ -59,7 +59,7 @@ def problem_with(found: bytes | None) -> str:
     version = found.decode(errors="replace")
     if version in (VERSION, *OLDER):
         return ""
-    return f"the store holds data of schema {version!r}; this canuse knows schema {VERSION!r} only"
+    return f"the store has data of schema {version!r}; this version of canuse supports only schema {VERSION!r}"
 
 
 async def watch_data(store: Store, on_change: Callable[[bool], Awaitable[None]]) -> None:

@@ -14,8 +14,8 @@ from canuse_server.store.errors import StoreUnavailableError
 log = structlog.get_logger(__name__)
 
 GONE: Final = (
-    "the store's data, or that of a node of the Cluster, is gone: it has no key canuse:schema, or canuse:{b…}:schema. "
-    "Restore the data, or restart canuse to go on with what there is"
+    "the store, or a node of the Cluster, has lost its data: the key canuse:schema or canuse:{b…}:schema is missing. "
+    "Restore the data, or restart canuse to continue with the data that is left"
 )
 
 
@@ -40,8 +40,8 @@ class DataGuard:
         if problem == self.problem:
             return
         if problem:
-            log.error("the store is not used any more", cause=problem)
+            log.error("the store is no longer used", cause=problem)
         else:
-            log.info("the store's data is there again")
+            log.info("the store's data is available again")
         self.problem = problem
         self.changed.set()

@@ -79,5 +79,5 @@ def disk_fault(reply: object) -> str | None:
     although nothing has reached the disk yet (redis/redis#13793). A store that refuses to tell has to be trusted.
     """
     if isinstance(reply, list) and len(reply) == 2 and reply[1] != b"always":
-        return f"the store's appendfsync is {reply[1].decode()}, with which it confirms what is not on its disk yet"
+        return f"the store's appendfsync is {reply[1].decode()}, so it confirms writes that are not on disk yet"
     return None

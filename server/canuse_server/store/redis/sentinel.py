@@ -73,7 +73,7 @@ class MasterResolver:
             try:
                 await self._ask()
             except Exception as error:  # noqa: BLE001 - whatever fails, polling has to continue
-                log.warning("the Sentinels could not be asked", cause=f"{type(error).__name__}: {error}")
+                log.warning("no Sentinel answered", cause=f"{type(error).__name__}: {error}")
             with suppress(TimeoutError):
                 async with asyncio.timeout(POLL_INTERVAL_SECONDS):
                     await self._suspected.wait()
@@ -114,7 +114,7 @@ class MasterResolver:
         at = self.endpoint
         if at is None or (at.host, at.port) != address:
             if at is not None:
-                log.warning("another server is the master now", address=str(address))
+                log.warning("the master has changed", address=str(address))
             self.endpoint = self._sought.at(address)
             self._found.set()
 

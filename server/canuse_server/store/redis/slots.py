@@ -98,7 +98,7 @@ class SlotMap:
                 for first, last, owner in _ranges(check(reply), address):
                     owners[first : last + 1] = [owner] * (last + 1 - first)
             except StoreError as error:
-                log.warning("a node did not return the map of the slots", node=str(address), cause=str(error))
+                log.warning("a node did not return its slot map", node=str(address), cause=str(error))
             else:
                 self.owners = owners
                 return
