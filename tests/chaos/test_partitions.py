@@ -39,15 +39,15 @@ async def test_a_store_that_is_cut_off_for_a_while_has_lost_nothing_and_is_used_
     cut: Callable[[Link], None], transport: str, tmp_path: Path, rounds: Rounds, report: Report
 ) -> None:
     found = AuditTotals()
-    with machine() as sibling:
-        store = sibling.store(tmp_path / "store")
+    with machine() as store_machine:
+        store = store_machine.store(tmp_path / "store")
         async with breakable_server(tmp_path, transport, store=store, timeout_seconds=TIMEOUT_SECONDS) as (canuse, _):
             for rng in rounds(SHORT, LONG):
                 accounting = await open_accounting(canuse.address, rng)
                 async with accounting.load(canuse.address, CALLS):
-                    cut(sibling.link)
+                    cut(store_machine.link)
                     await asyncio.sleep(rng.uniform(0.5, 2))
-                    sibling.link.heal()
+                    store_machine.link.heal()
                     await accounting.wait_for_acknowledged(CALLS)
                 await found.add(accounting, canuse.address)
     report("partition", between="server-store", how=cut.__name__, transport=transport, **asdict(found))

@@ -24,7 +24,7 @@ def of(feature_id: str, limit: int, period: v1.ResetPeriod.ValueType = MONTH) ->
     return [v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=period)]
 
 
-def feature_state(package: v1.Package) -> tuple[int, v1.PackageStatus.ValueType, int]:
+def version_state(package: v1.Package) -> tuple[int, v1.PackageStatus.ValueType, int]:
     """Return the version, its status, and the version that new subscriptions get."""
     return package.version, package.status, package.published_version
 
@@ -43,22 +43,22 @@ def newcomer(client: Client, package_id: str) -> str:
 
 def test_an_edit_of_a_published_package_makes_the_next_draft_and_further_edits_change_that_one(client: Client) -> None:
     feature_id, package_id = consumable(client), unique("package")
-    assert feature_state(client.create_package(package_id, of(feature_id, 1))) == (1, DRAFT, 0)
-    assert feature_state(client.update_package(package_id, name="first")) == (1, DRAFT, 0)
+    assert version_state(client.create_package(package_id, of(feature_id, 1))) == (1, DRAFT, 0)
+    assert version_state(client.update_package(package_id, name="first")) == (1, DRAFT, 0)
     first = client.publish_package(package_id)
-    assert feature_state(first) == (1, PUBLISHED, 1)
+    assert version_state(first) == (1, PUBLISHED, 1)
 
-    assert feature_state(client.update_package(package_id, features=of(feature_id, 2))) == (2, DRAFT, 1)
+    assert version_state(client.update_package(package_id, features=of(feature_id, 2))) == (2, DRAFT, 1)
     draft = client.update_package(package_id, name="second")
-    assert feature_state(draft) == (2, DRAFT, 1)
+    assert version_state(draft) == (2, DRAFT, 1)
     assert (draft.name, draft.features[0].limit, draft.created_at) == ("second", 2, first.created_at)
     assert client.get_package(package_id) == draft
     assert client.get_package(package_id, version=1) == first
 
     second = client.publish_package(package_id)
-    assert feature_state(second) == (2, PUBLISHED, 2)
+    assert version_state(second) == (2, PUBLISHED, 2)
     assert client.publish_package(package_id) == second == client.get_package(package_id, version=2)
-    assert feature_state(client.update_package(package_id, metadata={"a": "b"})) == (3, DRAFT, 2)
+    assert version_state(client.update_package(package_id, metadata={"a": "b"})) == (3, DRAFT, 2)
     assert [each.limit for each in client.get_package(package_id, version=1).features] == [1]
 
 
@@ -143,9 +143,9 @@ def test_an_archived_package_keeps_its_versions_and_its_subscriptions_and_loses_
     [subscription] = client.list_subscriptions(user_id)
     package_id = subscription.package_id
     client.update_package(package_id, features=of(feature_id, 9))
-    assert feature_state(client.archive_package(package_id)) == (2, ARCHIVED, 1)
+    assert version_state(client.archive_package(package_id)) == (2, ARCHIVED, 1)
     version = client.get_package(package_id, version=1)
-    assert (feature_state(version), version.features[0].limit) == ((1, ARCHIVED, 1), 5)
+    assert (version_state(version), version.features[0].limit) == ((1, ARCHIVED, 1), 5)
     for call, request in (
         (stubs.catalog.PublishPackage, v1.PublishPackageRequest(package_id=package_id)),
         (stubs.catalog.UpdatePackage, v1.UpdatePackageRequest(package=v1.Package(id=package_id, name="a"))),
@@ -180,7 +180,7 @@ def test_edits_and_publications_at_once_leave_every_published_version_as_it_was_
     limits = {each.version: each.features[0].limit for each in published}
     for version in range(1, current.published_version + 1):
         found = client.get_package(package_id, version=version)
-        assert feature_state(found) == (version, PUBLISHED, current.published_version)
+        assert version_state(found) == (version, PUBLISHED, current.published_version)
         assert found.features[0].limit == limits.get(version, found.features[0].limit)
     # Each publisher got a version that stayed as it was, and each editor a draft that was not published yet.
     assert all(each.status == PUBLISHED and each.published_version == each.version for each in published)

@@ -23,7 +23,7 @@ from support.tools import VALKEY_SERVER
 MAX_WAIT_SECONDS = 30
 
 
-class Way:
+class RelayedServer:
     """A server with a relay between it and its store."""
 
     def __init__(self, canuse: Canuse, relay: Relay, redis: RedisServer) -> None:
@@ -54,15 +54,15 @@ class Way:
 
 
 @pytest.fixture
-async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
+async def relayed(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[RelayedServer]:
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(MAX_WAIT_SECONDS)}
     async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
-        yield Way(canuse, relay, redis)
+        yield RelayedServer(canuse, relay, redis)
 
 
 @pytest.fixture
-async def client(way: Way) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(way.canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
+async def client(relayed: RelayedServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(relayed.canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         yield client
 
 
@@ -80,69 +80,73 @@ async def settled(count: Callable[[], int]) -> int:
     return now
 
 
-async def test_the_store_has_run_1000_checks_before_it_has_answered_one(way: Way, client: AsyncClient) -> None:
-    user_id, feature_id = await way.subscriber()
+async def test_the_store_has_run_1000_checks_before_it_has_answered_one(
+    relayed: RelayedServer, client: AsyncClient
+) -> None:
+    user_id, feature_id = await relayed.subscriber()
     requests = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 1000
-    before = await settled(lambda: way.calls("hmget"))
-    way.relay.hold_replies()
+    before = await settled(lambda: relayed.calls("hmget"))
+    relayed.relay.hold_replies()
     batch = asyncio.create_task(client.batch_can_use(requests))
-    await wait_until(lambda: way.calls("hmget") == before + 1000)
-    way.relay.release()
+    await wait_until(lambda: relayed.calls("hmget") == before + 1000)
+    relayed.relay.release()
     assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in await batch)
-    assert way.calls("hmget") == before + 1000
+    assert relayed.calls("hmget") == before + 1000
 
 
-async def test_the_store_has_recorded_1000_uses_before_it_has_answered_one(way: Way, client: AsyncClient) -> None:
-    users = [await way.subscriber() for _ in range(3)]
+async def test_the_store_has_recorded_1000_uses_before_it_has_answered_one(
+    relayed: RelayedServer, client: AsyncClient
+) -> None:
+    users = [await relayed.subscriber() for _ in range(3)]
     requests = [
         v1.CreateUsageEventRequest(user_id=users[number % 3][0], feature_id=users[number % 3][1])
         for number in range(1000)
     ]
-    before = way.calls("evalsha")
-    way.relay.hold_replies()
+    before = relayed.calls("evalsha")
+    relayed.relay.hold_replies()
     batch = asyncio.create_task(client.batch_create_usage_events(requests))
-    await wait_until(lambda: way.calls("evalsha") == before + 1000)
-    way.relay.release()
+    await wait_until(lambda: relayed.calls("evalsha") == before + 1000)
+    relayed.relay.release()
     assert all(isinstance(answer, v1.CreateUsageEventResponse) and answer.recorded for answer in await batch)
-    assert [await way.used(*user) for user in users] == [334, 333, 333]
+    assert [await relayed.used(*user) for user in users] == [334, 333, 333]
 
 
-async def test_calls_whose_replies_do_not_come_are_each_told_the_truth_and_can_be_repeated(
-    way: Way, client: AsyncClient
+async def test_calls_without_a_reply_each_get_a_true_outcome_and_can_be_repeated(
+    relayed: RelayedServer, client: AsyncClient
 ) -> None:
-    user_id, feature_id = await way.subscriber()
+    user_id, feature_id = await relayed.subscriber()
     uses = [
         v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, event_id=f"event-{number}")
         for number in range(100)
     ]
     checks = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 100
-    before = await settled(lambda: way.calls("hmget"))
-    way.relay.hold_replies()
+    before = await settled(lambda: relayed.calls("hmget"))
+    relayed.relay.hold_replies()
     calls = asyncio.gather(client.batch_create_usage_events(uses), client.batch_can_use(checks))
     # The script reads what a check reads.
-    await wait_until(lambda: way.calls("hmget") == before + 200)
-    way.relay.cut()
-    way.relay.release()
+    await wait_until(lambda: relayed.calls("hmget") == before + 200)
+    relayed.relay.cut()
+    relayed.relay.release()
     recorded, answers = await calls
     assert {type(result) for result in recorded} == {OutcomeUnknown}
     assert {reason_of(result) for result in answers} == {v1.REASON_STORE_UNAVAILABLE}
     again = await client.batch_create_usage_events(uses)
     assert all(isinstance(result, v1.CreateUsageEventResponse) and result.replayed for result in again)
-    assert await way.used(user_id, feature_id) == 100
+    assert await relayed.used(user_id, feature_id) == 100
 
 
 async def test_a_script_that_the_store_has_forgotten_is_back_before_the_first_use(
-    way: Way, client: AsyncClient
+    relayed: RelayedServer, client: AsyncClient
 ) -> None:
     # If it were loaded again within a batch, later uses would overtake earlier ones.
-    user_id, feature_id = await way.subscriber()
+    user_id, feature_id = await relayed.subscriber()
     uses = [v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta) for delta in (1, 2, 3)]
-    assert way.redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
-    before = way.calls("evalsha")
+    assert relayed.redis.command("SCRIPT", "FLUSH") == b"+OK\r\n"
+    before = relayed.calls("evalsha")
     results = await client.batch_create_usage_events(uses)
     totals = [result.consumption.used for result in results if isinstance(result, v1.CreateUsageEventResponse)]
     assert totals == [1, 3, 6]
-    assert way.calls("evalsha") == before + 3
+    assert relayed.calls("evalsha") == before + 3
 
 
 def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_script(

@@ -52,7 +52,7 @@ def client(served: Canuse) -> Iterator[Client]:
         yield client
 
 
-def sibling(cluster: Cluster, user_id: str) -> tuple[int, RedisServer]:
+def slot_and_target(cluster: Cluster, user_id: str) -> tuple[int, RedisServer]:
     """Return the slot of a user, and a node that does not have it."""
     slot = BUCKET_SLOTS[bucket_of(user_id)]
     owner = cluster.owner(slot)
@@ -62,7 +62,7 @@ def sibling(cluster: Cluster, user_id: str) -> tuple[int, RedisServer]:
 def test_a_user_who_has_moved_is_found_and_counted_once(cluster: Cluster, client: Client) -> None:
     user_id, feature_id = subscriber(client, None)
     for count in range(3):
-        slot, target = sibling(cluster, user_id)
+        slot, target = slot_and_target(cluster, user_id)
         assert cluster.move(slot, target)
         assert client.use_feature(user_id, feature_id).consumption.used == 2 * count + 1
         client.create_usage_event(user_id, feature_id)
@@ -73,7 +73,7 @@ def test_a_user_who_has_moved_is_found_and_counted_once(cluster: Cluster, client
 def test_a_check_finds_a_user_on_the_way_and_a_write_waits_until_it_is_there(cluster: Cluster, client: Client) -> None:
     user_id, feature_id = subscriber(client, None)
     client.use_feature(user_id, feature_id)
-    slot, target = sibling(cluster, user_id)
+    slot, target = slot_and_target(cluster, user_id)
     source = cluster.begin_to_move(slot, target)
     assert cluster.move_keys(slot, source, target)
     # The keys have moved, the slot has not: a caller is redirected for this call only.
@@ -92,11 +92,11 @@ def test_a_check_finds_a_user_on_the_way_and_a_write_waits_until_it_is_there(clu
 def test_a_batch_goes_to_all_nodes_and_keeps_the_order_of_each_user(cluster: Cluster, client: Client) -> None:
     users = [subscriber(client, None) for _ in range(12)]
     for user_id, _ in users[::2]:
-        cluster.move(*sibling(cluster, user_id))
+        cluster.move(*slot_and_target(cluster, user_id))
     requests = [v1.CanUseRequest(user_id=user_id, feature_id=feature_id) for user_id, feature_id in users]
     assert all(isinstance(answer, v1.CanUseResponse) and answer.access for answer in client.batch_can_use(requests))
     for user_id, _ in users[1::2]:
-        cluster.move(*sibling(cluster, user_id))
+        cluster.move(*slot_and_target(cluster, user_id))
     uses = [
         v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id)
         for _ in range(5)

@@ -18,7 +18,7 @@ T = TypeVar("T")
 MAX_WAIT_SECONDS = 30
 
 
-class Way:
+class RelayedServer:
     """A server with a relay between it and its store, and a client."""
 
     def __init__(self, client: AsyncClient, relay: Relay, redis: RedisServer, names: tuple[str, str]) -> None:
@@ -53,12 +53,12 @@ class Way:
 
 
 @pytest.fixture
-async def way(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[Way]:
+async def relayed(transport: str, redis: RedisServer, tmp_path: Path) -> AsyncIterator[RelayedServer]:
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": str(MAX_WAIT_SECONDS)}
     async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
         names = await asyncio.to_thread(_subscriber, canuse.address)
         async with AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
-            yield Way(client, relay, redis, names)
+            yield RelayedServer(client, relay, redis, names)
 
 
 def _subscriber(address: str) -> tuple[str, str]:
@@ -66,23 +66,23 @@ def _subscriber(address: str) -> tuple[str, str]:
         return subscriber(client, 9)
 
 
-async def test_a_call_that_is_repeated_after_its_answer_was_lost_has_one_effect(way: Way) -> None:
+async def test_a_call_that_is_repeated_after_its_answer_was_lost_has_one_effect(relayed: RelayedServer) -> None:
     async def reserve() -> tuple[str, int, bool]:
-        answer = await way.client.reserve(way.user_id, way.feature_id, 4, event_id="r")
+        answer = await relayed.client.reserve(relayed.user_id, relayed.feature_id, 4, event_id="r")
         return answer.lease_id, answer.granted, answer.replayed
 
-    await way.lose_the_answer(reserve)
-    lease_id, granted, replayed = await way.again(reserve)
+    await relayed.lose_the_answer(reserve)
+    lease_id, granted, replayed = await relayed.again(reserve)
     assert (granted, replayed) == (4, True)
-    assert await way.counts() == (0, 4)
+    assert await relayed.counts() == (0, 4)
 
     async def settle() -> tuple[int, int, bool]:
-        answer = await way.client.settle(lease_id, 3, event_id="s")
+        answer = await relayed.client.settle(lease_id, 3, event_id="s")
         return answer.consumption.used, answer.consumption.reserved, answer.replayed
 
-    await way.lose_the_answer(settle)
-    assert await way.again(settle) == (3, 0, True)
-    assert await way.counts() == (3, 0)
+    await relayed.lose_the_answer(settle)
+    assert await relayed.again(settle) == (3, 0, True)
+    assert await relayed.counts() == (3, 0)
 
 
 def test_a_lease_outlives_the_server_and_its_store(embedded: Canuse) -> None:

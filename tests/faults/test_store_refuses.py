@@ -16,7 +16,7 @@ from support.processes import Canuse, RedisServer, free_port
 from support.resources import package, subscriber, unique
 
 TRANSPORTS = ("native", "grpcio")
-KEEPER = "keeper"
+ADMIN_USER = "keeper"
 """A Redis user with all rights, whatever happens to canuse's user."""
 
 
@@ -51,7 +51,7 @@ WRITES: dict[str, Call] = {
 LEAKS = ("redis", "valkey", "lua", "script", "evalsha", "memory", "replica", "snapshot", "loading", "127.0.0.1", "auth")
 
 
-class Stage:
+class Deployment:
     """A Redis to break, and a server on each transport that uses it."""
 
     def __init__(self, redis: RedisServer, servers: dict[str, Canuse], admin: Redis) -> None:
@@ -73,10 +73,10 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def deployment(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A stage shared by all tests here: each leaves it as it was."""
     folder = tmp_path_factory.mktemp("refuses")
-    keeper = ("--user", KEEPER, "on", "nopass", "~*", "&*", "+@all")
+    keeper = ("--user", ADMIN_USER, "on", "nopass", "~*", "&*", "+@all")
     redis = RedisServer(store_program, folder / "redis", ("--enable-debug-command", "yes", *keeper)).start()
     with ExitStack() as stack:
         stack.callback(redis.stop)
@@ -85,8 +85,8 @@ def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
             options = ("--transport", transport, "--redis-url", redis.url)
             (folder / transport).mkdir()
             servers[transport] = stack.enter_context(running(Canuse(folder / transport, *options)))
-        admin = stack.enter_context(Redis(port=redis.port, username=KEEPER, password="any"))
-        yield Stage(redis, servers, admin)
+        admin = stack.enter_context(Redis(port=redis.port, username=ADMIN_USER, password="any"))
+        yield Deployment(redis, servers, admin)
     for server in servers.values():
         assert not server.failed_unexpectedly()
 
@@ -95,96 +95,96 @@ def stage(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @contextmanager
-def read_only(stage: Stage) -> Iterator[None]:
-    stage.do("REPLICAOF", "127.0.0.1", str(free_port()))
+def read_only(deployment: Deployment) -> Iterator[None]:
+    deployment.do("REPLICAOF", "127.0.0.1", str(free_port()))
     try:
         yield
     finally:
-        stage.do("REPLICAOF", "NO", "ONE")
+        deployment.do("REPLICAOF", "NO", "ONE")
 
 
 @contextmanager
-def without_its_master(stage: Stage) -> Iterator[None]:
-    stage.set("replica-serve-stale-data", "no")
-    with read_only(stage):
+def without_its_master(deployment: Deployment) -> Iterator[None]:
+    deployment.set("replica-serve-stale-data", "no")
+    with read_only(deployment):
         yield
-    stage.set("replica-serve-stale-data", "yes")
+    deployment.set("replica-serve-stale-data", "yes")
 
 
 @contextmanager
-def out_of_memory(stage: Stage) -> Iterator[None]:
-    stage.set("maxmemory", "1mb")
+def out_of_memory(deployment: Deployment) -> Iterator[None]:
+    deployment.set("maxmemory", "1mb")
     try:
         yield
     finally:
-        stage.set("maxmemory", "0")
+        deployment.set("maxmemory", "0")
 
 
 @contextmanager
-def busy(stage: Stage) -> Iterator[None]:
-    stage.set("busy-reply-threshold", "10")
-    endless = threading.Thread(target=stage.redis.command, args=("EVAL", "while true do end", "0"))
+def busy(deployment: Deployment) -> Iterator[None]:
+    deployment.set("busy-reply-threshold", "10")
+    endless = threading.Thread(target=deployment.redis.command, args=("EVAL", "while true do end", "0"))
     endless.start()
-    until(lambda: stage.refusal_of("GET", "x") == "BUSY")
+    until(lambda: deployment.refusal_of("GET", "x") == "BUSY")
     try:
         yield
     finally:
-        stage.do("SCRIPT", "KILL")
+        deployment.do("SCRIPT", "KILL")
         endless.join()
-        stage.set("busy-reply-threshold", "5000")
+        deployment.set("busy-reply-threshold", "5000")
 
 
 @contextmanager
-def unable_to_save(stage: Stage) -> Iterator[None]:
-    in_the_way = stage.redis.folder / "dump.rdb"
+def unable_to_save(deployment: Deployment) -> Iterator[None]:
+    in_the_way = deployment.redis.folder / "dump.rdb"
     in_the_way.mkdir()
-    stage.set("save", "3600 1")
-    save(stage, "err")
+    deployment.set("save", "3600 1")
+    save(deployment, "err")
     try:
         yield
     finally:
         in_the_way.rmdir()
-        save(stage, "ok")
-        stage.set("save", "")
+        save(deployment, "ok")
+        deployment.set("save", "")
         in_the_way.unlink()
 
 
-def save(stage: Stage, result: str) -> None:
-    stage.do("BGSAVE")
-    until(lambda: not stage.admin.info("persistence")["rdb_bgsave_in_progress"])
-    assert stage.admin.info("persistence")["rdb_last_bgsave_status"] == result
+def save(deployment: Deployment, result: str) -> None:
+    deployment.do("BGSAVE")
+    until(lambda: not deployment.admin.info("persistence")["rdb_bgsave_in_progress"])
+    assert deployment.admin.info("persistence")["rdb_last_bgsave_status"] == result
 
 
 @contextmanager
-def forbidding_all(stage: Stage) -> Iterator[None]:
-    stage.do("ACL", "SETUSER", "default", "-@all")
+def forbidding_all(deployment: Deployment) -> Iterator[None]:
+    deployment.do("ACL", "SETUSER", "default", "-@all")
     try:
         yield
     finally:
-        stage.do("ACL", "SETUSER", "default", "+@all")
+        deployment.do("ACL", "SETUSER", "default", "+@all")
 
 
 @contextmanager
-def forbidding_scripts(stage: Stage) -> Iterator[None]:
-    stage.do("ACL", "SETUSER", "default", "-@scripting")
+def forbidding_scripts(deployment: Deployment) -> Iterator[None]:
+    deployment.do("ACL", "SETUSER", "default", "-@scripting")
     try:
         yield
     finally:
-        stage.do("ACL", "SETUSER", "default", "+@all")
+        deployment.do("ACL", "SETUSER", "default", "+@all")
 
 
 @contextmanager
-def wanting_a_password(stage: Stage) -> Iterator[None]:
-    stage.set("requirepass", "secret")
-    stage.do("CLIENT", "KILL", "TYPE", "normal")
+def wanting_a_password(deployment: Deployment) -> Iterator[None]:
+    deployment.set("requirepass", "secret")
+    deployment.do("CLIENT", "KILL", "TYPE", "normal")
     try:
         yield
     finally:
-        stage.set("requirepass", "")
-        stage.do("ACL", "SETUSER", "default", "nopass")
+        deployment.set("requirepass", "")
+        deployment.do("ACL", "SETUSER", "default", "nopass")
 
 
-Way = Callable[[Stage], AbstractContextManager[None]]
+Way = Callable[[Deployment], AbstractContextManager[None]]
 
 # The error that a writer gets from each, and whether readers are refused as well.
 WAYS: list[tuple[Way, str, bool]] = [
@@ -225,19 +225,19 @@ def assert_refused(name: str, call: Call, client: Client, on: Subject, port: int
 @pytest.mark.parametrize(("way", "word", "reads_too"), WAYS, ids=lambda value: getattr(value, "__name__", ""))
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_store_that_refuses_is_unavailable_and_nothing_is_written(
-    stage: Stage, transport: str, way: Way, word: str, *, reads_too: bool
+    deployment: Deployment, transport: str, way: Way, word: str, *, reads_too: bool
 ) -> None:
-    with Client(stage.servers[transport].address, timeout_seconds=20) as client:
+    with Client(deployment.servers[transport].address, timeout_seconds=20) as client:
         on = subject(client)
-        before = stage.do("DEBUG", "DIGEST")
-        with way(stage):
-            assert stage.refusal_of("EVAL", "return redis.call('SET', 'probe', 1)", "0") == word
+        before = deployment.do("DEBUG", "DIGEST")
+        with way(deployment):
+            assert deployment.refusal_of("EVAL", "return redis.call('SET', 'probe', 1)", "0") == word
             for name, call in (WRITES | READS if reads_too else WRITES).items():
-                assert_refused(name, call, client, on, stage.redis.port)
+                assert_refused(name, call, client, on, deployment.redis.port)
             if not reads_too:
                 assert client.can_use(on.user_id, on.feature_id).access
                 assert used(client, on.user_id, on.feature_id) == 7
-        assert stage.do("DEBUG", "DIGEST") == before
+        assert deployment.do("DEBUG", "DIGEST") == before
         for call in (READS | WRITES).values():
             call(client, on)
         assert used(client, on.user_id, on.feature_id) == 9
@@ -245,33 +245,35 @@ def test_a_store_that_refuses_is_unavailable_and_nothing_is_written(
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_written(
-    stage: Stage, transport: str
+    deployment: Deployment, transport: str
 ) -> None:
-    with Client(stage.servers[transport].address, timeout_seconds=20) as client:
+    with Client(deployment.servers[transport].address, timeout_seconds=20) as client:
         on = subject(client)
-        before = stage.do("DEBUG", "DIGEST")
-        most = str(stage.admin.config_get("maxclients")["maxclients"])
+        before = deployment.do("DEBUG", "DIGEST")
+        most = str(deployment.admin.config_get("maxclients")["maxclients"])
         try:
-            stage.set("maxclients", "1")
-            stage.do("CLIENT", "KILL", "TYPE", "normal")
-            stage.do("CLIENT", "KILL", "TYPE", "pubsub")
+            deployment.set("maxclients", "1")
+            deployment.do("CLIENT", "KILL", "TYPE", "normal")
+            deployment.do("CLIENT", "KILL", "TYPE", "pubsub")
             for name, call in (WRITES | READS).items():
-                assert_refused(name, call, client, on, stage.redis.port)
+                assert_refused(name, call, client, on, deployment.redis.port)
         finally:
-            stage.set("maxclients", most)
-        assert stage.do("DEBUG", "DIGEST") == before
+            deployment.set("maxclients", most)
+        assert deployment.do("DEBUG", "DIGEST") == before
         client.use_feature(on.user_id, on.feature_id)
         assert used(client, on.user_id, on.feature_id) == 8
 
 
-def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(stage: Stage) -> None:
-    redis = stage.redis
-    stage.do("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", "0")
+def test_a_store_that_is_still_loading_is_unavailable_on_each_transport(deployment: Deployment) -> None:
+    redis = deployment.redis
+    deployment.do("EVAL", "for i = 1, 20000 do redis.call('SET', i, i) end", "0")
     # Data in RDB format is loaded with more interruptions in which Redis answers.
-    stage.do("BGREWRITEAOF")
-    until(lambda: not stage.admin.info("persistence")["aof_rewrite_in_progress"])
+    deployment.do("BGREWRITEAOF")
+    until(lambda: not deployment.admin.info("persistence")["aof_rewrite_in_progress"])
     with ExitStack() as stack:
-        clients = [stack.enter_context(Client(server.address, timeout_seconds=20)) for server in stage.servers.values()]
+        clients = [
+            stack.enter_context(Client(server.address, timeout_seconds=20)) for server in deployment.servers.values()
+        ]
         on = subject(clients[0])
         for client in clients:
             # The other server knows the feature as well: it answers no check of an unknown one.

@@ -241,7 +241,7 @@ async def test_nothing_is_worked_out_from_a_version_that_is_not_in_the_store(
     assert database.contents() == before
 
 
-class Late:
+class DelayedReply:
     """Delays the reply to the first call of a method of the catalog repository."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, env: Environment, method: str) -> None:
@@ -257,7 +257,7 @@ class Late:
             await self._come.wait()
         return reply
 
-    def come(self) -> None:
+    def arrive(self) -> None:
         """Release the reply."""
         self._come.set()
 
@@ -268,13 +268,13 @@ async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
     """One server renamed a feature, another archived it, and the first one then allowed it from its cache."""
     await put(other, CALLS)
     await env.cache.refresh()
-    confirmation = Late(monkeypatch, env, "put_feature")
+    confirmation = DelayedReply(monkeypatch, env, "put_feature")
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="renamed"))
     renaming = asyncio.create_task(CatalogServicer().update_feature(request, CallContext(env)))
     await confirmation.made.wait()
     await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), CallContext(other))
     await env.cache.refresh()
-    confirmation.come()
+    confirmation.arrive()
     await renaming
     assert (env.cache.features["calls"].name, env.cache.features["calls"].archived) == ("renamed", True)
 
@@ -283,12 +283,12 @@ async def test_a_slow_reading_does_not_bring_back_what_was_changed_since(
     env: Environment, other: Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, CALLS)
-    reading = Late(monkeypatch, env, "usable_feature")
+    reading = DelayedReply(monkeypatch, env, "usable_feature")
     finding = asyncio.create_task(env.cache.find_feature("calls"))
     await reading.made.wait()
     await put(other, replace(CALLS, archived=True))
     await env.cache.refresh()
-    reading.come()
+    reading.arrive()
     found = await finding
     assert found is not None
     assert found.archived
@@ -299,13 +299,13 @@ async def test_a_reading_of_another_history_is_thrown_away_when_it_comes(
     env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
-    reading = Late(monkeypatch, env, "usable_feature")
+    reading = DelayedReply(monkeypatch, env, "usable_feature")
     finding = asyncio.create_task(env.cache.find_feature("calls"))
     await reading.made.wait()
     database.empty()
     await put(other, replace(CALLS, name="new"))
     await env.cache.refresh()
-    reading.come()
+    reading.arrive()
     found = await finding
     assert found is not None
     assert found.name == "new"
@@ -317,12 +317,12 @@ async def test_a_write_that_was_lost_with_its_history_does_not_stay_in_memory(
 ) -> None:
     await put(other, CALLS)
     before = backup(database)
-    confirmation = Late(monkeypatch, env, "put_feature")
+    confirmation = DelayedReply(monkeypatch, env, "put_feature")
     archiving = asyncio.create_task(put(env, replace(CALLS, archived=True)))
     await confirmation.made.wait()
     restore(database, before)
     await env.cache.refresh()
-    confirmation.come()
+    confirmation.arrive()
     await archiving
     assert not env.cache.features["calls"].archived
 
@@ -334,11 +334,11 @@ async def test_what_is_written_while_another_history_is_read_holds_though_its_nu
     await env.cache.refresh()
     database.empty()
     await put(other, CALLS)
-    reading = Late(monkeypatch, env, "usable_features")
+    reading = DelayedReply(monkeypatch, env, "usable_features")
     refreshing = asyncio.create_task(env.cache.refresh())
     await reading.made.wait()
     await put(env, replace(CALLS, name="new"))
-    reading.come()
+    reading.arrive()
     await refreshing
     assert env.cache.features["calls"].name == "new"
 
@@ -350,10 +350,10 @@ async def test_what_is_changed_while_all_is_read_is_not_lost(
     await env.cache.refresh()
     database.redis.delete(KEYS.catalog_changes)
     await put(other, replace(CALLS, name="one"))
-    reading = Late(monkeypatch, env, "usable_features")
+    reading = DelayedReply(monkeypatch, env, "usable_features")
     refreshing = asyncio.create_task(env.cache.refresh())
     await reading.made.wait()
     await put(env, replace(CALLS, name="two"))
-    reading.come()
+    reading.arrive()
     await refreshing
     assert env.cache.features["calls"].name == "two"

@@ -45,17 +45,17 @@ amounts = st.integers(1, 12)
 
 
 @dataclass(eq=False)
-class Span:
+class ModelPeriod:
     """A period of the model, with its total."""
 
     used: int = 0
 
 
 @dataclass(eq=False)
-class Held:
+class ModelLease:
     """A lease of the model."""
 
-    span: Span
+    model_period: ModelPeriod
     amount: int
     expires_at_ms: int
     settled: bool = False
@@ -76,9 +76,9 @@ class Machine(RuleBasedStateMachine):
         self.now_ms = START
         self.entitlement: Entitlement | None = None
         self.period: Period | None = None
-        self.span = Span()
-        self.closed: list[Span] = []
-        self.leases: list[Held] = []
+        self.model_period = ModelPeriod()
+        self.closed: list[ModelPeriod] = []
+        self.leases: list[ModelLease] = []
 
     # The model.
 
@@ -88,23 +88,25 @@ class Machine(RuleBasedStateMachine):
             return
         period = self.entitlement.period_at(self.now_ms)
         if period.start_ms > self.period.start_ms:
-            self.closed.append(self.span)
-            self.span, self.period = Span(), period
+            self.closed.append(self.model_period)
+            self.model_period, self.period = ModelPeriod(), period
 
-    def _is_open(self, lease: Held) -> bool:
+    def _is_open(self, lease: ModelLease) -> bool:
         return not lease.settled and self.now_ms < lease.expires_at_ms
 
     def _reserved(self) -> int:
         if self.entitlement is None:
             return 0
-        return sum(lease.amount for lease in self.leases if lease.span is self.span and self._is_open(lease))
+        return sum(
+            lease.amount for lease in self.leases if lease.model_period is self.model_period and self._is_open(lease)
+        )
 
     def _reason(self, delta: int) -> Reason:
         if self.entitlement is None:
             return Reason.NOT_ENTITLED
         if self.entitlement.limit is None:
             return Reason.UNLIMITED
-        if self.span.used + self._reserved() + delta <= self.entitlement.limit:
+        if self.model_period.used + self._reserved() + delta <= self.entitlement.limit:
             return Reason.WITHIN_BUDGET
         return Reason.OVERAGE if self.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
 
@@ -133,14 +135,14 @@ class Machine(RuleBasedStateMachine):
         )
         self._apply(after)
         if self.entitlement is None:
-            self.span = Span()
+            self.model_period = ModelPeriod()
         self.entitlement, self.period = after, period
 
     @precondition(lambda self: self.entitlement is not None)
     @rule()
     def lose_the_feature(self) -> None:
         self._apply(None)
-        self.closed.append(self.span)
+        self.closed.append(self.model_period)
         self.entitlement = self.period = None
 
     def _apply(self, after: Entitlement | None) -> None:
@@ -168,7 +170,7 @@ class Machine(RuleBasedStateMachine):
         if reason == Reason.BUDGET_EXCEEDED:
             assert self.entitlement is not None
             assert self.entitlement.limit is not None
-            requested = self.entitlement.limit - self.span.used - self._reserved()
+            requested = self.entitlement.limit - self.model_period.used - self._reserved()
             reason = Reason.WITHIN_BUDGET if requested >= least else Reason.BUDGET_EXCEEDED
         expected = requested if reason.access else 0
         result = self.leasing.swept(
@@ -177,7 +179,7 @@ class Machine(RuleBasedStateMachine):
         )
         assert (result.granted, result.charge.reason) == (expected, reason)
         if expected:
-            self.leases.append(Held(self.span, expected, self.now_ms + ttl_ms))
+            self.leases.append(ModelLease(self.model_period, expected, self.now_ms + ttl_ms))
         assert result.charge.reserved == self._reserved()
 
     @precondition(lambda self: self.leases)
@@ -196,22 +198,22 @@ class Machine(RuleBasedStateMachine):
         result = self.leasing.swept(self.now_ms, settle)
         assert result.late == (self.now_ms >= lease.expires_at_ms)
         lease.settled = True
-        lease.span.used += used
+        lease.model_period.used += used
         assert (result.charge.ledger_id != "") == (used > 0)
         assert (result.charge.reason, result.charge.reserved) == (self._reason(0), self._reserved())
         if self.entitlement is not None:
-            assert result.charge.used == self.span.used
+            assert result.charge.used == self.model_period.used
 
     @rule(mode=st.sampled_from((usage_commands.ADD, usage_commands.USE, usage_commands.SET)), delta=amounts)
     def use(self, mode: str, delta: int) -> None:
-        reason = self._reason(delta - (self.span.used if mode == usage_commands.SET else 0))
+        reason = self._reason(delta - (self.model_period.used if mode == usage_commands.SET else 0))
         outcome, _ = self.leasing.swept(
             self.now_ms, lambda: self.database.record(self.now_ms, mode=mode, delta=delta, retention=RETENTION)
         )
         assert (outcome.reason, outcome.reserved) == (reason, self._reserved())
         if self.entitlement is not None and (mode != usage_commands.USE or reason.access):
-            self.span.used = delta if mode == usage_commands.SET else self.span.used + delta
-            assert outcome.used == self.span.used
+            self.model_period.used = delta if mode == usage_commands.SET else self.model_period.used + delta
+            assert outcome.used == self.model_period.used
 
     @rule(data=st.data())
     def let_time_pass(self, data: st.DataObject) -> None:
@@ -232,7 +234,7 @@ class Machine(RuleBasedStateMachine):
         if self.entitlement is None:
             assert feature_state.entitlement is None
             return
-        assert (feature_state.current()[1], feature_state.reserved()) == (self.span.used, self._reserved())
+        assert (feature_state.current()[1], feature_state.reserved()) == (self.model_period.used, self._reserved())
         for delta in (1, 5, 20):
             assert decide(feature_state, delta) == self._reason(delta)
 
@@ -247,7 +249,7 @@ class Machine(RuleBasedStateMachine):
         # The last past period is stored by the next use.
         if counter and self.period and counter[1] < self.period.start_ms and counter[0]:
             found.append(counter[0])
-        assert sorted(found) == sorted(span.used for span in self.closed if span.used)
+        assert sorted(found) == sorted(model_period.used for model_period in self.closed if model_period.used)
 
 
 @pytest.fixture

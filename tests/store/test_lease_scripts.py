@@ -50,7 +50,7 @@ def leasing(database: Database) -> UserLeases:
     return UserLeases(database)
 
 
-def have(leasing: UserLeases, **changes: Any) -> None:
+def set_entitlement(leasing: UserLeases, **changes: Any) -> None:
     """Replace the user's entitlement."""
     field = pack_entitlement(replace(FIVE_A_DAY, **changes))
     leasing.database.redis.hset(KEYS.user("124"), "f:calls", cast("Any", field))
@@ -101,9 +101,9 @@ def test_more_than_was_taken_is_a_fact_and_none_is_no_event(leasing: UserLeases)
 
 
 def test_without_a_limit_and_with_overage_the_whole_amount_is_taken(leasing: UserLeases) -> None:
-    have(leasing, limit=None)
+    set_entitlement(leasing, limit=None)
     assert leasing.reserve(NOW, A, 10**15).granted == 10**15
-    have(leasing, limit=10**15 + 5, overage_enabled=True)
+    set_entitlement(leasing, limit=10**15 + 5, overage_enabled=True)
     over = leasing.reserve(NOW, B, 10)
     assert (over.granted, over.charge.reason) == (10, Reason.OVERAGE)
     leasing.check()
@@ -117,8 +117,8 @@ def test_without_a_limit_and_with_overage_the_whole_amount_is_taken(leasing: Use
         ({"limit": 0, "active": False}, Reason.SUBSCRIPTION_INACTIVE),
     ],
 )
-def test_a_no_writes_nothing(leasing: UserLeases, change: dict[str, Any], reason: Reason) -> None:
-    have(leasing, **change)
+def test_a_refused_reservation_writes_nothing(leasing: UserLeases, change: dict[str, Any], reason: Reason) -> None:
+    set_entitlement(leasing, **change)
     before = leasing.database.contents()
     refused = leasing.reserve(NOW, A)
     assert (refused.granted, refused.charge.reason) == (0, reason)
@@ -131,7 +131,7 @@ def test_a_no_writes_nothing(leasing: UserLeases, change: dict[str, Any], reason
 
 
 def test_what_can_not_be_done_writes_nothing(leasing: UserLeases) -> None:
-    have(leasing, limit=None, valid_until_ms=NOW + 10)
+    set_entitlement(leasing, limit=None, valid_until_ms=NOW + 10)
     leasing.reserve(NOW, A, MAX_AMOUNT - 1)
     before = leasing.database.contents()
     with pytest.raises(RecordOutOfRangeError):
@@ -157,7 +157,7 @@ def test_what_can_not_be_done_writes_nothing(leasing: UserLeases) -> None:
 
 def test_what_is_used_of_a_lease_leaves_room_for_what_others_hold(leasing: UserLeases) -> None:
     """One unit too many was allowed: a sum beyond 2^53 had been rounded."""
-    have(leasing, limit=None)
+    set_entitlement(leasing, limit=None)
     leasing.reserve(NOW, A, MAX_AMOUNT - 5)
     leasing.reserve(NOW, B, 5)
     before = leasing.database.contents()
@@ -212,7 +212,7 @@ def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(le
     assert late.charge.reason == Reason.BUDGET_EXCEEDED
     assert leasing.due_ms() is None
 
-    have(leasing, limit=100)
+    set_entitlement(leasing, limit=100)
     leasing.reserve(NOW, B, 5)
     assert leasing.sweep(end) == 1
     assert leasing.due_ms() == end + LATE
@@ -226,7 +226,7 @@ def test_a_lease_that_expired_can_be_settled_late_and_is_forgotten_in_the_end(le
 
 
 def test_a_lease_that_nobody_asked_about_for_long_is_given_back_and_forgotten_at_once(leasing: UserLeases) -> None:
-    have(leasing, reset_period=ResetPeriod.NEVER, period=Period(NOW, None))
+    set_entitlement(leasing, reset_period=ResetPeriod.NEVER, period=Period(NOW, None))
     leasing.reserve(NOW, A, 5)
     assert leasing.sweep(NOW + MINUTE_MS + LATE) == 1
     assert leasing.all() == {}
@@ -235,7 +235,7 @@ def test_a_lease_that_nobody_asked_about_for_long_is_given_back_and_forgotten_at
 
 
 def test_leases_that_expire_together_are_swept_so_many_at_a_time(leasing: UserLeases) -> None:
-    have(leasing, limit=100)
+    set_entitlement(leasing, limit=100)
     for number in range(7):
         leasing.reserve(NOW, token(number), number + 1)
     end = NOW + MINUTE_MS
@@ -377,7 +377,7 @@ def test_each_day_s_leases_find_their_own_day_and_what_is_too_far_back_is_in_the
 
 
 def test_a_past_day_can_not_be_counted_past_the_largest_amount(leasing: UserLeases) -> None:
-    have(leasing, limit=None)
+    set_entitlement(leasing, limit=None)
     leasing.database.record(NOW, delta=MAX_AMOUNT - 3)
     leasing.reserve(NOW, A, 3, ttl_ms=2 * DAY)
     before = leasing.database.contents()
@@ -477,7 +477,7 @@ async def test_an_entitlement_that_is_lost_and_given_again_starts_without_the_le
     assert (refused.charge.reason, refused.charge.entitlement) == (Reason.NOT_ENTITLED, None)
     assert refused.charge.ledger_id != ""
     assert [past.used for past in leasing.database.past()] == [1]
-    have(leasing)
+    set_entitlement(leasing)
     assert leasing.feature_state(NOW).reserved() == 0
     assert leasing.reserve(NOW, B, 9).granted == 5
     assert leasing.settle(NOW, B, 2).charge.used == 2
@@ -534,11 +534,11 @@ def commands(leasing: UserLeases) -> dict[str, int]:
 
 def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: UserLeases) -> None:
     """The commands are the same, as often; none of them reads all leases."""
-    have(leasing, limit=None)
+    set_entitlement(leasing, limit=None)
     taken = 0
     counted: list[dict[str, dict[str, int]]] = []
-    for many in (10, 1000):
-        while taken < many:
+    for lease_count in (10, 1000):
+        while taken < lease_count:
             taken += 1
             leasing.reserve(NOW, token(taken), 1, ttl_ms=taken * 1000)
         commands(leasing)
@@ -547,9 +547,9 @@ def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: UserLea
         found["check"] = commands(leasing)
         leasing.database.record(NOW, mode=usage_commands.USE)
         found["use"] = commands(leasing)
-        leasing.reserve(NOW, token(5000 + many), 1, ttl_ms=DAY)
+        leasing.reserve(NOW, token(5000 + lease_count), 1, ttl_ms=DAY)
         found["reserve"] = commands(leasing)
-        leasing.settle(NOW, token(5000 + many), 1)
+        leasing.settle(NOW, token(5000 + lease_count), 1)
         found["settle"] = commands(leasing)
         counted.append(found)
     assert counted[0] == counted[1]
@@ -559,7 +559,7 @@ def test_no_call_works_harder_for_a_user_with_a_thousand_leases(leasing: UserLea
 
 
 def test_a_sweep_works_as_hard_as_there_are_leases_due(leasing: UserLeases) -> None:
-    have(leasing, limit=None)
+    set_entitlement(leasing, limit=None)
     for number in range(1000):
         leasing.reserve(NOW, token(number), 1, ttl_ms=(number + 1) * 1000)
     commands(leasing)

@@ -40,7 +40,7 @@ Span = tuple[PackageFeature, float, float | None]
 """A package entry, its start, and its end."""
 Use = tuple[float, str, int]
 """The time, the feature and the amount of a use."""
-Gift = tuple[float, float | None, int | None]
+GrantSpan = tuple[float, float | None, int | None]
 """The start, the end and the amount of a grant."""
 Past = tuple[int, int | None, int, int, int]
 FeatureState = tuple[int, int | None, int, list[int], list[Past]]
@@ -51,7 +51,7 @@ def day(number: float) -> int:
     return ms(START + timedelta(days=number - 1))
 
 
-async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ()) -> None:
+async def subscribed(env: Environment, *spans: Span, grant_spans: Iterable[GrantSpan] = ()) -> None:
     """Create a user, since 1 January, with a subscription and a grant of `calls` for each span and gift.
 
     The user also has a subscription to `messages` without an end.
@@ -73,7 +73,7 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
         return Edit(tuple(subscriptions)), None
 
     await change_user(env, "124", edit)
-    for number, (start, end, amount) in enumerate(gifts):
+    for number, (start, end, amount) in enumerate(grant_spans):
         grant = v1.Grant(id=f"g{number}", user_id="124", feature_id="calls", amount=amount, priority=number)
         grant.effective_at.FromMilliseconds(day(start))
         if end is not None:
@@ -81,7 +81,7 @@ async def subscribed(env: Environment, *spans: Span, gifts: Iterable[Gift] = ())
         await SubscriptionServicer().create_grant(v1.CreateGrantRequest(grant=grant), CallContext(env))
 
 
-async def stands(env: Environment, at_ms: int, feature_id: str = "calls") -> FeatureState:
+async def state_at(env: Environment, at_ms: int, feature_id: str = "calls") -> FeatureState:
     """Return total, budget, period start, what the grants have left, and the past periods at a moment.
 
     A past period is its total, budget, what was drawn from grants, start and end.
@@ -117,8 +117,8 @@ async def test_what_was_used_counts_on_under_a_higher_limit_whether_somebody_loo
     await subscribed(env, (TEN, 1, None), (TWENTY, 20, None))
     database.record(day(10), delta=5)
     for look in looks:
-        await stands(env, day(look))
-    assert await stands(env, day(34)) == (5, 20, day(20), [], [])
+        await state_at(env, day(look))
+    assert await state_at(env, day(34)) == (5, 20, day(20), [], [])
 
 
 @pytest.mark.parametrize("looks", [[], [16], [15, 16, 31.9, 32]])
@@ -127,11 +127,11 @@ async def test_a_new_period_starts_at_zero_whether_somebody_looks_in_between_or_
 ) -> None:
     """An add-on ended in January: its count, not read before February, was subtracted from February's budget."""
     await subscribed(env, (TEN, 1, None), (TWENTY, 10, 15))
-    await stands(env, day(10))
+    await state_at(env, day(10))
     database.record(day(12), delta=7)
     for look in looks:
-        await stands(env, day(look))
-    assert await stands(env, day(33)) == (0, 10, day(32), [], [(7, 10, 0, day(1), day(32))])
+        await state_at(env, day(look))
+    assert await state_at(env, day(33)) == (0, 10, day(32), [], [(7, 10, 0, day(1), day(32))])
 
 
 @pytest.mark.parametrize("looks", [[], [40], [32, 60, 61, 100]])
@@ -141,8 +141,8 @@ async def test_months_that_pass_unseen_are_over_as_if_they_had_been_seen(
     await subscribed(env, (TEN, 1, None))
     database.record(day(10), delta=5)
     for look in looks:
-        await stands(env, day(look))
-    assert await stands(env, day(125)) == (0, 10, day(121), [], [(5, 10, 0, day(1), day(32))])
+        await state_at(env, day(look))
+    assert await state_at(env, day(125)) == (0, 10, day(121), [], [(5, 10, 0, day(1), day(32))])
 
 
 @pytest.mark.parametrize("looks", [[], [12], [5, 10, 11, 19.9, 20, 21]])
@@ -150,13 +150,13 @@ async def test_what_was_drawn_from_a_grant_is_of_its_time_and_not_of_the_next_on
     env: Environment, database: Database, looks: list[float]
 ) -> None:
     """It was stored in a period that began in 1970 and ended when the next grant began."""
-    await subscribed(env, gifts=[(2, 10, 5), (20, None, 7)])
-    await stands(env, day(5))
+    await subscribed(env, grant_spans=[(2, 10, 5), (20, None, 7)])
+    await state_at(env, day(5))
     database.record(day(5), delta=3)
     for look in looks:
-        await stands(env, day(look))
+        await state_at(env, day(look))
     past = [(3, 0, 3, day(2), day(10))]
-    assert await stands(env, day(30)) == (0, 7, day(20), [0, 7], past)
+    assert await state_at(env, day(30)) == (0, 7, day(20), [0, 7], past)
 
 
 @pytest.mark.parametrize("looks", [[], [12]])
@@ -164,12 +164,12 @@ async def test_the_time_of_the_last_grant_ends_with_it(
     env: Environment, database: Database, looks: list[float]
 ) -> None:
     """Its uses were stored in a period that ended when it began."""
-    await subscribed(env, gifts=[(2, 10, 5), (4, 8, 1)])
-    await stands(env, day(5))
+    await subscribed(env, grant_spans=[(2, 10, 5), (4, 8, 1)])
+    await state_at(env, day(5))
     database.record(day(5), delta=3)
     for look in looks:
-        await stands(env, day(look))
-    assert await stands(env, day(30)) == (0, None, 0, [0, 0], [(3, 0, 3, day(2), day(10))])
+        await state_at(env, day(look))
+    assert await state_at(env, day(30)) == (0, None, 0, [0, 0], [(3, 0, 3, day(2), day(10))])
 
 
 days = st.integers(1, 60) | st.integers(10, 600).map(lambda number: number / 10)
@@ -194,9 +194,9 @@ def spans(draw: st.DrawFn) -> list[Span]:
 
 
 @st.composite
-def gifts(draw: st.DrawFn) -> list[Gift]:
+def grant_spans(draw: st.DrawFn) -> list[GrantSpan]:
     """Up to three grants, often one after the other with a pause between them."""
-    found: list[Gift] = []
+    found: list[GrantSpan] = []
     for _ in range(draw(st.integers(0, 3))):
         start = draw(days)
         lasts = draw(st.none() | st.integers(1, 30))
@@ -206,7 +206,7 @@ def gifts(draw: st.DrawFn) -> list[Gift]:
 
 @given(
     st.just([]) | spans(),
-    gifts(),
+    grant_spans(),
     st.lists(st.tuples(days, st.sampled_from(("calls", "messages")), st.integers(1, 5)), min_size=1, max_size=3),
     st.lists(st.integers(1, 120), max_size=6),
     st.integers(0, 60),
@@ -216,7 +216,7 @@ async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     shared_store: Store,
     shared_database: Database,
     spans: list[Span],
-    gifts: list[Gift],
+    grant_spans: list[GrantSpan],
     uses: list[Use],
     looks: list[int],
     rest: int,
@@ -226,23 +226,23 @@ async def test_who_looks_when_makes_no_difference_to_what_is_counted(
     for moments in ([], looks):
         shared_database.empty()
         env = Environment.of(shared_store, "live", RETENTION, "")
-        await subscribed(env, *spans, gifts=gifts)
-        outcomes.append(await _told(env, shared_database, uses, moments, end))
+        await subscribed(env, *spans, grant_spans=grant_spans)
+        outcomes.append(await final_state(env, shared_database, uses, moments, end))
     assert outcomes[0] == outcomes[1]
 
 
-async def _told(
+async def final_state(
     env: Environment, database: Database, uses: Iterable[Use], looks: Iterable[int], end: float
 ) -> list[FeatureState]:
     """Record uses and make reads, each at its time, and return the state of both features at the end."""
     for at, feature_id, delta in sorted([*uses, *((at, "", 0) for at in looks if at <= end)]):
         env.store.manual_now_ms = day(at)
         if not delta:
-            await stands(env, day(at))
+            await state_at(env, day(at))
             continue
         try:
             database.record(day(at), feature_id=feature_id, delta=delta)
         except StaleError:
-            await stands(env, day(at))
+            await state_at(env, day(at))
             database.record(day(at), feature_id=feature_id, delta=delta)
-    return [await stands(env, day(end), feature_id) for feature_id in ("calls", "messages")]
+    return [await state_at(env, day(end), feature_id) for feature_id in ("calls", "messages")]

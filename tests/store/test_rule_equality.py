@@ -88,13 +88,13 @@ class State:
             due = self.leases_due_ms.to_bytes(6, "little")
             database.redis.hset(KEYS.user(USER), "x", cast("Any", due))
 
-    def look(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> FeatureState:
+    def read(self, database: Database, feature_id: str = CALLS, now_ms: int = NOW) -> FeatureState:
         """Read the user as a check does."""
         reply = database.call(*usage_commands.check_command(KEYS, USER, feature_id).command)
         return usage_commands.feature_state(reply, now_ms, archived=self.parts[feature_id].archived)
 
 
-def around(ahead_ms: int) -> st.SearchStrategy[int]:
+def moments_around(ahead_ms: int) -> st.SearchStrategy[int]:
     """Moments just before and after a distance from now; and far beyond it."""
     return st.integers(NOW + ahead_ms - 1, NOW + ahead_ms + 1) | st.just(NOW + 400 * 86_400_000)
 
@@ -102,7 +102,7 @@ def around(ahead_ms: int) -> st.SearchStrategy[int]:
 @st.composite
 def parts(draw: st.DrawFn) -> Part:
     """Any state of a feature that canuse can leave in a store, also with a clock that steps back or ran far ahead."""
-    entitlement = draw(st.none() | entitlements(draw(st.just(NOW) | st.just(NOW) | around(HOUR_MS))))
+    entitlement = draw(st.none() | entitlements(draw(st.just(NOW) | st.just(NOW) | moments_around(HOUR_MS))))
     counter = None
     if entitlement is not None:
         start_ms = entitlement.period_at(NOW).start_ms
@@ -123,7 +123,7 @@ def parts(draw: st.DrawFn) -> Part:
         archived=draw(st.integers(0, 9)) == 0,
         entitlement=entitlement,
         counter=counter,
-        grants=_at_most(grants, counter[0] if counter else 0),
+        grants=drawn_at_most(grants, counter[0] if counter else 0),
         reservation=draw(st.none() | reservations(counter)),
     )
 
@@ -138,7 +138,7 @@ def reservations(draw: st.DrawFn, counter: tuple[int, int] | None) -> Reservatio
     return Reservation(draw(st.integers(1, 9)), max(0, start_ms - draw(st.integers(1, 9))), units)
 
 
-def _at_most(grants: Sequence[GrantBalance], used: int) -> tuple[GrantBalance, ...]:
+def drawn_at_most(grants: Sequence[GrantBalance], used: int) -> tuple[GrantBalance, ...]:
     """Return grants from which no more was drawn than was used."""
     found = []
     for grant in grants:
@@ -155,13 +155,15 @@ def states(draw: st.DrawFn, features: tuple[str, ...] = (CALLS,)) -> State:
         exists=draw(st.integers(0, 19)) > 0,
         disabled=draw(st.integers(0, 9)) == 0,
         parts={feature_id: draw(parts()) for feature_id in features},
-        leases_due_ms=draw(st.none() | st.integers(NOW - 1, NOW + 9) | st.just(NOW + 86_400_000) | around(LEASE_MS)),
-        as_of_ms=draw(st.just(NOW) | st.integers(0, NOW) | around(HOUR_MS)),
+        leases_due_ms=draw(
+            st.none() | st.integers(NOW - 1, NOW + 9) | st.just(NOW + 86_400_000) | moments_around(LEASE_MS)
+        ),
+        as_of_ms=draw(st.just(NOW) | st.integers(0, NOW) | moments_around(HOUR_MS)),
     )
 
 
 @st.composite
-def busy(draw: st.DrawFn) -> State:
+def users_between_grants(draw: st.DrawFn) -> State:
     """A user who has drawn from several grants and is about to draw from others."""
     entitlement = Entitlement(
         consumable=True,
@@ -209,13 +211,13 @@ def compare(
     assert outcome.reserved == before.reserved()
     assert database.counter(feature_id=feature_id) == (total, period.start_ms)
     assert database.grants(feature_id=feature_id) == expected.grants
-    after = state.look(database, feature_id, before.now_ms)
+    after = state.read(database, feature_id, before.now_ms)
     assert after.current() == (period, total, sum(grant.drawn for grant in expected.grants))
     assert after.budget() == budget
     assert after.reserved() == before.reserved()
 
 
-def stands(before: FeatureState, total: int) -> Reason:
+def expected_reason(before: FeatureState, total: int) -> Reason:
     """Return the reason for a total recorded without a check, by the plain implementation."""
     assert before.entitlement is not None
     if before.disabled:
@@ -254,7 +256,7 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
         )
 
     try:
-        feature_state = state.look(shared_database)
+        feature_state = state.read(shared_database)
         reason: Reason | type[Exception] = decide(feature_state, delta)
     except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
@@ -304,7 +306,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         return shared_database.record(NOW, mode=mode, delta=delta, archived=part.archived, entry=entry(CALLS))[0]
 
     try:
-        feature_state = state.look(shared_database)
+        feature_state = state.read(shared_database)
     except (LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             record()
@@ -321,7 +323,7 @@ def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
         assert shared_database.contents() == before
         return
     outcome = record()
-    assert outcome.reason == stands(feature_state, total)
+    assert outcome.reason == expected_reason(feature_state, total)
     compare(shared_database, state, feature_state, outcome, total)
     assert len(shared_database.entries()) == 1
 
@@ -349,7 +351,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
     reasons: list[Reason | None] = []
     try:
         for feature_id in expected_values:
-            found[feature_id] = state.look(shared_database, feature_id)
+            found[feature_id] = state.read(shared_database, feature_id)
     except (UserMissingError, LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             shared_database.record_all(NOW, use)
@@ -409,7 +411,7 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
     )
     use = Use(usage_commands.USE, USER, charges, "", b"")
     try:
-        found = [state.look(shared_database, feature_id) for feature_id in names]
+        found = [state.read(shared_database, feature_id) for feature_id in names]
     except (LeasesDueError, StaleError) as error:
         with pytest.raises(type(error)):
             shared_database.record_all(NOW, use)
@@ -420,7 +422,7 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
         for feature_state, charge in zip(found, charges, strict=True)
     ]
     reasons = [
-        Reason.NOT_ENTITLED if feature_state.entitlement is None else stands(feature_state, total)
+        Reason.NOT_ENTITLED if feature_state.entitlement is None else expected_reason(feature_state, total)
         for feature_state, total in zip(found, totals, strict=True)
     ]
     checked = [
@@ -476,7 +478,7 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         return leasing.reserve(NOW, token(1), amount, min_amount=least, archived=part.archived)
 
     try:
-        feature_state = state.look(shared_database)
+        feature_state = state.read(shared_database)
         reason = decide(feature_state, amount)
     except (UserMissingError, LeasesDueError, StaleError, TotalOutOfRangeError) as error:
         with pytest.raises(RecordOutOfRangeError if isinstance(error, TotalOutOfRangeError) else type(error)):
@@ -496,18 +498,18 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
     if not expected:
         assert shared_database.contents() == before
         return
-    after = state.look(shared_database)
+    after = state.read(shared_database)
     assert after.reserved() == result.charge.reserved == feature_state.reserved() + expected
     assert (after.current(), after.budget(), after.grants) == (
         feature_state.current(),
         feature_state.budget(),
-        _closed(feature_state),
+        as_of_current_period(feature_state),
     )
-    assert shared_database.past() == _left_behind(feature_state)
+    assert shared_database.past() == past_period(feature_state)
     assert shared_database.entries() == []
 
 
-def _closed(feature_state: FeatureState) -> tuple[GrantBalance, ...]:
+def as_of_current_period(feature_state: FeatureState) -> tuple[GrantBalance, ...]:
     """Return the grants as of the current period: what was drawn in a past one can't be returned."""
     entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
@@ -533,13 +535,13 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
     shared_database: Database, data: st.DataObject, steps: list[tuple[str, int, int]]
 ) -> None:
     any_user = states().filter(lambda state: state.exists and state.parts[CALLS].entitlement is not None)
-    state = data.draw(busy() | any_user, label="state")
+    state = data.draw(users_between_grants() | any_user, label="state")
     state.put(shared_database)
     now_ms = NOW
     for mode, delta, pause_ms in steps:
         now_ms += pause_ms
         try:
-            feature_state = state.look(shared_database, now_ms=now_ms)
+            feature_state = state.read(shared_database, now_ms=now_ms)
         except (LeasesDueError, StaleError):
             return
         period, used, drawn = feature_state.current()
@@ -560,7 +562,7 @@ def test_use_after_use_the_same_is_drawn_and_given_back(
             )
             assert shared_database.grants() == feature_state.grants
         assert drawn <= used
-        assert shared_database.past() == (_left_behind(feature_state) + past if outcome.ledger_id else past)[:3]
+        assert shared_database.past() == (past_period(feature_state) + past if outcome.ledger_id else past)[:3]
 
 
 @pytest.mark.parametrize(("left", "drawn"), [(None, 5), (6, 5), (3, 3)])
@@ -581,7 +583,7 @@ def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later
     state = State(exists=True, disabled=False, parts={CALLS: part})
     state.put(shared_database)
     for mode, delta, expected in ((usage_commands.SET, 9, 0), (usage_commands.ADD, 1, drawn)):
-        before = state.look(shared_database)
+        before = state.read(shared_database)
         total = delta if mode == usage_commands.SET else 9 + delta
         outcome, _ = shared_database.record(NOW, mode=mode, delta=delta, entry=entry(CALLS))
         assert [grant.drawn for grant in shared_database.grants()] == [expected]
@@ -589,7 +591,7 @@ def test_a_total_that_stays_as_it_was_draws_nothing_from_a_grant_that_came_later
         shared_database.redis.delete(KEYS.ledger(bucket_of(USER)))
 
 
-def _left_behind(feature_state: FeatureState) -> list[PastPeriod]:
+def past_period(feature_state: FeatureState) -> list[PastPeriod]:
     """Return the past period, if anything was used in it or leases were taken."""
     entitlement, counter = feature_state.entitlement, feature_state.counter
     assert entitlement is not None
@@ -629,7 +631,7 @@ def test_both_stop_at_the_very_same_total(
     part = Part(archived=False, entitlement=entitlement, counter=(used, 0), grants=grants)
     state = State(exists=True, disabled=False, parts={CALLS: part})
     state.put(shared_database)
-    feature_state = state.look(shared_database)
+    feature_state = state.read(shared_database)
     try:
         reason = decide(feature_state, delta)
     except TotalOutOfRangeError:

@@ -189,11 +189,11 @@ async def test_closing_a_channel_of_the_callers_own_is_told_in_the_same_way(serv
 async def test_a_client_of_another_event_loop_says_so(server: Server) -> None:
     async with AsyncClient(server.address) as client:
 
-        def sibling() -> None:
+        def call_from_another_loop() -> None:
             with pytest.raises(RuntimeError, match="another event loop"):
                 asyncio.run(run(client.can_use("u", "f")))
 
-        await asyncio.to_thread(sibling)
+        await asyncio.to_thread(call_from_another_loop)
 
 
 def test_that_a_client_was_closed_is_a_canuse_error() -> None:
