@@ -1,1 +1,1 @@
-"""One servicer a file: validate, call, answer."""
+"""The servicers, one in each file: validate, call, answer."""

@@ -1,4 +1,4 @@
-"""ApiKeyService: making, listing and revoking the keys with which everything else is called."""
+"""ApiKeyService: creating, listing and revoking API keys."""
 
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -25,17 +25,17 @@ _MESSAGES: Final = {name: number for number, name in _ENVIRONMENTS.items()}
 
 
 class ApiKeyServicer:
-    """ApiKeyService. After a change `refresh` is awaited, so that it holds here before the caller hears of it."""
+    """ApiKeyService. `refresh` is awaited after a change, so that the change is effective here before the response."""
 
     def __init__(self, keys: ApiKeys, refresh: Callable[[], Awaitable[None]]) -> None:
         self._keys = keys
         self._refresh = refresh
 
     async def create_api_key(self, request: pb.CreateApiKeyRequest, context: CallContext) -> pb.CreateApiKeyResponse:
-        """Make a key and show its secret, this once."""
-        wanted = request.api_key
-        expires_at_ms = _check(wanted, await context.env.store.now_ms())
-        environment = _ENVIRONMENTS[wanted.environment]
+        """Create a key and return its secret, which is not shown again."""
+        requested = request.api_key
+        expires_at_ms = _check(requested, await context.env.store.now_ms())
+        environment = _ENVIRONMENTS[requested.environment]
         if not may_manage(context.env.environment, environment):
             raise _not_yours(context.env.environment, environment)
         secret = new_secret(environment)
@@ -44,9 +44,9 @@ class ApiKeyServicer:
             read = await self._read(context)
             key = ApiKey(
                 id=new_id(),
-                name=wanted.name,
+                name=requested.name,
                 environment=environment,
-                scopes=frozenset(map(Scope, wanted.scopes)),
+                scopes=frozenset(map(Scope, requested.scopes)),
                 created_at_ms=read.now_ms,
                 expires_at_ms=expires_at_ms,
                 digest=digest(secret.encode()),
@@ -62,12 +62,12 @@ class ApiKeyServicer:
         return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
 
     async def list_api_keys(self, request: pb.ListApiKeysRequest, context: CallContext) -> pb.ListApiKeysResponse:
-        """List keys, those made first first."""
+        """List keys in the order of their creation."""
         after = page_tokens.decode(request)
         read, used = await self._read(context), await self._keys.used()
-        seen = [key for key in read.keys if may_manage(context.env.environment, key.environment)]
-        seen.sort(key=_place)
-        found = [key for key in seen if _place(key) > after]
+        manageable = [key for key in read.keys if may_manage(context.env.environment, key.environment)]
+        manageable.sort(key=_place)
+        found = [key for key in manageable if _place(key) > after]
         api_keys, token = await page_tokens.fill(
             request, found, lambda key: _message(key, used.get(key.id)), lambda key: (key.id, key.created_at_ms)
         )
@@ -91,15 +91,15 @@ class ApiKeyServicer:
         return pb.RevokeApiKeyResponse(api_key=_message(key, None))
 
     async def _read(self, context: CallContext) -> KeysRead:
-        """Return all keys, to who may manage them: without a key only as long as there is none."""
+        """Return all keys. A call without a key is refused once any key exists."""
         read = await self._keys.read()
         if read.were_made and context.principal is None:
-            # Another server has made the first one, and this one is about to hear of it.
+            # Another server has created the first key, and this server has not read it yet.
             raise ApiError(ErrorReason.API_KEY_MISSING, "an API key exists by now, so this call needs one")
         return read
 
     async def _change(self, change: Callable[[], Awaitable[ApiKey]]) -> ApiKey:
-        """Make a change of the keys and load it here; return the key that it is about."""
+        """Make a change of the keys and load the keys again; return the changed key."""
         key = await retry_on_conflict(change, "the API keys")
         try:
             await self._refresh()
@@ -108,24 +108,24 @@ class ApiKeyServicer:
         return key
 
 
-def _check(wanted: pb.ApiKey, now_ms: int) -> int | None:
-    """Check what a new key is to be; return when it expires. Raises ApiError."""
+def _check(requested: pb.ApiKey, now_ms: int) -> int | None:
+    """Check a new key; return its expiry in milliseconds, or None. Raises ApiError."""
     violations = Violations()
-    violations.id("api_key.name", wanted.name)
-    if wanted.environment not in _ENVIRONMENTS:
+    violations.id("api_key.name", requested.name)
+    if requested.environment not in _ENVIRONMENTS:
         accepted = "must be ENVIRONMENT_LIVE or ENVIRONMENT_TEST"
-        violations.add("api_key.environment", f"{accepted}; {wanted.environment} was sent")
+        violations.add("api_key.environment", f"{accepted}; {requested.environment} was sent")
     known = [str(scope) for scope in Scope]
-    if not wanted.scopes:
+    if not requested.scopes:
         violations.add("api_key.scopes", f"must be at least one of {', '.join(known)}; none was sent")
-    for index, scope in enumerate(wanted.scopes):
+    for index, scope in enumerate(requested.scopes):
         if scope not in known:
             violations.add(f"api_key.scopes[{index}]", f"must be one of {', '.join(known)}; {shown(scope)} was sent")
     expires_at_ms = None
-    if wanted.HasField("expires_at"):
-        expires_at_ms = violations.time_ms("api_key.expires_at", wanted.expires_at)
+    if requested.HasField("expires_at"):
+        expires_at_ms = violations.time_ms("api_key.expires_at", requested.expires_at)
         if not violations.found and expires_at_ms <= now_ms:
-            sent = wanted.expires_at.ToJsonString()
+            sent = requested.expires_at.ToJsonString()
             violations.add("api_key.expires_at", f"must be after now; {sent} was sent")
     violations.check()
     return expires_at_ms
@@ -139,7 +139,7 @@ def _find(read: KeysRead, key_id: str, env: Environment) -> ApiKey:
 
 
 def _keep_manageable(keys: list[ApiKey]) -> None:
-    """Refuse a change after which nobody could make or revoke keys."""
+    """Raise ApiError for a change after which no key could manage keys."""
     if not is_manageable(keys):
         text = f"one live key with the scope {Scope.KEYS_ADMIN} and no expiry must remain"
         raise ApiError(ErrorReason.ADMIN_KEY_NEEDED, f"{text}; without it nobody could create or revoke keys")

@@ -21,21 +21,21 @@ FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", 
 
 
 class CatalogServicer(PackageMethods, MigrationMethods):
-    """CatalogService; the methods about packages are in `packages.py` and `migrations.py`."""
+    """CatalogService; the methods of packages are in `packages.py` and `migrations.py`."""
 
     async def create_feature(self, request: pb.CreateFeatureRequest, context: CallContext) -> pb.CreateFeatureResponse:
         """Create a feature."""
-        wanted = request.feature
-        check_feature(wanted, created=True)
+        requested = request.feature
+        check_feature(requested, created=True)
         feature = Feature(
-            id=wanted.id,
-            type=FeatureType(wanted.type),
+            id=requested.id,
+            type=FeatureType(requested.type),
             created_at_ms=await context.env.store.now_ms(),
-            name=wanted.name,
-            unit_label=wanted.unit_label,
-            unit_label_plural=wanted.unit_label_plural,
-            metadata=dict(wanted.metadata),
-            on_unavailable=_on_unavailable(wanted),
+            name=requested.name,
+            unit_label=requested.unit_label,
+            unit_label_plural=requested.unit_label_plural,
+            metadata=dict(requested.metadata),
+            on_unavailable=_on_unavailable(requested),
         )
         try:
             await context.env.cache.put_feature(None, feature)
@@ -51,12 +51,12 @@ class CatalogServicer(PackageMethods, MigrationMethods):
 
     async def update_feature(self, request: pb.UpdateFeatureRequest, context: CallContext) -> pb.UpdateFeatureResponse:
         """Change fields of a feature."""
-        wanted = request.feature
-        check_feature(wanted, created=False)
-        chosen = masked(request.update_mask, wanted, FEATURE_FIELDS)
-        values = {name: getattr(wanted, name) for name in FEATURE_FIELDS}
-        values |= {"metadata": dict(wanted.metadata), "on_unavailable": _on_unavailable(wanted)}
-        feature = await _put_feature(context.env, wanted.id, {name: values[name] for name in chosen})
+        requested = request.feature
+        check_feature(requested, created=False)
+        chosen = masked(request.update_mask, requested, FEATURE_FIELDS)
+        values = {name: getattr(requested, name) for name in FEATURE_FIELDS}
+        values |= {"metadata": dict(requested.metadata), "on_unavailable": _on_unavailable(requested)}
+        feature = await _put_feature(context.env, requested.id, {name: values[name] for name in chosen})
         return pb.UpdateFeatureResponse(feature=feature_message(feature))
 
     async def list_features(self, request: pb.ListFeaturesRequest, context: CallContext) -> pb.ListFeaturesResponse:
@@ -74,8 +74,8 @@ class CatalogServicer(PackageMethods, MigrationMethods):
         return pb.ArchiveFeatureResponse(feature=feature_message(feature))
 
 
-def _on_unavailable(wanted: pb.Feature) -> OnUnavailable:
-    return OnUnavailable(wanted.on_unavailable or OnUnavailable.DENY)
+def _on_unavailable(requested: pb.Feature) -> OnUnavailable:
+    return OnUnavailable(requested.on_unavailable or OnUnavailable.DENY)
 
 
 async def _feature(env: Environment, feature_id: str) -> Feature:

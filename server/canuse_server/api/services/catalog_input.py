@@ -1,4 +1,4 @@
-"""What is accepted as a feature or a package."""
+"""Validation of features and packages."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from canuse_server.domain.model import FeatureType, OnUnavailable, PackageFeatur
 
 
 def check_feature(feature: pb.Feature, *, created: bool) -> None:
-    """Raise what is wrong with a feature; one that is created has to have a type."""
+    """Check a feature; raise ApiError. A `created` feature needs a type."""
     violations = Violations()
     violations.id("feature.id", feature.id)
     if created and feature.type not in frozenset[int](FeatureType):
@@ -28,7 +28,7 @@ def check_feature(feature: pb.Feature, *, created: bool) -> None:
 
 
 def check_package(package: pb.Package) -> None:
-    """Raise what is wrong with a package, as far as it can be told without knowing the features."""
+    """Check a package without its features' types; raise ApiError."""
     violations = Violations()
     violations.id("package.id", package.id)
     violations.text("package.name", package.name)
@@ -51,7 +51,7 @@ def check_package(package: pb.Package) -> None:
 
 
 async def package_features(env: Environment, entries: Iterable[pb.PackageFeature]) -> tuple[PackageFeature, ...]:
-    """Return a package's features, or raise what is wrong with them: unknown, archived, limits on a binary one."""
+    """Return the features of a package; raise ApiError for unknown or archived ones and limits of binary ones."""
     return tuple([await _package_feature(env, index, entry) for index, entry in enumerate(entries)])
 
 
@@ -65,9 +65,9 @@ async def _package_feature(env: Environment, index: int, entry: pb.PackageFeatur
     if feature.archived:
         ids = {"feature_id": feature.id}
         raise ApiError(ErrorReason.FEATURE_ARCHIVED, f"feature {feature.id!r} is archived", ids)
-    if feature.type == FeatureType.BINARY and (refused := _counting_fields(entry)):
+    if feature.type == FeatureType.BINARY and (invalid_fields := _counting_fields(entry)):
         text = f"must not be given for the binary feature {feature.id!r}: its use is not counted"
-        raise invalid([(f"package.features[{index}].{name}", text) for name in refused])
+        raise invalid([(f"package.features[{index}].{name}", text) for name in invalid_fields])
     return PackageFeature(
         feature_id=feature.id,
         limit=entry.limit if entry.HasField("limit") else None,

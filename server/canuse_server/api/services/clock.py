@@ -1,4 +1,4 @@
-"""ClockService of `canuse.testing.v1`: there only where the server runs on a manual clock."""
+"""ClockService of `canuse.testing.v1`, served only with a manual clock."""
 
 from canuse.testing.v1 import clock_service_pb2 as pb
 from canuse_server.api.context import CallContext
@@ -29,7 +29,7 @@ class ClockServicer:
             raise self._out_of_range("time") from None
 
     async def advance_time(self, request: pb.AdvanceTimeRequest, context: CallContext) -> pb.AdvanceTimeResponse:
-        """Move the clock on."""
+        """Move the clock forward."""
         duration_ms = request.duration.seconds * 1000 + request.duration.nanos // 1_000_000
         if duration_ms < 0:
             raise invalid([("duration", f"must not be negative; {duration_ms} ms was sent")])

@@ -1,4 +1,4 @@
-"""EntitlementService: checks, records, and what a user may use."""
+"""EntitlementService: listing entitlements."""
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.context import CallContext
@@ -17,12 +17,12 @@ from canuse_server.store.repositories.users import UserState
 
 
 class EntitlementServicer:
-    """EntitlementService; `answers.py` answers the hot methods, and the batches are in `batches.py`."""
+    """EntitlementService without the hot methods and the batches, which are in `api/hotpath`."""
 
     async def list_entitlements(
         self, request: pb.ListEntitlementsRequest, context: CallContext
     ) -> pb.ListEntitlementsResponse:
-        """List what a user may use, by feature id."""
+        """List the entitlements of a user by feature id."""
         size, (_, last) = page_size(request.page_size), page_tokens.decode(request)
         state, grants = await read_with_grants(context.env, require_id("user_id", request.user_id))
         versions = [(item.package_id, item.package_version) for item in state.subscriptions]
@@ -45,7 +45,7 @@ def _entitlement(
     try:
         reason = decide(feature_state, 1)
     except TotalOutOfRangeError:
-        reason = Reason.BUDGET_EXCEEDED  # Every unit that can be counted has been used.
+        reason = Reason.BUDGET_EXCEEDED  # All units that canuse can count are used.
     return pb.Entitlement(
         feature_id=feature_id,
         access=reason.access,
@@ -62,15 +62,15 @@ async def _is_archived(env: Environment, feature_id: str) -> bool:
     return feature is not None and feature.archived
 
 
-async def _sources(env: Environment, state: UserState, wanted: frozenset[str]) -> dict[str, list[str]]:
-    """Return the ids of the subscriptions that list a feature and have not ended, by feature."""
+async def _sources(env: Environment, state: UserState, feature_ids: frozenset[str]) -> dict[str, list[str]]:
+    """Return the ids of the subscriptions that have not ended by the features that they list."""
     sources: dict[str, list[str]] = {}
     for item in state.subscriptions:
         if has_ended(item, state.now_ms):
             continue
         subscription_id = subscription_tokens.encode(state.user_id, item.token)
         entries = env.cache.packages[item.package_id, item.package_version].features
-        for feature_id in wanted.intersection(entry.feature_id for entry in entries):
+        for feature_id in feature_ids.intersection(entry.feature_id for entry in entries):
             sources.setdefault(feature_id, []).append(subscription_id)
         await yield_if_due()
     return sources

@@ -16,30 +16,30 @@ from canuse_server.store.repositories.users import PlacedGrant, UserState
 
 MAX_PRIORITY: Final = 1_000_000
 MAX_GRANTS: Final = 1000
-"""How many grants one user may have of one feature: each costs 32 bytes that every check of the feature reads."""
+"""Maximum number of grants of one feature for one user: every check of the feature reads 32 bytes for each."""
 
 
 class GrantMethods:
-    """The methods of SubscriptionService that are about grants."""
+    """The methods of SubscriptionService for grants."""
 
     async def create_grant(self, request: pb.CreateGrantRequest, context: CallContext) -> pb.CreateGrantResponse:
-        """Create a grant; the same id with the same content again changes nothing."""
-        wanted = request.grant
+        """Create a grant; a repetition with the same id and content changes nothing."""
+        requested = request.grant
         violations = Violations()
-        draft = _check(violations, wanted)
-        feature = await context.env.cache.find_feature(wanted.feature_id)
+        draft = _check(violations, requested)
+        feature = await context.env.cache.find_feature(requested.feature_id)
         if feature is None:
-            raise feature_not_found(wanted.feature_id)
+            raise feature_not_found(requested.feature_id)
         if feature.type == FeatureType.BINARY and draft.amount is not None:
             text = f"must not be given for the binary feature {feature.id!r}: its use is not counted"
             raise invalid([("grant.amount", f"{text}; {draft.amount} was sent")])
 
         async def edit(state: UserState) -> tuple[Edit, Grant]:
-            start_ms = draft.effective_at_ms if wanted.HasField("effective_at") else state.now_ms
+            start_ms = draft.effective_at_ms if requested.HasField("effective_at") else state.now_ms
             grant = replace(draft, effective_at_ms=start_ms, created_at_ms=state.now_ms)
-            known = await context.env.users.grants(wanted.user_id)
+            known = await context.env.users.grants(requested.user_id)
             if existing := next((other for other in known if other.id == grant.id), None):
-                _refuse_other(wanted.user_id, existing, grant, given_start=wanted.HasField("effective_at"))
+                _refuse_other(requested.user_id, existing, grant, given_start=requested.HasField("effective_at"))
                 return Edit(), existing
             if feature.archived:
                 text, ids = f"feature {feature.id!r} is archived", {"feature_id": feature.id}
@@ -50,15 +50,15 @@ class GrantMethods:
                 raise invalid([("grant.expires_at", text)])
             order = _order(state, known, grant)
             if len(order) > MAX_GRANTS:
-                text = f"user {wanted.user_id!r} already has {MAX_GRANTS} grants of feature {feature.id!r}"
-                ids = {"user_id": wanted.user_id, "feature_id": feature.id}
+                text = f"user {requested.user_id!r} already has {MAX_GRANTS} grants of feature {feature.id!r}"
+                ids = {"user_id": requested.user_id, "feature_id": feature.id}
                 raise ApiError(ErrorReason.TOO_MANY_GRANTS, text, ids)
             return Edit(grant=grant, grant_order=order), grant
 
-        if context.env.default_package and await context.env.users.read(wanted.user_id) is None:
-            await create_default_user(context.env, wanted.user_id)
-        grant = (await change_user(context.env, wanted.user_id, edit)).result
-        return pb.CreateGrantResponse(grant=grant_message(wanted.user_id, grant))
+        if context.env.default_package and await context.env.users.read(requested.user_id) is None:
+            await create_default_user(context.env, requested.user_id)
+        grant = (await change_user(context.env, requested.user_id, edit)).result
+        return pb.CreateGrantResponse(grant=grant_message(requested.user_id, grant))
 
     async def list_grants(self, request: pb.ListGrantsRequest, context: CallContext) -> pb.ListGrantsResponse:
         """List a user's grants by id."""
@@ -75,7 +75,7 @@ class GrantMethods:
         return pb.ListGrantsResponse(grants=grants, next_page_token=token)
 
     async def revoke_grant(self, request: pb.RevokeGrantRequest, context: CallContext) -> pb.RevokeGrantResponse:
-        """Revoke a grant: from now on it gives nothing; what was drawn from it stays used."""
+        """Revoke a grant: it gives nothing more, but use that was drawn from it stays counted."""
         violations = Violations()
         violations.id("user_id", request.user_id)
         violations.id("grant_id", request.grant_id)
@@ -97,33 +97,33 @@ class GrantMethods:
         return pb.RevokeGrantResponse(grant=grant_message(request.user_id, grant))
 
 
-def _check(violations: Violations, wanted: pb.Grant) -> Grant:
-    """Raise what is wrong with a grant, and return it; where no start was given it is 0."""
-    violations.id("grant.id", wanted.id)
-    violations.id("grant.user_id", wanted.user_id)
-    violations.id("grant.feature_id", wanted.feature_id)
-    violations.text("grant.note", wanted.note)
-    if wanted.HasField("amount"):
-        violations.amount("grant.amount", wanted.amount, 1)
-    if not 0 <= wanted.priority <= MAX_PRIORITY:
-        violations.add("grant.priority", f"must be 0 to {MAX_PRIORITY}; {wanted.priority} was sent")
-    start_ms = violations.time_ms("grant.effective_at", wanted.effective_at)
-    end_ms = violations.time_ms("grant.expires_at", wanted.expires_at) if wanted.HasField("expires_at") else None
+def _check(violations: Violations, requested: pb.Grant) -> Grant:
+    """Check a grant and return it; raise ApiError. Without a given start, `effective_at_ms` is 0."""
+    violations.id("grant.id", requested.id)
+    violations.id("grant.user_id", requested.user_id)
+    violations.id("grant.feature_id", requested.feature_id)
+    violations.text("grant.note", requested.note)
+    if requested.HasField("amount"):
+        violations.amount("grant.amount", requested.amount, 1)
+    if not 0 <= requested.priority <= MAX_PRIORITY:
+        violations.add("grant.priority", f"must be 0 to {MAX_PRIORITY}; {requested.priority} was sent")
+    start_ms = violations.time_ms("grant.effective_at", requested.effective_at)
+    end_ms = violations.time_ms("grant.expires_at", requested.expires_at) if requested.HasField("expires_at") else None
     violations.check()
     return Grant(
-        id=wanted.id,
-        feature_id=wanted.feature_id,
-        amount=wanted.amount if wanted.HasField("amount") else None,
+        id=requested.id,
+        feature_id=requested.feature_id,
+        amount=requested.amount if requested.HasField("amount") else None,
         effective_at_ms=start_ms,
         created_at_ms=0,
         expires_at_ms=end_ms,
-        priority=wanted.priority,
-        note=wanted.note,
+        priority=requested.priority,
+        note=requested.note,
     )
 
 
 def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: bool) -> None:
-    """Raise GRANT_EXISTS where a grant that is asked for is not the one that there is."""
+    """Raise GRANT_EXISTS unless the requested grant has the content of the existing one."""
     same = replace(
         grant,
         effective_at_ms=grant.effective_at_ms if given_start else existing.effective_at_ms,
@@ -136,10 +136,10 @@ def _refuse_other(user_id: str, existing: Grant, grant: Grant, *, given_start: b
 
 
 def _order(state: UserState, known: list[Grant], changed: Grant) -> tuple[PlacedGrant, ...]:
-    """Return the order of a feature's grants with a new or changed one; `known` are all in the order that holds.
+    """Return the order of a feature's grants with a new or changed one; `known` are all grants in the current order.
 
     Raises:
-        ConflictError: another server has changed them since the user was read.
+        ConflictError: the grants have changed since the user was read.
     """
     before = [grant for grant in known if grant.feature_id == changed.feature_id]
     if len(before) != len(state.grants.get(changed.feature_id, ())):

@@ -1,4 +1,4 @@
-"""The part of CatalogService that moves subscriptions from one version of their package to another."""
+"""The method of CatalogService that migrates subscriptions to another version of their package."""
 
 import asyncio
 import time
@@ -23,21 +23,21 @@ from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories.users import UserState
 
 PAGE: Final = 1000
-"""How many users are listed at a time."""
+"""Number of users listed at a time."""
 BATCH: Final = 16
-"""How many users are read in one round trip, and changed at a time; between batches a migration rests, and can end."""
+"""Number of users read in one round trip and changed concurrently. Between batches a migration pauses and can end."""
 MESSAGE_USERS: Final = 1000
-"""After how many users there is a message, if not earlier."""
+"""Maximum number of users between two messages."""
 MESSAGE_SECONDS: Final = 1.0
-"""After how long there is a message, if not earlier."""
+"""Maximum time between two messages."""
 AT_A_TIME: Final = 4
-"""How many migrations a process has under way, of both environments: each keeps store and processor busy."""
+"""Maximum number of concurrent migrations in a process, of both environments: each uses much of store and CPU."""
 RETRY_SECONDS: Final = 5.0
-"""How long a caller is asked to wait who wants one more."""
+"""Delay before a retry when the maximum is reached."""
 
 
 class _Changed(NamedTuple):
-    """What became of a user: how many subscriptions moved, and whether some feature gives less now."""
+    """The result for a user: the number of migrated subscriptions, and whether access shrinks for any feature."""
 
     user_id: str
     subscriptions: int = 0
@@ -52,9 +52,9 @@ class MigrationMethods:
     async def migrate_subscriptions(
         self, request: pb.MigrateSubscriptionsRequest, context: CallContext
     ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
-        """Move subscriptions user by user, and tell how far it is.
+        """Migrate subscriptions batch by batch, and report the progress.
 
-        Nothing is kept of a migration between batches but what the caller was told: it can end at any moment.
+        The progress is stored only in the messages to the caller, so a migration can end at any moment.
         """
         if self._under_way >= AT_A_TIME:
             text = f"too many migrations in flight: the maximum is {AT_A_TIME}; nothing was written"
@@ -71,14 +71,15 @@ class MigrationMethods:
         self, request: pb.MigrateSubscriptionsRequest, env: Environment
     ) -> AsyncGenerator[pb.MigrateSubscriptionsResponse, None]:
         move, start = await _begin(request, env)
-        progress, told, logged_at = start, start, time.monotonic()
+        progress, reported, reported_at = start, start, time.monotonic()
         shrinking: list[str] = []
-        async for progress, came_up in _steps(request, env, move, start):
-            shrinking += came_up
+        async for progress, shrinking_in_batch in _steps(request, env, move, start):
+            shrinking += shrinking_in_batch
             ending, now = env.closing.is_set(), time.monotonic()
-            if ending or progress.users - told.users >= MESSAGE_USERS or now - logged_at >= MESSAGE_SECONDS:
+            is_due = progress.users - reported.users >= MESSAGE_USERS or now - reported_at >= MESSAGE_SECONDS
+            if ending or is_due:
                 yield _message(request, progress, shrinking)
-                told, logged_at, shrinking = progress, now, []
+                reported, reported_at, shrinking = progress, now, []
             if ending:
                 text = "the server is shutting down; resume with the last resume_token on another server"
                 raise ApiError(ErrorReason.SHUTTING_DOWN, text)
@@ -86,7 +87,7 @@ class MigrationMethods:
 
 
 async def _begin(request: pb.MigrateSubscriptionsRequest, env: Environment) -> tuple[Move, Progress]:
-    """Check a request; return what it moves and how far that is."""
+    """Check a request; return the move and its progress so far."""
     violations = Violations()
     violations.id("package_id", request.package_id)
     violations.version("from_version", request.from_version)
@@ -120,10 +121,10 @@ def _require_published(package: Package, version: int) -> None:
 async def _steps(
     request: pb.MigrateSubscriptionsRequest, env: Environment, move: Move, progress: Progress
 ) -> AsyncIterator[tuple[Progress, list[str]]]:
-    """Move batch by batch; yield how far it is after each, and for whom in it access shrinks."""
+    """Migrate batch by batch; yield the progress after each, and the ids of its users whose access shrinks."""
     try:
         async for user_ids in _batches(env, progress):
-            begun = time.thread_time()
+            started_at = time.thread_time()
             changed = await _change_all(env, move, user_ids, dry_run=request.dry_run)
             progress = progress._replace(
                 bucket=bucket_of(user_ids[-1]),
@@ -132,17 +133,17 @@ async def _steps(
                 migrated=progress.migrated + sum(user.subscriptions for user in changed),
                 shrinking_users=progress.shrinking_users + sum(user.shrinks for user in changed),
             )
-            # While this thread works, calls on it and on the lanes wait for their turn: they get as long as it took.
-            await asyncio.sleep(time.thread_time() - begun)
+            # While this thread works, other calls wait: they get as much time as the batch took.
+            await asyncio.sleep(time.thread_time() - started_at)
             yield progress, [user.user_id for user in changed if user.shrinks]
     except StoreUnavailableError as error:
         if request.dry_run:
             raise
-        raise OutcomeUnknownError(str(error)) from error  # By then some may have been moved.
+        raise OutcomeUnknownError(str(error)) from error  # Some may already be migrated.
 
 
 async def _batches(env: Environment, progress: Progress) -> AsyncIterator[list[str]]:
-    """List the users that are still to be looked at, a batch at a time."""
+    """Yield the remaining users in batches."""
     after = (progress.bucket, progress.last)
     while page := await env.users.page(after, PAGE):
         for start in range(0, len(page), BATCH):
@@ -151,9 +152,9 @@ async def _batches(env: Environment, progress: Progress) -> AsyncIterator[list[s
 
 
 async def _change_all(env: Environment, move: Move, user_ids: list[str], *, dry_run: bool) -> list[_Changed]:
-    """Move the subscriptions of some users, all users at a time; return what became of those that have any."""
+    """Migrate some users concurrently; return the results of those with subscriptions to migrate."""
     found, now_ms = await env.users.subscriptions(user_ids)
-    # Most users may have nothing that moves: they cost no more than this look.
+    # Often most users have nothing to migrate: they need no further read.
     moving = [user_id for user_id, items in zip(user_ids, found, strict=True) if move.of(items, now_ms)]
     step = _compare if dry_run else _change
     try:
@@ -165,7 +166,7 @@ async def _change_all(env: Environment, move: Move, user_ids: list[str], *, dry_
 
 
 async def _compare(env: Environment, move: Move, user_id: str) -> _Changed:
-    """Say what a move would come to for a user."""
+    """Return the result that the migration of a user would have."""
     state = await env.users.read(user_id)
     if state is None:
         return _Changed(user_id)
@@ -174,7 +175,7 @@ async def _compare(env: Environment, move: Move, user_id: str) -> _Changed:
 
 
 async def _change(env: Environment, move: Move, user_id: str) -> _Changed:
-    """Move a user's subscriptions."""
+    """Migrate the subscriptions of a user."""
 
     async def edit(state: UserState) -> tuple[Edit | None, tuple[Subscription, ...]]:
         moved = move.of(state.subscriptions, state.now_ms)
@@ -185,7 +186,7 @@ async def _change(env: Environment, move: Move, user_id: str) -> _Changed:
     except ApiError as error:
         if error.reason is not ErrorReason.USER_NOT_FOUND:
             raise
-        return _Changed(user_id)  # Erased a moment ago.
+        return _Changed(user_id)  # The user was deleted meanwhile.
     return await _changed(env, state, moved, entitlements)
 
 
@@ -194,7 +195,7 @@ async def _changed(
 ) -> _Changed:
     if not moved:
         return _Changed(state.user_id)
-    # What was worked out earlier may have run out since.
+    # The stored entitlements may be stale.
     before = state.entitlements if state.is_current() else await entitlements_with(env, state)
     return _Changed(state.user_id, len(moved), shrinks(before, after))
 

@@ -1,4 +1,4 @@
-"""The part of CatalogService that is about packages: drafts, the versions that are published, the end of a package."""
+"""The methods of CatalogService for packages: drafts, published versions and archiving."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,19 +21,19 @@ PACKAGE_FIELDS: Final = ("name", "type", "features", "metadata")
 
 
 class PackageMethods:
-    """The methods of CatalogService that are about packages."""
+    """The methods of CatalogService for packages."""
 
     async def create_package(self, request: pb.CreatePackageRequest, context: CallContext) -> pb.CreatePackageResponse:
         """Create a package as a draft."""
-        wanted = request.package
-        check_package(wanted)
+        requested = request.package
+        check_package(requested)
         package = Package(
-            id=wanted.id,
+            id=requested.id,
             created_at_ms=await context.env.store.now_ms(),
-            name=wanted.name,
-            type=PackageType(wanted.type or PackageType.BASE),
-            features=await package_features(context.env, wanted.features),
-            metadata=dict(wanted.metadata),
+            name=requested.name,
+            type=PackageType(requested.type or PackageType.BASE),
+            features=await package_features(context.env, requested.features),
+            metadata=dict(requested.metadata),
         )
         try:
             await context.env.catalog.put_package(None, package)
@@ -43,7 +43,7 @@ class PackageMethods:
         return pb.CreatePackageResponse(package=package_message(package))
 
     async def get_package(self, request: pb.GetPackageRequest, context: CallContext) -> pb.GetPackageResponse:
-        """Get a package as it was last edited, or a published version of it."""
+        """Get the latest version of a package, or a published one."""
         violations = Violations()
         violations.id("package_id", request.package_id)
         violations.version("version", request.version)
@@ -55,18 +55,18 @@ class PackageMethods:
         return pb.GetPackageResponse(package=package_message(package))
 
     async def update_package(self, request: pb.UpdatePackageRequest, context: CallContext) -> pb.UpdatePackageResponse:
-        """Change a draft; of a published package this makes the next one."""
-        wanted = request.package
-        check_package(wanted)
-        chosen = masked(request.update_mask, wanted, PACKAGE_FIELDS)
+        """Change a draft; a change of a published package creates the next draft."""
+        requested = request.package
+        check_package(requested)
+        chosen = masked(request.update_mask, requested, PACKAGE_FIELDS)
         values = {
-            "name": wanted.name,
-            "type": PackageType(wanted.type or PackageType.BASE),
-            "features": await package_features(context.env, wanted.features) if "features" in chosen else (),
-            "metadata": dict(wanted.metadata),
+            "name": requested.name,
+            "type": PackageType(requested.type or PackageType.BASE),
+            "features": await package_features(context.env, requested.features) if "features" in chosen else (),
+            "metadata": dict(requested.metadata),
         }
         changes = {name: values[name] for name in chosen}
-        package = await _change(context.env, wanted.id, lambda old: _edited(old, changes))
+        package = await _change(context.env, requested.id, lambda old: _edited(old, changes))
         return pb.UpdatePackageResponse(package=package_message(package))
 
     async def list_packages(self, request: pb.ListPackagesRequest, context: CallContext) -> pb.ListPackagesResponse:
@@ -86,13 +86,13 @@ class PackageMethods:
     async def archive_package(
         self, request: pb.ArchivePackageRequest, context: CallContext
     ) -> pb.ArchivePackageResponse:
-        """Archive a package, its draft with it."""
+        """Archive a package and its draft."""
         package = await _change(context.env, require_id("package_id", request.package_id), _archived)
         return pb.ArchivePackageResponse(package=package_message(package))
 
 
 async def current_package(env: Environment, package_id: str) -> Package:
-    """Return a package as it was last edited; raise ApiError where there is none."""
+    """Return the latest version of a package; raise ApiError if the package does not exist."""
     package = await env.catalog.package(package_id)
     if package is None:
         raise package_not_found(package_id)
@@ -100,12 +100,12 @@ async def current_package(env: Environment, package_id: str) -> Package:
 
 
 async def _version(env: Environment, package_id: str, number: int) -> Package:
-    # In this order: a version that is published between the two is one that was not found, not one that is ahead.
+    # In this order, a version published between the two reads is reported as not found.
     found = await env.catalog.package_versions([(package_id, number)])
     current = await current_package(env, package_id)
     if not found:
         raise version_not_found(package_id, number)
-    # What it gives is kept as it was published; how it stands is the package's.
+    # The features are those of the published version; status and published version are those of the package.
     archived = current.status == PackageStatus.ARCHIVED
     return replace(
         found[0],
@@ -115,7 +115,7 @@ async def _version(env: Environment, package_id: str, number: int) -> Package:
 
 
 async def _change(env: Environment, package_id: str, change: Callable[[Package], Package]) -> Package:
-    """Replace a package by what `change` returns for it; return the new one."""
+    """Replace a package by the result of `change`, and return it."""
 
     async def replace_package() -> Package:
         old = await env.catalog.stored_package(package_id)

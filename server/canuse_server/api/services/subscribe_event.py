@@ -1,4 +1,4 @@
-"""What Subscribe was answered, as it is kept under its event id: the new subscriptions, and the time then."""
+"""The stored answer of Subscribe under an event id: the new subscriptions and the time of the call."""
 
 from collections.abc import Iterable
 from struct import Struct
@@ -13,7 +13,7 @@ _ITEM: Final = Struct("<BB")
 
 
 def pack(subscriptions: Iterable[Subscription], now_ms: int) -> bytes:
-    """Return what is kept."""
+    """Return the stored form of an answer."""
     parts = [_TIME.pack(now_ms)]
     for subscription in subscriptions:
         token, packed = subscription.token.encode(), pack_subscription(subscription)
@@ -22,7 +22,7 @@ def pack(subscriptions: Iterable[Subscription], now_ms: int) -> bytes:
 
 
 def unpack(value: bytes) -> tuple[list[Subscription], int]:
-    """Read what is kept."""
+    """Read a stored answer; return the subscriptions and the time."""
     (now_ms,) = _TIME.unpack_from(value)
     at, found = _TIME.size, list[Subscription]()
     while at < len(value):

@@ -1,4 +1,4 @@
-"""SubscriptionService: which users have which packages."""
+"""SubscriptionService: the subscriptions of users to packages."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -30,12 +30,12 @@ from canuse_server.store.repositories.usage_commands import EventIdReusedError
 from canuse_server.store.repositories.users import AnsweredError, Event, UserState
 
 SUBSCRIPTIONS_AT_MOST: Final = 100
-"""How many subscriptions of a user may not have ended: each change of the user works all of them out anew."""
+"""Maximum number of subscriptions of a user that have not ended: each change of the user resolves all of them."""
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 
 
 class SubscriptionServicer(GrantMethods):
-    """SubscriptionService; the methods about grants are in `grants.py`."""
+    """SubscriptionService; the methods for grants are in `grants.py`."""
 
     async def subscribe(self, request: pb.SubscribeRequest, context: CallContext) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
@@ -43,7 +43,7 @@ class SubscriptionServicer(GrantMethods):
         mark = _fingerprint(request, draft)
 
         async def edit(state: UserState) -> tuple[Edit, list[Subscription]]:
-            # After the user was read: an error that the first call itself has caused must not go before its answer.
+            # First, so that a repetition gets the stored answer, not an error that the first call has caused.
             await _refuse_answered(context.env, request, mark)
             created = await _new_subscriptions(context.env, state, request, draft)
             await _refuse_too_much(context.env, state, created)
@@ -96,16 +96,16 @@ class SubscriptionServicer(GrantMethods):
     async def update_subscription(
         self, request: pb.UpdateSubscriptionRequest, context: CallContext
     ) -> pb.UpdateSubscriptionResponse:
-        """Change the status or the trial end."""
-        wanted = request.subscription
-        _parse_id("subscription.id", wanted.id)
-        chosen = masked(request.update_mask, wanted, CHANGEABLE)
+        """Change the status, the trial end or the cancellation."""
+        requested = request.subscription
+        _parse_id("subscription.id", requested.id)
+        chosen = masked(request.update_mask, requested, CHANGEABLE)
         violations = Violations()
-        status = _status(violations, "subscription.status", wanted.status) if "status" in chosen else None
+        status = _status(violations, "subscription.status", requested.status) if "status" in chosen else None
         dates: dict[str, int | None] = {}
         for name in chosen.intersection(("trial_end", "cancel_at")):
-            given = wanted.HasField(name)  # type: ignore[arg-type]
-            dates[f"{name}_ms"] = violations.time_ms(f"subscription.{name}", getattr(wanted, name)) if given else None
+            date = getattr(requested, name) if requested.HasField(name) else None  # type: ignore[arg-type]
+            dates[f"{name}_ms"] = None if date is None else violations.time_ms(f"subscription.{name}", date)
         violations.check()
 
         def change(old: Subscription, now_ms: int) -> Subscription:
@@ -126,7 +126,7 @@ class SubscriptionServicer(GrantMethods):
             return new
 
         return pb.UpdateSubscriptionResponse(
-            subscription=await _change(context.env, "subscription.id", wanted.id, change)
+            subscription=await _change(context.env, "subscription.id", requested.id, change)
         )
 
     async def cancel_subscription(
@@ -176,20 +176,20 @@ def _not_before(now_ms: int, moment_ms: int | None) -> int | None:
 def _with_status(
     subscription: Subscription, status: SubscriptionStatus, now_ms: int, *, ends_now: bool
 ) -> Subscription:
-    """Return a subscription with a status. `ends_now`: an end that has passed was given beside it, and holds."""
+    """Return a subscription with a status. `ends_now`: the request also sets an end that has passed."""
     cancel_at_ms = subscription.cancel_at_ms
     passed = cancel_at_ms is not None and cancel_at_ms <= now_ms
     if status in ENDED:
         cancel_at_ms = cancel_at_ms if passed else now_ms
     elif passed and not ends_now:
-        cancel_at_ms = None  # It goes on again. An end that is still to come stays, unless it is changed itself.
+        cancel_at_ms = None  # It is reactivated. A future end stays, unless the request changes it.
     return replace(subscription, status=status, cancel_at_ms=cancel_at_ms)
 
 
 async def _new_subscriptions(
     env: Environment, state: UserState, request: pb.SubscribeRequest, draft: Subscription
 ) -> list[Subscription]:
-    # Looked up each time: while others changed the user, another version may have been published.
+    # Looked up for each attempt: another version may have been published meanwhile.
     packages = [await published_package(env, package_id) for package_id in request.package_ids]
     started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
     _check_trial(replace(draft, started_at_ms=started_at_ms), "")
@@ -206,7 +206,7 @@ async def _new_subscriptions(
 
 
 async def _refuse_answered(env: Environment, request: pb.SubscribeRequest, mark: bytes) -> None:
-    """Raise what was answered under the event id of a request, if it has one."""
+    """Raise AnsweredError or EventIdReusedError if the request's event id has a stored answer."""
     known = await env.users.answered(request.user_id, request.event_id) if request.event_id else None
     if known is not None:
         first_mark, answer = known
@@ -214,33 +214,33 @@ async def _refuse_answered(env: Environment, request: pb.SubscribeRequest, mark:
 
 
 async def _refuse_too_much(env: Environment, state: UserState, changed: list[Subscription]) -> None:
-    """Refuse a change after which a user would have two base packages at a time, or too many subscriptions."""
+    """Raise ApiError for a change that gives a user two base packages at a time, or too many subscriptions."""
     merged = {item.token: item for item in (*state.subscriptions, *changed)}
-    # Another server may have made some of them.
+    # Another server may have created some of them.
     await env.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
     if has_two_bases(merged.values(), env.cache.packages, state.now_ms):
         text = "the user would have two base packages at the same time; end the other subscription first"
         raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
-    before, after = (_going_on(items, state.now_ms) for items in (state.subscriptions, merged.values()))
+    before, after = (_count_open(items, state.now_ms) for items in (state.subscriptions, merged.values()))
     if after > max(before, SUBSCRIPTIONS_AT_MOST):
         text = f"user {state.user_id!r} would have {after} subscriptions that have not ended"
         ids = {"user_id": state.user_id}
         raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; the maximum is {SUBSCRIPTIONS_AT_MOST}", ids)
 
 
-def _going_on(subscriptions: Iterable[Subscription], now_ms: int) -> int:
+def _count_open(subscriptions: Iterable[Subscription], now_ms: int) -> int:
     return sum(not has_ended(item, now_ms) for item in subscriptions)
 
 
 def _fingerprint(request: pb.SubscribeRequest, draft: Subscription) -> bytes:
-    """Return what tells the content of a request apart from other content under the same event id."""
+    """Return the fingerprint of a request, which tells it from other requests with the same event id."""
     started_at_ms = draft.started_at_ms if request.HasField("started_at") else None
     content = (tuple(request.package_ids), started_at_ms, draft.trial_end_ms, int(draft.status))
     return fingerprint("subscribe", content, {})
 
 
 def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
-    """Check a request and return the subscription it asks for, without its package."""
+    """Check a request and return the requested subscription, without its package."""
     violations = Violations()
     violations.id("user_id", request.user_id)
     violations.event_id("event_id", request.event_id)
@@ -252,8 +252,8 @@ def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
         violations.add("package_ids", f"{accepted}; {count} ids were sent{repeated(request.package_ids)}")
     started_at_ms = violations.time_ms("started_at", request.started_at)
     trial_end_ms = violations.time_ms("trial_end", request.trial_end) if request.HasField("trial_end") else None
-    usual = SubscriptionStatus.ACTIVE if trial_end_ms is None else SubscriptionStatus.TRIALING
-    status = _status(violations, "status", request.status) if request.status else usual
+    default = SubscriptionStatus.ACTIVE if trial_end_ms is None else SubscriptionStatus.TRIALING
+    status = _status(violations, "status", request.status) if request.status else default
     draft = Subscription("", "", 0, status, started_at_ms, trial_end_ms)
     violations.check()
     _check_trial(draft, "")

@@ -1,4 +1,4 @@
-"""UsageService: what has been used."""
+"""UsageService: usage by period, and usage events."""
 
 from canuse.v1 import usage_service_pb2 as pb
 from canuse_server.api.context import CallContext
@@ -36,7 +36,7 @@ class UsageServicer(UsageEventMethods):
         await context.env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
         past = await context.env.users.past_periods(user_id, feature_id)
         rolled = _rolled(state, feature_id)
-        # It may have been put away between the two reads.
+        # It may have been archived between the two reads.
         if rolled and rolled.period not in [known.period for known in past]:
             past.insert(0, rolled)
         feature_state = feature_state_of(state, feature_id, archived=feature.archived)
@@ -50,15 +50,15 @@ class UsageServicer(UsageEventMethods):
 def _sources(
     env: Environment, state: UserState, feature_id: str, feature_state: FeatureState, grants: list[Grant]
 ) -> list[pb.SourceBalance]:
-    """Return the package that counts and the grants, with what is left of each."""
+    """Return the winning package and the grants, with the amount left in each."""
     sources = []
     entitlement = feature_state.entitlement
     winner = winning_subscription(state.subscriptions, env.cache.packages, feature_id, state.now_ms)
     if entitlement is not None and winner is not None:
         _, used, drawn = feature_state.current()
-        left = None if entitlement.limit is None else max(0, entitlement.limit - max(0, used - drawn))
+        package_left = None if entitlement.limit is None else max(0, entitlement.limit - max(0, used - drawn))
         owner = subscription_tokens.encode(state.user_id, winner.token)
-        sources.append(pb.SourceBalance(subscription_id=owner, amount=entitlement.limit, left=left))
+        sources.append(pb.SourceBalance(subscription_id=owner, amount=entitlement.limit, left=package_left))
     for grant, balance in zip(grants, feature_state.grants, strict=True):
         left = balance.left if balance.is_open(state.now_ms) else 0
         sources.append(pb.SourceBalance(grant_id=grant.id, amount=grant.amount, left=left))
@@ -66,7 +66,7 @@ def _sources(
 
 
 def _rolled(state: UserState, feature_id: str) -> PastPeriod | None:
-    """Return the period that the counter still holds although it is over: it is put away at the next use."""
+    """Return the past period of a counter that is not archived yet; the next use archives it."""
     entitlement, counter = state.entitlements.get(feature_id), state.counters.get(feature_id)
     if entitlement is None or counter is None or not counter.used:
         return None

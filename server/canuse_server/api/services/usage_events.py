@@ -1,4 +1,4 @@
-"""ListUsageEvents: what was recorded, from the ledger."""
+"""ListUsageEvents: the recorded events, from the ledger."""
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,12 +14,12 @@ from canuse_server.store.repositories.ledger import Place
 
 
 class UsageEventMethods:
-    """The method of UsageService that reads the ledger."""
+    """The method of UsageService for the ledger."""
 
     async def list_usage_events(
         self, request: pb.ListUsageEventsRequest, context: CallContext
     ) -> pb.ListUsageEventsResponse:
-        """List what was recorded for a user, newest first."""
+        """List the usage events of a user, newest first."""
         size, before = page_size(request.page_size), _place(request)
         user_id, feature_id = request.user_id, request.feature_id
         since_ms, until = _span(request)
@@ -29,7 +29,7 @@ class UsageEventMethods:
             raise feature_not_found(feature_id)
         before = min((place for place in (before, until) if place is not None), default=None)
         if before is not None and before <= (since_ms, 0):
-            return pb.ListUsageEventsResponse()  # There is nothing between the two.
+            return pb.ListUsageEventsResponse()  # The time range is empty.
         page = await context.env.ledger.page(
             user_id, since_ms, before, size, lambda entry: feature_id in ("", entry.feature_id)
         )
@@ -40,7 +40,7 @@ class UsageEventMethods:
 
 
 def _place(request: pb.ListUsageEventsRequest) -> Place | None:
-    """Return where a page starts, or None for the newest event."""
+    """Return the place before which the page starts, or None to start at the newest event."""
     group, last = page_tokens.decode(request)
     if not request.page_token:
         return None
@@ -53,7 +53,7 @@ def _place(request: pb.ListUsageEventsRequest) -> Place | None:
 
 
 def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:
-    """Check a request; return its first moment, and the place before which its events end."""
+    """Check a request; return its start in milliseconds, and the place of its end or None."""
     violations = Violations()
     violations.id("user_id", request.user_id)
     if request.feature_id:
@@ -70,7 +70,7 @@ def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:
 
 
 def _at_or_after(moment: Timestamp, floor_ms: int) -> int:
-    """Return the first millisecond that is not before a moment: the time of an event is a whole one."""
+    """Return a time rounded up to a whole millisecond, as the times of events are."""
     return floor_ms + bool(moment.nanos % 1_000_000)
 
 

@@ -1,4 +1,4 @@
-"""UserService: the users that entitlements belong to."""
+"""UserService: creating, changing, listing and deleting users."""
 
 from dataclasses import replace
 from typing import Final
@@ -48,7 +48,7 @@ class UserServicer:
         changes = {name: values[name] for name in chosen.intersection(PROFILE)}
 
         async def edit(state: UserState) -> tuple[Edit, tuple[Meta, Profile]]:
-            # Read anew each time, so that a change of other fields that came in between is kept.
+            # Read for each attempt, so that a concurrent change of other fields is kept.
             found = (await context.env.users.describe([user.id]))[0]
             if found is None:
                 raise user_not_found(user.id)
@@ -74,18 +74,18 @@ class UserServicer:
         return pb.ListUsersResponse(users=users, next_page_token=token)
 
     async def delete_user(self, request: pb.DeleteUserRequest, context: CallContext) -> pb.DeleteUserResponse:
-        """Erase a user."""
+        """Delete a user."""
         user_id = require_id("user_id", request.user_id)
         context.env.last_known.forget(user_id)
         try:
-            # The events go first: should it be cut off after them, the user is still there to be deleted again.
+            # Events are deleted first: after an interruption, the user still exists and can be deleted again.
             erased = await context.env.ledger.erase(user_id)
             existed, last = await context.env.users.delete(user_id)
             if last is not None:
-                # Those recorded meanwhile, and none of a user who was made anew since.
+                # Events recorded meanwhile, but not those of a user created again since.
                 erased += await context.env.ledger.erase(user_id, last)
         except StoreUnavailableError as error:
-            raise OutcomeUnknownError(str(error)) from error  # By then something may have been erased.
+            raise OutcomeUnknownError(str(error)) from error  # Something may already be deleted.
         if not existed and not erased:
             raise user_not_found(user_id)
         return pb.DeleteUserResponse()
