@@ -1,15 +1,15 @@
-"""What is set for Envoy's rate limit service."""
+"""Configuration of Envoy's rate limit service."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitRules:
-    """How the requests of an environment are read.
+    """The mapping of rate limit requests to an environment, users and features.
 
-    `domain` is the one that stands for the environment, `other_domain` that of the other one; `user_key` and
-    `feature_key` are the entries of a descriptor that say who uses what, `record_key` is the one that says whether the
-    use has happened already. `deny_unknown` is whether a user or a feature that is not known is refused or let through.
+    `domain` selects the environment, `other_domain` the other one. `user_key` and `feature_key` are the keys of
+    descriptor entries with the user and the feature; `record_key` is the key of the entry that marks a use as a fact.
+    `deny_unknown`: unknown users and features are refused; otherwise they are not limited.
     """
 
     domain: str = "canuse"

@@ -1,8 +1,7 @@
-"""Requests of Envoy's rate limit service as bytes: too many of them, and strings that are no UTF-8.
+"""Decoding of rate limit requests: their maximum size, and strings that are not UTF-8.
 
-Envoy passes on the bytes of a header as they came, and protobuf's parser takes none that are no UTF-8 for a string.
-Where it refuses a request, the request is read with `bytes` in the place of each string, and what is no UTF-8 becomes a
-text that nobody can have for an id.
+Envoy copies the bytes of headers, but protobuf's parser refuses strings that are not valid UTF-8. Such a request is
+parsed again with `bytes` fields in place of strings, and invalid values are replaced by a text that is not a valid id.
 """
 
 from collections.abc import Iterable
@@ -16,44 +15,45 @@ from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS, accepted_bytes
 from canuse_server.api.hotpath.method import AnsweredError, parse
-from canuse_server.api.ratelimit.responses import impossible
+from canuse_server.api.ratelimit.responses import refused_response
 from canuse_server.envoy import descriptor_pb2, rate_limit_service_pb2
 from canuse_server.envoy.rate_limit_service_pb2 import RateLimitRequest
 
 MAX_BYTES: Final = accepted_bytes(RateLimitRequest.DESCRIPTOR)
-"""Requests beyond it are refused unread: what a caller puts into headers must not hold up others."""
+"""Larger requests are refused before they are parsed: callers' headers must not delay other calls."""
 _NO_ID: Final = b"\0"
-"""Ids have no control characters."""
+"""Not a valid id: ids contain no control characters."""
 
 
 def parse_request(payload: bytes) -> RateLimitRequest:
-    """Read a request, whatever bytes its strings have.
+    """Parse a request, also with strings that are not UTF-8.
 
     Raises:
-        AnsweredError: it is too large.
-        ApiError: it is no such message.
+        AnsweredError: the request is too large.
+        ApiError: the bytes are not a valid message.
     """
     if len(payload) > MAX_BYTES:
-        raise AnsweredError(impossible(()))
+        raise AnsweredError(refused_response(()))
     try:
         return RateLimitRequest.FromString(payload)
     except DecodeError:
-        return _with_good_strings(payload)
+        return _with_valid_strings(payload)
 
 
-def _with_good_strings(payload: bytes) -> RateLimitRequest:
+def _with_valid_strings(payload: bytes) -> RateLimitRequest:
     request: Any = parse(_OF_BYTES, payload)
-    # One more than is looked at shows that there are too many.
+    # One more than the maximum, so that the check of the number still fails.
     del request.descriptors[MAX_DESCRIPTORS + 1 :]
-    request.domain = _good(request.domain)
+    request.domain = _valid(request.domain)
     for descriptor in request.descriptors:
         del descriptor.entries[MAX_DESCRIPTOR_ENTRIES + 1 :]
         for entry in descriptor.entries:
-            entry.key, entry.value = _good(entry.key), _good(entry.value)
+            entry.key, entry.value = _valid(entry.key), _valid(entry.value)
     return RateLimitRequest.FromString(request.SerializeToString())
 
 
-def _good(text: bytes) -> bytes:
+def _valid(text: bytes) -> bytes:
+    """Return a text, or _NO_ID in place of one that is not UTF-8."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -62,7 +62,7 @@ def _good(text: bytes) -> bytes:
 
 
 def _of_bytes() -> Any:
-    """Return the class of requests with `bytes` in the place of each string."""
+    """Return the class of requests with `bytes` fields in place of strings."""
     pool = DescriptorPool()
     for module in (wrappers_pb2, duration_pb2, descriptor_pb2, rate_limit_service_pb2):
         file = FileDescriptorProto()

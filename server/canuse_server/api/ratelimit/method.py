@@ -1,8 +1,8 @@
-"""ShouldRateLimit, of Envoy's rate limit service: the features that a request names are used, all of them or none.
+"""ShouldRateLimit of Envoy's rate limit service: uses all features that a request names, or none.
 
-To Envoy an error means that the service failed, and unless it is told otherwise it then lets the request through. So
-what Envoy's own callers can send must not lead to one: an id that can't be is answered like one that is not known, and
-what can't be recorded is refused.
+To Envoy, an error means that the service failed, and by default it then lets the request through. So input that Envoy's
+callers control must not cause an error: an invalid id is treated as an unknown one, and a use that cannot be recorded
+is refused.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,16 @@ from canuse_server.api.ratelimit.decoding import parse_request
 from canuse_server.api.ratelimit.requests import (
     FIRST,
     LIMITS_NOTHING,
-    NOT_KNOWN,
-    NOT_LOOKED_AT,
+    NOT_CHECKED,
     REFUSED,
+    UNKNOWN,
     ParsedRequest,
     charge_indexes,
     environment_of,
     read,
 )
 from canuse_server.api.ratelimit.responses import (
-    impossible,
+    refused_response,
     response_to,
     response_to_one,
     response_without_counts,
@@ -49,14 +49,14 @@ log = structlog.get_logger(__name__)
 NO_USER: Final = frozenset(
     {ErrorReason.USER_NOT_FOUND, ErrorReason.PACKAGE_NOT_FOUND, ErrorReason.PACKAGE_NOT_PUBLISHED}
 )
-"""Why there is no such user: a default package that can't be given makes none."""
-# Both tell of a mistake of whoever set up Envoy or canuse, which each request shows again.
-_IMPOSSIBLE: Final = Throttle(1.0)
+"""Errors after which the user is unknown, including those of a default package that cannot be given."""
+# Both log a mistake in the configuration of Envoy or canuse, which every request repeats.
+_REFUSED_REQUESTS: Final = Throttle(1.0)
 _NO_DEFAULT_PACKAGE: Final = Throttle(1.0)
 
 
 class ShouldRateLimit(Writing):
-    """See HotMethod. `missing` are features that are known not to be there."""
+    """See HotMethod. `missing` are features that do not exist."""
 
     path = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
     writes = method_at(path).writes
@@ -70,11 +70,11 @@ class ShouldRateLimit(Writing):
         env = environment_of(request.domain, env)
         if plan := _quick_plan(request, env):
             return plan
-        asked = read(request, env.rate_limits)
-        user_id, hits, facts = asked.user_id, asked.hits, asked.facts
+        parsed = read(request, env.rate_limits)
+        user_id, hits, facts = parsed.user_id, parsed.hits, parsed.facts
         known = env.cache.features
-        clear = asked.is_clear and all(map(known.__contains__, hits))
-        where = charge_indexes(asked, {} if clear else self._sort_out(asked, env))
+        clear = parsed.is_clear and all(map(known.__contains__, hits))
+        where = charge_indexes(parsed, {} if clear else self._unrecorded(parsed, env))
         if len(hits) == 1:
             [(feature_id, amount)] = hits.items()
             feature = known[feature_id]
@@ -93,30 +93,31 @@ class ShouldRateLimit(Writing):
         features = tuple([known[feature_id] for feature_id in hits])
         return Plan(command, user_id, features, charges[0].delta, charge_indexes=where)
 
-    def _sort_out(self, asked: ParsedRequest, env: Environment) -> Mapping[str, int]:
-        """Take out of the hits what is not recorded, and return the places of that.
+    def _unrecorded(self, parsed: ParsedRequest, env: Environment) -> Mapping[str, int]:
+        """Remove the hits that are not recorded, and return their charge indexes.
 
-        Where a descriptor is refused no use is recorded, but what has happened already is.
+        If a descriptor is refused, only facts are recorded.
 
         Raises:
-            AnsweredError: there is nothing to ask the store about.
-            FeatureUnknownError: a feature may be in the store.
+            AnsweredError: no hits remain.
+            FeatureUnknownError: a feature is not in memory.
         """
-        hits = asked.hits
-        if asked.problem:
-            if _IMPOSSIBLE.let_through() is not None:
-                log.warning("answered OVER_LIMIT to Envoy: the request cannot be processed", cause=asked.problem)
-            raise AnsweredError(impossible(LIMITS_NOTHING if name is None else REFUSED for name in asked.features))
+        hits = parsed.hits
+        if parsed.problem:
+            if _REFUSED_REQUESTS.let_through() is not None:
+                log.warning("answered OVER_LIMIT to Envoy: the request cannot be processed", cause=parsed.problem)
+            indexes = [LIMITS_NOTHING if name is None else REFUSED for name in parsed.features]
+            raise AnsweredError(refused_response(indexes))
         unknown = REFUSED if env.rate_limits.deny_unknown else LIMITS_NOTHING
-        others = {name: unknown for name in asked.features if name in self._missing or name == NOT_KNOWN}
+        others = {name: unknown for name in parsed.features if name in self._missing or name == UNKNOWN}
         too_large = [name for name, amount in hits.items() if abs(amount) > MAX_AMOUNT and name not in others]
         others |= {name: REFUSED for name in too_large if _delta(known_feature(env, name), hits[name])}
         if REFUSED in others.values():
-            others |= {name: NOT_LOOKED_AT for name in hits if name not in asked.facts and name not in others}
+            others |= {name: NOT_CHECKED for name in hits if name not in parsed.facts and name not in others}
         for name in others:
             hits.pop(name, None)
         if not hits:
-            raise AnsweredError(response_without_counts(charge_indexes(asked, others)))
+            raise AnsweredError(response_without_counts(charge_indexes(parsed, others)))
         for feature_id in hits:
             known_feature(env, feature_id)
         return others
@@ -128,29 +129,29 @@ class ShouldRateLimit(Writing):
                 return response_to_one(usage_commands.single(reply)[0])
             return response_to(plan.charge_indexes, usage_commands.outcome(reply)[0])
         except RecordOutOfRangeError:
-            return impossible(plan.charge_indexes)
+            return refused_response(plan.charge_indexes)
 
 
 def _delta(feature: Feature, amount: int) -> int:
-    """Return what is counted of a feature. What is on or off has nothing to count: a charge of 0 only asks."""
+    """Return the delta of a charge. For a binary feature it is 0, which only checks."""
     return amount if feature.type == FeatureType.CONSUMABLE else 0
 
 
 def _quick_plan(request: pb.RateLimitRequest, env: Environment) -> Plan | None:
-    """Return the plan for one use of a feature by a user, as most requests are; None: it takes a closer look."""
+    """Return the plan for a request of one use, the usual case; None: it needs the general code."""
     if len(request.descriptors) != 1:
         return None
     descriptor = request.descriptors[0]
     if len(descriptor.entries) != 2 or descriptor.is_negative_hits:
         return None
     hits = descriptor.hits_addend.value if descriptor.HasField("hits_addend") else request.hits_addend or 1
-    user, asked = descriptor.entries
+    user, used = descriptor.entries
     rules = env.rate_limits
     if user.key != rules.user_key:
-        user, asked = asked, user
-    if user.key != rules.user_key or asked.key != rules.feature_key:
+        user, used = used, user
+    if user.key != rules.user_key or used.key != rules.feature_key:
         return None
-    user_id, feature = user.value, env.cache.features.get(asked.value)
+    user_id, feature = user.value, env.cache.features.get(used.value)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not is_plain_id(user_id):
         return None
     if hits > MAX_AMOUNT:
@@ -159,10 +160,10 @@ def _quick_plan(request: pb.RateLimitRequest, env: Environment) -> Plan | None:
 
 
 async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
-    """Answer a call on the event loop, repairs and all; what is not known is answered as it is set.
+    """Answer a call on the event loop, with repairs; unknown users and features are answered as configured.
 
     Raises:
-        ApiError: the request is no good.
+        ApiError: the request is invalid.
         StoreError: the store is unavailable.
     """
     missing: frozenset[str] = frozenset()
@@ -181,11 +182,11 @@ async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
         if error.reason not in NO_USER:
             raise
         _note_default_package(error)
-        asked = read(parse_request(payload), env.rate_limits)
-        return user_unknown(asked, deny=env.rate_limits.deny_unknown)
+        parsed = read(parse_request(payload), env.rate_limits)
+        return user_unknown(parsed, deny=env.rate_limits.deny_unknown)
 
 
 def _note_default_package(error: ApiError) -> None:
-    """Log why unknown users get no default package, though there is one set."""
+    """Log why unknown users do not get the configured default package."""
     if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.let_through() is not None:
         log.warning("Envoy asked about an unknown user, and the default package is not available", cause=error.message)

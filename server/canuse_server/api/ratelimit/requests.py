@@ -1,7 +1,7 @@
-"""What a request of Envoy's rate limit service asks for.
+"""Parsing of rate limit requests.
 
-Envoy's own callers choose the values of headers, and with them the entries of descriptors. So whatever the entries are,
-there is something that the request asks for; only a domain that stands for no environment is an error.
+Envoy's callers choose the values of headers, and so of descriptor entries. So every combination of entries has an
+answer; only an unknown domain is an error.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -16,22 +16,22 @@ from canuse_server.domain.model import MAX_AMOUNT
 from canuse_server.envoy import rate_limit_service_pb2 as pb
 from canuse_server.envoy.descriptor_pb2 import RateLimitDescriptor
 
-# Places of descriptors that no charge belongs to.
+# Charge indexes of descriptors without a charge.
 LIMITS_NOTHING: Final = -1
 REFUSED: Final = -2
-NOT_LOOKED_AT: Final = -3
+NOT_CHECKED: Final = -3
 FIRST: Final = (0,)
-"""The places of the one descriptor that there usually is."""
+"""The charge indexes of a request with one descriptor, the usual case."""
 FACT: Final = "fact"
-"""The value of the entry `record_key` for a use that has happened already."""
-NOT_KNOWN: Final = ""
-"""Stands for the feature of a descriptor whose user or feature nobody can have: no feature has this id."""
+"""The value of the entry `record_key` that marks a use as a fact: it has already happened."""
+UNKNOWN: Final = ""
+"""The feature of a descriptor whose user or feature is not a valid id. No feature has this id."""
 
 
 class ParsedRequest(NamedTuple):
-    """Hits by feature, and the feature of each descriptor: None where it names neither a user nor a feature.
+    """A request as hits by feature, and the feature of each descriptor: None if it names neither user nor feature.
 
-    Of the features in `facts` the use has happened already. `problem` is why nothing can be used; empty: it can.
+    The uses of the features in `facts` have already happened. `problem` is the reason to refuse the request, or empty.
     """
 
     user_id: str
@@ -42,14 +42,14 @@ class ParsedRequest(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether each hit can be recorded, if user and feature are known."""
-        if self.problem or not self.hits or NOT_KNOWN in self.features:
+        """Whether each hit can be recorded, provided that user and features exist."""
+        if self.problem or not self.hits or UNKNOWN in self.features:
             return False
         return max(map(abs, self.hits.values())) <= MAX_AMOUNT
 
 
 def environment_of(domain: str, env: Environment) -> Environment:
-    """Return the environment that a domain stands for: that of the caller's key, or with no key any; raise ApiError."""
+    """Return the environment of a domain: that of the caller's key, or any without a key; raise ApiError."""
     rules = env.rate_limits
     if domain == rules.domain:
         return env
@@ -63,7 +63,7 @@ def environment_of(domain: str, env: Environment) -> Environment:
 
 
 def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
-    """Return what a request asks for."""
+    """Parse a request."""
     if len(request.descriptors) > MAX_DESCRIPTORS:
         return _unread(f"it has more than {MAX_DESCRIPTORS} descriptors")
     users: set[str] = set()
@@ -74,12 +74,12 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
         entries = descriptor.entries
         if len(entries) > MAX_DESCRIPTOR_ENTRIES:
             return _unread(f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries")
-        user, feature, record = _named(entries, rules)
+        user, feature, record = _find_entries(entries, rules)
         if user is None and feature is None:
             features.append(None)
             continue
-        if not (_can_be(user) and _can_be(feature)):
-            features.append(NOT_KNOWN)
+        if not (_is_valid(user) and _is_valid(feature)):
+            features.append(UNKNOWN)
             continue
         users.add(user)
         features.append(feature)
@@ -96,16 +96,16 @@ def _unread(problem: str) -> ParsedRequest:
 
 
 def _problem(users: Collection[str], hits: Collection[str]) -> str:
-    """Say why so many users or features can't be used in one step; empty: they can."""
+    """Return why the request cannot be one step; empty if it can."""
     if len(users) > 1:
         return f"its descriptors name {len(users)} users"
     return f"its descriptors name more than {MAX_CHARGES} features" if len(hits) > MAX_CHARGES else ""
 
 
-def _named(
+def _find_entries(
     entries: Iterable[RateLimitDescriptor.Entry], rules: RateLimitRules
 ) -> tuple[str | None, str | None, str | None]:
-    """Return the entries of a descriptor that matter: the user, the feature, and how it is recorded."""
+    """Return the values of a descriptor's entries for the user, the feature and the record."""
     user_key, feature_key, record_key = rules.user_key, rules.feature_key, rules.record_key
     user = feature = record = None
     for entry in entries:
@@ -119,14 +119,14 @@ def _named(
     return user, feature, record
 
 
-def _can_be(name: str | None) -> TypeGuard[str]:
-    """Whether a user or a feature can have an id."""
-    return name is not None and (is_plain_id(name) or id_problem(name) is None)
+def _is_valid(value: str | None) -> TypeGuard[str]:
+    """Whether a value is given and is a valid id."""
+    return value is not None and (is_plain_id(value) or id_problem(value) is None)
 
 
-def charge_indexes(asked: ParsedRequest, others: Mapping[str, int]) -> tuple[int, ...]:
-    """Return for each descriptor which of the hits it belongs to; `others` has the places of features without one."""
-    found = {feature_id: place for place, feature_id in enumerate(asked.hits)}
+def charge_indexes(parsed: ParsedRequest, others: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the index of the hit of each descriptor; `others` are the indexes of features without a hit."""
+    found = {feature_id: index for index, feature_id in enumerate(parsed.hits)}
     return tuple(
-        [LIMITS_NOTHING if name is None else found[name] if name in found else others[name] for name in asked.features]
+        [LIMITS_NOTHING if name is None else found[name] if name in found else others[name] for name in parsed.features]
     )

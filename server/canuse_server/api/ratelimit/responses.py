@@ -1,4 +1,4 @@
-"""The answers of Envoy's rate limit service. From them Envoy makes the `x-ratelimit-…` headers."""
+"""Responses of Envoy's rate limit service, from which Envoy creates the `x-ratelimit-…` headers."""
 
 from collections.abc import Iterable
 from functools import lru_cache
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from google.protobuf.duration_pb2 import Duration
 
 from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, VARINT, tag, varint
-from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_LOOKED_AT, REFUSED, ParsedRequest
+from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_CHECKED, REFUSED, ParsedRequest
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
 from canuse_server.envoy import rate_limit_service_pb2 as pb
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 OK: Final = pb.RateLimitResponse.OK
 OVER_LIMIT: Final = pb.RateLimitResponse.OVER_LIMIT
-CODES: "Final[dict[int, Code]]" = {LIMITS_NOTHING: OK, REFUSED: OVER_LIMIT, NOT_LOOKED_AT: pb.RateLimitResponse.UNKNOWN}
-"""The codes of descriptors that no charge belongs to, by their places."""
-MOST: Final = 2**32 - 1
-"""The largest number that the answer has room for."""
+CODES: "Final[dict[int, Code]]" = {LIMITS_NOTHING: OK, REFUSED: OVER_LIMIT, NOT_CHECKED: pb.RateLimitResponse.UNKNOWN}
+"""The codes of descriptors without a charge, by charge index."""
+MAX_UINT32: Final = 2**32 - 1
+"""The largest number in a response."""
 UNITS: Final = {
     ResetPeriod.NEVER: pb.RateLimitResponse.RateLimit.UNKNOWN,
     ResetPeriod.HOUR: pb.RateLimitResponse.RateLimit.HOUR,
@@ -50,30 +50,30 @@ _NANOSECONDS: Final = [_NANOS + varint(milliseconds * 1_000_000) for millisecond
 
 
 def response_to(charge_indexes: Iterable[int], outcome: Outcome) -> bytes:
-    """Return the answer to a request whose descriptors belong to these charges."""
+    """Return the response to a request by the charge index of each descriptor."""
     response = pb.RateLimitResponse()
-    for place in charge_indexes:
-        if place < 0:
-            _add_code(response.statuses, CODES[place])
+    for index in charge_indexes:
+        if index < 0:
+            _add_code(response.statuses, CODES[index])
         else:
-            _add(response.statuses, outcome.charges[place], outcome.now_ms)
+            _add(response.statuses, outcome.charges[index], outcome.now_ms)
     return _complete(response)
 
 
 def response_to_one(charge: Single) -> bytes:
-    """Return the answer to a request of one descriptor. It is the usual one, and written by hand: see wire.py."""
+    """Return the response to a request with one descriptor. The usual case is encoded by hand: see wire.py."""
     budget, reason = charge.budget, charge.reason
     access = reason < Reason.NOT_ENTITLED
     code = _OK if access else _OVER_LIMIT
     status = code
     if access and budget < 0:
-        status += _REMAINING + varint(MOST)
+        status += _REMAINING + varint(MAX_UINT32)
     elif budget >= 0 and charge.packed and (access or reason == Reason.BUDGET_EXCEEDED):
         reset_period, end_ms = _reset(charge.packed, charge.period_start_ms)
         remaining = budget - charge.used - charge.reserved
         status += _limit(budget, reset_period)
         if remaining > 0:
-            status += _REMAINING + varint(min(remaining, MOST))
+            status += _REMAINING + varint(min(remaining, MAX_UINT32))
         if end_ms >= 0:
             seconds, milliseconds = divmod(max(0, end_ms - charge.now_ms), 1000)
             duration = _SECONDS + varint(seconds) + _NANOSECONDS[milliseconds]
@@ -83,14 +83,14 @@ def response_to_one(charge: Single) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _reset(packed: bytes, period_start_ms: int) -> tuple[int, int]:
-    """Return the reset period of an entitlement, and when the period ends; -1: never."""
+    """Return the reset period of an entitlement, and the end of the period in milliseconds, -1 for none."""
     _, reset_period, _, start_ms, end_ms, _, _ = terms(packed)
     return reset_period, rolled(start_ms, end_ms, reset_period, period_start_ms)[1]
 
 
 @lru_cache(maxsize=4096)
 def _limit(budget: int, reset_period: int) -> bytes:
-    limit = _REQUESTS_PER_UNIT + varint(min(budget, MOST)) + _UNIT + varint(UNITS[ResetPeriod(reset_period)])
+    limit = _REQUESTS_PER_UNIT + varint(min(budget, MAX_UINT32)) + _UNIT + varint(UNITS[ResetPeriod(reset_period)])
     return _LIMIT + varint(len(limit)) + limit
 
 
@@ -98,17 +98,17 @@ def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
     reason, entitlement, budget = charge.reason, charge.entitlement, charge.budget
     access = reason.access
     if access and budget is None:
-        # It has no limit, or is binary.
-        statuses.add(code=OK, limit_remaining=MOST)
+        # The feature is unlimited or binary.
+        statuses.add(code=OK, limit_remaining=MAX_UINT32)
         return
     if entitlement is None or budget is None or not (access or reason is Reason.BUDGET_EXCEEDED):
-        # It is not the limit that keeps the user out, and its reset would not let them in.
+        # The budget is not the reason for the denial, so a reset would not help.
         statuses.add(code=OVER_LIMIT)
         return
-    remaining = min(max(0, budget - charge.used - charge.reserved), MOST)
+    remaining = min(max(0, budget - charge.used - charge.reserved), MAX_UINT32)
     status = statuses.add(code=OK if access else OVER_LIMIT, limit_remaining=remaining)
     limit = status.current_limit
-    limit.requests_per_unit = min(budget, MOST)
+    limit.requests_per_unit = min(budget, MAX_UINT32)
     limit.unit = UNITS[entitlement.reset_period]
     end_ms = entitlement.period_at(charge.period_start_ms).end_ms
     if end_ms is not None:
@@ -119,27 +119,27 @@ def _add(statuses: "Statuses", charge: ChargeOutcome, now_ms: int) -> None:
 
 
 def response_without_counts(charge_indexes: Iterable[int]) -> bytes:
-    """Return the answer to a request that nothing is recorded for."""
+    """Return the response to a request of which nothing is recorded."""
     response = pb.RateLimitResponse()
-    for place in charge_indexes:
-        _add_code(response.statuses, CODES[place])
+    for index in charge_indexes:
+        _add_code(response.statuses, CODES[index])
     return _complete(response)
 
 
-def user_unknown(asked: ParsedRequest, *, deny: bool) -> bytes:
-    """Return the answer about a user that there is not."""
-    place = REFUSED if deny else LIMITS_NOTHING
-    return response_without_counts([LIMITS_NOTHING if name is None else place for name in asked.features])
+def user_unknown(parsed: ParsedRequest, *, deny: bool) -> bytes:
+    """Return the response for an unknown user."""
+    index = REFUSED if deny else LIMITS_NOTHING
+    return response_without_counts([LIMITS_NOTHING if name is None else index for name in parsed.features])
 
 
-def impossible(charge_indexes: Iterable[int]) -> bytes:
-    """Return the answer to a request for uses that can't be recorded."""
-    refused = [LIMITS_NOTHING if place == LIMITS_NOTHING else REFUSED for place in charge_indexes]
+def refused_response(charge_indexes: Iterable[int]) -> bytes:
+    """Return the response to a request that is refused as a whole."""
+    refused = [LIMITS_NOTHING if index == LIMITS_NOTHING else REFUSED for index in charge_indexes]
     return response_without_counts(refused) if refused else _REFUSED
 
 
 def _add_code(statuses: "Statuses", code: "Code") -> None:
-    statuses.add(code=code, limit_remaining=MOST if code == OK else 0)
+    statuses.add(code=code, limit_remaining=MAX_UINT32 if code == OK else 0)
 
 
 def _complete(response: pb.RateLimitResponse) -> bytes:
