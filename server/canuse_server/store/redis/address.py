@@ -140,16 +140,16 @@ class StoreAddress:
         return replace(self, host=address.host, port=address.port, path=None, sentinels=None, seeds=())
 
     def check_handshake(self, replies: list[object]) -> None:
-        """Look at what a server says to the handshake; raise StoreError where it is not the one that is looked for."""
+        """Check the replies to the handshake; raise StoreError for an error, or if the server is not the master."""
         for reply in replies:
             checked = check(reply)
             if isinstance(checked, list) and checked[0] != b"master":
-                raise StoreUnavailableError(f"it is no master but a {checked[0].decode()}")
+                raise StoreUnavailableError(f"the server is not a master but a {checked[0].decode()}")
 
     def admin(self, timeout_seconds: float) -> "Redis":
-        """Return a redis-py client for administrative work: of a Cluster one for the node that `at` chose.
+        """Return a redis-py client for administration; for a node of a Cluster, of the address that `at` returns.
 
-        It never repeats a command by itself.
+        It does not retry commands.
         """
         options = _administrative(self.options, timeout_seconds)
         if self.sentinels is not None:
