@@ -11,6 +11,9 @@ ROOT: Final = Path(str(canuse_server.__file__)).parent
 LAYERS: Final = ("domain", "runtime", "store", "api", "settings", "auth", "transport", "app", "cli")
 """Each may import those before it; `app` and `cli` are one layer."""
 RANK: Final = {name: rank for rank, name in enumerate(LAYERS)} | {"cli": LAYERS.index("app")}
+STORE_LAYERS: Final = ("errors", "keys", "codec", "scripts", "redis", "repositories", "preflight", "embedded")
+"""The parts of the store: each may import those before it."""
+STORE_RANK: Final = {name: rank for rank, name in enumerate(STORE_LAYERS)}
 MAX_ENTRIES: Final = 16
 GENERATED: Final = ("_pb2.py", "_pb2_grpc.py")
 
@@ -41,6 +44,18 @@ def test_no_layer_imports_one_above_it() -> None:
         if (own := path.relative_to(ROOT).with_suffix("").parts[0]) in RANK
         if layer(name) in RANK
         if RANK[layer(name)] > RANK[own]
+    ]
+    assert upwards == []
+
+
+def test_no_part_of_the_store_imports_one_above_it() -> None:
+    upwards = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in modules()
+        if path.is_relative_to(ROOT / "store") and path.parent != ROOT / "store"
+        for name in imported(path)
+        if name.startswith("canuse_server.store.")
+        if STORE_RANK[name.split(".")[2]] > STORE_RANK[path.relative_to(ROOT / "store").parts[0]]
     ]
     assert upwards == []
 

@@ -35,8 +35,9 @@ from canuse_server.api.validation import malformed
 from canuse_server.runtime.call_state import current_call
 from canuse_server.runtime.fairness import WorkShare
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.replies import NoScriptError, NotMadeError
-from canuse_server.store.repositories.usage_commands import ChainBrokenError, Command, chained
+from canuse_server.store.repositories.usage_commands import ChainBrokenError, chained
 
 _REPEATED: Final = (*RETRYABLE, ChainBrokenError, NoScriptError, NotMadeError)
 """What sends a call again. None of them has written anything."""

@@ -15,7 +15,8 @@ from canuse_server.api.errors import ApiError
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.validation import malformed
 from canuse_server.domain.model import Feature, Reason
-from canuse_server.store.repositories.usage_commands import Command, LeasesDueError, StaleError, UserMissingError
+from canuse_server.store.redis.command import Command
+from canuse_server.store.repositories.usage_commands import LeasesDueError, StaleError, UserMissingError
 
 Request = TypeVar("Request", bound=Message)
 PREFIX: Final = "/canuse.v1.EntitlementService/"

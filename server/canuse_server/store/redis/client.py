@@ -14,6 +14,7 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUna
 from canuse_server.store.keys import SCHEMA, key_of, tag_of
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.blocking_connection import BlockingConnection
+from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.data_guard import GONE, DataGuard
 from canuse_server.store.redis.durability import Promise
@@ -21,8 +22,8 @@ from canuse_server.store.redis.group_commit import GroupCommit, Written
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, check, pack
 from canuse_server.store.redis.routing import ConnectionRouter
 from canuse_server.store.redis.sentinel import MasterResolver
-from canuse_server.store.repositories.usage_commands import Command, is_repeated
 from canuse_server.store.scripts.loader import ALL, Script
+from canuse_server.store.scripts.statuses import needs_repair
 
 TIME: Final = pack(("TIME",))
 ASKING: Final = pack(("ASKING",))
@@ -291,7 +292,7 @@ class Store:
                 # Nothing was run, so this does not repeat a write. A restart or SCRIPT FLUSH removes scripts.
                 load = pack(("SCRIPT", "LOAD", script.source))
                 continue
-            if fault is not None and not is_repeated(reply):
+            if fault is not None and not needs_repair(reply):
                 raise fault
             return reply
         raise StoreUnavailableError("the store lost the script repeatedly")
@@ -342,4 +343,4 @@ def _checked(reply: object, unconfirmed: StoreError | None) -> object:
         reply = check(reply)
     except StoreError as error:
         return error
-    return reply if unconfirmed is None or is_repeated(reply) else unconfirmed
+    return reply if unconfirmed is None or needs_repair(reply) else unconfirmed

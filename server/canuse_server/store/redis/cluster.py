@@ -16,11 +16,11 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUna
 from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
 from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.client import IN_MEMORY, REDIRECT_DELAY_SECONDS, RawCommand, Store
+from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.durability import Promise
 from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
 from canuse_server.store.redis.routing import ClusterRouter, ConnectionRouter
 from canuse_server.store.redis.slots import SlotMap, slot_of
-from canuse_server.store.repositories.usage_commands import Command
 from canuse_server.store.scripts.loader import Script
 
 T = TypeVar("T")

@@ -8,7 +8,8 @@ from canuse_server.store.codec.packed import ChargeOutcome, Outcome
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.client import Store
-from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Command, Retention
+from canuse_server.store.redis.command import Command
+from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Retention
 from canuse_server.store.scripts.loader import RESERVE, SETTLE, SWEEP_LEASES
 
 TOKEN_BYTES: Final = 8

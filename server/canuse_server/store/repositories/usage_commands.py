@@ -19,7 +19,9 @@ from canuse_server.store.codec.packed import (
     unpack_reservation,
 )
 from canuse_server.store.keys import Keys
-from canuse_server.store.scripts.loader import RECORD_USAGE, Script
+from canuse_server.store.redis.command import Command
+from canuse_server.store.scripts import statuses
+from canuse_server.store.scripts.loader import RECORD_USAGE
 
 ADD: Final = "A"
 SET: Final = "S"
@@ -51,13 +53,6 @@ class EventIdReusedError(Exception):
 
 class RecordOutOfRangeError(Exception):
     """The total would pass the largest amount."""
-
-
-class Command(NamedTuple):
-    """One command to the store. `script` is what it runs, if any: the only commands that write are scripts."""
-
-    command: tuple[str | bytes, ...]
-    script: Script | None = None
 
 
 @dataclass(frozen=True)
@@ -236,17 +231,11 @@ def single(reply: object) -> tuple[Single, bool]:
 
 
 STATUS_ERRORS: Final[dict[bytes, type[Exception]]] = {
-    b"B": ChainBrokenError,
-    b"U": UserMissingError,
-    b"L": LeasesDueError,
-    b"S": StaleError,
-    b"X": EventIdReusedError,
-    b"O": RecordOutOfRangeError,
+    statuses.CHAIN_BROKEN: ChainBrokenError,
+    statuses.USER_MISSING: UserMissingError,
+    statuses.LEASES_DUE: LeasesDueError,
+    statuses.STALE: StaleError,
+    statuses.EVENT_ID_REUSED: EventIdReusedError,
+    statuses.OUT_OF_RANGE: RecordOutOfRangeError,
 }
 """What the scripts that count refuse, by the first byte of their reply."""
-_REPEATED: Final = (b"B", b"U", b"L", b"S")
-
-
-def is_repeated(reply: object) -> bool:
-    """Whether a script that counts says that something has to be done first: there is nothing to confirm."""
-    return isinstance(reply, bytes) and reply[:1] in _REPEATED

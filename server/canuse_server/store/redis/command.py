@@ -1,0 +1,12 @@
+"""Commands of the hot path."""
+
+from typing import NamedTuple
+
+from canuse_server.store.scripts.loader import Script
+
+
+class Command(NamedTuple):
+    """One command to the store. `script` is the script that it runs, if any: only scripts write."""
+
+    command: tuple[str | bytes, ...]
+    script: Script | None = None
