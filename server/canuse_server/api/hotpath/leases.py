@@ -6,9 +6,10 @@ from typing import Final
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
-from canuse_server.api.errors import event_id_reused, lease_not_found, total_out_of_range
+from canuse_server.api.errors import lease_not_found
 from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
 from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
+from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.methods import method_at
 from canuse_server.api.tokens import lease as lease_tokens
 from canuse_server.api.tokens.lease import LeaseName
@@ -18,13 +19,11 @@ from canuse_server.store.codec.packed import LONGEST_LEASE_MS
 from canuse_server.store.repositories import leases
 from canuse_server.store.repositories.leases import (
     TOKEN_BYTES,
-    LeaseMissingError,
     Reserved,
     ReserveParams,
     Settled,
     SettleParams,
 )
-from canuse_server.store.repositories.usage_commands import EventIdReusedError, RecordOutOfRangeError
 
 MIN_TTL_MS: Final = SECOND_MS
 MAX_TTL_MS: Final = LONGEST_LEASE_MS
@@ -128,18 +127,12 @@ class Settle(Writing):
 def _reserved(plan: Plan, reply: object) -> Reserved:
     try:
         return leases.reserved(reply)
-    except EventIdReusedError:
-        raise event_id_reused(plan.user_id, plan.event_id) from None
-    except RecordOutOfRangeError:
-        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
+    except REFUSALS as refusal:
+        raise refusal_error(plan, refusal) from None
 
 
 def _settled(plan: Plan, reply: object) -> Settled:
     try:
         return leases.settled(reply)
-    except LeaseMissingError:
-        raise lease_not_found(plan.lease_id) from None
-    except EventIdReusedError:
-        raise event_id_reused(plan.user_id, plan.event_id) from None
-    except RecordOutOfRangeError:
-        raise total_out_of_range(plan.user_id, [plan.features[0].id]) from None
+    except REFUSALS as refusal:
+        raise refusal_error(plan, refusal) from None

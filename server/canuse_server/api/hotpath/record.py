@@ -8,16 +8,17 @@ from canuse.v1.consumption_pb2 import Consumption
 from canuse_server.api.bounds import MAX_CHARGES
 from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.environment import Environment
-from canuse_server.api.errors import event_id_reused, not_consumable, total_out_of_range
+from canuse_server.api.errors import not_consumable
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
+from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
 from canuse_server.store.repositories import usage_commands
-from canuse_server.store.repositories.usage_commands import Charge, EventIdReusedError, RecordOutOfRangeError, Use
+from canuse_server.store.repositories.usage_commands import Charge, Use
 
 
 class Writing:
@@ -252,19 +253,15 @@ def _plan(
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
     try:
         return usage_commands.outcome(reply)
-    except EventIdReusedError:
-        raise event_id_reused(plan.user_id, plan.event_id) from None
-    except RecordOutOfRangeError:
-        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+    except REFUSALS as refusal:
+        raise refusal_error(plan, refusal) from None
 
 
 def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
     try:
         return usage_commands.single(reply)
-    except EventIdReusedError:
-        raise event_id_reused(plan.user_id, plan.event_id) from None
-    except RecordOutOfRangeError:
-        raise total_out_of_range(plan.user_id, [feature.id for feature in plan.features]) from None
+    except REFUSALS as refusal:
+        raise refusal_error(plan, refusal) from None
 
 
 def fill_counts(
