@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from hashlib import blake2b
+from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
@@ -12,6 +13,7 @@ from canuse_server.api.errors import not_consumable
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
+from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, TRUE, VARINT, tag
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
@@ -19,6 +21,19 @@ from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, Use
+
+_Event: Final = pb.CreateUsageEventResponse
+_EVENT_RECORDED: Final = tag(_Event.RECORDED_FIELD_NUMBER, VARINT) + TRUE
+_EVENT_REASON: Final = tag(_Event.REASON_FIELD_NUMBER, VARINT)
+_EVENT_CONSUMPTION: Final = tag(_Event.CONSUMPTION_FIELD_NUMBER, LENGTH_DELIMITED)
+_EVENT_APPLIED_DELTA: Final = tag(_Event.APPLIED_DELTA_FIELD_NUMBER, VARINT)
+_EVENT_EVENT_ID: Final = tag(_Event.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+_EVENT_REPLAYED: Final = tag(_Event.REPLAYED_FIELD_NUMBER, VARINT) + TRUE
+
+_Use: Final = pb.UseFeatureResponse
+_USE_CONSUMPTION: Final = tag(_Use.CONSUMPTION_FIELD_NUMBER, LENGTH_DELIMITED)
+_USE_EVENT_ID: Final = tag(_Use.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+_USE_REPLAYED: Final = tag(_Use.REPLAYED_FIELD_NUMBER, VARINT) + TRUE
 
 
 class Writing:
@@ -67,12 +82,12 @@ class CreateUsageEvent(Writing):
         recorded = charge.ledger_id != b""
         return b"".join(
             (
-                b"\x08\x01" if recorded else b"",
-                b"\x10" + wire.varint(charge.reason),
-                wire.counts(b"\x1a", charge),
-                b"\x20" + wire.int64(charge.applied_delta) if charge.applied_delta else b"",
-                wire.text(b"\x2a", plan.event_id.encode() or charge.ledger_id),
-                b"\x30\x01" if replayed else b"",
+                _EVENT_RECORDED if recorded else b"",
+                _EVENT_REASON + wire.varint(charge.reason),
+                wire.counts(_EVENT_CONSUMPTION, charge),
+                _EVENT_APPLIED_DELTA + wire.int64(charge.applied_delta) if charge.applied_delta else b"",
+                wire.text(_EVENT_EVENT_ID, plan.event_id.encode() or charge.ledger_id),
+                _EVENT_REPLAYED if replayed else b"",
             )
         )
 
@@ -100,9 +115,9 @@ class UseFeature(Writing):
         return b"".join(
             (
                 wire.ACCESS[charge.reason],
-                wire.counts(b"\x1a", charge),
-                wire.text(b"\x22", plan.event_id.encode() or charge.ledger_id),
-                b"\x28\x01" if replayed else b"",
+                wire.counts(_USE_CONSUMPTION, charge),
+                wire.text(_USE_EVENT_ID, plan.event_id.encode() or charge.ledger_id),
+                _USE_REPLAYED if replayed else b"",
             )
         )
 
@@ -220,7 +235,7 @@ def plan_one(
     action: pb.UsageAction.ValueType,
     charge_indexes: tuple[int, ...] = (),
 ) -> Plan:
-    """Return the plan for one use of a known feature, without an event id and metadata. `places`: see Plan."""
+    """Return the plan for one use of a known feature, without an event id and metadata. `charge_indexes`: see Plan."""
     manual_now = env.store.manual_now
     entry = wire.ledger_entry(user_id, feature.id, delta, action)
     charge = Charge(feature.id, delta, feature.archived, entry)

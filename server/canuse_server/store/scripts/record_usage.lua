@@ -9,7 +9,7 @@
 --         charges are set, of the first one the lowest; then, where charges of mode 'U' are facts, 4 bytes with theirs: a
 --         fact is added whatever the check says, but the others are not added where it says no of one
 --       then for each charge: feature id, delta, and the ledger entry up to what is only known here (a serialised
---       canuse.v1.LedgerEntry). No feature is charged twice.
+--       canuse.storage.v1.LedgerEntry). No feature is charged twice.
 --       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
 --       then, for a use of a chain: its place in the chain, from 1; that of the last one negative
 -- Returns one string. Its first byte says what happened:
