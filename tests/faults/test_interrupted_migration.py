@@ -181,13 +181,13 @@ async def test_the_command_says_how_to_go_on(server: Canuse, population: Populat
     command = [sys.executable, "-m", "canuse_server", "migrate", population.package_id, "--server", server.address]
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stderr is not None
-    assert (await process.stderr.readline()).startswith(b"users looked at: ")
+    assert (await process.stderr.readline()).startswith(b"users processed: ")
     server.kill()
     output, complaints = await process.communicate()
     assert (process.returncode, output) == (2, b"")
     said = complaints.decode().splitlines()[-2:]
     assert said[0].startswith(f"canuse: no answer from {server.address}")
-    assert said[1].startswith("canuse: go on with the same command and --resume ")
+    assert said[1].startswith("canuse: continue with the same command and --resume ")
     await asyncio.to_thread(server.start)
     command += said[1].split()[-2:]
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)

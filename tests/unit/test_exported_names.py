@@ -108,7 +108,9 @@ def modules_of(rpcs: Iterable[str]) -> str:
     methods = [getattr(AsyncClient, snake_case(rpc), None) for rpc in rpcs]
     modules = {inspect.getmodule(inspect.unwrap(method)) for method in methods if method}
     names = [f"{module.__name__.replace('.', '/')}.py" for module in modules if module]
-    return " or ".join(f"client/{name}" for name in sorted(names)) or "a new module in client/canuse/_async"
+    return " or ".join(f"client/{name}" for name in sorted(names)) or (
+        "a new module in client/canuse/_async, whose class is a base of both clients"
+    )
 
 
 def test_the_clients_have_a_method_for_every_rpc() -> None:

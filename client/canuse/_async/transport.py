@@ -94,7 +94,7 @@ class Transport:
     def _typed_errors(self) -> Iterator[None]:
         """Turn what gRPC raises into a CanuseError; the cancellation of the caller's task stays what it is."""
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("this AsyncClient belongs to another event loop: make one in each")
+            raise RuntimeError("this AsyncClient belongs to another event loop: create one in each")
         cancelled_before = _cancellation_requests()
         try:
             yield

@@ -66,7 +66,7 @@ def serve(
     except OutputError:
         raise
     except Exception:
-        # The line that the command ends with does not say where; a server's log has to.
+        # The command's one-line message has no traceback; the log of a server needs it.
         structlog.get_logger(__name__).critical("the server ended by an unexpected error", exc_info=True)
         raise
     if problem:
