@@ -38,7 +38,7 @@ def test_what_is_there_twice_is_named(stubs: Stubs) -> None:
     use = v1.UseFeaturesRequest(user_id="u", charges=[v1.Charge(feature_id=each) for each in ids])
     violations = failure(stubs.entitlements.UseFeatures, use).violations
     assert violations == {
-        "charges": "must be 1 to 32 charges, each of another feature; 3 were sent, 'a' more than once"
+        "charges": "must be 1 to 32 charges, each for a different feature; 3 were sent, 'a' more than once"
     }
     entries = [v1.PackageFeature(feature_id=each) for each in ids]
     create = v1.CreatePackageRequest(package=v1.Package(id=unique("package"), features=entries))
