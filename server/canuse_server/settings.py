@@ -49,7 +49,8 @@ class Settings(BaseSettings):
         None, description="PEM file with the private key of the certificate, not encrypted."
     )
     tls_client_ca: Path | None = Field(
-        None, description="PEM file with the CAs that sign client certificates. Clients must present one (mTLS)."
+        None,
+        description="PEM file with the CAs of client certificates. Each client must present a certificate (mTLS).",
     )
     clock: Clock = Field("system", description="Time source. manual lets tests set the time with canuse.testing.v1.")
     demo: bool = Field(False, description="Load the example catalogue and users.")
