@@ -83,7 +83,7 @@ def _keep_event_ids(address: str, users: Sequence[str], count: int) -> None:
             method = BATCH_WITH_EVENT_IDS.with_batch(len(pairs[first : first + IDS_AT_ONCE]))
             [message] = method.messages(pairs[first : first + IDS_AT_ONCE])
             try:
-                answer = record(event_ids.with_new_ids(event_ids.template(message)), timeout=TIMEOUT_SECONDS)
+                answer = record(event_ids.with_new_ids(message), timeout=TIMEOUT_SECONDS)
             except grpc.RpcError as error:
                 raise LoadError(f"event ids: {cast('Any', error).details()}") from error
             if not method.check(bytes(PREFIX_BYTES) + answer):

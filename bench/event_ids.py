@@ -1,12 +1,13 @@
 """Event ids, a new one for each use: as long as those that canuse's clients invent, and never the same twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import count
 from secrets import token_hex
 from typing import Final
 
 PLACEHOLDER: Final = "event-id-event-id-event-id-event"
 """Stands in a request where a new event id goes."""
+_MARK: Final = PLACEHOLDER.encode()
 
 
 def _new_ids() -> Iterator[bytes]:
@@ -17,16 +18,12 @@ def _new_ids() -> Iterator[bytes]:
 _IDS: Final = _new_ids()
 
 
-def template(message: bytes) -> list[bytes]:
-    """Return what is before, between and after the event ids of a request."""
-    return message.split(PLACEHOLDER.encode())
-
-
-def with_new_ids(parts: Sequence[bytes]) -> bytes:
-    """Return the request of a template, with new event ids."""
-    if len(parts) == 2:
-        return parts[0] + next(_IDS) + parts[1]
-    message = [parts[0]]
-    for part in parts[1:]:
-        message += (next(_IDS), part)
-    return b"".join(message)
+def with_new_ids(request: bytes) -> bytes:
+    """Return a request with new event ids in place of the placeholders."""
+    first, *rest = request.split(_MARK)
+    if len(rest) == 1:
+        return first + next(_IDS) + rest[0]
+    parts = [first]
+    for part in rest:
+        parts += (next(_IDS), part)
+    return b"".join(parts)

@@ -8,7 +8,7 @@ and let 50,900 checks through (57,200 uses): medians of three rounds in turns. T
 import socket
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, starmap
 from time import perf_counter_ns
 from typing import Final, NamedTuple
 
@@ -71,10 +71,16 @@ class Requests:
 
     def calls(self) -> Iterator[Call]:
         """Yield calls without end: all messages in turn, with new event ids where there are placeholders."""
-        templates = [event_ids.template(message) for message in self._messages]
-        if any(len(parts) > 1 for parts in templates):
-            return (self._call(event_ids.with_new_ids(parts)) for parts in cycle(templates))
-        return cycle([self._call(message) for message in self._messages])
+        prepared = [self._call(message) for message in self._messages]
+        if not any(event_ids.PLACEHOLDER.encode() in message for message in self._messages):
+            return cycle(prepared)
+        return starmap(self._with_new_ids, cycle(zip(self._messages, prepared, strict=True)))
+
+    def _with_new_ids(self, message: bytes, prepared: Call) -> Call:
+        if len(prepared.parts) > 3:
+            return self._call(event_ids.with_new_ids(message))  # A placeholder may be in two frames.
+        head, block_and_head, body = prepared.parts
+        return Call((head, block_and_head, event_ids.with_new_ids(body)), prepared.size)
 
     def _call(self, message: bytes) -> Call:
         body = _PREFIX.pack(0, len(message)) + message

@@ -114,7 +114,7 @@ def test_a_use_with_an_event_id_is_sent_with_a_new_one_each_time() -> None:
     for name, items in (("UseFeature+id", 1), ("BatchCreateUsageEvents+id", BATCH)):
         [method] = [method for method in METHODS if method.name == name]
         [message] = method.messages(USERS[:1])
-        ids = [re.findall(rb"[0-9a-f]{32}", event_ids.with_new_ids(event_ids.template(message))) for _ in range(2)]
+        ids = [re.findall(rb"[0-9a-f]{32}", event_ids.with_new_ids(message)) for _ in range(2)]
         assert [len(found) for found in ids] == [items, items]
         assert len({*ids[0], *ids[1]}) == 2 * items
 
