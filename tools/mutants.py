@@ -1,7 +1,7 @@
-"""Breaks canuse in one place after another, in a copy of the tree, and sees that a test notices.
+"""Mutation testing: breaks canuse in one place after another, in a copy of the tree, and checks that a test fails.
 
-A table says what became of each break. The exit status is 1 if one of them was not noticed. Words on the command line
-choose those whose names have one of them; then the unbroken tree is not tested first.
+Each break is reported in a line, red if a test has failed. The exit status is 1 if one was not noticed. Words on the
+command line select the breaks whose names contain one of them; the unbroken tree is then not tested first.
 """
 
 import os
@@ -23,7 +23,7 @@ SCRIPTS: Final = "server/canuse_server/store/scripts"
 
 
 class Mutant(NamedTuple):
-    """One break: what is put in the place of what, and the test that is to notice."""
+    """A break: the text to replace, its replacement, and the test that must fail."""
 
     name: str
     file: str
@@ -52,7 +52,7 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
-        "batches: a use passes one that was not made",
+        "batches: a use overtakes one that was not recorded",
         f"{SCRIPTS}/record_usage.lua",
         "if made ~= math.abs(place) then",
         "if false then",
@@ -66,14 +66,14 @@ MUTANTS: Final = (
         "tests/store/test_rule_equality.py",
     ),
     Mutant(
-        "clocks: a count of a period far ahead goes on in the current one",
+        "clocks: a count of a period far ahead continues in the current one",
         "server/canuse_server/domain/settlement.py",
         "found.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))",
         "found.append(Settlement(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
         "tests/store/test_clock_ran_ahead.py",
     ),
     Mutant(
-        "event ids: used up by a fact that was not recorded",
+        "event ids: kept for a fact that was not recorded",
         f"{SCRIPTS}/record_usage.lua",
         "if repeatable and remembered then",
         "if repeatable then",
@@ -85,7 +85,7 @@ MUTANTS: Final = (
         'return (float("inf") if self.expires_at_ms is None else self.expires_at_ms, self.priority, self.id)',
     ),
     Mutant(
-        "grant order: given back to the first one first",
+        "grant order: returned to the first one first",
         f"{SCRIPTS}/lib/grants.lua",
         "for i = #grants, 1, -1 do",
         "for i = 1, #grants do",
@@ -109,43 +109,43 @@ MUTANTS: Final = (
         "entitlement.valid_until_ms < now_ms:",
     ),
     Mutant(
-        "reset boundary: a month that ends is still open, in the script's short way",
+        "reset boundary: a month that ends is still open, on the script's short path",
         f"{SCRIPTS}/record_usage.lua",
         "fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
         "fresh and now <= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
     ),
     Mutant(
-        "reset boundary: a month that ends is still open, in the script's long way",
+        "reset boundary: a month that ends is still open, on the script's long path",
         f"{SCRIPTS}/lib/account.lua",
         "now >= struct.unpack(MOMENT, account.packed, last)",
         "now > struct.unpack(MOMENT, account.packed, last)",
     ),
     Mutant(
-        "reset boundary: a count goes on past its period",
+        "reset boundary: a count continues past its period",
         "server/canuse_server/domain/settlement.py",
         "period.end_ms <= now_ms",
         "period.end_ms < now_ms",
     ),
     Mutant(
-        "reset boundary: a grant gives a moment longer",
+        "reset boundary: a grant is open a moment longer",
         f"{SCRIPTS}/lib/grants.lua",
         "now < grant.expires)",
         "now <= grant.expires)",
     ),
     Mutant(
-        "clamp at zero: not in the script's short way",
+        "clamp at zero: not on the script's short path",
         f"{SCRIPTS}/record_usage.lua",
         "if total < 0 then total = 0 end",
         "",
     ),
     Mutant(
-        "clamp at zero: not in the script's long way",
+        "clamp at zero: not on the script's long path",
         f"{SCRIPTS}/record_usage.lua",
         "charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)",
         "charge.total = mode == 'S' and delta or charge.used + delta",
     ),
     Mutant(
-        "all or nothing: the charges that could be recorded are",
+        "all or nothing: charges are recorded beside a refused one",
         f"{SCRIPTS}/record_usage.lua",
         "charge.counted = charge.counted and (refused == 0 or charge.fact)",
         "",
@@ -157,13 +157,13 @@ MUTANTS: Final = (
         "return moment < now or",
     ),
     Mutant(
-        "leases: less than the least that is of use is granted",
+        "leases: less than the requested minimum is granted",
         f"{SCRIPTS}/reserve.lua",
         "if rest >= tonumber(ARGV[9]) then",
         "if rest >= 1 then",
     ),
     Mutant(
-        "leases: a late one gives back once more",
+        "leases: a late settlement releases the amount again",
         f"{SCRIPTS}/settle.lua",
         "if lease.state == OPEN and is_latest then",
         "if is_latest then",
@@ -209,63 +209,63 @@ MUTANTS: Final = (
         LOST_REPLIES,
     ),
     Mutant(
-        "reply lost: in the lane it is told that nothing was written",
+        "reply lost: the lane reports that nothing was written",
         "server/canuse_server/transport/native/lane.py",
         "to_api_error(method.path, OutcomeUnknownError(str(error)))",
         "to_api_error(method.path, StoreUnavailableError(str(error)))",
         LOST_REPLIES,
     ),
     Mutant(
-        "reply lost: in the lane the write is made again",
+        "reply lost: the lane retries the write",
         "server/canuse_server/transport/native/lane.py",
         "if method.writes:\n                self._responder.fail(",
         "if not method.writes:\n                self._responder.fail(",
         LOST_REPLIES,
     ),
     Mutant(
-        "reply lost: on the event loop it is told that nothing was written",
+        "reply lost: the event loop reports that nothing was written",
         "server/canuse_server/store/redis/connection.py",
         "lost = self.writes and self.sent",
         "lost = False",
         LOST_REPLIES,
     ),
     Mutant(
-        "slow store: a write that waited too long is told not to be written",
+        "slow store: a write that timed out is reported as not written",
         "server/canuse_server/store/redis/connection.py",
         "(OutcomeUnknownError if writes else StoreUnavailableError)(self._silence)",
         "StoreUnavailableError(self._silence)",
         "tests/chaos/test_slow_store.py",
     ),
     Mutant(
-        "power cut: a store is believed that confirms what is not on its disk",
+        "power cut: a store's false confirmation is accepted",
         "server/canuse_server/store/redis/durability.py",
         "return disk_fault(replies[-1]) if self.on_disk else None",
         "return None",
         "tests/faults/test_durability.py::test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed",
     ),
     Mutant(
-        "partition: what no replica has confirmed is acknowledged",
+        "partition: a write that no replica has confirmed is acknowledged",
         "server/canuse_server/store/redis/durability.py",
         "if not isinstance(count, int) or count < wanted:",
         "if not isinstance(count, int):",
         "tests/chaos/test_partitions.py::test_a_replica_that_was_cut_off_takes_over_and_lacks_nothing_that_waited_for_it",
     ),
     Mutant(
-        "out of memory: OOM is no refusal",
+        "out of memory: OOM is not known as a refusal",
         "server/canuse_server/store/redis/replies.py",
         '        "OOM",\n',
         "",
         "tests/chaos/test_out_of_memory.py",
     ),
     Mutant(
-        "cluster: a key that is on its way is taken for one that has moved",
+        "cluster: a key that is being moved is treated as moved",
         "server/canuse_server/store/redis/replies.py",
         '(AskError if word == "ASK" else MovedError)(text',
         "MovedError(text",
         CLUSTER,
     ),
     Mutant(
-        "cluster: a node that moves its keys is taken for one that is away",
+        "cluster: a node that moves its keys is treated as unavailable",
         "server/canuse_server/store/redis/replies.py",
         'if word in ("TRYAGAIN", "CLUSTERDOWN"):',
         'if word == "CLUSTERDOWN":',
@@ -286,70 +286,70 @@ MUTANTS: Final = (
         "tests/store/test_rule_equality.py",
     ),
     Mutant(
-        "end: a task that lost its cancellation is not asked again",
+        "background: a task that lost its cancellation is not cancelled again",
         "server/canuse_server/runtime/background.py",
         "while waiting :=",
         "if waiting :=",
         "tests/store/test_keep_fresh.py",
     ),
     Mutant(
-        "turns: the wait for a turn is a wait for the store",
+        "fairness: waiting for a turn counts as waiting for the store",
         "server/canuse_server/runtime/fairness.py",
         "            deadline.extend(self._replied_at)\n",
         "",
         "tests/faults/test_store_unavailable.py",
     ),
     Mutant(
-        "shutdown: lanes wait for the store for as long as it takes",
+        "shutdown: lanes wait for the store without a bound",
         "server/canuse_server/transport/native/server.py",
         "lane.give_up()",
         "lane.is_alive()",
         "tests/faults/test_shutdown.py",
     ),
     Mutant(
-        "shutdown: checks that the lanes give up are left to the event loop",
+        "shutdown: checks that the lanes give up are delegated to the event loop",
         "server/canuse_server/store/redis/blocking_connection.py",
         'TimeoutError("canuse is stopping")',
         'ConnectionResetError("canuse is stopping")',
         "tests/faults/test_shutdown.py",
     ),
     Mutant(
-        "pace: breaks are taken for a wait for the store",
+        "fairness: breaks count as waiting for the store",
         "server/canuse_server/runtime/fairness.py",
         "budget.yield_if_due():\n        note_work()\n",
         "budget.yield_if_due():\n        return\n",
         "tests/unit/test_fairness.py",
     ),
     Mutant(
-        "pace: many pages take no breaks",
+        "fairness: concurrent pages take no breaks",
         "server/canuse_server/runtime/fairness.py",
         "if self._under_way > 1 else 0",
         "if self._under_way > 9 else 0",
         "tests/unit/test_fairness.py",
     ),
     Mutant(
-        "metadata: callers who have not acknowledged the limit have none",
+        "metadata: unlimited until the caller acknowledges the limit",
         "server/canuse_server/api/metadata.py",
         "if size > CALL_METADATA_BYTES:",
         "if size > 100 * CALL_METADATA_BYTES:",
         "tests/faults/test_overload.py",
     ),
     Mutant(
-        "reflection: no bound to what it answers",
+        "reflection: unlimited answers",
         "server/canuse_server/transport/reflection.py",
         "if amount > self._left:",
         "if amount > self._most:",
         "tests/unit/test_reflection_limit.py",
     ),
     Mutant(
-        "deadline: not looked at again where the lane was late",
+        "deadline: not checked again after the lane was late",
         "server/canuse_server/transport/native/lane.py",
         "not (calls := self.in_time(calls, time.monotonic()))",
         "not calls",
         "tests/faults/test_overload.py",
     ),
     Mutant(
-        "full disk: MISCONF is no refusal",
+        "full disk: MISCONF is not known as a refusal",
         "server/canuse_server/store/redis/replies.py",
         '        "MISCONF",\n',
         "",
@@ -359,7 +359,7 @@ MUTANTS: Final = (
 
 
 def main(words: list[str]) -> int:
-    """Run the check; return the exit status."""
+    """Run the selected breaks; return the exit status."""
     for mutant in MUTANTS:
         broken(mutant, ROOT)
     with TemporaryDirectory() as folder:
@@ -370,7 +370,7 @@ def main(words: list[str]) -> int:
         unbroken = () if words else dict.fromkeys(mutant.test for mutant in MUTANTS)
         failed = [test for test in unbroken if not passes(tree, test, "nothing is broken")]
         if failed:
-            print(f"nothing is broken, and yet these fail: {failed}")
+            print(f"these tests fail although nothing is broken: {failed}")
             return 1
         survivors = [mutant.name for mutant in chosen if survives(tree, mutant)]
     print(f"{len(chosen) - len(survivors)} of {len(chosen)} breaks were noticed")
@@ -389,12 +389,14 @@ def broken(mutant: Mutant, tree: Path) -> str:
     """Return the text of the file with the break in it."""
     text = (tree / mutant.file).read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
-        raise SystemExit(f"{mutant.name}: {mutant.file} has {text.count(mutant.old)} times, not once: {mutant.old}")
+        raise SystemExit(
+            f"{mutant.name}: {mutant.file} must contain this once, not {text.count(mutant.old)} times: {mutant.old}"
+        )
     return text.replace(mutant.old, mutant.new)
 
 
 def survives(tree: Path, mutant: Mutant) -> bool:
-    """Break the tree, run the test that is to notice, and mend the tree; return whether the test noticed nothing."""
+    """Break the tree, run the test that must fail, and restore the tree; return whether the test passed."""
     path = tree / mutant.file
     text = path.read_text(encoding="utf-8")
     path.write_text(broken(mutant, tree), encoding="utf-8")
@@ -405,7 +407,7 @@ def survives(tree: Path, mutant: Mutant) -> bool:
 
 
 def passes(tree: Path, test: str, name: str) -> bool:
-    """Run a test on a tree, tell what came of it in a line, and return whether it passed."""
+    """Run a test on a tree, print its result in a line, and return whether it passed."""
     paths = os.pathsep.join(str(tree / part) for part in ("client", "server"))
     env = {**os.environ, "PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "MODEL_SHRINK": "0"}
     start = time.monotonic()
@@ -414,7 +416,7 @@ def passes(tree: Path, test: str, name: str) -> bool:
         cwd=tree, env=env, check=True, capture_output=True, text=True,
     )  # fmt: skip
     if not found.stdout.startswith(str(tree)):
-        raise SystemExit(f"the copy would not be what is tested, but {found.stdout}")
+        raise SystemExit(f"the tests would use {found.stdout}, not the copy")
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
     result = subprocess.run(command, cwd=tree, env=env, check=False, capture_output=True, text=True)
     if result.returncode not in (0, 1):
