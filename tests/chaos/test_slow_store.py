@@ -46,7 +46,7 @@ async def pause_writes(store: RedisServer, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("slow", [sleep, pause, pause_writes])
-async def test_a_store_that_stands_still_makes_no_count_wrong(
+async def test_a_stalled_store_makes_no_count_wrong(
     slow: Callable[[RedisServer, float], Awaitable[None]],
     transport: str,
     tmp_path: Path,

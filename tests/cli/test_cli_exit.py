@@ -93,7 +93,7 @@ def commands(subscriber: Subscriber, client: Client) -> list[list[str]]:
 
 
 @needs_dev_full
-def test_output_that_cannot_be_written_is_told_in_a_line_and_is_no_no(
+def test_output_that_cannot_be_written_is_reported_in_a_line_and_has_its_own_status(
     server: Canuse, subscriber: Subscriber, client: Client
 ) -> None:
     # `record … >/dev/full` recorded, printed a traceback and exited with 1, which means that nothing was recorded.
@@ -107,7 +107,7 @@ def test_output_that_cannot_be_written_is_told_in_a_line_and_is_no_no(
     assert client.show_usage(subscriber.user, subscriber.unlimited).current.used == 1
 
 
-def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(
+def test_a_pipe_that_nobody_reads_is_reported_in_the_same_way(
     server: Canuse, subscriber: Subscriber, client: Client
 ) -> None:
     for command in commands(subscriber, client)[:4]:
@@ -119,7 +119,9 @@ def test_a_pipe_that_nobody_reads_is_told_in_the_same_way(
         assert "Traceback" not in stderr
 
 
-def test_output_that_is_closed_is_told_in_the_same_way(server: Canuse, subscriber: Subscriber, client: Client) -> None:
+def test_output_that_is_closed_is_reported_in_the_same_way(
+    server: Canuse, subscriber: Subscriber, client: Client
+) -> None:
     # The output was lost and the status was 0; a connection got the file descriptor.
     for command in commands(subscriber, client)[:3]:
         completed = closed(">&-", server.address, *command)
@@ -154,7 +156,7 @@ def test_a_server_serves_although_its_log_cannot_be_written(
 
 @needs_dev_full
 @pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
-def test_an_error_that_cannot_be_told_keeps_its_status(redirection: str, server: Canuse) -> None:
+def test_an_error_that_cannot_be_printed_keeps_its_status(redirection: str, server: Canuse) -> None:
     # With a full disk the status was 120 or 70.
     for command in (["users", "show", "nobody"], ["users", "list", "--no-such-option"]):
         assert closed(redirection, server.address, *command).returncode == ERROR
@@ -197,7 +199,7 @@ def test_a_server_that_cannot_say_that_it_is_ready_ends_and_says_why(tmp_path: P
     assert "Traceback" not in stderr
 
 
-def test_what_grpc_has_to_tell_of_a_connection_is_in_the_one_line(server: Canuse) -> None:
+def test_what_grpc_reports_of_a_connection_is_in_the_one_line(server: Canuse) -> None:
     # gRPC wrote a line of its own before it.
     status, stderr = canuse(server.address, "users", "list", "--tls", stdout=subprocess.DEVNULL)
     assert (status, len(stderr.splitlines())) == (ERROR, 1), stderr

@@ -114,13 +114,15 @@ def refusals() -> dict[str, tuple[str, str]]:
     return {kind: (status, reason) for kind, status, reason in table("docs/security.md", "refusals")}
 
 
-def test_every_method_that_the_server_tells_of_is_in_the_matrix(deployment: Deployment, scopes: dict[str, str]) -> None:
+def test_every_method_that_the_server_describes_is_in_the_matrix(
+    deployment: Deployment, scopes: dict[str, str]
+) -> None:
     assert deployment.rows.keys() == deployment.methods.keys()
     assert scopes.keys() == {path for path in deployment.methods if not path.startswith(OPEN)}
     assert set(scopes.values()) == set(SCOPES)
 
 
-def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it_does_anything(
+def test_every_kind_of_invalid_key_is_refused_by_every_method_before_it_does_anything(
     deployment: Deployment, scopes: dict[str, str], refusals: dict[str, tuple[str, str]]
 ) -> None:
     credentials = {
@@ -145,7 +147,7 @@ def test_every_kind_of_key_that_is_not_good_is_refused_by_every_method_before_it
         assert {name: value for name, value in refused.metadata.items() if name != "key_id"} == lacking, path
 
 
-def test_a_good_key_finds_what_is_in_its_environment_and_nothing_of_the_other(deployment: Deployment) -> None:
+def test_a_valid_key_finds_what_is_in_its_environment_and_nothing_of_the_other(deployment: Deployment) -> None:
     for path, row in deployment.rows.items():
         # The other environment first: an effect on this one would show.
         sibling, here = deployment.outcome(path, deployment.test), deployment.outcome(path, deployment.live)

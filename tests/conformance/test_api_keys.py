@@ -87,7 +87,7 @@ def test_the_first_key_has_to_be_one_that_nobody_is_locked_out_with(fresh: Canus
 
 
 @pytest.mark.parametrize("fresh", TRANSPORTS, indirect=True)
-def test_a_key_that_is_sent_to_an_open_server_has_to_be_a_good_one(fresh: Canuse) -> None:
+def test_a_key_that_is_sent_to_an_open_server_has_to_be_valid(fresh: Canuse) -> None:
     """The key selects the environment. Other schemes, which proxies add for themselves, are ignored."""
     with Client(fresh.address, api_key=f"sk_test_{'0' * 64}") as mistaken:
         assert reason_for_read(mistaken) == "API_KEY_INVALID"
@@ -139,7 +139,7 @@ def test_a_key_is_what_was_asked_for(server: AuthenticatedServer) -> None:
     assert not server.key().api_key.HasField("expires_at")
 
 
-async def test_when_a_key_was_used_last_is_told(server: AuthenticatedServer) -> None:
+async def test_the_time_of_a_key_s_last_use_is_shown(server: AuthenticatedServer) -> None:
     created = server.key(["entitlements:read"])
     with server.client(created.secret) as client:
         assert reason_for_read(client) == ""
@@ -394,7 +394,7 @@ def test_a_key_expires_at_its_moment(tmp_path: Path, transport: str) -> None:
         ({"expires_at": moment(datetime(2020, 1, 1, tzinfo=UTC))}, "api_key.expires_at", "must be after now"),
     ],
 )
-def test_what_a_key_cannot_be_is_said(
+def test_invalid_fields_of_a_key_are_reported(
     server: AuthenticatedServer, changes: dict[str, Any], field: str, message: str
 ) -> None:
     key = v1.ApiKey(**{"name": "n", "environment": LIVE, "scopes": ["usage:write"], **changes})

@@ -176,7 +176,9 @@ def test_a_mask_with_another_field_is_refused_and_changes_nothing(client: Client
     assert client.get_feature(feature_id).name == "before"
 
 
-def test_what_is_answered_while_the_store_is_away_is_denied_unless_it_is_set(client: Client, stubs: Stubs) -> None:
+def test_a_feature_is_denied_while_the_store_is_unavailable_unless_it_is_set_otherwise(
+    client: Client, stubs: Stubs
+) -> None:
     deny, allow = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW
     plain = stubs.catalog.CreateFeature(v1.CreateFeatureRequest(feature=v1.Feature(id=unique("feature"), type=BINARY)))
     assert plain.feature.on_unavailable == deny

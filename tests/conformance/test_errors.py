@@ -14,7 +14,7 @@ from support.store_inspection import StoreInspector
 from support.wire import Failure, Stubs, failure
 
 
-def test_all_that_is_wrong_is_told_at_once(stubs: Stubs) -> None:
+def test_all_violations_are_reported_at_once(stubs: Stubs) -> None:
     wrong: dict[str, Any] = {"feature_id": "a\n", "delta": 2**53, "event_id": "e" * 129, "action": 9}
     request = v1.CreateUsageEventRequest(**wrong, metadata={"a": "b" * 2048})
     refused = failure(stubs.entitlements.CreateUsageEvent, request)

@@ -240,7 +240,7 @@ def test_a_fact_that_was_not_recorded_leaves_its_id_free(client: Client) -> None
     assert used(client, user_id, feature_id) == 15
 
 
-def test_a_no_of_a_use_keeps_its_id_though_there_was_nothing_to_count_against(client: Client) -> None:
+def test_a_refused_use_keeps_its_id_though_there_was_nothing_to_count_against(client: Client) -> None:
     user_id, feature_id = client.create_user(unique("user")).id, consumable(client)
     first = client.use_feature(user_id, feature_id, event_id="e")
     refused = client.reserve(user_id, feature_id, 1, event_id="f")

@@ -314,7 +314,7 @@ def test_right_after_a_period_has_ended_the_new_one_is_explained(clocked: Client
     assert counter.period_start.ToMilliseconds() >= full.consumption.resets_at.ToMilliseconds()
 
 
-def test_what_leases_set_aside_is_told_until_they_expire(clocked: Client, clock: Clock) -> None:
+def test_reserved_amounts_are_explained_until_their_leases_expire(clocked: Client, clock: Clock) -> None:
     user_id, feature_id = subscriber(clocked, 10, v1.RESET_PERIOD_NEVER)
     clocked.reserve(user_id, feature_id, 4, ttl=timedelta(minutes=1))
     sentences = texts(clocked.can_use(user_id, feature_id, explain=True))
@@ -340,7 +340,7 @@ def test_an_explanation_changes_nothing(client: Client, store: StoreInspector) -
     assert store.dump(user_id) == before
 
 
-def test_what_can_not_be_answered_is_the_same_error_as_without(client: Client, stubs: Stubs) -> None:
+def test_an_error_is_the_same_with_explain_as_without(client: Client, stubs: Stubs) -> None:
     user_id, feature_id = subscriber(client, None)
     client.create_usage_event(user_id, feature_id, MAX_AMOUNT)
     errors = set()

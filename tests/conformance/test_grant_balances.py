@@ -451,7 +451,7 @@ def test_the_time_between_two_grants_belongs_to_neither(clocked: Client, clock: 
     assert [each.period_end.ToDatetime(UTC) for each in past] == times[:0:-1]
 
 
-def test_the_last_use_of_a_grant_that_is_ending_and_the_first_of_the_next_are_told_apart(
+def test_the_last_use_of_an_ending_grant_and_the_first_of_the_next_are_kept_apart(
     clocked: Client, clock: Clock
 ) -> None:
     ids, end = fresh(clocked), clock.now() + timedelta(days=1)

@@ -323,7 +323,7 @@ def test_both_calls_get_their_first_answer_again_under_their_event_id(client: Cl
     assert counts(client.can_use(**ids).consumption) == (2, 0, 3)
 
 
-def test_a_no_is_repeated_and_so_is_an_answer_for_a_lease_of_a_user_in_another_state(client: Client) -> None:
+def test_a_refusal_is_replayed_and_so_is_an_answer_for_a_lease_of_a_user_in_another_state(client: Client) -> None:
     user_id, feature_id = subscriber(client, 0)
     refused = client.reserve(user_id, feature_id, 1, event_id="r")
     client.create_grant(user_id, "gift", feature_id, amount=4)

@@ -274,7 +274,7 @@ def test_an_unknown_user_or_feature_is_an_error(client: Client, stubs: Stubs) ->
     assert (no_user.metadata, no_feature.metadata) == ({"user_id": missing}, {"feature_id": missing})
 
 
-def test_bad_fields_are_told_all_at_once(client: Client, stubs: Stubs) -> None:
+def test_all_bad_fields_are_reported_at_once(client: Client, stubs: Stubs) -> None:
     late, bad = Timestamp(seconds=2**40), Timestamp(nanos=-1)
     request = v1.ListUsageEventsRequest(feature_id="\n", start_time=late, end_time=bad)
     refused = failure(stubs.usage.ListUsageEvents, request)

@@ -110,7 +110,7 @@ def test_bytes_that_are_no_message_are_bad_input_for_the_methods_without_a_key_a
 
 
 @every_method
-def test_an_empty_request_is_told_each_field_it_needs(stubs: Stubs, method: MethodDescriptor) -> None:
+def test_an_empty_request_is_refused_with_every_missing_field(stubs: Stubs, method: MethodDescriptor) -> None:
     needed = {
         "CanUse": ["feature_id", "user_id"],
         "CreateUsageEvent": ["feature_id", "user_id"],

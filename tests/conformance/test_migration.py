@@ -105,7 +105,7 @@ def test_a_subscription_of_each_status_moves_but_for_those_that_have_ended(
     assert (after.package_version, after.status) == (1 if status in ENDED else 2, status)
 
 
-def test_what_counts_is_how_it_stands_now_by_its_dates(clocked: Client, clock: Clock) -> None:
+def test_the_present_status_by_the_dates_decides_what_moves(clocked: Client, clock: Clock) -> None:
     package_id, now = package(clocked, [of(consumable(clocked), 1, DAY)]), clock.now()
     trial_over = create_subscriber(clocked, package_id, trial_end=now + timedelta(hours=1))
     ending, ended, to_come = (
@@ -142,7 +142,7 @@ def test_a_count_that_has_run_out_by_then_is_over_and_not_moved(clocked: Client,
     assert [(past.used, past.budget) for past in usage.past] == [(4, 5)]
 
 
-def test_a_count_of_a_month_that_is_over_is_put_away_as_that_month_though_the_feature_is_gone(
+def test_a_count_of_a_past_month_is_kept_as_that_month_though_the_feature_is_gone(
     clocked: Client, clock: Clock
 ) -> None:
     user_id, feature_id = subscriber(clocked, 5, MONTH)
@@ -157,7 +157,9 @@ def test_a_count_of_a_month_that_is_over_is_put_away_as_that_month_though_the_fe
     assert past.period_end.ToDatetime(UTC) == start + relativedelta(months=1)
 
 
-def test_a_feature_that_the_new_version_does_not_list_is_gone_and_its_count_is_put_away(client: Client) -> None:
+def test_a_feature_that_the_new_version_does_not_list_is_gone_and_its_count_becomes_a_past_period(
+    client: Client,
+) -> None:
     user_id, feature_id = subscriber(client, 5)
     [subscription] = client.list_subscriptions(user_id)
     other_id = consumable(client)

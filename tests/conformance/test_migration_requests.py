@@ -36,7 +36,7 @@ def test_what_there_is_not_is_not_found_and_what_was_not_published_is_refused(cl
     assert refused(stubs, package_id=draft_id).metadata == {"package_id": draft_id, "version": "1"}
 
 
-def test_what_makes_no_sense_is_refused_by_its_field(client: Client, stubs: Stubs) -> None:
+def test_contradictory_fields_are_refused_by_name(client: Client, stubs: Stubs) -> None:
     package_id = package(client, [])
     for fields, named in (
         ({"package_id": ""}, ["package_id"]),

@@ -79,7 +79,9 @@ def test_a_grant_does_not_make_up_for_what_packages_give_no_more(client: Client)
     assert client.can_use(user_id, feature_id).consumption.budget == 100
 
 
-def test_what_shrinks_is_told_as_it_stands_now_not_as_it_was_worked_out_once(clocked: Client, clock: Clock) -> None:
+def test_access_that_shrinks_is_compared_with_the_present_one_and_not_with_a_stale_one(
+    clocked: Client, clock: Clock
+) -> None:
     feature_id, trial_end = consumable(clocked), clock.now() + timedelta(days=1)
     package_id, add_on = package(clocked, [of(feature_id, 5)]), package(clocked, [of(feature_id, 9)], ADD_ON)
     user_id = create_subscriber(clocked, package_id)

@@ -35,7 +35,7 @@ def half(**entries: str) -> Descriptor:
 
 @pytest.mark.parametrize("domain", ["canuse", "canuse-test"])
 @pytest.mark.parametrize("raw", NO_TEXT)
-def test_bytes_that_are_no_text_are_an_id_that_is_not_known(
+def test_bytes_that_are_not_utf_8_are_an_unknown_id(
     client: Client, limits: RateLimits, raw: bytes, domain: str
 ) -> None:
     """`x-user-id: 124\xff` was an error, after which Envoy lets the request through without a limit."""
@@ -49,7 +49,7 @@ def test_bytes_that_are_no_text_are_an_id_that_is_not_known(
 
 
 @pytest.mark.parametrize("raw", NO_TEXT)
-def test_bytes_that_are_no_text_change_nothing_where_canuse_does_not_look(
+def test_bytes_that_are_not_utf_8_change_nothing_in_entries_that_canuse_ignores(
     client: Client, limits: RateLimits, raw: bytes
 ) -> None:
     user_id, feature_id = subscriber(client, 2)
@@ -60,7 +60,7 @@ def test_bytes_that_are_no_text_change_nothing_where_canuse_does_not_look(
     assert used(client, user_id, feature_id) == 2
 
 
-def test_bytes_that_are_no_text_are_taken_for_nobody_else_s_id(client: Client, limits: RateLimits) -> None:
+def test_bytes_that_are_not_utf_8_are_taken_for_no_other_user_s_id(client: Client, limits: RateLimits) -> None:
     """A user whose id equals the replacement text must not be charged."""
     feature_id = consumable(client)
     package_id = package(client, [v1.PackageFeature(feature_id=feature_id, limit=5)])
@@ -74,7 +74,7 @@ def test_bytes_that_are_no_text_are_taken_for_nobody_else_s_id(client: Client, l
     assert [used(client, user_id, feature_id) for user_id in lookalikes] == [0] * len(lookalikes)
 
 
-def test_a_domain_that_is_no_text_is_one_that_stands_for_no_environment(limits: RateLimits) -> None:
+def test_a_domain_that_is_not_utf_8_stands_for_no_environment(limits: RateLimits) -> None:
     """Callers do not choose the domain: it is a mistake of the configuration."""
     refused = failure(lambda: limits.ask_bytes("~~~", b"\xff\xff\xff", descriptor("124", "calls"), domain="~~~"))
     assert (refused.code, refused.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")

@@ -148,7 +148,7 @@ def test_a_binary_feature_is_let_through_where_the_user_has_it_and_counts_nothin
     assert [summary(limits.ask(*both)) for _ in range(2)] == ["OK: OK OK", "OVER_LIMIT: OVER_LIMIT OK"]
 
 
-def test_without_a_limit_there_is_none_to_tell_of(client: Client, limits: RateLimits) -> None:
+def test_without_a_limit_none_is_reported(client: Client, limits: RateLimits) -> None:
     user_id, feature_id = subscriber(client, None)
     answer = limits.use(user_id, feature_id, hits=9)
     assert (summary(answer), left(answer), answer.statuses[0].HasField("current_limit")) == (
@@ -170,7 +170,7 @@ def test_overage_is_let_through_with_nothing_left(client: Client, limits: RateLi
     assert used(client, user_id, feature_id) == 3
 
 
-def test_what_is_refused_for_another_reason_than_its_limit_tells_of_none(client: Client, limits: RateLimits) -> None:
+def test_a_refusal_for_another_reason_than_the_limit_reports_no_limit(client: Client, limits: RateLimits) -> None:
     """Otherwise Envoy would tell the user to wait for a reset that does not help."""
 
     def check_refused() -> None:
@@ -268,7 +268,7 @@ def test_what_leases_hold_is_not_left(client: Client, limits: RateLimits) -> Non
     assert used(client, user_id, feature_id) == 2
 
 
-def test_a_year_of_a_leap_day_subscriber_is_told_by_the_calendar(clocked: Client, clocked_limits: RateLimits) -> None:
+def test_a_year_that_starts_on_a_leap_day_follows_the_calendar(clocked: Client, clocked_limits: RateLimits) -> None:
     started_at = datetime(2020, 2, 29, tzinfo=UTC)
     user_id, feature_id = subscriber(clocked, 5, v1.RESET_PERIOD_YEAR, started_at=started_at)
     [status] = clocked_limits.use(user_id, feature_id).statuses

@@ -74,7 +74,7 @@ def test_the_comment_of_a_mask_names_the_fields_that_it_takes(client: Client, st
 
 
 @every_update
-def test_an_update_that_says_nothing_is_refused_and_told_the_fields(client: Client, stubs: Stubs, name: str) -> None:
+def test_an_empty_update_is_refused_with_the_fields_that_can_be_set(client: Client, stubs: Stubs, name: str) -> None:
     """`UpdateUser` with `disabled: false` and no mask answered OK, and the user stayed disabled."""
     accepted = ", ".join(in_comment(name))
     assert f"{accepted}, or * for all; nothing was sent" in violation(client, stubs, name, [])

@@ -5,7 +5,7 @@ from support.message_clients import Client
 from support.resources import Clock, package, unique
 
 
-def test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset(clocked: Client, clock: Clock) -> None:
+def test_user_is_allowed_until_the_budget_is_used_up_and_again_after_the_reset(clocked: Client, clock: Clock) -> None:
     feature_id, user_id = unique("api-calls"), unique("124")
     clocked.create_user(user_id)
     clocked.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)

@@ -9,7 +9,7 @@ from support.processes import Canuse
 from support.resources import unique
 
 
-def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_a_month_later(clocked_server: Canuse) -> None:
+def test_a_user_is_allowed_until_the_budget_is_used_up_and_again_a_month_later(clocked_server: Canuse) -> None:
     feature_id, package_id, user_id = unique("api-calls"), unique("starter"), unique("124")
     with grpc.insecure_channel(clocked_server.address) as channel:
         catalog, entitlements = v1.CatalogServiceStub(channel), v1.EntitlementServiceStub(channel)

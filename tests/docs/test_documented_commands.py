@@ -64,7 +64,7 @@ SMALLER: Final = {
 }
 """Commands that take long, with the small variant that is run instead in a copy of the tree."""
 
-_TLS: Final = "tests/tls/test_tls.py::test_who_has_a_certificate_of_the_ca_is_let_in"
+_TLS: Final = "tests/tls/test_tls.py::test_a_client_with_a_certificate_of_the_ca_is_accepted"
 _ENVOY: Final = "tests/gateway/test_envoy.py::test_envoy_finds_canuse_healthy_and_every_answer_good"
 _WHEEL: Final = (
     "tests/package/test_wheel.py::test_the_wheel_alone_calls_a_server_through_the_client_and_through_the_stubs"
@@ -81,7 +81,7 @@ ELSEWHERE: Final = {
     "make soak": ".ci/run",
     "make run": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     '.venv/bin/canuse serve --clock manual --data-dir "$(mktemp -d)"': (
-        "tests/docs/test_readme_story.py::test_the_story_in_the_readme_happens_as_it_says"
+        "tests/docs/test_readme_story.py::test_the_session_in_the_readme_happens_as_it_says"
     ),
     "canuse serve": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     "canuse serve --redis-url redis://redis.internal:6379": _OTHER_BENCH,

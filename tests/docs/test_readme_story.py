@@ -39,7 +39,7 @@ def empty_server(tmp_path: Path) -> Iterator[Canuse]:
     server.stop()
 
 
-def test_the_story_in_the_readme_happens_as_it_says(empty_server: Canuse) -> None:
+def test_the_session_in_the_readme_happens_as_it_says(empty_server: Canuse) -> None:
     steps = story()
     definition = steps[0][0]
     expected = 0

@@ -87,7 +87,7 @@ async def test_a_revocation_holds_after_the_connection_for_messages_broke(
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[AuthenticatedServer, Canuse]) -> None:
+async def test_without_messages_the_version_still_shows_a_change(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     server, other = pair
     created = server.key()
     with Client(other.address, api_key=created.secret) as client:
@@ -101,7 +101,7 @@ async def test_where_no_messages_can_be_had_the_version_still_tells(pair: tuple[
         await wait_until(lambda: reasons(client) == ["API_KEY_INVALID"] * 2)
 
 
-async def test_while_the_store_is_away_keys_that_were_good_still_are(pair: tuple[AuthenticatedServer, Canuse]) -> None:
+async def test_while_the_store_is_unavailable_valid_keys_stay_valid(pair: tuple[AuthenticatedServer, Canuse]) -> None:
     """Their scopes are in memory. A caller without a key is refused as such, and learns nothing of the store."""
     server, other = pair
     with Client(other.address, api_key=server.admin) as admin, Client(other.address) as nobody:
@@ -125,7 +125,7 @@ async def test_workers_hear_of_each_others_keys(tmp_path: Path, transport: str) 
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-async def test_what_goes_on_under_a_key_ends_when_it_is_revoked(tmp_path: Path, transport: str) -> None:
+async def test_a_stream_ends_when_its_key_is_revoked(tmp_path: Path, transport: str) -> None:
     with running(Canuse(tmp_path, "--transport", transport)) as canuse:
         population = create_population(canuse, 2100)
         with Client(canuse.address) as nobody:

@@ -184,7 +184,7 @@ def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_
         assert [event.delta for event in client.list_usage_events(user_id)] == list(range(2000, 0, -1))
 
 
-def test_while_the_store_is_away_every_call_of_a_batch_says_so(
+def test_while_the_store_is_unavailable_every_call_of_a_batch_says_so(
     transport: str, store_program: str, tmp_path: Path
 ) -> None:
     redis = RedisServer(store_program, tmp_path / "redis").start()

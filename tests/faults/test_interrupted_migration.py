@@ -145,7 +145,7 @@ async def test_a_store_that_is_killed_in_the_middle(server: Canuse, population: 
     assert not server.failed_unexpectedly()
 
 
-async def test_a_caller_that_goes_away_ends_it(server: Canuse, population: Population, before: list[int]) -> None:
+async def test_a_caller_that_disconnects_ends_it(server: Canuse, population: Population, before: list[int]) -> None:
     async with AsyncClient(server.address) as client:
         stream = client.migrate_subscriptions(population.package_id)
         async with aclosing(cast("AsyncGenerator[v1.MigrateSubscriptionsResponse, None]", stream)):

@@ -76,7 +76,7 @@ def test_requests_that_are_refused_leave_nothing_behind(embedded: Canuse) -> Non
         assert grown < GROWTH_BYTES, grown >> 20
 
 
-def test_a_health_check_that_waits_keeps_no_endless_name(embedded: Canuse) -> None:
+def test_a_waiting_health_check_keeps_no_long_name(embedded: Canuse) -> None:
     """Without a key, each connection could make the server keep a thousand names of 4 MiB."""
     with running(embedded), grpc.insecure_channel(embedded.address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -93,7 +93,7 @@ def test_a_health_check_that_waits_keeps_no_endless_name(embedded: Canuse) -> No
             call.cancel()
 
 
-def test_questions_about_the_services_leave_nothing_behind(embedded: Canuse) -> None:
+def test_reflection_requests_leave_nothing_behind(embedded: Canuse) -> None:
     """Each name of 4 MiB in a reflection request was kept, without a key: 900 took 3 GiB."""
     name = "x" * (3 << 20)
     questions = (

@@ -128,7 +128,7 @@ async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made
 
 
 @pytest.mark.parametrize("way", ["deadline", "cancel"])
-async def test_a_page_that_its_caller_waits_for_no_more_takes_no_room_and_no_turn(
+async def test_a_cancelled_page_takes_no_room_and_no_turn(
     transport: str, tmp_path: Path, redis: RedisServer, way: str
 ) -> None:
     """The native transport's front delegates calls, and does not cancel them by itself."""
@@ -263,7 +263,7 @@ def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) 
     assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * MAX_WAIT_SECONDS
 
 
-def test_a_connection_is_told_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
+def test_a_connection_announces_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
     host, _, port = server.address.rpartition(":")
     with socket.create_connection((host, int(port)), MAX_WAIT_SECONDS) as connection, connection.makefile("rb") as read:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, SETTINGS, 0, 0, 0, 0, 0)))

@@ -246,7 +246,7 @@ async def test_a_caller_who_gives_up_while_it_connects_leaves_the_connection_to_
 
 
 @pytest.mark.parametrize("words", [b"+not asked for\r\n", b"what is this?\r\n"])
-async def test_a_store_that_says_what_nobody_asked_for_is_not_listened_to_any_more(relay: Relay, words: bytes) -> None:
+async def test_a_store_that_sends_an_unsolicited_reply_is_disconnected(relay: Relay, words: bytes) -> None:
     async with connected(relay.url) as connection:
         relay.send_to_clients(words)
         await wait_until(lambda: relay.connections == 0)

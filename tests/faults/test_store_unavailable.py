@@ -192,7 +192,9 @@ def test_an_explanation_says_what_was_done_without_the_store(client: Client, own
         assert not nobody.store_unavailable.HasField("age")
 
 
-def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, own_redis: RedisServer) -> None:
+def test_without_the_store_neither_unknown_features_nor_writes_are_answered(
+    client: Client, own_redis: RedisServer
+) -> None:
     user_id, feature_id = somebody(client, ALLOW)
     with killed(own_redis):
         for call in (
@@ -208,9 +210,7 @@ def test_what_is_not_in_memory_or_records_can_t_be_answered(client: Client, own_
         assert [type(item) for item in items] == [StoreUnavailable]
 
 
-def test_what_was_sent_to_a_store_that_stands_still_may_have_been_recorded(
-    client: Client, own_redis: RedisServer
-) -> None:
+def test_what_was_sent_to_a_stalled_store_may_have_been_recorded(client: Client, own_redis: RedisServer) -> None:
     user_id, feature_id = somebody(client, ALLOW)
     with own_redis.paused(), pytest.raises(OutcomeUnknown):
         client.use_feature(user_id, feature_id)
@@ -343,7 +343,7 @@ async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: R
                 assert kinds <= {v1.CanUseResponse, list, StoreUnavailable, OutcomeUnknown}, kinds
 
 
-async def test_changes_of_one_user_that_wait_for_each_other_do_not_take_that_for_a_store_that_is_away(
+async def test_changes_of_one_user_that_wait_for_each_other_do_not_find_the_store_unavailable(
     own_redis: RedisServer, tmp_path: Path
 ) -> None:
     """Each sends two commands, so that the last one waits for its turn for longer than the store timeout."""

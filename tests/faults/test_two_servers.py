@@ -58,7 +58,7 @@ def test_what_is_created_through_one_is_usable_through_the_other_at_once(one: Cl
         assert one.can_use(user_id, feature_id).consumption.used == 1
 
 
-def test_a_feature_created_through_one_is_known_to_the_other_before_any_news_of_it(
+def test_a_feature_created_through_one_is_known_to_the_other_before_any_message_about_it(
     one: Client, other: Client, redis: RedisServer
 ) -> None:
     user_id = unique("user")
@@ -115,7 +115,7 @@ async def test_a_feature_archived_through_one_is_soon_archived_for_the_other(one
     await archive_and_wait(one, other)
 
 
-async def test_a_feature_is_soon_archived_for_a_server_whose_connection_for_news_broke(
+async def test_a_feature_is_soon_archived_for_a_server_whose_connection_for_messages_broke(
     one: Client, other: Client, redis: RedisServer
 ) -> None:
     assert redis.command("CLIENT", "KILL", "TYPE", "pubsub").startswith(b":")
@@ -127,7 +127,7 @@ async def use_until_refused(client: AsyncClient, user_id: str, feature_id: str, 
         granted.append(answer.consumption.used)
 
 
-async def test_a_feature_is_soon_archived_for_a_server_that_can_have_no_news(
+async def test_a_feature_is_soon_archived_for_a_server_that_gets_no_messages(
     one: Client, other: Client, redis: RedisServer
 ) -> None:
     assert redis.command("ACL", "SETUSER", "default", "-subscribe") == b"+OK\r\n"

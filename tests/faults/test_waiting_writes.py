@@ -169,7 +169,7 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
     return grpc.StatusCode.OK
 
 
-async def test_a_call_that_is_taken_back_while_it_waits_for_a_lane_leaves_its_place_to_others(
+async def test_a_call_cancelled_while_it_waits_for_a_lane_leaves_its_place_to_others(
     tmp_path: Path, valkey: RedisServer
 ) -> None:
     """Cancellations were not noticed until a lane came to the call, which kept its place until then."""

@@ -146,7 +146,7 @@ def test_a_route_that_uses_two_features_uses_both_or_none(client: Client, envoy:
     assert (used(client, user_id, "reports"), used(client, user_id, "api-calls")) == (2, 5)
 
 
-def test_the_headers_tell_of_the_limit_that_ends_first(client: Client, envoy: Envoy) -> None:
+def test_the_headers_describe_the_limit_that_ends_first(client: Client, envoy: Envoy) -> None:
     user_id = subscriber(client, api_calls=5, reports=2)
     assert envoy.get("/reports", user_id).limits["remaining"] == "1"
 
@@ -236,7 +236,7 @@ def test_who_leaves_out_a_header_that_may_be_left_out_is_not_known(careless: Env
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 @pytest.mark.parametrize(("deny", "status"), [(True, 500), (False, 200)])
-def test_without_a_store_envoy_does_what_it_is_told_to_do_on_a_failure(
+def test_without_a_store_envoy_does_what_its_failure_mode_says(
     application: Application, tmp_path: Path, transport: str, *, deny: bool, status: int
 ) -> None:
     with ExitStack() as stack:

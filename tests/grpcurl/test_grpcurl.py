@@ -144,7 +144,7 @@ def test_the_health_of_a_service_that_there_is_not_is_not_found(server: Canuse) 
     assert "Code: NotFound" in completed.stderr
 
 
-def test_a_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset(clocked_server: Canuse) -> None:
+def test_a_user_is_allowed_until_the_budget_is_used_up_and_again_after_the_reset(clocked_server: Canuse) -> None:
     user_id, feature_id = messages_user(clocked_server)
     use = {"user_id": user_id, "feature_id": feature_id}
 
@@ -188,7 +188,7 @@ def test_the_clock_can_not_be_moved_on_a_server_that_runs_on_the_system_s(server
 
 
 @pytest.mark.parametrize("method", ["CanUse", "CreateUsageEvent", "UseFeature"])
-def test_a_number_for_an_id_is_told_to_have_to_be_a_string_and_counts_nothing(server: Canuse, method: str) -> None:
+def test_a_number_as_an_id_is_refused_with_an_explanation_and_counts_nothing(server: Canuse, method: str) -> None:
     user_id, feature_id = messages_user(server)
     for request in ({"user_id": 124, "feature_id": feature_id}, {"user_id": user_id, "feature_id": 5}):
         assert "expecting string" in refused(server, f"EntitlementService/{method}", request)
@@ -196,7 +196,7 @@ def test_a_number_for_an_id_is_told_to_have_to_be_a_string_and_counts_nothing(se
     assert counts["used"] == "0"
 
 
-def test_a_bad_call_is_told_which_fields_are_wrong_what_was_sent_and_what_is_accepted(server: Canuse) -> None:
+def test_an_error_names_the_bad_fields_what_was_sent_and_what_is_accepted(server: Canuse) -> None:
     said = refused(server, "EntitlementService/CanUse", {"user_id": "", "feature_id": "x", "delta": 0})
     assert "Code: InvalidArgument" in said
     assert "user_id: must be 1 to 128 bytes of UTF-8 without control characters; nothing was sent" in said

@@ -50,7 +50,7 @@ def test_each_answer_is_one_use_that_was_counted(server: Canuse, client: Client,
 
 
 @NATIVE_AND_GRPCIO
-def test_a_no_makes_the_load_fail(server: Canuse, client: Client) -> None:
+def test_a_refusal_makes_the_load_fail(server: Canuse, client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
     with load(server, "UseFeature", use(user_id, feature_id)) as loader, pytest.raises(LoadError, match="not a yes"):
         loader.run(5)

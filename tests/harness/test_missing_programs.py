@@ -16,7 +16,7 @@ from support.tools import ROOT
 pytestmark = pytest.mark.extended
 
 SEED_FLOW: Final = (
-    "tests/conformance/test_user_journey.py::test_user_is_let_in_until_the_budget_is_used_up_and_again_after_the_reset"
+    "tests/conformance/test_user_journey.py::test_user_is_allowed_until_the_budget_is_used_up_and_again_after_the_reset"
 )
 ONE_OF_EACH: Final = {
     "redis-server is not installed": (

@@ -9,7 +9,7 @@ from support.tools import ROOT
 TOOL: Final = ROOT / "tools" / "mutants.py"
 
 
-def test_each_break_has_its_place() -> None:
+def test_each_break_applies_to_the_code() -> None:
     spec = importlib.util.spec_from_file_location("mutants", TOOL)
     assert spec is not None
     assert spec.loader is not None

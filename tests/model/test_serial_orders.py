@@ -118,7 +118,7 @@ def create_catalog(target: Target, feature: str, packages: Sequence[str]) -> Non
         target.publish_package(package)
 
 
-def test_what_two_writers_and_two_recorders_do_at_once_comes_to_what_one_order_would(
+def test_two_concurrent_writers_and_two_recorders_lead_to_the_state_of_some_serial_order(
     servers: list[SystemUnderTest],
 ) -> None:
     rng, feature, packages = random.Random(SEED), unique("feature"), [unique("package") for _ in PLANS]

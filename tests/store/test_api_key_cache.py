@@ -71,13 +71,13 @@ def reason_of(call: Callable[[], object]) -> str:
     return ""
 
 
-def test_nobody_passes_before_the_keys_have_been_read(deployment: Deployment) -> None:
+def test_no_call_is_authorized_before_the_keys_have_been_read(deployment: Deployment) -> None:
     assert deployment.reason_of(None) == "STORE_UNAVAILABLE"
     assert deployment.reason_of(b"Bearer sk_live_1") == "STORE_UNAVAILABLE"
     assert not deployment.authorizer.is_open
 
 
-async def test_a_change_holds_here_before_who_made_it_hears_of_it(deployment: Deployment) -> None:
+async def test_a_change_takes_effect_here_before_its_caller_gets_the_answer(deployment: Deployment) -> None:
     await deployment.key_cache.refresh()
     assert deployment.reason_of(None) == ""
     _, first = await deployment.create()
@@ -102,13 +102,13 @@ async def test_the_last_use_is_noted_once_a_minute_at_most(deployment: Deploymen
         assert await deployment.keys.used() == {used_id: 1_000_000}
 
 
-async def test_a_use_that_is_noted_late_does_not_put_the_last_one_back(deployment: Deployment) -> None:
+async def test_a_use_that_is_noted_late_does_not_set_the_last_use_back(deployment: Deployment) -> None:
     await deployment.keys.note_used({"key_1": 2_000})
     await deployment.keys.note_used({"key_1": 1_000, "key_2": 500})
     assert await deployment.keys.used() == {"key_1": 2_000, "key_2": 500}
 
 
-async def test_all_that_can_be_spelled_is_not_remembered(deployment: Deployment) -> None:
+async def test_only_the_usual_spelling_of_a_header_is_cached(deployment: Deployment) -> None:
     """Only the usual spelling of each header is cached: otherwise callers could fill the memory."""
     await deployment.key_cache.refresh()
     _, header = await deployment.create()
@@ -250,7 +250,7 @@ async def test_scopes_and_environments_of_a_newer_version_give_nothing_and_are_s
     assert shown["key_1"][1] == v1.ENVIRONMENT_UNSPECIFIED
 
 
-async def test_a_change_that_was_made_is_not_told_as_one_that_was_not(
+async def test_a_change_that_was_made_is_not_reported_as_one_that_was_not(
     deployment: Deployment, database: Database
 ) -> None:
     """The store became unavailable after it had made the change: the caller was told that nothing was written."""

@@ -114,7 +114,7 @@ async def test_all_features_are_read_a_few_at_a_time(
     assert max(b - a for a, b in pairwise(at_a_time)) <= 100
 
 
-async def test_who_is_too_far_behind_for_the_log_of_changes_reads_everything(
+async def test_a_server_too_far_behind_for_the_log_of_changes_reads_everything(
     env: Environment, other: Environment
 ) -> None:
     await put(other, CALLS, Feature("sso", FeatureType.BINARY, 1))
@@ -295,7 +295,7 @@ async def test_a_slow_reading_does_not_bring_back_what_was_changed_since(
     assert env.cache.features["calls"].archived
 
 
-async def test_a_reading_of_another_history_is_thrown_away_when_it_comes(
+async def test_a_late_read_of_another_history_is_discarded(
     env: Environment, other: Environment, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])

@@ -111,7 +111,7 @@ async def test_a_user_who_was_only_asked_about_has_the_count_of_the_current_peri
 
 
 @pytest.mark.parametrize("reset_period", CALENDAR_MONTHS)
-async def test_a_count_that_a_check_put_away_is_not_put_away_again_at_the_end_of_its_period(
+async def test_a_period_that_a_check_closed_is_not_closed_again_at_its_end(
     env: Environment, database: Database, reset_period: ResetPeriod
 ) -> None:
     """The entitlement stayed in a period a year ahead, and all uses until then counted to it."""

@@ -8,7 +8,7 @@ from canuse_server.store.repositories.invalidation import keep_fresh
 from support.load import wait_until
 
 
-async def test_all_of_it_has_ended_once_it_was_asked_to_also_where_a_cancellation_is_lost(store: Store) -> None:
+async def test_every_task_ends_when_asked_to_even_if_a_cancellation_is_lost(store: Store) -> None:
     """redis-py loses a cancellation while it connects. The task continued, and the server did not end."""
     began, lost = asyncio.Event(), 0
 

@@ -99,7 +99,7 @@ def test_a_past_period(
 
 @given(epochs, moments, amounts)
 @hundreds
-def test_what_leases_set_aside(shared_database: Database, epoch: int, start_ms: int, units: int) -> None:
+def test_reservations(shared_database: Database, epoch: int, start_ms: int, units: int) -> None:
     value = epoch.to_bytes(4, "little") + start_ms.to_bytes(6, "little") + units.to_bytes(7, "little")
     assert read_in_lua(shared_database, "RESERVATION", value) == ([epoch, start_ms, units], value)
     assert packed_codec.unpack_reservation(value) == Reservation(epoch, start_ms, units)

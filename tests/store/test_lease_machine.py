@@ -263,7 +263,7 @@ def machine(shared_database: Database) -> Iterator[type[Machine]]:
         runner.run(store.close())
 
 
-def test_leases_stand_as_the_model_does_whatever_happens(machine: type[Machine]) -> None:
+def test_leases_agree_with_the_model_whatever_happens(machine: type[Machine]) -> None:
     run_state_machine_as_test(
         machine,
         settings=settings(

@@ -287,7 +287,7 @@ def test_both_calls_are_answered_again_under_their_event_id_and_done_once(leasin
     assert leasing.all() == {}
 
 
-def test_a_no_is_answered_again_too(leasing: UserLeases) -> None:
+def test_a_refusal_is_replayed_too(leasing: UserLeases) -> None:
     leasing.reserve(NOW, A, 5)
     refused = leasing.reserve(NOW, B, 1, event_id="r", fingerprint=b"reserved")
     leasing.settle(NOW, A, 0)

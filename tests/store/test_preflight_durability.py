@@ -26,23 +26,23 @@ def warnings(appendfsync: str | None = "always", promise: Promise | None = None,
     return "; ".join(risks_of(SOUND | info, appendfsync, promise or Promise()))
 
 
-def test_nothing_is_said_about_a_store_that_keeps_what_it_has() -> None:
+def test_a_store_that_keeps_what_it_has_is_not_reported() -> None:
     assert not warnings()
     assert not warnings("everysec")
     assert not warnings(None)
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
-def test_a_store_that_throws_keys_away_is_warned_of_by_its_policy(policy: str) -> None:
+def test_a_store_that_evicts_keys_is_reported_with_its_policy(policy: str) -> None:
     assert f"maxmemory-policy is {policy}" in warnings(maxmemory_policy=policy)
 
 
-def test_a_store_without_an_append_only_file_is_warned_of() -> None:
+def test_a_store_without_an_append_only_file_is_reported() -> None:
     assert "no append-only file" in warnings(aof_enabled="0")
     assert "appendfsync is no" in warnings("no")
 
 
-def test_what_a_promise_costs_or_lacks_is_told() -> None:
+def test_replicas_that_a_promise_lacks_are_reported() -> None:
     assert "replica with 2 replicas, but the store has 1" in warnings(promise=TWO_REPLICAS, connected_slaves="1")
     assert not warnings(promise=TWO_REPLICAS, connected_slaves="2")
 

@@ -212,7 +212,7 @@ def grant_spans(draw: st.DrawFn) -> list[GrantSpan]:
     st.integers(0, 60),
 )
 @settings(max_examples=80, deadline=None)
-async def test_who_looks_when_makes_no_difference_to_what_is_counted(
+async def test_when_reads_happen_makes_no_difference_to_what_is_counted(
     shared_store: Store,
     shared_database: Database,
     spans: list[Span],

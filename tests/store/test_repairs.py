@@ -37,7 +37,7 @@ async def test_features_that_are_not_in_memory_are_looked_up_though_a_call_names
     assert len(response.consumptions) == MAX_CHARGES
 
 
-async def test_nobody_is_said_to_be_missing_and_nothing_is_made_where_the_data_is_gone(database: Database) -> None:
+async def test_no_user_is_reported_missing_and_nothing_is_written_where_the_data_is_gone(database: Database) -> None:
     store = Store(StoreAddress.from_url(database.url), 5.0)
     store.guard.is_on = True
     env = Environment.of(store, "live", RETENTION, default_package="")

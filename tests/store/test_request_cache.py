@@ -41,7 +41,7 @@ def request_several_times(cache: RequestCache, name: str, sent: bytes, times: in
     return [cache.request(list(HOT).index(name), HOT[name], bytes(bytearray(sent))) for _ in range(times)][-1]
 
 
-async def test_a_usual_request_is_remembered_from_the_second_time_on(env: Environment) -> None:
+async def test_a_usual_request_is_cached_from_the_second_time_on(env: Environment) -> None:
     cache = cache_with_feature(env)
     for name in HOT:
         sent = payload(name, "u" * 128)
@@ -52,7 +52,7 @@ async def test_a_usual_request_is_remembered_from_the_second_time_on(env: Enviro
     assert len(cache) == len(HOT)
 
 
-async def test_a_request_with_a_large_field_that_is_not_known_is_not_remembered(env: Environment) -> None:
+async def test_a_request_with_a_large_unknown_field_is_not_cached(env: Environment) -> None:
     """150 requests of 4 MiB, each sent twice, took 600 MiB for good."""
     cache = cache_with_feature(env)
     for name in HOT:
@@ -77,14 +77,14 @@ async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_wha
     assert taken < cache.held_bytes + MAX_REQUESTS * 200
 
 
-async def test_as_many_requests_are_remembered_as_may_be_though_their_ids_are_long(env: Environment) -> None:
+async def test_the_cache_holds_its_maximum_of_requests_though_their_ids_are_long(env: Environment) -> None:
     cache = cache_with_feature(env)
     for number in range(MAX_REQUESTS):
         request_several_times(cache, "CanUse", payload("CanUse", f"{number:0128}"))
     assert len(cache) == MAX_REQUESTS
 
 
-async def test_a_changed_feature_leaves_nothing_behind_of_what_was_counted(env: Environment) -> None:
+async def test_a_changed_feature_leaves_the_number_of_cached_bytes_as_it_was(env: Environment) -> None:
     cache = cache_with_feature(env)
     request_several_times(cache, "CanUse", payload("CanUse", "u"))
     held = cache.held_bytes

@@ -289,7 +289,7 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
 
 @given(st.data())
 @hundreds
-def test_what_is_recorded_without_a_check_stands_as_the_domain_says(
+def test_what_is_recorded_without_a_check_gets_the_reason_of_the_domain(
     shared_database: Database, data: st.DataObject
 ) -> None:
     state = data.draw(states().filter(lambda state: state.exists), label="state")

@@ -153,7 +153,7 @@ def test_a_known_event_id_is_answered_also_when_the_entitlement_is_stale_by_then
     assert database.record(NOW + 1, event_id="e", fingerprint=b"12345678") == (first, True)
 
 
-def test_a_no_is_kept_under_its_event_id_and_nothing_else_is_written(database: Database) -> None:
+def test_a_refusal_is_kept_under_its_event_id_and_nothing_else_is_written(database: Database) -> None:
     database.put_user(replace(FIVE_A_DAY, limit=0))
     before = database.contents()
     refused, _ = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"12345678")
@@ -167,7 +167,7 @@ def test_a_no_is_kept_under_its_event_id_and_nothing_else_is_written(database: D
     assert after.keys() - dedupe == before.keys()
 
 
-def test_a_script_reads_the_store_s_own_clock_unless_it_is_told_the_time(database: Database) -> None:
+def test_a_script_reads_the_store_s_own_clock_unless_it_is_given_the_time(database: Database) -> None:
     seconds, microseconds = database.redis.time()
     before_ms = seconds * 1000 + microseconds // 1000
     database.put_user(replace(FIVE_A_DAY, period=Period(before_ms, before_ms + DAY)))
@@ -191,7 +191,7 @@ def test_numbers_are_exact_up_to_the_largest(database: Database) -> None:
 
 
 @pytest.mark.parametrize("used", [10**14, 10**15, 10**15 + 1, MAX_AMOUNT])
-def test_large_counts_are_put_away_exactly(database: Database, used: int) -> None:
+def test_large_counts_become_exact_past_periods(database: Database, used: int) -> None:
     """Lua's `tostring` turns 10^15 into 1e+15."""
     database.put_user(replace(FIVE_A_DAY, limit=MAX_AMOUNT))
     database.record(NOW, delta=used)
@@ -202,7 +202,7 @@ def test_large_counts_are_put_away_exactly(database: Database, used: int) -> Non
 # Past periods.
 
 
-def test_a_period_that_is_left_is_put_away_newest_first_and_the_oldest_go(database: Database) -> None:
+def test_past_periods_are_kept_newest_first_and_the_oldest_are_dropped(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     for day in range(6):
         database.record(NOW + day * DAY, delta=day + 1)
@@ -237,7 +237,7 @@ def test_an_unlimited_budget_is_kept_as_such(database: Database) -> None:
     assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 7, None, 0)]
 
 
-def test_a_no_leaves_the_count_of_the_period_before_where_it_is(database: Database) -> None:
+def test_a_refusal_leaves_the_count_of_the_previous_period_where_it_is(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     database.record(NOW, delta=5)
     outcome, _ = database.record(NOW + DAY, mode=usage_commands.USE, delta=6)
@@ -280,7 +280,7 @@ def test_an_event_id_is_known_for_at_least_the_ttl_and_not_for_ever(database: Da
         assert sum(map(len, hashes(database))) <= 9
 
 
-def test_an_event_id_stored_just_before_the_turn_outlives_it(database: Database) -> None:
+def test_an_event_id_stored_just_before_the_hashes_alternate_survives_it(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     use(database, "opens", NOW)
     use(database, "last", NOW + HOUR_MS - 1)
@@ -289,7 +289,7 @@ def test_an_event_id_stored_just_before_the_turn_outlives_it(database: Database)
     assert sorted(map(len, hashes(database))) == [1, 2]
 
 
-def test_the_hashes_take_turns(database: Database) -> None:
+def test_the_hashes_alternate(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     turns = []
     for hour in range(5):
@@ -530,14 +530,14 @@ def test_a_count_moves_with_its_period(database: Database) -> None:
     assert (database.counter(), database.past()) == ((4, NOW - HOUR_MS), [])
 
 
-def test_a_count_whose_period_is_over_is_put_away(database: Database) -> None:
+def test_a_count_whose_period_is_over_becomes_a_past_period(database: Database) -> None:
     have(database, 4, NOW)
     apply(database, b"new", settlements=(settle(NOW, 31 * DAY, 5, ""),))
     assert database.counter() is None
     assert database.past() == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, 5, 0)]
 
 
-def test_a_count_of_an_older_period_is_put_away_and_not_moved(database: Database) -> None:
+def test_a_count_of_an_older_period_becomes_a_past_period_and_is_not_moved(database: Database) -> None:
     have(database, 4, NOW - 3 * DAY)
     apply(database, b"new", settlements=(settle(NOW, DAY, -1, NOW - HOUR_MS),))
     assert database.counter() is None
@@ -565,7 +565,7 @@ def test_past_periods_are_trimmed_when_a_count_is_settled_too(database: Database
     assert [past.used for past in database.past()] == [5, 4, 3]
 
 
-def test_a_count_of_nothing_is_forgotten_and_not_put_away(database: Database) -> None:
+def test_a_count_of_zero_becomes_no_past_period(database: Database) -> None:
     have(database, 0, NOW)
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
     assert (database.counter(), database.past()) == (None, [])
@@ -593,7 +593,7 @@ def test_grants_are_kept_in_a_new_order_with_what_is_left_and_drawn_of_each_by_t
     )
 
 
-def test_what_was_drawn_is_put_away_with_its_period_and_stays_drawn(database: Database) -> None:
+def test_what_was_drawn_is_kept_with_its_past_period_and_stays_drawn(database: Database) -> None:
     have(database, 9, NOW, grants=(GRANT, GrantBalance(NOW, None, None, 1)))
     apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
     assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 9, 5, 4)]
@@ -666,7 +666,7 @@ def test_others_in_the_bucket_stay_and_nobody_is_erased_twice(database: Database
     assert database.contents() == before
 
 
-def test_the_last_event_is_told_of_nobody_too(database: Database) -> None:
+def test_the_last_event_is_returned_for_a_missing_user_too(database: Database) -> None:
     """A deleted user may leave events behind, and one created again a moment later may have more."""
     apply(database)
     database.put_user(FIVE_A_DAY)
@@ -729,7 +729,7 @@ def test_what_is_published_is_kept_by_its_version(database: Database) -> None:
     assert database.redis.hgetall(KEYS.package_versions) == {b"1:f": b"published"}
 
 
-def test_every_server_is_told_of_a_change_and_of_nothing_else(database: Database) -> None:
+def test_every_server_is_notified_of_a_change_and_of_nothing_else(database: Database) -> None:
     with database.redis.pubsub(ignore_subscribe_messages=True) as messages:  # type: ignore[no-untyped-call]
         messages.subscribe(KEYS.catalog_channel)
         messages.get_message(timeout=5)

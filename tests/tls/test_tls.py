@@ -83,21 +83,21 @@ def test_a_client_that_trusts_another_ca_or_speaks_no_tls_gets_no_answer(secured
     refused(secured.address, tls=False)
 
 
-def test_who_has_a_certificate_of_the_ca_is_let_in(authority: Authority, mutual: Canuse) -> None:
+def test_a_client_with_a_certificate_of_the_ca_is_accepted(authority: Authority, mutual: Canuse) -> None:
     with Client(mutual.address, tls=authority.trusted(authority.client())) as client:
         user_id, feature_id = subscriber(client, 5)
         assert client.can_use(user_id, feature_id).access
     assert "transport grpcio with mTLS," in mutual.ready_line
 
 
-def test_who_has_none_or_one_of_another_ca_is_not_let_in(
+def test_a_client_without_a_certificate_of_the_ca_is_refused(
     authority: Authority, stranger: Authority, mutual: Canuse
 ) -> None:
     refused(mutual.address, authority.trusted())
     refused(mutual.address, authority.trusted(stranger.client()))
 
 
-def test_grpcurl_is_let_in_with_the_ca_and_its_certificate_and_not_without(
+def test_grpcurl_is_accepted_with_the_ca_and_its_certificate_and_not_without(
     authority: Authority, stranger: Authority, secured: Canuse, mutual: Canuse
 ) -> None:
     trusting, client = ("-cacert", str(authority.path)), authority.client("grpcurl")

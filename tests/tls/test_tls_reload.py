@@ -83,7 +83,7 @@ def have_gone_on(counted: list[int], before: list[int]) -> bool:
     return all(now > then + 1 for now, then in zip(counted, before, strict=True))
 
 
-def test_a_certificate_that_can_not_be_used_changes_nothing_and_is_told_once(
+def test_a_certificate_that_can_not_be_used_changes_nothing_and_is_reported_once(
     authority: Authority, clients: Authority, canuse: Canuse, pair: Pair
 ) -> None:
     tls = authority.trusted(clients.client())

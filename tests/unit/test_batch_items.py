@@ -43,7 +43,7 @@ def test_the_items_are_those_that_protobuf_finds_whatever_stands_between_them(pa
     "payload",
     [b"\x0a", b"\x0a\x05ab", b"\x10", b"\x10" + b"\x80" * 11, b"\x00\x01", b"\x0b", b"\x2b\x34", b"\x0c", b"\x0f"],
 )
-def test_bytes_that_are_no_message_are_told_to_be_none(payload: bytes) -> None:
+def test_bytes_that_are_no_message_are_reported_as_such(payload: bytes) -> None:
     assert refusal(framed(v1.CanUseRequest()) + payload).startswith(f"request: must be a {NAME} in protobuf's")
 
 

@@ -71,7 +71,7 @@ def test_a_request_that_is_larger_is_refused_with_what_the_method_takes_and_what
     assert raised.value.message == f"request: must be at most {most} bytes for CanUse; {most + 1} were sent"
 
 
-def test_every_field_with_too_many_items_is_told_and_no_item() -> None:
+def test_every_field_with_too_many_items_is_reported_and_none_of_its_items() -> None:
     package = v1.Package(features=[v1.PackageFeature()] * (MAX_PACKAGE_FEATURES + 1))
     package.metadata.update({str(number): "" for number in range(17)})
     with pytest.raises(ApiError) as raised:
@@ -82,7 +82,7 @@ def test_every_field_with_too_many_items_is_told_and_no_item() -> None:
     }
 
 
-def test_at_most_20_violations_are_told_and_of_the_rest_the_number() -> None:
+def test_at_most_20_violations_are_listed_and_the_rest_are_counted() -> None:
     """For 1000 bad package ids as many texts were built, and 990 of them discarded."""
     violations = Violations()
     for number in range(1000):
@@ -95,7 +95,7 @@ def test_at_most_20_violations_are_told_and_of_the_rest_the_number() -> None:
     assert raised.value.message.endswith(f"; and {1000 - violation_count} more")
 
 
-def test_short_violations_are_told_up_to_20_too() -> None:
+def test_short_violations_are_listed_up_to_20_too() -> None:
     error = invalid([(str(number), "bad") for number in range(1000)])
     assert [field for field, _ in error.violations] == [str(number) for number in range(20)]
     assert error.message.endswith("; 19: bad; and 980 more")

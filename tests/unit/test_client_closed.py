@@ -108,7 +108,7 @@ async def run(call: Awaitable[object]) -> object:
 
 
 @EVERY_CALL
-def test_a_call_under_way_is_told_that_its_client_was_closed(server: Server, name: str) -> None:
+def test_a_call_in_progress_fails_when_its_client_is_closed(server: Server, name: str) -> None:
     with ThreadPoolExecutor(1) as threads:
         with Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
             call = threads.submit(CALLS[name], client)
@@ -118,7 +118,7 @@ def test_a_call_under_way_is_told_that_its_client_was_closed(server: Server, nam
 
 
 @EVERY_CALL
-def test_a_call_after_the_close_is_told_so_and_not_sent(server: Server, name: str) -> None:
+def test_a_call_after_the_close_fails_and_is_not_sent(server: Server, name: str) -> None:
     # It was gRPC's ValueError.
     client = Client(server.address)
     client.close()
@@ -128,7 +128,7 @@ def test_a_call_after_the_close_is_told_so_and_not_sent(server: Server, name: st
 
 
 @EVERY_CALL
-async def test_an_asynchronous_call_under_way_is_told_that_its_client_was_closed(server: Server, name: str) -> None:
+async def test_an_asynchronous_call_in_progress_fails_when_its_client_is_closed(server: Server, name: str) -> None:
     # It was CancelledError, although nothing was cancelled, which a task group takes for its own cancellation.
     async with AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
         task = asyncio.create_task(run(ASYNC_CALLS[name](client)))
@@ -139,7 +139,7 @@ async def test_an_asynchronous_call_under_way_is_told_that_its_client_was_closed
 
 
 @EVERY_CALL
-async def test_an_asynchronous_call_after_the_close_is_told_so_and_not_sent(server: Server, name: str) -> None:
+async def test_an_asynchronous_call_after_the_close_fails_and_is_not_sent(server: Server, name: str) -> None:
     # It was UsageError, which is not a CanuseError.
     client = AsyncClient(server.address)
     await client.close()
@@ -168,7 +168,7 @@ async def test_a_timeout_of_the_callers_own_stays_a_timeout(server: Server) -> N
                 await client.can_use("u", "f")
 
 
-async def test_closing_a_channel_of_the_callers_own_is_told_in_the_same_way(server: Server) -> None:
+async def test_closing_the_callers_own_channel_is_reported_in_the_same_way(server: Server) -> None:
     channel = grpc.aio.insecure_channel(server.address)
     client = AsyncClient(channel=channel, timeout_seconds=MAX_WAIT_SECONDS)
     task = asyncio.create_task(run(client.can_use("u", "f")))

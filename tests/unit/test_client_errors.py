@@ -124,7 +124,7 @@ def test_a_call_that_no_server_answered_has_a_status_and_nothing_more(failure: t
 @pytest.mark.parametrize(
     ("reason", "kind"), [("OUTCOME_UNKNOWN", canuse.OutcomeUnknown), ("STORE_UNAVAILABLE", canuse.StoreUnavailable)]
 )
-def test_whether_a_write_may_have_happened_is_told_by_the_class(reason: str, kind: type[CanuseError]) -> None:
+def test_the_class_of_an_error_says_whether_a_write_may_have_happened(reason: str, kind: type[CanuseError]) -> None:
     error = failed(grpc.StatusCode.UNAVAILABLE, info(reason))
     assert type(error) is kind
     assert isinstance(error, canuse.Unavailable)

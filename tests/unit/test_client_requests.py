@@ -129,7 +129,7 @@ def test_each_update_puts_the_values_where_the_mask_says() -> None:
     assert sorted(subscription.update_mask.paths) == ["cancel_at", "status", "trial_end"]
 
 
-def test_a_trial_end_of_none_takes_the_trial_away() -> None:
+def test_a_trial_end_of_none_removes_the_trial() -> None:
     request = update_subscription(None)
     assert list(request.update_mask.paths) == ["trial_end"]
     assert not request.subscription.HasField("trial_end")

@@ -83,7 +83,7 @@ def test_a_yes_that_would_take_the_total_past_the_largest_amount_is_refused(enti
         decide(feature_state(entitlement, used=1), MAX_AMOUNT)
 
 
-def test_a_no_stays_a_no_however_large_the_amount() -> None:
+def test_a_refusal_stays_a_refusal_however_large_the_amount() -> None:
     assert decide(feature_state(used=MAX_AMOUNT), MAX_AMOUNT) == Reason.BUDGET_EXCEEDED
     assert decide(feature_state(UNLIMITED, used=MAX_AMOUNT, disabled=True), 1) == Reason.USER_DISABLED
 

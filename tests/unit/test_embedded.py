@@ -400,7 +400,9 @@ async def test_a_valkey_that_will_not_answer_nor_end_is_killed(tmp_path: Path, m
         pass
 
 
-async def test_a_machine_without_a_valkey_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_machine_without_a_valkey_is_named_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("platform.machine", lambda: "abacus")
     with pytest.raises(EmbeddedStartError, match=r"no embedded Valkey for this machine: .*abacus"):
         await EmbeddedValkey(tmp_path).start()

@@ -64,7 +64,7 @@ def test_what_grants_give_together_is_what_the_open_ones_have_left() -> None:
 
 @given(st.lists(spans, max_size=6), st.integers(0, 30))
 @settings(max_examples=400, deadline=None)
-def test_a_stretch_is_all_the_time_around_a_moment_with_a_grant_throughout_or_none_at_all(
+def test_coverage_is_the_whole_time_around_a_moment_with_a_grant_throughout_or_with_none(
     found: list[tuple[int, int | None]], now_ms: int
 ) -> None:
     grants = [balance(effective_at_ms, end_ms) for effective_at_ms, end_ms in found]

@@ -55,7 +55,7 @@ def test_the_longest_ids_fit() -> None:
 @example("lease_0badcafe 01234567_" + urlsafe_b64encode(b"124\0calls").decode())
 @example(subscription_id("124", "0badcafe"))
 @hundreds
-def test_what_was_not_given_is_no_id(lease_id: str) -> None:
+def test_only_ids_that_were_given_out_are_valid(lease_id: str) -> None:
     found = decode(lease_id)
     assert found is None or encode(found) == lease_id
 

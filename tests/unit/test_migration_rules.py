@@ -40,7 +40,7 @@ SWITCH = replace(GIVEN, consumable=False, limit=None)
         (replace(ACTIVE, trial_end_ms=NOW_MS), Move("pro", 0, 2), True),
     ],
 )
-def test_what_moves_is_on_another_version_and_has_not_ended(
+def test_subscriptions_that_move_are_on_another_version_and_have_not_ended(
     subscription: Subscription, move: Move, moves: bool
 ) -> None:
     other = replace(ACTIVE, token="b", package_id="else")

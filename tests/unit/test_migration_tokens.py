@@ -76,7 +76,7 @@ def test_the_longest_ids_make_a_token_that_is_taken() -> None:
     ],
     ids=str,
 )
-def test_what_we_would_not_have_written_is_refused(rest: list[object]) -> None:
+def test_a_token_that_the_server_would_not_have_made_is_refused(rest: list[object]) -> None:
     refused(token_of([REQUEST.package_id, REQUEST.from_version, REQUEST.to_version, REQUEST.dry_run, *rest]))
 
 

@@ -3,7 +3,7 @@
 from canuse_server.transport.reflection import Allowance
 
 
-def test_there_is_as_much_as_was_not_spent_and_more_as_time_goes_by() -> None:
+def test_the_allowance_is_what_was_not_spent_and_grows_with_time() -> None:
     now = 0.0
     allowance = Allowance(100, 10, lambda: now)
     assert [allowance.spend(60), allowance.spend(60), allowance.spend(40), allowance.spend(1)] == [

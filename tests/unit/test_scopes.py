@@ -17,7 +17,7 @@ def test_a_method_without_a_scope_keeps_the_server_from_starting() -> None:
 @pytest.mark.parametrize(
     "listen", ["127.0.0.1:1", "127.8.9.10:1", "localhost:50051", "[::1]:50051", "::1:50051", "unix:/run/canuse.sock"]
 )
-def test_what_only_this_machine_can_reach(listen: str) -> None:
+def test_an_address_that_only_this_machine_can_reach_is_a_loopback(listen: str) -> None:
     assert is_loopback(listen)
 
 
@@ -36,5 +36,5 @@ def test_what_only_this_machine_can_reach(listen: str) -> None:
         ":1",
     ],
 )
-def test_what_others_can_reach_or_may_be_able_to(listen: str) -> None:
+def test_an_address_that_others_may_reach_is_no_loopback(listen: str) -> None:
     assert not is_loopback(listen)

@@ -145,7 +145,7 @@ def test_a_wrong_value_is_one_line_that_names_the_setting() -> None:
     assert refused("--clock", "sundial").startswith("canuse: clock: ")
 
 
-def test_a_wrong_value_is_told_with_what_was_given_and_where(tmp_path: Path) -> None:
+def test_a_wrong_value_is_reported_with_its_source(tmp_path: Path) -> None:
     """What pydantic says names neither."""
     assert refused(CANUSE_DURABILITY_REPLICAS="many").endswith("; 'many' was given in CANUSE_DURABILITY_REPLICAS")
     assert "must be 'system' or 'manual'; 'sundial' was given with --clock" in refused("--clock", "sundial")
@@ -157,7 +157,7 @@ def test_a_wrong_value_is_told_with_what_was_given_and_where(tmp_path: Path) -> 
     assert "Input" not in said
 
 
-def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> None:
+def test_two_settings_that_contradict_each_other_are_reported(tmp_path: Path) -> None:
     said = refused("--workers", "2", "--clock", "manual")
     assert said.startswith("canuse: workers must be 1 with the manual clock")
     assert refused("--tls-key", str(tmp_path)).startswith("canuse: tls_key: must be given together with")
@@ -171,7 +171,7 @@ def test_what_is_wrong_with_two_settings_together_is_told(tmp_path: Path) -> Non
         ("[server]\ndurability_replicas = 1", "server", ""),
     ],
 )
-def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setting(
+def test_an_unknown_name_in_the_file_is_reported_with_the_file_and_the_closest_setting(
     tmp_path: Path, text: str, wrong: str, meant: str
 ) -> None:
     """`lisen: Extra inputs are not permitted` named no file, and looked like a defect of the command."""
@@ -179,7 +179,7 @@ def test_an_unknown_name_in_the_file_is_told_with_the_file_and_the_closest_setti
     assert refused("--config", str(file)) == f"canuse: {file}: {wrong}: unknown setting{meant}"
 
 
-def test_an_unknown_variable_is_told_at_start(tmp_path: Path) -> None:
+def test_an_unknown_variable_is_reported_at_start(tmp_path: Path) -> None:
     """A misspelt one was silently ignored."""
     command = ("serve", "--tls-certificate", "none.pem", "--tls-key", "none.pem")
     env = os.environ | {"CANUSE_LISTN": "127.0.0.1:1", "CANUSE_NONSENSE": "1", "CANUSE_SERVICE_HOST": "10.0.0.1"}

@@ -125,7 +125,7 @@ def step_by_step(changes: dict[int, Entitlement], now_ms: int) -> list[Settlemen
     return settle({"f": replace(MONTHLY, valid_until_ms=min(changes))}, at, new, ["f"], now_ms)
 
 
-def test_what_took_effect_in_between_moves_a_count_at_its_moment_though_nobody_looked() -> None:
+def test_a_change_in_between_moves_a_count_at_its_moment_without_any_call() -> None:
     higher = replace(DAILY, limit=9, period=Period(NOW - DAY, NOW), valid_until_ms=NOW)
     later = replace(MONTHLY, limit=20, period=Period(NOW - DAY, NOW + 27 * DAY), valid_until_ms=NOW + 27 * DAY)
     assert step_by_step({NOW - DAY // 2: higher, NOW: later}, NOW + 20 * DAY) == [

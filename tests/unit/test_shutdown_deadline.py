@@ -3,7 +3,7 @@
 from canuse_server.transport.shutdown import Deadline
 
 
-def test_the_time_begins_when_it_is_first_asked_for_and_is_one_for_all() -> None:
+def test_the_deadline_starts_when_it_is_first_asked_for_and_is_shared() -> None:
     now = 100.0
     deadline = Deadline(30, lambda: now)
     now = 200.0

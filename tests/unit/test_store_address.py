@@ -33,19 +33,19 @@ WRONG = [
 
 
 @pytest.mark.parametrize("url", RIGHT)
-def test_every_form_is_taken(url: str) -> None:
+def test_every_form_is_accepted(url: str) -> None:
     check_redis_url(url)
     StoreAddress.from_url(url)
 
 
 @pytest.mark.parametrize(("url", "message"), WRONG)
-def test_what_is_wrong_is_told_without_repeating_it(url: str, message: str) -> None:
+def test_an_error_does_not_repeat_the_url(url: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as refused:
         check_redis_url(url.replace("://", "://user:s3cret@", 1))
     assert "s3cret" not in str(refused.value)
 
 
-def test_sentinels_are_read_with_what_each_of_them_and_the_master_is_told() -> None:
+def test_sentinels_are_parsed_with_their_own_credentials_and_those_of_the_master() -> None:
     url = "redis+sentinel://u:p%40ss@a:1,b,[::1]:3/my%20master/3?sentinel_username=x&sentinel_password=y"
     address = StoreAddress.from_url(url)
     assert address.sentinels is not None
@@ -59,7 +59,7 @@ def test_sentinels_are_read_with_what_each_of_them_and_the_master_is_told() -> N
     assert "p@ss" not in repr(address)
 
 
-def test_nodes_of_a_cluster_are_read_and_each_is_greeted_alike() -> None:
+def test_nodes_of_a_cluster_are_parsed_and_each_gets_the_same_handshake() -> None:
     address = StoreAddress.from_url("rediss+cluster://u:secret@a:1,b")
     assert address.seeds == (Address("a", 1), Address("b", 6379))
     node = address.at(Address("c", 5))

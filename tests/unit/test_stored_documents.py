@@ -75,10 +75,10 @@ def test_a_profile_is_read_as_it_was_written_and_written_as_it_was_read(profile:
     assert encode(decode_profile(value)) == value
 
 
-def test_what_holds_nothing_takes_no_room() -> None:
+def test_empty_fields_are_not_stored() -> None:
     assert encode(Profile()) == b"{}"
     assert json.loads(encode(Feature("f", FeatureType.BINARY, 5))) == {"id": "f", "type": 1, "created_at_ms": 5}
 
 
-def test_a_person_can_read_it() -> None:
+def test_documents_are_readable_json() -> None:
     assert encode(Profile(name="Zoë", metadata={"plan": ""})) == '{"name":"Zoë","metadata":{"plan":""}}'.encode()

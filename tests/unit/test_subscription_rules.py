@@ -111,7 +111,7 @@ def test_nothing_changes_before_the_next_change(item: Subscription, now_ms: int)
 
 
 @pytest.mark.parametrize("status", OVER)
-def test_what_is_over_does_not_end_once_more(status: SubscriptionStatus) -> None:
+def test_an_ended_subscription_does_not_end_again(status: SubscriptionStatus) -> None:
     assert next_change_ms(subscription(status, TRIAL_END, CANCEL), START) is None
 
 

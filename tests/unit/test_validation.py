@@ -163,7 +163,7 @@ def test_a_time_outside_of_1970_to_9000_or_no_time_at_all_is_refused(seconds: in
     assert f"{seconds} s and {nanos} ns was sent" in violations.found[0][1]
 
 
-def test_everything_that_is_wrong_is_told_at_once_to_people_and_to_programs() -> None:
+def test_everything_that_is_wrong_is_reported_at_once_as_text_and_as_data() -> None:
     violations = Violations()
     violations.id("user_id", "")
     violations.amount("delta", 0, 1)
@@ -204,7 +204,7 @@ def test_a_mask_says_what_to_change_and_without_one_what_is_set_is_changed() -> 
 
 
 @pytest.mark.parametrize("user", [v1.User(), v1.User(id="u"), v1.User(id="u", disabled=False, email="")])
-def test_an_update_that_says_nothing_is_refused_with_the_fields_that_a_mask_takes(user: v1.User) -> None:
+def test_an_empty_update_is_refused_with_the_fields_that_a_mask_takes(user: v1.User) -> None:
     """It was answered with OK and changed nothing: protobuf omits `disabled: false`."""
     with pytest.raises(ApiError, match=r"update_mask: .* name, email, disabled, or \* for all") as raised:
         masked(FieldMask(), user, ("name", "email", "disabled"))
