@@ -29,7 +29,7 @@ def two(client: Client) -> tuple[str, str, str]:
 
 
 def events(store: StoreInspector, user_id: str) -> list[LedgerEntry]:
-    """Return what the ledger has of a user."""
+    """Return the ledger entries of a user."""
     return [entry for entry in store.ledger(user_id).values() if entry.user_id == user_id]
 
 

@@ -34,7 +34,7 @@ def use(user_id: str, feature_id: str) -> bytes:
 
 
 def load(server: Canuse, method: str, message: bytes, in_flight: int = 40) -> Loader:
-    """Return the load of one call again and again."""
+    """Return the load of one call, repeated."""
     return Loader(server.address, SERVICE + method, [message], first_field_is_1, in_flight)
 
 
@@ -161,7 +161,7 @@ def test_a_call_that_is_broken_off_makes_the_load_fail(kind: int, name: str) -> 
 
 @pytest.fixture(scope="module")
 def candidate() -> Iterator[Running]:
-    """This canuse, as the bench starts it."""
+    """This canuse, started as the bench starts it."""
     with started(canuse("native"), USERS, Setup([method.name for method in METHODS], ANYWHERE)) as running:
         yield running
 

@@ -33,7 +33,7 @@ ROUND = Round(
 
 
 def rounds(*speeds: float) -> list[Round]:
-    """Return rounds that differ in speed alone."""
+    """Return rounds that differ only in speed."""
     return [replace(ROUND, calls_per_second=speed, items_per_second=speed) for speed in speeds]
 
 

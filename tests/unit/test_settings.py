@@ -75,7 +75,7 @@ def test_the_command_line_goes_before_the_environment_and_the_file(
 
 
 def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
-    """Whatever goes before something wrong keeps it from being looked at; what is wrong itself is told."""
+    """A wrong value is not read if a source with priority sets the setting; otherwise it is reported."""
     file = written(tmp_path, 'transport = "file"\nclock = "file"\ndurability_replicas = 999\n')
     said = refused("--config", str(file), "--transport", "option", CANUSE_TRANSPORT="env", CANUSE_CLOCK="system")
     assert "transport: " in said
@@ -146,7 +146,7 @@ def test_a_wrong_value_is_one_line_that_names_the_setting() -> None:
 
 
 def test_a_wrong_value_is_reported_with_its_source(tmp_path: Path) -> None:
-    """What pydantic says names neither."""
+    """pydantic's message names neither."""
     assert refused(CANUSE_DURABILITY_REPLICAS="many").endswith("; 'many' was given in CANUSE_DURABILITY_REPLICAS")
     assert "must be 'system' or 'manual'; 'sundial' was given with --clock" in refused("--clock", "sundial")
     assert "; 'nowhere' was given with --listen" in refused("--listen", "nowhere")
