@@ -39,7 +39,7 @@ async def test_a_rolling_restart_gives_callers_no_error(
     faults: list[CanuseError] = []
     restarts = 0
     try:
-        user_id, feature_id = await asyncio.to_thread(somebody, servers[0].address)
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, servers[0].address)
         target = "ipv4:" + ",".join(each.address for each in servers)
         # Otherwise gRPC sends both addresses at once as the host.
         host = (("grpc.default_authority", "canuse"),)
@@ -85,7 +85,7 @@ def server(folder: Path, transport: str, redis: RedisServer) -> Canuse:
     return Canuse(folder, "--transport", transport, "--redis-url", redis.url)
 
 
-def somebody(address: str) -> tuple[str, str]:
+def create_subscriber(address: str) -> tuple[str, str]:
     with Client(address) as client:
         return subscriber(client, None)
 

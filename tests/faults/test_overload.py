@@ -36,7 +36,7 @@ MAX_CONCURRENT_STREAMS = 3
 
 
 @asynccontextmanager
-async def held_up(
+async def server_with_relay(
     transport: str, folder: Path, redis: RedisServer, *, database: str = "0", **env: str
 ) -> AsyncIterator[tuple[Canuse, Relay, AsyncClient]]:
     """Run a server with a relay that can hold its store's replies back."""
@@ -48,7 +48,7 @@ async def held_up(
         yield canuse, relay, client
 
 
-def somebody(address: str) -> tuple[str, str]:
+def create_subscriber(address: str) -> tuple[str, str]:
     with Client(address) as client:
         return subscriber(client, None)
 
@@ -68,8 +68,8 @@ async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_ma
     env = {"CANUSE_MAX_CALLS_IN_FLIGHT": str(MAX_IN_FLIGHT)} if bound == "CALLS_IN_FLIGHT" else {}
     if bound == "BYTES":
         env = {"CANUSE_MAX_WAITING_BYTES": str(MAX_IN_FLIGHT * 30)}
-    async with held_up(transport, tmp_path, redis, **env) as (canuse, relay, client):
-        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+    async with server_with_relay(transport, tmp_path, redis, **env) as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, canuse.address)
         relay.hold_replies()
         call: Callable[[str, str], Awaitable[object]] = client.use_feature if hot else client.show_usage
         calls = [asyncio.ensure_future(call(user_id, feature_id)) for _ in range(CALLS)]
@@ -91,15 +91,15 @@ async def test_calls_that_are_too_many_are_refused_at_once_and_the_others_are_ma
 
 
 async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path: Path, redis: RedisServer) -> None:
-    async with held_up("native", tmp_path, redis) as (canuse, relay, client):
-        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+    async with server_with_relay("native", tmp_path, redis) as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, canuse.address)
         await client.use_feature(user_id, feature_id)
         relay.hold_replies()
         before = redis.calls("evalsha")
         first = asyncio.ensure_future(client.use_feature(user_id, feature_id))
         await wait_until(lambda: redis.calls("evalsha") > before)
-        async with AsyncClient(canuse.address, timeout_seconds=0.2) as hurried:
-            late = [hurried.use_feature(user_id, feature_id) for _ in range(20)]
+        async with AsyncClient(canuse.address, timeout_seconds=0.2) as impatient_client:
+            late = [impatient_client.use_feature(user_id, feature_id) for _ in range(20)]
             results = await asyncio.gather(*late, return_exceptions=True)
         assert {getattr(result, "code", None) for result in results} == {grpc.StatusCode.DEADLINE_EXCEEDED}
         # The server counts from when a call reached it, which on a busy machine is later.
@@ -113,14 +113,14 @@ async def test_a_call_whose_deadline_passed_while_it_waited_is_not_made(tmp_path
 async def test_a_call_whose_deadline_passed_while_the_lane_connected_is_not_made(
     tmp_path: Path, redis: RedisServer
 ) -> None:
-    async with held_up("native", tmp_path, redis, database="1") as (canuse, relay, client):
-        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+    async with server_with_relay("native", tmp_path, redis, database="1") as (canuse, relay, client):
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, canuse.address)
         await client.use_feature(user_id, feature_id)
         relay.hold_replies()  # To the choice of the database, with which each connection begins.
         relay.cut()
-        async with AsyncClient(canuse.address, timeout_seconds=0.3) as hurried:
+        async with AsyncClient(canuse.address, timeout_seconds=0.3) as impatient_client:
             with pytest.raises(CanuseError) as late:
-                await hurried.use_feature(user_id, feature_id)
+                await impatient_client.use_feature(user_id, feature_id)
         assert late.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
         relay.release()
         await client.use_feature(user_id, feature_id)
@@ -132,22 +132,22 @@ async def test_a_cancelled_page_takes_no_room_and_no_turn(
     transport: str, tmp_path: Path, redis: RedisServer, way: str
 ) -> None:
     """The native transport's front delegates calls, and does not cancel them by itself."""
-    async with held_up(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(MAX_IN_FLIGHT)) as (
+    async with server_with_relay(transport, tmp_path, redis, CANUSE_MAX_CALLS_IN_FLIGHT=str(MAX_IN_FLIGHT)) as (
         canuse,
         relay,
         client,
     ):
-        await asyncio.to_thread(somebody, canuse.address)
+        await asyncio.to_thread(create_subscriber, canuse.address)
         relay.hold_replies()
         async with AsyncClient(
             canuse.address, timeout_seconds=0.3 if way == "deadline" else MAX_WAIT_SECONDS
-        ) as hurried:
+        ) as impatient_client:
             taken_on = {grpc.StatusCode.DEADLINE_EXCEEDED} if way == "deadline" else {None}
-            assert await codes_of_pages(hurried, way) == taken_on
+            assert await codes_of_pages(impatient_client, way) == taken_on
             # Once the server knows of the cancellations, it accepts as many calls again.
             pause_seconds = 0.5
             async with asyncio.timeout(3 * MAX_WAIT_SECONDS):
-                while await codes_of_pages(hurried, way) != taken_on:
+                while await codes_of_pages(impatient_client, way) != taken_on:
                     # On a busy machine it knows late, and of the calls of this attempt, too.
                     await asyncio.sleep(pause_seconds)
                     pause_seconds *= 2
@@ -229,7 +229,7 @@ def test_metadata_in_many_frames_is_refused_alone(server: Canuse) -> None:
     # A header that no table keeps: a name of 3 bytes, and a value whose length takes three.
     value = b"y" * (CALL_METADATA_BYTES * 3 // 4)
     more = b"\x00\x03x-y\x7f" + bytes((len(value) - 127 & 0x7F | 0x80, len(value) - 127 >> 7 & 0xFF)) + value
-    user_id, feature_id = somebody(server.address)
+    user_id, feature_id = create_subscriber(server.address)
     use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()
     host, _, port = server.address.rpartition(":")
     decoder = Decoder()

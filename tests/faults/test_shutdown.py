@@ -72,7 +72,7 @@ async def test_calls_under_way_finish_when_the_server_is_asked_to_end(
     # With hundreds of calls on one channel grpcio itself sometimes ends one as CANCELLED, also on an empty server.
     number = (300 if transport == "native" else 60) if many else 4
     async with server_behind_relay(transport, tmp_path, redis, CANUSE_STORE_TIMEOUT_SECONDS="20") as (canuse, relay):
-        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, canuse.address)
         async with callers(canuse.address, 1) as (client,):
             assert await is_serving(canuse.address)
             relay.hold_replies()
@@ -93,7 +93,7 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
 ) -> None:
     env = {"CANUSE_STORE_TIMEOUT_SECONDS": "60", "CANUSE_GRACE_SECONDS": "1"}
     async with server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay):
-        user_id, feature_id = await asyncio.to_thread(somebody, canuse.address)
+        user_id, feature_id = await asyncio.to_thread(create_subscriber, canuse.address)
         async with callers(canuse.address, 1) as (client,):
             relay.hold_replies()
             calls = await calls_under_way(redis, client, user_id, feature_id, 4)
@@ -110,7 +110,7 @@ async def test_calls_that_do_not_end_keep_no_server_from_ending(
         assert "Traceback" not in canuse.log
 
 
-def somebody(address: str) -> tuple[str, str]:
+def create_subscriber(address: str) -> tuple[str, str]:
     with Client(address) as client:
         return subscriber(client, None)
 

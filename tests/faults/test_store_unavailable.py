@@ -86,7 +86,9 @@ def client(canuse: Canuse) -> Iterator[Client]:
         yield client
 
 
-def somebody(client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limit: int = 10) -> tuple[str, str]:
+def create_subscriber(
+    client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limit: int = 10
+) -> tuple[str, str]:
     """Create a user with 3 used of a feature whose `on_unavailable` is given."""
     user_id, feature_id = subscriber(client, limit)
     client.update_feature(feature_id, on_unavailable=on_unavailable)
@@ -97,7 +99,7 @@ def somebody(client: Client, on_unavailable: v1.OnUnavailable.ValueType, *, limi
 
 def somebody_of(address: str) -> tuple[str, str]:
     with Client(address) as client:
-        return somebody(client, ALLOW)
+        return create_subscriber(client, ALLOW)
 
 
 def recorded(client: Client, user_id: str, feature_id: str) -> bool:
@@ -118,7 +120,7 @@ def access_and_source(response: v1.CanUseResponse) -> tuple[bool, v1.Source.Valu
 def test_a_check_is_answered_as_its_feature_is_set_to(
     client: Client, own_redis: RedisServer, unavailable: Away
 ) -> None:
-    denied, allowed, remembered = (somebody(client, choice) for choice in (DENY, ALLOW, LAST_KNOWN))
+    denied, allowed, remembered = (create_subscriber(client, choice) for choice in (DENY, ALLOW, LAST_KNOWN))
     unknown = (unique("user"), remembered[1])
     assert client.can_use(*remembered).consumption.remaining == 7
     expected = {denied: NO, allowed: YES, remembered: (True, v1.SOURCE_LAST_KNOWN), unknown: NO}
@@ -137,7 +139,7 @@ def test_a_check_is_answered_as_its_feature_is_set_to(
 def test_what_was_known_last_is_applied_to_the_amount_that_is_asked_about(
     client: Client, own_redis: RedisServer
 ) -> None:
-    names = somebody(client, LAST_KNOWN)
+    names = create_subscriber(client, LAST_KNOWN)
     client.can_use(*names)
     client.use_feature(*names, 2)
     before = client.can_use(*names, 100)
@@ -150,7 +152,7 @@ def test_what_was_known_last_is_applied_to_the_amount_that_is_asked_about(
 
 
 def test_only_answers_of_features_that_are_set_to_it_are_known(client: Client, own_redis: RedisServer) -> None:
-    names = somebody(client, DENY)
+    names = create_subscriber(client, DENY)
     assert client.can_use(*names).access
     client.update_feature(names[1], on_unavailable=LAST_KNOWN)
     with killed(own_redis):
@@ -161,17 +163,17 @@ def test_only_answers_of_features_that_are_set_to_it_are_known(client: Client, o
 
 
 def test_an_archived_feature_is_used_by_nobody_whatever_it_is_set_to(client: Client, own_redis: RedisServer) -> None:
-    everybody, remembered = somebody(client, ALLOW), somebody(client, LAST_KNOWN)
+    always_allowed, remembered = create_subscriber(client, ALLOW), create_subscriber(client, LAST_KNOWN)
     assert client.can_use(*remembered).access
-    for _, feature_id in (everybody, remembered):
+    for _, feature_id in (always_allowed, remembered):
         client.archive_feature(feature_id)
     with killed(own_redis):
-        assert access_and_source(client.can_use(*everybody)) == NO
+        assert access_and_source(client.can_use(*always_allowed)) == NO
         assert access_and_source(client.can_use(*remembered)) == (False, v1.SOURCE_LAST_KNOWN)
 
 
 def test_nothing_is_known_of_a_user_who_was_erased(client: Client, own_redis: RedisServer) -> None:
-    names = somebody(client, LAST_KNOWN)
+    names = create_subscriber(client, LAST_KNOWN)
     assert client.can_use(*names).access
     client.delete_user(names[0])
     with killed(own_redis):
@@ -179,7 +181,7 @@ def test_nothing_is_known_of_a_user_who_was_erased(client: Client, own_redis: Re
 
 
 def test_an_explanation_says_what_was_done_without_the_store(client: Client, own_redis: RedisServer) -> None:
-    names = somebody(client, LAST_KNOWN)
+    names = create_subscriber(client, LAST_KNOWN)
     client.can_use(*names)
     with killed(own_redis):
         steps = client.can_use(*names, 2, explain=True).explanation.steps
@@ -195,7 +197,7 @@ def test_an_explanation_says_what_was_done_without_the_store(client: Client, own
 def test_without_the_store_neither_unknown_features_nor_writes_are_answered(
     client: Client, own_redis: RedisServer
 ) -> None:
-    user_id, feature_id = somebody(client, ALLOW)
+    user_id, feature_id = create_subscriber(client, ALLOW)
     with killed(own_redis):
         for call in (
             lambda: client.can_use(user_id, unique("feature")),
@@ -211,7 +213,7 @@ def test_without_the_store_neither_unknown_features_nor_writes_are_answered(
 
 
 def test_what_was_sent_to_a_stalled_store_may_have_been_recorded(client: Client, own_redis: RedisServer) -> None:
-    user_id, feature_id = somebody(client, ALLOW)
+    user_id, feature_id = create_subscriber(client, ALLOW)
     with own_redis.paused(), pytest.raises(OutcomeUnknown):
         client.use_feature(user_id, feature_id)
 
@@ -358,7 +360,7 @@ async def test_changes_of_one_user_that_wait_for_each_other_do_not_find_the_stor
 
 
 def test_what_the_store_is_to_blame_for_is_not_repeated_by_the_client(client: Client, own_redis: RedisServer) -> None:
-    names = somebody(client, DENY)
+    names = create_subscriber(client, DENY)
     with own_redis.paused(), pytest.raises(StoreUnavailable) as refused:
         client.show_usage(*names)
     raw = refused.value.__cause__

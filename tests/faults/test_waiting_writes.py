@@ -56,11 +56,11 @@ async def test_writes_that_wait_for_the_disk_count_until_they_are_answered_fail_
     async with (
         confirming(transport, tmp_path, valkey, "fsync", **env) as (canuse, relay, user_id, feature_id),
         callers(canuse.address, 1) as (client,),
-        AsyncClient(canuse.address, timeout_seconds=1) as hurried,
+        AsyncClient(canuse.address, timeout_seconds=1) as impatient_client,
     ):
         acknowledged = 0
         for ending in ("answered", "broken", "cancelled", "deadline", "answered"):
-            caller = hurried if ending == "deadline" else client
+            caller = impatient_client if ending == "deadline" else client
             await wait_until_all_have_left(client, user_id, feature_id)
             acknowledged += 1
             relay.hold_replies()
@@ -177,7 +177,7 @@ async def test_a_call_cancelled_while_it_waits_for_a_lane_leaves_its_place_to_ot
     async with (
         server_behind_relay("native", tmp_path, valkey, **env) as (canuse, relay),
         callers(canuse.address, 1) as (client,),
-        AsyncClient(canuse.address, timeout_seconds=1) as hurried,
+        AsyncClient(canuse.address, timeout_seconds=1) as impatient_client,
     ):
         with Client(canuse.address) as setting_up:
             user_id, feature_id = await asyncio.to_thread(subscriber, setting_up, None)
@@ -189,6 +189,9 @@ async def test_a_call_cancelled_while_it_waits_for_a_lane_leaves_its_place_to_ot
         await asyncio.wait(calls)
         async with asyncio.timeout(MAX_WAIT_SECONDS):
             # Refused at once, or accepted and then cancelled by its deadline.
-            while await code_of(hurried.use_feature(user_id, feature_id)) is not grpc.StatusCode.DEADLINE_EXCEEDED:
+            while (
+                await code_of(impatient_client.use_feature(user_id, feature_id))
+                is not grpc.StatusCode.DEADLINE_EXCEEDED
+            ):
                 await asyncio.sleep(0.1)
         relay.release()

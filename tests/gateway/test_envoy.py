@@ -79,7 +79,9 @@ def tokens(canuse: Canuse, application: Application, tmp_path_factory: pytest.Te
 
 
 @pytest.fixture(scope="module")
-def careless(canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Envoy]:
+def trusting_envoy(
+    canuse: Canuse, application: Application, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Envoy]:
     """Envoy that lets requests through after an error, and takes the user and the amount from the caller's headers."""
     folder = tmp_path_factory.mktemp("careless")
     changes = {LAST_ROUTE: CARELESS_ROUTE, WITHOUT_A_USER: "{ name: x-turned-away, present_match: true }"}
@@ -218,20 +220,20 @@ def test_what_a_job_did_not_need_is_given_back(client: Client, tokens: Envoy, ap
     [(b"\xff", "1"), (b"\xc3", "1"), (b"n" * 200, "1"), (b"\x80" * 9000, "1"), (b"", "nan"), (b"", "1e9")],
 )
 def test_nothing_that_a_caller_sends_is_an_error_that_envoy_lets_through(
-    client: Client, careless: Envoy, application: Application, suffix: bytes, cost: str
+    client: Client, trusting_envoy: Envoy, application: Application, suffix: bytes, cost: str
 ) -> None:
     """A caller with a byte that is not UTF-8 after their id, or with `nan` as the amount, was not limited."""
     user_id, path = subscriber(client, api_calls=5), unique("/path")
-    answer = careless.get(path, user_id.encode() + suffix, x_cost=cost)
+    answer = trusting_envoy.get(path, user_id.encode() + suffix, x_cost=cost)
     assert (answer.status, application.requests.count(path)) == (429, 0)
-    assert careless.get(path, user_id, x_cost="2").status == 200
+    assert trusting_envoy.get(path, user_id, x_cost="2").status == 200
     assert used(client, user_id, "api-calls") == 2
-    assert careless.counts("cluster.application.ratelimit.").get("error", 0) == 0
+    assert trusting_envoy.counts("cluster.application.ratelimit.").get("error", 0) == 0
 
 
-def test_who_leaves_out_a_header_that_may_be_left_out_is_not_known(careless: Envoy) -> None:
+def test_who_leaves_out_a_header_that_may_be_left_out_is_not_known(trusting_envoy: Envoy) -> None:
     """With `skip_if_absent` the entry was missing, and the request was not limited."""
-    assert careless.get("/", None, x_cost="1").status == 429
+    assert trusting_envoy.get("/", None, x_cost="1").status == 429
 
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])

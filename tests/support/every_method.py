@@ -89,17 +89,17 @@ def _described(stub: reflection_pb2_grpc.ServerReflectionStub, service: str) -> 
 
 def rows(live: Client) -> dict[str, Row]:
     """Create the objects that the requests refer to; return a row for each method, by path."""
-    feature, on_off, unused = consumable(live), binary(live), consumable(live)
+    feature, binary_feature, unused = consumable(live), binary(live), consumable(live)
     entry = v1.PackageFeature(feature_id=feature, limit=100, reset_period=v1.RESET_PERIOD_MONTH)
     plan, existing = package(live, [entry]), package(live, [entry])
     draft, archivable = (live.create_package(unique("package"), []).id for _ in range(2))
     user, subscriber, erased, taken = (live.create_user(unique("user")).id for _ in range(4))
     [subscription] = live.subscribe(user, [plan])
-    given = grant(live, user, feature, 5)
+    grant_id = grant(live, user, feature, 5)
     lease = live.reserve(user, feature, 1).lease_id
     key = live.create_api_key("to be revoked", SCOPES, environment=LIVE).api_key.id
 
-    gift = v1.Grant(id=unique("grant"), user_id=user, feature_id=feature, amount=1)
+    new_grant = v1.Grant(id=unique("grant"), user_id=user, feature_id=feature, amount=1)
     event = v1.CreateUsageEventRequest(user_id=user, feature_id=feature)
     check = v1.CanUseRequest(user_id=user, feature_id=feature)
     charges = [v1.Charge(feature_id=feature)]
@@ -121,7 +121,7 @@ def rows(live: Client) -> dict[str, Row]:
         },
         "canuse.v1.CatalogService": {
             "CreateFeature": Row(
-                v1.CreateFeatureRequest(feature=v1.Feature(id=on_off, type=v1.FEATURE_TYPE_BINARY)),
+                v1.CreateFeatureRequest(feature=v1.Feature(id=binary_feature, type=v1.FEATURE_TYPE_BINARY)),
                 "FEATURE_EXISTS",
                 OK,
             ),
@@ -172,9 +172,9 @@ def rows(live: Client) -> dict[str, Row]:
                 OK,
                 "SUBSCRIPTION_NOT_FOUND",
             ),
-            "CreateGrant": Row(v1.CreateGrantRequest(grant=gift), OK, "FEATURE_NOT_FOUND"),
+            "CreateGrant": Row(v1.CreateGrantRequest(grant=new_grant), OK, "FEATURE_NOT_FOUND"),
             "ListGrants": Row(v1.ListGrantsRequest(user_id=user), OK, "USER_NOT_FOUND"),
-            "RevokeGrant": Row(v1.RevokeGrantRequest(user_id=user, grant_id=given), OK, "USER_NOT_FOUND"),
+            "RevokeGrant": Row(v1.RevokeGrantRequest(user_id=user, grant_id=grant_id), OK, "USER_NOT_FOUND"),
         },
         "canuse.v1.ApiKeyService": {
             "CreateApiKey": Row(

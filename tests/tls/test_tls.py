@@ -29,7 +29,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """Another CA, which nobody here trusts."""
     return Authority(tmp_path_factory.mktemp("stranger"))
 
@@ -77,8 +77,10 @@ async def test_the_asynchronous_client_speaks_tls_as_well(authority: Authority, 
         assert created.id == "tls-async"
 
 
-def test_a_client_that_trusts_another_ca_or_speaks_no_tls_gets_no_answer(secured: Canuse, stranger: Authority) -> None:
-    assert "CERTIFICATE_VERIFY_FAILED" in refused(secured.address, stranger.trusted())
+def test_a_client_that_trusts_another_ca_or_speaks_no_tls_gets_no_answer(
+    secured: Canuse, other_authority: Authority
+) -> None:
+    assert "CERTIFICATE_VERIFY_FAILED" in refused(secured.address, other_authority.trusted())
     assert "CERTIFICATE_VERIFY_FAILED" in refused(secured.address, tls=True)
     refused(secured.address, tls=False)
 
@@ -91,14 +93,14 @@ def test_a_client_with_a_certificate_of_the_ca_is_accepted(authority: Authority,
 
 
 def test_a_client_without_a_certificate_of_the_ca_is_refused(
-    authority: Authority, stranger: Authority, mutual: Canuse
+    authority: Authority, other_authority: Authority, mutual: Canuse
 ) -> None:
     refused(mutual.address, authority.trusted())
-    refused(mutual.address, authority.trusted(stranger.client()))
+    refused(mutual.address, authority.trusted(other_authority.client()))
 
 
 def test_grpcurl_is_accepted_with_the_ca_and_its_certificate_and_not_without(
-    authority: Authority, stranger: Authority, secured: Canuse, mutual: Canuse
+    authority: Authority, other_authority: Authority, secured: Canuse, mutual: Canuse
 ) -> None:
     trusting, client = ("-cacert", str(authority.path)), authority.client("grpcurl")
     known = (*trusting, "-cert", str(client.certificate), "-key", str(client.key))
@@ -111,7 +113,7 @@ def test_grpcurl_is_accepted_with_the_ca_and_its_certificate_and_not_without(
         )
         assert "NotFound" in answered.stderr
     assert grpcurl(secured.address, "list", options=("-plaintext",)).returncode != 0
-    assert grpcurl(secured.address, "list", options=("-cacert", str(stranger.path))).returncode != 0
+    assert grpcurl(secured.address, "list", options=("-cacert", str(other_authority.path))).returncode != 0
     assert grpcurl(mutual.address, "list", options=trusting).returncode != 0
 
 
@@ -186,9 +188,9 @@ def test_half_of_the_settings_is_refused(authority: Authority, tmp_path: Path) -
 
 @pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.extended)])
 def test_files_that_can_not_be_used_are_named_at_the_start(
-    authority: Authority, stranger: Authority, tmp_path: Path, workers: str
+    authority: Authority, other_authority: Authority, tmp_path: Path, workers: str
 ) -> None:
-    pair, other = authority.server("start"), stranger.server()
+    pair, other = authority.server("start"), other_authority.server()
     empty = tmp_path / "empty.pem"
     empty.touch()
     locked = tmp_path / "locked.pem"
