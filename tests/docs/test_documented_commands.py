@@ -85,6 +85,10 @@ ELSEWHERE: Final = {
     ),
     "canuse serve": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     "canuse serve --redis-url redis://redis.internal:6379": _OTHER_BENCH,
+    ".venv/bin/canuse serve --redis-url redis://localhost:6379": _OTHER_BENCH,
+    ".venv/bin/python try.py": (
+        "tests/docs/test_readme_story.py::test_the_python_in_the_readme_runs_on_the_example_data"
+    ),
     "canuse serve --workers N": (
         "tests/faults/test_workers.py::test_a_worker_that_dies_is_replaced_and_callers_see_only_unavailable"
     ),

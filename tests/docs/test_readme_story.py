@@ -1,7 +1,8 @@
-"""The session in the README is run line by line."""
+"""The session in the README is run line by line, and its Python as a program."""
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,24 @@ def test_the_session_in_the_readme_happens_as_it_says(empty_server: Canuse) -> N
             assert output in completed.stdout
             expected += 1
     assert expected == 8
+
+
+@pytest.fixture
+def demo_server(tmp_path: Path) -> Iterator[Canuse]:
+    """A server with the example data."""
+    server = Canuse(tmp_path, "--demo").start()
+    yield server
+    server.stop()
+
+
+def test_the_python_in_the_readme_runs_on_the_example_data(demo_server: Canuse) -> None:
+    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert found
+    program = found[1].replace("127.0.0.1:50051", demo_server.address)
+    outputs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        for _ in range(6)
+    ]
+    # The example user has 5 messages a day.
+    assert outputs[:5] == [""] * 5
+    assert outputs[5].startswith("REASON_BUDGET_EXCEEDED Consumption(used=5")
