@@ -357,6 +357,10 @@ MUTANTS: Final = (
     ),
 )
 
+UNBROKEN: Final = "nothing is broken"
+OUTPUT_CHARS: Final = 4000
+"""How much is shown of a test that fails although nothing is broken."""
+
 
 def main(words: list[str]) -> int:
     """Run the selected breaks; return the exit status."""
@@ -368,7 +372,7 @@ def main(words: list[str]) -> int:
             copy(name, tree)
         chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.name for word in words)]
         unbroken = () if words else dict.fromkeys(mutant.test for mutant in MUTANTS)
-        failed = [test for test in unbroken if not passes(tree, test, "nothing is broken")]
+        failed = [test for test in unbroken if not passes(tree, test, UNBROKEN)]
         if failed:
             print(f"these tests fail although nothing is broken: {failed}")
             return 1
@@ -423,6 +427,8 @@ def passes(tree: Path, test: str, name: str) -> bool:
         raise SystemExit(f"{name}: the test could not be run\n{result.stdout}{result.stderr}")
     verdict = "green" if result.returncode == 0 else "red"
     print(f"{verdict:<6} {time.monotonic() - start:5.0f} s  {name}", flush=True)
+    if name == UNBROKEN and result.returncode:
+        print(result.stdout[-OUTPUT_CHARS:], flush=True)
     return result.returncode == 0
 
 
