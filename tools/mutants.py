@@ -239,14 +239,14 @@ MUTANTS: Final = (
     Mutant(
         "power cut: a store's false confirmation is accepted",
         "server/canuse_server/store/redis/durability.py",
-        "return disk_fault(replies[-1]) if self.on_disk else None",
+        "return disk_problem(replies[-1]) if self.on_disk else None",
         "return None",
         "tests/faults/test_durability.py::test_a_store_that_confirms_what_is_not_on_its_disk_is_not_believed",
     ),
     Mutant(
         "partition: a write that no replica has confirmed is acknowledged",
         "server/canuse_server/store/redis/durability.py",
-        "if not isinstance(count, int) or count < wanted:",
+        "if not isinstance(count, int) or count < required:",
         "if not isinstance(count, int):",
         "tests/chaos/test_partitions.py::test_a_replica_that_was_cut_off_takes_over_and_lacks_nothing_that_waited_for_it",
     ),
@@ -274,8 +274,8 @@ MUTANTS: Final = (
     Mutant(
         "sentinel: writes do not wait for the replicas",
         "server/canuse_server/transport/native/lane.py",
-        "if self._confirmed is None:\n            return calls",
-        "if self._confirmed is not None or not self._confirmed:\n            return calls",
+        "if self._durable_writer is None:\n            return calls",
+        "if self._durable_writer is not None or not self._durable_writer:\n            return calls",
         "tests/faults/test_durability.py",
     ),
     Mutant(
@@ -337,14 +337,14 @@ MUTANTS: Final = (
     Mutant(
         "reflection: unlimited answers",
         "server/canuse_server/transport/reflection.py",
-        "if amount > self._left:",
-        "if amount > self._most:",
+        "if amount > self._available:",
+        "if amount > self._capacity:",
         "tests/unit/test_reflection_limit.py",
     ),
     Mutant(
         "deadline: not checked again after the lane was late",
         "server/canuse_server/transport/native/lane.py",
-        "not (calls := self.in_time(calls, time.monotonic()))",
+        "not (\n            calls := self.fail_expired(calls, time.monotonic())\n        )",
         "not calls",
         "tests/faults/test_overload.py",
     ),

@@ -6,13 +6,13 @@ never happen is asserted. In `make soak` each attack is also made on a second se
 the client is what the attack costs the machine, whichever server it is made on.
 
 Guards, with what fails without them:
-- `STREAMS` in `transport/limits.py`: calls of the client are CANCELLED while others reset theirs.
+- `MAX_STREAMS` in `transport/limits.py`: calls of the client are CANCELLED while others reset theirs.
 - `raise_nofile_limit` in `app/rlimits.py`: with the low limit of open files that many systems start with, idle
   connections keep everybody out.
 - `connection_pool_per_downstream_connection` in `deploy/envoy/tls.yaml`: calls are UNAVAILABLE then.
 - `GC_THRESHOLD_GRPCIO` in `app/wiring.py`, by the figures: the metadata of thousands of calls stays in memory.
 - `PageScheduler` in `runtime/fairness.py`, by the figures: calls wait for the pages of clients that request many.
-- `MAX_BYTES` in `transport/reflection.py`: the front buffers hundreds of MiB for clients that do not read.
+- `BURST_BYTES` in `transport/reflection.py`: the front buffers hundreds of MiB for clients that do not read.
 - `_refuse` there, in a long soak: with `abort` Python keeps 20 MiB of each such attack until a full collection.
 - `large` in `api/methods.py`, by the figures: delegated calls wait until the clients that read nothing are gone.
 - On the native transport the limits are those of `pygrpc_native`: 1024 calls a connection, 16 KiB of metadata, windows.

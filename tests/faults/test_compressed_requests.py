@@ -15,7 +15,7 @@ import pytest
 from bench.headers import Decoder
 from bench.http2 import END_HEADERS, HEADERS, PREFACE, SETTINGS
 
-from canuse_server.transport.limits import MESSAGE_BYTES
+from canuse_server.transport.limits import MAX_MESSAGE_BYTES
 from chaos.attacks import CAN_USE, LIST_FEATURES, REFLECTION, block, frame
 from support.authenticated_server import authenticated_server
 from support.grpc_statuses import statuses
@@ -68,7 +68,9 @@ def test_a_compressed_request_is_refused_before_it_is_unpacked(
         for path in paths:
             assert code_of(canuse.address, path, 64 << 20, compression) is grpc.StatusCode.UNIMPLEMENTED
         with ThreadPoolExecutor(8) as threads:
-            sent = [threads.submit(code_of, canuse.address, paths[-2], MESSAGE_BYTES, compression) for _ in range(64)]
+            sent = [
+                threads.submit(code_of, canuse.address, paths[-2], MAX_MESSAGE_BYTES, compression) for _ in range(64)
+            ]
         assert {each.result() for each in sent} == {grpc.StatusCode.UNIMPLEMENTED}
         assert peak_mib(canuse) - before < MAX_MIB
 

@@ -19,8 +19,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from canuse import CanuseError, Overloaded, v1
 from canuse.errors import from_rpc_error
 from canuse_server.api.metadata import CALL_METADATA_BYTES
-from canuse_server.transport.limits import MESSAGE_BYTES, STREAMS
-from canuse_server.transport.reflection import BYTES_A_SECOND, MAX_BYTES
+from canuse_server.transport.limits import MAX_MESSAGE_BYTES, MAX_STREAMS
+from canuse_server.transport.reflection import BURST_BYTES, BYTES_PER_SECOND
 from chaos.attacks import block, frame, message
 from support.authenticated_server import LIVE, SCOPES
 from support.grpc_statuses import statuses
@@ -178,7 +178,7 @@ METHODS = ("/canuse.v1.EntitlementService/UseFeature", "/canuse.v1.UsageService/
 def test_a_request_that_is_too_large_is_refused(server: Canuse, method: str) -> None:
     with grpc.insecure_channel(server.address) as channel:
         call: Any = channel.unary_unary(method)
-        for size, code in ((MESSAGE_BYTES, "INVALID_ARGUMENT"), (MESSAGE_BYTES + 1, "RESOURCE_EXHAUSTED")):
+        for size, code in ((MAX_MESSAGE_BYTES, "INVALID_ARGUMENT"), (MAX_MESSAGE_BYTES + 1, "RESOURCE_EXHAUSTED")):
             with pytest.raises(grpc.RpcError) as refused:
                 call(bytes(size), timeout=MAX_WAIT_SECONDS)
             assert refused.value.code().name == code
@@ -260,7 +260,7 @@ def test_reflection_answers_so_much_and_no_more(transport: str, tmp_path: Path) 
     assert isinstance(error, Overloaded)
     assert error.retry_after_seconds
     # All but the answer that exceeds the allowance, and what was regained in the meantime.
-    assert MAX_BYTES * 0.99 < sum(sizes) < MAX_BYTES + BYTES_A_SECOND * MAX_WAIT_SECONDS
+    assert BURST_BYTES * 0.99 < sum(sizes) < BURST_BYTES + BYTES_PER_SECOND * MAX_WAIT_SECONDS
 
 
 def test_a_connection_announces_how_many_calls_may_be_open_on_it(server: Canuse) -> None:
@@ -270,4 +270,4 @@ def test_a_connection_announces_how_many_calls_may_be_open_on_it(server: Canuse)
         head = read.read(9)
         assert head[3] == SETTINGS
         settings = dict(struct.iter_unpack(">HI", read.read(int.from_bytes(head[:3]))))
-    assert settings[MAX_CONCURRENT_STREAMS] == STREAMS
+    assert settings[MAX_CONCURRENT_STREAMS] == MAX_STREAMS

@@ -13,7 +13,7 @@ import pytest
 
 from canuse import Unavailable
 from canuse_server.api.metadata import CALL_METADATA_BYTES
-from canuse_server.transport.limits import MESSAGE_BYTES
+from canuse_server.transport.limits import MAX_MESSAGE_BYTES
 from support.certificates import Authority, first_certificate, served_certificate
 from support.gateway import TlsEnvoy
 from support.grpcurl import grpcurl
@@ -146,7 +146,7 @@ def test_what_is_compressed_or_too_large_gets_no_further_than_envoy(
         pids = (canuse.pid, envoy.pid)
         before = [peak_mib(pid) for pid in pids]
         with grpc.secure_channel(envoy.address, credentials, SEND_ANYTHING) as channel:
-            assert refused(channel, METHODS[0], MESSAGE_BYTES, plain)[0] == "INVALID_ARGUMENT"
+            assert refused(channel, METHODS[0], MAX_MESSAGE_BYTES, plain)[0] == "INVALID_ARGUMENT"
             for path in METHODS:
                 sent = [threads.submit(refused, channel, path, 64 << 20, how) for how in (plain, gzip, plain, deflate)]
                 assert [each.result() for each in sent] == [
@@ -168,7 +168,7 @@ def test_requests_that_do_not_end_fill_the_memory_of_envoy_up_to_its_bound(
                 for call in calls:
                     # Refused or reset, sooner or later.
                     with suppress(grpc.RpcError, asyncio.InvalidStateError, TimeoutError):
-                        await asyncio.wait_for(call.write(bytes(MESSAGE_BYTES - 100)), 2)
+                        await asyncio.wait_for(call.write(bytes(MAX_MESSAGE_BYTES - 100)), 2)
 
         await asyncio.gather(*(send_some() for _ in range(15)))
 

@@ -45,9 +45,9 @@ async def test_a_usual_request_is_cached_from_the_second_time_on(env: Environmen
     cache = cache_with_feature(env)
     for name in HOT:
         sent = payload(name, "u" * 128)
-        assert not request_several_times(cache, name, sent, 1).kept
+        assert not request_several_times(cache, name, sent, 1).cached
         request = request_several_times(cache, name, sent, 1)
-        assert request.kept
+        assert request.cached
         assert request_several_times(cache, name, sent, 1) is request
     assert len(cache) == len(HOT)
 
@@ -57,8 +57,8 @@ async def test_a_request_with_a_large_unknown_field_is_not_cached(env: Environme
     cache = cache_with_feature(env)
     for name in HOT:
         sent = payload(name, "u")
-        assert request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES - len(sent))).kept
-        assert not request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES + 1 - len(sent)), 3).kept
+        assert request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES - len(sent))).cached
+        assert not request_several_times(cache, name, sent + unknown(MAX_PAYLOAD_BYTES + 1 - len(sent)), 3).cached
 
 
 async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_what_they_take(env: Environment) -> None:

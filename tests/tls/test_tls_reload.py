@@ -1,4 +1,4 @@
-"""Certificates that are renewed while a server runs: no call fails, and unusable files change nothing."""
+"""Certificates that are reload_if_changed while a server runs: no call fails, and unusable files change nothing."""
 
 import asyncio
 from collections.abc import Iterator

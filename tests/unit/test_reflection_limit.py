@@ -1,18 +1,18 @@
-"""The byte allowance of reflection: a burst, and a rate per second."""
+"""The token bucket of reflection: a burst, and a rate per second."""
 
-from canuse_server.transport.reflection import Allowance
+from canuse_server.transport.reflection import TokenBucket
 
 
 def test_the_allowance_is_what_was_not_spent_and_grows_with_time() -> None:
     now = 0.0
-    allowance = Allowance(100, 10, lambda: now)
-    assert [allowance.spend(60), allowance.spend(60), allowance.spend(40), allowance.spend(1)] == [
+    bucket = TokenBucket(100, 10, lambda: now)
+    assert [bucket.try_take(60), bucket.try_take(60), bucket.try_take(40), bucket.try_take(1)] == [
         True,
         False,
         True,
         False,
     ]
     now = 2.0
-    assert [allowance.spend(21), allowance.spend(20), allowance.spend(1)] == [False, True, False]
+    assert [bucket.try_take(21), bucket.try_take(20), bucket.try_take(1)] == [False, True, False]
     now = 3600.0
-    assert [allowance.spend(101), allowance.spend(100), allowance.spend(1)] == [False, True, False]
+    assert [bucket.try_take(101), bucket.try_take(100), bucket.try_take(1)] == [False, True, False]

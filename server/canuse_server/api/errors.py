@@ -250,7 +250,7 @@ def overloaded() -> ApiError:
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
 
 
-def too_much_asked() -> ApiError:
+def reflection_limited() -> ApiError:
     """Return the error for a reflection request above the limit."""
     text = "reflection has reached its limit for now; the Python package canuse contains the API as well"
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)

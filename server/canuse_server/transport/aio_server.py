@@ -1,4 +1,4 @@
-"""The reference transport: one `grpc.aio` server that holds every method, health and reflection."""
+"""The reference transport: one `grpc.aio` server with all methods, health and reflection."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ from canuse_server.api.errors import ApiError
 from canuse_server.api.metadata import check_metadata
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import malformed
-from canuse_server.transport.limits import GRPC_OPTIONS, OPEN_REQUEST_BYTES
+from canuse_server.transport.limits import GRPC_OPTIONS, MAX_PUBLIC_REQUEST_BYTES
 from canuse_server.transport.reflection import Reflection
 from canuse_server.transport.tls import Certificates
 
-Answer = Callable[[CallContext], "_Handler"]
-"""Returns what answers a call that has been let in."""
+HandlerFactory = Callable[[CallContext], "_Handler"]
+"""Makes the handler of an authorized call."""
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]
 
 
 class _Handlers(grpc.GenericRpcHandler):
-    """Looks a method up by its path, and lets the call in or refuses it before anything of its request is read."""
+    """Finds a method by its path, and authorizes or refuses the call before its request is read."""
 
     def __init__(
-        self, dispatcher: Dispatcher, answers: Mapping[str, Answer], open_to_all: Mapping[str, _Handler]
+        self, dispatcher: Dispatcher, factories: Mapping[str, HandlerFactory], public: Mapping[str, _Handler]
     ) -> None:
         self._dispatcher = dispatcher
-        self._answers = answers
-        self._open_to_all = open_to_all
+        self._factories = factories
+        self._public = public
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
         path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
-        answer = self._answers.get(path)
+        factory = self._factories.get(path)
         try:
-            if answer is None:
+            if factory is None:
                 check_metadata(metadata)
-                return self._open_to_all.get(path)
-            return answer(self._dispatcher.open(path, metadata))
+                return self._public.get(path)
+            return factory(self._dispatcher.open(path, metadata))
         except ApiError as error:
-            return _refusal(error)
+            return _error_handler(error)
 
 
-def _refusal(error: ApiError) -> _Handler:
-    """Return what answers a call with an error."""
+def _error_handler(error: ApiError) -> _Handler:
+    """Return a handler that ends a call with an error."""
 
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
         _fail(context, error)
 
-    # Streams: for one request gRPC would wait, which costs memory and may never end; for one answer it would send an
-    # empty message before the error.
+    # A handler of streams: with a unary request gRPC would wait for it, which costs memory and may take forever; with a
+    # unary response it would send an empty message before the error.
     return grpc.stream_stream_rpc_method_handler(cast("Callable[..., Any]", call))
 
 
@@ -70,20 +70,20 @@ def build(
     share_port: bool,
     with_reflection: bool,
 ) -> aio.Server:
-    """Return a server of all methods; it has no port yet. Health and reflection are open to everybody."""
-    # Unless it is one of several workers: a second server on a port that is taken has to fail, not to share its calls.
+    """Return a server of all methods, without a port yet. Health and reflection require no key."""
+    # Only workers share a port: any other server must fail on a port that is in use.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
     unary, streaming = partial(_unary, dispatcher), partial(_streaming, dispatcher)
-    answers = {path: streaming if method_at(path).streams else unary for path in dispatcher.paths}
-    open_to_all = _health(health_servicer)
+    factories = {path: streaming if method_at(path).streams else unary for path in dispatcher.paths}
+    public = _health(health_servicer)
     if with_reflection:
-        open_to_all |= Reflection(services).handlers()
-    server.add_generic_rpc_handlers((_Handlers(dispatcher, answers, open_to_all),))
+        public |= Reflection(services).handlers()
+    server.add_generic_rpc_handlers((_Handlers(dispatcher, factories, public),))
     return server
 
 
 def open_port(server: aio.Server, listen: str, certificates: Certificates | None) -> int:
-    """Open a port, with TLS where there is a certificate; return its number. RuntimeError where that can't be done."""
+    """Open a port, with TLS if certificates are given; return its number. Raise RuntimeError if that fails."""
     if certificates is None:
         return server.add_insecure_port(listen)
     return server.add_secure_port(listen, certificates.credentials)
@@ -97,7 +97,7 @@ def _unary(dispatcher: Dispatcher, call: CallContext) -> _Handler:
             _fail(context, error)
             return None
 
-    # Without (de)serialisers bytes come in and go out: the handler reads them, so that garbage gets a proper error.
+    # Without (de)serializers the handler gets and returns bytes, so that it can answer invalid ones with an error.
     return grpc.unary_unary_rpc_method_handler(answer)
 
 
@@ -114,9 +114,9 @@ def _streaming(dispatcher: Dispatcher, call: CallContext) -> _Handler:
 
 
 def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
-    """Have a call end with an error once its handler returns.
+    """Set the error with which a call ends when its handler returns.
 
-    Not `abort`: its exception and the call hold each other, and with them the request, until the collector finds them.
+    Not `abort`: its exception and the call refer to each other, and keep the request until the garbage collector runs.
     """
     metadata: tuple[tuple[str, str | bytes], ...] = (*error.trailing_metadata(), *error.retry_metadata())
     context.set_code(error.reason.status)
@@ -125,22 +125,22 @@ def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
 
 
 def _health_request(payload: bytes) -> Any:
-    """Read a request; one that is too large for the name of any service asks about one that there is not.
+    """Parse a request; return the error for bytes that are not a valid message.
 
-    Return what is wrong with bytes that are no such message.
+    A request that is larger than any service's name becomes one about an unknown service.
     """
-    kind = health._health_pb2.HealthCheckRequest  # noqa: SLF001 - as in `_health`
-    if len(payload) > OPEN_REQUEST_BYTES:
-        return kind(service="?")
+    request_class = health._health_pb2.HealthCheckRequest  # noqa: SLF001 - as in `_health`
+    if len(payload) > MAX_PUBLIC_REQUEST_BYTES:
+        return request_class(service="?")
     try:
-        return kind.FromString(payload)
+        return request_class.FromString(payload)
     except DecodeError:
-        return malformed(kind.DESCRIPTOR.full_name)
+        return malformed(request_class.DESCRIPTOR.full_name)
 
 
 def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
     messages = health._health_pb2  # noqa: SLF001 - the package has no other name for its messages
-    reading = {
+    serialization = {
         "request_deserializer": _health_request,
         "response_serializer": messages.HealthCheckResponse.SerializeToString,
     }
@@ -160,9 +160,9 @@ def _health(servicer: health.aio.HealthServicer) -> dict[str, grpc.RpcMethodHand
             return
 
     return {
-        f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(check, **reading),
-        # Not as a stream for one request: gRPC would keep the bytes of the request as long as the call.
+        f"/{health.SERVICE_NAME}/Check": grpc.unary_unary_rpc_method_handler(check, **serialization),
+        # Not as `unary_stream`: gRPC would keep the bytes of the request as long as the call.
         f"/{health.SERVICE_NAME}/Watch": grpc.stream_stream_rpc_method_handler(
-            cast("Callable[..., Any]", watch), **reading
+            cast("Callable[..., Any]", watch), **serialization
         ),
     }

@@ -1,40 +1,41 @@
-"""How large what callers send may be: the same on both transports."""
+"""The limits of both transports on what callers send."""
 
 from typing import Final
 
 from canuse_server.api.bounds import REQUEST_BYTES
 
-MESSAGE_BYTES: Final = REQUEST_BYTES
-"""The largest request, in bytes."""
-OPEN_REQUEST_BYTES: Final = 1024
-"""The largest request that is looked at of the methods that need no key, health and reflection: more than any name of a
-service or a symbol takes. A health check that waits stays in memory as long as the call, and reflection repeats what it
-was asked."""
-METADATA_BYTES_READ: Final = 512 << 10
-"""How much of it is read, so that the call can be answered with what is wrong. For more than that HTTP/2 has no answer
-but its own: on `native` it ends the connection, with all the calls on it, at some multiple of this."""
-STREAMS: Final = 1024
-"""How many calls may be open on one connection; clients keep back those beyond them. gRPC has no bound of its own, and
-drops calls of others, too, where thousands are waiting: calls that are taken back as soon as they are made did that."""
-PENDING: Final = 1 << 16
-"""How many calls of all connections gRPC keeps that canuse has not taken yet. Beyond its own bound of 1,000 it drops
-some at random, before canuse can answer that there are too many."""
-UNCOMPRESSED: Final = 1
-"""The set of compressions that has `identity` only."""
-PING_MS: Final = 1_000
-"""How much time there has to be between the pings of a client. gRPC's own is five minutes, and two hours without a
-call; whoever pings more often is cut off. Clients ping every few seconds to find out that a connection is dead."""
+MAX_MESSAGE_BYTES: Final = REQUEST_BYTES
+"""Maximum size of a request."""
+MAX_PUBLIC_REQUEST_BYTES: Final = 1024
+"""Maximum size of a request of health and reflection, which require no key: more than any name of a service or symbol
+needs. The request of `Watch` stays in memory as long as the call, and reflection repeats the request in its
+response."""
+MAX_METADATA_BYTES: Final = 512 << 10
+"""Maximum metadata of a call that is read, so that a call with too much can be answered with an error. Beyond it HTTP/2
+itself refuses the call; at some multiple of it, `native` closes the connection with all its calls."""
+MAX_STREAMS: Final = 1024
+"""Maximum number of open calls on a connection; clients queue further ones. gRPC has no limit by default, and drops
+calls of other clients when thousands are waiting, for example from a client that cancels its calls at once."""
+MAX_PENDING_CALLS: Final = 1 << 16
+"""Maximum number of calls of all connections that wait in gRPC. Beyond its default of 1,000 gRPC drops calls at random,
+before canuse can answer that the server is overloaded."""
+NO_COMPRESSION: Final = 1
+"""The bit set of compression algorithms that contains only `identity`."""
+MIN_PING_INTERVAL_MS: Final = 1_000
+"""Minimum interval between pings of a client; gRPC closes the connection of a client that pings more often. Its default
+is five minutes, and two hours without calls, but clients ping every few seconds to detect a dead connection."""
 
 GRPC_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", MESSAGE_BYTES),
-    # A few KiB that unpack to the largest request would cost a thousand times what they cost who sends them.
-    ("grpc.compression_enabled_algorithms_bitset", UNCOMPRESSED),
-    # Between two different ones grpcio would refuse some calls at random.
-    ("grpc.max_metadata_size", METADATA_BYTES_READ),
-    ("grpc.absolute_max_metadata_size", METADATA_BYTES_READ),
-    ("grpc.max_concurrent_streams", STREAMS),
-    ("grpc.server.max_pending_requests", PENDING),
-    ("grpc.server.max_pending_requests_hard_limit", PENDING),
-    ("grpc.http2.min_ping_interval_without_data_ms", PING_MS),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A few compressed KiB can expand to the largest request, and then cost the server a thousand times more than the
+    # client.
+    ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
+    # Equal values: between two different ones grpcio refuses calls at random.
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_concurrent_streams", MAX_STREAMS),
+    ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+    ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
+    ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
     ("grpc.keepalive_permit_without_calls", 1),
 )

@@ -1,8 +1,8 @@
-"""Reflection: what the services are, for whoever asks, key or no key. So it is made a little at a time, and there is a
-bound to how much of it.
+"""gRPC reflection: the definitions of the services, for any caller. It requires no key, so its work yields to other
+calls and the size of its responses is limited.
 
-The front of the native transport takes all answers at once and keeps those that its callers don't read. Without a bound
-they would fill the memory: an answer has hundreds of times as many bytes as the question.
+The front of the native transport buffers responses that its clients do not read. Without a limit they would fill the
+memory: a response is hundreds of times larger than its request.
 """
 
 from __future__ import annotations
@@ -21,72 +21,73 @@ from grpc import aio
 from grpc_health.v1 import health
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from canuse_server.api.errors import ApiError, invalid, too_much_asked
+from canuse_server.api.errors import ApiError, invalid, reflection_limited
 from canuse_server.api.validation import malformed
 from canuse_server.runtime.fairness import YieldBudget
-from canuse_server.transport.limits import OPEN_REQUEST_BYTES
+from canuse_server.transport.limits import MAX_PUBLIC_REQUEST_BYTES
 
 SERVICES: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-MAX_BYTES: Final = 32 << 20
-"""How much may be answered at once: some hundred times what describes all services."""
-BYTES_A_SECOND: Final = 32 << 10
-"""How much more may be answered each second after that."""
+BURST_BYTES: Final = 32 << 20
+"""Maximum size of the responses in a burst: about a hundred times the definitions of all services."""
+BYTES_PER_SECOND: Final = 32 << 10
+"""Sustained size of the responses per second."""
 
 _Requests = AsyncIterator[reflection_pb2.ServerReflectionRequest | ApiError]
 _Answers = AsyncGenerator[reflection_pb2.ServerReflectionResponse, None]
 _Context = aio.ServicerContext[reflection_pb2.ServerReflectionRequest, reflection_pb2.ServerReflectionResponse]
 
 
-class Allowance:
-    """Bytes that may be spent: so many at once, and so many more each second."""
+class TokenBucket:
+    """A token bucket: `capacity` tokens at first, refilled at `per_second` up to the capacity."""
 
-    def __init__(self, most: float, a_second: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = self._left = most
-        self._a_second = a_second
+    def __init__(self, capacity: float, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = self._available = capacity
+        self._per_second = per_second
         self._clock = clock
-        self._at = clock()
+        self._refilled_at = clock()
 
-    def spend(self, amount: int) -> bool:
-        """Spend some; return whether there were as many. If not, nothing is spent."""
+    def try_take(self, amount: int) -> bool:
+        """Take tokens if enough are available; return whether they were."""
         now = self._clock()
-        self._left, self._at = min(self._most, self._left + (now - self._at) * self._a_second), now
-        if amount > self._left:
+        refill = (now - self._refilled_at) * self._per_second
+        self._available, self._refilled_at = min(self._capacity, self._available + refill), now
+        if amount > self._available:
             return False
-        self._left -= amount
+        self._available -= amount
         return True
 
 
 class Reflection:
-    """Answers what the services are."""
+    """Serves the definitions of the services."""
 
     def __init__(self, services: Iterable[str]) -> None:
         self._servicer = reflection.aio.ReflectionServicer([*services, health.SERVICE_NAME, *SERVICES], pool=_Symbols())
-        self._pace = YieldBudget()
-        self._allowance = Allowance(MAX_BYTES, BYTES_A_SECOND)
+        self._yield_budget = YieldBudget()
+        self._limit = TokenBucket(BURST_BYTES, BYTES_PER_SECOND)
 
     async def _answers(self, requests: _Requests, context: _Context) -> _Answers:
         try:
-            with self._pace.under_way():
-                # Closed here: what is left to the collector keeps its requests until that runs.
-                async with aclosing(self._paced(requests)) as paced:
-                    found = cast("_Answers", self._servicer.ServerReflectionInfo(paced, context))
-                    async with aclosing(found) as answers:
+            with self._yield_budget.under_way():
+                # Closed here: an abandoned generator keeps its requests until the garbage collector runs.
+                async with aclosing(self._yielding(requests)) as yielding:
+                    stream = cast("_Answers", self._servicer.ServerReflectionInfo(yielding, context))
+                    async with aclosing(stream) as answers:
                         async for answer in answers:
-                            if not self._allowance.spend(answer.ByteSize()):
-                                raise too_much_asked()
+                            if not self._limit.try_take(answer.ByteSize()):
+                                raise reflection_limited()
                             yield answer
         except ApiError as error:
             _refuse(context, error)
 
-    async def _paced(self, requests: _Requests) -> AsyncGenerator[reflection_pb2.ServerReflectionRequest, None]:
+    async def _yielding(self, requests: _Requests) -> AsyncGenerator[reflection_pb2.ServerReflectionRequest, None]:
         async for request in requests:
             if isinstance(request, ApiError):
                 raise request
-            await self._pace.yield_if_due()
+            await self._yield_budget.yield_if_due()
             yield request
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
-        """Return what handles its methods, by path. Both versions share it: their messages are the same."""
+        """Return the handlers by path. Both versions share one: their messages are the same."""
         handler = grpc.stream_stream_rpc_method_handler(
             self._answers,
             request_deserializer=_request,
@@ -96,14 +97,14 @@ class Reflection:
 
 
 def _request(payload: bytes) -> reflection_pb2.ServerReflectionRequest | ApiError:
-    """Read a request; return what is wrong with it where it is too large or no such message."""
-    kind = reflection_pb2.ServerReflectionRequest
-    if len(payload) > OPEN_REQUEST_BYTES:
-        return invalid([("request", f"must be at most {OPEN_REQUEST_BYTES} bytes; {len(payload)} were sent")])
+    """Parse a request; return the error for one that is too large or not a valid message."""
+    request_class = reflection_pb2.ServerReflectionRequest
+    if len(payload) > MAX_PUBLIC_REQUEST_BYTES:
+        return invalid([("request", f"must be at most {MAX_PUBLIC_REQUEST_BYTES} bytes; {len(payload)} were sent")])
     try:
-        return kind.FromString(payload)
+        return request_class.FromString(payload)
     except DecodeError:
-        return malformed(kind.DESCRIPTOR.full_name)
+        return malformed(request_class.DESCRIPTOR.full_name)
 
 
 def _refuse(context: _Context, error: ApiError) -> None:
@@ -119,22 +120,22 @@ def _file(descriptor: FileDescriptor) -> FileDescriptorProto:
 
 
 class _Symbols:
-    """A descriptor pool that finds the file of a method, too; protobuf's own knows those of services and messages."""
+    """A descriptor pool that also finds the files of methods; protobuf's own finds those of services and messages."""
 
     def __init__(self) -> None:
         self._pool = descriptor_pool.Default()
-        # v1 of the reflection service differs from v1alpha by its name only, and grpcio brings only v1alpha.
+        # Versions v1 and v1alpha of the service differ only in their name, and grpcio contains only v1alpha.
         text = text_format.MessageToString(_file(reflection_pb2.DESCRIPTOR)).replace("v1alpha", "v1")
         self._pool.AddSerializedFile(text_format.Parse(text, FileDescriptorProto()).SerializeToString())
 
-    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the name that is asked for
-        """Return the file that defines a symbol; raise KeyError where there is none."""
+    def FindFileContainingSymbol(self, symbol: str) -> FileDescriptor:  # noqa: N802 - the name of protobuf's method
+        """Return the file that defines a symbol; raise KeyError if none does."""
         try:
             return self._pool.FindFileContainingSymbol(symbol)
         except KeyError:
             service, _, method = symbol.rpartition(".")
-            found = self._pool.FindServiceByName(service)
-            return found.methods_by_name[method].containing_service.file
+            methods = self._pool.FindServiceByName(service).methods_by_name
+            return methods[method].containing_service.file
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pool, name)

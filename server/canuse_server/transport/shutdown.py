@@ -1,20 +1,20 @@
-"""The time that a server has to end in."""
+"""The deadline of a shutdown."""
 
 import time
 from collections.abc import Callable
 
 
 class Deadline:
-    """So many seconds in all, from when it is first asked how many are left."""
+    """A deadline that starts when `remaining` is first called."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._ends: float | None = None
+        self._expires_at: float | None = None
 
     def remaining(self) -> float:
-        """Return how many seconds are left; 0 where they are over."""
+        """Return the remaining time in seconds; 0 if the deadline has passed."""
         now = self._clock()
-        if self._ends is None:
-            self._ends = now + self._seconds
-        return max(0.0, self._ends - now)
+        if self._expires_at is None:
+            self._expires_at = now + self._seconds
+        return max(0.0, self._expires_at - now)

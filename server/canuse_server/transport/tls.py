@@ -1,7 +1,7 @@
-"""TLS on the public port: certificates from files, read anew when the files have changed.
+"""TLS on the public port, with certificates that are reloaded when their files change.
 
-gRPC asks before each handshake whether there is another certificate. Connections that stand keep theirs, so a change
-drops no call. Files that can't be used, such as half-written ones, change nothing: what was read before goes on.
+gRPC asks for a new certificate before each handshake. Existing connections keep theirs, so a change drops no call.
+While the files are invalid, for example half-written, the previous certificate stays in use.
 """
 
 import ssl
@@ -15,21 +15,21 @@ import structlog
 
 from canuse_server.settings import Settings
 
-# None is one of its answers, which the types of grpc leave out.
+# It may also return None, which the types of grpc omit.
 _Fetcher = Callable[[], grpc.ServerCertificateConfiguration]
 
 log = structlog.get_logger(__name__)
 
 NO_PASSWORD: Final = ""
-"""Given for an encrypted key, which is then refused: OpenSSL would ask for the password on the terminal."""
+"""The password for encrypted keys, so that they are refused; without one OpenSSL asks on the terminal."""
 
 
 class TlsError(RuntimeError):
-    """The files can't be used; it says which, and why."""
+    """The TLS files are invalid; the message names the file and the problem."""
 
 
 class _State(NamedTuple):
-    """What tells whether a file has changed. A link that points elsewhere is another file."""
+    """The state of a file, to detect changes, also of the target of a symbolic link."""
 
     device: int
     inode: int
@@ -39,8 +39,8 @@ class _State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """The files of a server: its certificates, the first one its own, and the key; `client_ca` is who may vouch for
-    clients, which need a certificate then."""
+    """The TLS files of a server: `certificate` with the intermediate certificates, `key`, and `client_ca` with the CAs
+    of client certificates. With `client_ca`, clients must present a certificate."""
 
     certificate: Path
     key: Path
@@ -48,30 +48,30 @@ class TlsFiles:
 
     @classmethod
     def of(cls, settings: Settings) -> "TlsFiles | None":
-        """Return the files that the settings name, or None where TLS is not wanted."""
+        """Return the files from the settings, or None if TLS is off."""
         if settings.tls_certificate is None or settings.tls_key is None:
             return None
         return cls(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
 
     def state(self) -> tuple[_State, ...]:
-        """Return what changes when a file does; raises OSError where one is missing."""
+        """Return the state of the files; raise OSError if one is missing."""
         paths = (self.certificate, self.key, *([self.client_ca] if self.client_ca else []))
-        found = (path.stat() for path in paths)
-        return tuple(_State(each.st_dev, each.st_ino, each.st_size, each.st_mtime_ns) for each in found)
+        stats = (path.stat() for path in paths)
+        return tuple(_State(stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        """Read the files and check that they fit together.
+        """Read the files and check that they match.
 
         Raises:
-            TlsError: one can't be read, is not PEM, or the key is not that of the certificate.
+            TlsError: a file cannot be read or is not PEM, or the key does not belong to the certificate.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate, key = _read("tls_certificate", self.certificate), _read("tls_key", self.key)
         try:
             context.load_cert_chain(self.certificate, self.key, lambda: NO_PASSWORD)
         except (OSError, ValueError) as error:
-            wanted = "a certificate in PEM and its key in PEM, not encrypted"
-            raise TlsError(f"tls_certificate, tls_key: {self.certificate} and {self.key} are not {wanted}") from error
+            expected = "a certificate in PEM and its key in PEM, not encrypted"
+            raise TlsError(f"tls_certificate, tls_key: {self.certificate} and {self.key} are not {expected}") from error
         client_ca = None
         if self.client_ca is not None:
             client_ca = _read("tls_client_ca", self.client_ca)
@@ -83,56 +83,60 @@ class TlsFiles:
 
 
 class Certificates:
-    """The certificate of a running server: what was read last that can be used."""
+    """The current certificate of a running server: the last valid one that was read."""
 
     def __init__(self, files: TlsFiles) -> None:
-        """Read the files; raises TlsError where they can't be used."""
+        """Read the files; raise TlsError if they are invalid."""
         self._files = files
-        self._looked_at = _state(files)
-        self._first = files.read()
+        self._checked_state = _state(files)
+        self._initial = files.read()
         self._problem = ""
 
     @property
     def credentials(self) -> grpc.ServerCredentials:
-        """Return what a port of gRPC is opened with."""
+        """The credentials for a port of gRPC."""
         return grpc.dynamic_ssl_server_credentials(
-            self._first, cast("_Fetcher", self.renewed), require_client_authentication=self._files.client_ca is not None
+            self._initial,
+            cast("_Fetcher", self.reload_if_changed),
+            require_client_authentication=self._files.client_ca is not None,
         )
 
     @property
     def description(self) -> str:
-        """Say for the line at the start what is asked of clients."""
+        """The name of the protocol in the line printed at startup."""
         return "mTLS" if self._files.client_ca else "TLS"
 
-    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return what is in the files if they have changed and can be used, else None. It never raises: that would end
-        the handshake for which gRPC asks."""
+    def reload_if_changed(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new certificate if the files have changed and are valid, else None.
+
+        It never raises: an exception would fail the handshake for which gRPC calls it.
+        """
         try:
             state = _state(self._files)
-            if state == self._looked_at:
+            if state == self._checked_state:
                 return None
-            self._looked_at = state
+            self._checked_state = state
             configuration = self._files.read()
             if _state(self._files) != state:
-                # Changed again while it was read: what was checked may not be what was read. The next one looks again.
-                self._looked_at = ()
+                # Changed while it was read, so what was read may not be what was checked. The next handshake retries.
+                self._checked_state = ()
                 return None
         except TlsError as error:
-            self._tell(str(error))
+            self._log_problem(str(error))
             return None
         self._problem = ""
         log.info("the TLS files have changed; new connections use the new certificate")
         return configuration
 
-    def _tell(self, problem: str) -> None:
-        """Log a problem once: whoever connects again and again is not to fill the log."""
+    def _log_problem(self, problem: str) -> None:
+        """Log a problem once, so that repeated connections do not fill the log."""
         if problem != self._problem:
             self._problem = problem
             log.warning("the changed TLS files are invalid; the previous certificate stays in use", cause=problem)
 
 
 def certificates(settings: Settings) -> Certificates | None:
-    """Return the certificate that the settings name; raises TlsError where it can't be used."""
+    """Return the certificates from the settings, or None if TLS is off; raise TlsError if they are invalid."""
     files = TlsFiles.of(settings)
     return None if files is None else Certificates(files)
 

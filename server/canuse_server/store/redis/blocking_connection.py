@@ -37,17 +37,17 @@ class BlockingConnection:
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
         self._socket_timeout = _NOT_SET
-        self.ends = 0.0
+        self.deadline = 0.0
         """The deadline of the current batch, by `time.monotonic`."""
 
     def begin(self) -> float:
         """Start the timeout of a batch; return its deadline."""
-        self.ends = time.monotonic() + self._timeout_seconds
-        return self.ends
+        self.deadline = time.monotonic() + self._timeout_seconds
+        return self.deadline
 
     def _remaining(self) -> float:
         """Return the time until the deadline in seconds; raise TimeoutError if it has passed."""
-        remaining = self.ends - time.monotonic()
+        remaining = self.deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out")
         return remaining
@@ -108,7 +108,7 @@ class BlockingConnection:
                 self._socket.sendall(endpoint.handshake)
                 endpoint.check_handshake([self.receive() for _ in range(endpoint.handshake_replies)])
         except (OSError, StoreError) as error:
-            self.break_off(error)
+            self.abort(error)
             raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
 
     def _open(self, endpoint: StoreAddress) -> socket.socket:
@@ -164,9 +164,9 @@ class BlockingConnection:
     def is_stale(self) -> bool:
         """Whether an idle connection must not be used: the store closed it, or the server is no longer the master."""
         # An idle connection waits for no reply, so readable data can only be the end of the stream.
-        return self._socket is not None and (self.is_to_be_left() or bool(self._poll.poll(0)))
+        return self._socket is not None and (self.is_outdated() or bool(self._poll.poll(0)))
 
-    def is_to_be_left(self) -> bool:
+    def is_outdated(self) -> bool:
         """Whether the server is no longer the master: close the connection after the replies that are due."""
         return self._retired or (self._socket is not None and self._at is not self._master.endpoint)
 
@@ -174,7 +174,7 @@ class BlockingConnection:
         """Note that the server reported that it is no longer the master."""
         self._retired = True
 
-    def break_off(self, error: BaseException) -> None:
+    def abort(self, error: BaseException) -> None:
         """Close the connection because of an error. After a timeout, calls are refused for RECONNECT_DELAY_SECONDS.
 
         Otherwise waiting calls would time out one after the other.

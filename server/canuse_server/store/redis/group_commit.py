@@ -20,7 +20,7 @@ class Written(NamedTuple):
     """The replies to some writes that arrived, and the error if some are missing or not confirmed."""
 
     replies: list[object]
-    fault: StoreError | None
+    error: StoreError | None
 
 
 class _Write(NamedTuple):
@@ -75,27 +75,27 @@ class GroupCommit:
         confirmation = self._promise.confirmation(self._level, next(iter(group[0].tags), ""))
         packed = b"".join([*(write.packed for write in group), confirmation.packed])
         count = sum(write.replies for write in group)
-        replies, fault = await self._connection.collect(packed, count + confirmation.replies, writes=True)
-        if fault is None and confirmation.is_elsewhere(replies[count:]):
+        replies, error = await self._connection.collect(packed, count + confirmation.replies, writes=True)
+        if error is None and confirmation.is_redirected(replies[count:]):
             tags = dict.fromkeys(tag for write in group for tag in write.tags)
-            confirmed, fault = await self._confirm_elsewhere(tags)
+            confirmed, error = await self._confirm_by_another_key(tags)
             replies[count:] = confirmed or replies[count:]
-        if fault is None and (problem := confirmation.fault(replies[count:])):
-            fault = OutcomeUnknownError(problem)
+        if error is None and (problem := confirmation.problem(replies[count:])):
+            error = OutcomeUnknownError(problem)
         start = 0
         for write in group:
             if not write.future.done():
-                write.future.set_result(Written(replies[start : min(start + write.replies, count)], fault))
+                write.future.set_result(Written(replies[start : min(start + write.replies, count)], error))
             start += write.replies
 
-    async def _confirm_elsewhere(self, tags: Iterable[str]) -> tuple[list[object], StoreError | None]:
+    async def _confirm_by_another_key(self, tags: Iterable[str]) -> tuple[list[object], StoreError | None]:
         """Confirm the writes with the first of some hash tags whose slot this node still owns."""
         replies: list[object] = []
         for tag in tags:
             confirmation = self._promise.confirmation(self._level, tag)
-            replies, fault = await self._connection.collect(confirmation.packed, confirmation.replies, writes=True)
-            if fault is not None or not confirmation.is_elsewhere(replies):
-                return replies, fault
+            replies, error = await self._connection.collect(confirmation.packed, confirmation.replies, writes=True)
+            if error is not None or not confirmation.is_redirected(replies):
+                return replies, error
         return replies, None
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The queue from which the lane takes calls.
 
-The front keeps all calls until somebody takes them, without a bound. So while the lane is busy, an overflow thread
-takes them: it queues as many as may wait, and refuses the others at once.
+The front itself queues calls without a limit. So while the lane is busy, an overflow thread receives them: it queues as
+many as the admission limit allows and refuses the others at once.
 """
 
 import threading
@@ -20,30 +20,31 @@ if TYPE_CHECKING:
     from pygrpc_native._native import DetailedEvent
 
 CHECK_INTERVAL_SECONDS: Final = 0.02
-"""How often the overflow thread checks whether calls have to be taken."""
+"""Interval at which the overflow thread checks for calls."""
 IMMEDIATE_SECONDS: Final = 0.001
-"""Maximum time to take calls that have come already."""
-MAX_TAKEN: Final = 256
+"""Maximum time to receive calls that have already arrived."""
+MAX_OVERFLOW_CALLS: Final = 256
+"""Maximum number of calls that the overflow thread receives at a time."""
 
 
-class Taken(NamedTuple):
-    """Some calls, and when the first of them came at the earliest, by `time.monotonic`."""
+class Received(NamedTuple):
+    """Received calls, and the earliest time at which the first can have arrived, by `time.monotonic`."""
 
     events: "list[DetailedEvent]"
     arrived_at: float
 
 
 class _Queued(NamedTuple):
-    """A call that waits for the lane, or the cancellation of one that the lane has already."""
+    """A call that waits for the lane, or the cancellation of a call that the lane already has."""
 
-    at: float
+    queued_at: float
     event: "DetailedEvent"
     size: int | None
-    """How many bytes the call counts for; None: a cancellation."""
+    """Size of the call for the admission limit, in bytes. None for a cancellation."""
 
 
 class CallQueue(threading.Thread):
-    """Gives calls to the lane, in the order in which they came."""
+    """A first-in, first-out queue of calls for the lane."""
 
     def __init__(self, front: NativeGrpcFront, admission: AdmissionLimit, responder: Responder) -> None:
         super().__init__(name="canuse-overflow", daemon=True)
@@ -51,55 +52,55 @@ class CallQueue(threading.Thread):
         self._admission = admission
         self._responder = responder
         self._queued: OrderedDict[int, _Queued] = OrderedDict()
-        self._lane_waits = False
-        self._taken_at = 0.0
-        """When the lane last took calls from the front."""
+        self._lane_is_waiting = False
+        self._received_at = 0.0
+        """Time at which the lane last received calls from the front."""
         self._closed = threading.Event()
-        # A lane that waits on the front would not hear of calls that the overflow thread takes. So that thread takes
-        # none while the lane waits, and the lane does not start to wait while it takes some.
-        self._turn = threading.Lock()
+        # A lane that waits for the front would not notice calls that the overflow thread receives. So that thread
+        # receives none while the lane waits, and the lane does not start to wait while the thread receives some.
+        self._receive_lock = threading.Lock()
 
-    def take(self, max_calls: int, wait_ms: int) -> Taken | None:
-        """Return calls as soon as there are any, none after a time; None: the front is closed."""
+    def take(self, max_calls: int, wait_ms: int) -> Received | None:
+        """Return calls as soon as there are any, or none after `wait_ms`. Return None if the front is closed."""
         called_at = time.monotonic()
-        with self._turn:
-            if self._queued and (taken := self._take_queued(max_calls)):
-                return taken
-            self._lane_waits = wait_ms > 0
+        with self._receive_lock:
+            if self._queued and (received := self._take_queued(max_calls)):
+                return received
+            self._lane_is_waiting = wait_ms > 0
         events = self._front.recv_batch_details(max_calls, wait_ms)
-        self._lane_waits = False
+        self._lane_is_waiting = False
         if events is None:
             return None
         now = time.monotonic()
-        # Calls that were there already may have come as soon as the lane had taken those before them.
-        arrived_at = self._taken_at or called_at if now - called_at < IMMEDIATE_SECONDS else called_at
-        self._taken_at = now
-        return Taken(events, arrived_at)
+        # Calls that had already arrived may have done so at any time since the previous ones were received.
+        arrived_at = self._received_at or called_at if now - called_at < IMMEDIATE_SECONDS else called_at
+        self._received_at = now
+        return Received(events, arrived_at)
 
-    def _take_queued(self, max_calls: int) -> Taken | None:
+    def _take_queued(self, max_calls: int) -> Received | None:
         events: list[DetailedEvent] = []
         now, arrived_at = time.monotonic(), 0.0
         while self._queued and len(events) < max_calls:
-            _, (at, event, size) = self._queued.popitem(last=False)
-            arrived_at = arrived_at or at - CHECK_INTERVAL_SECONDS
+            _, (queued_at, event, size) = self._queued.popitem(last=False)
+            arrived_at = arrived_at or queued_at - CHECK_INTERVAL_SECONDS
             kind, call_id, method_id, payload, key, details = event
             if size is not None:
                 self._admission.release(size)
             if details is not None and details[2] is not None:
-                details = (details[0], details[1], details[2] - (now - at))
+                details = (details[0], details[1], details[2] - (now - queued_at))
             events.append((kind, call_id, method_id, payload, key, details))
-        return Taken(events, arrived_at) if events else None
+        return Received(events, arrived_at) if events else None
 
     def run(self) -> None:
-        """Take calls while the lane is busy, until the queue is closed."""
+        """Receive calls while the lane is busy, until the queue is closed."""
         while not self._closed.wait(CHECK_INTERVAL_SECONDS):
             while self._queue_or_refuse():
                 continue
 
     def _queue_or_refuse(self) -> bool:
-        """Take what waits for the lane; return whether there may be more."""
-        with self._turn:
-            events = [] if self._lane_waits else self._front.recv_batch_details(MAX_TAKEN, 0) or []
+        """Receive the calls that wait for the lane; return whether there may be more."""
+        with self._receive_lock:
+            events = [] if self._lane_is_waiting else self._front.recv_batch_details(MAX_OVERFLOW_CALLS, 0) or []
             now = time.monotonic()
             self._responder.note(events, now)
             for event in events:
@@ -122,7 +123,7 @@ class CallQueue(threading.Thread):
             self._queued[call_id] = _Queued(now, event, size)
 
     def _cancel(self, event: "DetailedEvent", now: float) -> None:
-        """Drop a call that its caller has cancelled; the lane hears of it where it has the call already."""
+        """Remove a cancelled call. If the lane already has the call, queue the cancellation for it."""
         queued = self._queued.pop(event[1], None)
         if queued is None:
             self._queued[event[1]] = _Queued(now, event, None)
@@ -130,5 +131,5 @@ class CallQueue(threading.Thread):
             self._admission.release(queued.size)
 
     def close(self) -> None:
-        """Let the overflow thread end."""
+        """Stop the overflow thread."""
         self._closed.set()

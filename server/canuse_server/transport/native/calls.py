@@ -1,4 +1,4 @@
-"""What the threads of the batch lane pass to each other."""
+"""The data that the threads of the batch lane pass to each other."""
 
 from typing import NamedTuple
 
@@ -7,14 +7,14 @@ from canuse_server.transport.native.request_cache import Request, RequestCache
 
 
 class LoopMethod(NamedTuple):
-    """A method whose calls the front takes itself, and the event loop answers."""
+    """A method whose calls the front passes to the event loop instead of the `grpc.aio` server."""
 
     path: str
     writes: bool
 
 
 class Call(NamedTuple):
-    """A call on its way. Times are those of `time.monotonic`."""
+    """A call in flight. Times are of `time.monotonic`."""
 
     id: int
     payload: bytes
@@ -22,13 +22,13 @@ class Call(NamedTuple):
     cache: RequestCache
     caller: Caller
     arrived_at: float
-    """When it came at the earliest."""
+    """The earliest time at which it can have arrived."""
     deadline: float
-    """When its caller gives up."""
+    """The caller's deadline."""
     metadata_bytes: int
-    """How many bytes its metadata counts for."""
+    """Size of its metadata, for the admission limit."""
 
     @property
     def size(self) -> int:
-        """How many bytes it counts for while it waits."""
+        """Its size for the admission limit, in bytes."""
         return len(self.payload) + self.metadata_bytes

@@ -1,7 +1,8 @@
-"""The writes of a lane that the store is to confirm: a thread that sends all that have come since the last time.
+"""The lane's writes that the store must confirm. A thread of their own sends them in groups, with one confirmation
+each.
 
-A connection on which the store waits for its disk or its replicas answers nothing else meanwhile, so that checks would
-wait for the disk. These writes have a thread and a connection of their own, and share one wait, however many there are.
+While a connection waits for the disk or the replicas, it answers nothing else, so checks would wait for the disk as
+well. Therefore these writes have their own thread and connections.
 """
 
 import threading
@@ -22,80 +23,80 @@ from canuse_server.store.redis.replies import is_redirect
 from canuse_server.transport.native.calls import Call
 
 
-class Answers(Protocol):
-    """Who answers the calls."""
+class CallCompleter(Protocol):
+    """Ends the calls with a response or an error."""
 
     def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
-        """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
+        """Respond with the store's reply; `unconfirmed` is the error if the write is not confirmed."""
 
-    def in_time(self, calls: list[Call], now: float) -> list[Call]:
-        """Return the calls whose deadline has not passed; the others are answered."""
+    def fail_expired(self, calls: list[Call], now: float) -> list[Call]:
+        """Fail the calls whose deadline has passed; return the others."""
 
-    def turn_away(self, call: Call, error: ApiError) -> None:
-        """Answer a call that is not to be made."""
+    def fail(self, call: Call, error: ApiError) -> None:
+        """End a call with an error."""
 
-    def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
-        """Answer calls that were not sent."""
+    def fail_unsent(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
+        """End calls that were not sent to the store."""
 
-    def lose(self, calls: Iterable[Call], error: Exception) -> None:
-        """Answer calls whose replies will not come."""
+    def fail_lost(self, calls: Iterable[Call], error: Exception) -> None:
+        """End calls whose replies were lost."""
 
 
 class DurableWriter(threading.Thread):
-    """One thread with connections of its own to the store."""
+    """A thread with its own connections to the store."""
 
-    def __init__(self, answers: Answers, store: Store, admission: AdmissionLimit) -> None:
+    def __init__(self, completer: CallCompleter, store: Store, admission: AdmissionLimit) -> None:
         super().__init__(name="canuse-confirmed", daemon=True)
-        self._answers = answers
+        self._completer = completer
         self._admission = admission
         self._promise = store.promise
         self._router = store.connection_router(store.write_timeout_seconds(store.promise.level))
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
-        self._busy = self._ending = False
+        self._busy = self._stopping = False
 
     def put(self, calls: list[Call]) -> None:
-        """Have some calls made, as far as the process takes them on; each is answered when that is done."""
-        taken_on = [call for call in calls if self._is_taken_on(call)]
+        """Queue calls; fail those beyond the admission limit."""
+        admitted = [call for call in calls if self._admit(call)]
         with self._changed:
-            self._waiting += taken_on
+            self._waiting += admitted
             self._changed.notify_all()
 
-    def _is_taken_on(self, call: Call) -> bool:
+    def _admit(self, call: Call) -> bool:
         try:
             self._admission.acquire(call.size)
         except ApiError as error:
-            self._answers.turn_away(call, error)
+            self._completer.fail(call, error)
             return False
         return True
 
-    def _leave(self, calls: Iterable[Call]) -> None:
-        """Note that calls wait no more. They are answered next, and who has an answer may call again at once."""
+    def _release(self, calls: Iterable[Call]) -> None:
+        """Release calls from the admission limit, just before they end: a client may call again at once."""
         self._admission.release(*(call.size for call in calls))
 
     def wait_until_idle(self) -> None:
-        """Wait until all calls have been answered."""
+        """Wait until all calls have ended."""
         with self._changed:
             self._changed.wait_for(lambda: not self._waiting and not self._busy)
 
     def give_up(self) -> None:
-        """Wait no longer for the store."""
+        """End all waits for the store."""
         self._router.give_up()
 
-    def end(self) -> None:
-        """Let the thread end once all calls have been answered, and wait for that."""
+    def stop(self) -> None:
+        """Stop the thread after all calls have ended, and wait for it."""
         with self._changed:
-            self._ending = True
+            self._stopping = True
             self._changed.notify_all()
         self.join()
 
     def run(self) -> None:
-        """Serve until `end`."""
+        """Execute calls until `stop`."""
         while True:
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting or self._ending)
+                self._changed.wait_for(lambda: self._waiting or self._stopping)
                 calls, self._waiting = self._waiting, []
                 self._busy = True
             if not calls:
@@ -104,7 +105,7 @@ class DurableWriter(threading.Thread):
         self._router.close()
 
     def _execute(self, calls: list[Call]) -> None:
-        """Send all calls in one write to each node, wait until they are confirmed, and answer each by its reply."""
+        """Send all calls in one write to each node, wait for the confirmations, and respond to each call."""
         parts: dict[BlockingConnection, list[Call]] = {}
         for call in calls:
             parts.setdefault(self._connection_for(call), []).append(call)
@@ -117,25 +118,25 @@ class DurableWriter(threading.Thread):
         return self._router.single or self._router.connection_for(call.request.plan.user_id)
 
     def _send(self, connection: BlockingConnection, calls: list[Call]) -> Confirmation | None:
-        """Send some calls and what has them confirmed; None: they have been answered, since that was not possible."""
+        """Send calls and the commands that confirm them. Return None if that failed, and the calls have ended."""
         connection.begin()
         try:
             connection.make_ready(idle=True)
         except StoreUnavailableError as error:
             self._router.failed()
-            self._leave(calls)
-            self._answers.refuse(calls, error)
+            self._release(calls)
+            self._completer.fail_unsent(calls, error)
             return None
         now = time.monotonic()
-        self._leave(call for call in calls if call.deadline <= now)
-        calls[:] = self._answers.in_time(calls, now)
+        self._release(call for call in calls if call.deadline <= now)
+        calls[:] = self._completer.fail_expired(calls, now)
         if not calls:
             return None
         confirmation = self._confirmation(calls[0])
         try:
             connection.send(b"".join([*(call.request.packed for call in calls), confirmation.packed]))
-        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
-            self._break_off(connection, calls, error)
+        except Exception as error:  # noqa: BLE001 - after any error every call must end
+            self._abort(connection, calls, error)
             return None
         return confirmation
 
@@ -143,28 +144,28 @@ class DurableWriter(threading.Thread):
         try:
             replies = [connection.receive() for _ in range(len(calls) + confirmation.replies)]
             confirmed = replies[len(calls) :]
-            if confirmation.is_elsewhere(confirmed):
-                confirmed = self._confirm_elsewhere(connection, calls, replies) or confirmed
-        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
-            self._break_off(connection, calls, error)
+            if confirmation.is_redirected(confirmed):
+                confirmed = self._confirm_by_another_key(connection, calls, replies) or confirmed
+        except Exception as error:  # noqa: BLE001 - after any error every call must end, on a new connection
+            self._abort(connection, calls, error)
             return
         if any(isinstance(reply, ReplyError) and str(reply).startswith("READONLY") for reply in replies):
             connection.retire()
-        self._leave(calls)
-        lacking = confirmation.fault(confirmed)
-        unconfirmed = OutcomeUnknownError(lacking) if lacking else None
+        self._release(calls)
+        problem = confirmation.problem(confirmed)
+        unconfirmed = OutcomeUnknownError(problem) if problem else None
         for call, reply in zip(calls, replies, strict=False):
-            self._answers.respond(call, reply, 0, unconfirmed)
+            self._completer.respond(call, reply, 0, unconfirmed)
 
     def _confirmation(self, call: Call) -> Confirmation:
-        """Return what has all writes on the node of a call confirmed."""
+        """Return the commands that confirm all writes on the node of a call."""
         tag = "" if self._router.single else tag_of(key_of(call.request.plan.command.command))
         return self._promise.confirmation(self._promise.level, tag)
 
-    def _confirm_elsewhere(
+    def _confirm_by_another_key(
         self, connection: BlockingConnection, calls: list[Call], replies: list[object]
     ) -> list[object] | None:
-        """Confirm the calls that were made here by the key of one, as the first one's has moved. None: none was."""
+        """Confirm with the key of another call, since the key of the first has moved. Return None if all have moved."""
         for call, reply in zip(calls, replies, strict=False):
             if not is_redirect(reply):
                 confirmation = self._confirmation(call)
@@ -172,8 +173,8 @@ class DurableWriter(threading.Thread):
                 return [connection.receive() for _ in range(confirmation.replies)]
         return None
 
-    def _break_off(self, connection: BlockingConnection, calls: list[Call], error: Exception) -> None:
-        connection.break_off(error)
+    def _abort(self, connection: BlockingConnection, calls: list[Call], error: Exception) -> None:
+        connection.abort(error)
         self._router.failed()
-        self._leave(calls)
-        self._answers.lose(calls, error)
+        self._release(calls)
+        self._completer.fail_lost(calls, error)

@@ -1,10 +1,10 @@
-"""The batch lane: a thread that answers whole batches of hot calls with one write to the store.
+"""The batch lane: a thread that answers batches of hot calls, each batch with one write to the store.
 
-Where calls pile up, the lane reads and sends the next batch while the store works on one, so that neither waits for the
-other.
+Under load the lane reads and sends the next batch while the store executes the previous one, so that neither waits for
+the other.
 
-It knows the common case only. What one command can't answer it delegates to the event loop, where the servicer's own
-path answers it: rare things have one implementation.
+It only handles the common case. Calls that one command cannot answer are delegated to the event loop, so rare cases
+have one implementation.
 """
 
 import math
@@ -40,41 +40,40 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUna
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import TIME, Store, time_ms
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, RedirectError, check
-from canuse_server.transport.limits import MESSAGE_BYTES
+from canuse_server.transport.limits import MAX_MESSAGE_BYTES
 from canuse_server.transport.native.call_queue import CallQueue
 from canuse_server.transport.native.calls import Call, LoopMethod
 from canuse_server.transport.native.durable_writer import DurableWriter
 from canuse_server.transport.native.request_cache import RequestCache
 from canuse_server.transport.native.responder import Responder
 
-BATCH: Final = 40
-"""How many calls are taken at a time at most."""
-BACKLOG: Final = 32
-"""How many calls came at a time where more will be waiting: then the next batch goes ahead of the replies to this one.
-Where few calls are under way, that would only make their batches smaller."""
+MAX_BATCH_CALLS: Final = 40
+PIPELINE_CALLS: Final = 32
+"""Number of calls in a batch from which on the next batch is sent before the replies to this one are read: more calls
+are likely to be waiting. Under less load that would only make the batches smaller."""
 MAX_WAIT_MS: Final = 250
-"""How long a lane waits for calls at a time: closing the front wakes only one of those that wait."""
+"""Maximum time of one wait for calls: closing the front wakes only one of the threads that wait."""
 DRAIN_SECONDS: Final = 1.0
-"""How long a lane that is asked to end goes on taking calls, at most; clients see the health status change."""
+"""Maximum time that a draining lane accepts calls, while clients notice the new health status."""
 RECHECK_SECONDS: Final = 0.001
-"""How long after calls were read it is looked again whether their deadlines have passed."""
+"""Time after reading calls from which on their deadlines are checked again before they are sent."""
 RETRYABLE_ERRORS: Final = (*RETRYABLE, NoScriptError)
 _NO_DETAILS: Final = ((), "", None)
 
 
 class _Batch(NamedTuple):
-    """Calls that were sent together. `timed`: the reply to TIME comes first; else `manual_now_ms` is the time."""
+    """Calls that were sent together. If `timed`, the first reply is that to TIME, else `manual_now_ms` is the time."""
 
     connection: BlockingConnection
     calls: deque[Call]
     timed: bool
     manual_now_ms: int | None
-    ends: float
-    """Up to when the replies are waited for."""
+    deadline: float
+    """The deadline for the replies."""
 
 
 class Lane(threading.Thread):
-    """One thread with connections of its own to the store."""
+    """A thread with its own connections to the store."""
 
     def __init__(
         self,
@@ -90,9 +89,9 @@ class Lane(threading.Thread):
         self._responder = responder
         self._call_queue = call_queue
         self._methods = methods
-        # An error would let Envoy's request through: ShouldRateLimit itself answers one that is too large.
+        # ShouldRateLimit itself answers a request that is too large: on an error, Envoy would let its request through.
         self._max_bytes = {
-            method_id: MESSAGE_BYTES if isinstance(method, ShouldRateLimit) else method_bytes(method.path)
+            method_id: MAX_MESSAGE_BYTES if isinstance(method, ShouldRateLimit) else method_bytes(method.path)
             for method_id, method in methods.items()
         }
         self._authorizer = dispatcher.authorizer
@@ -101,60 +100,60 @@ class Lane(threading.Thread):
         self._router = store.connection_router(store.timeout_seconds)
         self._delegate = delegate
         self._cancel = cancel
-        self._promised = store.promise.level
-        # With nothing to be confirmed a write is as quick as a check, and shares its connection.
-        self._confirmed = DurableWriter(self, store, dispatcher.admission) if self._promised else None
+        self._promised_level = store.promise.level
+        # Writes that need no confirmation are as fast as checks and share their connection.
+        self._durable_writer = DurableWriter(self, store, dispatcher.admission) if self._promised_level else None
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
-        self._under_way: deque[_Batch] = deque()
-        """Batches whose replies are due, in their order: for each connection two at most."""
+        self._in_flight: deque[_Batch] = deque()
+        """Batches whose replies are due, oldest first: at most two for each connection."""
         self._retire = False
-        """Whether the server that has just answered is no master any more."""
+        """Whether the server that has just replied is no longer the master."""
         self._arrived_at = self._read_at = 0.0
 
     def run(self) -> None:
         """Serve until the front is closed."""
-        if self._confirmed is not None:
-            self._confirmed.start()
+        if self._durable_writer is not None:
+            self._durable_writer.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
-            taken = self._call_queue.take(BATCH, 0 if self._under_way else MAX_WAIT_MS)
-            if taken is None:
+            received = self._call_queue.take(MAX_BATCH_CALLS, 0 if self._in_flight else MAX_WAIT_MS)
+            if received is None:
                 break
-            sent = 0
-            events, self._arrived_at = taken
+            writes_sent = 0
+            events, self._arrived_at = received
             self._responder.note(events, self._arrived_at)
-            if calls := self._put_writes_aside(self._read(events)):
-                sent = self._send_all(calls)
-            ahead = sent if len(events) >= BACKLOG else 0
-            while len(self._under_way) > ahead:
-                self._answer(self._under_way[0])
-            # All that had come before the lane was asked to end has been answered when no more comes for a while; under
-            # a steady load, when it has had time enough.
-            if draining and not self._under_way and (not events or time.monotonic() > drain_until):
-                if self._confirmed is not None:
-                    self._confirmed.wait_until_idle()
+            if calls := self._divert_durable_writes(self._read(events)):
+                writes_sent = self._send_all(calls)
+            max_in_flight = writes_sent if len(events) >= PIPELINE_CALLS else 0
+            while len(self._in_flight) > max_in_flight:
+                self._answer(self._in_flight[0])
+            # All calls from before `drain` are answered when no more arrive for a while or, under steady load, when the
+            # time is over.
+            if draining and not self._in_flight and (not events or time.monotonic() > drain_until):
+                if self._durable_writer is not None:
+                    self._durable_writer.wait_until_idle()
                 self.drained.set()
-        if self._confirmed is not None:
-            self._confirmed.end()
+        if self._durable_writer is not None:
+            self._durable_writer.stop()
         self._router.close()
 
     def drain(self) -> None:
-        """Answer the calls that have come by now, then refuse all others. `drained` is set in between."""
+        """Answer the calls that have already arrived, set `drained`, and refuse all later calls."""
         self._drain_until = time.monotonic() + DRAIN_SECONDS
         self._draining = True
 
     def give_up(self) -> None:
-        """Wait no longer for the store: what became of the calls that it was sent remains unknown."""
+        """End all waits for the store. The outcome of calls that were sent remains unknown."""
         self._router.give_up()
-        if self._confirmed is not None:
-            self._confirmed.give_up()
+        if self._durable_writer is not None:
+            self._durable_writer.give_up()
 
     def _read(self, events: "list[DetailedEvent]") -> list[Call]:
-        """Return the calls among the events that are to be sent to the store; the others are answered here."""
+        """Return the calls among the events that must be sent to the store; answer the others."""
         calls: list[Call] = []
-        refused, now = self.drained.is_set(), time.monotonic()
+        is_drained, now = self.drained.is_set(), time.monotonic()
         self._read_at = now
         for kind, call_id, method_id, payload, client_key, details in events:
             if kind != EVENT_CALL or payload is None:
@@ -163,29 +162,29 @@ class Lane(threading.Thread):
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
             size = metadata_bytes(metadata)
-            if refused:
+            if is_drained:
                 self._responder.fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._responder.fail(call_id, deadline_passed())
             elif size > CALL_METADATA_BYTES:
                 self._responder.fail(call_id, too_much_metadata(size))
-            elif len(payload) > MESSAGE_BYTES:
-                self._responder.fail(call_id, message_too_large(len(payload), MESSAGE_BYTES))
+            elif len(payload) > MAX_MESSAGE_BYTES:
+                self._responder.fail(call_id, message_too_large(len(payload), MAX_MESSAGE_BYTES))
             else:
                 deadline = math.inf if seconds_left is None else now + seconds_left
-                if call := self._call(call_id, method_id, payload, client_key, metadata, deadline, size):
+                if call := self._plan_call(call_id, method_id, payload, client_key, metadata, deadline, size):
                     calls.append(call)
         return calls
 
-    def _put_writes_aside(self, calls: list[Call]) -> list[Call]:
-        """Give the writes that are to be confirmed to the thread that makes them; return the rest."""
-        if self._confirmed is None:
+    def _divert_durable_writes(self, calls: list[Call]) -> list[Call]:
+        """Pass writes that need a confirmation to the durable writer; return the other calls."""
+        if self._durable_writer is None:
             return calls
         if writes := [call for call in calls if call.request.method.writes]:
-            self._confirmed.put(writes)
+            self._durable_writer.put(writes)
         return [call for call in calls if not call.request.method.writes]
 
-    def _call(
+    def _plan_call(
         self,
         call_id: int,
         method_id: int,
@@ -195,18 +194,18 @@ class Lane(threading.Thread):
         deadline: float,
         metadata_size: int,
     ) -> Call | None:
-        """Return a call that is to be sent to the store; None: it has been answered, or the event loop answers it."""
+        """Return a call to send to the store, or None if it was answered or delegated to the event loop."""
         method = self._methods[method_id]
         durability = Durability.MEMORY
         try:
-            # The front gives the caller's address, a string, where there is no such metadata.
+            # Without this metadata the front passes the client's address, a string.
             credentials = client_key if isinstance(client_key, bytes) else None
             caller = self._authorizer.authorize(method.path, credentials)
             if len(payload) > self._max_bytes[method_id]:
                 raise too_large(method.path, len(payload))
             if method.writes:
                 durability = required_durability(metadata)
-            is_promised = durability is Durability.MEMORY or not durability & ~self._promised
+            is_promised = durability is Durability.MEMORY or not durability & ~self._promised_level
             if is_promised and not isinstance(method, LoopMethod):
                 env = caller.env
                 cache = self._caches.get(env) or self._caches.setdefault(env, RequestCache(env))
@@ -214,7 +213,7 @@ class Lane(threading.Thread):
                     request = cache.request(method_id, method, payload)
                     return Call(call_id, payload, request, cache, caller, self._arrived_at, deadline, metadata_size)
                 except RETRYABLE_ERRORS:
-                    durability = Durability.MEMORY  # What the server promises holds on the event loop as well.
+                    durability = Durability.MEMORY  # The event loop also keeps the server's promise.
             context = self._context(method.path, caller, metadata_size, durability, self._arrived_at, deadline)
             self._delegate(call_id, context, payload)
         except ApiError as error:
@@ -224,7 +223,7 @@ class Lane(threading.Thread):
         return None
 
     def _send_all(self, calls: list[Call]) -> int:
-        """Send the commands of all calls, in one write to each node that has some; return how many writes that took."""
+        """Send the commands of all calls, in one write to each node; return the number of writes."""
         if self._router.single is not None:
             self._send(self._router.single, calls)
             return 1
@@ -236,34 +235,36 @@ class Lane(threading.Thread):
         return len(parts)
 
     def _send(self, connection: BlockingConnection, calls: list[Call]) -> None:
-        """Send the commands of some calls in one write."""
-        if connection.is_to_be_left():
-            while any(batch.connection is connection for batch in self._under_way):
-                self._answer(self._under_way[0])
-        ends = connection.begin()
+        """Send the commands of calls in one write."""
+        if connection.is_outdated():
+            while any(batch.connection is connection for batch in self._in_flight):
+                self._answer(self._in_flight[0])
+        deadline = connection.begin()
         try:
-            connection.make_ready(idle=all(batch.connection is not connection for batch in self._under_way))
+            connection.make_ready(idle=all(batch.connection is not connection for batch in self._in_flight))
         except StoreUnavailableError as error:
             self._router.failed()
-            self.refuse(calls, error)
+            self.fail_unsent(calls, error)
             return
-        # Their deadlines were looked at when they were read, which as a rule was just now.
-        if time.monotonic() > self._read_at + RECHECK_SECONDS and not (calls := self.in_time(calls, time.monotonic())):
+        # The deadlines were checked when the calls were read, usually just before.
+        if time.monotonic() > self._read_at + RECHECK_SECONDS and not (
+            calls := self.fail_expired(calls, time.monotonic())
+        ):
             return
         packed, timed, manual_now_ms = [TIME], False, self._store.manual_now_ms
         for call in calls:
             packed.append(call.request.packed)
             timed = timed or not call.request.method.writes
-        # One reading of the clock serves all checks of the batch; scripts read it themselves.
+        # All checks of the batch use one reading of the clock; scripts read it themselves.
         timed = timed and manual_now_ms is None
-        self._under_way.append(_Batch(connection, deque(calls), timed, manual_now_ms, ends))
+        self._in_flight.append(_Batch(connection, deque(calls), timed, manual_now_ms, deadline))
         try:
             connection.send(b"".join(packed if timed else packed[1:]))
-        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered
-            self._break_off(connection, error)
+        except Exception as error:  # noqa: BLE001 - after any error every call must end
+            self._abort(connection, error)
 
-    def in_time(self, calls: list[Call], now: float) -> list[Call]:
-        """Return the calls whose deadline has not passed; the others are answered, and must not be sent."""
+    def fail_expired(self, calls: list[Call], now: float) -> list[Call]:
+        """Fail the calls whose deadline has passed; return the others."""
         if all(call.deadline > now for call in calls):
             return calls
         for call in calls:
@@ -272,49 +273,50 @@ class Lane(threading.Thread):
         return [call for call in calls if call.deadline > now]
 
     def _answer(self, batch: _Batch) -> None:
-        """Read the replies to the batch that was sent first and answer each call by its own."""
+        """Read the replies to the oldest batch and respond to its calls."""
         connection = batch.connection
-        connection.ends = batch.ends
+        connection.deadline = batch.deadline
         try:
             now = self._receive_now(batch)
             while batch.calls:
                 reply = connection.receive()
-                # Only now: should this reply be the one that does not come, the call is among those it is lost for.
+                # The call is removed only now: if its reply does not arrive, it is among the lost ones.
                 self.respond(batch.calls.popleft(), reply, now)
-            self._under_way.popleft()
-        except Exception as error:  # noqa: BLE001 - whatever broke, every call is answered and the replies start afresh
-            self._break_off(connection, error)
+            self._in_flight.popleft()
+        except Exception as error:  # noqa: BLE001 - after any error every call must end, on a new connection
+            self._abort(connection, error)
         if self._retire:
             connection.retire()
             self._retire = False
 
-    def _break_off(self, connection: BlockingConnection, error: Exception) -> None:
-        """Close a connection; the replies to all that was sent on it are lost."""
-        connection.break_off(error)
+    def _abort(self, connection: BlockingConnection, error: Exception) -> None:
+        """Close a connection after an error, and end the calls whose replies are lost."""
+        connection.abort(error)
         self._router.failed()
-        lost = [batch for batch in self._under_way if batch.connection is connection]
-        self._under_way = deque(batch for batch in self._under_way if batch.connection is not connection)
+        lost = [batch for batch in self._in_flight if batch.connection is connection]
+        self._in_flight = deque(batch for batch in self._in_flight if batch.connection is not connection)
         for batch in lost:
-            self.lose(batch.calls, error)
+            self.fail_lost(batch.calls, error)
 
     def _receive_now(self, batch: _Batch) -> object:
-        """Return the time for the checks of a batch, or the store's error instead of it."""
+        """Return the time for the checks of a batch, or the store's error."""
         if not batch.timed:
             return batch.manual_now_ms
         now = batch.connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
 
-    def turn_away(self, call: Call, error: ApiError) -> None:
-        """Answer a call that is not to be made."""
+    def fail(self, call: Call, error: ApiError) -> None:
+        """End a call with an error."""
         self._responder.fail(call.id, error)
 
-    def refuse(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
-        """Answer calls that were not sent."""
+    def fail_unsent(self, calls: Iterable[Call], error: StoreUnavailableError) -> None:
+        """End calls that were not sent to the store."""
         for call in calls:
             self._without_store(call, error)
 
-    def lose(self, calls: Iterable[Call], error: Exception) -> None:
-        """Answer calls whose replies will not come: a write may have happened, a check can be made again in time."""
+    def fail_lost(self, calls: Iterable[Call], error: Exception) -> None:
+        """End calls whose replies were lost: a write has an unknown outcome, a check is repeated unless it timed
+        out."""
         for call in calls:
             method = call.request.method
             if method.writes:
@@ -325,17 +327,17 @@ class Lane(threading.Thread):
                 self._delegate_call(call)
 
     def _without_store(self, call: Call, error: StoreError) -> None:
-        """Answer a call that the store failed."""
+        """Respond to a call for which the store is unavailable."""
         method, plan = call.request.method, call.request.plan
         try:
             self._responder.ok(call.id, without_store(method, plan, error))
-        except ApiError as known:
-            self._responder.fail(call.id, known)
+        except ApiError as api_error:
+            self._responder.fail(call.id, api_error)
         except StoreError:
             self._responder.fail(call.id, to_api_error(method.path, error))
 
     def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
-        """Answer a call by the store's reply; `unconfirmed` is why its write is not confirmed, if it is not."""
+        """Respond with the store's reply; `unconfirmed` is the error if the write is not confirmed."""
         method = call.request.method
         try:
             now_ms = 0 if method.writes else cast("int", check(now))
@@ -355,7 +357,8 @@ class Lane(threading.Thread):
             self._responder.fail(call.id, to_api_error(method.path, error))
 
     def _redirect(self, call: Call, error: RedirectError) -> None:
-        """Let the event loop find out where a call that was not made is to be made; a single server is all there is."""
+        """Delegate a redirected call to the event loop, which finds its node; with a single server there is no
+        other."""
         self._retire = self._retire or isinstance(error, ReadOnlyError)
         if self._store.endpoint.is_one_server:
             self._without_store(call, error)
@@ -363,7 +366,7 @@ class Lane(threading.Thread):
             self._delegate_call(call)
 
     def _delegate_call(self, call: Call) -> None:
-        """Let the event loop answer a call: what the server promises holds there as well."""
+        """Delegate a call to the event loop, which also keeps the server's promise of durability."""
         path, required = call.request.method.path, Durability.MEMORY
         context = self._context(path, call.caller, call.metadata_bytes, required, call.arrived_at, call.deadline)
         self._delegate(call.id, context, call.payload)

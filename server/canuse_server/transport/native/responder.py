@@ -1,4 +1,4 @@
-"""Answers to calls that came by the front, and what an observer is told of them."""
+"""Responses to calls from the front, and their report to an observer."""
 
 import time
 from collections.abc import Mapping
@@ -15,39 +15,39 @@ if TYPE_CHECKING:
 
 
 class Responder:
-    """Ends calls, from any thread. With no observer an answer goes straight to the front."""
+    """Ends calls, from any thread. Without an observer, `ok` is the front's own method."""
 
     def __init__(self, front: NativeGrpcFront, paths: Mapping[int, str], observer: Observer | None = None) -> None:
         self._front = front
         self._paths = paths
         self._observer = observer
-        self._open: dict[int, tuple[str, float]] = {}
-        """Of calls that have not ended, by id: the path, and when they came. Only for an observer."""
+        self._in_flight: dict[int, tuple[str, float]] = {}
+        """Path and arrival time of the calls in flight, by id. Only filled for an observer."""
         self.ok = front.respond if observer is None else self._ok
-        """Ends a call, by its id, with an answer."""
+        """Ends a call, by its id, with a response."""
 
     def fail(self, call_id: int, error: ApiError) -> None:
         """End a call with an error."""
         self._front.fail(call_id, error.code, error.message, error.trailing_metadata())
-        self._ended(call_id, error.reason.status)
+        self._report_end(call_id, error.reason.status)
 
     def note(self, events: "list[DetailedEvent]", arrived_at: float) -> None:
-        """Note calls that came, and calls that their callers cancelled, for the observer."""
+        """Note new and cancelled calls for the observer."""
         if self._observer is None:
             return
         for kind, call_id, method_id, *_ in events:
             if kind == EVENT_CALL:
-                # The overflow thread may have noted it already, when it came.
-                self._open.setdefault(call_id, (self._paths[method_id], arrived_at))
+                # The overflow thread may already have noted it.
+                self._in_flight.setdefault(call_id, (self._paths[method_id], arrived_at))
             elif kind == EVENT_CANCEL:
-                self._ended(call_id, StatusCode.CANCELLED)
+                self._report_end(call_id, StatusCode.CANCELLED)
 
     def _ok(self, call_id: int, answer: bytes) -> None:
         self._front.respond(call_id, answer)
-        self._ended(call_id, StatusCode.OK)
+        self._report_end(call_id, StatusCode.OK)
 
-    def _ended(self, call_id: int, status: StatusCode) -> None:
-        # A call ends once: what is answered after it was cancelled reaches nobody.
-        if self._observer is not None and (call := self._open.pop(call_id, None)):
+    def _report_end(self, call_id: int, status: StatusCode) -> None:
+        # A call ends once: a response after its cancellation reaches nobody.
+        if self._observer is not None and (call := self._in_flight.pop(call_id, None)):
             path, arrived_at = call
             self._observer.call_ended(path, status, time.monotonic() - arrived_at)

@@ -1,6 +1,7 @@
-"""The native transport: a front in Rust owns the public port. The batch lane answers the hot methods, the event loop
-those with large answers; all others go through to the same `grpc.aio` server as on the reference transport, which
-listens on a Unix socket.
+"""The native transport: a front in Rust owns the public port.
+
+The batch lane answers the hot methods, and the event loop those with large responses. The front forwards all other
+calls to the `grpc.aio` server of the reference transport, on a Unix socket.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import method_at
 from canuse_server.store.redis.client import Store
-from canuse_server.transport.limits import METADATA_BYTES_READ, STREAMS
+from canuse_server.transport.limits import MAX_METADATA_BYTES, MAX_STREAMS
 from canuse_server.transport.native.call_queue import CallQueue
 from canuse_server.transport.native.calls import LoopMethod
 from canuse_server.transport.native.lane import Lane
@@ -26,11 +27,11 @@ from canuse_server.transport.native.responder import Responder
 from canuse_server.transport.shutdown import Deadline
 
 FORCED_STOP_SECONDS: Final = 1.0
-"""How long the lane may take to answer its calls once it no longer waits for the store."""
+"""Maximum time for the lane to end its calls after it stops waiting for the store."""
 
 
 class NativeTransport:
-    """The front and its lane. Making one takes the port: it raises OSError where that can't be had."""
+    """The front and its lane. The constructor binds the port; it raises OSError if that fails."""
 
     def __init__(
         self,
@@ -42,12 +43,12 @@ class NativeTransport:
         share_port: bool,
     ) -> None:
         if not share_port:
-            _ask_for(listen)
+            _check_available(listen)
         self._dispatcher = dispatcher
         self._loop = asyncio.get_running_loop()
         self._delegated: dict[int, Future[None]] = {}
-        # What goes through to the other server shares a connection with all that does. So large answers that nobody
-        # reads do not go through: they would keep back those to other callers.
+        # All forwarded calls share one connection. So methods with large responses are not forwarded: unread ones would
+        # block the responses to other callers.
         table = map(method_at, dispatcher.paths)
         delegated = (LoopMethod(method.path, method.writes) for method in table if method.large)
         methods: tuple[HotMethod | LoopMethod, ...] = (*HOT_METHODS, *delegated)
@@ -56,35 +57,35 @@ class NativeTransport:
             [(method.path, False) for method in methods],
             client_key_metadata="authorization",
             call_details=True,
-            # One thread in Rust is faster than Python can be in one process; more would only take turns with it.
+            # One Rust thread is faster than the Python of one process; more would only compete with it for the CPU.
             io_threads=1,
-            # As grpcio does: only connections with calls are pinged.
+            # As in grpcio: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
-            max_concurrent_streams=STREAMS,
-            max_metadata_size=METADATA_BYTES_READ,
+            max_concurrent_streams=MAX_STREAMS,
+            max_metadata_size=MAX_METADATA_BYTES,
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
         paths = {method_id: method.path for method_id, method in enumerate(methods)}
         self._responder = Responder(self._front, paths, dispatcher.observer)
         self._call_queue = CallQueue(self._front, dispatcher.admission, self._responder)
-        # One: with a second, uses took 5 to 11 % more processor time, and checks no less (docs/performance.md).
+        # One lane: with two, uses took 5 to 11 % more CPU time, and checks the same (docs/performance.md).
         self._lane = Lane(
             self._responder, self._call_queue, dict(enumerate(methods)), dispatcher, store, self._delegate, self._cancel
         )
 
     def listen(self) -> int:
-        """Listen, and return the port; calls wait until `serve`."""
+        """Start to listen and return the port; calls wait until `serve`."""
         self._front.start()
         return self._front.bound_port
 
     def serve(self) -> None:
-        """Answer calls."""
+        """Start to answer calls."""
         self._call_queue.start()
         self._lane.start()
 
     def _delegate(self, call_id: int, context: CallContext, payload: bytes) -> None:
-        """Let the event loop answer a call, from the thread of a lane."""
+        """Answer a call on the event loop. Called from the thread of the lane."""
         size = context.metadata_bytes + len(payload)
         try:
             self._dispatcher.admission.acquire(size)
@@ -94,15 +95,15 @@ class NativeTransport:
         future = asyncio.run_coroutine_threadsafe(self._answer(call_id, context, payload), self._loop)
         self._delegated[call_id] = future
 
-        def is_over(_: Future[None]) -> None:
-            # Not in `_answer`: a call that is cancelled at once never gets there.
+        def on_done(_: Future[None]) -> None:
+            # Not in `_answer`, which does not run if the call is cancelled at once.
             self._dispatcher.admission.release(size)
             self._delegated.pop(call_id, None)
 
-        future.add_done_callback(is_over)
+        future.add_done_callback(on_done)
 
     def _cancel(self, call_id: int) -> None:
-        """Work no more on a call that its caller has taken back, from the thread of a lane."""
+        """Cancel a delegated call that its caller has cancelled. Called from the thread of the lane."""
         if (future := self._delegated.get(call_id)) is not None:
             future.cancel()
 
@@ -114,28 +115,28 @@ class NativeTransport:
         else:
             self._responder.ok(call_id, answer)
 
-    async def drain(self, grace: Deadline) -> None:
-        """Take no more hot calls, and answer those that are here as long as there is time."""
+    async def drain(self, deadline: Deadline) -> None:
+        """Refuse new hot calls, and answer those in flight until the deadline."""
         self._lane.drain()
-        await asyncio.to_thread(self._lane.drained.wait, grace.remaining())
+        await asyncio.to_thread(self._lane.drained.wait, deadline.remaining())
         if not self._lane.drained.is_set():
             self._lane.give_up()
             await asyncio.to_thread(self._lane.drained.wait, FORCED_STOP_SECONDS)
         if waiting := [asyncio.wrap_future(future) for future in list(self._delegated.values())]:
-            _, late = await asyncio.wait(waiting, timeout=grace.remaining())
+            _, late = await asyncio.wait(waiting, timeout=deadline.remaining())
             for future in late:
                 future.cancel()
 
     async def close(self) -> None:
-        """Close the port and end the lane."""
+        """Close the port and stop the lane."""
         self._call_queue.close()
         await asyncio.to_thread(self._front.close)
         if self._lane.is_alive():
             await asyncio.to_thread(self._lane.join, FORCED_STOP_SECONDS)
 
 
-def _ask_for(address: str) -> None:
-    """Raise OSError where an address can't be had. The front would say so on stderr as well, in words of its own."""
+def _check_available(address: str) -> None:
+    """Raise OSError if an address is not available. The front would also print its own message to stderr."""
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host.strip("[]"), int(port)), family=family):
