@@ -17,7 +17,8 @@ from canuse_server.api import hotpath, ratelimit
 from canuse_server.api.endpoints import handlers_of
 from canuse_server.api.errors import ErrorReason
 from canuse_server.api.hotpath.methods import HOT_METHODS
-from canuse_server.api.methods import method_of
+from canuse_server.api.methods import method_at, method_of
+from canuse_server.api.scopes import SCOPES
 from canuse_server.api.services.users import UserServicer
 from canuse_server.app import wiring
 from canuse_server.runtime.fairness import PageScheduler
@@ -56,6 +57,13 @@ def test_every_method_of_the_api_has_a_scope_and_every_service_a_servicer() -> N
         for name, service in file.DESCRIPTOR.services_by_name.items():
             assert f'"{name}"' in source, f"app/wiring.py does not serve {service.full_name}"
             assert all(method_of(method).scope for method in service.methods)
+
+
+def test_every_list_is_read_page_by_page_in_the_test_of_lists() -> None:
+    source = (ROOT / "tests/conformance/test_listing.py").read_text(encoding="utf-8")
+    lists = {path.rpartition("/")[2] for path in SCOPES if method_at(path).paged}
+    # Keys are made on a server of their own (tests/conformance/test_api_keys.py).
+    assert [name for name in sorted(lists - {"ListApiKeys"}) if f".{name}," not in source] == []
 
 
 # A reason: its sentence here; its numbers in tests/unit/test_enums.py, the table in tests/docs/test_docs_match.py.
