@@ -97,7 +97,7 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     store, redis = Store(StoreAddress.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
     retention = Retention(86_400_000, 2_592_000_000, 12)
     environments = Environments.of(store, retention, "", RateLimitRules(), RateLimitRules())
-    authorizer = Authorizer(environments, never_demand=True, open_without_keys=True)
+    authorizer = Authorizer(environments, never_required=True, open_without_keys=True)
     authorizer.set_keys(())
     dispatcher = Dispatcher(all_handlers(), authorizer, AdmissionLimit(options.in_flight, 1 << 30))
     await prepare(dispatcher)

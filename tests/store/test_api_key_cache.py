@@ -14,7 +14,7 @@ from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.api_keys import ApiKeyServicer
 from canuse_server.api.tokens.api_key import digest
 from canuse_server.auth.authorizer import Authorizer
-from canuse_server.auth.bootstrap import make_first_key
+from canuse_server.auth.bootstrap import create_first_key
 from canuse_server.auth.key_cache import ApiKeyCache
 from canuse_server.domain.principal import Principal
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
@@ -32,12 +32,12 @@ CAN_USE = "/canuse.v1.EntitlementService/CanUse"
 class Deployment:
     """The parts of a server that handle keys."""
 
-    def __init__(self, store: Store, *, never_demand: bool = False) -> None:
+    def __init__(self, store: Store, *, never_required: bool = False) -> None:
         self.environments = Environments.of(
             store, Retention(3_600_000, 3_600_000, 3), "", RateLimitRules(), RateLimitRules()
         )
         self.keys = ApiKeys(store)
-        self.authorizer = Authorizer(self.environments, never_demand=never_demand, open_without_keys=True)
+        self.authorizer = Authorizer(self.environments, never_required=never_required, open_without_keys=True)
         self.key_cache = ApiKeyCache(self.keys, self.authorizer)
         self.servicer = ApiKeyServicer(self.keys, self.key_cache.refresh)
 
@@ -144,16 +144,16 @@ async def test_a_server_that_has_seen_keys_does_not_open_again_when_they_are_gon
     assert reason_of(lambda: deployment.authorizer.authorize(create, None)) == "API_KEY_MISSING"
 
 
-@pytest.mark.parametrize("never_demand", [False, True])
+@pytest.mark.parametrize("never_required", [False, True])
 async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody_make_one(
-    deployment: Deployment, database: Database, never_demand: bool
+    deployment: Deployment, database: Database, never_required: bool
 ) -> None:
     """It admitted everybody on its machine, although the version of the keys showed that there had been some."""
     await deployment.create()
     database.redis.delete(API_KEYS)
-    started = Deployment(deployment.keys.store, never_demand=never_demand)
+    started = Deployment(deployment.keys.store, never_required=never_required)
     await started.key_cache.refresh()
-    assert started.reason_of(None) == ("" if never_demand else "API_KEY_MISSING")
+    assert started.reason_of(None) == ("" if never_required else "API_KEY_MISSING")
     create = "/canuse.v1.ApiKeyService/CreateApiKey"
     assert reason_of(lambda: started.authorizer.authorize(create, None)) == "API_KEY_MISSING"
     with pytest.raises(ApiError, match="so this call needs one"):
@@ -163,7 +163,7 @@ async def test_a_server_that_is_started_where_only_the_keys_are_gone_lets_nobody
 async def test_where_no_keys_are_demanded_making_them_demands_one_also_when_they_are_gone(
     store: Store, database: Database
 ) -> None:
-    deployment = Deployment(store, never_demand=True)
+    deployment = Deployment(store, never_required=True)
     await deployment.key_cache.refresh()
     await deployment.create()
     database.empty()
@@ -221,7 +221,7 @@ async def test_no_first_key_is_made_where_there_is_one_that_can_not_be_read(
 ) -> None:
     database.redis.hset(API_KEYS, "key_0", b"{")
     before = database.contents()
-    await make_first_key(deployment.keys)
+    await create_first_key(deployment.keys)
     assert database.contents() == before
 
 

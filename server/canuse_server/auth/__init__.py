@@ -1,1 +1,1 @@
-"""Who may call: API keys, what each may do, and the authorizer that every call passes."""
+"""API keys, their scopes, and the authorizer of every call."""

@@ -1,6 +1,6 @@
-"""The authorizer: every call passes it, on every transport, before its request is read.
+"""The authorizer of every call, on every transport, before its request is read.
 
-What a key may call is worked out once, so that to let a call pass is one look into a dictionary.
+The methods that a key may call are computed once, so authorizing a call is one dictionary look-up.
 """
 
 import time
@@ -23,7 +23,7 @@ _ALL_SCOPES: Final = frozenset(Scope)
 
 
 class Caller:
-    """A caller that the authorizer knows: the holder of an API key, or anybody, where no key is required."""
+    """A known caller: the holder of an API key, or any caller if no key is required."""
 
     __slots__ = ("env", "expires_at_ms", "paths", "principal", "used")
 
@@ -36,89 +36,93 @@ class Caller:
     ) -> None:
         self.env = env
         self.paths = paths
-        """The methods that it may call."""
+        """The methods that the caller may call."""
         self.principal = principal
         """None: anonymous."""
         self.expires_at_ms = expires_at_ms
         self.used = False
-        """Whether it made a call since `take_used`."""
+        """Whether the caller has made a call since `take_used`."""
 
 
 class _Callers(NamedTuple):
-    """All callers known at a time. It is replaced as a whole, so that nothing of a revoked key can be left over."""
+    """All known callers. It is replaced as a whole, so that nothing remains of a revoked key."""
 
     by_header: dict[bytes | None, Caller]
-    """By the value of the header. None is for callers without one, and is there only where no key is required."""
+    """By the value of the header. The entry for None, callers without the header, exists only if no key is required."""
     by_digest: dict[bytes, Caller]
 
 
 class Authorizer:
-    """Says who may call what.
+    """Authorizes calls by their API keys.
 
-    `never_demand`: no key is ever demanded; `open_without_keys`: none until there is one. `keys_seen`: there was one
-    already. Where there was one, keys stay demanded when they are gone: a store that lost its state, or that somebody
-    emptied, opens nothing.
+    `never_required`: keys are never required. `open_without_keys`: they are not required until one exists. `keys_seen`:
+    one has existed before. Once a key has existed, keys stay required even if all are gone: a store that lost its data
+    or was flushed does not open access.
     """
 
     def __init__(
-        self, environments: Environments, *, never_demand: bool, open_without_keys: bool, keys_seen: bool = False
+        self, environments: Environments, *, never_required: bool, open_without_keys: bool, keys_seen: bool = False
     ) -> None:
         self._environments = environments
-        self._never_demand = never_demand
+        self._never_required = never_required
         self._open_without_keys = open_without_keys
         self.keys_seen = keys_seen
         self._clock_offset_ms = 0.0
-        self._known: _Callers | None = None
+        self._callers: _Callers | None = None
         self._by_header: dict[bytes | None, Caller] = {}
 
     @property
     def is_open(self) -> bool:
-        """Whether calls pass without a key."""
-        return self._known is not None and None in self._known.by_header
+        """Whether calls without a key are authorized."""
+        return self._callers is not None and None in self._callers.by_header
 
     @property
-    def is_open_for_good(self) -> bool:
-        """Whether they will pass even when there are keys."""
-        return self._never_demand
+    def is_always_open(self) -> bool:
+        """Whether calls without a key are authorized even if keys exist."""
+        return self._never_required
 
     def authorize(self, path: str, authorization: bytes | None) -> Caller:
-        """Let a call pass, by its path and the value of its `authorization` header.
+        """Authorize a call by its path and the value of its `authorization` header.
 
         Raises:
-            ApiError: it may not pass.
+            ApiError: the call is not authorized.
         """
         caller = self._by_header.get(authorization)
-        # Every call comes by here: no function is called for a key without an expiry.
-        if caller is None or path not in caller.paths or (caller.expires_at_ms is not None and self._is_over(caller)):
-            caller = self._look_closely(path, authorization)
+        # The hot path: no further function is called for a key without an expiry.
+        if (
+            caller is None
+            or path not in caller.paths
+            or (caller.expires_at_ms is not None and self._is_expired(caller))
+        ):
+            caller = self._authorize_uncached(path, authorization)
         caller.used = True
         return caller
 
-    def _look_closely(self, path: str, authorization: bytes | None) -> Caller:
-        """Let a call pass that is not of the usual kind, or say why it may not."""
-        known = self._known
-        if known is None:
+    def _authorize_uncached(self, path: str, authorization: bytes | None) -> Caller:
+        """Authorize a call whose header value is not known, or raise the ApiError that refuses it."""
+        callers = self._callers
+        if callers is None:
             raise store_error(StoreUnavailableError("no API keys have been read yet"))
-        anonymous = known.by_header.get(None)
+        anonymous = callers.by_header.get(None)
         secret = None if authorization is None else read_credentials(authorization)
         if secret is None:
-            # Other credentials may be meant for a proxy; where no key is required they are not looked at.
+            # Other credentials may be for a proxy; if no key is required, they are ignored.
             if anonymous is not None and path in anonymous.paths:
                 return anonymous
-            raise _no_key(path, sent=authorization is not None)
-        caller = known.by_digest.get(digest(secret))
+            raise _key_required(path, sent=authorization is not None)
+        caller = callers.by_digest.get(digest(secret))
         if caller is None:
             raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is unknown: it is mistyped or was revoked")
-        if self._is_over(caller):
+        if self._is_expired(caller):
             raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": _key_id(caller)})
         if path not in caller.paths:
             raise _lacks_scope(path, _key_id(caller))
         if authorization == b"Bearer " + secret:
-            # Only this spelling: there may be any number of others.
-            known.by_header[authorization] = caller
+            # Only this spelling is cached: the number of others is unlimited.
+            callers.by_header[authorization] = caller
         return caller
 
-    def _is_over(self, caller: Caller) -> bool:
+    def _is_expired(self, caller: Caller) -> bool:
         expires_at_ms = caller.expires_at_ms
         return expires_at_ms is not None and self._now_ms() >= expires_at_ms
 
@@ -127,38 +131,38 @@ class Authorizer:
         return time.monotonic() * 1000 + self._clock_offset_ms if manual_now_ms is None else manual_now_ms
 
     def set_clock(self, now_ms: int) -> None:
-        """Go by the store's clock, which shows a time now."""
+        """Set the current time of the store's clock, by which keys expire."""
         self._clock_offset_ms = now_ms - time.monotonic() * 1000
 
-    def set_keys(self, keys: Iterable[ApiKey], *, demanded: bool = False) -> None:
-        """Let these keys pass from now on, and no others. `demanded`: some are or were there, readable or not."""
+    def set_keys(self, keys: Iterable[ApiKey], *, keys_seen: bool = False) -> None:
+        """Accept these keys from now on, and no others. `keys_seen`: a key exists or existed, readable or not."""
         by_digest = {key.digest: self._caller(key) for key in keys}
-        self.keys_seen = self.keys_seen or demanded or bool(by_digest)
+        self.keys_seen = self.keys_seen or keys_seen or bool(by_digest)
         by_header: dict[bytes | None, Caller] = {}
-        if self._never_demand or (self._open_without_keys and not self.keys_seen):
-            # Another server may require the same keys, so that even here they can't be made without one.
+        if self._never_required or (self._open_without_keys and not self.keys_seen):
+            # Another server may require the same keys, so even here they cannot be created without a key.
             scopes = _ALL_SCOPES - {Scope.KEYS_ADMIN} if self.keys_seen else _ALL_SCOPES
             by_header[None] = Caller(self._environments.open, paths_for(scopes))
-        if self.keys_seen and not by_digest and not self._never_demand:
+        if self.keys_seen and not by_digest and not self._never_required:
             log.warning("no API key exists any more: all calls are refused until one exists again (docs/security.md)")
         for key_id in self.take_used():
             for caller in by_digest.values():
                 caller.used = caller.used or _key_id(caller) == key_id
-        was_open, self._known = self.is_open if self._known else None, _Callers(by_header, by_digest)
+        was_open, self._callers = self.is_open if self._callers else None, _Callers(by_header, by_digest)
         self._by_header = by_header
         if was_open is not self.is_open:
-            _log_access(is_open=self.is_open, any_address=self._never_demand)
+            _log_access(is_open=self.is_open, any_address=self._never_required)
 
     def _caller(self, key: ApiKey) -> Caller:
         env = self._environments.test if key.environment == TEST else self._environments.live
-        # Of an environment that only a newer canuse knows nothing is shown.
+        # A key for an environment of a newer version of canuse may call nothing.
         paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
         return Caller(env, paths, Principal(key.id, key.environment), key.expires_at_ms)
 
     def take_used(self) -> list[str]:
-        """Return the ids of the keys that calls came with since this was last asked."""
+        """Return the ids of the keys that were used since the last call of this method."""
         used = []
-        for caller in self._known.by_digest.values() if self._known else ():
+        for caller in self._callers.by_digest.values() if self._callers else ():
             if caller.used:
                 caller.used = False
                 used.append(_key_id(caller))
@@ -169,7 +173,7 @@ def _key_id(caller: Caller) -> str:
     return caller.principal.key_id if caller.principal else ""
 
 
-def _no_key(path: str, *, sent: bool) -> ApiError:
+def _key_required(path: str, *, sent: bool) -> ApiError:
     text = f"{path.rpartition('/')[2]} needs an API key in the metadata: `authorization: Bearer sk_…`"
     if sent:
         return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; the value that was sent is not an API key")

@@ -1,4 +1,4 @@
-"""The first API key of a deployment that others can reach: without one nobody could ever make any."""
+"""The first API key of a server that other machines can reach: without one, no key could be created."""
 
 from canuse_server.api.tokens.api_key import digest, new_id, new_secret
 from canuse_server.domain.api_keys import LIVE, ApiKey, Scope
@@ -6,10 +6,10 @@ from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.api_keys import ApiKeys
 
 
-async def make_first_key(keys: ApiKeys) -> None:
-    """Where there are no keys make one that may do everything, and print it, this once. Raises StoreError.
+async def create_first_key(keys: ApiKeys) -> None:
+    """If no key exists, create one with all scopes and print it once, to standard output and no log. Raises StoreError.
 
-    It goes to standard output and to no log. Of several servers that start at once one makes the key.
+    If several servers start at the same time, one creates the key.
     """
     read = await keys.read()
     if read.total:
@@ -28,4 +28,4 @@ async def make_first_key(keys: ApiKeys) -> None:
         await keys.put(read.stamp, key)
     except ConflictError:
         return
-    print(f"canuse created the first API key, shown only once: {secret}", flush=True)  # noqa: T201 - nobody else knows it
+    print(f"canuse created the first API key, shown only once: {secret}", flush=True)  # noqa: T201 - only its hash is stored

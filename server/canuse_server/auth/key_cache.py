@@ -1,4 +1,4 @@
-"""The API keys in the server's memory, kept as they are in the store."""
+"""A cache of the API keys in the server's memory, kept up to date with the store."""
 
 import asyncio
 import time
@@ -10,49 +10,53 @@ from canuse_server.store.repositories.api_keys import ApiKeys
 from canuse_server.store.repositories.invalidation import keep_fresh
 
 POLL_INTERVAL_SECONDS: Final = 0.4
-"""How old what is in memory can become where the message about a change is lost. A revocation has a second."""
+"""Maximum age of the cache if the message about a change is lost. A revocation must take effect within a second."""
 LAST_USED_INTERVAL_SECONDS: Final = 60.0
-"""How often it is noted of a key that it is used."""
+"""Interval at which the last use of a key is written to the store."""
 
 
 class ApiKeyCache:
-    """Reads the keys and hands them to the authorizer."""
+    """Reads the keys and passes them to the authorizer."""
 
     def __init__(self, keys: ApiKeys, authorizer: Authorizer) -> None:
         self._keys = keys
         self._authorizer = authorizer
         self._stamp: bytes | None = None
-        self._noted: dict[str, float] = {}
-        self._reading = asyncio.Lock()
+        self._noted_at: dict[str, float] = {}
+        self._refresh_lock = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Read the keys again if they have changed; raises StoreError."""
-        async with self._reading:
+        """Read the keys if they have changed. Raises StoreError."""
+        async with self._refresh_lock:
             stamp, now_ms = await self._keys.stamp()
             self._authorizer.set_clock(now_ms)
             if stamp != self._stamp:
                 read = await self._keys.read()
                 if not read.total:
-                    # An empty store is no reason to let anybody in, or to forget the keys.
+                    # A store that lost its data must neither open access nor remove the keys.
                     await self._keys.store.require_data()
-                self._authorizer.set_keys(read.keys, demanded=read.were_made)
+                self._authorizer.set_keys(read.keys, keys_seen=read.ever_existed)
                 self._stamp = read.stamp
 
     async def note_used(self) -> None:
-        """Note which keys have been used, of each once a minute at most; raises StoreError."""
+        """Write the last use of the used keys, at most once per minute for each. Raises StoreError."""
         now = time.monotonic()
-        self._noted = {key_id: at for key_id, at in self._noted.items() if now - at < LAST_USED_INTERVAL_SECONDS}
-        due = [key_id for key_id in self._authorizer.take_used() if key_id not in self._noted]
+        self._noted_at = {key_id: at for key_id, at in self._noted_at.items() if now - at < LAST_USED_INTERVAL_SECONDS}
+        due = [key_id for key_id in self._authorizer.take_used() if key_id not in self._noted_at]
         if due:
-            self._noted |= dict.fromkeys(due, now)
+            self._noted_at |= dict.fromkeys(due, now)
             await self._keys.note_used(dict.fromkeys(due, await self._keys.store.now_ms()))
 
     def keep_fresh(self) -> tuple[Coroutine[Any, Any, None], ...]:
-        """Return what keeps up with the store: all the time by the stamp, at once when told of a change."""
+        """Return the tasks that keep the cache up to date: they poll the stamp and listen for changes."""
         return keep_fresh(
-            self._keys.store, self._keys.channel, self._keep_up, POLL_INTERVAL_SECONDS, "what is known of API keys"
+            self._keys.store,
+            self._keys.channel,
+            self._refresh_and_note,
+            POLL_INTERVAL_SECONDS,
+            "what is known of API keys",
         )
 
-    async def _keep_up(self) -> None:
+    async def _refresh_and_note(self) -> None:
         await self.refresh()
         await self.note_used()

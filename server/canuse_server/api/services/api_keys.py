@@ -93,7 +93,7 @@ class ApiKeyServicer:
     async def _read(self, context: CallContext) -> KeysRead:
         """Return all keys. A call without a key is refused once any key exists."""
         read = await self._keys.read()
-        if read.were_made and context.principal is None:
+        if read.ever_existed and context.principal is None:
             # Another server has created the first key, and this server has not read it yet.
             raise ApiError(ErrorReason.API_KEY_MISSING, "an API key exists by now, so this call needs one")
         return read

@@ -25,7 +25,7 @@ class KeysRead(NamedTuple):
     """Number of keys, including unreadable ones."""
 
     @property
-    def were_made(self) -> bool:
+    def ever_existed(self) -> bool:
         """Whether a key exists or existed. The last key cannot be revoked, so a stamp without keys means data loss."""
         return self.total > 0 or self.stamp != b""
 
