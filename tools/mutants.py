@@ -330,8 +330,8 @@ MUTANTS: Final = (
     Mutant(
         "metadata: unlimited until the caller acknowledges the limit",
         "server/canuse_server/api/metadata.py",
-        "if size > CALL_METADATA_BYTES:",
-        "if size > 100 * CALL_METADATA_BYTES:",
+        "if size > MAX_METADATA_BYTES:",
+        "if size > 100 * MAX_METADATA_BYTES:",
         "tests/faults/test_overload.py",
     ),
     Mutant(

@@ -1,4 +1,4 @@
-"""The settings: given on the command line, as `CANUSE_…` in the environment, or in a TOML file."""
+"""The settings, from the command line, `CANUSE_…` variables of the environment, or a TOML file."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -182,7 +182,7 @@ class Settings(BaseSettings):
 
     @property
     def embedded_fsync(self) -> Fsync:
-        """When the embedded Valkey syncs writes to disk: durability `fsync` waits for each write and needs `always`."""
+        """The `fsync` of the embedded Valkey: `always` with durability `fsync`, unless set explicitly."""
         return "always" if self.durability == "fsync" and "fsync" not in self.model_fields_set else self.fsync
 
     @field_validator("ratelimit_feature_key")
@@ -208,12 +208,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the TOML file last."""
+        """Give the TOML file the lowest priority."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
     @classmethod
-    def load(cls, config: Path | None, given: dict[str, object]) -> "Settings":
-        """Read the settings; `given` are those from the command line.
+    def load(cls, config: Path | None, overrides: dict[str, object]) -> "Settings":
+        """Read the settings; `overrides` are those from the command line.
 
         Raises:
             pydantic.ValidationError: a setting is invalid.
@@ -221,7 +221,7 @@ class Settings(BaseSettings):
             tomllib.TOMLDecodeError: the file is not TOML.
         """
         if config is None:
-            return cls(**given)  # type: ignore[arg-type]
+            return cls(**overrides)  # type: ignore[arg-type]
         with config.open("rb"):
             configured = type("Settings", (cls,), {"model_config": {**cls.model_config, "toml_file": config}})
-        return configured(**given)  # type: ignore[no-any-return]
+        return configured(**overrides)  # type: ignore[no-any-return]

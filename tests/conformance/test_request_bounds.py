@@ -7,7 +7,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest
 
 from canuse import v1
-from canuse_server.api.bounds import REQUEST_BYTES, method_bytes, most_items
+from canuse_server.api.bounds import MAX_REQUEST_BYTES, max_items, method_bytes
 from support.message_clients import Client
 from support.processes import Canuse
 from support.rate_limits import RateLimits, Request, Response, descriptor
@@ -76,7 +76,7 @@ def test_a_request_may_have_as_many_bytes_as_the_method_takes_and_none_more(stub
 
 @every_repeated_field
 def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs, field_path: FieldPath) -> None:
-    max_bytes = most_items(field_path.field)
+    max_bytes = max_items(field_path.field)
     payload = field_path.filled(max_bytes + 1, other_fields(field_path))
     if field_path.path == RATE_LIMIT:
         # An error would let through a request that Envoy asks about.
@@ -92,7 +92,7 @@ def test_one_item_too_many_is_refused_before_any_item_is_looked_at(stubs: Stubs,
 @pytest.mark.parametrize("size", ["4 MiB", "what the method takes"])
 def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field_path: FieldPath, size: str) -> None:
     """2 million empty charges blocked everybody for 3 seconds; so did package ids, scopes and descriptors."""
-    max_bytes = REQUEST_BYTES if size == "4 MiB" else method_bytes(field_path.path)
+    max_bytes = MAX_REQUEST_BYTES if size == "4 MiB" else method_bytes(field_path.path)
     payload = field_path.flood(max_bytes, other_fields(field_path))
     with Client(server.address) as client:
         user_id, feature_id = subscriber(client, None)

@@ -11,7 +11,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from canuse import v1
-from canuse_server.app.wiring import serve_here
+from canuse_server.app.wiring import serve_in_process
 from canuse_server.settings import Settings
 from support.load import wait_until
 from support.processes import RedisServer
@@ -39,7 +39,7 @@ async def observed(transport: str, url: str) -> AsyncIterator[tuple[Recorder, ai
     recorder, stop, ready = Recorder(), asyncio.Event(), asyncio.Queue[Any]()
     threshold = gc.get_threshold()
     given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20}
-    serving = serve_here(Settings.load(None, given), ready.put_nowait, stop, observer=recorder)
+    serving = serve_in_process(Settings.load(None, given), ready.put_nowait, stop, observer=recorder)
     task = asyncio.create_task(serving)
     try:
         address = (await asyncio.wait_for(ready.get(), 30)).address

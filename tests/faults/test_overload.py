@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from canuse import CanuseError, Overloaded, v1
 from canuse.errors import from_rpc_error
-from canuse_server.api.metadata import CALL_METADATA_BYTES
+from canuse_server.api.metadata import MAX_METADATA_BYTES
 from canuse_server.transport.limits import MAX_MESSAGE_BYTES, MAX_STREAMS
 from canuse_server.transport.reflection import BURST_BYTES, BYTES_PER_SECOND
 from chaos.attacks import block, frame, message
@@ -205,8 +205,8 @@ def test_a_call_with_too_much_metadata_is_refused_alone(transport: str, tmp_path
             for path in PATHS:
                 call: Any = channel.unary_unary(path)
                 for size, accepted in (
-                    (CALL_METADATA_BYTES - 1500, True),
-                    (CALL_METADATA_BYTES + 1, False),
+                    (MAX_METADATA_BYTES - 1500, True),
+                    (MAX_METADATA_BYTES + 1, False),
                     (300 << 10, False),
                 ):
                     for metadata in ((("x-large", "x" * size),), (("x-large-bin", bytes(size)),)):
@@ -227,7 +227,7 @@ def error_of(call: Any, metadata: tuple[tuple[str, str | bytes], ...]) -> str | 
 
 def test_metadata_in_many_frames_is_refused_alone(server: Canuse) -> None:
     # A header that no table keeps: a name of 3 bytes, and a value whose length takes three.
-    value = b"y" * (CALL_METADATA_BYTES * 3 // 4)
+    value = b"y" * (MAX_METADATA_BYTES * 3 // 4)
     more = b"\x00\x03x-y\x7f" + bytes((len(value) - 127 & 0x7F | 0x80, len(value) - 127 >> 7 & 0xFF)) + value
     user_id, feature_id = create_subscriber(server.address)
     use = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id).SerializeToString()

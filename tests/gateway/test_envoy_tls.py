@@ -12,7 +12,7 @@ import grpc
 import pytest
 
 from canuse import Unavailable
-from canuse_server.api.metadata import CALL_METADATA_BYTES
+from canuse_server.api.metadata import MAX_METADATA_BYTES
 from canuse_server.transport.limits import MAX_MESSAGE_BYTES
 from support.certificates import Authority, first_certificate, served_certificate
 from support.gateway import TlsEnvoy
@@ -189,7 +189,7 @@ def test_a_call_with_too_much_metadata_is_refused_alone(canuse: Canuse, authorit
         watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
         beside = watch(b"")
         next(beside)
-        for size in (CALL_METADATA_BYTES, 70_000, 300 << 10):
+        for size in (MAX_METADATA_BYTES, 70_000, 300 << 10):
             metadata = tuple((f"x-large-{number}", "x" * 8_000) for number in range(size // 8_000 + 1))
             for path in METHODS:
                 call: Any = channel.unary_unary(path)

@@ -17,7 +17,7 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
-from canuse_server.api.bounds import is_map, most_items, most_map_bytes, most_text_bytes
+from canuse_server.api.bounds import is_map, max_items, max_map_bytes, max_text_bytes
 from canuse_server.envoy import rate_limit_service_pb2
 
 _FILES: Final = (
@@ -112,11 +112,11 @@ def largest(message: Descriptor, number: int, index: int = 0) -> Message:
     built = GetMessageClass(message)()
     for field in message.fields:
         if is_map(field):
-            size = most_map_bytes(field) // most_items(field) // 2
-            pairs = {f"{index:02}".ljust(size, "x"): "y" * size for index in range(most_items(field))}
+            size = max_map_bytes(field) // max_items(field) // 2
+            pairs = {f"{index:02}".ljust(size, "x"): "y" * size for index in range(max_items(field))}
             getattr(built, field.name).update(pairs)
         elif field.is_repeated:
-            getattr(built, field.name).extend(_value(field, number, index) for index in range(most_items(field)))
+            getattr(built, field.name).extend(_value(field, number, index) for index in range(max_items(field)))
         elif field.message_type is not None:
             getattr(built, field.name).CopyFrom(_value(field, number, index))
         else:
@@ -128,7 +128,7 @@ def _value(field: FieldDescriptor, number: int, index: int) -> Any:
     if field.message_type is not None:
         return largest(field.message_type, number, index)
     if field.type == FieldDescriptorProto.TYPE_STRING:
-        return f"{index:04}".ljust(most_text_bytes(field), "x")
+        return f"{index:04}".ljust(max_text_bytes(field), "x")
     if field.type == FieldDescriptorProto.TYPE_BOOL:
         return True
     return number % _UNSIGNED[field.type] if field.type in _UNSIGNED else number

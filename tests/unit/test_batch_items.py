@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hotpath.batch_items import COUNTED_ITEMS, MAX_OTHER_FIELDS, batch_items
+from canuse_server.api.hotpath.batch_items import MAX_COUNTED_ITEMS, MAX_OTHER_FIELDS, batch_items
 
 NAME = "canuse.v1.BatchCanUseRequest"
 items = st.builds(v1.CanUseRequest, user_id=st.text(max_size=200), delta=st.none() | st.integers(-5, 2**53))
@@ -48,12 +48,12 @@ def test_bytes_that_are_no_message_are_reported_as_such(payload: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "reported"), [(1001, "1001"), (COUNTED_ITEMS, "2000"), (2_000_000, f"more than {COUNTED_ITEMS}")]
+    ("count", "reported"), [(1001, "1001"), (MAX_COUNTED_ITEMS, "2000"), (2_000_000, f"more than {MAX_COUNTED_ITEMS}")]
 )
 def test_no_more_items_are_counted_than_it_takes_to_see_that_there_are_too_many(count: int, reported: str) -> None:
     """Two million empty items were parsed for a quarter of a second before they were counted."""
     # The bytes behind the counted items are not read: they are no message.
-    payload = b"\x0a\x00" * count + (b"\xff" if count > COUNTED_ITEMS else b"")
+    payload = b"\x0a\x00" * count + (b"\xff" if count > MAX_COUNTED_ITEMS else b"")
     assert refusal(payload) == f"requests: must be 1 to 1000 requests; {reported} were sent"
 
 

@@ -10,14 +10,14 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from canuse import v1
 from canuse_server.api.bounds import (
     MAX_PACKAGE_FEATURES,
-    REQUEST_BYTES,
-    accepted_bytes,
+    MAX_REQUEST_BYTES,
     check_counts,
     check_size,
-    largest_bytes,
+    max_items,
+    max_message_bytes,
+    max_request_bytes,
+    max_text_bytes,
     method_bytes,
-    most_items,
-    most_text_bytes,
 )
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
 from canuse_server.api.validation import Violations
@@ -30,9 +30,9 @@ BOUNDED = [place for place in field_paths() if place.field.is_repeated or place.
 @pytest.mark.parametrize("place", BOUNDED, ids=str)
 def test_every_text_and_every_repeated_field_of_every_request_has_a_bound(place: FieldPath) -> None:
     if place.field.is_repeated:
-        assert most_items(place.field) > 0
+        assert max_items(place.field) > 0
     if place.field.type in TEXTS:
-        assert most_text_bytes(place.field) > 0
+        assert max_text_bytes(place.field) > 0
 
 
 def made_up(name: str, label: FieldDescriptorProto.Label.ValueType) -> Descriptor:
@@ -51,13 +51,13 @@ def made_up(name: str, label: FieldDescriptorProto.Label.ValueType) -> Descripto
 )
 def test_a_field_without_a_bound_is_named(name: str, label: FieldDescriptorProto.Label.ValueType) -> None:
     with pytest.raises(LookupError, match=re.escape(f"made.up.Request.{name} ")):
-        accepted_bytes(made_up(name, label))
+        max_request_bytes(made_up(name, label))
 
 
 @pytest.mark.parametrize("path", METHODS)
 def test_the_largest_valid_request_of_a_method_is_within_what_it_takes(path: str) -> None:
     size = largest(METHODS[path].input_type, -1).ByteSize()
-    assert size <= largest_bytes(METHODS[path].input_type) < method_bytes(path) <= REQUEST_BYTES
+    assert size <= max_message_bytes(METHODS[path].input_type) < method_bytes(path) <= MAX_REQUEST_BYTES
     check_size(path, size)
 
 

@@ -63,9 +63,9 @@ async def test_to_wait_for_other_pages_is_not_to_wait_for_the_store() -> None:
         begin_call(CallState(StoreDeadline(0.25, sliding=True)))
         async with pages.acquire():
             deadline = current_store_deadline(0.25)
-            assert not deadline.is_over()
+            assert not deadline.has_passed()
             deadline.note_reply()
             await map_yielding(range(3 * ITEMS), slowly)
-            assert not deadline.is_over()
+            assert not deadline.has_passed()
 
     await asyncio.gather(*(asyncio.create_task(page()) for _ in range(9)))

@@ -1,4 +1,4 @@
-"""How much a process has taken on. Beyond a bound calls are refused at once, so that the others are answered."""
+"""Admission control: calls beyond a limit are refused at once, so that the others are answered."""
 
 import threading
 
@@ -6,7 +6,7 @@ from canuse_server.api.errors import overloaded
 
 
 class AdmissionLimit:
-    """Bounds the calls in flight and the bytes of their requests and metadata. Threads share it."""
+    """Limits the number of calls in flight and the total size of their requests and metadata. It is thread-safe."""
 
     def __init__(self, max_calls: int, max_bytes: int) -> None:
         self._max_calls = max_calls
@@ -15,15 +15,16 @@ class AdmissionLimit:
         self._calls = self._bytes = 0
 
     def acquire(self, size: int) -> None:
-        """Take on a call of so many bytes; raise OVERLOADED where that is too much. One call alone never is."""
+        """Admit a call of a size in bytes; raise OVERLOADED if a limit is exceeded. A single call is always
+        admitted."""
         with self._lock:
-            calls, waiting = self._calls + 1, self._bytes + size
-            if calls > 1 and (calls > self._max_calls or waiting > self._max_bytes):
+            calls, total_bytes = self._calls + 1, self._bytes + size
+            if calls > 1 and (calls > self._max_calls or total_bytes > self._max_bytes):
                 raise overloaded()
-            self._calls, self._bytes = calls, waiting
+            self._calls, self._bytes = calls, total_bytes
 
     def release(self, *sizes: int) -> None:
-        """Note that calls of such sizes are no longer in flight."""
+        """Release calls of these sizes, which are no longer in flight."""
         with self._lock:
             self._calls -= len(sizes)
             self._bytes -= sum(sizes)

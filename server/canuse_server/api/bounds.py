@@ -1,7 +1,7 @@
-"""How large a request may be: the one table of the bounds of its fields, and what follows from it for each method.
+"""Maximum sizes of requests: the table of the bounds of all fields, and the maximum size of each method's requests.
 
-Reading a message takes longer the more there is in it, whether it is accepted or not. So a request is refused by its
-size before it is read, and by the number of its items before one of them is looked at.
+Parsing costs time in proportion to the size of a message, even if it is then refused. So the size of a request is
+checked before it is parsed, and the number of its items before any of them is validated.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,11 +26,11 @@ from canuse_server.api.validation import (
     TEXT_BYTES,
 )
 
-REQUEST_BYTES: Final = 4 << 20
-"""The largest request of any method, in bytes."""
+MAX_REQUEST_BYTES: Final = 4 << 20
+"""Maximum size of a request of any method."""
 SPARE_BYTES: Final = 256 << 10
-"""What a request may have beyond a quarter more than its largest valid form: fields that a newer client knows, and what
-is too long, so that it can be named."""
+"""Size that a request may have beyond its largest valid form plus a quarter: for fields of newer clients, and so that
+an error can name a field that is too long."""
 
 MAX_CHARGES: Final = 32
 MAX_BATCH_REQUESTS: Final = 1000
@@ -41,7 +41,7 @@ MAX_DESCRIPTORS: Final = 64
 MAX_DESCRIPTOR_ENTRIES: Final = 32
 
 _TEXTS: Final[Mapping[str, int]] = {
-    # Ids and what is like them.
+    # Ids and similar values.
     **dict.fromkeys(("id", "user_id", "feature_id", "package_id", "package_ids", "grant_id", "api_key_id"), ID_BYTES),
     **dict.fromkeys(("event_id", "scopes", "canuse.v1.ApiKey.name"), ID_BYTES),
     **dict.fromkeys(("subscription_id", "canuse.v1.Subscription.id"), subscription_tokens.LENGTH),
@@ -51,10 +51,10 @@ _TEXTS: Final[Mapping[str, int]] = {
     "page_token": page_tokens.LENGTH,
     "resume_token": migration_tokens.LENGTH,
     "google.protobuf.FieldMask.paths": MASK_PATH_BYTES,
-    # What Envoy sends besides the ids can be longer: only the request as a whole is held to this.
+    # Values from Envoy other than ids can be longer; the bound only limits the request as a whole.
     **dict.fromkeys(("domain", "key", "value"), ID_BYTES),
 }
-"""The most bytes of a text field, by the name of the field, or by its full name where that differs."""
+"""Maximum size of a text field in bytes, by name, or by full name if that of a message differs."""
 _COUNTS: Final[Mapping[str, int]] = {
     "canuse.v1.UseFeaturesRequest.charges": MAX_CHARGES,
     "canuse.v1.BatchCanUseRequest.requests": MAX_BATCH_REQUESTS,
@@ -66,9 +66,9 @@ _COUNTS: Final[Mapping[str, int]] = {
     "envoy.service.ratelimit.v3.RateLimitRequest.descriptors": MAX_DESCRIPTORS,
     "envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.entries": MAX_DESCRIPTOR_ENTRIES,
 }
-"""The most items of a repeated field, by its full name."""
+"""Maximum number of items of a repeated field, by full name."""
 _MAPS: Final[Mapping[str, tuple[int, int]]] = {"metadata": (METADATA_PAIRS, METADATA_BYTES)}
-"""The most pairs of a map, and the most bytes of all its keys and values, by the name of the field."""
+"""Maximum number of pairs of a map and maximum total size of its keys and values, by name."""
 
 _VARINT_BYTES: Final = 10
 _FIXED_BYTES: Final = {
@@ -89,47 +89,47 @@ def is_map(field: FieldDescriptor) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def most_items(field: FieldDescriptor) -> int:
-    """Return how many items a repeated field or pairs a map may have; LookupError where the table has no bound."""
+def max_items(field: FieldDescriptor) -> int:
+    """Return the maximum number of items of a repeated field or pairs of a map; raise LookupError if it is missing."""
     return _bound(_MAPS, field)[0] if is_map(field) else _bound(_COUNTS, field)
 
 
-def most_text_bytes(field: FieldDescriptor) -> int:
-    """Return how many bytes a text field may have; LookupError where the table has no bound."""
+def max_text_bytes(field: FieldDescriptor) -> int:
+    """Return the maximum size of a text field in bytes; raise LookupError if it is missing."""
     return _bound(_TEXTS, field)
 
 
-def most_map_bytes(field: FieldDescriptor) -> int:
-    """Return how many bytes the keys and values of a map may have in all; LookupError where there is no bound."""
+def max_map_bytes(field: FieldDescriptor) -> int:
+    """Return the maximum total size of the keys and values of a map; raise LookupError if it is missing."""
     return _bound(_MAPS, field)[1]
 
 
 def _bound(table: Mapping[str, _Bound], field: FieldDescriptor) -> _Bound:
-    found = table.get(field.full_name) or table.get(field.name)
-    if found is None:
+    bound = table.get(field.full_name) or table.get(field.name)
+    if bound is None:
         raise LookupError(f"the field {field.full_name} has no bound")
-    return found
+    return bound
 
 
-def largest_bytes(message: Descriptor) -> int:
-    """Return how many bytes the largest valid message of a type can have, or some more."""
+def max_message_bytes(message: Descriptor) -> int:
+    """Return an upper bound of the size of a valid message of a type, in bytes."""
     return sum(_field_bytes(field) for field in message.fields)
 
 
 def _field_bytes(field: FieldDescriptor) -> int:
     tag = _varint_bytes(field.number << 3)
     if is_map(field):
-        # Of each pair: its tag and length, and those of its key and its value.
-        key_and_value = 2 * (1 + _varint_bytes(most_map_bytes(field)))
-        pair = tag + _varint_bytes(most_map_bytes(field) + key_and_value) + key_and_value
-        return most_items(field) * pair + most_map_bytes(field)
+        # Each pair has a tag and a length, and so have its key and its value.
+        key_and_value = 2 * (1 + _varint_bytes(max_map_bytes(field)))
+        pair = tag + _varint_bytes(max_map_bytes(field) + key_and_value) + key_and_value
+        return max_items(field) * pair + max_map_bytes(field)
     if field.message_type is not None:
-        size = _with_length(largest_bytes(field.message_type))
+        size = _with_length(max_message_bytes(field.message_type))
     elif field.type in _TEXT_TYPES:
-        size = _with_length(most_text_bytes(field))
+        size = _with_length(max_text_bytes(field))
     else:
         size = _FIXED_BYTES.get(field.type, _VARINT_BYTES)
-    return (tag + size) * (most_items(field) if field.is_repeated else 1)
+    return (tag + size) * (max_items(field) if field.is_repeated else 1)
 
 
 def _with_length(size: int) -> int:
@@ -140,66 +140,66 @@ def _varint_bytes(number: int) -> int:
     return max(1, -(-number.bit_length() // 7))
 
 
-def accepted_bytes(message: Descriptor) -> int:
-    """Return how many bytes a request of a type may have."""
-    return min(largest_bytes(message) * 5 // 4 + SPARE_BYTES, REQUEST_BYTES)
+def max_request_bytes(message: Descriptor) -> int:
+    """Return the maximum accepted size of a request of a type, in bytes."""
+    return min(max_message_bytes(message) * 5 // 4 + SPARE_BYTES, MAX_REQUEST_BYTES)
 
 
 @cache
 def method_bytes(path: str) -> int:
-    """Return how many bytes a request of a method of the server may have, by its path."""
-    return accepted_bytes(method_at(path).input_type)
+    """Return the maximum accepted size of a request of a method, in bytes."""
+    return max_request_bytes(method_at(path).input_type)
 
 
 def check_size(path: str, size: int) -> None:
-    """Raise INVALID_FIELD where a request of a method has more bytes than any valid one."""
+    """Raise INVALID_FIELD if a request of a method is too large."""
     if size > method_bytes(path):
         raise too_large(path, size)
 
 
 def too_large(path: str, size: int) -> ApiError:
-    """Return the error for a request of a method that has so many bytes."""
+    """Return the error for a request of this size."""
     accepted = f"must be at most {method_bytes(path)} bytes for {path.rpartition('/')[2]}"
     return invalid([("request", f"{accepted}; {size} were sent")])
 
 
-class _Counted(NamedTuple):
-    """A field of a message that is repeated, or has such fields in it."""
+class _BoundedField(NamedTuple):
+    """A repeated field, or a field whose message contains repeated fields."""
 
     name: str
-    most: int | None
-    """How many items it may have; None: it is one message."""
+    max_items: int | None
+    """None: the field is a single message."""
     nested: bool
-    """Whether there are such fields in it."""
+    """Whether its messages contain repeated fields."""
 
 
 @cache
-def _counted(message: Descriptor) -> tuple[_Counted, ...]:
-    found = []
+def _bounded_fields(message: Descriptor) -> tuple[_BoundedField, ...]:
+    fields = []
     for field in message.fields:
-        most = most_items(field) if field.is_repeated else None
-        nested = not is_map(field) and field.message_type is not None and bool(_counted(field.message_type))
-        if most is not None or nested:
-            found.append(_Counted(field.name, most, nested))
-    return tuple(found)
+        limit = max_items(field) if field.is_repeated else None
+        nested = not is_map(field) and field.message_type is not None and bool(_bounded_fields(field.message_type))
+        if limit is not None or nested:
+            fields.append(_BoundedField(field.name, limit, nested))
+    return tuple(fields)
 
 
 def check_counts(request: Message) -> None:
-    """Raise INVALID_FIELD where a repeated field or a map has too many items; none of them is looked at before."""
-    if found := [*_too_many(request, "")]:
-        raise invalid(found)
+    """Raise INVALID_FIELD if a repeated field or a map has too many items. The items themselves are not validated."""
+    if violations := [*_too_many(request, "")]:
+        raise invalid(violations)
 
 
 def _too_many(message: Message, prefix: str) -> Iterator[tuple[str, str]]:
-    for name, most, nested in _counted(message.DESCRIPTOR):
+    for name, limit, nested in _bounded_fields(message.DESCRIPTOR):
         path = prefix + name
-        if most is None:
+        if limit is None:
             if message.HasField(name):
                 yield from _too_many(getattr(message, name), f"{path}.")
             continue
         items = getattr(message, name)
-        if len(items) > most:
-            yield path, f"must be at most {most}; {len(items)} were sent"
+        if len(items) > limit:
+            yield path, f"must be at most {limit}; {len(items)} were sent"
         elif nested:
             for index, item in enumerate(items):
                 yield from _too_many(item, f"{path}[{index}].")

@@ -1,4 +1,4 @@
-"""The context of a call: who makes it, in which environment, and what the caller requires."""
+"""The context of a call: its caller, its environment, and its requirements."""
 
 import math
 import time
@@ -11,20 +11,20 @@ from canuse_server.domain.principal import Principal
 
 @dataclass(slots=True)
 class CallContext:
-    """A call that the authorizer has let in. Times are those of `time.monotonic`, which the event loop has as well."""
+    """An authorized call. Times are of `time.monotonic`, which is also the clock of the event loop."""
 
     env: Environment
     principal: Principal | None = None
-    """Who makes the call. None: an anonymous caller, where no key is required, or the server itself."""
+    """The caller. None: an anonymous caller, if no key is required, or the server itself."""
     path: str = ""
     """The method, `/package.Service/Method`. Empty: the server itself makes the call."""
     metadata_bytes: int = 0
-    """How many bytes its metadata counts for while it is in flight."""
+    """Size of its metadata for the admission limit."""
     durability: Durability = Durability.MEMORY
-    """How durable its write has to be, beyond what the server promises."""
+    """The durability that the caller requires for its write, beyond the server's promise."""
     arrived_at: float = field(default_factory=time.monotonic)
-    """When it came. Its time for the store starts when its request is there."""
+    """Arrival time. It is set again when the request is complete; then the store deadline starts."""
     deadline: float = math.inf
-    """When the caller gives up."""
+    """The caller's deadline."""
     authorization: bytes | None = field(default=None, repr=False)
-    """The credentials of a call that is answered with a stream: they are looked at again while it goes on."""
+    """The credentials. Those of a streaming call are checked again before each further message."""

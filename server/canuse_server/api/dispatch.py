@@ -1,7 +1,8 @@
-"""What every call passes, whatever transport it comes by: a transport hands in bytes and gets bytes or an ApiError.
+"""The dispatcher of all calls on all transports: a transport passes bytes and gets bytes or an ApiError.
 
-A call is opened before its request is read: its metadata is bounded, and the authorizer lets it in. When the request is
-there, the call is admitted, its handler runs within its deadline, and what fails becomes an error of the table.
+A call is opened before its request is read: the size of its metadata is checked, and the call is authorized. When the
+request has arrived, the call is admitted, its handler runs within its deadline, and failures become errors of the
+table.
 """
 
 import asyncio
@@ -31,33 +32,33 @@ _HOT: Final = frozenset(method.path for method in HOT_METHODS)
 
 
 class Caller(Protocol):
-    """A caller that is known: its environment, and who it is. None: anonymous."""
+    """An authorized caller."""
 
     @property
     def env(self) -> Environment:
-        """The environment in which the call is made."""
+        """The environment of the call."""
 
     @property
     def principal(self) -> Principal | None:
-        """Who makes the call."""
+        """The holder of the API key. None: anonymous."""
 
 
 class Authorizer(Protocol):
-    """Says who may call what; see `auth/authorizer.py`."""
+    """See `auth/authorizer.py`."""
 
     def authorize(self, path: str, authorization: bytes | None) -> Caller:
-        """Let a call pass, by its path and its credentials; raise ApiError where it may not."""
+        """Return the caller if the credentials permit the call; else raise ApiError."""
 
 
 class Observer(Protocol):
-    """Hears of each call once it has ended: metrics, traces and logs. It is called from several threads."""
+    """A hook for metrics, traces and logs. It is called from several threads."""
 
     def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
-        """Hear how a call ended, and how long after it came."""
+        """Handle the end of a call; `seconds` is its duration."""
 
 
 class Dispatcher:
-    """Answers calls by their path. Transports share it."""
+    """Answers calls by their path. All transports share it."""
 
     def __init__(
         self, handlers: Handlers, authorizer: Authorizer, admission: AdmissionLimit, observer: Observer | None = None
@@ -73,10 +74,10 @@ class Dispatcher:
         return [*self._handlers.unary, *self._handlers.streaming]
 
     def open(self, path: str, metadata: Metadata) -> CallContext:
-        """Let a call in before its request is read, or raise the ApiError that refuses it."""
+        """Authorize a call before its request is read; raise ApiError if it is refused."""
         arrived_at = time.monotonic()
         try:
-            # gRPC holds callers to its limit once they have acknowledged it; until then, to 16 MiB.
+            # gRPC enforces its limit once the client has acknowledged it; until then, the limit is 16 MiB.
             size = check_metadata(metadata)
             credentials = authorization(metadata)
             caller = self.authorizer.authorize(path, credentials)
@@ -87,7 +88,7 @@ class Dispatcher:
         return CallContext(caller.env, caller.principal, path, size, level, arrived_at, authorization=credentials)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
-        """Answer a call whose request has come, and whose caller waits so long; raise ApiError, and nothing else."""
+        """Answer a unary call; `seconds_left` is the time until the caller's deadline. Raises only ApiError."""
         opened_at, status = context.arrived_at, StatusCode.CANCELLED
         try:
             if seconds_left is not None:
@@ -110,7 +111,7 @@ class Dispatcher:
         return answer
 
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
-        """Answer a call with a stream of messages; raise ApiError, and nothing else."""
+        """Answer a call with a stream of messages. Raises only ApiError."""
         opened_at, status = context.arrived_at, StatusCode.CANCELLED
         size = context.metadata_bytes + len(payload)
         try:
@@ -120,7 +121,7 @@ class Dispatcher:
                 async with aclosing(self._stream(context, payload)) as messages:
                     async for message in messages:
                         yield message
-                        # A key that is revoked meanwhile ends what is under way, too.
+                        # A key that is revoked during the stream ends it.
                         self.authorizer.authorize(context.path, context.authorization)
             finally:
                 self.admission.release(size)
@@ -132,7 +133,7 @@ class Dispatcher:
             self._observe(context.path, status, opened_at)
 
     async def run(self, context: CallContext, payload: bytes) -> bytes:
-        """Answer a call that has been admitted, within its deadline; raise ApiError, and nothing else."""
+        """Answer an admitted call within its deadline. Raises only ApiError."""
         try:
             async with asyncio.timeout_at(None if context.deadline == math.inf else context.deadline):
                 return await self._answer(context, payload)
@@ -140,22 +141,22 @@ class Dispatcher:
             raise deadline_passed() from None
 
     async def _answer(self, context: CallContext, payload: bytes) -> bytes:
-        _begin(context, sliding=context.path not in _HOT)
+        _start_store_deadline(context, sliding=context.path not in _HOT)
         try:
             try:
                 return await self._handlers.unary[context.path](payload, context)
             except ApiError as error:
                 if error.reason.status is StatusCode.NOT_FOUND:
-                    # A store whose data is gone cannot tell what does not exist.
+                    # If the store has lost its data, the object may exist.
                     await context.env.store.require_data()
                 raise
         except ApiError:
             raise
-        except Exception as error:  # The last resort: callers are told of a defect, but nothing about it.
+        except Exception as error:  # The last resort: the caller only learns that there is a defect.
             raise to_api_error(context.path, error) from error
 
     async def _stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
-        _begin(context, sliding=True)
+        _start_store_deadline(context, sliding=True)
         try:
             async with aclosing(self._handlers.streaming[context.path](payload, context)) as messages:
                 async for message in messages:
@@ -165,13 +166,13 @@ class Dispatcher:
         except Exception as error:  # As in `_answer`.
             raise to_api_error(context.path, error) from error
 
-    def _observe(self, path: str, status: StatusCode, since: float) -> None:
+    def _observe(self, path: str, status: StatusCode, started_at: float) -> None:
         if self.observer is not None:
-            self.observer.call_ended(path, status, time.monotonic() - since)
+            self.observer.call_ended(path, status, time.monotonic() - started_at)
 
 
-def _begin(context: CallContext, *, sliding: bool) -> None:
-    """Start the time that a call has for the store: when its request came, not when the event loop gets to it."""
+def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:
+    """Start the store deadline of a call at its arrival, not when the event loop gets to it."""
     store = context.env.store
     seconds = store.call_seconds(context.durability) if method_at(context.path).writes else store.timeout_seconds
     begin_call(CallState(StoreDeadline(seconds, sliding=sliding, since=context.arrived_at), context.durability))

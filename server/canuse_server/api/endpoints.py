@@ -1,7 +1,7 @@
-"""The handlers of all methods, made once when the server starts: functions from bytes to bytes, or to a stream of them.
+"""The handlers of all methods, created at startup: functions from bytes to bytes, or to a stream of them.
 
-A handler reads the request, calls the servicer or the hot method, and writes the answer. What every call passes before
-and after that is in `dispatch.py`.
+A handler parses the request, calls the servicer or the hot method, and serializes the response. The steps before and
+after, common to all calls, are in `dispatch.py`.
 """
 
 import inspect
@@ -31,26 +31,26 @@ _BATCHES: Final = {method.path: method for method in BATCH_METHODS}
 
 
 class Handlers(NamedTuple):
-    """Handlers by path (`/package.Service/Method`): of methods that answer once, and of those that answer a stream."""
+    """Handlers by path (`/package.Service/Method`), of unary and of streaming methods."""
 
     unary: dict[str, UnaryHandler]
     streaming: dict[str, StreamHandler]
 
     def services(self) -> list[str]:
-        """Return the names of the services, in order."""
+        """Return the names of the services, sorted."""
         return sorted({path.split("/")[1] for path in (*self.unary, *self.streaming)})
 
 
 def handlers_of(service: ServiceDescriptor, servicer: object, pages: PageScheduler) -> Handlers:
-    """Return the handlers of a service. All services share `pages`, which takes turns between calls for pages.
+    """Return the handlers of a service. All services share `pages`, which schedules the calls for pages.
 
     Raises:
-        LookupError: something is missing for a method; the message names the file.
+        LookupError: the scope, the bounds or the implementation of a method is missing; the message names the file.
     """
     handlers = Handlers({}, {})
     for descriptor in service.methods:
         method = method_of(descriptor)
-        method_bytes(method.path)  # A field without a bound is found when the server starts.
+        method_bytes(method.path)  # Checks that each field has a bound.
         if method.streams:
             handlers.streaming[method.path] = _streaming(method, _implementation(servicer, method))
         else:
@@ -66,9 +66,9 @@ def _unary(method: Method, servicer: object, pages: PageScheduler) -> UnaryHandl
     else:
         handler = _plain(method, _implementation(servicer, method))
     if method.writes:
-        handler = _confirmed(handler)
-    # Batches do not take turns: they record and check, which must not wait for others.
-    return _in_turn(handler, pages) if method.paged else handler
+        handler = _with_confirmation(handler)
+    # Batches are not scheduled: recording and checking must not wait for other calls.
+    return _scheduled(handler, pages) if method.paged else handler
 
 
 def _hot(method: HotMethod) -> UnaryHandler:
@@ -89,7 +89,7 @@ def _batch(method: BatchMethod) -> UnaryHandler:
     return call
 
 
-def _in_turn(handler: UnaryHandler, pages: PageScheduler) -> UnaryHandler:
+def _scheduled(handler: UnaryHandler, pages: PageScheduler) -> UnaryHandler:
     async def call(payload: bytes, context: CallContext) -> bytes:
         async with pages.acquire():
             return await handler(payload, context)
@@ -107,15 +107,15 @@ def _plain(method: Method, implementation: Callable[[Message, CallContext], Awai
 
 
 def _read(method: Method, request_class: type[Request], payload: bytes) -> Request:
-    """Read a request of a method; raise ApiError where it is too large, no such message, or has too many items."""
+    """Parse a request; raise ApiError if it is too large, not a valid message, or has too many items."""
     check_size(method.path, len(payload))
     request = parse(request_class, payload)
     check_counts(request)
     return request
 
 
-def _confirmed(handler: UnaryHandler) -> UnaryHandler:
-    """A change that is there already is answered without a write: then the earlier one has to be as durable as this."""
+def _with_confirmation(handler: UnaryHandler) -> UnaryHandler:
+    """Confirm the durability also if nothing is written because an earlier call has already made the change."""
 
     async def call(payload: bytes, context: CallContext) -> bytes:
         response = await handler(payload, context)
@@ -139,7 +139,7 @@ def _streaming(
 
 
 def _implementation(servicer: object, method: Method) -> Callable[[Message, CallContext], Any]:
-    """Return what implements a method: the servicer's method of the same name."""
+    """Return the servicer's method that implements a method of the API."""
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", method.path.rpartition("/")[2]).lower()
     implementation: Callable[[Message, CallContext], Any] | None = getattr(servicer, name, None)
     if implementation is None:

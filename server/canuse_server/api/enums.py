@@ -1,6 +1,7 @@
-"""Enum members of the domain as the API shows them.
+"""Conversion of the domain's enum members for the API.
 
-What only a newer version of canuse knows is a plain number: the API shows it as UNSPECIFIED, which is 0 everywhere.
+A value that only a newer version of canuse knows is a plain number; the API shows it as UNSPECIFIED, which is 0 in
+every enum.
 """
 
 from enum import IntEnum
@@ -10,10 +11,10 @@ UNSPECIFIED: Final = 0
 
 
 def shown(value: IntEnum | int) -> int:
-    """Return the number that the API shows."""
+    """Return the value in the API's enum."""
     return int(value) if isinstance(value, IntEnum) else UNSPECIFIED
 
 
 def name_of(value: IntEnum | int) -> str:
-    """Return the name that people are told."""
+    """Return the name for messages."""
     return value.name if isinstance(value, IntEnum) else f"{value}, which this version of canuse does not know"

@@ -1,4 +1,4 @@
-"""One environment as the servicers see it: its part of the store and what is set for it."""
+"""The environments: each has its own part of the store and its own settings."""
 
 import asyncio
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from canuse_server.store.repositories.users import Users
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Environment:
-    """An environment, `live` or `test`. `default_package`, if set, is what an unknown user gets when first seen."""
+    """An environment, `live` or `test`. `default_package` is the package that an unknown user gets; empty: none."""
 
     environment: str
     store: Store
@@ -36,13 +36,13 @@ class Environment:
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     last_known: LastKnown = field(default_factory=LastKnown)
     user_semaphores: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)
-    """For each user who is being changed, so that this server's own changes of one user do not race."""
+    """One for each user who is being changed, so that this server's own changes of a user do not conflict."""
     renewals: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)
-    """The same for each user whose entitlements are brought up to date."""
+    """One for each user whose entitlements are being renewed."""
     closing: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the server is to end: what goes on for long has to come to a good end."""
+    """Set when the server stops: long operations must finish cleanly."""
     sibling: "Environment | None" = None
-    """The other environment, where a rate limit request may ask for it by its domain: nobody's key says which."""
+    """The other environment, if a rate limit request without a key may select it by its domain."""
 
     @classmethod
     def of(
@@ -54,7 +54,7 @@ class Environment:
         rate_limits: RateLimitRules | None = None,
         last_known: LastKnown | None = None,
     ) -> "Environment":
-        """Make an environment by its name."""
+        """Create the environment with a name."""
         keys = Keys(environment)
         catalog = CatalogStore(store, keys)
         return cls(
@@ -74,12 +74,12 @@ class Environment:
 
 
 class Environments(NamedTuple):
-    """Both environments. They share the connection to the store, and none of what is in it."""
+    """Both environments. They share the connection to the store, but no data."""
 
     live: Environment
     test: Environment
     open: Environment
-    """What callers see who need no key: the live environment, and by the domain of a rate limit request the other."""
+    """The environment of callers without a key: live, or test by the domain of a rate limit request."""
 
     @classmethod
     def of(
@@ -91,17 +91,17 @@ class Environments(NamedTuple):
         test_limits: RateLimitRules,
         last_known: Callable[[], LastKnown] = LastKnown,
     ) -> "Environments":
-        """Make both environments on one store."""
+        """Create both environments on one store."""
         live = Environment.of(store, "live", retention, default_package, live_limits, last_known())
         test = Environment.of(store, "test", retention, default_package, test_limits, last_known())
         return cls(live, test, replace(live, sibling=test))
 
     async def refresh(self) -> None:
-        """Read both catalogues, where they have changed."""
+        """Read both catalogues if they have changed."""
         await self.live.cache.refresh()
         await self.test.cache.refresh()
 
     def close(self) -> None:
-        """Tell what goes on for long that the server is to end."""
+        """Notify long operations that the server stops."""
         self.live.closing.set()
         self.test.closing.set()

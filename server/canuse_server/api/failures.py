@@ -1,4 +1,4 @@
-"""Faults that are not the caller's: what the caller is told of them, and what the log is."""
+"""Failures that the caller did not cause: the error for the caller, and the log line."""
 
 from typing import Final
 
@@ -10,12 +10,12 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableErro
 
 log = structlog.get_logger(__name__)
 
-# An outage fails every call; a line a second tells as much.
+# An outage fails every call; one line per second is enough.
 _STORE_FAILURES: Final = Throttle(1.0)
 
 
 def to_api_error(path: str, error: Exception) -> ApiError:
-    """Return what a caller is told of a fault that is not theirs, and log the rest."""
+    """Return the error for a failure that the caller did not cause, and log the details."""
     if isinstance(error, StoreUnavailableError | OutcomeUnknownError):
         log_store_failure(path, error)
         return store_error(error)
@@ -24,7 +24,7 @@ def to_api_error(path: str, error: Exception) -> ApiError:
 
 
 def log_store_failure(path: str, error: Exception) -> None:
-    """Log that the store failed a call, whatever the caller is told."""
-    held_back = _STORE_FAILURES.let_through()
-    if held_back is not None:
-        log.warning("the store failed a call", method=path, cause=str(error), and_before=held_back)
+    """Log a failure of the store, also if the caller gets an answer without the store."""
+    suppressed = _STORE_FAILURES.try_acquire()
+    if suppressed is not None:
+        log.warning("the store failed a call", method=path, cause=str(error), suppressed=suppressed)

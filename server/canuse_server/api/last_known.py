@@ -1,4 +1,4 @@
-"""What a server remembers of users, for the features that are to be answered from it while the store is unavailable."""
+"""A cache of the last replies to checks, for features that use it while the store is unavailable."""
 
 import threading
 import time
@@ -10,15 +10,15 @@ from canuse_server.store.redis.replies import reply_bytes
 DEFAULT_MAX_AGE_SECONDS: Final = 300
 DEFAULT_ENTRIES: Final = 100_000
 ENTRY_BYTES: Final = 512
-"""How many bytes an entry may take on average: as many entries as may be take this times as many bytes at most."""
+"""Maximum average size of an entry; the total size is limited to this times the number of entries."""
 MAX_REPLY_BYTES: Final = 4096
-"""The largest reply that is remembered: that about a user with some 125 grants of the feature."""
+"""Maximum size of a cached reply: that for a user with about 125 grants of the feature."""
 OBJECT_BYTES: Final = 400
-"""What an entry takes besides the bytes in it."""
+"""Size of the objects of an entry, without the bytes in them."""
 
 
-class Known(NamedTuple):
-    """What the store replied to a check, when that was on its own clock, and how long ago it was."""
+class KnownReply(NamedTuple):
+    """The store's reply to a check, its time by the store's clock, and its age."""
 
     reply: object
     now_ms: int
@@ -33,57 +33,57 @@ class _Entry(NamedTuple):
 
 
 class LastKnown:
-    """The last reply to a check by user and feature: not older than `max_age_seconds`, and of so many only.
+    """The last reply to a check, by user and feature, with a maximum age and a maximum number of entries.
 
-    `held_bytes` is what they take.
+    `held_bytes` is their total size.
     """
 
     def __init__(self, max_age_seconds: float = DEFAULT_MAX_AGE_SECONDS, entries: int = DEFAULT_ENTRIES) -> None:
         self._max_age_seconds = max_age_seconds
-        self._entries = entries
+        self._max_entries = entries
         self._max_bytes = entries * ENTRY_BYTES
         self.held_bytes = 0
-        # From the oldest to the newest. Lanes and the event loop share it.
-        self._known: dict[tuple[str, str], _Entry] = {}
+        # Oldest first. The lane and the event loop share it.
+        self._entries_by_key: dict[tuple[str, str], _Entry] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """Return how many are remembered, those among them that are too old by now."""
-        return len(self._known)
+        """Return the number of entries, including expired ones."""
+        return len(self._entries_by_key)
 
     def note(self, user_id: str, feature_id: str, reply: object, now_ms: int) -> None:
-        """Remember a reply in place of the one before, unless it is too large; then none is known.
+        """Cache a reply in place of the previous one; one that is too large only removes the previous one.
 
-        What is too old goes, and the oldest of too many.
+        Removes expired entries, and the oldest ones beyond the limits.
         """
         key, now, size = (user_id, feature_id), time.monotonic(), reply_bytes(reply)
         held_bytes = OBJECT_BYTES + len(user_id) + len(feature_id) + size
         with self._lock:
-            if key in self._known:
+            if key in self._entries_by_key:
                 self._drop(key)
             if size <= MAX_REPLY_BYTES:
-                self._known[key] = _Entry(reply, now_ms, now, held_bytes)
+                self._entries_by_key[key] = _Entry(reply, now_ms, now, held_bytes)
                 self.held_bytes += held_bytes
-            while len(self._known) > self._entries or self.held_bytes > self._max_bytes:
-                self._drop(next(iter(self._known)))
-            # Two at a time, so that one call does not pay for all that have grown old since the last one.
-            for key in list(islice(self._known, 2)):
-                if now - self._known[key].noted_at > self._max_age_seconds:
+            while len(self._entries_by_key) > self._max_entries or self.held_bytes > self._max_bytes:
+                self._drop(next(iter(self._entries_by_key)))
+            # At most two per call, so that no call has to remove many expired entries.
+            for key in list(islice(self._entries_by_key, 2)):
+                if now - self._entries_by_key[key].noted_at > self._max_age_seconds:
                     self._drop(key)
 
     def _drop(self, key: tuple[str, str]) -> None:
-        self.held_bytes -= self._known.pop(key).held_bytes
+        self.held_bytes -= self._entries_by_key.pop(key).held_bytes
 
-    def recall(self, user_id: str, feature_id: str) -> Known | None:
-        """Return what is known of a user and a feature, or None where nothing is or it is too old."""
-        found = self._known.get((user_id, feature_id))
-        if found is None:
+    def recall(self, user_id: str, feature_id: str) -> KnownReply | None:
+        """Return the last reply for a user and a feature, or None if there is none or it has expired."""
+        entry = self._entries_by_key.get((user_id, feature_id))
+        if entry is None:
             return None
-        age_seconds = time.monotonic() - found.noted_at
-        return Known(found.reply, found.now_ms, age_seconds) if age_seconds <= self._max_age_seconds else None
+        age_seconds = time.monotonic() - entry.noted_at
+        return KnownReply(entry.reply, entry.now_ms, age_seconds) if age_seconds <= self._max_age_seconds else None
 
     def forget(self, user_id: str) -> None:
-        """Forget all about a user."""
+        """Remove all entries of a user."""
         with self._lock:
-            for key in [key for key in self._known if key[0] == user_id]:
+            for key in [key for key in self._entries_by_key if key[0] == user_id]:
                 self._drop(key)

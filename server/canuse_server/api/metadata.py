@@ -1,4 +1,4 @@
-"""What canuse reads of the metadata of a call, or of the headers that stand for it on other transports."""
+"""The metadata of a call that canuse reads."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,15 +10,15 @@ Metadata = Sequence[tuple[str, str | bytes]]
 
 AUTHORIZATION: Final = "authorization"
 DURABILITY: Final = "canuse-durability"
-"""How durable a write has to be. It has no meaning for methods that only read."""
-CALL_METADATA_BYTES: Final = 16 << 10
-"""The most metadata of a call, in bytes: names, values, and PAIR_BYTES for each pair."""
+"""Required durability of a write. It has no effect on methods that only read."""
+MAX_METADATA_BYTES: Final = 16 << 10
+"""Maximum size of the metadata of a call: names, values, and PAIR_BYTES for each pair."""
 PAIR_BYTES: Final = 32
-"""What a pair of metadata counts for besides its name and value, as in HTTP/2."""
+"""Size that a pair of metadata adds to its name and value, as in HTTP/2."""
 
 
 def metadata_bytes(metadata: Metadata) -> int:
-    """Return how many bytes the metadata of a call counts for."""
+    """Return the size of the metadata of a call, in bytes."""
     size = 0
     for name, value in metadata:
         size += len(name) + len(value) + PAIR_BYTES
@@ -26,16 +26,16 @@ def metadata_bytes(metadata: Metadata) -> int:
 
 
 def check_metadata(metadata: Metadata) -> int:
-    """Return how many bytes the metadata of a call counts for; raise ApiError where that is too much."""
+    """Return the size of the metadata of a call, in bytes; raise ApiError if it is too large."""
     size = metadata_bytes(metadata)
-    if size > CALL_METADATA_BYTES:
+    if size > MAX_METADATA_BYTES:
         raise too_much_metadata(size)
     return size
 
 
 def too_much_metadata(size: int) -> ApiError:
-    """Return the error for a call with so much metadata."""
-    accepted = f"must be at most {CALL_METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
+    """Return the error for metadata of this size."""
+    accepted = f"must be at most {MAX_METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
     return invalid([("metadata", f"{accepted}; {size} were sent")])
 
 
@@ -48,14 +48,14 @@ def authorization(metadata: Metadata) -> bytes | None:
 
 
 def required_durability(metadata: Metadata) -> Durability:
-    """Return how durable a call requires its write to be; raise ApiError where that is no level."""
-    # Nearly all calls require nothing: the identity of MEMORY costs nothing to see, arithmetic with flags is slow.
+    """Return the required durability of a call; raise ApiError if a value is not a level."""
+    # Nearly all calls require nothing. Callers test for it by identity, since arithmetic with flags is slow.
     level = Durability.MEMORY
     for name, value in metadata:
         if name == DURABILITY:
-            found = LEVELS.get(str(value))
-            if found is None:
+            required = LEVELS.get(str(value))
+            if required is None:
                 accepted = ", ".join(LEVELS)
                 raise invalid([(DURABILITY, f"must be one of {accepted}; {value!r} was sent")])
-            level |= found
+            level |= required
     return level

@@ -1,4 +1,4 @@
-"""The table of methods: what is known of each, from its descriptor. Nobody guesses it from a method's name."""
+"""The table of methods: the properties of each, from its descriptor and never from its name."""
 
 from functools import cache
 from typing import NamedTuple
@@ -17,27 +17,27 @@ class Method(NamedTuple):
     path: str
     """`/package.Service/Method`."""
     scope: Scope
-    """What an API key has to be good for."""
+    """The scope that an API key needs."""
     writes: bool
-    """Whether it changes something: unless its `idempotency_level` says NO_SIDE_EFFECTS."""
+    """Whether its `idempotency_level` is other than NO_SIDE_EFFECTS."""
     paged: bool
-    """Whether it answers with a page of a list."""
+    """Whether its response is a page of a list."""
     large: bool
-    """Whether its answers may be large: pages, and answers to batches."""
+    """Whether its responses may be large: pages, and responses to batches."""
     streams: bool
-    """Whether it answers with a stream of messages."""
+    """Whether its response is a stream of messages."""
     input_type: Descriptor
 
 
 @cache
 def method_at(path: str) -> Method:
-    """Return the method at a path; raise KeyError where there is none."""
+    """Return the method at a path; raise KeyError if there is none."""
     _, service, name = path.split("/")
     return method_of(Default().FindServiceByName(service).methods_by_name[name])
 
 
 def method_of(descriptor: MethodDescriptor) -> Method:
-    """Return what a descriptor says of its method; raise LookupError where `api/scopes.py` has no scope for it."""
+    """Return the method of a descriptor; raise LookupError if `api/scopes.py` has no scope for it."""
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
     scope = SCOPES.get(path)
     if scope is None:

@@ -1,4 +1,4 @@
-"""The scope that an API key needs for each method. docs/api.md repeats the table; a test compares."""
+"""The scope that an API key needs for each method. The table in docs/api.md is generated from it."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -43,9 +43,9 @@ SCOPES: Final[Mapping[str, Scope]] = {
     for scope, methods in scopes.items()
     for method in methods.split()
 }
-"""The scope that each method needs, by path. Health and reflection need none: they are not here."""
+"""The scope that each method needs, by path. Health and reflection need none and are omitted."""
 
 
 def paths_for(scopes: frozenset[Scope]) -> frozenset[str]:
-    """Return the methods that scopes are good for."""
+    """Return the methods that scopes permit."""
     return frozenset(path for path, scope in SCOPES.items() if scope in scopes)

@@ -1,1 +1,1 @@
-"""Start-up and shutdown: wiring, worker processes, the run loop."""
+"""Startup and shutdown: wiring, worker processes, signals."""

@@ -1,4 +1,4 @@
-"""The example catalogue of the README, for `--demo`. What is there already stays as it is."""
+"""The example catalogue of the README, for `--demo`. Existing data is not changed."""
 
 from collections.abc import Awaitable
 from typing import Final
@@ -60,24 +60,24 @@ log = structlog.get_logger(__name__)
 
 
 async def load_demo(env: Environment) -> None:
-    """Create the example's features, packages and users where they are missing."""
+    """Create the missing features, packages and users of the example."""
     context = CallContext(env)
     catalogue, users, subscriptions = CatalogServicer(), UserServicer(), SubscriptionServicer()
     for feature in FEATURES:
-        await _unless_there(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), context))
+        await _ignore_existing(catalogue.create_feature(catalog.CreateFeatureRequest(feature=feature), context))
     for package in PACKAGES:
-        await _unless_there(catalogue.create_package(catalog.CreatePackageRequest(package=package), context))
-        await _unless_there(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), context))
+        await _ignore_existing(catalogue.create_package(catalog.CreatePackageRequest(package=package), context))
+        await _ignore_existing(catalogue.publish_package(catalog.PublishPackageRequest(package_id=package.id), context))
     for user_id, package_id in USERS.items():
-        await _unless_there(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), context))
+        await _ignore_existing(users.create_user(user.CreateUserRequest(user=user.User(id=user_id)), context))
         listing = subscription.ListSubscriptionsRequest(user_id=user_id)
         if not (await subscriptions.list_subscriptions(listing, context)).subscriptions:
             request = subscription.SubscribeRequest(user_id=user_id, package_ids=[package_id])
-            await _unless_there(subscriptions.subscribe(request, context))
+            await _ignore_existing(subscriptions.subscribe(request, context))
 
 
-async def _unless_there(creation: Awaitable[object]) -> None:
-    """Create something; what was made or changed before stays as it is, and is no reason not to start."""
+async def _ignore_existing(creation: Awaitable[object]) -> None:
+    """Await the creation of an object; one that already exists stays as it is and does not prevent the start."""
     try:
         await creation
     except ApiError as error:

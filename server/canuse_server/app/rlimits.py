@@ -1,4 +1,4 @@
-"""How many files this process may have open: each connection is one."""
+"""The limit of open files of this process; each connection is one."""
 
 import resource
 from contextlib import suppress
@@ -8,14 +8,13 @@ MAX_FILES: Final = 1 << 20
 
 
 def raise_nofile_limit() -> None:
-    """Raise the limit to what the system lets this process have.
+    """Raise the soft limit to the hard limit, or to MAX_FILES.
 
-    Many systems give 1024 at first, for the sake of old programs: some hundred idle connections would then keep
-    everybody else out.
+    The default of many systems is 1024, for old programs: then some hundred idle connections would block all others.
     """
-    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_FILES if most == resource.RLIM_INFINITY else min(most, MAX_FILES)
-    if least != resource.RLIM_INFINITY and least < wanted:
-        # macOS has a lower limit than the one it names.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    target = MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < target:
+        # macOS has a lower limit than the one it reports.
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (target, hard))

@@ -1,4 +1,4 @@
-"""`canuse serve`: settings, logs, signals, and in words what keeps it from starting."""
+"""`canuse serve`: settings, logs, signals, and the messages of errors at startup."""
 
 import asyncio
 import os
@@ -26,12 +26,15 @@ log = structlog.get_logger(__name__)
 START_ERRORS = (ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
 
 
-def run(config: Path | None, given: dict[str, object]) -> str | None:
-    """Serve until SIGTERM or Ctrl-C; return what is wrong where it can't start, in one line."""
+def run(config: Path | None, overrides: dict[str, object]) -> str | None:
+    """Serve until SIGTERM or Ctrl-C; return the error, in one line, if the server cannot start.
+
+    `overrides` are the settings from the command line.
+    """
     try:
-        settings = Settings.load(config, given)
+        settings = Settings.load(config, overrides)
     except ValidationError as error:
-        return problems(error, config, given, os.environ)
+        return problems(error, config, overrides, os.environ)
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         return f"{config}: {error}"
     logs.configure(settings.log_level)
@@ -45,33 +48,33 @@ def run(config: Path | None, given: dict[str, object]) -> str | None:
 
 
 async def _serve(settings: Settings) -> None:
-    def ready(how: Ready) -> None:
-        print(how, flush=True)  # noqa: T201 - the line that says where it is
+    def on_ready(ready: Ready) -> None:
+        print(ready, flush=True)  # noqa: T201 - the line that contains the address
 
-    await until_ended(partial(serve, settings), ready)
+    await run_until_signal(partial(serve, settings), on_ready)
 
 
-async def until_ended(
+async def run_until_signal(
     serving: Callable[[Callable[[Ready], None], asyncio.Event], Coroutine[None, None, None]],
-    ready: Callable[[Ready], None],
+    on_ready: Callable[[Ready], None],
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C; `ready` is told where and how."""
+    """Serve until SIGTERM or Ctrl-C; call `on_ready` when calls are answered."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     started = False
 
-    def is_ready(how: Ready) -> None:
+    def on_started(ready: Ready) -> None:
         nonlocal started
         started = True
-        ready(how)
+        on_ready(ready)
 
-    task = asyncio.create_task(serving(is_ready, stop))
+    task = asyncio.create_task(serving(on_started, stop))
 
-    def end() -> None:
+    def request_stop() -> None:
         stop.set()
         if not started:
-            task.cancel()  # It may wait for the store, for as long as that takes to load its data.
+            task.cancel()  # It may wait for the store, which can take long to load its data.
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
+        loop.add_signal_handler(number, request_stop)
     with suppress(asyncio.CancelledError):
         await task

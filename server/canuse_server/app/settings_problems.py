@@ -1,4 +1,4 @@
-"""What is wrong with settings: which one, where it was given, and what is accepted."""
+"""Messages for invalid settings: the setting, its source, and the accepted values."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from canuse_server.settings import Settings
 
 PREFIX: Final = "CANUSE_"
-OF_COMMANDS: Final = frozenset(
+COMMAND_VARIABLES: Final = frozenset(
     f"{PREFIX}{name}"
     for name in (
         "CONFIG",
@@ -24,61 +24,65 @@ OF_COMMANDS: Final = frozenset(
         "CLIENT_TLS_KEY",
     )
 )
-"""Variables that are options of the command and no settings of the server."""
-_OF_KUBERNETES: Final = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$")
-"""What Kubernetes sets for each service, also for one whose name begins with canuse."""
+"""Variables of the command's own options, which are not settings of the server."""
+_KUBERNETES_VARIABLE: Final = re.compile(
+    r"_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$"
+)
+"""Variables that Kubernetes sets for each service, so also for one whose name begins with canuse."""
 _SHOULD: Final = re.compile(r"^(Input|String|Value) should ")
-_SHOWN: Final = 40
+_MAX_SHOWN_CHARACTERS: Final = 40
 
 
-class Unknown(NamedTuple):
-    """A variable that is no setting, and the one that may have been meant."""
+class UnknownVariable(NamedTuple):
+    """A variable that is not a setting, and the most similar one that is."""
 
     name: str
     closest: str | None
 
 
-def problems(error: ValidationError, config: Path | None, given: Mapping[str, object], env: Mapping[str, str]) -> str:
-    """Return all that is wrong in one line; `given` are the settings of the command line."""
-    return "; ".join(_problem(part, config, given, env) for part in error.errors())
+def problems(
+    error: ValidationError, config: Path | None, overrides: Mapping[str, object], env: Mapping[str, str]
+) -> str:
+    """Return all problems in one line; `overrides` are the settings from the command line."""
+    return "; ".join(_problem(part, config, overrides, env) for part in error.errors())
 
 
-def unknown_variables(env: Mapping[str, str]) -> Iterator[Unknown]:
-    """Yield the variables that look like settings and are none: a misspelt one changes nothing."""
+def unknown_variables(env: Mapping[str, str]) -> Iterator[UnknownVariable]:
+    """Yield variables that look like settings but are not: a misspelt one has no effect."""
     for name in sorted(env):
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in OF_COMMANDS or _OF_KUBERNETES.search(upper):
+        if not upper.startswith(PREFIX) or upper in COMMAND_VARIABLES or _KUBERNETES_VARIABLE.search(upper):
             continue
         setting = upper.removeprefix(PREFIX).lower()
         if setting not in Settings.model_fields:
             closest = _closest(setting)
-            yield Unknown(name, closest and f"{PREFIX}{closest.upper()}")
+            yield UnknownVariable(name, closest and f"{PREFIX}{closest.upper()}")
 
 
-def _problem(part: Any, config: Path | None, given: Mapping[str, object], env: Mapping[str, str]) -> str:
+def _problem(part: Any, config: Path | None, overrides: Mapping[str, object], env: Mapping[str, str]) -> str:
     name = ".".join(map(str, part["loc"]))
     if part["type"] == "extra_forbidden":
         closest = _closest(name)
-        meant = f"; did you mean {closest}?" if closest else ""
-        return f"{config}: {name}: unknown setting{meant}"
+        hint = f"; did you mean {closest}?" if closest else ""
+        return f"{config}: {name}: unknown setting{hint}"
     text = _SHOULD.sub("must ", part["msg"].removeprefix("Value error, "))
     if not name:
         return text
-    source = _source(name, config, given, env)
-    # It may hold a password.
+    source = _source(name, config, overrides, env)
+    # It may contain a password.
     secret = name in Settings.model_fields and not Settings.model_fields[name].repr
     if source is None or part["input"] is None:
         return f"{name}: {text}"
     return f"{name}: {text}; {'another value' if secret else _shown(part['input'])} was given {source}"
 
 
-def _source(name: str, config: Path | None, given: Mapping[str, object], env: Mapping[str, str]) -> str | None:
-    """Return where a setting was given."""
-    if name in given:
+def _source(name: str, config: Path | None, overrides: Mapping[str, object], env: Mapping[str, str]) -> str | None:
+    """Return the source of a setting: option, variable or file."""
+    if name in overrides:
         return f"with --{name.replace('_', '-')}"
     variable = f"{PREFIX}{name}".upper()
-    if found := next((each for each in env if each.upper() == variable), None):
-        return f"in {found}"
+    if actual := next((key for key in env if key.upper() == variable), None):
+        return f"in {actual}"
     return f"in {config}" if config else None
 
 
@@ -88,4 +92,4 @@ def _closest(name: str) -> str | None:
 
 def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else f"{text[:_MAX_SHOWN_CHARACTERS]}…"

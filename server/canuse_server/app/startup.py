@@ -1,4 +1,4 @@
-"""From a port that is open to a server that answers: the store is waited for, looked at, and made ready."""
+"""Startup: wait for the store, check it, and prepare it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,25 +16,25 @@ from canuse_server.store.redis.replies import FORBIDDING
 log = structlog.get_logger(__name__)
 
 RETRY_INTERVAL_SECONDS: Final = 0.25
-"""How long after one attempt the next one is made."""
+"""Interval between attempts."""
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""How often it is logged that the store is still unavailable."""
+"""Interval at which the unavailable store is logged."""
 
 
 async def prepare_store(
     environments: Environments, prepare: Callable[[], Awaitable[None]], access: Access, *, first: bool
 ) -> None:
-    """Wait for the store, see whether it is one that canuse can work with, prepare it, and let calls through to it.
+    """Wait for the store, check that canuse supports it, prepare it, and open access to it.
 
-    `first`: this is the process that makes an empty store ready, and says what of it may lose counts. A worker is not:
-    it may be started anew at any time, and then a store that is empty has lost its data.
+    `first`: this process initializes an empty store and logs its risks. A worker does not: it may be restarted at any
+    time, and then an empty store has lost its data.
 
     Raises:
-        SchemaError: it is too old, can't keep what is promised, or holds data of another layout.
-        StoreUnavailableError: it does not let this server in, and waiting will not help.
+        SchemaError: the store is too old, lacks the promised durability, or has data of another schema.
+        StoreUnavailableError: the store refuses access to this server, so waiting does not help.
     """
     loop = asyncio.get_running_loop()
-    since, logged_at = loop.time(), None
+    started_at, logged_at = loop.time(), None
     while True:
         try:
             await _open(environments, prepare, access, first=first)
@@ -44,10 +44,10 @@ async def prepare_store(
                 raise
             if logged_at is None or loop.time() - logged_at >= LOG_INTERVAL_SECONDS:
                 logged_at = loop.time()
-                log.warning("waiting for the store", cause=str(error), seconds=round(logged_at - since, 1))
+                log.warning("waiting for the store", cause=str(error), seconds=round(logged_at - started_at, 1))
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)
     if logged_at is not None:
-        log.info("the store is available", seconds=round(loop.time() - since, 1))
+        log.info("the store is available", seconds=round(loop.time() - started_at, 1))
 
 
 async def _open(
@@ -60,6 +60,6 @@ async def _open(
     await store.load_scripts()
     await prepare()
     await environments.refresh()
-    # Last: before that the authorizer lets nobody pass.
+    # Last: until then the authorizer refuses all calls.
     await access.open()
     store.guard.is_on = True

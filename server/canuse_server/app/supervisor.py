@@ -1,4 +1,4 @@
-"""Several processes on one port: `--workers N`. Each serves for itself; the kernel spreads connections over them."""
+"""Worker processes on one port (`--workers N`). The kernel distributes the connections among them."""
 
 import asyncio
 import os
@@ -18,24 +18,24 @@ from canuse_server.settings import Settings
 log = structlog.get_logger(__name__)
 
 KEYS_SEEN: Final = "--keys-seen"
-"""Tells a worker that there were API keys before it was started."""
+"""The argument that tells a worker that an API key has existed before its start."""
 RETRY_INTERVAL_SECONDS: Final = 1.0
-"""How long after a start a worker that died is started again at the earliest: at once, unless it did not last."""
+"""Minimum time between two starts of a worker, so that one that fails at once is not restarted in a loop."""
 
 
 class WorkerStartError(RuntimeError):
-    """A worker did not start. What it said about that is on stderr."""
+    """A worker did not start. Its own message is on stderr."""
 
 
-class Port:
-    """A port that is kept for the workers, and for nobody else: bound but not listened on, it gets no connections."""
+class ReservedPort:
+    """A port reserved for the workers. It is bound but not listening, so it gets no connections."""
 
     def __init__(self, listen: str) -> None:
-        """Take the port; raises OSError where that can't be done."""
+        """Bind the port; raise OSError if that fails."""
         self.host, _, port = listen.rpartition(":")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         address = (self.host.strip("[]"), int(port))
-        # Whoever listens there without sharing it makes this fail; `reuse_port` alone would not.
+        # This fails if another process listens on the port, also without `reuse_port`.
         with socket.create_server(address, family=family):
             self._socket = socket.socket(family, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -44,15 +44,15 @@ class Port:
         self.address = f"{self.host}:{self._socket.getsockname()[1]}"
 
     def close(self) -> None:
-        """Let it go."""
+        """Release the port."""
         self._socket.close()
 
 
 class Workers:
-    """Keeps a number of workers running until it is told to stop."""
+    """Keeps a number of workers running until `stop`."""
 
     def __init__(self, settings: Settings, count: int, keys_seen: Callable[[], bool]) -> None:
-        """Take the settings of each worker; `keys_seen` says whether there was an API key."""
+        """`settings` are those of each worker; `keys_seen` returns whether an API key exists or existed."""
         self._settings = settings
         self._keys_seen = keys_seen
         self._count = count
@@ -61,19 +61,19 @@ class Workers:
         self._stopping = False
 
     async def start(self) -> str:
-        """Start all of them and return the transport they serve with, once all answer.
+        """Start all workers, wait until they are ready, and return their transport.
 
         Raises:
-            WorkerStartError: one did not start. `stop` ends the others.
+            WorkerStartError: a worker did not start. `stop` stops the others.
         """
         starts = [asyncio.create_task(self._start(number)) for number in range(self._count)]
         await asyncio.wait(starts)
         transports = [start.result() for start in starts]
-        self._tasks = [asyncio.create_task(self._keep(number)) for number in range(self._count)]
+        self._tasks = [asyncio.create_task(self._supervise(number)) for number in range(self._count)]
         return transports[0]
 
     async def stop(self) -> None:
-        """Ask all to drain and end, and wait for that."""
+        """Terminate all workers gracefully, and wait until they have ended."""
         self._stopping = True
         for process in self._processes.values():
             with suppress(ProcessLookupError):
@@ -85,15 +85,15 @@ class Workers:
     async def _start(self, number: int) -> str:
         command = [sys.executable, "-m", "canuse_server.app.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
         if sys.platform == "linux":
-            # The workers end when this process does, even by `kill -9`.
+            # The workers end with this process, even if it is killed by `kill -9`.
             program = Path(child.__file__)
             command = [sys.executable, "-I", "-S", str(program), str(os.getpid()), *command]
-        # A group of its own: Ctrl-C is for this process alone, which drains the workers.
+        # In a session of its own: Ctrl-C only reaches this process, which drains the workers.
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         assert process.stdin is not None
         assert process.stdout is not None
         self._processes[number] = process
-        # Not as an argument or in the environment: the address of the store may hold a password.
+        # Not as an argument or in the environment: the URL of the store may contain a password.
         with suppress(ConnectionError):
             process.stdin.write(self._settings.model_dump_json().encode())
             await process.stdin.drain()
@@ -104,16 +104,16 @@ class Workers:
         log.info("a worker is ready", worker=number, pid=process.pid)
         return transport
 
-    async def _keep(self, number: int) -> None:
+    async def _supervise(self, number: int) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            started = loop.time()
+            started_at = loop.time()
             process = self._processes[number]
             status = await process.wait()
             if self._stopping:
                 return
             log.error("a worker died and is being replaced", worker=number, pid=process.pid, status=status)
-            await asyncio.sleep(max(0.0, started + RETRY_INTERVAL_SECONDS - loop.time()))
+            await asyncio.sleep(max(0.0, started_at + RETRY_INTERVAL_SECONDS - loop.time()))
             await self._replace(number)
 
     async def _replace(self, number: int) -> None:
@@ -126,7 +126,7 @@ class Workers:
                 await asyncio.sleep(RETRY_INTERVAL_SECONDS)
             else:
                 break
-        # It may have been on its way while the others were asked to end.
+        # It may have been starting when `stop` terminated the others.
         if self._is_stopping():
             with suppress(ProcessLookupError):
                 self._processes[number].terminate()

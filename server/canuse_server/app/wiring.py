@@ -1,4 +1,4 @@
-"""What is wired to what; the only place that knows it all."""
+"""The wiring: the only module that connects all parts."""
 
 import asyncio
 import gc
@@ -41,7 +41,7 @@ from canuse_server.api.services.users import UserServicer
 from canuse_server.app import rlimits
 from canuse_server.app.demo import load_demo
 from canuse_server.app.startup import prepare_store
-from canuse_server.app.supervisor import Port, Workers
+from canuse_server.app.supervisor import ReservedPort, Workers
 from canuse_server.auth.access import Access, is_loopback
 from canuse_server.domain.durability import LEVELS
 from canuse_server.envoy import rate_limit_service_pb2
@@ -65,17 +65,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GC_THRESHOLD: Final = 50_000
-"""How many objects more than were freed make the collector look at the youngest."""
+"""Generation-0 threshold of the garbage collector: net allocations between two runs."""
 GC_THRESHOLD_GRPCIO: Final = 10_000
-"""The same where each call comes through grpc.aio: it leaves a cycle that holds all metadata of the call."""
+"""The same with grpc.aio, which leaves a reference cycle with the metadata of each call."""
 
 
 class ListenError(RuntimeError):
-    """The address can't be listened on."""
+    """The server cannot listen on the address."""
 
 
 class Ready(NamedTuple):
-    """Where and how calls are answered."""
+    """A server that is ready: its address and its main settings."""
 
     address: str
     transport: str
@@ -86,16 +86,15 @@ class Ready(NamedTuple):
 
     def __str__(self) -> str:
         workers = f", workers {self.workers}" if self.workers > 1 else ""
-        how = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
-        return f"canuse ready on {self.address} ({how})"
+        details = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
+        return f"canuse ready on {self.address} ({details})"
 
 
-async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
-    """Serve until `stop` is set, then drain; in processes of its own where there is to be more than one.
+async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
+    """Serve until `stop` is set, then drain. With more than one worker, serve in separate processes.
 
     Raises:
-        ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from
-            starting.
+        ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
     """
     if settings.transport == "native" and not is_loopback(settings.listen):
         log.warning(
@@ -103,15 +102,15 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
             "decompresses requests without a limit"
         )
     if settings.workers == 1:
-        await serve_here(settings, ready, stop)
+        await serve_in_process(settings, on_ready, stop)
         return
-    tls.certificates(settings)  # What is wrong with them is told once, here, and not by each worker.
+    tls.certificates(settings)  # An error is reported once, here, and not by each worker.
     async with AsyncExitStack() as stack:
         endpoint, name = await _open_store(settings, stack)
         environments = _environments(settings, endpoint, stack)
         access = Access.of(environments, settings)
         try:
-            port = Port(settings.listen)
+            port = ReservedPort(settings.listen)
         except OSError as error:
             raise ListenError(f"can't listen on {settings.listen}: {error}") from error
         stack.callback(port.close)
@@ -120,31 +119,31 @@ async def serve(settings: Settings, ready: Callable[[Ready], None], stop: asynci
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
         stack.callback(starting.cancel)
-        # The workers wait for the store as well; what is wrong with it is to be said once, by this process.
+        # The workers wait for the store as well; this process reports its problems, once.
         await prepare_store(environments, partial(_prepare, settings, environments, None), access, first=True)
-        # So that a worker that is started later knows of keys that are gone by then.
-        following = [asyncio.create_task(each) for each in access.key_cache.keep_fresh()]
-        stack.push_async_callback(background.end, following)
+        # So that a worker that starts later learns of keys that are gone by then.
+        tasks = [asyncio.create_task(coroutine) for coroutine in access.key_cache.keep_fresh()]
+        stack.push_async_callback(background.cancel_all, tasks)
         transport = await starting
-        ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers))
+        on_ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers))
         await stop.wait()
 
 
-async def serve_here(
+async def serve_in_process(
     settings: Settings,
-    ready: Callable[[Ready], None],
+    on_ready: Callable[[Ready], None],
     stop: asyncio.Event,
     *,
     share_port: bool = False,
     keys_seen: bool = False,
     observer: Observer | None = None,
 ) -> None:
-    """Serve in this process until `stop` is set, then drain. `share_port`: others serve on the same port.
+    """Serve in this process until `stop` is set, then drain. `share_port`: this is a worker.
 
-    `keys_seen`: there were API keys before. `observer` hears of each call that has ended.
+    `keys_seen`: an API key has existed before. `observer` is notified of each call that has ended.
 
     Raises:
-        ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: what keeps it from starting.
+        ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
     """
     certificates = tls.certificates(settings)
     rlimits.raise_nofile_limit()
@@ -152,7 +151,7 @@ async def serve_here(
         endpoint, name = await _open_store(settings, stack)
         environments = _environments(settings, endpoint, stack)
         clock = ManualClock(environments.live.store) if settings.clock == "manual" else None
-        # What a worker prints is for the process that keeps it.
+        # A worker does not print a key: its parent reads its output.
         access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
         health_servicer = health.aio.HealthServicer()
         handlers = _handlers(access, clock)
@@ -169,28 +168,29 @@ async def serve_here(
             environments, partial(_prepare, settings, environments, clock), access, first=not share_port
         )
 
-        async def data_is(there: bool) -> None:
-            """Say by the health status whether the store has its data."""
-            if there:
+        async def on_data_change(is_there: bool) -> None:
+            """Set the health status according to whether the store has its data."""
+            if is_there:
                 await environments.refresh()
                 await access.key_cache.refresh()
             status = health_pb2.HealthCheckResponse
-            await _set_health(health_servicer, services, status.SERVING if there else status.NOT_SERVING)
+            await _set_health(health_servicer, services, status.SERVING if is_there else status.NOT_SERVING)
 
-        looking = watch_data(environments.live.store, data_is)
-        following = (
+        coroutines = (
             *environments.live.cache.keep_fresh(),
             *environments.test.cache.keep_fresh(),
             *access.key_cache.keep_fresh(),
-            looking,
+            watch_data(store, on_data_change),
         )
-        stack.push_async_callback(background.end, [asyncio.create_task(each) for each in following])
+        tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
+        stack.push_async_callback(background.cancel_all, tasks)
         await _set_health(health_servicer, services, health_pb2.HealthCheckResponse.SERVING)
-        # What is there now stays, and calls leave no cycles behind: the collector need not look at all of it each time.
+        # The present objects stay, and calls leave no reference cycles: the garbage collector need not scan all of
+        # them.
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
-        ready(Ready(address, transport, name, settings.clock, access.description, 1))
+        on_ready(Ready(address, transport, name, settings.clock, access.description, 1))
         await stop.wait()
         environments.close()
         await health_servicer.enter_graceful_shutdown()
@@ -211,7 +211,7 @@ def _environments(settings: Settings, endpoint: StoreAddress, stack: AsyncExitSt
 
 
 async def _prepare(settings: Settings, environments: Environments, clock: ManualClock | None) -> None:
-    """Do to a store that has been looked at what has to be done before the first call."""
+    """Prepare a checked store for the first call."""
     if clock is not None:
         await clock.start()
     if settings.demo:
@@ -261,38 +261,38 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
 
 
 def _handlers(access: Access, clock: ManualClock | None) -> Handlers:
-    served: list[tuple[ModuleType, str, object]] = [
+    servicers: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
         (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.key_cache.refresh)),
-        # All its methods are hot ones.
+        # All its methods are hot methods.
         (rate_limit_service_pb2, "RateLimitService", object()),
     ]
     if clock is not None:
-        served.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
-    found, pages = Handlers({}, {}), PageScheduler()
-    for module, service, servicer in served:
+        servicers.append((clock_service_pb2, "ClockService", ClockServicer(clock)))
+    handlers, pages = Handlers({}, {}), PageScheduler()
+    for module, service, servicer in servicers:
         methods = handlers_of(module.DESCRIPTOR.services_by_name[service], servicer, pages)
-        found.unary.update(methods.unary)
-        found.streaming.update(methods.streaming)
-    return found
+        handlers.unary.update(methods.unary)
+        handlers.streaming.update(methods.streaming)
+    return handlers
 
 
 def _native(settings: Settings, certificates: tls.Certificates | None) -> "type[NativeTransport] | None":
-    """Return the native transport, or None where it is not wanted or not there."""
-    wanted = settings.transport
-    # It unpacks whatever is sent: strangers are let in to it by somebody who knows that, and by nobody else.
-    if certificates is not None or (wanted == "auto" and not is_loopback(settings.listen)):
-        wanted = "grpcio"
-    if wanted == "grpcio":
+    """Return the native transport, or None if it is not selected or not installed."""
+    transport = settings.transport
+    # It decompresses requests without a limit, so only an explicit setting opens it to other machines.
+    if certificates is not None or (transport == "auto" and not is_loopback(settings.listen)):
+        transport = "grpcio"
+    if transport == "grpcio":
         return None
     try:
-        from canuse_server.transport.native.server import NativeTransport  # noqa: PLC0415 - it is not there on every platform
+        from canuse_server.transport.native.server import NativeTransport  # noqa: PLC0415 - not available on every platform
     except ImportError:
-        if wanted == "native":
+        if transport == "native":
             raise ListenError("the native transport needs the package pygrpc-native") from None
         return None
     return NativeTransport
@@ -310,12 +310,12 @@ async def _listen(
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
     native = _native(settings, certificates)
-    grace = Deadline(settings.grace_seconds)
+    deadline = Deadline(settings.grace_seconds)
     try:
         if native is None:
             port = aio_server.open_port(server, settings.listen, certificates)
             await server.start()
-            stack.push_async_callback(_stop, server, grace)
+            stack.push_async_callback(_stop, server, deadline)
             return f"{host}:{port}", f"grpcio with {certificates.description}" if certificates else "grpcio"
         folder = Path(tempfile.mkdtemp(prefix="canuse-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -329,16 +329,16 @@ async def _listen(
             share_port=share_port,
         )
         port = front.listen()
-        # Undone from the last to the first: calls under way end in the lane, then on the server, then the port closes.
+        # Callbacks run in reverse order: calls in flight end in the lane, then on the server, then the port closes.
         stack.push_async_callback(front.close)
         await server.start()
-        stack.push_async_callback(_stop, server, grace)
+        stack.push_async_callback(_stop, server, deadline)
         front.serve()
-        stack.push_async_callback(front.drain, grace)
+        stack.push_async_callback(front.drain, deadline)
     except (RuntimeError, OSError) as error:
         raise ListenError(f"can't listen on {settings.listen}: {error}") from error
     return f"{host}:{port}", "native"
 
 
-async def _stop(server: aio.Server, grace: Deadline) -> None:
-    await server.stop(grace.remaining())
+async def _stop(server: aio.Server, deadline: Deadline) -> None:
+    await server.stop(deadline.remaining())

@@ -1,1 +1,1 @@
-"""What any layer may use: deadlines, fairness, logs."""
+"""Helpers for all layers: deadlines, fairness, logs."""

@@ -1,6 +1,6 @@
-"""The state of the call that a task answers, for code that is not told about the call: the store and the event loop.
+"""The state of the current call, for code that does not get the call as an argument: the store and `fairness.py`.
 
-This is the one context variable of a call. Tasks that work for the same call share its state.
+It is the only context variable of a call. All tasks of a call share its state.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CallState:
-    """How long a call may wait for the store, and how durable its writes have to be."""
+    """The store deadline of a call and the durability that its writes require."""
 
     __slots__ = ("confirmed", "durability", "store_deadline", "yield_budget")
 
@@ -25,42 +25,43 @@ class CallState:
     ) -> None:
         self.store_deadline = store_deadline
         self.durability = durability
-        """What the caller requires beyond what the server promises. None: neither is waited for, see `unconfirmed`."""
+        """The level that the caller requires beyond the server's promise. None: wait for neither, see `unconfirmed`."""
         self.confirmed = False
-        """Whether the store has confirmed the writes of this call already."""
+        """Whether the store has already confirmed the writes of this call."""
         self.yield_budget: YieldBudget | None = None
-        """The breaks that the call shares with other calls that do much work; None: it takes none."""
+        """The budget that the call shares with other long calls. None: the call does not yield."""
 
 
 _CURRENT: Final[ContextVar[CallState | None]] = ContextVar("call_state", default=None)
 
 
 def begin_call(state: CallState) -> None:
-    """Make a state that of the call that this task answers, and of the tasks that it starts from now on."""
+    """Set the call state of this task and of the tasks that it starts from now on."""
     _CURRENT.set(state)
 
 
 def current_call() -> CallState:
-    """Return the state of the call that this task answers; outside of calls, one that nothing shares."""
+    """Return the state of the current call; outside of calls, a new one."""
     return _CURRENT.get() or CallState()
 
 
 def current_store_deadline(seconds: float) -> StoreDeadline:
-    """Return the store deadline of the call that this task answers; outside of calls, one for a single round trip."""
+    """Return the store deadline of the current call; outside of calls, one for a single round trip."""
     return current_call().store_deadline or StoreDeadline(seconds, sliding=True)
 
 
 def note_work() -> None:
-    """Note that the current call has its reply and is working on it: it does not wait for the store."""
+    """Extend the store deadline of the current call: it is busy and does not wait for the store."""
     if (deadline := current_call().store_deadline) is not None:
         deadline.note_reply()
 
 
 @contextmanager
 def unconfirmed() -> Iterator[None]:
-    """Let writes return once they are in the store's memory, whatever is promised: housekeeping, which counts nothing.
+    """Let writes return once they are in the store's memory, whatever the server promises.
 
-    A check that needs it must not wait. A write that needs it has itself confirmed, and with it all that came before.
+    For maintenance, which records no usage: a check that triggers it must not wait, and a write that triggers it waits
+    for its own confirmation, which covers all earlier writes.
     """
     call = current_call()
     state = CallState(call.store_deadline, None)

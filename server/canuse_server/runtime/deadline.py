@@ -1,14 +1,14 @@
-"""How long one call waits for the store in all: for connections, repairs and scripts that are loaded again."""
+"""The deadline of a call for all its waits for the store: for connections, repairs and reloaded scripts."""
 
 import math
 import time
 
 
 class StoreDeadline:
-    """Until when a call waits for the store, on the clock of `time.monotonic`, which is also that of the event loop.
+    """The deadline of a call for the store, by `time.monotonic`, which is also the clock of the event loop.
 
-    A `sliding` deadline starts again with each reply: a call that needs many round trips may go on as long as the store
-    answers. `since` is when the first period starts, now by default.
+    A `sliding` deadline restarts with each reply: a call with many round trips may continue as long as the store
+    answers. `since` is the start of the first period, by default now.
     """
 
     __slots__ = ("_seconds", "_sliding", "expires_at", "replied_at")
@@ -18,18 +18,18 @@ class StoreDeadline:
         self._sliding = sliding
         self.expires_at = (time.monotonic() if since is None else since) + seconds
         self.replied_at = -math.inf
-        """When the last reply came."""
+        """Time of the last reply."""
 
-    def is_over(self) -> bool:
-        """Whether the deadline has passed: nothing more is sent."""
+    def has_passed(self) -> bool:
+        """Whether the deadline has passed; then nothing more is sent."""
         return time.monotonic() >= self.expires_at
 
     def note_reply(self, at: float | None = None) -> None:
-        """Note a reply that came now, or at that moment; a sliding deadline starts again."""
+        """Note a reply at a time, by default now; a sliding deadline restarts."""
         self.replied_at = time.monotonic() if at is None else at
         self.extend(self.replied_at)
 
     def extend(self, at: float) -> None:
-        """Let a sliding deadline start again at a moment at which the store answered."""
+        """Restart a sliding deadline at a time at which the store answered."""
         if self._sliding:
             self.expires_at = max(self.expires_at, at + self._seconds)

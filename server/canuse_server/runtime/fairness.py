@@ -1,4 +1,4 @@
-"""Work that is not urgent, such as large pages, done a little at a time: what is urgent must not wait for it."""
+"""Scheduling of long work, such as large pages, so that short calls do not wait for it."""
 
 import asyncio
 import math
@@ -10,25 +10,25 @@ from typing import Final, TypeVar
 from canuse_server.runtime.call_state import current_call, note_work
 
 MAX_CONCURRENT: Final = 4
-"""How many pages are under way at a time: while one waits for the store another is worked on."""
+"""Maximum number of pages at a time: while one waits for the store, another can use the CPU."""
 WORK_SECONDS: Final = 0.0003
-"""How long there is work without a break, about."""
+"""Approximate time of work between breaks."""
 YIELD_SECONDS: Final = 0.0005
-"""How long the break is where more than one call is to be answered; the event loop makes a millisecond of it. The
-threads of the batch lane need it: what they need to go on Python gives them when the event loop has nothing to do, or
-else after five milliseconds."""
+"""Length of a break while more than one call is in progress; the event loop rounds it up to a millisecond. The threads
+of the batch lane need it: they get Python's global lock when the event loop is idle, or else after five
+milliseconds."""
 SHARE_SECONDS: Final = 0.002
-"""How long work that is urgent itself goes on before others get a share."""
+"""Time of work after which a call that does not take breaks yields once to others."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
 class FairSemaphore:
-    """Lets a few calls at a time do something, in the order in which they came.
+    """A semaphore that calls acquire in the order of their arrival.
 
-    A call waits for its turn as long as the store answers those before it: a sliding store deadline starts again then.
-    If the store is silent, all that wait fail together.
+    A call waits as long as the store answers the calls before it: they extend its sliding store deadline. If the store
+    is silent, all waiting calls fail together.
     """
 
     def __init__(self, max_concurrent: int = 1) -> None:
@@ -37,7 +37,7 @@ class FairSemaphore:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
-        """Wait for a turn, and take it."""
+        """Hold the semaphore."""
         deadline = current_call().store_deadline
         async with self._semaphore:
             if deadline is None:
@@ -51,16 +51,16 @@ class FairSemaphore:
 
 
 class YieldBudget:
-    """Lets work of many calls that is not urgent take its breaks together."""
+    """Lets the work of many long calls take its breaks together."""
 
     def __init__(self) -> None:
         self._under_way = 0
         self._break_at = 0.0
-        self._in_break = asyncio.Lock()
+        self._break_lock = asyncio.Lock()
 
     @contextmanager
     def under_way(self) -> Iterator[None]:
-        """Count a call that is to be answered."""
+        """Count a call in progress."""
         self._under_way += 1
         try:
             yield
@@ -68,11 +68,11 @@ class YieldBudget:
             self._under_way -= 1
 
     async def yield_if_due(self) -> bool:
-        """Take a break if it is time for one; return whether it was."""
+        """Take a break if one is due; return whether it was."""
         if time.monotonic() < self._break_at:
             return False
-        # After a break the one that has waited longest goes on; the others wait for the next one.
-        async with self._in_break:
+        # After a break the call that has waited longest continues; the others wait for the next break.
+        async with self._break_lock:
             break_ends_at = self._break_at + YIELD_SECONDS if self._under_way > 1 else 0
             await asyncio.sleep(break_ends_at - time.monotonic())
             self._break_at = time.monotonic() + WORK_SECONDS
@@ -80,13 +80,13 @@ class YieldBudget:
 
 
 class WorkShare:
-    """Lets other calls go on in the middle of much work, which does not wait for any of them."""
+    """Yields to other calls during long work that is not part of a `YieldBudget`."""
 
     def __init__(self) -> None:
         self._pause_at = time.monotonic() + SHARE_SECONDS
 
     async def pause_if_due(self) -> None:
-        """Let the event loop and other threads do what is due, if this has gone on for long."""
+        """Yield once to the event loop and other threads if that is due."""
         if time.monotonic() >= self._pause_at:
             await asyncio.sleep(0)
             note_work()
@@ -94,7 +94,7 @@ class WorkShare:
 
 
 class PageScheduler:
-    """Lets calls make pages a few at a time, in the order in which they came."""
+    """Limits the number of pages in progress; calls start in the order of their arrival."""
 
     def __init__(self) -> None:
         self._semaphore = FairSemaphore(MAX_CONCURRENT)
@@ -102,7 +102,7 @@ class PageScheduler:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[None]:
-        """Wait for a turn, and take it; what the call does in here takes its breaks from work with the others."""
+        """Wait for a free place. Work in this context shares its breaks with the other pages."""
         current_call().yield_budget = self._budget
         with self._budget.under_way():
             async with self._semaphore.acquire():
@@ -110,13 +110,13 @@ class PageScheduler:
 
 
 async def yield_if_due() -> None:
-    """Take a break from the page that this task makes, if it is time for one."""
+    """Take a break from the page of the current call if one is due."""
     if (budget := current_call().yield_budget) is not None and await budget.yield_if_due():
         note_work()
 
 
 async def map_yielding(items: Iterable[_Item], convert: Callable[[_Item], _Result]) -> list[_Result]:
-    """Convert each item, and take a break where one is due."""
+    """Convert each item, and take breaks when they are due."""
     results: list[_Result] = []
     for item in items:
         results.append(convert(item))

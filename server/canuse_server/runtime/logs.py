@@ -1,4 +1,4 @@
-"""Logs: one line an event, to stderr; readable on a terminal, JSON elsewhere."""
+"""Logs to stderr, one line per event: plain text on a terminal, otherwise JSON."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ import structlog
 
 
 def configure(level: str) -> None:
-    """Log from a level on."""
+    """Configure logging; `level` is the lowest level that is logged."""
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
     )

@@ -1,24 +1,24 @@
-"""Log lines about things that are met again and again: each thing is told of once."""
+"""Suppression of repeated log lines: each subject is logged once."""
 
 import threading
 from collections.abc import Hashable
 
-THINGS_AT_MOST = 1000
+MAX_SUBJECTS = 1000
 
 
 class Once:
-    """Remembers what was told; when it is full it starts afresh."""
+    """The subjects that were logged. A full set is cleared."""
 
     def __init__(self) -> None:
-        self._told: set[Hashable] = set()
+        self._logged: set[Hashable] = set()
         self._lock = threading.Lock()
 
-    def is_new(self, thing: Hashable) -> bool:
-        """Return whether a thing was not told of before; from now on it was."""
+    def is_new(self, subject: Hashable) -> bool:
+        """Whether a subject was not logged before. Marks it as logged."""
         with self._lock:
-            if thing in self._told:
+            if subject in self._logged:
                 return False
-            if len(self._told) >= THINGS_AT_MOST:
-                self._told.clear()
-            self._told.add(thing)
+            if len(self._logged) >= MAX_SUBJECTS:
+                self._logged.clear()
+            self._logged.add(subject)
             return True

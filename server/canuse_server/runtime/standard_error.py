@@ -1,4 +1,4 @@
-"""Standard error that fails nobody: while it is closed, or its disk full, what is written to it is lost."""
+"""Standard error that never fails: while it is closed or its disk is full, output is lost."""
 
 import os
 import sys
@@ -11,23 +11,23 @@ class _StandardError:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write a text, if that can be written."""
+        """Write a text, or lose it."""
         with suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """Write what was kept back."""
+        """Flush the stream, if that is possible."""
         with suppress(OSError):
             self._stream.flush()
 
     def __getattr__(self, name: str) -> Any:
-        """Be the stream in everything else."""
+        """Return an attribute of the stream."""
         return getattr(self._stream, name)
 
 
 def install() -> None:
-    """Make `sys.stderr` such a one: a log that can't be written ends no server, and changes no exit status."""
+    """Replace `sys.stderr`, so that a failing log neither ends the server nor changes an exit status."""
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open to the end
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
     sys.stderr = cast("TextIO", _StandardError(sys.stderr))

@@ -1,25 +1,25 @@
-"""Log lines that come with every call of an outage, thinned out."""
+"""A rate limit for log lines that every call of an outage would repeat."""
 
 import threading
 import time
 
 
 class Throttle:
-    """Lets one line through a while, and counts those that it holds back."""
+    """Allows one line per interval, and counts the suppressed ones."""
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._next = 0.0
-        self._held_back = 0
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
+        self._next_at = 0.0
+        self._suppressed = 0
         self._lock = threading.Lock()
 
-    def let_through(self) -> int | None:
-        """Return how many lines were held back before this one, or None where this one is to be held back."""
+    def try_acquire(self) -> int | None:
+        """Return the number of lines suppressed before this one, or None if this one is suppressed, too."""
         with self._lock:
             now = time.monotonic()
-            if now < self._next:
-                self._held_back += 1
+            if now < self._next_at:
+                self._suppressed += 1
                 return None
-            held_back, self._held_back = self._held_back, 0
-            self._next = now + self._seconds
-            return held_back
+            suppressed, self._suppressed = self._suppressed, 0
+            self._next_at = now + self._interval_seconds
+            return suppressed

@@ -2,15 +2,15 @@
 
 from typing import Final
 
-from canuse_server.api.bounds import REQUEST_BYTES
+from canuse_server.api.bounds import MAX_REQUEST_BYTES
 
-MAX_MESSAGE_BYTES: Final = REQUEST_BYTES
+MAX_MESSAGE_BYTES: Final = MAX_REQUEST_BYTES
 """Maximum size of a request."""
 MAX_PUBLIC_REQUEST_BYTES: Final = 1024
 """Maximum size of a request of health and reflection, which require no key: more than any name of a service or symbol
 needs. The request of `Watch` stays in memory as long as the call, and reflection repeats the request in its
 response."""
-MAX_METADATA_BYTES: Final = 512 << 10
+MAX_PARSED_METADATA_BYTES: Final = 512 << 10
 """Maximum metadata of a call that is read, so that a call with too much can be answered with an error. Beyond it HTTP/2
 itself refuses the call; at some multiple of it, `native` closes the connection with all its calls."""
 MAX_STREAMS: Final = 1024
@@ -31,8 +31,8 @@ GRPC_OPTIONS: Final = (
     # client.
     ("grpc.compression_enabled_algorithms_bitset", NO_COMPRESSION),
     # Equal values: between two different ones grpcio refuses calls at random.
-    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.max_metadata_size", MAX_PARSED_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_PARSED_METADATA_BYTES),
     ("grpc.max_concurrent_streams", MAX_STREAMS),
     ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
     ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),

@@ -1,4 +1,4 @@
-"""CanUse: a check that reads, decides, and writes nothing."""
+"""CanUse: a check, which writes nothing."""
 
 from typing import Final, cast
 
@@ -10,7 +10,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.method import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
-from canuse_server.api.last_known import Known
+from canuse_server.api.last_known import KnownReply
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id
 from canuse_server.domain.decision import FeatureState, TotalOutOfRangeError, access_denial, budget_reason, decide
@@ -54,7 +54,7 @@ class CanUse:
         feature = known_feature(env, feature_id)
         command = usage_commands.check_command(env.keys, user_id, feature_id)
         last_known = env.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
-        # Each answer is to be remembered, also one that has been given before.
+        # With `last_known` each reply is cached there, so the response must not come from the request cache.
         plan = Plan(command, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
         if request.explain:
             raise ExplanationWantedError(plan)
@@ -63,7 +63,7 @@ class CanUse:
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         archived = plan.features[0].archived
-        answer = _quick_answer(plan.delta, reply, now_ms, archived=archived)
+        answer = _fast_response(plan.delta, reply, now_ms, archived=archived)
         if not answer:
             answer = response_message(
                 plan, usage_commands.feature_state(reply, now_ms, archived=archived)
@@ -81,8 +81,8 @@ class CanUse:
         return usage_commands.holds_until_ms(reply, now_ms)
 
 
-def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> bytes | None:
-    """Return what `respond` would, at a third of the time, where a user has neither grants nor leases; None: ask it."""
+def _fast_response(delta: int, reply: object, now_ms: int, *, archived: bool) -> bytes | None:
+    """Return the response for a user without grants and leases, in a third of the time; None: use the general code."""
     meta, _, value, grants, reservation = cast("list[bytes | None]", reply)
     if meta is None or value is None or grants is not None or reservation is not None:
         return None
@@ -111,7 +111,7 @@ def _quick_answer(delta: int, reply: object, now_ms: int, *, archived: bool) -> 
 
 
 def response_message(plan: Plan, feature_state: FeatureState) -> pb.CanUseResponse:
-    """Return the answer to a check, by how the user stands; raise ApiError where the total would be out of range."""
+    """Return the response to a check; raise ApiError if the total would be out of range."""
     try:
         reason = decide(feature_state, plan.delta)
     except TotalOutOfRangeError:
@@ -126,20 +126,20 @@ def response_message(plan: Plan, feature_state: FeatureState) -> pb.CanUseRespon
     return response
 
 
-def recall(plan: Plan) -> Known | None:
-    """Return what is known of the user and the feature, where the feature asks for that and anything is."""
+def recall(plan: Plan) -> KnownReply | None:
+    """Return the last known reply for the user and the feature, if the feature uses it and there is one."""
     return None if plan.last_known is None else plan.last_known.recall(plan.user_id, plan.features[0].id)
 
 
-def response_message_without_store(plan: Plan, known: Known | None) -> pb.CanUseResponse:
-    """Return the answer to a check while the store is unavailable, which is what the feature is set to.
+def response_message_without_store(plan: Plan, known: KnownReply | None) -> pb.CanUseResponse:
+    """Return the response to a check while the store is unavailable, according to the feature's `on_unavailable`.
 
     Raises:
-        ApiError: the total would be out of range, by what is known.
+        ApiError: the total would be out of range, according to the last known reply.
     """
     feature = plan.features[0]
     if known is not None:
-        # As things stood then: that a period or a trial has ended since is within what the age limit allows.
+        # As of the time of the reply: the age limit accepts that a period or a trial may have ended since.
         response = response_message(
             plan, usage_commands.feature_state(known.reply, known.now_ms, archived=feature.archived)
         )
@@ -152,7 +152,7 @@ def response_message_without_store(plan: Plan, known: Known | None) -> pb.CanUse
 
 
 def counts(feature_state: FeatureState) -> Consumption | None:
-    """Return the counts that a check was based on, or None where there is nothing to count."""
+    """Return the counts of a feature, or None if it has none."""
     entitlement = feature_state.entitlement
     if entitlement is None or not entitlement.consumable:
         return None

@@ -1,4 +1,4 @@
-"""The hot methods as the event loop answers them: a round trip to the store, and repairs where one is not enough."""
+"""Hot methods on the event loop: a round trip to the store, and repairs if one is not enough."""
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found
@@ -6,11 +6,11 @@ from canuse_server.api.failures import log_store_failure
 from canuse_server.api.hotpath.explain import explain
 from canuse_server.api.hotpath.method import (
     RETRYABLE,
-    AnsweredError,
     ExplanationWantedError,
     FeatureUnknownError,
     HotMethod,
     Plan,
+    StoreNotNeededError,
 )
 from canuse_server.api.users.changes import create_default_user, renew
 from canuse_server.api.users.state import MAX_REPAIRS
@@ -19,11 +19,11 @@ from canuse_server.store.repositories.usage_commands import LeasesDueError, Stal
 
 
 async def answer(method: HotMethod, payload: bytes, env: Environment) -> bytes:
-    """Answer a call of a hot method, repairs and all. The batch lane leaves to this what it can't answer itself.
+    """Answer a call of a hot method, with repairs. The batch lane delegates calls that need them.
 
     Raises:
-        ApiError: the call is no good, or the user or feature unknown.
-        StoreError: the store is unavailable, and there is no answer without it.
+        ApiError: the request is invalid, or the user or feature does not exist.
+        StoreError: the store is unavailable, and there is no response without it.
     """
     plan = None
     try:
@@ -32,10 +32,10 @@ async def answer(method: HotMethod, payload: bytes, env: Environment) -> bytes:
                 plan = method.plan(payload, env)
                 reply, now_ms = await env.store.execute(plan.command)
                 return method.respond(plan, reply, now_ms)
-            except AnsweredError as known:
-                return known.answer
-            except ExplanationWantedError as wanted:
-                return await explain(wanted.plan, env)
+            except StoreNotNeededError as error:
+                return error.answer
+            except ExplanationWantedError as error:
+                return await explain(error.plan, env)
             except RETRYABLE as retryable:
                 await repair(retryable, plan.user_id if plan else "", env)
         raise retries_exhausted()
@@ -44,23 +44,23 @@ async def answer(method: HotMethod, payload: bytes, env: Environment) -> bytes:
 
 
 def without_store(method: HotMethod, plan: Plan | None, error: StoreError) -> bytes:
-    """Answer a call that the store failed, where there is an answer without it; else raise the error.
+    """Return the response while the store is unavailable; raise the error if there is none.
 
     Raises:
-        ApiError: as `respond` of the method would.
+        ApiError: as `respond` of the method.
     """
-    known = None if plan is None else method.without_store(plan)
-    if known is None:
+    response = None if plan is None else method.without_store(plan)
+    if response is None:
         raise error
     log_store_failure(method.path, error)
-    return known
+    return response
 
 
 async def repair(retryable: Exception, user_id: str, env: Environment) -> None:
-    """Do what has to be done before a call that needs a repair is made again.
+    """Repair the cause of a retryable error, before the call is made again.
 
     Raises:
-        ApiError: it can't be: the user or the feature is unknown.
+        ApiError: that is impossible: the user or the feature does not exist.
         StoreError: the store is unavailable.
     """
     if isinstance(retryable, FeatureUnknownError):
@@ -75,5 +75,5 @@ async def repair(retryable: Exception, user_id: str, env: Environment) -> None:
 
 
 def retries_exhausted() -> StoreUnavailableError:
-    """Return the error for a call that needed one repair after the other."""
+    """Return the error for a call that needed too many repairs."""
     return StoreUnavailableError("what a call needs went stale again and again")

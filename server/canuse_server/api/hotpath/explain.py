@@ -1,6 +1,6 @@
-"""CanUse with `explain`: the same answer, with the steps that led to it.
+"""CanUse with `explain`: the same response, with the steps that lead to it.
 
-Everything is worked out of one reading of the user, the decision by the rule that every check follows.
+All steps are computed from one read of the user, and the decision by the same rule as in every check.
 """
 
 from collections.abc import Iterable
@@ -22,10 +22,10 @@ from canuse_server.store.repositories.users import UserState
 
 
 async def explain(plan: Plan, env: Environment) -> bytes:
-    """Return the answer to a check, explained; also that of a check that can't be made, for the store is unavailable.
+    """Return the response to a check with its explanation, also while the store is unavailable.
 
     Raises:
-        ApiError: as the check does without an explanation.
+        ApiError: as the check without an explanation.
     """
     try:
         return (await _explain(plan, env)).SerializeToString()
@@ -72,9 +72,9 @@ def _explain_without_store(plan: Plan) -> pb.CanUseResponse:
 
 
 def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> Iterable[ExplanationStep]:
-    """Yield subscriptions, oldest first, each with what its package gives of the feature, if it lists it.
+    """Yield the subscriptions, oldest first, each followed by its package's entry for the feature, if there is one.
 
-    Of those that have ended there is only the one by whose periods uses are still counted.
+    Ended subscriptions are omitted, except the one whose periods still count the uses.
     """
     winner = winning_subscription(state.subscriptions, packages, feature.id, state.now_ms)
     holding = holding_subscription(state.subscriptions, packages, feature.id, state.now_ms)
@@ -89,12 +89,12 @@ def _subscriptions(state: UserState, packages: Packages, feature: Feature) -> It
 
 
 def _grants(feature_state: FeatureState, grants: Iterable[Grant], feature: Feature) -> Iterable[ExplanationStep]:
-    """Yield each grant of the feature, in the order in which they are drawn from."""
+    """Yield the grants of the feature, in the order in which uses draw from them."""
     for grant, balance in zip(grants, feature_state.grants, strict=True):
         yield steps.grant(grant, balance, feature, feature_state.now_ms)
 
 
 def _counts(feature_state: FeatureState, feature: Feature) -> Iterable[ExplanationStep]:
-    """Yield the counts, where there are any."""
+    """Yield the counts, if the feature is consumable."""
     if feature_state.entitlement is not None and feature_state.entitlement.consumable:
         yield steps.counter(feature_state, feature)

@@ -1,4 +1,4 @@
-"""The steps of an explanation: each has a sentence for people and the same content as fields."""
+"""The steps of an explanation: each contains a sentence and the same content as fields."""
 
 from typing import Final, cast
 
@@ -32,7 +32,7 @@ _KINDS: Final[dict[int, str]] = {
     FeatureType.CONSUMABLE: "consumable: its use is counted",
 }
 _UNKNOWN_PERIOD: Final = "in a period that this version of canuse does not know"
-_EVERY: Final[dict[int, str]] = {
+_PER_PERIOD: Final[dict[int, str]] = {
     ResetPeriod.NEVER: "in total",
     ResetPeriod.HOUR: "an hour",
     ResetPeriod.DAY: "a day",
@@ -43,17 +43,17 @@ _EVERY: Final[dict[int, str]] = {
 
 
 def user(user_id: str, *, disabled: bool) -> ExplanationStep:
-    """Say whether the user is enabled."""
-    stands = "disabled, so the answer is no" if disabled else "enabled"
-    return ExplanationStep(text=f"User {user_id!r} is {stands}.", user=explanation.UserStep(disabled=disabled))
+    """Return the step about the user."""
+    status = "disabled, so the answer is no" if disabled else "enabled"
+    return ExplanationStep(text=f"User {user_id!r} is {status}.", user=explanation.UserStep(disabled=disabled))
 
 
 def feature(item: Feature) -> ExplanationStep:
-    """Say how the feature is used, and whether it still is."""
+    """Return the step about the feature: its type and whether it is archived."""
     kind = _KINDS.get(item.type, "of a type that this version of canuse does not know")
-    stands = ". It is archived, so the answer is no" if item.archived else ""
+    status = ". It is archived, so the answer is no" if item.archived else ""
     return ExplanationStep(
-        text=f"Feature {item.id!r} is {kind}{stands}.",
+        text=f"Feature {item.id!r} is {kind}{status}.",
         feature=explanation.FeatureStep(
             type=cast("catalog.FeatureType.ValueType", shown(item.type)), archived=item.archived
         ),
@@ -61,7 +61,7 @@ def feature(item: Feature) -> ExplanationStep:
 
 
 def subscription(state: UserState, item: Subscription, *, lists_feature: bool) -> ExplanationStep:
-    """Say how a subscription stands."""
+    """Return the step about a subscription: its status, and whether its package lists the feature."""
     status, counts = status_at(item, state.now_ms), counts_at(item, state.now_ms)
     subscription_id = subscription_tokens.encode(state.user_id, item.token)
     starts = f", starts at {_time(item.started_at_ms)}" if item.started_at_ms > state.now_ms else ""
@@ -84,12 +84,12 @@ def subscription(state: UserState, item: Subscription, *, lists_feature: bool) -
 def package_entry(
     state: UserState, item: Subscription, entry: PackageFeature, of: Feature, *, holds: bool
 ) -> ExplanationStep:
-    """Say what a package gives of the feature, and whether that is what holds."""
+    """Return the step about a package's entry for the feature; `holds`: it applies to the user."""
     if of.type == FeatureType.BINARY:
         gives = "enables the feature"
     else:
         overage = ", with overage" if entry.overage_enabled else ""
-        gives = f"gives {_amount(entry.limit, of)} {_EVERY.get(entry.reset_period, _UNKNOWN_PERIOD)}{overage}"
+        gives = f"gives {_amount(entry.limit, of)} {_PER_PERIOD.get(entry.reset_period, _UNKNOWN_PERIOD)}{overage}"
     if holds:
         verdict = "this entry applies"
     elif counts_at(item, state.now_ms):
@@ -109,23 +109,23 @@ def package_entry(
 
 
 def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> ExplanationStep:
-    """Say what a grant gave and what is left of it."""
+    """Return the step about a grant: its amount and its remainder."""
     is_open = balance.is_open(now_ms)
-    left = balance.left if is_open else 0
-    what = ", which enables the feature," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
+    remaining = balance.left if is_open else 0
+    gives = ", which enables the feature," if of.type == FeatureType.BINARY else f" of {_amount(item.amount, of)}"
     if is_open:
-        stands = "is active" if left is None else f"has {left} left"
+        status = "is active" if remaining is None else f"has {remaining} left"
     elif balance.has_ended(now_ms):
-        how = "was revoked" if item.revoked_at_ms == balance.end_ms else "expired"
-        stands = f"is no longer active: it {how} at {_time(balance.end_ms or 0)}"
+        cause = "was revoked" if item.revoked_at_ms == balance.end_ms else "expired"
+        status = f"is no longer active: it {cause} at {_time(balance.end_ms or 0)}"
     else:
-        stands = f"is not active yet: it takes effect at {_time(item.effective_at_ms)}"
+        status = f"is not active yet: it takes effect at {_time(item.effective_at_ms)}"
     return ExplanationStep(
-        text=f"Grant {item.id!r}{what} {stands}.",
+        text=f"Grant {item.id!r}{gives} {status}.",
         grant=explanation.GrantStep(
             grant_id=item.id,
             amount=item.amount,
-            left=left,
+            left=remaining,
             open=is_open,
             effective_at=timestamp(item.effective_at_ms),
             ends_at=optional_timestamp(balance.end_ms),
@@ -134,16 +134,16 @@ def grant(item: Grant, balance: GrantBalance, of: Feature, now_ms: int) -> Expla
 
 
 def counter(feature_state: FeatureState, of: Feature) -> ExplanationStep:
-    """Say what was used and set aside in the current period, and what may be used."""
+    """Return the step about the current period: the used and reserved amounts, and the budget."""
     (period, used, drawn), budget, reserved = feature_state.current(), feature_state.budget(), feature_state.reserved()
-    to = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
+    end = "on" if period.end_ms is None else f"to {_time(period.end_ms)}"
     counted = _amount(used, of) if budget is None else f"{used} of {_amount(budget, of)}"
-    how = " without a limit" if budget is None else ""
+    unlimited = " without a limit" if budget is None else ""
     granted = f", {drawn} of them from grants" if drawn else ""
-    aside = f", and leases reserve {reserved}" if reserved else ""
-    span = f"In the current period, from {_time(period.start_ms)} {to}"
+    leased = f", and leases reserve {reserved}" if reserved else ""
+    when = f"In the current period, from {_time(period.start_ms)} {end}"
     return ExplanationStep(
-        text=f"{span}, the user has used {counted}{how}{granted}{aside}.",
+        text=f"{when}, the user has used {counted}{unlimited}{granted}{leased}.",
         counter=explanation.CounterStep(
             period_start=timestamp(period.start_ms),
             period_end=optional_timestamp(period.end_ms),
@@ -156,18 +156,19 @@ def counter(feature_state: FeatureState, of: Feature) -> ExplanationStep:
 
 
 def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationStep:
-    """Say what is done without the store; `age_seconds` None: nothing is known that the answer could follow."""
+    """Return the step about the unavailable store; `age_seconds` is the age of the last known reply, if there is
+    one."""
     age = None
     if age_seconds is not None:
         age = Duration()
         age.FromMilliseconds(int(age_seconds * 1000))
-        what = f"the state cached {age_seconds:.1f} seconds ago is used"
+        effect = f"the state cached {age_seconds:.1f} seconds ago is used"
     elif item.on_unavailable is OnUnavailable.LAST_KNOWN:
-        what = "the last known state would be used, but none is cached or it has expired"
+        effect = "the last known state would be used, but none is cached or it has expired"
     else:
-        what = "every user gets the same answer"
+        effect = "every user gets the same answer"
     return ExplanationStep(
-        text=f"The store is unavailable. The feature's on_unavailable is {name_of(item.on_unavailable)}: {what}.",
+        text=f"The store is unavailable. The feature's on_unavailable is {name_of(item.on_unavailable)}: {effect}.",
         store_unavailable=explanation.StoreUnavailableStep(
             on_unavailable=cast("catalog.OnUnavailable.ValueType", shown(item.on_unavailable)), age=age
         ),
@@ -175,14 +176,14 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
 
 
 def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
-    """Say the answer and why."""
-    counts, asked = response.consumption, _amount(delta, of)
-    aside = f", {counts.reserved} reserved" if counts.reserved else ""
-    total = f"{counts.used} used{aside} and {delta} more make {counts.used + counts.reserved + delta}"
+    """Return the step about the decision and its reason."""
+    counts, requested = response.consumption, _amount(delta, of)
+    reserved = f", {counts.reserved} reserved" if counts.reserved else ""
+    total = f"{counts.used} used{reserved} and {delta} more make {counts.used + counts.reserved + delta}"
     because = {
         Reason.INCLUDED: "the feature is enabled for the user",
         Reason.WITHIN_BUDGET: f"{total}, within the budget of {counts.budget}",
-        Reason.UNLIMITED: f"the feature has no limit, so {asked} can be used",
+        Reason.UNLIMITED: f"the feature has no limit, so {requested} can be used",
         Reason.OVERAGE: f"{total}, above the budget of {counts.budget}, but overage is allowed",
         Reason.NOT_ENTITLED: "no subscription or grant of the user gives the feature",
         Reason.BUDGET_EXCEEDED: f"{total}, above the budget of {counts.budget}",
@@ -198,9 +199,9 @@ def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> Explanatio
 
 
 def _amount(units: int | None, of: Feature) -> str:
-    """Return an amount in the feature's own units."""
-    one, many = of.unit_label or "unit", of.unit_label_plural or of.unit_label or "units"
-    return f"{'unlimited' if units is None else units} {one if units == 1 else many}"
+    """Return an amount with the feature's unit."""
+    singular, plural = of.unit_label or "unit", of.unit_label_plural or of.unit_label or "units"
+    return f"{'unlimited' if units is None else units} {singular if units == 1 else plural}"
 
 
 def _time(time_ms: int) -> str:

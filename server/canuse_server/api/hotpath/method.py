@@ -1,8 +1,8 @@
-"""The hot methods, each as two pure functions with one round trip to the store between them.
+"""Hot methods: each consists of two pure functions with one round trip to the store between them.
 
-`plan` reads a request and says which command to send; `respond` reads the reply and makes the answer. The servicer
-awaits the command, the batch lane sends those of many calls at once; neither knows the rules. What one command can't
-answer is raised as a retryable error: the executor repairs what is missing and starts over.
+`plan` parses a request and returns the command to send; `respond` parses the reply and returns the response. The event
+loop executes the command of one call, the batch lane those of many calls at once; neither knows the rules. If one
+command is not enough, a retryable error is raised: the executor repairs its cause and starts again.
 """
 
 from typing import Final, NamedTuple, Protocol, TypeVar, cast
@@ -23,7 +23,7 @@ PREFIX: Final = "/canuse.v1.EntitlementService/"
 
 
 class FeatureUnknownError(Exception):
-    """The feature is not in memory; the store may know it. Where it does not, `refusal`, if given, is the answer."""
+    """The feature is not in memory, but may be in the store. If it is not, the call fails with `refusal`, if given."""
 
     def __init__(self, feature_id: str, refusal: ApiError | None = None) -> None:
         super().__init__(feature_id)
@@ -32,7 +32,7 @@ class FeatureUnknownError(Exception):
 
 
 class Plan(NamedTuple):
-    """A call on its way to the store and back."""
+    """The plan of a call: its command, and the data that `respond` needs."""
 
     command: Command
     user_id: str
@@ -40,24 +40,24 @@ class Plan(NamedTuple):
     delta: int
     event_id: str = ""
     repeatable: bool = False
-    """Whether the same bytes would give the same plan again."""
+    """Whether a request with the same bytes has the same plan."""
     lease_id: str = ""
     last_known: LastKnown | None = None
-    """Of a check whose feature asks for it: where what the store replies is remembered."""
+    """The cache for the store's reply, for a check whose feature uses it."""
     charge_indexes: tuple[int, ...] = ()
-    """Of a rate limit request: which of the features each descriptor is about."""
+    """Of a rate limit request: the index in `features` of each descriptor."""
 
 
 class ExplanationWantedError(Exception):
-    """The answer is to be explained, for which everything about the user has to be read."""
+    """The caller requests an explanation, for which the user's complete state must be read."""
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
 
 
-class AnsweredError(Exception):
-    """The answer is known without the store."""
+class StoreNotNeededError(Exception):
+    """The response is known without the store."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__()
@@ -70,9 +70,9 @@ RETRYABLE: Final = (
     LeasesDueError,
     StaleError,
     ExplanationWantedError,
-    AnsweredError,
+    StoreNotNeededError,
 )
-"""What one command can't answer: see `executor.py` for what repairs each."""
+"""Raised if one command is not enough: see `executor.py` for the repairs."""
 
 
 class HotMethod(Protocol):
@@ -82,35 +82,35 @@ class HotMethod(Protocol):
     writes: bool
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            ApiError: it is bad.
+            ApiError: the request is invalid.
             FeatureUnknownError: the feature is not in memory.
-            ExplanationWantedError: the answer is to be explained.
-            AnsweredError: there is nothing to ask the store about.
+            ExplanationWantedError: the caller requests an explanation.
+            StoreNotNeededError: the response is known without the store.
         """
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
-        """Make the answer; raise ApiError, or one of RETRYABLE where the reply does not tell."""
+        """Return the response; raise ApiError, or one of RETRYABLE if the reply is not enough."""
 
     def without_store(self, plan: Plan) -> bytes | None:
-        """Make the answer while the store is unavailable; None: there is none, the call fails. Raise ApiError, too."""
+        """Return the response while the store is unavailable, or None if the call fails then. Raises ApiError."""
 
     def holds_until_ms(self, reply: object, now_ms: int) -> int:
-        """Return up to when, exclusive, the same reply gives the same answer as now; 0: only now."""
+        """Return the time before which the same reply gives the same response; 0: only now."""
 
 
-def parse(kind: type[Request], payload: bytes) -> Request:
-    """Read a request; raise INVALID_FIELD where the bytes are no such message."""
+def parse(request_class: type[Request], payload: bytes) -> Request:
+    """Parse a request; raise INVALID_FIELD if the bytes are not a valid message."""
     try:
-        return kind.FromString(payload)
+        return request_class.FromString(payload)
     except DecodeError:
-        raise malformed(kind.DESCRIPTOR.full_name) from None
+        raise malformed(request_class.DESCRIPTOR.full_name) from None
 
 
 def known_feature(env: Environment, feature_id: str) -> Feature:
-    """Return a feature from memory; raise FeatureUnknownError where it is not there."""
+    """Return a feature from memory; raise FeatureUnknownError if it is not there."""
     feature = env.cache.features.get(feature_id)
     if feature is None:
         raise FeatureUnknownError(feature_id)
@@ -118,5 +118,5 @@ def known_feature(env: Environment, feature_id: str) -> Feature:
 
 
 def reason_message(reason: Reason) -> ReasonMessage.ValueType:
-    """Return a reason as the API's enum; the numbers are the same."""
+    """Return a reason in the API's enum, which has the same numbers."""
     return cast("ReasonMessage.ValueType", int(reason))

@@ -9,7 +9,7 @@ from canuse_server.store.repositories.usage_commands import EventIdReusedError, 
 
 Refusal: TypeAlias = EventIdReusedError | RecordOutOfRangeError | LeaseMissingError
 REFUSALS: Final = (EventIdReusedError, RecordOutOfRangeError, LeaseMissingError)
-"""Raised when the reply of a script is read. Nothing was written."""
+"""Raised when the reply of a script is parsed. The script has written nothing."""
 
 
 def refusal_error(plan: Plan, refusal: Refusal) -> ApiError:

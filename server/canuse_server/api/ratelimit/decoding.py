@@ -13,13 +13,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse_server.api.bounds import MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS, accepted_bytes
-from canuse_server.api.hotpath.method import AnsweredError, parse
+from canuse_server.api.bounds import MAX_DESCRIPTOR_ENTRIES, MAX_DESCRIPTORS, max_request_bytes
+from canuse_server.api.hotpath.method import StoreNotNeededError, parse
 from canuse_server.api.ratelimit.responses import refused_response
 from canuse_server.envoy import descriptor_pb2, rate_limit_service_pb2
 from canuse_server.envoy.rate_limit_service_pb2 import RateLimitRequest
 
-MAX_BYTES: Final = accepted_bytes(RateLimitRequest.DESCRIPTOR)
+MAX_BYTES: Final = max_request_bytes(RateLimitRequest.DESCRIPTOR)
 """Larger requests are refused before they are parsed: callers' headers must not delay other calls."""
 _NO_ID: Final = b"\0"
 """Not a valid id: ids contain no control characters."""
@@ -29,11 +29,11 @@ def parse_request(payload: bytes) -> RateLimitRequest:
     """Parse a request, also with strings that are not UTF-8.
 
     Raises:
-        AnsweredError: the request is too large.
+        StoreNotNeededError: the request is too large.
         ApiError: the bytes are not a valid message.
     """
     if len(payload) > MAX_BYTES:
-        raise AnsweredError(refused_response(()))
+        raise StoreNotNeededError(refused_response(()))
     try:
         return RateLimitRequest.FromString(payload)
     except DecodeError:

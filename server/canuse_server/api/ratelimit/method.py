@@ -15,7 +15,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.executor import answer
-from canuse_server.api.hotpath.method import AnsweredError, Plan, known_feature
+from canuse_server.api.hotpath.method import Plan, StoreNotNeededError, known_feature
 from canuse_server.api.hotpath.record import Writing, plan_one
 from canuse_server.api.methods import method_at
 from canuse_server.api.ratelimit.decoding import parse_request
@@ -99,15 +99,15 @@ class ShouldRateLimit(Writing):
         If a descriptor is refused, only facts are recorded.
 
         Raises:
-            AnsweredError: no hits remain.
+            StoreNotNeededError: no hits remain.
             FeatureUnknownError: a feature is not in memory.
         """
         hits = parsed.hits
         if parsed.problem:
-            if _REFUSED_REQUESTS.let_through() is not None:
+            if _REFUSED_REQUESTS.try_acquire() is not None:
                 log.warning("answered OVER_LIMIT to Envoy: the request cannot be processed", cause=parsed.problem)
             indexes = [LIMITS_NOTHING if name is None else REFUSED for name in parsed.features]
-            raise AnsweredError(refused_response(indexes))
+            raise StoreNotNeededError(refused_response(indexes))
         unknown = REFUSED if env.rate_limits.deny_unknown else LIMITS_NOTHING
         others = {name: unknown for name in parsed.features if name in self._missing or name == UNKNOWN}
         too_large = [name for name, amount in hits.items() if abs(amount) > MAX_AMOUNT and name not in others]
@@ -117,7 +117,7 @@ class ShouldRateLimit(Writing):
         for name in others:
             hits.pop(name, None)
         if not hits:
-            raise AnsweredError(response_without_counts(charge_indexes(parsed, others)))
+            raise StoreNotNeededError(response_without_counts(charge_indexes(parsed, others)))
         for feature_id in hits:
             known_feature(env, feature_id)
         return others
@@ -176,7 +176,7 @@ async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
                 if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
                     raise
                 missing |= {error.metadata["feature_id"]}
-    except AnsweredError as known:
+    except StoreNotNeededError as known:
         return known.answer
     except ApiError as error:
         if error.reason not in NO_USER:
@@ -188,5 +188,5 @@ async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
 
 def _note_default_package(error: ApiError) -> None:
     """Log why unknown users do not get the configured default package."""
-    if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.let_through() is not None:
+    if error.reason is not ErrorReason.USER_NOT_FOUND and _NO_DEFAULT_PACKAGE.try_acquire() is not None:
         log.warning("Envoy asked about an unknown user, and the default package is not available", cause=error.message)

@@ -1,1 +1,1 @@
-"""Checks of the store at start-up."""
+"""Checks of the store at startup."""

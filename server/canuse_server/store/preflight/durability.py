@@ -1,4 +1,4 @@
-"""Checks of the store's durability at start-up: warnings about possible loss of counts, refusal of unmet promises."""
+"""Checks of the store's durability at startup: warnings about possible loss of counts, refusal of unmet promises."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final, cast
@@ -35,7 +35,7 @@ async def check_durability(store: Store, *, warn: bool) -> None:
 def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise) -> str | None:
     """Return why a store does not support the promise, or None if it does. `appendfsync` None: not known."""
     if promise.level & Durability.FSYNC:
-        if not has_file(info):
+        if not has_append_only_file(info):
             return (
                 "durability is fsync, but the store has no append-only file. Run CONFIG SET appendonly yes while it "
                 "runs, and only then change its configuration file: with the file alone it starts empty"
@@ -59,7 +59,7 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
             f"the store's maxmemory-policy is {policy}: when its memory is full it deletes counts, and budgets can be "
             "used again; set it to noeviction"
         )
-    if not has_file(info):
+    if not has_append_only_file(info):
         yield (
             "the store has no append-only file: when it stops, all writes since its last snapshot are lost. Run "
             "CONFIG SET appendonly yes while it runs, and only then write appendonly yes into its configuration file: "
@@ -77,7 +77,7 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
         )
 
 
-def has_file(info: Mapping[str, str]) -> bool:
+def has_append_only_file(info: Mapping[str, str]) -> bool:
     """Whether the store keeps an append-only file."""
     return info.get("aof_enabled") == "1"
 
@@ -88,5 +88,5 @@ async def _appendfsync(store: Store) -> str | None:
         (reply,), _ = await store.call(APPENDFSYNC)
     except StoreError:
         return None
-    found = cast("list[bytes]", reply)
-    return found[1].decode() if found else None
+    pair = cast("list[bytes]", reply)
+    return pair[1].decode() if pair else None

@@ -205,7 +205,7 @@ class PipelinedConnection:
             wire.close(self._silence)
 
     async def _wire_in_time(self, deadline: StoreDeadline) -> _Wire:
-        if deadline.is_over():
+        if deadline.has_passed():
             raise StoreUnavailableError("the time for the store ran out before this was sent")
         wire = self._wire
         if wire is not None and wire.open and not wire.retired:

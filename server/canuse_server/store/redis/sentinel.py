@@ -13,7 +13,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from canuse_server.runtime.background import end
+from canuse_server.runtime.background import cancel_all
 from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.data_guard import DataGuard
 
@@ -142,4 +142,4 @@ class MasterResolver:
 
     async def close(self) -> None:
         """Stop polling and listening."""
-        await end(self._tasks)
+        await cancel_all(self._tasks)

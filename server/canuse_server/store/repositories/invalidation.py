@@ -42,7 +42,7 @@ def keep_fresh(
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - whatever fails, refreshing has to continue
-                if faults.let_through() is not None:
+                if faults.try_acquire() is not None:
                     log.warning(f"{subject} may be out of date", cause=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(poll_seconds)
 

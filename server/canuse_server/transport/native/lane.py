@@ -28,7 +28,7 @@ from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.executor import without_store
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
 from canuse_server.api.metadata import (
-    CALL_METADATA_BYTES,
+    MAX_METADATA_BYTES,
     Metadata,
     metadata_bytes,
     required_durability,
@@ -166,7 +166,7 @@ class Lane(threading.Thread):
                 self._responder.fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._responder.fail(call_id, deadline_passed())
-            elif size > CALL_METADATA_BYTES:
+            elif size > MAX_METADATA_BYTES:
                 self._responder.fail(call_id, too_much_metadata(size))
             elif len(payload) > MAX_MESSAGE_BYTES:
                 self._responder.fail(call_id, message_too_large(len(payload), MAX_MESSAGE_BYTES))

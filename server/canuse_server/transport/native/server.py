@@ -19,7 +19,7 @@ from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import method_at
 from canuse_server.store.redis.client import Store
-from canuse_server.transport.limits import MAX_METADATA_BYTES, MAX_STREAMS
+from canuse_server.transport.limits import MAX_PARSED_METADATA_BYTES, MAX_STREAMS
 from canuse_server.transport.native.call_queue import CallQueue
 from canuse_server.transport.native.calls import LoopMethod
 from canuse_server.transport.native.lane import Lane
@@ -62,7 +62,7 @@ class NativeTransport:
             # As in grpcio: only connections with calls are pinged.
             keepalive_permit_without_calls=False,
             max_concurrent_streams=MAX_STREAMS,
-            max_metadata_size=MAX_METADATA_BYTES,
+            max_metadata_size=MAX_PARSED_METADATA_BYTES,
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
