@@ -1,1 +1,1 @@
-"""How fast canuse is, beside others: load of its own making, candidates in turns, medians of rounds."""
+"""Benchmarks of canuse and other servers, with their load generator."""

@@ -1,7 +1,7 @@
-"""Measure: `make bench`, or `python -m bench --help`.
+"""The benchmark: `make bench`, or `python -m bench --help`.
 
-The candidates take turns, so that a machine whose speed drifts favours none, and each figure is the median of all
-rounds. Every answer has to be a yes, and after each measurement the counters in the store have to have advanced by
+The candidates take turns, so that changes of the machine's speed favour none, and each figure is the median of all
+rounds. Every response must grant access, and after each measurement the counters in the store must have advanced by
 exactly the number of items.
 """
 
@@ -24,8 +24,8 @@ from bench.report import Case, Row
 
 
 def run(options: argparse.Namespace, chosen: list[Candidate], cores: Cores, notes: list[str]) -> list[Row]:
-    """Measure everything, for each number of users on servers and stores of its own; add to `notes` what else is worth
-    knowing."""
+    """Measure all cases, with new servers and stores for each number of users. Adds remarks for the report to
+    `notes`."""
     measured: dict[Case, list[Round]] = {}
     setup = Setup(options.methods, cores, options.fsync, options.batch, options.kept_ids)
     for count in options.users:
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace, chosen: list[Candidate], cores: Cores, note
 def _turns(
     servers: list[Running], in_flight: list[int], names: list[str], number: int
 ) -> Iterator[tuple[int, Method, Running]]:
-    """Yield the measurements of a round in their order: the candidates in turn for each method, each round another one
-    first."""
+    """Yield the measurements of a round. For each method the candidates take turns; each round starts with another
+    one."""
     first = number % len(servers)
     for calls in in_flight:
         for name in names:
@@ -61,17 +61,17 @@ def _turns(
                 yield from ((calls, method, server) for method in server.methods if method.name == name)
 
 
-def _notes(server: Running, wanted: list[str], users: int) -> Iterator[str]:
+def _notes(server: Running, requested: list[str], users: int) -> Iterator[str]:
     name = f"{server.candidate.name}, {users:,} users"
     if server.store is not None:
         yield f"{name}: made in {server.prepare_seconds:.1f} s"
     has = {method.name for method in server.methods}
-    if missing := [method for method in wanted if method not in has]:
+    if missing := [method for method in requested if method not in has]:
         yield f"{name}: has no {', '.join(missing)}"
 
 
 def write(rows: list[Row], options: argparse.Namespace, cores: Cores, notes: list[str]) -> None:
-    """Print the tables; write JSON and the picture."""
+    """Print the tables; write the JSON file and the chart."""
     print(report.table(rows))
     multiples = [report.costs(rows), report.ratios(rows, options.baseline) if options.baseline else ""]
     for text in filter(None, multiples):
@@ -92,9 +92,9 @@ def write(rows: list[Row], options: argparse.Namespace, cores: Cores, notes: lis
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Run the benchmark."""
     options = parse_options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the started processes are stopped.
     cores = Cores.of_this_machine()
     pin(cores.load)
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""What candidates serve: which methods, what has to be there before calls, and where uses are counted."""
+"""The APIs of candidates: their methods, the preparation of their users, and the location of their counters."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ TIMEOUT_SECONDS: Final = 60
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`prepare` makes the users, on a running server and in its store, each with a number of event ids kept; `used`
-    returns what all of these users have used, read from the store."""
+    """An API. `prepare` creates the users on a running server, each with a number of stored event ids; `used` reads the
+    total usage of users from the store."""
 
     methods: tuple[Method, ...]
     prepare: Callable[[str, Store, Sequence[str], int], None]
@@ -47,8 +47,8 @@ class Api:
 
 
 def _prepare_canuse(address: str, store: Store, users: Sequence[str], kept_ids: int) -> None:
-    """Make one user through the API, with a budget that is never used up, and copy its hash, which does not depend on
-    the id, to the others."""
+    """Create one user through the API, with an inexhaustible budget, and copy its hash, which does not depend on the
+    id, to the other users."""
     entry = v1.PackageFeature(feature_id=FEATURE, limit=LIMIT, reset_period=v1.RESET_PERIOD_MONTH)
     try:
         with Client(address) as client:
@@ -75,7 +75,7 @@ def _prepare_canuse(address: str, store: Store, users: Sequence[str], kept_ids: 
 
 
 def _keep_event_ids(address: str, users: Sequence[str], count: int) -> None:
-    """Record so many uses of each user, each with an event id of its own."""
+    """Record `count` uses of each user, each with its own event id."""
     pairs = [user for user in users for _ in range(count)]
     with grpc.insecure_channel(address) as channel:
         record: Any = channel.unary_unary(BATCH_WITH_EVENT_IDS.path)
@@ -102,11 +102,11 @@ def _used_canuse(store: Store, users: Sequence[str]) -> int:
 
 
 def _prepare_nothing(_address: str, _store: Store, _users: Sequence[str], _kept_ids: int) -> None:
-    """Do nothing: users are made at their first call, or there are none."""
+    """Do nothing: the candidate creates users on their first call, or has none."""
 
 
 def _used_strings(store: Store, _users: Sequence[str]) -> int:
-    """Return the sum of all strings that are whole numbers: most rate limiters count in such."""
+    """Return the sum of all strings that are whole numbers: most rate limiters count in them."""
     keys = cast("list[bytes]", list(store.redis.scan_iter(count=10_000, _type="string")))
     values = cast("list[bytes | None]", list(store.execute(("GET", key) for key in keys)))
     return sum(int(value) for value in values if value and value.isdigit())
@@ -133,7 +133,7 @@ BARE_LANE: Final = Api((replace(SHOULD_RATE_LIMIT, request=_bare_lane_request),)
 
 
 def wait_until_serving(address: str) -> None:
-    """Wait until a server that has a health service says that it serves; raise StartError where it takes too long."""
+    """Wait until a server with a health service reports SERVING; raise StartError if that takes too long."""
     deadline = time.monotonic() + START_SECONDS
     with grpc.insecure_channel(address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
@@ -150,7 +150,7 @@ def wait_until_serving(address: str) -> None:
 
 
 def api_at(address: str) -> Api:
-    """Return CANUSE where a server has a catalogue as canuse has, else FOREIGN."""
+    """Return CANUSE if a server has canuse's catalogue service, else FOREIGN."""
     with grpc.insecure_channel(address) as channel:
         try:
             v1.CatalogServiceStub(channel).ListFeatures(v1.ListFeaturesRequest(page_size=1), timeout=10)

@@ -1,5 +1,5 @@
-"""The least that can be done on the native front: `ShouldRateLimit` parsed, counted by a script of four lines, and
-answered. No validation, periods, ledger, idempotency, API keys, limits or errors.
+"""A minimal lane on the native front, for comparison: it parses `ShouldRateLimit`, counts by a script of four lines,
+and answers. It has no validation, periods, ledger, idempotency, API keys, limits or errors.
 
     python bench/bare_lane.py HOST:PORT REDIS_PORT
 """
@@ -32,7 +32,7 @@ return {1, used + delta, budget}
 
 
 class Connection:
-    """A blocking connection to the store: many commands in one write, their replies in order."""
+    """A blocking connection to the store: sends many commands in one write and reads the replies in order."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
@@ -77,7 +77,7 @@ def lane(front: NativeGrpcFront, redis_port: int) -> None:
 
 
 def serve(address: str, redis_port: str) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     front = NativeGrpcFront(address, [(METHOD, False)])
     front.start()
     lanes = [threading.Thread(target=lane, args=(front, int(redis_port))) for _ in range(LANES)]

@@ -1,4 +1,4 @@
-"""The servers that are measured: how each is started, where it answers, which methods it has."""
+"""The measured servers: their commands, addresses and methods."""
 
 import shlex
 import sys
@@ -23,9 +23,9 @@ UNIMPLEMENTED: Final = "12"
 class Candidate:
     """A server to measure.
 
-    It is started by `command`, in which {address}, {host}, {port}, {redis_url} and {redis_port} are filled in, or runs
-    at `address` already, on the store at `redis_url` if that is known. `api` None: canuse's if the server has canuse's
-    catalogue. `counted` false: it does not count in its store.
+    It is started by `command`, in which {address}, {host}, {port}, {redis_url} and {redis_port} are replaced, or
+    already runs at `address`, with the store at `redis_url`, if known. `api` None: canuse's if the server has canuse's
+    catalogue service. `counted` false: it does not count in its store.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is wanted of each candidate. `fsync` is `everysec`, `always` or `no`; `kept_ids` are the event ids that each
-    user has from before."""
+    """The setup of all candidates. `fsync` is `everysec`, `always` or `no`; `kept_ids` is the number of event ids that
+    are stored for each user in advance."""
 
     methods: Sequence[str]
     cores: Cores
@@ -51,7 +51,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A candidate that runs. `methods` are those that it has; `process` and `store` None: not known."""
+    """A running candidate with its methods. `process` and `store` are None if unknown."""
 
     candidate: Candidate
     address: str
@@ -62,14 +62,14 @@ class Running:
     prepare_seconds: float
 
     def used(self, users: Sequence[str]) -> int | None:
-        """Return what users have used so far, None where it is not known."""
+        """Return the total usage of users so far, or None if it is unknown."""
         if self.store is None or not self.candidate.counted:
             return None
         return self.api.used(self.store, users)
 
 
 def canuse(transport: str, options: Sequence[str] = ()) -> Candidate:
-    """Return this canuse with a transport."""
+    """Return this canuse with the given transport."""
     serve = (sys.executable, "-m", "canuse_server", "serve", "--transport", transport, *options)
     return Candidate(transport, (*serve, "--listen", "{address}", "--redis-url", "{redis_url}"), api=CANUSE)
 
@@ -87,13 +87,13 @@ def bare_lane() -> Candidate:
 
 
 def by_command(text: str, uncounted: Sequence[str]) -> Candidate:
-    """Read NAME=COMMAND."""
+    """Parse NAME=COMMAND."""
     name, command = _named(text)
     return Candidate(name, tuple(shlex.split(command)), counted=name not in uncounted)
 
 
 def by_address(text: str, uncounted: Sequence[str]) -> Candidate:
-    """Read NAME=HOST:PORT or NAME=HOST:PORT,REDIS_URL."""
+    """Parse NAME=HOST:PORT or NAME=HOST:PORT,REDIS_URL."""
     name, location = _named(text)
     address, _, redis_url = location.partition(",")
     return Candidate(name, address=address, redis_url=redis_url, counted=name not in uncounted)
@@ -108,10 +108,10 @@ def _named(text: str) -> tuple[str, str]:
 
 @contextmanager
 def started(candidate: Candidate, users: Sequence[str], setup: Setup) -> Iterator[Running]:
-    """Start a candidate, make its users, and find out which of the wanted methods it has.
+    """Start a candidate, create its users, and determine which of the requested methods it has.
 
     Raises:
-        LoadError: it did not start, or the answer to a call is not a yes.
+        LoadError: it did not start, or a response does not grant access.
     """
     with _serving(candidate, setup) as (address, process, store):
         try:
@@ -120,8 +120,8 @@ def started(candidate: Candidate, users: Sequence[str], setup: Setup) -> Iterato
             if store is not None:
                 api.prepare(address, store, users, setup.kept_ids)
             prepare_seconds = time.perf_counter() - before
-            wanted = [method.with_batch(setup.batch) for method in api.methods if method.name in setup.methods]
-            methods = [method for method in wanted if _has(address, method, users)]
+            requested = [method.with_batch(setup.batch) for method in api.methods if method.name in setup.methods]
+            methods = [method for method in requested if _has(address, method, users)]
         except LoadError as error:
             raise LoadError(f"{candidate.name}: {error}") from error
         yield Running(candidate, address, api, methods, process, store, prepare_seconds)
@@ -129,7 +129,7 @@ def started(candidate: Candidate, users: Sequence[str], setup: Setup) -> Iterato
 
 @contextmanager
 def _serving(candidate: Candidate, setup: Setup) -> Iterator[tuple[str, Process | None, Store | None]]:
-    """Have a candidate serve: yield its address, and its process and store where they are known."""
+    """Start a candidate; yield its address, its process and its store, if known."""
     with ExitStack() as stack:
         if not candidate.command:
             store = stack.enter_context(existing_store(candidate.redis_url)) if candidate.redis_url else None
@@ -157,7 +157,7 @@ def _filled(command: Sequence[str], port: int, redis_url: str) -> list[str]:
 
 
 def _has(address: str, method: Method, users: Sequence[str]) -> bool:
-    """Make one call; return false where there is no such method."""
+    """Make one call; return false if the server does not have the method."""
     try:
         with Loader(address, method.path, method.messages(users[: method.items])[:1], method.check, 1) as loader:
             loader.run(0)

@@ -1,4 +1,4 @@
-"""Event ids, a new one for each use: as long as those that canuse's clients invent, and never the same twice."""
+"""Unique event ids, as long as those that canuse's clients generate."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -6,8 +6,8 @@ from secrets import token_hex
 from typing import Final
 
 PLACEHOLDER: Final = "event-id-event-id-event-id-event"
-"""Stands in a request where a new event id goes."""
-_MARK: Final = PLACEHOLDER.encode()
+"""The placeholder of an event id in a request."""
+_PLACEHOLDER_BYTES: Final = PLACEHOLDER.encode()
 
 
 def _new_ids() -> Iterator[bytes]:
@@ -20,7 +20,7 @@ _IDS: Final = _new_ids()
 
 def with_new_ids(request: bytes) -> bytes:
     """Return a request with new event ids in place of the placeholders."""
-    first, *rest = request.split(_MARK)
+    first, *rest = request.split(_PLACEHOLDER_BYTES)
     if len(rest) == 1:
         return first + next(_IDS) + rest[0]
     parts = [first]

@@ -1,7 +1,7 @@
-"""How the cost of a check grows with features, users and events: `python -m bench.growth`.
+"""The growth of the cost of a check with features, users and events: `python -m bench.growth`.
 
-One server and one store; the cases take turns, and each figure is the median of all rounds: the processor time that a
-check takes of the server and of the store, and its latency with one call in flight.
+The cases take turns on one server and one store. Each figure is the median of all rounds: the CPU time of a check on
+the server and on the store, and its latency with one call in flight.
 """
 
 import argparse
@@ -20,20 +20,20 @@ from bench.processes import Cores, pin
 from canuse import Client, v1
 
 FEATURES = (1, 10, 100)
-"""How many features a user has in the first cases."""
+"""Numbers of features of the users in the first cases."""
 FEW = 1000
 
 
 @dataclass(frozen=True)
 class Case:
-    """Some users whose checks are measured."""
+    """A case: users whose checks are measured together."""
 
     name: str
     users: list[str]
 
 
 def cases(server: Running, options: argparse.Namespace, cores: Cores) -> Iterator[Case]:
-    """Yield the cases, each when its users have been made."""
+    """Create the users of each case, and yield it."""
     with Client(server.address) as client:
         entries = [v1.PackageFeature(feature_id=FEATURE, limit=10**12, reset_period=v1.RESET_PERIOD_MONTH)]
         for number in range(FEATURES[-1] - 1):
@@ -58,9 +58,9 @@ def _with_features(client: Client, user_id: str, entries: list[v1.PackageFeature
 
 
 def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[tuple[float, float, float]]]:
-    """Measure all cases in turns."""
+    """Measure all cases in turns; return CPU times and latencies by case."""
     users = [f"bench-{number:07d}" for number in range(options.users)]
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    measured: dict[str, list[tuple[float, float, float]]] = {}
     setup = Setup([CAN_USE.name, USE_FEATURE.name], cores)
     with candidates.started(candidates.canuse("native"), users, setup) as server:
         prepared = list(cases(server, options, cores))
@@ -69,27 +69,27 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[tuple[float
                 busy = measure(server, CAN_USE, case.users, 64, options.seconds, cores)
                 alone = measure(server, CAN_USE, case.users, 1, options.seconds, cores)
                 costs = (busy.server_cpu_us or 0.0, busy.store_cpu_us or 0.0, alone.p50_us)
-                found.setdefault(case.name, []).append(costs)
-    return found
+                measured.setdefault(case.name, []).append(costs)
+    return measured
 
 
 def main() -> None:
-    """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(prog="bench.growth", description="How the cost of a check grows.")
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="bench.growth", description="Measure how the cost of a check grows.")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5)
-    parser.add_argument("--fill-seconds", type=float, default=15.0, help="how long the ledger is filled")
+    parser.add_argument("--fill-seconds", type=float, default=15.0, help="duration of filling the ledger")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     cores = Cores.of_this_machine()
     pin(cores.load)
     try:
-        found = run(options, cores)
+        measured = run(options, cores)
     except LoadError as error:
         sys.exit(f"bench: {error}")
     print(f"{'case':42} {'server us':>10} {'store us':>9} {'p50 us, one in flight':>22}")
-    for name, rounds in found.items():
+    for name, rounds in measured.items():
         server, store, latency = (statistics.median(column) for column in zip(*rounds, strict=True))
         print(f"{name:42} {server:10.1f} {store:9.1f} {latency:22.0f}")
 

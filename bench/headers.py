@@ -1,20 +1,20 @@
-"""Header blocks of one HTTP/2 connection (HPACK, RFC 7541): each is encoded or decoded once, then kept."""
+"""Header blocks of one HTTP/2 connection (HPACK, RFC 7541), each encoded or decoded once and then cached."""
 
 from typing import Final
 
 import hpack
 
 TABLE_SIZE_UPDATE: Final = 0x20
-"""The top three bits of a block that begins by resizing the table."""
+"""The top three bits of a block that starts with a resize of the table."""
 
 
 class HeaderError(ValueError):
-    """A header block that can't be read."""
+    """An invalid header block."""
 
 
 def request_blocks(headers: list[tuple[bytes, bytes]]) -> tuple[bytes, bytes]:
-    """Return two blocks for a POST over plain HTTP/2: the first call's, which puts the headers into the peer's table,
-    and the one for all later calls, which refers to them there."""
+    """Return the header blocks of a POST over plain HTTP/2: that of the first call, which adds the headers to the
+    peer's table, and that of all later calls, which refers to the table."""
     encoder = hpack.Encoder()
     complete = [(b":method", b"POST"), (b":scheme", b"http"), *headers]
     return encoder.encode(complete, huffman=False), encoder.encode(complete, huffman=False)
@@ -26,13 +26,13 @@ class Decoder:
     def __init__(self) -> None:
         self._decoder = hpack.Decoder()
         self.known: dict[bytes, dict[bytes, bytes]] = {}
-        """Blocks decoded since the table last changed: they still mean the same."""
+        """Blocks decoded since the last change of the table, which are still valid."""
 
     def decode(self, block: bytes) -> dict[bytes, bytes]:
         """Return the headers of a block.
 
         Raises:
-            HeaderError: it can't be read.
+            HeaderError: the block is invalid.
         """
         table = self._decoder.header_table
         before = tuple(table.dynamic_entries)

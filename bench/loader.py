@@ -11,9 +11,9 @@ from typing import Final, Self
 from bench.http2 import AnswerCheck, Connection, LoadError, Requests
 
 MAX_STREAMS: Final = 32
-"""Calls in flight on one connection."""
+"""Maximum number of calls in flight on one connection."""
 TIMEOUT_SECONDS: Final = 30
-"""How long a server may be silent."""
+"""Maximum time without an answer."""
 
 
 Meter = Callable[[], float | None]
@@ -21,8 +21,8 @@ Meter = Callable[[], float | None]
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The result of a load. `latencies_ns` is in ascending order; `cpu_seconds` is the loader's own; `metered`: by how
-    much each meter advanced, None where it shows nothing."""
+    """The result of a load. `latencies_ns` is sorted; `cpu_seconds` is the CPU time of the loader; `metered` contains
+    the difference of each meter, None if it is unknown."""
 
     seconds: float
     cpu_seconds: float
@@ -31,19 +31,19 @@ class Load:
 
     @property
     def answered(self) -> int:
-        """How many calls were answered, each as expected."""
+        """Number of answered calls. All answers were as expected."""
         return len(self.latencies_ns)
 
     def latency_us(self, share: float) -> float:
-        """Return the time within which this share of the calls was answered, in microseconds."""
+        """Return the latency quantile for `share`, in microseconds."""
         return self.latencies_ns[min(int(share * self.answered), self.answered - 1)] / 1000
 
 
 class Loader:
     """Connections to a method of a server.
 
-    `messages` are sent in turn, with new event ids where they have placeholders. LoadError is raised unless every call
-    ends with OK and an answer that passes `check`.
+    `messages` are sent in turn, with new event ids in place of their placeholders. LoadError is raised unless every
+    call ends with OK and a response that passes `check`.
     """
 
     def __init__(self, address: str, path: str, messages: Sequence[bytes], check: AnswerCheck, in_flight: int) -> None:
@@ -76,17 +76,18 @@ class Loader:
             connection.close()
 
     def run(self, seconds: float, meters: Sequence[Meter] = ()) -> Load:
-        """Make calls for so long, and wait for the answers to all of them. `meters` are read just before and after."""
+        """Make calls for a time, and wait for all answers. `meters` are read immediately before and after."""
         for connection in self._connections:
             connection.latencies.clear()
         gc.collect()
-        gc.disable()  # It would find nothing, and take its time in the middle of a measurement.
+        gc.disable()  # There are no cycles, and a run would disturb the measurement.
         try:
             before = [meter() for meter in meters]
-            cpu_before, started = time.process_time(), time.perf_counter()
-            self._drive(started + seconds)
-            cpu_seconds, elapsed = time.process_time() - cpu_before, time.perf_counter() - started
-            after = [meter() for meter in reversed(meters)][::-1]  # The last one is the closest, on either side.
+            cpu_before, started_at = time.process_time(), time.perf_counter()
+            self._drive(started_at + seconds)
+            cpu_seconds, elapsed = time.process_time() - cpu_before, time.perf_counter() - started_at
+            # In reverse, so that the last meter is read closest to the load before and after it.
+            after = [meter() for meter in reversed(meters)][::-1]
         except KeyError as error:
             raise LoadError(f"an answer on stream {error}, where no call was made") from error
         except OSError as error:
@@ -102,7 +103,7 @@ class Loader:
         has_time = True
         while in_flight or has_time:
             if len(self._connections) == 1:
-                ready = [0]  # There is nothing to choose from: `receive` waits as well.
+                ready = [0]  # `receive` waits for it.
             else:
                 ready = [by_number[found] for found, _ in self._poll.poll(1000 * TIMEOUT_SECONDS)]
                 if not ready:

@@ -1,4 +1,4 @@
-"""One measurement: a candidate, a method, so many users, so many calls in flight, for some seconds."""
+"""One measurement: a method of a candidate, with a number of users and of calls in flight."""
 
 import random
 from collections.abc import Sequence
@@ -12,16 +12,16 @@ from bench.methods import Method
 from bench.processes import Cores
 
 WARM_UP_SHARE: Final = 0.15
-"""How long calls go on before the measurement, as a share of its time: connections, caches and interpreters warm up."""
+"""Duration of the warm-up of connections, caches and interpreters, as a share of the measurement."""
 MAX_USERS: Final = 50_000
-"""One measurement goes round at most so many users, picked at random from all of them."""
+"""Maximum number of users of one measurement, sampled from all users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The result of a measurement. Processor times are microseconds an item, the loader's a call; `load_share` is the
-    share of the time for which loader and store kept their core busy, `others_share` what everything else on the
-    machine took of both cores, as a share of one; None: not known."""
+    """The result of a measurement. CPU times are microseconds per item, the loader's per call. `load_share` is the
+    utilization of the core of loader and store; `others_share` is the CPU time of all other processes on both cores, as
+    a share of one core. None: unknown."""
 
     calls_per_second: float
     items_per_second: float
@@ -40,17 +40,17 @@ class Round:
 
 
 def pick(users: Sequence[str], round_number: int) -> list[str]:
-    """Return the users that a round's measurements go round, in an order that is the same for all candidates."""
+    """Return the users of a round, in the same order for all candidates."""
     return random.Random(round_number).sample(users, min(len(users), MAX_USERS))
 
 
 def measure(
     running: Running, method: Method, users: Sequence[str], in_flight: int, seconds: float, cores: Cores
 ) -> Round:
-    """Measure.
+    """Run one measurement.
 
     Raises:
-        LoadError: an answer was wrong, or the counters did not advance by exactly what was answered with a yes.
+        LoadError: a response was wrong, or the counters did not advance by exactly the number of granted items.
     """
     process, store = running.process, running.store
     meters: list[Meter] = [
@@ -90,7 +90,7 @@ def measure(
 
 
 def _unknown() -> None:
-    """Show nothing: where the bench did not start the server, or its store is not known."""
+    """A meter for a server that the bench did not start, or for an unknown store."""
 
 
 def _us_per_item(cpu_seconds: float | None, load: Load, method: Method) -> float | None:

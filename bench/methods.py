@@ -1,4 +1,4 @@
-"""The calls that are measured: their requests, and how an answer is checked."""
+"""The measured methods: their requests, and the checks of their responses."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -13,24 +13,24 @@ from canuse import v1
 FEATURE: Final = "api-calls"
 DOMAIN: Final = "canuse"
 BATCH: Final = 100
-"""Items of a batch where no option says otherwise."""
+"""Default number of items of a batch."""
 METADATA: Final = {"region": "eu-west-1", "plan": "team", "source": "web", "request": "5f2c81d09b"}
 SERVICE: Final = "/canuse.v1.EntitlementService/"
 RATE_LIMIT: Final = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
 
 Request = Callable[[Sequence[str]], bytes]
-"""Makes a request with one item for each user; event ids are placeholders."""
+"""Returns a request with one item per user; event ids are placeholders."""
 Results = Callable[[bytes], list[bool]]
-"""Tells of each item of a batch whether it was granted or recorded."""
+"""Returns for each item of a batch whether it was granted or recorded."""
 
 first_field_is_1: Final[AnswerCheck] = re.compile(rb"\0....\x08\x01", re.DOTALL).match
-"""A message whose first field is 1: `access`, `recorded`, Envoy's `overall_code` OK."""
+"""Matches a message whose first field is 1: `access`, `recorded`, or OK in Envoy's `overall_code`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method. `counts` is what an item adds to a counter; `results` None: it is no batch; `base` is the name of the
-    method that the cost of an item is compared with."""
+    """A method. `counts` is the amount that an item adds to a counter; `results` is None unless it is a batch; `base`
+    is the name of the method to which the cost of an item is compared."""
 
     name: str
     path: str
@@ -42,15 +42,15 @@ class Method:
 
     @property
     def check(self) -> AnswerCheck:
-        """What tells whether an answer is a yes to each item."""
+        """The check that a response grants every item."""
         return partial(_all_granted, self.results, self.items) if self.results else first_field_is_1
 
     def with_batch(self, size: int) -> "Method":
-        """Return the method with batches of another size."""
+        """Return the method with another batch size; unchanged unless it is a batch."""
         return replace(self, items=size) if self.results else self
 
     def messages(self, users: Sequence[str]) -> list[bytes]:
-        """Return requests that go once through all users."""
+        """Return requests that cover all users once."""
         size = self.items
         padded = [*users, *users[: -len(users) % size]] if len(users) >= size else [*users] * size
         return [self.request(padded[first : first + size]) for first in range(0, len(padded) - size + 1, size)]
@@ -70,23 +70,23 @@ def _records(message: bytes) -> list[bool]:
 
 
 def _one(message: Callable[..., Any], **fields: object) -> Request:
-    """Make requests of one user."""
+    """Return the request function of a method for one user."""
     return lambda users: bytes(message(user_id=users[0], **fields).SerializeToString())
 
 
 def _many(batch: Callable[..., Any], message: Callable[..., Any], **fields: object) -> Request:
-    """Make requests of many users."""
+    """Return the request function of a batch."""
     return lambda users: bytes(batch(requests=[message(user_id=user, **fields) for user in users]).SerializeToString())
 
 
 def _uses(
     name: str, request: Callable[..., Request], *, base: str = "", results: Results | None = None
 ) -> Iterator[Method]:
-    """Yield a method that records uses: without an event id, with a new one for each use, and with metadata."""
+    """Yield the variants of a recording method: plain, with a new event id per use, and with metadata."""
     items = BATCH if results else 1
     for suffix, fields in (("", {}), ("+id", {"event_id": PLACEHOLDER}), ("+metadata", {"metadata": METADATA})):
-        compared = f"{base}{suffix}" if base else name if suffix else ""
-        yield Method(name + suffix, SERVICE + name, request(**fields), 1, results, items, compared)
+        variant_base = f"{base}{suffix}" if base else name if suffix else ""
+        yield Method(name + suffix, SERVICE + name, request(**fields), 1, results, items, variant_base)
 
 
 def _should_rate_limit(users: Sequence[str]) -> bytes:
@@ -94,15 +94,15 @@ def _should_rate_limit(users: Sequence[str]) -> bytes:
 
 
 def rate_limit_request(entries: dict[str, str]) -> bytes:
-    """Return Envoy's request in wire format: a domain (1), and one descriptor (2) of entries (1) of a key (1) and a
-    value (2)."""
+    """Return Envoy's request in wire format: the domain (1), and one descriptor (2) with entries (1), each with a key
+    (1) and a value (2)."""
     packed = [_field(1, _field(1, key.encode()) + _field(2, value.encode())) for key, value in entries.items()]
     return _field(1, DOMAIN.encode()) + _field(2, b"".join(packed))
 
 
 def _field(number: int, content: bytes) -> bytes:
     if len(content) > 127:
-        raise ValueError(f"{content!r} is longer than one byte can say")
+        raise ValueError(f"{content!r} is longer than 127 bytes")
     return bytes((number << 3 | 2, len(content))) + content
 
 
@@ -146,4 +146,4 @@ METHODS: Final = (
 BY_DEFAULT: Final = tuple(
     method.name for method in METHODS if not method.name.endswith("+metadata") and method not in _USE_FEATURES
 )
-"""What is measured where no option says otherwise."""
+"""The methods that are measured by default."""

@@ -1,8 +1,8 @@
-"""How checks fare while all subscriptions move to another version of their package: `python -m bench.migrate`.
+"""Checks during a migration of all subscriptions to another version of their package: `python -m bench.migrate`.
 
-Checks of the very users who move go on without a pause before, while and after they do. Each round moves all of them,
-there and back between two versions; the transports take turns, and each figure is the median of all rounds. Every check
-has to be a yes, and in the end the store has to hold what was counted before.
+The migrated users are checked continuously before, during and after the migration. Each round migrates all of them,
+back and forth between two versions; the transports take turns, and each figure is the median of all rounds. Every check
+must grant access, and at the end the counts in the store must be unchanged.
 """
 
 import argparse
@@ -28,16 +28,16 @@ from bench.processes import Cores, pin
 from canuse import CanuseError, Client, v1
 
 TRANSPORTS: Final = ("native", "grpcio")
-WHEN: Final = ("before", "during", "after")
-PATIENT: Final = {"CANUSE_STORE_TIMEOUT_SECONDS": "30"}
-"""The store shares a core with the loader: a move is not to break off where the machine is busy with something else."""
+PHASES: Final = ("before", "during", "after")
+LONG_STORE_TIMEOUT: Final = {"CANUSE_STORE_TIMEOUT_SECONDS": "30"}
+"""The store shares a core with the loader: on a busy machine, a migration must not fail with a timeout."""
 SLICE_SECONDS: Final = 0.25
-"""How long checks go on before the loader looks whether the move is over."""
+"""Duration of the checks between two tests whether the migration has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """How checks did for a while. Latencies in microseconds."""
+    """The results of checks. Latencies in microseconds."""
 
     requests_per_second: float
     mean_us: float
@@ -46,7 +46,7 @@ class Checks:
 
     @classmethod
     def of(cls, loads: Sequence[Load]) -> "Checks":
-        """Put some loads together."""
+        """Combine the results of loads."""
         latencies_ns = sorted(chain.from_iterable(load.latencies_ns for load in loads))
         return cls(
             requests_per_second=len(latencies_ns) / sum(load.seconds for load in loads),
@@ -58,20 +58,20 @@ class Checks:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One move of all subscriptions: how many seconds it took, and how checks did before, during and after."""
+    """One migration of all subscriptions: its duration, and the checks before, during and after it."""
 
     seconds: float
     checks: tuple[Checks, Checks, Checks]
 
 
 def measure(server: Running, users: Sequence[str], to_version: int, options: argparse.Namespace) -> Round:
-    """Move all users while they are checked."""
+    """Migrate all users while they are checked."""
     with _loader(server, CAN_USE, pick(users, to_version), options) as loader, ThreadPoolExecutor(1) as pool:
         loader.run(WARM_UP_SHARE * options.seconds)
         before = [loader.run(options.seconds)]
-        moving = pool.submit(_move, server.address, to_version)
-        during = _check_until(moving, loader)
-        seconds = moving.result()
+        migration = pool.submit(_migrate, server.address, to_version)
+        during = _check_until(migration, loader)
+        seconds = migration.result()
         after = [loader.run(options.seconds)]
     return Round(seconds, (Checks.of(before), Checks.of(during), Checks.of(after)))
 
@@ -80,8 +80,8 @@ def _loader(server: Running, method: Method, users: Sequence[str], options: argp
     return Loader(server.address, method.path, method.messages(users), method.check, options.in_flight)
 
 
-def _move(address: str, to_version: int) -> float:
-    """Move all subscriptions; return how many seconds that took."""
+def _migrate(address: str, to_version: int) -> float:
+    """Migrate all subscriptions; return the duration in seconds."""
     started = time.perf_counter()
     with Client(address) as client:
         *_, last = client.migrate_subscriptions(PACKAGE, to_version=to_version)
@@ -90,15 +90,15 @@ def _move(address: str, to_version: int) -> float:
     return time.perf_counter() - started
 
 
-def _check_until(moving: "Future[float]", loader: Loader) -> list[Load]:
-    """Check for as long as a move lasts; the load in which it ends is left out, unless it is the only one."""
+def _check_until(migration: "Future[float]", loader: Loader) -> list[Load]:
+    """Make checks until a migration has ended. The load during which it ends is omitted, unless it is the only one."""
     loads: list[Load] = []
     while True:
         load = loader.run(SLICE_SECONDS)
-        over = moving.done()
-        if not over or not loads:
+        has_ended = migration.done()
+        if not has_ended or not loads:
             loads.append(load)
-        if over:
+        if has_ended:
             return loads
 
 
@@ -111,14 +111,14 @@ def _publish(address: str) -> None:
 
 
 def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
-    """Measure each transport, on a server and a store of its own, with the same users."""
+    """Measure each transport, each with its own server and store, with the same users."""
     users = [f"bench-{number:07d}" for number in range(options.users)]
     rounds: dict[str, list[Round]] = {}
     with ExitStack() as stack:
         servers: dict[str, Running] = {}
         used: dict[str, int | None] = {}
         for name in options.transports:
-            candidate = replace(candidates.canuse(name), env=PATIENT)
+            candidate = replace(candidates.canuse(name), env=LONG_STORE_TIMEOUT)
             started = candidates.started(candidate, users, Setup([CAN_USE.name], cores))
             server = servers[name] = stack.enter_context(started)
             _publish(server.address)
@@ -132,7 +132,7 @@ def run(options: argparse.Namespace, cores: Cores) -> dict[str, list[Round]]:
                 print(table({name: rounds[name][-1:]}, options.users), file=sys.stderr, flush=True)
         for name, server in servers.items():
             if server.used(users) != used[name]:
-                raise LoadError(f"{name}: {used[name]} had been used, and now it is {server.used(users)}")
+                raise LoadError(f"{name}: the usage was {used[name]}, and is now {server.used(users)}")
     return rounds
 
 
@@ -140,10 +140,10 @@ def table(rounds: dict[str, list[Round]], users: int) -> str:
     """Return the medians as text."""
     lines = [f"{'transport':10} {'checks':8} {'req/s':>8} {'mean us':>8} {'p50 us':>8} {'p99 us':>8}"]
     for name, measured in rounds.items():
-        for number, when in enumerate(WHEN):
+        for number, phase in enumerate(PHASES):
             columns = zip(*(astuple(each.checks[number]) for each in measured), strict=True)
             figures = " ".join(f"{statistics.median(column):8,.0f}" for column in columns)
-            lines.append(f"{name:10} {when:8} {figures}")
+            lines.append(f"{name:10} {phase:8} {figures}")
     for name, measured in rounds.items():
         seconds = statistics.median(each.seconds for each in measured)
         lines.append(f"{name}: {users:,} subscriptions moved in {seconds:.1f} s, {users / seconds:,.0f} a second")
@@ -151,15 +151,15 @@ def table(rounds: dict[str, list[Round]], users: int) -> str:
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="bench.migrate", description=__doc__.partition("\n")[0])
-    parser.add_argument("--users", type=int, default=100_000, help="how many have a subscription (100000)")
-    parser.add_argument("--rounds", type=int, default=3, help="how often all of them move (3)")
-    parser.add_argument("--seconds", type=float, default=10, help="how long is measured before and after (10)")
-    parser.add_argument("--in-flight", type=int, default=32, help="checks at a time (32)")
+    parser.add_argument("--users", type=int, default=100_000, help="number of users with a subscription (100000)")
+    parser.add_argument("--rounds", type=int, default=3, help="number of migrations of all users (3)")
+    parser.add_argument("--seconds", type=float, default=10, help="duration of the checks before and after (10)")
+    parser.add_argument("--in-flight", type=int, default=32, help="concurrent checks (32)")
     parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS))
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the started processes are stopped.
     cores = Cores.of_this_machine()
     pin(cores.load)
     try:

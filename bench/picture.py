@@ -1,5 +1,5 @@
-"""The picture, as SVG: a line of panels for each method, and in it for each number of users bars of items a second
-and the curve of latency over the calls in flight."""
+"""The results as an SVG chart: a row of panels for each method. For each number of users, one panel shows items per
+second as bars, and the next one the latency by calls in flight."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,9 +11,9 @@ from bench.report import Case, Row
 
 COLOURS: Final = ("#1b6ca8", "#e07a1f", "#4a9c5d", "#8a4fa3", "#b23a48", "#6d6d6d", "#b59410", "#2a9d8f")
 WIDTH, HEIGHT = 330, 190
-"""Of a panel's plot, in pixels."""
+"""Size of a panel's plot, in pixels."""
 LEFT, TOP, GAP, BOTTOM = 62, 34, 24, 34
-"""Around a plot: room for its axis, its title, the next panel, its foot."""
+"""Margins of a plot: for its axis, its title, the next panel, its labels."""
 HEAD: Final = 46
 DASHES: Final = ' stroke-dasharray="4 3"'
 GRID: Final = "#dddddd"
@@ -22,7 +22,7 @@ TEXT: Final = "#333333"
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
-    """A panel: its place and its rows."""
+    """A panel: its position and its rows."""
 
     x: float
     y: float
@@ -32,13 +32,13 @@ class _Panel:
     in_flight: Sequence[int]
 
     def at(self, in_flight: int, candidate: str) -> Row | None:
-        """Return what was measured of a candidate here."""
-        found = (row for case, row in self.rows.items() if (case.in_flight, case.candidate) == (in_flight, candidate))
-        return next(found, None)
+        """Return the row of a candidate."""
+        matches = (row for case, row in self.rows.items() if (case.in_flight, case.candidate) == (in_flight, candidate))
+        return next(matches, None)
 
 
 def svg(rows: Sequence[Row]) -> str:
-    """Return the picture of what was measured."""
+    """Return the chart."""
     methods = list(dict.fromkeys(row.case.method for row in rows))
     users = sorted({row.case.users for row in rows})
     in_flight = sorted({row.case.in_flight for row in rows})
@@ -54,13 +54,13 @@ def svg(rows: Sequence[Row]) -> str:
     ]
     for line, method in enumerate(methods):
         for column, count in enumerate(users):
-            here = {row.case: row for row in rows if (row.case.method, row.case.users) == (method, count)}
-            shown = [name for name in candidates if any(case.candidate == name for case in here)]
+            panel_rows = {row.case: row for row in rows if (row.case.method, row.case.users) == (method, count)}
+            present = [name for name in candidates if any(case.candidate == name for case in panel_rows)]
             x, y = 2 * column * panel_width + LEFT, HEAD + line * panel_height + TOP
             title = f"{method}, {count:,} user{'s' if count > 1 else ''}"
-            panel = _Panel(x, y, here, shown, colours, in_flight)
+            panel = _Panel(x, y, panel_rows, present, colours, in_flight)
             parts += _bars(panel, f"{title}: items/s")
-            parts += _curves(_Panel(x + panel_width, y, here, shown, colours, in_flight), f"{title}: latency")
+            parts += _curves(_Panel(x + panel_width, y, panel_rows, present, colours, in_flight), f"{title}: latency")
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -70,9 +70,9 @@ def _legend(colours: dict[str, str]) -> Iterator[str]:
         yield f'<rect x="{x}" y="14" width="12" height="12" fill="{colour}"/>'
         yield _text(x + 17, 24, name, "start", 12)
         x += 40 + 7.5 * len(name)
-    for name, dashes, inside in (("p50", "", TEXT), ("p99", DASHES, "white")):
+    for name, dashes, fill in (("p50", "", TEXT), ("p99", DASHES, "white")):
         yield f'<line x1="{x}" y1="20" x2="{x + 30}" y2="20" stroke="{TEXT}" stroke-width="2"{dashes}/>'
-        yield _dot(x + 15, 20, TEXT, inside)
+        yield _dot(x + 15, 20, TEXT, fill)
         yield _text(x + 35, 24, name, "start", 12)
         x += 72
 
@@ -105,25 +105,25 @@ def _curves(panel: _Panel, title: str) -> Iterator[str]:
     ticks = [(power / span, _time(10.0 ** (low + power))) for power in range(span + 1)]
     yield from _frame(panel, title, ticks)
     slot = WIDTH / len(panel.in_flight)
-    places = {in_flight: panel.x + slot * (number + 0.5) for number, in_flight in enumerate(panel.in_flight)}
-    for in_flight, x in places.items():
+    positions = {in_flight: panel.x + slot * (number + 0.5) for number, in_flight in enumerate(panel.in_flight)}
+    for in_flight, x in positions.items():
         yield _text(x, panel.y + HEIGHT + 15, f"{in_flight} in flight", "middle")
     for name in panel.candidates:
         colour = panel.colours[name]
-        for figure, dashes, inside in (("p50_us", "", colour), ("p99_us", DASHES, "white")):
+        for figure, dashes, fill in (("p50_us", "", colour), ("p99_us", DASHES, "white")):
             points = []
-            for in_flight, x in places.items():
+            for in_flight, x in positions.items():
                 row = panel.at(in_flight, name)
                 value = row.median(figure) if row else None
                 if value:
                     points.append((x, panel.y + HEIGHT * (1 - (math.log10(value) - low) / span)))
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
             yield f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-            yield from (_dot(x, y, colour, inside) for x, y in points)
+            yield from (_dot(x, y, colour, fill) for x, y in points)
 
 
 def _frame(panel: _Panel, title: str, ticks: Sequence[tuple[float, str]]) -> Iterator[str]:
-    """Draw a title, and a line for each tick at its share of the height."""
+    """Draw the title, and a grid line for each tick at its share of the height."""
     yield _text(panel.x, panel.y - 12, title, "start", 13)
     for share, name in ticks:
         y = panel.y + HEIGHT * (1 - share)
@@ -135,8 +135,8 @@ def _box(x: float, y: float, width: float, height: float, colour: str) -> str:
     return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" fill="{colour}"/>'
 
 
-def _dot(x: float, y: float, colour: str, inside: str) -> str:
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{inside}" stroke="{colour}" stroke-width="1.5"/>'
+def _dot(x: float, y: float, colour: str, fill: str) -> str:
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{fill}" stroke="{colour}" stroke-width="1.5"/>'
 
 
 def _text(x: float, y: float, text: str, anchor: str, size: int = 11) -> str:
@@ -144,7 +144,7 @@ def _text(x: float, y: float, text: str, anchor: str, size: int = 11) -> str:
 
 
 def _round_up(value: float) -> float:
-    """Return the next number of one or two round digits, with room for a label above a bar."""
+    """Return the next round number, with space for a label above the highest bar."""
     step: float = 10 ** math.floor(math.log10(max(value, 1)))
     return next(factor * step for factor in (1.2, 1.6, 2, 2.4, 3.2, 4, 6, 8, 10, 12) if factor * step >= 1.05 * value)
 

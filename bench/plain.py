@@ -1,5 +1,5 @@
-"""The obvious server, to compare with: `grpc.aio`, and one `EVALSHA` of redis-py for each call. It checks and counts
-exactly, and does nothing else: no periods, no ledger, no validation.
+"""A minimal server for comparison: `grpc.aio`, and one `EVALSHA` of redis-py per call. It checks and counts exactly,
+and has no periods, no ledger and no validation.
 
     python bench/plain.py HOST:PORT REDIS_URL
 """
@@ -30,14 +30,14 @@ return {1, used}
 
 
 class Methods:
-    """Three methods with one script."""
+    """The three methods, which share one script."""
 
     def __init__(self, redis: Redis, sha: str) -> None:
         self._redis = redis
         self._sha = sha
 
     async def can_use(self, request: v1.CanUseRequest, _context: object) -> v1.CanUseResponse:
-        """Check."""
+        """Check without counting."""
         access, reason, consumption = await self._run(request.user_id, request.feature_id, 1, "0")
         return v1.CanUseResponse(access=access, reason=reason, consumption=consumption)
 
@@ -86,9 +86,9 @@ async def serve(address: str, redis_url: str) -> None:
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     server.add_insecure_port(address)
     await server.start()
-    ended = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    await ended.wait()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await stop.wait()
     await server.stop(1)
     await redis.aclose()
 

@@ -1,4 +1,4 @@
-"""The results as text and JSON: medians of rounds, and what they are as multiples of others."""
+"""The results as text and JSON: medians of rounds, and ratios between cases."""
 
 import os
 import platform
@@ -12,16 +12,16 @@ from bench.measure import Round
 from bench.methods import METHODS
 
 BUSY: Final = 0.9
-"""From this share of its time on the loader's core, not the server, may be the limit."""
+"""Utilization from which on the loader's core, not the server, may be the bottleneck."""
 DISTURBED: Final = 0.1
-"""From this share of a core that other programs take, figures drift."""
+"""CPU time of other programs, as a share of a core, from which on figures are unreliable."""
 MEDIANS: Final = tuple(field.name for field in fields(Round) if field.name not in {"answered", "checked"})
 BASES: Final = {method.name: method.base for method in METHODS if method.base}
 MIB: Final = 2**20
 
 
 class Case(NamedTuple):
-    """What was measured."""
+    """A measured case."""
 
     users: int
     method: str
@@ -37,25 +37,25 @@ class Row:
     rounds: Sequence[Round]
 
     def median(self, name: str) -> float | None:
-        """Return the median of a figure, None where it is not known."""
+        """Return the median of a figure, or None if it is unknown."""
         known = [value for each in self.rounds if (value := getattr(each, name)) is not None]
         return statistics.median(known) if known else None
 
     def times(self, base: "Row", name: str) -> list[float]:
-        """Return a figure as a multiple of another row's, round by round; nothing where it is not known."""
+        """Return the ratios of a figure to that of another row, round by round; empty if it is unknown."""
         pairs = (
             (getattr(mine, name), getattr(theirs, name)) for mine, theirs in zip(self.rounds, base.rounds, strict=True)
         )
         return [mine / theirs for mine, theirs in pairs if mine is not None and theirs]
 
     def as_json(self) -> dict[str, Any]:
-        """Return the medians, and the rounds that they are of."""
+        """Return the medians and the rounds."""
         medians = {name: self.median(name) for name in MEDIANS}
         return {**self.case._asdict(), **medians, "rounds": [asdict(each) for each in self.rounds]}
 
 
 def rows_of(measured: Mapping[Case, Sequence[Round]]) -> list[Row]:
-    """Return the rows in the order of users, method, calls in flight; candidates in the order they were given in."""
+    """Return the rows, sorted by users, method, calls in flight and candidate."""
     order: dict[str, int] = {}
     for case in measured:
         order.setdefault(case.method, len(order))
@@ -80,9 +80,9 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def ratios(rows: Sequence[Row], baseline: str) -> str:
-    """Return, as text, the figures as multiples of a candidate's: medians of the multiples in each round.
+    """Return a text with the ratios to the baseline candidate: medians of the ratios in each round.
 
-    The baseline's same method is taken; if it has but one method, that one.
+    Each method is compared to the same method of the baseline, or to its only one.
     """
     methods = {row.case.method for row in rows if row.case.candidate == baseline}
 
@@ -94,8 +94,8 @@ def ratios(rows: Sequence[Row], baseline: str) -> str:
 
 
 def costs(rows: Sequence[Row]) -> str:
-    """Return, as text, what event ids, metadata and batches cost an item, as multiples of the method without; nothing
-    where no two such methods were measured."""
+    """Return a text with the costs of event ids, metadata and batches: the ratio of each method to its base. Empty if
+    no such pair was measured."""
     return _multiples(rows, lambda case: case._replace(method=BASES.get(case.method, case.method)), "times", "than")
 
 
@@ -117,19 +117,19 @@ def _multiples(rows: Sequence[Row], base_of: Callable[[Case], Case], head: str, 
 
 
 def warnings(rows: Sequence[Row]) -> list[str]:
-    """Return where figures are not what they seem."""
-    found = []
+    """Return warnings about figures that may be misleading."""
+    texts = []
     if busy := [_name(row) for row in rows if (row.median("load_share") or 0) >= BUSY]:
-        found.append(f"loader and store kept their core busy, so the server may be faster: {'; '.join(busy)}")
+        texts.append(f"loader and store kept their core busy, so the server may be faster: {'; '.join(busy)}")
     others = [share for row in rows if (share := row.median("others_share")) is not None]
     if disturbed := [share for share in others if share >= DISTURBED]:
         part = f"{len(disturbed)} of {len(others)} measurements"
-        found.append(
+        texts.append(
             f"the machine is not quiet: in {part} other programs took up to {100 * max(disturbed):.0f} % of a core"
         )
     if unchecked := sorted({row.case.candidate for row in rows if not all(each.checked for each in row.rounds)}):
-        found.append(f"answers were checked, but no counter in a store: {', '.join(unchecked)}")
-    return found
+        texts.append(f"answers were checked, but no counter in a store: {', '.join(unchecked)}")
+    return texts
 
 
 def _case(row: Row) -> list[str]:
@@ -143,7 +143,7 @@ def _name(row: Row) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the measurements were made on."""
+    """Return the properties of this machine."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -162,11 +162,11 @@ def _number(value: float | None, digits: int, unit: float = 1) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    left = {lines[0].index(name) for name in ("method", "candidate", "than") if name in lines[0]}
+    left_aligned = {lines[0].index(name) for name in ("method", "candidate", "than") if name in lines[0]}
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
-            word.ljust(width) if column in left else word.rjust(width)
+            word.ljust(width) if column in left_aligned else word.rjust(width)
             for column, (word, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -1,8 +1,10 @@
-"""Predict how canuse scales: `python -m bench.scaling`, from the CPU time of a decision as `make bench` measures it.
+"""A prediction of how canuse scales, from the CPU time of a decision that `make bench` measures.
 
-A simulation of a closed queueing network: callers that each wait for their answer before they ask again, workers that
-take one decision at a time for a fixed time before and after the store, and shards of the store, each of which serves
-in the order of arrival. A decision goes to a random worker and a random shard.
+    python -m bench.scaling
+
+It simulates a closed queueing network: callers that wait for each answer before the next call, workers that process one
+decision at a time, with a fixed time before and after the store, and shards of the store that serve in the order of
+arrival. A decision goes to a random worker and a random shard.
 """
 
 import argparse
@@ -20,7 +22,7 @@ CALLERS_PER_CORE = 64
 
 @dataclass(frozen=True)
 class Costs:
-    """Microseconds of a decision: on a worker's core, on a shard's core, and on the way to the store and back."""
+    """Microseconds of a decision on a worker's core, on a shard's core, and on the network to the store and back."""
 
     worker: float
     shard: float
@@ -29,7 +31,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a deployment comes to. `ceiling` is what its busiest part could do if it never waited."""
+    """The predicted throughput of a deployment. `ceiling` is that of its bottleneck at full utilization."""
 
     per_second: float
     ceiling: float
@@ -38,13 +40,13 @@ class Prediction:
 
 
 def simulate(costs: Costs, workers: int, shards: int, seed: int = 1) -> Prediction:
-    """Let decisions run through workers and shards; return how many a second came out."""
+    """Simulate decisions on workers and shards; return the throughput and the loads."""
     chance = random.Random(seed)
     queues: list[deque[tuple[int, int, int]]] = [deque() for _ in range(workers + shards)]
     busy = [False] * (workers + shards)
     serial = count()
     events: list[tuple[float, int, int, tuple[int, int, int]]] = []
-    half, way = costs.worker / 2, costs.network / 2
+    half, one_way = costs.worker / 2, costs.network / 2
     done, now, started = 0, 0.0, 0.0
 
     def arrive(time: float, place: int, call: tuple[int, int, int]) -> None:
@@ -55,7 +57,7 @@ def simulate(costs: Costs, workers: int, shards: int, seed: int = 1) -> Predicti
         busy[place] = True
         heapq.heappush(events, (time + (half if place < workers else costs.shard), next(serial), ~place, call))
 
-    # A call is (step, worker, shard): 0 on its way to the worker, 1 to the shard, 2 back to the worker.
+    # A call is (step, worker, shard). Steps: 0 to the worker, 1 to the shard, 2 back to the worker.
     for _ in range(CALLERS_PER_CORE * (workers + shards)):
         worker = chance.randrange(workers)
         arrive(chance.random() * costs.worker, worker, (0, worker, workers + chance.randrange(shards)))
@@ -72,9 +74,9 @@ def simulate(costs: Costs, workers: int, shards: int, seed: int = 1) -> Predicti
             begin(now, place)
         step, worker, shard = call
         if step == 0:
-            arrive(now + way, shard, (1, worker, shard))
+            arrive(now + one_way, shard, (1, worker, shard))
         elif step == 1:
-            arrive(now + way, worker, (2, worker, shard))
+            arrive(now + one_way, worker, (2, worker, shard))
         else:
             done += 1
             if done == WARM_UP:
@@ -93,15 +95,15 @@ def rows(costs: Costs, workers: list[int], shards: list[int]) -> Iterator[str]:
     yield f"{'workers':>7} {'shards':>6} {'decisions/s':>12} {'ceiling':>12} {'worker load':>12} {'shard load':>11}"
     for shard_count in shards:
         for worker_count in workers:
-            found = simulate(costs, worker_count, shard_count)
+            prediction = simulate(costs, worker_count, shard_count)
             yield (
-                f"{worker_count:7} {shard_count:6} {found.per_second:12,.0f} {found.ceiling:12,.0f}"
-                f" {found.worker_load:12.0%} {found.shard_load:11.0%}"
+                f"{worker_count:7} {shard_count:6} {prediction.per_second:12,.0f} {prediction.ceiling:12,.0f}"
+                f" {prediction.worker_load:12.0%} {prediction.shard_load:11.0%}"
             )
 
 
 def main() -> None:
-    """Read the costs, simulate, print."""
+    """Run the simulation."""
     parser = argparse.ArgumentParser(prog="bench.scaling", description="Predict how canuse scales.")
     parser.add_argument("--worker", type=float, default=25.0, help="microseconds of a decision on a worker's core")
     parser.add_argument("--shard", type=float, default=15.0, help="microseconds of a decision on a shard's core")

@@ -1,8 +1,8 @@
-"""What a call costs behind gRPC: `python -m bench.servicer`.
+"""The CPU cost of a call without gRPC: `python -m bench.servicer`.
 
-The way of the `grpcio` transport from the bytes of a request to those of its answer (validation, rules, the shared
-connection to the store), beside one EVALSHA of redis-py a call with a script of five lines. gRPC itself is left out: it
-costs both the same, and more than either. One process, and a Valkey on the other core; all take turns.
+It compares the path of the `grpcio` transport from the bytes of a request to those of its response (validation, rules,
+the shared connection to the store) with one EVALSHA of redis-py per call and a script of five lines. gRPC is excluded:
+it costs both the same, and more than either. All cases take turns in one process, with a Valkey on the other core.
 """
 
 import argparse
@@ -44,12 +44,12 @@ BASELINE: Final = "redis-py EVALSHA"
 
 
 async def answer(dispatcher: Dispatcher, path: str, payload: bytes) -> bytes:
-    """Answer a call as a transport would have it answered."""
+    """Answer a call as a transport does."""
     return await dispatcher.unary(dispatcher.open(path, ()), payload, None)
 
 
 async def prepare(dispatcher: Dispatcher) -> None:
-    """Make a user with a budget that is never used up."""
+    """Create a user with an inexhaustible budget."""
 
     async def call(method: str, request: object) -> None:
         await answer(dispatcher, f"/canuse.v1.{method}", cast("v1.User", request).SerializeToString())
@@ -65,35 +65,35 @@ async def prepare(dispatcher: Dispatcher) -> None:
 
 
 def all_handlers() -> Handlers:
-    """Return what is called, and what is needed to make a user."""
-    found, pages = Handlers({}, {}), PageScheduler()
+    """Return the handlers of the measured methods and of those that create a user."""
+    handlers, pages = Handlers({}, {}), PageScheduler()
     for module, service, servicer in (
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
         (user_service_pb2, "UserService", UserServicer()),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
     ):
-        found.unary.update(handlers_of(module.DESCRIPTOR.services_by_name[service], servicer, pages).unary)
-    return found
+        handlers.unary.update(handlers_of(module.DESCRIPTOR.services_by_name[service], servicer, pages).unary)
+    return handlers
 
 
 async def microseconds(call: Call, in_flight: int, seconds: float) -> float:
-    """Make calls for so long; return what processor time of this process each took."""
+    """Make calls for a time; return the CPU time of this process per call, in microseconds."""
     calls, deadline = 0, time.perf_counter() + seconds
 
-    async def go_on() -> None:
+    async def caller() -> None:
         nonlocal calls
         while time.perf_counter() < deadline:
             await call()
             calls += 1
 
-    started = time.process_time()
-    await asyncio.gather(*(go_on() for _ in range(in_flight)))
-    return (time.process_time() - started) * 1e6 / calls
+    cpu_before = time.process_time()
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+    return (time.process_time() - cpu_before) * 1e6 / calls
 
 
 async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Measure all in turns."""
+    """Measure all cases in turns."""
     store, redis = Store(StoreAddress.from_url(url), 10), Redis.from_url(url, max_connections=options.in_flight)
     retention = Retention(86_400_000, 2_592_000_000, 12)
     environments = Environments.of(store, retention, "", RateLimitRules(), RateLimitRules())
@@ -109,20 +109,20 @@ async def run(url: str, options: argparse.Namespace) -> dict[str, list[float]]:
     for method in METHODS:
         if method in (CAN_USE, USE_FEATURE, CREATE_USAGE_EVENT):
             calls[method.name] = partial(answer, dispatcher, method.path, method.messages([USER])[0])
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    costs: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         await microseconds(call, options.in_flight, WARM_UP_SHARE * options.seconds)
     for _ in range(options.rounds):
         for name, call in calls.items():
-            found[name].append(await microseconds(call, options.in_flight, options.seconds))
+            costs[name].append(await microseconds(call, options.in_flight, options.seconds))
     await store.close()
     await redis.aclose()
-    return found
+    return costs
 
 
 def main() -> None:
-    """Read the options, measure, print."""
-    parser = argparse.ArgumentParser(prog="bench.servicer", description="What a call costs behind gRPC.")
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="bench.servicer", description="Measure the CPU cost of a call without gRPC.")
     parser.add_argument("--in-flight", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.5)
@@ -131,10 +131,10 @@ def main() -> None:
     pin(cores.load)
     with valkey("everysec", cores) as store:
         pin(cores.server)
-        found = asyncio.run(run(store.url, options))
+        measured = asyncio.run(run(store.url, options))
     print(f"{'call':20} {'us of processor time':>22} {'times redis-py':>16}   in each round")
-    for name, costs in found.items():
-        ratios = [theirs / ours for theirs, ours in zip(found[BASELINE], costs, strict=True)]
+    for name, costs in measured.items():
+        ratios = [theirs / ours for theirs, ours in zip(measured[BASELINE], costs, strict=True)]
         each = " ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"{name:20} {statistics.median(costs):22.1f} {statistics.median(ratios):16.2f}   {each}")
 

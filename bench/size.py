@@ -1,7 +1,7 @@
-"""Measure canuse at size: `python -m bench.size`, with a million users unless told otherwise.
+"""Memory and times with many users, by default a million: `python -m bench.size`.
 
-It fills an embedded Valkey through canuse's own store layer, starts a real server on it, and prints what users, events
-and event ids cost in memory, how long the server takes to start, and how long pages of lists take.
+It fills an embedded Valkey through canuse's own store layer, starts a real server on it, and prints the memory of
+users, events and event ids, the startup time of the server, and the times of pages of lists.
 """
 
 import argparse
@@ -42,7 +42,7 @@ CALLS_AT_ONCE = 500
 
 
 async def fill(env: Environment, users: int, features: int, packages: int) -> dict[str, float]:
-    """Make a catalogue and users with three counted features each; return bytes by their purpose."""
+    """Create a catalogue, and users with three counted features each; return bytes by purpose."""
     start_bytes = await _used_bytes(env)
     names = [*USED, *(f"feature-{number:04d}" for number in range(features - len(USED)))]
     for name in names:
@@ -55,7 +55,7 @@ async def fill(env: Environment, users: int, features: int, packages: int) -> di
         await env.catalog.put_package(None, package)
     await env.cache.refresh()
     catalogue_bytes = await _used_bytes(env)
-    await _all(_make(env, f"user-{number:07d}") for number in range(users))
+    await _await_all(_create_user(env, f"user-{number:07d}") for number in range(users))
     all_bytes = await _used_bytes(env)
     ledger_bytes = await _remove(env, "ledger")
     index_bytes = await _memory_of(env, "users")
@@ -68,14 +68,14 @@ async def fill(env: Environment, users: int, features: int, packages: int) -> di
     }
 
 
-async def _all(calls: Iterable[Awaitable[None]]) -> None:
-    """Make calls, many at a time."""
+async def _await_all(calls: Iterable[Awaitable[None]]) -> None:
+    """Await calls, up to CALLS_AT_ONCE at a time."""
     pending = iter(calls)
     while chunk := list(islice(pending, CALLS_AT_ONCE)):
         await asyncio.gather(*chunk)
 
 
-async def _make(env: Environment, user_id: str) -> None:
+async def _create_user(env: Environment, user_id: str) -> None:
     await changes.create_default_user(env, user_id)
     for name in USED:
         await _use(env, user_id, name)
@@ -86,16 +86,16 @@ async def _use(env: Environment, user_id: str, feature_id: str, event_id: str = 
     await answer(CreateUsageEvent(), request.SerializeToString(), env)
 
 
-async def event_bytes(env: Environment, per_user: int, in_all: int) -> dict[str, float]:
-    """Record uses, first without event ids, then each with one, by users with so many; return what each adds."""
-    users = [f"events-{per_user}-{number:05d}" for number in range(-(-in_all // per_user))]
-    await _all(_make(env, user_id) for user_id in users)
+async def event_bytes(env: Environment, per_user: int, total_events: int) -> dict[str, float]:
+    """Record `total_events` uses without and with event ids, `per_user` for each user; return the bytes of each."""
+    users = [f"events-{per_user}-{number:05d}" for number in range(-(-total_events // per_user))]
+    await _await_all(_create_user(env, user_id) for user_id in users)
     await _remove(env, "ledger")
     events = per_user * len(users)
-    await _all(_use(env, user_id, USED[0]) for _ in range(per_user) for user_id in users)
+    await _await_all(_use(env, user_id, USED[0]) for _ in range(per_user) for user_id in users)
     plain_bytes = await _remove(env, "ledger")
     before = await _used_bytes(env)
-    await _all(_use(env, user_id, USED[0], uuid4().hex) for _ in range(per_user) for user_id in users)
+    await _await_all(_use(env, user_id, USED[0], uuid4().hex) for _ in range(per_user) for user_id in users)
     recorded_bytes = await _used_bytes(env) - before
     ledger_bytes = await _remove(env, "ledger")
     return {
@@ -108,7 +108,7 @@ async def event_bytes(env: Environment, per_user: int, in_all: int) -> dict[str,
 async def _used_bytes(env: Environment) -> int:
     while True:
         info: dict[str, Any] = await env.store.admin.info("memory")
-        if not info["lazyfree_pending_objects"]:  # Valkey frees what was deleted in the background.
+        if not info["lazyfree_pending_objects"]:  # Valkey frees deleted keys in the background.
             return int(info["used_memory"])
         await asyncio.sleep(0.01)
 
@@ -128,7 +128,7 @@ async def _remove(env: Environment, name: str) -> int:
 
 
 def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
-    """Start a server on what there is; return it, its address and how long that took."""
+    """Start a server on existing data; return it, its address and its startup time in seconds."""
     before = time.perf_counter()
     env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(data_dir), "CANUSE_LOG_LEVEL": "error"}
     process = subprocess.Popen(
@@ -148,7 +148,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def pages(address: str) -> Iterable[tuple[str, float]]:
-    """Return how long pages of 50 take, in ms: medians of the first and of the second half of each list's first 200."""
+    """Yield the times of pages of 50 in ms: medians of the first and the second half of the first 200 of each list."""
     with Client(address) as client:
         for name, items in (
             ("features", client.list_features(page_size=50)),
@@ -167,7 +167,7 @@ def pages(address: str) -> Iterable[tuple[str, float]]:
 
 
 async def measure(options: argparse.Namespace, data_dir: Path) -> list[tuple[str, float]]:
-    """Fill a store; return names and bytes of what it holds."""
+    """Fill a store; return names and sizes of its contents."""
     valkey = EmbeddedValkey(data_dir, fsync="everysec")
     await valkey.start()
     store = Store(StoreAddress.from_url(f"unix://{quote(str(valkey.socket_path))}"), timeout_seconds=60)
@@ -175,17 +175,17 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> list[tuple[str
         await check_schema(store)
         await store.load_scripts()
         env = Environment.of(store, "live", RETENTION, "package-000")
-        found = list((await fill(env, options.users, options.features, options.packages)).items())
+        sizes = list((await fill(env, options.users, options.features, options.packages)).items())
         for per_user in options.events_per_user:
-            found += (await event_bytes(env, per_user, options.events)).items()
-        return found
+            sizes += (await event_bytes(env, per_user, options.events)).items()
+        return sizes
     finally:
         await store.close()
         await valkey.stop()
 
 
 def main() -> None:
-    """Read the options, measure, print."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="bench.size", description="Measure canuse at size.")
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--features", type=int, default=1000)
@@ -214,7 +214,7 @@ def main() -> None:
 
 
 def sample(redis: Redis) -> dict[str, float]:
-    """Return the bytes of one user's hash by kind of field, and as Valkey counts them."""
+    """Return the size of one user's hash by kind of field, and in total as Valkey reports it."""
     key = next(iter(redis.scan_iter(match="canuse:live:*:u:user-*", count=1000)))
     parts: dict[str, float] = {"a user's hash, as Valkey counts it": float(cast("int", redis.memory_usage(key)) or 0)}
     for name, value in cast("dict[bytes, bytes]", redis.hgetall(key)).items():

@@ -1,4 +1,4 @@
-"""The store that a candidate counts in: a Valkey for each, with the settings of canuse's embedded one."""
+"""The stores of the candidates: a Valkey for each, with the settings of canuse's embedded one."""
 
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ Command = tuple[str | bytes, ...]
 
 
 class Store:
-    """A Redis or Valkey, as far as the bench itself uses it."""
+    """A client for a Redis or Valkey."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -32,10 +32,10 @@ class Store:
         self.redis.close()
 
     def execute(self, commands: Iterable[Command]) -> Iterator[Any]:
-        """Send many commands, some thousands at a time, and yield their replies in order.
+        """Send commands, COMMANDS_AT_ONCE at a time, and yield their replies in order.
 
         Raises:
-            LoadError: it refuses a command, or does not answer.
+            LoadError: the store refuses a command or does not answer.
         """
         pool = self.redis.connection_pool
         connection = pool.get_connection()
@@ -52,12 +52,12 @@ class Store:
             pool.release(connection)
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that it has taken so far."""
+        """Return the CPU time of the store so far."""
         info = cast("dict[str, float]", self.redis.info("cpu"))
         return info["used_cpu_sys"] + info["used_cpu_user"]
 
     def resident_bytes(self) -> int:
-        """Return its resident memory."""
+        """Return the resident memory of the store."""
         return cast("dict[str, int]", self.redis.info("memory"))["used_memory_rss"]
 
 
@@ -80,7 +80,7 @@ def valkey(fsync: str, cores: Cores) -> Iterator[Store]:
 
 @contextmanager
 def existing_store(url: str) -> Iterator[Store]:
-    """Use a store that runs already."""
+    """Connect to a running store."""
     store = Store(url)
     try:
         yield store
