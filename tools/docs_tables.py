@@ -1,9 +1,9 @@
-"""Write the tables of the docs anew from the code: settings, errors, reasons, scopes.
+"""Generate the tables of the docs from the code: settings, errors, reasons, scopes.
 
     python tools/docs_tables.py [--check]
 
-Each table stands between two markers, `<!-- name:begin -->` and `<!-- name:end -->`. With `--check` nothing is
-written: it fails if a table is not what the code says.
+Each table is between two markers, `<!-- name:begin -->` and `<!-- name:end -->`. With `--check` nothing is written: it
+fails if a table differs from the generated one.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def settings_table() -> str:
-    """Return every setting with its names, its default, what it does and what is accepted."""
+    """Return all settings with their names, defaults, descriptions and accepted values."""
     schema = Settings.model_json_schema()["properties"]
     prefix = Settings.model_config["env_prefix"]
     options = _options()
@@ -44,24 +44,24 @@ def settings_table() -> str:
 
 
 def errors_table() -> str:
-    """Return every reason with which a call fails, with its status and what to do."""
+    """Return all error reasons with their status and advice."""
     rows = [(f"`{reason.name}`", f"`{reason.status.name}`", reason.value.advice) for reason in ErrorReason]
     return table(("reason", "status", "what to do"), rows)
 
 
 def reasons_table() -> str:
-    """Return every reason for a yes or a no, as its comment in the definitions has it."""
+    """Return all reasons of decisions with their comments in the proto file."""
     source = (ROOT / "protos/canuse/v1/reason.proto").read_text()
     body = re.search(r"^enum Reason \{\n(.*?)^\}", source, re.DOTALL | re.MULTILINE)
-    found = re.findall(r"((?:^  //.*\n)+)  (REASON_\w+) = (\d+);", body[1] if body else "", re.MULTILINE)
-    assert {name: int(number) for _, name, number in found} == dict(v1.Reason.items())
-    meanings = ((name, number, " ".join(re.findall(r"// (.*)", comment))) for comment, name, number in found)
+    values = re.findall(r"((?:^  //.*\n)+)  (REASON_\w+) = (\d+);", body[1] if body else "", re.MULTILINE)
+    assert {name: int(number) for _, name, number in values} == dict(v1.Reason.items())
+    meanings = ((name, number, " ".join(re.findall(r"// (.*)", comment))) for comment, name, number in values)
     rows = [(f"`{name}`", number, meaning) for name, number, meaning in meanings if number != "0"]
     return table(("reason", "number", "what it means, and what to do"), rows)
 
 
 def scopes_table() -> str:
-    """Return the scope that each method needs."""
+    """Return the scopes of all methods."""
     methods: dict[tuple[str, str], list[str]] = {}
     for path, scope in SCOPES.items():
         _, service, method = path.split("/")
@@ -76,7 +76,7 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "reasons": ("docs/api.md", reasons_table),
     "scopes": ("docs/api.md", scopes_table),
 }
-"""The tables by the names in their markers, each with the page it stands on."""
+"""The page and the function of each table, by the name in its markers."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -86,16 +86,16 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def replaced(page: str, name: str, content: str) -> str:
-    """Return a page with the text between the markers of a name replaced; exit if they are not there once."""
+    """Return a page with the text between the markers of a name replaced; exit unless there is exactly one pair."""
     markers = re.compile(rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)", re.DOTALL)
-    new, count = markers.subn(lambda found: found[1] + content + found[2], page)
+    new, count = markers.subn(lambda match: match[1] + content + match[2], page)
     if count != 1:
-        sys.exit(f"the markers <!-- {name}:begin --> and <!-- {name}:end --> stand there {count} times, not once")
+        sys.exit(f"the markers <!-- {name}:begin --> and <!-- {name}:end --> occur {count} times, not once")
     return new
 
 
 def _options() -> dict[str, str]:
-    """Return the options of `canuse serve` by the settings that they give."""
+    """Return the options of `canuse serve` by setting."""
     command: Any = typer.main.get_command(app)
     return {option.name: option.opts[0] for option in command.commands["serve"].params}
 
@@ -105,20 +105,20 @@ def _text(value: object) -> str:
 
 
 def _accepted(schema: Mapping[str, Any]) -> str:
-    """Say what values are accepted, where not all of the type are."""
+    """Return the accepted values; empty if all values of the type are."""
     if choices := schema.get("enum"):
         return "One of " + ", ".join(f"`{choice}`" for choice in choices) + "."
-    least, above, most = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
-    if most is None:
-        return "" if least is None else f"{least} or more."
-    return f"{least} to {most}." if least is not None else f"More than {above}, at most {most}."
+    minimum, above, maximum = (schema.get(key) for key in ("minimum", "exclusiveMinimum", "maximum"))
+    if maximum is None:
+        return "" if minimum is None else f"{minimum} or more."
+    return f"{minimum} to {maximum}." if minimum is not None else f"More than {above}, at most {maximum}."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write or compare; `arguments` are those of the command line unless given."""
+    """Write or compare the tables; `arguments` defaults to those of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    parser.add_argument("--root", type=Path, default=ROOT, help="the folder that the pages are in")
+    parser.add_argument("--root", type=Path, default=ROOT, help="folder of the pages")
     options = parser.parse_args(arguments)
     stale = []
     for name, (page, content) in TABLES.items():

@@ -1,4 +1,4 @@
-"""Formats generated code as Ruff formats the rest."""
+"""Formatting of generated code with Ruff."""
 
 import subprocess
 import sysconfig
@@ -9,7 +9,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 
 
 def formatted(code: str, path: Path) -> str:
-    """Return a module with sorted imports and `__all__`, and broken lines; `path` is relative to the root."""
+    """Return formatted code with sorted imports and `__all__`; `path` is relative to the root."""
     ruff = Path(sysconfig.get_path("scripts"), "ruff")
     for command in (("check", "--quiet", "--fix-only", "--select", "I,RUF022"), ("format", "--quiet")):
         arguments = [ruff, *command, "--stdin-filename", path, "-"]

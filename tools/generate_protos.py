@@ -1,11 +1,12 @@
-"""Generate the Python code of protos/: messages, stubs and their types. That of the API goes into client/canuse, that
-which the server alone needs into server/canuse_server. The `__init__.py` of a package of the API exports all of it.
+"""Generate the Python code of protos/: messages, stubs and their types.
+
+The code of the API goes into client/canuse, and code that only the server needs into server/canuse_server. The
+`__init__.py` of each package of the API exports all of its names.
 
     python -m tools.generate_protos [--check | --image PATH]
 
-With `--check` nothing is written: it fails if what is committed is not what the definitions give. With `--image` only
-an image of the definitions and of all that they import is written, for buf: the imports come from Python packages,
-where buf does not look.
+With `--check` nothing is written: it fails if the committed code differs from the generated code. With `--image` it
+only writes an image of the definitions with all their imports, for buf, which does not find imports in Python packages.
 """
 
 import argparse
@@ -30,7 +31,7 @@ OUTPUTS = {
     Path("canuse"): ROOT / "client/canuse",
     Path("canuse_server"): ROOT / "server/canuse_server",
 }
-"""Where the code of the definitions in each folder of protos/ goes: the first folder that holds a file says it."""
+"""The output folder of each folder of protos/. For a file, the first folder that contains it applies."""
 PACKAGES = {
     "canuse.v1": """The messages, enums and stubs of `canuse.v1`, as protos/canuse/v1 defines them.
 
@@ -41,7 +42,7 @@ Each is documented there; editors show the same text. `canuse.Client` calls the 
 They set the clock of a server that runs with `--clock manual`.
 """,
 }
-"""The packages with an `__init__.py` that exports everything generated, and its docstring."""
+"""The packages with a generated `__init__.py`, and its docstring."""
 
 
 def run_protoc(*options: str) -> None:
@@ -54,7 +55,7 @@ def run_protoc(*options: str) -> None:
 
 def generate(folder: Path) -> None:
     """Write the generated modules below a folder."""
-    # protoc looks for the plugins of mypy-protobuf on the path, where they are not unless the environment is active.
+    # protoc needs the plugins of mypy-protobuf on the path, also if the virtual environment is not active.
     os.environ["PATH"] = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", os.defpath)])
     run_protoc(*(f"--{kind}_out={folder}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")))
     for path in folder.rglob("*_pb2_grpc.py*"):
@@ -94,13 +95,13 @@ def modules(folder: Path) -> Iterator[Path]:
 
 
 def destination(name: Path) -> Path:
-    """Return where a generated module goes, by its path among what is generated."""
+    """Return the target path of a generated module."""
     folder = next(folder for folder in OUTPUTS if name.is_relative_to(folder))
     return OUTPUTS[folder] / name.relative_to(folder)
 
 
 def differences(fresh: dict[Path, Path], committed: set[Path]) -> list[str]:
-    """Return the paths where what is generated and what is committed differ, or one of the two is missing."""
+    """Return the paths where generated and committed code differ or one of them is missing."""
     return [
         str(path.relative_to(ROOT))
         for path in sorted(fresh.keys() | committed)
@@ -109,7 +110,7 @@ def differences(fresh: dict[Path, Path], committed: set[Path]) -> list[str]:
 
 
 def main() -> None:
-    """Generate, and write or compare."""
+    """Generate the code, and write or compare it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
     parser.add_argument("--image", metavar="PATH", help="write an image of the definitions instead")
@@ -125,7 +126,7 @@ def main() -> None:
         stale = differences(fresh, committed)
         if check:
             if stale:
-                sys.exit("not what protos/ gives; run `make protos`:\n" + "\n".join(stale))
+                sys.exit("differs from protos/; run `make protos`:\n" + "\n".join(stale))
             return
         for path in committed:
             path.unlink()

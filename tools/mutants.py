@@ -68,8 +68,8 @@ MUTANTS: Final = (
     Mutant(
         "clocks: a count of a period far ahead continues in the current one",
         "server/canuse_server/domain/settlement.py",
-        "found.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))",
-        "found.append(Settlement(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
+        "settlements.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))",
+        "settlements.append(Settlement(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
         "tests/store/test_clock_ran_ahead.py",
     ),
     Mutant(
@@ -382,7 +382,7 @@ def main(words: list[str]) -> int:
 
 
 def copy(name: str, tree: Path) -> None:
-    """Copy a part of the project into a tree."""
+    """Copy a file or folder of the project into a tree."""
     if (ROOT / name).is_dir():
         shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     else:
@@ -390,7 +390,7 @@ def copy(name: str, tree: Path) -> None:
 
 
 def broken(mutant: Mutant, tree: Path) -> str:
-    """Return the text of the file with the break in it."""
+    """Return the text of the file with the mutation."""
     text = (tree / mutant.file).read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
         raise SystemExit(

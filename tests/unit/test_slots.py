@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from canuse_server.store.keys import BUCKETS, Keys, bucket_of, key_of, tag_of, written
+from canuse_server.store.keys import BUCKETS, Keys, bucket_of, confirmation_marker, key_of, tag_of
 from canuse_server.store.redis.slots import BUCKET_SLOTS, SLOTS, slot_of
 
 KEYS = Keys("live")
@@ -32,7 +32,7 @@ def test_buckets_are_spread_over_all_slots() -> None:
 
 @pytest.mark.parametrize("key", ["canuse:live:{b0001}:u:{x}", "canuse:live:{catalog}:version"])
 def test_what_is_written_before_a_confirmation_is_on_the_node_of_the_key_it_is_for(key: str) -> None:
-    assert slot_of(written(tag_of(key_of(("HGET", key, "f"))))) == slot_of(key)
+    assert slot_of(confirmation_marker(tag_of(key_of(("HGET", key, "f"))))) == slot_of(key)
 
 
 def test_the_key_of_a_script_is_the_first_of_its_keys() -> None:

@@ -15,8 +15,7 @@ class AdmissionLimit:
         self._calls = self._bytes = 0
 
     def acquire(self, size: int) -> None:
-        """Admit a call of a size in bytes; raise OVERLOADED if a limit is exceeded. A single call is always
-        admitted."""
+        """Admit a call; raise OVERLOADED if a limit is exceeded. A single call is always admitted."""
         with self._lock:
             calls, total_bytes = self._calls + 1, self._bytes + size
             if calls > 1 and (calls > self._max_calls or total_bytes > self._max_bytes):

@@ -90,7 +90,7 @@ class ErrorReason(Enum):
         return self.value.status
 
 
-OF_THE_STORE: Final = frozenset({ErrorReason.STORE_UNAVAILABLE, ErrorReason.OUTCOME_UNKNOWN})
+STORE_REASONS: Final = frozenset({ErrorReason.STORE_UNAVAILABLE, ErrorReason.OUTCOME_UNKNOWN})
 """Errors that every server with the same store would return."""
 DO_NOT_RETRY: Final = ("grpc-retry-pushback-ms", "-1")
 """Stops gRPC's own retries: each would wait for the store again before the caller gets the error."""
@@ -139,7 +139,7 @@ class ApiError(Exception):
 
     def retry_metadata(self) -> tuple[tuple[str, str], ...]:
         """Return the metadata that stops gRPC's own retries, if the error needs it."""
-        return (DO_NOT_RETRY,) if self.reason in OF_THE_STORE else ()
+        return (DO_NOT_RETRY,) if self.reason in STORE_REASONS else ()
 
 
 def _clip(text: str, size: int) -> str:
@@ -153,21 +153,21 @@ def _any(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
     return packed
 
 
-def invalid(violations: Sequence[tuple[str, str]], untold: int = 0) -> ApiError:
-    """Return the error for invalid fields: pairs of path and problem. `untold` is the number of others not listed."""
-    told: list[tuple[str, str]] = []
+def invalid(violations: Sequence[tuple[str, str]], unlisted: int = 0) -> ApiError:
+    """Return the error for invalid fields: pairs of path and problem. `unlisted` is the number of further ones."""
+    listed: list[tuple[str, str]] = []
     parts: list[str] = []
     size = 0
     for field, text in violations[:MAX_VIOLATIONS]:
         part = f"{_clip(field, TEXT_BYTES)}: {_clip(text, TEXT_BYTES)}"
         size += len(part.encode()) + len("; ")
-        if told and size - len("; ") > MESSAGE_BYTES:
+        if listed and size - len("; ") > MESSAGE_BYTES:
             break
         parts.append(part)
-        told.append((field, text))
-    if untold := untold + len(violations) - len(told):
-        parts.append(f"and {untold} more")
-    return ApiError(ErrorReason.INVALID_FIELD, "; ".join(parts), violations=told)
+        listed.append((field, text))
+    if unlisted := unlisted + len(violations) - len(listed):
+        parts.append(f"and {unlisted} more")
+    return ApiError(ErrorReason.INVALID_FIELD, "; ".join(parts), violations=listed)
 
 
 def user_not_found(user_id: str) -> ApiError:
@@ -256,9 +256,9 @@ def reflection_limited() -> ApiError:
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
 
 
-def message_too_large(size: int, most: int) -> ApiError:
+def message_too_large(size: int, maximum: int) -> ApiError:
     """Return the error for a request above the size limit."""
-    return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; the maximum is {most}")
+    return ApiError(ErrorReason.MESSAGE_TOO_LARGE, f"the request has {size} bytes; the maximum is {maximum}")
 
 
 def deadline_passed() -> ApiError:

@@ -40,15 +40,15 @@ def id_problem(value: str) -> str | None:
     """Return the problem with an id, or None."""
     if is_plain_id(value):
         return None
-    return _text_problem(value, ID_BYTES, least=1)
+    return _text_problem(value, ID_BYTES, minimum=1)
 
 
-def _text_problem(value: str, most: int, least: int) -> str | None:
+def _text_problem(value: str, maximum: int, minimum: int) -> str | None:
     size = len(value.encode())
-    if least <= size <= most and not _CONTROL.search(value):
+    if minimum <= size <= maximum and not _CONTROL.search(value):
         return None
     sent = "nothing" if not value else f"{shown(value)} ({size} bytes)"
-    return f"must be {least} to {most} bytes of UTF-8 without control characters; {sent} was sent"
+    return f"must be {minimum} to {maximum} bytes of UTF-8 without control characters; {sent} was sent"
 
 
 def shown(value: object) -> str:
@@ -69,7 +69,7 @@ class Violations:
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
         """Pairs of field and problem, at most MAX_VIOLATIONS."""
-        self.untold = 0
+        self.unlisted = 0
         """Number of further violations."""
 
     def add(self, field: str, text: str) -> None:
@@ -77,7 +77,7 @@ class Violations:
         if len(self.found) < MAX_VIOLATIONS:
             self.found.append((field, text))
         else:
-            self.untold += 1
+            self.unlisted += 1
 
     def id(self, field: str, value: str) -> None:
         """Check an id: 1 to 128 bytes of UTF-8 without control characters."""
@@ -86,12 +86,12 @@ class Violations:
 
     def event_id(self, field: str, value: str) -> None:
         """Check an idempotency key: an id or empty."""
-        if value and (problem := _text_problem(value, ID_BYTES, least=0)):
+        if value and (problem := _text_problem(value, ID_BYTES, minimum=0)):
             self.add(field, problem)
 
     def text(self, field: str, value: str) -> None:
         """Check a descriptive text: up to 256 bytes without control characters."""
-        if problem := _text_problem(value, TEXT_BYTES, least=0):
+        if problem := _text_problem(value, TEXT_BYTES, minimum=0):
             self.add(field, problem)
 
     def metadata(self, field: str, pairs: Mapping[str, str]) -> None:
@@ -104,10 +104,10 @@ class Violations:
         if size > METADATA_BYTES:
             self.add(field, f"{accepted}; {len(pairs)} pairs and {size} bytes were sent")
 
-    def amount(self, field: str, value: int, least: int) -> None:
-        """Check an amount: `least` to 2^53 - 1."""
-        if not least <= value <= MAX_AMOUNT:
-            low = "-(2^53 - 1)" if least == -MAX_AMOUNT else str(least)
+    def amount(self, field: str, value: int, minimum: int) -> None:
+        """Check an amount: `minimum` to 2^53 - 1."""
+        if not minimum <= value <= MAX_AMOUNT:
+            low = "-(2^53 - 1)" if minimum == -MAX_AMOUNT else str(minimum)
             self.add(field, f"must be {low} to 2^53 - 1; {value} was sent")
 
     def version(self, field: str, value: int) -> None:
@@ -124,18 +124,18 @@ class Violations:
             return 0
         return time_ms
 
-    def duration_ms(self, field: str, value: Duration, least_ms: int, most_ms: int) -> int:
+    def duration_ms(self, field: str, value: Duration, minimum_ms: int, maximum_ms: int) -> int:
         """Check a duration and return it in milliseconds."""
         duration_ms = value.seconds * 1000 + value.nanos // 1_000_000
-        if not (least_ms <= duration_ms <= most_ms and 0 <= value.nanos < 1_000_000_000):
-            accepted = f"must be {least_ms // 1000} to {most_ms // 1000} seconds"
+        if not (minimum_ms <= duration_ms <= maximum_ms and 0 <= value.nanos < 1_000_000_000):
+            accepted = f"must be {minimum_ms // 1000} to {maximum_ms // 1000} seconds"
             self.add(field, f"{accepted}; {value.seconds} s and {value.nanos} ns was sent")
         return duration_ms
 
     def check(self) -> None:
         """Raise the error if there are violations."""
         if self.found:
-            raise invalid(self.found, self.untold)
+            raise invalid(self.found, self.unlisted)
 
 
 def require_id(field: str, value: str) -> str:
@@ -167,9 +167,9 @@ def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> f
         return frozenset(changeable)
     if unknown := sorted(set(mask.paths).difference(changeable)):
         accepted = f"only {', '.join(changeable)} can be changed"
-        asked = ", ".join(shown(path) for path in unknown[:SHOWN_PATHS])
+        sent = ", ".join(shown(path) for path in unknown[:SHOWN_PATHS])
         alone = f" ({ALL_FIELDS} means all of them and must be the only path)" if ALL_FIELDS in unknown else ""
-        raise invalid([("update_mask", f"{accepted}; {asked} was sent{alone}")])
+        raise invalid([("update_mask", f"{accepted}; {sent} was sent{alone}")])
     return frozenset(mask.paths)
 
 

@@ -1,11 +1,11 @@
-"""How durable an acknowledged write is."""
+"""The durability of acknowledged writes."""
 
 from enum import IntFlag
 from typing import Final
 
 
 class Durability(IntFlag):
-    """What an acknowledged write has reached besides the store's memory; each may be required without the other."""
+    """The places that a write must reach besides the store's memory. Each can be required without the other."""
 
     MEMORY = 0
     FSYNC = 1

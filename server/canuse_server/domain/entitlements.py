@@ -46,7 +46,7 @@ class Entitlement:
         return Period(start_ms, self.period.start_ms if length_ms is None else start_ms + length_ms)
 
 
-class _Held(NamedTuple):
+class _VersionGroup(NamedTuple):
     """The subscriptions of a user to one version of a package: they list the same features, so one represents all."""
 
     subscription: Subscription
@@ -63,7 +63,7 @@ class _Held(NamedTuple):
 class _Source:
     """The source of a feature: the subscription whose limit and period apply, and when that can change."""
 
-    held: _Held
+    group: _VersionGroup
     entry: PackageFeature
     starts_ms: int
     """The start of the subscription with the highest precedence that lists the feature."""
@@ -87,7 +87,7 @@ def resolve(
     count in. The same holds for features of a type, and package entries with a reset period, that only a newer version
     of canuse knows: they are counted, and give no access.
     """
-    found = _sources(subscriptions, packages, now_ms)
+    sources = _sources(subscriptions, packages, now_ms)
     granted = [
         feature_id for feature_id, given in grants.items() if not all(grant.has_ended(now_ms) for grant in given)
     ]
@@ -95,13 +95,13 @@ def resolve(
     period = cache(lambda anchor_ms, reset_period: period_at(anchor_ms, reset_period, now_ms))
     return {
         feature_id: _entitlement(
-            found.get(feature_id),
+            sources.get(feature_id),
             grants.get(feature_id, ()),
             consumable=types[feature_id] != FeatureType.BINARY,
             now_ms=now_ms,
             period_of=period,
         )
-        for feature_id in dict.fromkeys((*granted, *found))
+        for feature_id in dict.fromkeys((*granted, *sources))
     }
 
 
@@ -110,7 +110,7 @@ def winning_subscription(
 ) -> Subscription | None:
     """Return the active subscription whose limit of a feature applies, or None if no active one lists the feature."""
     source = _sources(subscriptions, packages, now_ms, feature_id).get(feature_id)
-    return source.held.subscription if source is not None and source.held.grade == COUNTS else None
+    return source.group.subscription if source is not None and source.group.grade == COUNTS else None
 
 
 def holding_subscription(
@@ -118,7 +118,7 @@ def holding_subscription(
 ) -> Subscription | None:
     """Return the subscription in whose periods a feature is counted, active or not; None if none lists the feature."""
     source = _sources(subscriptions, packages, now_ms, feature_id).get(feature_id)
-    return None if source is None else source.held.subscription
+    return None if source is None else source.group.subscription
 
 
 def without_effect(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[Subscription]:
@@ -128,21 +128,21 @@ def without_effect(subscriptions: Iterable[Subscription], packages: Packages, no
     needed. A subscription that ended before its start can become that one at its start.
     """
     ended = [subscription for subscription in subscriptions if has_ended(subscription, now_ms)]
-    most: dict[str, PackageFeature] = {}
+    highest: dict[str, PackageFeature] = {}
     holding: dict[str, str] = {}
     later: set[str] = set()
     # First those that have started, then the others in the order of their starts.
-    for held in sorted(
-        _by_version(ended, packages, now_ms), key=lambda held: max(held.subscription.started_at_ms, now_ms)
+    for group in sorted(
+        _group_by_version(ended, packages, now_ms), key=lambda group: max(group.subscription.started_at_ms, now_ms)
     ):
-        for entry in held.entries:
-            known = most.get(entry.feature_id)
-            if known is None or _gives(entry) > _gives(known):
-                most[entry.feature_id] = entry
-                if held.grade == NOT_STARTED:
-                    later.add(held.subscription.token)
+        for entry in group.entries:
+            known = highest.get(entry.feature_id)
+            if known is None or _limit_rank(entry) > _limit_rank(known):
+                highest[entry.feature_id] = entry
+                if group.grade == NOT_STARTED:
+                    later.add(group.subscription.token)
                 else:
-                    holding[entry.feature_id] = held.subscription.token
+                    holding[entry.feature_id] = group.subscription.token
     needed = later.union(holding.values())
     return [subscription for subscription in ended if subscription.token not in needed]
 
@@ -151,28 +151,30 @@ def _sources(
     subscriptions: Iterable[Subscription], packages: Packages, now_ms: int, only: str | None = None
 ) -> dict[str, _Source]:
     """Return the source of each listed feature by feature id; of the feature `only`, if that is given."""
-    found: dict[str, _Source] = {}
-    for held in _by_version(subscriptions, packages, now_ms):
-        for entry in held.entries:
-            source = found.get(entry.feature_id)
+    sources: dict[str, _Source] = {}
+    for group in _group_by_version(subscriptions, packages, now_ms):
+        for entry in group.entries:
+            source = sources.get(entry.feature_id)
             if source is None:
                 if only in (None, entry.feature_id):
-                    found[entry.feature_id] = _Source(held, entry, held.subscription.started_at_ms, held.changes_ms)
+                    sources[entry.feature_id] = _Source(
+                        group, entry, group.subscription.started_at_ms, group.changes_ms
+                    )
                 continue
             # They are sorted by precedence: a later one replaces an earlier one only with a higher limit.
-            if source.held.grade == held.grade and _gives(entry) > _gives(source.entry):
-                source.held, source.entry = held, entry
-            if held.changes_ms is not None:
-                source.changes_ms = _first(source.changes_ms, held.changes_ms)
-    return found
+            if source.group.grade == group.grade and _limit_rank(entry) > _limit_rank(source.entry):
+                source.group, source.entry = group, entry
+            if group.changes_ms is not None:
+                source.changes_ms = _earliest(source.changes_ms, group.changes_ms)
+    return sources
 
 
-def _gives(entry: PackageFeature) -> tuple[bool, int, bool]:
+def _limit_rank(entry: PackageFeature) -> tuple[bool, int, bool]:
     """Return the sort key of a package entry: unlimited is highest, then the higher limit, then overage."""
     return entry.limit is None, entry.limit or 0, entry.overage_enabled
 
 
-def _by_version(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[_Held]:
+def _group_by_version(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[_VersionGroup]:
     """Return the subscriptions grouped by package version, in the order of precedence.
 
     Entries of a package that only a newer version of canuse knows form a group of their own, which gives no access.
@@ -180,21 +182,21 @@ def _by_version(subscriptions: Iterable[Subscription], packages: Packages, now_m
     versions: dict[tuple[str, int], list[Subscription]] = {}
     for subscription in subscriptions:
         versions.setdefault((subscription.package_id, subscription.package_version), []).append(subscription)
-    found = []
+    groups = []
     for version, members in versions.items():
         first = max(members, key=lambda member: _precedence(_grade(member, now_ms), member))
         grade = _grade(first, now_ms)
         changes = (next_change_ms(member, now_ms) for member in members)
         changes_ms = min((moment for moment in changes if moment is not None), default=None)
-        known, unknown = _by_knowledge(packages[version])
+        known, unknown = _split_known(packages[version])
         if known:
-            found.append(_Held(first, known, grade, changes_ms))
+            groups.append(_VersionGroup(first, known, grade, changes_ms))
         if unknown:
-            found.append(_Held(first, unknown, min(grade, MAY_COUNT), changes_ms))
-    return sorted(found, key=lambda held: _precedence(held.grade, held.subscription), reverse=True)
+            groups.append(_VersionGroup(first, unknown, min(grade, MAY_COUNT), changes_ms))
+    return sorted(groups, key=lambda group: _precedence(group.grade, group.subscription), reverse=True)
 
 
-def _by_knowledge(package: Package) -> tuple[tuple[PackageFeature, ...], tuple[PackageFeature, ...]]:
+def _split_known(package: Package) -> tuple[tuple[PackageFeature, ...], tuple[PackageFeature, ...]]:
     """Return the entries of a package: those that this version of canuse knows, and the others."""
     if not package.is_known:
         return (), package.features
@@ -232,22 +234,22 @@ def _entitlement(
     starts_ms = changes_ms = None
     grade = NOT_STARTED
     if source is not None:
-        starts_ms, changes_ms, grade = source.starts_ms, source.changes_ms, source.held.grade
+        starts_ms, changes_ms, grade = source.starts_ms, source.changes_ms, source.group.grade
     if source is None or grade == NOT_STARTED:
         # A subscription that has not started has no current period, and grants do not reset.
         start_ms, end_ms = coverage_at(grants, now_ms)
-        period = Period(start_ms, _first(end_ms, starts_ms))
+        period = Period(start_ms, _earliest(end_ms, starts_ms))
         reset_period = ResetPeriod.NEVER
     else:
         reset_period = source.entry.known_reset_period or ResetPeriod.NEVER
-        period = period_of(source.held.subscription.started_at_ms, reset_period)
+        period = period_of(source.group.subscription.started_at_ms, reset_period)
     counts = grade == COUNTS
     granted = not counts and any(grant.is_open(now_ms) for grant in grants)
     if not counts:
         # Grants determine access here. Otherwise they only add to the budget, which each decision computes.
-        changes_ms = _first(changes_ms, coverage_at(grants, now_ms).end_ms)
+        changes_ms = _earliest(changes_ms, coverage_at(grants, now_ms).end_ms)
     if consumable and reset_period not in FIXED_LENGTH_MS:
-        changes_ms = _first(changes_ms, period.end_ms)
+        changes_ms = _earliest(changes_ms, period.end_ms)
     return Entitlement(
         consumable=consumable,
         active=counts or granted,
@@ -260,7 +262,7 @@ def _entitlement(
     )
 
 
-def _first(one_ms: int | None, other_ms: int | None) -> int | None:
+def _earliest(one_ms: int | None, other_ms: int | None) -> int | None:
     if one_ms is None or other_ms is None:
         return other_ms if one_ms is None else one_ms
     return min(one_ms, other_ms)

@@ -35,11 +35,11 @@ def shrinks(before: Mapping[str, Entitlement], after: Mapping[str, Entitlement])
 
 
 def _gives_less(after: Entitlement | None, before: Entitlement) -> bool:
-    (limit, overage), (old_limit, old_overage) = _given(after), _given(before)
+    (limit, overage), (old_limit, old_overage) = _package_access(after), _package_access(before)
     return limit < old_limit or (old_overage and not overage)
 
 
-def _given(entitlement: Entitlement | None) -> tuple[float, bool]:
+def _package_access(entitlement: Entitlement | None) -> tuple[float, bool]:
     """Return the limit that packages give, and whether use beyond it is allowed."""
     if entitlement is None or not entitlement.active:
         return 0, False

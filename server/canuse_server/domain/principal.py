@@ -1,12 +1,12 @@
-"""Who makes a call."""
+"""The identity of a caller."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The holder of an API key. A caller without one, where none is required, is None: anonymous."""
+    """The holder of an API key. None stands for an anonymous caller, if no key is required."""
 
     key_id: str
     environment: str
-    """The environment that the key belongs to."""
+    """The environment of the key."""

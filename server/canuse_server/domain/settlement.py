@@ -35,38 +35,38 @@ def settle(
     `at` returns the entitlements at a moment in between. A change at a date moves a count at that date, into the period
     that was current then, however late it is applied.
     """
-    found: list[Settlement] = []
+    settlements: list[Settlement] = []
     for feature_id in counted:
         before = old.get(feature_id)
         over = False
         while before is not None and not over:
             moment_ms = before.valid_until_ms
             if moment_ms is None or moment_ms > now_ms:
-                found += settle_one(feature_id, before, new.get(feature_id), now_ms)
+                settlements += settle_one(feature_id, before, new.get(feature_id), now_ms)
                 break
             after = at(moment_ms).get(feature_id)
             step = settle_one(feature_id, before, after, moment_ms)
             # A count whose period is closed cannot move any more.
             over = any(settlement.new_start_ms is None for settlement in step)
-            found += step
+            settlements += step
             before = after
-    return found
+    return settlements
 
 
-def bring_back(
+def settle_ahead(
     entitlements: Mapping[str, Entitlement], counters: Mapping[str, Counter], now_ms: int
 ) -> list[Settlement]:
     """Return the settlements of counts that a clock too far ahead put into a period later than the next one.
 
     They continue in the next period. They are correct once it starts, since they are already reset for it.
     """
-    found = []
+    settlements = []
     for feature_id, counter in counters.items():
         entitlement = entitlements.get(feature_id)
         end_ms = None if entitlement is None else entitlement.period_at(now_ms).end_ms
         if entitlement is not None and end_ms is not None and counter.period_start_ms > end_ms:
-            found.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))
-    return found
+            settlements.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))
+    return settlements
 
 
 def settle_one(feature_id: str, before: Entitlement, after: Entitlement | None, now_ms: int) -> list[Settlement]:

@@ -51,7 +51,7 @@ def next_change_ms(subscription: Subscription, now_ms: int) -> int | None:
 def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
     """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
     spans = sorted(
-        (subscription.started_at_ms, _or_forever(end_ms(subscription)))
+        (subscription.started_at_ms, _or_infinity(end_ms(subscription)))
         for subscription in subscriptions
         if packages[subscription.package_id, subscription.package_version].type == PackageType.BASE
         and not has_ended(subscription, now_ms)
@@ -72,5 +72,5 @@ def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> 
     return period_at(subscription.started_at_ms, longest, now_ms).end_ms
 
 
-def _or_forever(moment_ms: int | None) -> float:
+def _or_infinity(moment_ms: int | None) -> float:
     return float("inf") if moment_ms is None else moment_ms

@@ -47,7 +47,7 @@ def key_of(command: tuple[str | bytes, ...]) -> str | bytes:
     return command[3] if command[0] == "EVALSHA" else command[1]
 
 
-def written(tag: str) -> str:
+def confirmation_marker(tag: str) -> str:
     """Return the key that is written before a wait for a confirmation; in a Cluster, `tag` selects the node."""
     return f"canuse:{{{tag}}}:written" if tag else "canuse:written"
 

@@ -1,1 +1,1 @@
-"""How calls come in: the reference server of grpcio, and the native front with its batch lane."""
+"""The transports: the reference server of grpcio, and the native front with its batch lane."""

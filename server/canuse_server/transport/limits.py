@@ -8,8 +8,7 @@ MAX_MESSAGE_BYTES: Final = MAX_REQUEST_BYTES
 """Maximum size of a request."""
 MAX_PUBLIC_REQUEST_BYTES: Final = 1024
 """Maximum size of a request of health and reflection, which require no key: more than any name of a service or symbol
-needs. The request of `Watch` stays in memory as long as the call, and reflection repeats the request in its
-response."""
+needs. The request of `Watch` stays in memory as long as the call, and reflection returns it in its response."""
 MAX_PARSED_METADATA_BYTES: Final = 512 << 10
 """Maximum metadata of a call that is read, so that a call with too much can be answered with an error. Beyond it HTTP/2
 itself refuses the call; at some multiple of it, `native` closes the connection with all its calls."""

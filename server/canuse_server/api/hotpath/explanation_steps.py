@@ -156,8 +156,7 @@ def counter(feature_state: FeatureState, of: Feature) -> ExplanationStep:
 
 
 def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationStep:
-    """Return the step about the unavailable store; `age_seconds` is the age of the last known reply, if there is
-    one."""
+    """Return the step about the unavailable store; `age_seconds` is the age of the last known reply, or None."""
     age = None
     if age_seconds is not None:
         age = Duration()

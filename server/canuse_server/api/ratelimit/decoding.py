@@ -41,7 +41,7 @@ def parse_request(payload: bytes) -> RateLimitRequest:
 
 
 def _with_valid_strings(payload: bytes) -> RateLimitRequest:
-    request: Any = parse(_OF_BYTES, payload)
+    request: Any = parse(_BytesRequest, payload)
     # One more than the maximum, so that the check of the number still fails.
     del request.descriptors[MAX_DESCRIPTORS + 1 :]
     request.domain = _valid(request.domain)
@@ -61,7 +61,7 @@ def _valid(text: bytes) -> bytes:
     return text
 
 
-def _of_bytes() -> Any:
+def _bytes_request_class() -> Any:
     """Return the class of requests with `bytes` fields in place of strings."""
     pool = DescriptorPool()
     for module in (wrappers_pb2, duration_pb2, descriptor_pb2, rate_limit_service_pb2):
@@ -80,4 +80,4 @@ def _replace_strings(messages: Iterable[DescriptorProto]) -> None:
         _replace_strings(message.nested_type)
 
 
-_OF_BYTES: Final = _of_bytes()
+_BytesRequest: Final = _bytes_request_class()

@@ -176,8 +176,8 @@ async def should_rate_limit(payload: bytes, env: Environment) -> bytes:
                 if error.reason is not ErrorReason.FEATURE_NOT_FOUND:
                     raise
                 missing |= {error.metadata["feature_id"]}
-    except StoreNotNeededError as known:
-        return known.answer
+    except StoreNotNeededError as error:
+        return error.answer
     except ApiError as error:
         if error.reason not in NO_USER:
             raise

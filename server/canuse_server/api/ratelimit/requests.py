@@ -65,7 +65,7 @@ def environment_of(domain: str, env: Environment) -> Environment:
 def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
     """Parse a request."""
     if len(request.descriptors) > MAX_DESCRIPTORS:
-        return _unread(f"it has more than {MAX_DESCRIPTORS} descriptors")
+        return _unprocessable(f"it has more than {MAX_DESCRIPTORS} descriptors")
     users: set[str] = set()
     hits: dict[str, int] = {}
     facts: set[str] = set()
@@ -73,7 +73,7 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
     for descriptor in request.descriptors:
         entries = descriptor.entries
         if len(entries) > MAX_DESCRIPTOR_ENTRIES:
-            return _unread(f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries")
+            return _unprocessable(f"a descriptor has more than {MAX_DESCRIPTOR_ENTRIES} entries")
         user, feature, record = _find_entries(entries, rules)
         if user is None and feature is None:
             features.append(None)
@@ -91,7 +91,7 @@ def read(request: pb.RateLimitRequest, rules: RateLimitRules) -> ParsedRequest:
     return ParsedRequest(users.pop() if len(users) == 1 else "", hits, facts, features, _problem(users, hits))
 
 
-def _unread(problem: str) -> ParsedRequest:
+def _unprocessable(problem: str) -> ParsedRequest:
     return ParsedRequest("", {}, set(), [], problem)
 
 
@@ -126,7 +126,10 @@ def _is_valid(value: str | None) -> TypeGuard[str]:
 
 def charge_indexes(parsed: ParsedRequest, others: Mapping[str, int]) -> tuple[int, ...]:
     """Return the index of the hit of each descriptor; `others` are the indexes of features without a hit."""
-    found = {feature_id: index for index, feature_id in enumerate(parsed.hits)}
+    indexes = {feature_id: index for index, feature_id in enumerate(parsed.hits)}
     return tuple(
-        [LIMITS_NOTHING if name is None else found[name] if name in found else others[name] for name in parsed.features]
+        [
+            LIMITS_NOTHING if name is None else indexes[name] if name in indexes else others[name]
+            for name in parsed.features
+        ]
     )

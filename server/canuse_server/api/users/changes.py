@@ -21,7 +21,7 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.domain.settlement import Settlement, bring_back, settle, settle_one
+from canuse_server.domain.settlement import Settlement, settle, settle_ahead, settle_one
 from canuse_server.domain.subscriptions import end_ms
 from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.runtime.fairness import FairSemaphore
@@ -224,11 +224,11 @@ def _settlements(
 ) -> list[Settlement]:
     """Return the settlements of a user's counts for the change to new entitlements."""
     old, counters, now_ms = state.entitlements, state.counters, state.now_ms
-    if not state.made_ahead():
-        return [*bring_back(old, counters, now_ms), *settle(old, at, new, counters, now_ms)]
+    if not state.was_computed_ahead():
+        return [*settle_ahead(old, counters, now_ms), *settle(old, at, new, counters, now_ms)]
     # The old entitlements come from a clock too far ahead: a count continues under the new one, or is closed.
     closed = [settle_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
-    return [*bring_back(new, counters, now_ms), *chain.from_iterable(closed)]
+    return [*settle_ahead(new, counters, now_ms), *chain.from_iterable(closed)]
 
 
 def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:

@@ -107,7 +107,7 @@ class Launch:
         deadline = time.monotonic() + self.max_start_seconds
         while (answer := await ask(self.socket_path, b"PING")) != b"+PONG":
             if process.returncode is not None:
-                return f"it {end_in_words(process.returncode)}"
+                return f"it {describe_exit(process.returncode)}"
             if answer.startswith(b"-LOADING"):  # loading can take minutes and is not a failure
                 deadline = time.monotonic() + self.max_start_seconds
             elif time.monotonic() > deadline:
@@ -128,7 +128,7 @@ async def end(process: Process) -> None:
         await process.wait()
 
 
-def end_in_words(returncode: int) -> str:
+def describe_exit(returncode: int) -> str:
     """Return how a process ended, as a phrase to follow its name."""
     if returncode < 0:
         return f"was killed by signal {-returncode} ({signal.strsignal(-returncode)})"

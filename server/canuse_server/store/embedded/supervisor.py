@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 
 from canuse_server.store.embedded.data_dir import DataDir, DataDirInUse, choose_socket, discard_socket
-from canuse_server.store.embedded.process import EmbeddedStartError, Fsync, Launch, end, end_in_words
+from canuse_server.store.embedded.process import EmbeddedStartError, Fsync, Launch, describe_exit, end
 
 __all__ = ["DataDirInUse", "EmbeddedStartError", "EmbeddedValkey"]
 
@@ -87,7 +87,7 @@ class EmbeddedValkey:
     async def _supervise(self, launch: Launch, process: Process) -> None:
         """Restart Valkey each time it dies, until cancelled."""
         delay, started = 0.0, time.monotonic()
-        reason = f"it {end_in_words(await process.wait())}"
+        reason = f"it {describe_exit(await process.wait())}"
         while True:
             if time.monotonic() - started >= STABLE_AFTER_SECONDS:
                 delay = 0.0
@@ -98,7 +98,7 @@ class EmbeddedValkey:
             try:
                 self._process = process = await launch.run()
                 log.info("Valkey is up again", pid=process.pid)
-                reason = f"it {end_in_words(await process.wait())}"
+                reason = f"it {describe_exit(await process.wait())}"
             except (EmbeddedStartError, OSError) as error:
                 reason = str(error)
 

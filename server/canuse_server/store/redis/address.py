@@ -90,15 +90,15 @@ class StoreAddress:
         endpoint = cls._plain(url, plain)
         if kind == "cluster":
             return replace(endpoint, seeds=addresses)
-        asking = {name: value for name, value in endpoint.options.items() if name.startswith("ssl_")}
-        asking |= {name.removeprefix("sentinel_"): value for name, value in own.items()}
+        sentinel_options = {name: value for name, value in endpoint.options.items() if name.startswith("ssl_")}
+        sentinel_options |= {name.removeprefix("sentinel_"): value for name, value in own.items()}
         # The former master may be a replica now, on which a check would read old counts.
         handshake = endpoint.handshake + pack(("ROLE",))
         return replace(
             endpoint,
             handshake=handshake,
             handshake_replies=endpoint.handshake_replies + 1,
-            sentinels=Sentinels(addresses, unquote(master), {**asking, "ssl": endpoint.tls is not None}),
+            sentinels=Sentinels(addresses, unquote(master), {**sentinel_options, "ssl": endpoint.tls is not None}),
         )
 
     @classmethod
@@ -153,9 +153,9 @@ class StoreAddress:
         """
         options = _administrative(self.options, timeout_seconds)
         if self.sentinels is not None:
-            asking = {**self.sentinels.options, **_administrative({}, timeout_seconds)}
-            asked: Any = Sentinel
-            sentinel = asked(list(self.sentinels.addresses), sentinel_kwargs=asking, **options)
+            sentinel_options = {**self.sentinels.options, **_administrative({}, timeout_seconds)}
+            sentinel_class: Any = Sentinel
+            sentinel = sentinel_class(list(self.sentinels.addresses), sentinel_kwargs=sentinel_options, **options)
             client: Redis = sentinel.master_for(self.sentinels.master, ssl=self.tls is not None)
             return client
         if self.path is not None:

@@ -146,14 +146,14 @@ class Store:
         packed = b"".join([*head, *(pack(command.command) for command in commands)])
         count, level = len(head) + len(commands), self._level()
         if scripts and level:
-            replies, fault = await self._confirm(
+            replies, failure = await self._confirm(
                 level, packed, count, self._tags(*(command.command for command in commands))
             )
-            unconfirmed = fault
+            unconfirmed = failure
         else:
-            replies, fault = await self._batches.collect(packed, count, writes=bool(scripts))
+            replies, failure = await self._batches.collect(packed, count, writes=bool(scripts))
             unconfirmed = None
-        checked = [_checked(reply, unconfirmed) for reply in replies] + [fault] * (count - len(replies))
+        checked = [_checked(reply, unconfirmed) for reply in replies] + [failure] * (count - len(replies))
         if now_ms is None:
             if isinstance(checked[0], Exception):
                 return [(checked[0], 0)] * len(commands)
@@ -181,11 +181,11 @@ class Store:
             await self.call(*commands)
             return
         packed = b"".join(map(pack, commands))
-        replies, fault = await self._confirm(level, packed, len(commands), self._tags(*commands))
+        replies, failure = await self._confirm(level, packed, len(commands), self._tags(*commands))
         for reply in replies:
             check(reply)
-        if fault is not None:
-            raise fault
+        if failure is not None:
+            raise failure
 
     async def confirm(self) -> None:
         """Wait until all writes so far are as durable as required, unless this call already waited.
@@ -198,9 +198,9 @@ class Store:
 
     async def confirm_at(self, level: Durability, tag: str) -> None:
         """Wait until all writes to one server are confirmed; `tag` is a hash tag of one of its slots."""
-        _, fault = await self._confirm(level, b"", 0, (tag,) if tag else ())
-        if fault is not None:
-            raise OutcomeUnknownError(str(fault))
+        _, failure = await self._confirm(level, b"", 0, (tag,) if tag else ())
+        if failure is not None:
+            raise OutcomeUnknownError(str(failure))
 
     async def infos(self) -> list[dict[str, str]]:
         """Return the INFO of each server of the store."""
@@ -279,11 +279,11 @@ class Store:
         """
         packed, load, level = (ASKING if asking else b"") + pack(command), b"", self._level()
         for _ in range(MAX_ATTEMPTS):
-            count, fault = 1 + bool(load) + asking, None
+            count, failure = 1 + bool(load) + asking, None
             if level:
-                replies, fault = await self._confirm(level, load + packed, count, self._tags(command))
-                if fault is not None and len(replies) < count:
-                    raise fault
+                replies, failure = await self._confirm(level, load + packed, count, self._tags(command))
+                if failure is not None and len(replies) < count:
+                    raise failure
             else:
                 replies = await self._connection.execute(load + packed, count, writes=True)
             try:
@@ -292,8 +292,8 @@ class Store:
                 # Nothing was run, so this does not repeat a write. A restart or SCRIPT FLUSH removes scripts.
                 load = pack(("SCRIPT", "LOAD", script.source))
                 continue
-            if fault is not None and not needs_repair(reply):
-                raise fault
+            if failure is not None and not needs_repair(reply):
+                raise failure
             return reply
         raise StoreUnavailableError("the store lost the script repeatedly")
 

@@ -41,7 +41,7 @@ class ClusterStore(Store):
         super().__init__(endpoint, timeout_seconds, promise)
         self._slots = SlotMap(endpoint, timeout_seconds)
         self._nodes: dict[Address, Store] = {}
-        self._turns = count()
+        self._next_node = count()
 
     async def load_scripts(self) -> None:
         """Load all scripts into all nodes."""
@@ -52,16 +52,16 @@ class ClusterStore(Store):
         """See Store. If several nodes answer, the time is that of the first one."""
         if not commands:
             return [], await self.now_ms()
-        places: dict[Address | None, list[int]] = {}
-        for place, command in enumerate(commands):
-            places.setdefault(self._slots.owners[self._slot(command)], []).append(place)
+        indexes: dict[Address | None, list[int]] = {}
+        for index, command in enumerate(commands):
+            indexes.setdefault(self._slots.owners[self._slot(command)], []).append(index)
         parts = await asyncio.gather(
-            *(self._read(owner, [commands[place] for place in part]) for owner, part in places.items())
+            *(self._read(owner, [commands[index] for index in part]) for owner, part in indexes.items())
         )
         replies: list[object] = [None] * len(commands)
-        for part, read in zip(places.values(), parts, strict=True):
-            for place, (reply, _) in zip(part, read, strict=True):
-                replies[place] = reply
+        for part, read in zip(indexes.values(), parts, strict=True):
+            for index, (reply, _) in zip(part, read, strict=True):
+                replies[index] = reply
         return replies, parts[0][0][1]
 
     async def _read(self, owner: Address | None, commands: Sequence[RawCommand]) -> list[tuple[object, int]]:
@@ -80,19 +80,19 @@ class ClusterStore(Store):
 
     async def pipeline(self, commands: Sequence[Command]) -> list[tuple[object, int]]:
         """See Store. Commands of one node, and so of one user, keep their order."""
-        places: dict[Address | None, list[int]] = {}
-        for place, command in enumerate(commands):
-            places.setdefault(self._slots.owners[self._slot(command.command)], []).append(place)
+        indexes: dict[Address | None, list[int]] = {}
+        for index, command in enumerate(commands):
+            indexes.setdefault(self._slots.owners[self._slot(command.command)], []).append(index)
         parts = await asyncio.gather(
-            *(self._pipeline_to(owner, [commands[place] for place in part]) for owner, part in places.items())
+            *(self._pipeline_to(owner, [commands[index] for index in part]) for owner, part in indexes.items())
         )
         results: dict[int, tuple[object, int]] = {}
-        for part, part_results in zip(places.values(), parts, strict=True):
+        for part, part_results in zip(indexes.values(), parts, strict=True):
             results |= dict(zip(part, part_results, strict=True))
-        return [results[place] for place in range(len(commands))]
+        return [results[index] for index in range(len(commands))]
 
     async def _pipeline_to(self, owner: Address | None, commands: Sequence[Command]) -> list[tuple[object, int]]:
-        """Execute commands on one node. The first redirected command of each slot is executed at its new place.
+        """Execute commands on one node. The first redirected command of each slot is executed on its new node.
 
         The other redirected commands of the slot end with NotMadeError and are sent again together; those with an ASK
         redirect are executed one by one.
@@ -102,25 +102,25 @@ class ClusterStore(Store):
             results = await self._node(owner).pipeline(commands)
             if any(isinstance(reply, StoreError) for reply, _ in results):
                 self._slots.invalidate()
-        fault: StoreError | None = None
-        found: set[int] = set()
-        for place, (reply, _) in enumerate(results):
+        failure: StoreError | None = None
+        executed_slots: set[int] = set()
+        for index, (reply, _) in enumerate(results):
             if not isinstance(reply, RedirectError | UnreachableError):
                 continue
-            slot = self._slot(commands[place].command)
-            if fault is None and slot in found and not isinstance(reply, AskError):
-                results[place] = NotMadeError(str(reply)), 0
+            slot = self._slot(commands[index].command)
+            if failure is None and slot in executed_slots and not isinstance(reply, AskError):
+                results[index] = NotMadeError(str(reply)), 0
                 continue
-            if fault is None:
+            if failure is None:
                 try:
-                    results[place] = await self.execute(commands[place])
-                    found.add(slot)
+                    results[index] = await self.execute(commands[index])
+                    executed_slots.add(slot)
                 except StoreUnavailableError as error:
-                    fault = error  # Each of the others would fail in the same way, after a timeout.
+                    failure = error  # Each of the others would fail in the same way, after a timeout.
                 except StoreError as error:
-                    results[place] = error, 0
-            if fault is not None:
-                results[place] = fault, 0
+                    results[index] = error, 0
+            if failure is not None:
+                results[index] = failure, 0
         return results
 
     async def change(self, *commands: RawCommand) -> None:
@@ -153,11 +153,11 @@ class ClusterStore(Store):
 
     async def schema(self) -> bytes | None:
         """See Store. Also None if any node has no data."""
-        found = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
+        version = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())
         tags = {address: self._slots.tag_at(address) for address in self._slots.nodes()}
-        looks = (self._node(address).unguarded(data_mark(tag)) for address, tag in tags.items() if tag)
+        reads = (self._node(address).unguarded(data_mark(tag)) for address, tag in tags.items() if tag)
         # Errors are ignored: of an unavailable node, or of one whose slot is moving.
-        return None if None in await asyncio.gather(*looks, return_exceptions=True) else found
+        return None if None in await asyncio.gather(*reads, return_exceptions=True) else version
 
     def link(self, key: str) -> object:
         """See Store."""
@@ -167,7 +167,7 @@ class ClusterStore(Store):
     def messages(self) -> PubSub:
         """See Store. Messages reach all nodes. Each call uses the next node, since the last one may be unavailable."""
         nodes = self._slots.nodes() or self.endpoint.seeds
-        address = nodes[next(self._turns) % len(nodes)]
+        address = nodes[next(self._next_node) % len(nodes)]
         return self._node(address).messages()
 
     def connection_router(self, timeout_seconds: float) -> ConnectionRouter:
@@ -188,17 +188,17 @@ class ClusterStore(Store):
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self.timeout_seconds
-        asked: Address | None = None
+        ask_node: Address | None = None
         while True:
-            owner = asked or self._slots.owners[slot]
+            owner = ask_node or self._slots.owners[slot]
             try:
                 if owner is None:
                     raise UnreachableError(f"no node of the Cluster is known to have slot {slot}")
-                return await attempt(self._node(owner), asked is not None)
+                return await attempt(self._node(owner), ask_node is not None)
             except (RedirectError, UnreachableError) as error:
                 if clock() >= deadline:
                     raise
-                asked = await self._follow(error, owner, slot)
+                ask_node = await self._follow(error, owner, slot)
             except (StoreUnavailableError, OutcomeUnknownError):
                 self._slots.invalidate()
                 raise

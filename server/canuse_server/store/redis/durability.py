@@ -11,7 +11,7 @@ from typing import Final
 import hiredis
 
 from canuse_server.domain.durability import Durability
-from canuse_server.store.keys import written
+from canuse_server.store.keys import confirmation_marker
 from canuse_server.store.redis.replies import is_redirect, pack
 
 APPENDFSYNC: Final = ("CONFIG", "GET", "appendfsync")
@@ -58,7 +58,7 @@ class Promise:
     def confirmation(self, level: Durability, tag: str = "") -> Confirmation:
         """Return the commands that confirm writes; `tag` is the hash tag of a key on their node."""
         limit = str(max(1, round(self.timeout_seconds * 1000)))
-        commands: list[tuple[str, ...]] = [("SET", written(tag), "")]
+        commands: list[tuple[str, ...]] = [("SET", confirmation_marker(tag), "")]
         required = []
         # The replicas first: the server's own file is synced during that wait.
         if level & Durability.REPLICA:

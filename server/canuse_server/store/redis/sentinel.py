@@ -33,20 +33,20 @@ class MasterResolver:
     """Finds the master. Threads of the lane read `endpoint`; everything else runs on the event loop."""
 
     def __init__(self, endpoint: StoreAddress, timeout_seconds: float, guard: DataGuard | None = None) -> None:
-        self._sought = endpoint
+        self._configured = endpoint
         self.guard = guard or DataGuard()
         self._timeout_seconds = min(timeout_seconds, PROBE_TIMEOUT_SECONDS)
         self.endpoint = endpoint if endpoint.sentinels is None else None
         """The address of the master, None until it is known."""
         self._epoch = -1
-        self._found = asyncio.Event()
+        self._is_known = asyncio.Event()
         self._suspected = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def address(self) -> str:
         """The configured address, for messages."""
-        return self._sought.address
+        return self._configured.address
 
     def is_at(self, endpoint: StoreAddress) -> bool:
         """Whether `endpoint` is the current master, as far as is known."""
@@ -54,12 +54,12 @@ class MasterResolver:
 
     async def resolve(self) -> StoreAddress:
         """Return the address of the master; wait until a Sentinel reports it."""
-        if self._sought.sentinels is not None and not self._tasks:
-            listening = (self._listen(sentinel) for sentinel in self._sought.sentinels.addresses)
+        if self._configured.sentinels is not None and not self._tasks:
+            listening = (self._listen(sentinel) for sentinel in self._configured.sentinels.addresses)
             # An empty context: they must not inherit the deadline of the call that starts them.
             self._tasks = [asyncio.create_task(task, context=Context()) for task in (self._follow(), *listening)]
         while self.endpoint is None:
-            await self._found.wait()
+            await self._is_known.wait()
         return self.endpoint
 
     def invalidate(self) -> None:
@@ -71,7 +71,7 @@ class MasterResolver:
         while True:
             self._suspected.clear()
             try:
-                await self._ask()
+                await self._query_all()
             except Exception as error:  # noqa: BLE001 - whatever fails, polling has to continue
                 log.warning("no Sentinel answered", cause=f"{type(error).__name__}: {error}")
             with suppress(TimeoutError):
@@ -100,10 +100,10 @@ class MasterResolver:
                 await client.aclose()
             await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
-    async def _ask(self) -> None:
+    async def _query_all(self) -> None:
         """Ask all Sentinels, and use the answer with the latest failover."""
-        assert self._sought.sentinels is not None
-        answers = await asyncio.gather(*map(self._ask_one, self._sought.sentinels.addresses))
+        assert self._configured.sentinels is not None
+        answers = await asyncio.gather(*map(self._query, self._configured.sentinels.addresses))
         known = [answer for answer in answers if answer is not None]
         if not known:
             return
@@ -115,14 +115,14 @@ class MasterResolver:
         if at is None or (at.host, at.port) != address:
             if at is not None:
                 log.warning("the master has changed", address=str(address))
-            self.endpoint = self._sought.at(address)
-            self._found.set()
+            self.endpoint = self._configured.at(address)
+            self._is_known.set()
 
-    async def _ask_one(self, sentinel: Address) -> tuple[int, Address] | None:
-        assert self._sought.sentinels is not None
+    async def _query(self, sentinel: Address) -> tuple[int, Address] | None:
+        assert self._configured.sentinels is not None
         client: Any = self._client(sentinel)
         try:
-            name = self._sought.sentinels.master
+            name = self._configured.sentinels.master
             state = await client.sentinel_master(name)
             # During a failover this returns the new master; `state` still describes the former one.
             host, port = await client.sentinel_get_master_addr_by_name(name)
@@ -135,9 +135,9 @@ class MasterResolver:
                 await client.aclose()
 
     def _client(self, sentinel: Address) -> Redis:
-        assert self._sought.sentinels is not None
+        assert self._configured.sentinels is not None
         times = {"socket_timeout": self._timeout_seconds, "socket_connect_timeout": self._timeout_seconds}
-        options: dict[str, Any] = {**self._sought.sentinels.options, **times, "decode_responses": True}
+        options: dict[str, Any] = {**self._configured.sentinels.options, **times, "decode_responses": True}
         return Redis(host=sentinel.host, port=sentinel.port, **options)
 
     async def close(self) -> None:

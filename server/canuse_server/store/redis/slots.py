@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 SLOTS: Final = 16_384
 PROBE_TIMEOUT_SECONDS: Final = 0.5
-"""Maximum time for one node to answer before the next one is asked."""
+"""Maximum time for one node to answer before the next one is queried."""
 MIN_REFRESH_INTERVAL_SECONDS: Final = 0.1
 """Minimum time between two reads of the map."""
 _CLUSTER_SLOTS: Final = pack(("CLUSTER", "SLOTS"))
@@ -106,8 +106,8 @@ class SlotMap:
                 connection.close()
 
 
-def _ranges(reply: object, asked: Address) -> Iterator[tuple[int, int, Address]]:
-    """Read the reply to `CLUSTER SLOTS`. An empty host means the node that was asked."""
+def _ranges(reply: object, queried: Address) -> Iterator[tuple[int, int, Address]]:
+    """Read the reply to `CLUSTER SLOTS`. An empty host means the node that was queried."""
     for first, last, master, *_ in cast("list[tuple[int, int, list[bytes | int]]]", reply):
         host, port = cast("bytes | None", master[0]), cast("int", master[1])
-        yield first, last, Address((host or b"").decode() or asked.host, port)
+        yield first, last, Address((host or b"").decode() or queried.host, port)

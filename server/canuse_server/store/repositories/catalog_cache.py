@@ -72,7 +72,7 @@ class CatalogCache:
         for at in range(0, len(changes.feature_ids), FEATURES_AT_A_TIME):
             for feature in await self._catalog.usable_features(changes.feature_ids[at : at + FEATURES_AT_A_TIME]):
                 self._keep(feature, number, self._history)
-        self._reached(changes.stamp)
+        self._set_stamp(changes.stamp)
 
     async def _read_all(self, stamp: bytes) -> None:
         """Read all features, a few at a time. The next refresh reads concurrent changes."""
@@ -95,9 +95,9 @@ class CatalogCache:
             last = ids[-1].decode()
         newer = {name: self.features[name] for name, number in self._ahead.items() if number > number_of(stamp)}
         self.features = found | newer
-        self._reached(stamp)
+        self._set_stamp(stamp)
 
-    def _reached(self, stamp: bytes) -> None:
+    def _set_stamp(self, stamp: bytes) -> None:
         self._stamp, self._number = stamp, number_of(stamp)
         self._ahead = {name: number for name, number in self._ahead.items() if number > self._number}
 

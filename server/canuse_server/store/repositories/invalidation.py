@@ -12,7 +12,7 @@ from canuse_server.store.redis.client import Store
 log = structlog.get_logger(__name__)
 
 LOG_INTERVAL_SECONDS = 5.0
-"""Minimum time between two warnings that a cache may be out of date."""
+"""Minimum time between two log_throttle that a cache may be out of date."""
 
 
 def keep_fresh(
@@ -23,7 +23,7 @@ def keep_fresh(
     Each runs until it is cancelled, even if the other one fails: without messages, polling still works. `subject` names
     the cached data in the log.
     """
-    faults = Throttle(LOG_INTERVAL_SECONDS)
+    log_throttle = Throttle(LOG_INTERVAL_SECONDS)
 
     async def poll() -> None:
         while True:
@@ -42,7 +42,7 @@ def keep_fresh(
             try:
                 await work()
             except Exception as error:  # noqa: BLE001 - whatever fails, refreshing has to continue
-                if faults.try_acquire() is not None:
+                if log_throttle.try_acquire() is not None:
                     log.warning(f"{subject} may be out of date", cause=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(poll_seconds)
 

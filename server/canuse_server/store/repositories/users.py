@@ -53,14 +53,14 @@ class UserState:
         """Whether a sweep of leases is due."""
         return self.leases_due_ms is not None and packed_codec.is_due(self.leases_due_ms, self.now_ms)
 
-    def made_ahead(self) -> bool:
+    def was_computed_ahead(self) -> bool:
         """Whether the entitlements were computed under a clock that was too far ahead."""
         latest_ms = max((entitlement.period.start_ms for entitlement in self.entitlements.values()), default=0)
         return max(self.meta.as_of_ms, latest_ms) > self.now_ms + CLOCKS_DIFFER_MS
 
     def runs_ahead(self) -> bool:
         """Whether entitlements or counters were written under a clock that was too far ahead."""
-        return self.made_ahead() or any(
+        return self.was_computed_ahead() or any(
             runs_ahead(entitlement, self.counters.get(feature_id), self.now_ms)
             for feature_id, entitlement in self.entitlements.items()
         )
@@ -286,7 +286,7 @@ def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
         for name, value in fields.items()
         if name.startswith(packed_codec.SUBSCRIPTION_PREFIX)
     ]
-    return sorted(found, key=_age)
+    return sorted(found, key=_age_key)
 
 
 def _ended(item: tuple[bytes, bytes]) -> Subscription:
@@ -297,10 +297,10 @@ def _ended(item: tuple[bytes, bytes]) -> Subscription:
 def _merged(ended: Iterable[Subscription], subscriptions: Iterable[Subscription]) -> list[Subscription]:
     """Return ended and other subscriptions, oldest first. One in both was reactivated: the other one is current."""
     found = {subscription.token: subscription for subscription in (*ended, *subscriptions)}
-    return sorted(found.values(), key=_age)
+    return sorted(found.values(), key=_age_key)
 
 
-def _age(subscription: Subscription) -> tuple[int, str]:
+def _age_key(subscription: Subscription) -> tuple[int, str]:
     return subscription.started_at_ms, subscription.token
 
 
