@@ -139,8 +139,8 @@ class Connection:
     def is_ended(self, seconds: float = MAX_WAIT_SECONDS) -> bool:
         """Wait for the server to close the connection; return whether it has."""
         until = time.monotonic() + seconds
-        while self.is_open and (left := until - time.monotonic()) > 0 and not self._attack.is_over:
-            self.read(left)
+        while self.is_open and (remaining := until - time.monotonic()) > 0 and not self._attack.is_over:
+            self.read(remaining)
         return not self.is_open
 
     def _ended(self) -> None:

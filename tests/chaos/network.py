@@ -25,10 +25,10 @@ class Link:
         block = (os.getpid() * 8 + number) % (1 << 14) * 4
         prefix = f"10.231.{block >> 8}."
         self.addresses = tuple(f"{prefix}{(block & 255) + place}" for place in (1, 2))
-        self._ends = [(here, f"cz{os.getpid()}a{number}"), (there, f"cz{os.getpid()}b{number}")]
-        (_, first), (_, second) = self._ends
+        self._endpoints = [(here, f"cz{os.getpid()}a{number}"), (there, f"cz{os.getpid()}b{number}")]
+        (_, first), (_, second) = self._endpoints
         _run("ip", "link", "add", first, "type", "veth", "peer", "name", second)
-        for (machine, device), address in zip(self._ends, self.addresses, strict=True):
+        for (machine, device), address in zip(self._endpoints, self.addresses, strict=True):
             if machine is not None:
                 _run("ip", "link", "set", device, "netns", machine.name)
             _ip(machine, "addr", "add", f"{address}/30", "dev", device)
@@ -41,15 +41,15 @@ class Link:
 
     def lose_what_is_sent(self) -> None:
         """Drop what is sent from the first end."""
-        _lose(*self._ends[0])
+        _lose(*self._endpoints[0])
 
     def lose_what_comes_back(self) -> None:
         """Drop what is sent from the second end."""
-        _lose(*self._ends[1])
+        _lose(*self._endpoints[1])
 
     def heal(self) -> None:
         """Let everything through again."""
-        for machine, device in self._ends:
+        for machine, device in self._endpoints:
             _run("tc", *_in(machine), "qdisc", "delete", "dev", device, "root", check=False)
 
 

@@ -193,5 +193,5 @@ def test_packages_are_listed_and_shown(run: CommandLine, subscriber: Subscriber)
 
 
 def test_the_option_wins_over_the_environment(run: CommandLine, subscriber: Subscriber) -> None:
-    asked = run("can-use", subscriber.user, subscriber.counted, "--server", run.address, CANUSE_SERVER="127.0.0.1:1")
-    assert asked.status == 0
+    result = run("can-use", subscriber.user, subscriber.counted, "--server", run.address, CANUSE_SERVER="127.0.0.1:1")
+    assert result.status == 0

@@ -312,9 +312,9 @@ def test_live_and_test_share_nothing(server: AuthenticatedServer) -> None:
         for _ in range(3):
             assert live.use_feature(user_id, feature_id).access
         assert [test.use_feature(user_id, feature_id).access for _ in range(3)] == [True, False, False]
-        assert [world.can_use(user_id, feature_id).consumption.used for world in (live, test)] == [3, 1]
+        assert [env.can_use(user_id, feature_id).consumption.used for env in (live, test)] == [3, 1]
         assert user_id in {user.id for user in test.list_users()}
-        assert [len(list(world.list_usage_events(user_id))) for world in (live, test)] == [3, 1]
+        assert [len(list(env.list_usage_events(user_id))) for env in (live, test)] == [3, 1]
         test.delete_user(user_id)
         assert live.can_use(user_id, feature_id).consumption.used == 3
 

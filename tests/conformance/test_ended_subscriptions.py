@@ -17,7 +17,7 @@ ACTIVE, TRIALING = v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALIN
 CANCELLED, PAST_DUE = v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_PAST_DUE
 EXPIRED, UNPAID = v1.SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED, v1.SUBSCRIPTION_STATUS_UNPAID
 ADD_ON, MONTH, WEEK = v1.PACKAGE_TYPE_ADD_ON, v1.RESET_PERIOD_MONTH, v1.RESET_PERIOD_WEEK
-AT_MOST = 100
+MAX_SUBSCRIPTIONS = 100
 LATER = datetime(2125, 1, 1, tzinfo=UTC)
 
 
@@ -199,12 +199,12 @@ def test_a_later_end_and_none_become_the_end_of_the_period(clocked: Client, cloc
 def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Client, stubs: Stubs) -> None:
     """There was no bound, and each change recomputed all of them: 473 blocked everybody for 156 ms."""
     packages, user_id = [add_on(client) for _ in range(10)], client.create_user(unique("user")).id
-    held = [each for _ in range(AT_MOST // 10) for each in client.subscribe(user_id, packages)]
+    held = [each for _ in range(MAX_SUBSCRIPTIONS // 10) for each in client.subscribe(user_id, packages)]
     one_more = v1.SubscribeRequest(user_id=user_id, package_ids=packages[:1])
     refused = failure(stubs.subscriptions.Subscribe, one_more)
     assert (refused.code, refused.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "TOO_MANY_SUBSCRIPTIONS")
     assert refused.metadata == {"user_id": user_id}
-    assert str(AT_MOST) in refused.message
+    assert str(MAX_SUBSCRIPTIONS) in refused.message
     # Subscriptions that give no access for other reasons, or are still to start or to end, have not ended.
     client.update_subscription(held[0].id, status=PAST_DUE)
     client.update_subscription(held[1].id, cancel_at=LATER)
@@ -217,7 +217,7 @@ def test_a_user_has_100_subscriptions_that_have_not_ended_and_no_more(client: Cl
     back = v1.UpdateSubscriptionRequest(subscription=v1.Subscription(id=held[2].id, status=ACTIVE))
     assert failure(stubs.subscriptions.UpdateSubscription, back).reason == "TOO_MANY_SUBSCRIPTIONS"
     assert client.get_subscription(held[2].id).status == CANCELLED
-    assert len(list(client.list_subscriptions(user_id))) == AT_MOST + 1
+    assert len(list(client.list_subscriptions(user_id))) == MAX_SUBSCRIPTIONS + 1
 
 
 def test_those_that_have_ended_are_not_in_the_hash_that_changes_read(

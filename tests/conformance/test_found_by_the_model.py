@@ -66,17 +66,17 @@ def test_a_base_package_that_ends_before_it_starts_is_no_second_one(clocked: Cli
 
 def test_the_ledger_has_no_budget_past_the_largest_amount(clocked: Client, clock: Clock) -> None:
     """The budget of a past period once was 2^53 or more: the package's and what grants had given on top."""
-    most = 2**53 - 1
+    largest_limit = 2**53 - 1
     user_id, feature_id = subscriber(clocked, 1, v1.RESET_PERIOD_DAY)
     grant(clocked, user_id, feature_id, 2)
     assert clocked.use_feature(user_id, feature_id, 3).consumption.budget == 3
-    largest = v1.PackageFeature(feature_id=feature_id, limit=most, reset_period=v1.RESET_PERIOD_DAY)
+    largest = v1.PackageFeature(feature_id=feature_id, limit=largest_limit, reset_period=v1.RESET_PERIOD_DAY)
     clocked.subscribe(user_id, [package(clocked, [largest], v1.PACKAGE_TYPE_ADD_ON)])
     lease = clocked.reserve(user_id, feature_id, 1, ttl=timedelta(days=2))
-    assert lease.consumption.budget == most
+    assert lease.consumption.budget == largest_limit
     clock.advance(days=1)
     assert clocked.settle(lease.lease_id, 1).recorded
     (past,) = clocked.show_usage(user_id, feature_id).past
-    assert (past.used, past.budget, past.drawn_from_grants) == (4, most, 2)
+    assert (past.used, past.budget, past.drawn_from_grants) == (4, largest_limit, 2)
     event = next(iter(clocked.list_usage_events(user_id)))
-    assert (event.used, event.budget, event.remaining) == (4, most, most - 4)
+    assert (event.used, event.budget, event.remaining) == (4, largest_limit, largest_limit - 4)

@@ -225,8 +225,8 @@ def test_the_bounds_themselves_are_accepted(client: Client) -> None:
     before = datetime.now(UTC)
     for ttl in (timedelta(seconds=1), timedelta(days=7), None):
         lease = client.reserve(user_id, feature_id, 1, ttl=ttl)
-        least = before + (MINUTE if ttl is None else ttl)
-        assert least - timedelta(seconds=1) < time(lease.expires_at) < least + timedelta(seconds=30)
+        earliest = before + (MINUTE if ttl is None else ttl)
+        assert earliest - timedelta(seconds=1) < time(lease.expires_at) < earliest + timedelta(seconds=30)
     assert client.settle(client.reserve(user_id, feature_id, 2, min_amount=2).lease_id, 2).consumption.used == 2
 
 
@@ -408,9 +408,9 @@ def test_of_leases_that_overlap_each_ends_at_its_own_time(clocked: Client, clock
     seconds = (3, 1, 5, 2, 4)
     leases = {each: clocked.reserve(user_id, feature_id, each, ttl=timedelta(seconds=each)) for each in seconds}
     clocked.settle(leases[4].lease_id, 0)
-    for left in (11 - 1, 10 - 2, 8 - 3, 5, 0):
+    for remaining in (11 - 1, 10 - 2, 8 - 3, 5, 0):
         clock.advance(seconds=1)
-        assert clocked.can_use(user_id, feature_id).consumption.reserved == left
+        assert clocked.can_use(user_id, feature_id).consumption.reserved == remaining
 
 
 def test_a_late_settle_is_recorded_as_a_fact_and_says_so(clocked: Client, clock: Clock) -> None:

@@ -51,18 +51,18 @@ def test_a_period_starts_at_its_first_millisecond_and_ends_before_the_next(
 ) -> None:
     user_id, feature_id = subscriber(clocked, 2, period)
     start = clock.now()
-    ends = [start + LENGTHS[period] * number for number in (1, 2)]
+    end_times = [start + LENGTHS[period] * number for number in (1, 2)]
     counts = clocked.create_usage_event(user_id, feature_id, 2).consumption
-    assert (time(counts.period_start), time(counts.resets_at)) == (start, ends[0])
+    assert (time(counts.period_start), time(counts.resets_at)) == (start, end_times[0])
 
-    clock.set(ends[0] - MILLISECOND)
+    clock.set(end_times[0] - MILLISECOND)
     assert clocked.can_use(user_id, feature_id).consumption == counts
     assert clocked.use_feature(user_id, feature_id).reason == v1.REASON_BUDGET_EXCEEDED
 
-    clock.set(ends[0])
+    clock.set(end_times[0])
     reset = clocked.can_use(user_id, feature_id)
     assert (reset.access, reset.consumption.used) == (True, 0)
-    assert (time(reset.consumption.period_start), time(reset.consumption.resets_at)) == (ends[0], ends[1])
+    assert (time(reset.consumption.period_start), time(reset.consumption.resets_at)) == (end_times[0], end_times[1])
     assert clocked.use_feature(user_id, feature_id, 2).consumption.used == 2
 
 

@@ -75,17 +75,17 @@ def test_an_update_without_a_mask_changes_what_is_set(client: Client, stubs: Stu
 
 
 def test_a_mask_says_which_fields_of_a_subscription_change(client: Client, stubs: Stubs) -> None:
-    ends = [moment(datetime(year, 1, 1, tzinfo=UTC)) for year in (2125, 2126)]
+    end_times = [moment(datetime(year, 1, 1, tzinfo=UTC)) for year in (2125, 2126)]
     for paths, status, end in (
-        (["status"], PAST_DUE, ends[0]),
-        (["trial_end"], TRIALING, ends[1]),
-        (["status", "trial_end"], PAST_DUE, ends[1]),
-        (["*"], PAST_DUE, ends[1]),
+        (["status"], PAST_DUE, end_times[0]),
+        (["trial_end"], TRIALING, end_times[1]),
+        (["status", "trial_end"], PAST_DUE, end_times[1]),
+        (["*"], PAST_DUE, end_times[1]),
     ):
         user_id = client.create_user(unique("user")).id
-        request = v1.SubscribeRequest(user_id=user_id, package_ids=[package(client, [])], trial_end=ends[0])
+        request = v1.SubscribeRequest(user_id=user_id, package_ids=[package(client, [])], trial_end=end_times[0])
         [trial] = stubs.subscriptions.Subscribe(request).subscriptions
-        requested = v1.Subscription(id=trial.id, status=PAST_DUE, trial_end=ends[1])
+        requested = v1.Subscription(id=trial.id, status=PAST_DUE, trial_end=end_times[1])
         update = v1.UpdateSubscriptionRequest(subscription=requested, update_mask=FieldMask(paths=paths))
         changed = stubs.subscriptions.UpdateSubscription(update).subscription
         assert (changed.status, changed.trial_end) == (status, end)

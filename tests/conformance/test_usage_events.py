@@ -137,11 +137,11 @@ def test_bad_content_is_refused_by_field_and_counts_nothing(
 
 def test_metadata_up_to_its_limits_is_taken_and_kept_in_the_ledger(client: Client, store: StoreInspector) -> None:
     user_id, feature_id = subscriber(client, 5)
-    most = {f"key-{number:02}": "v" * 122 for number in range(16)}
-    assert sum(len(key) + len(value) for key, value in most.items()) == 2048
-    sent = client.create_usage_event(user_id, feature_id, -3, metadata=most)
+    largest_metadata = {f"key-{number:02}": "v" * 122 for number in range(16)}
+    assert sum(len(key) + len(value) for key, value in largest_metadata.items()) == 2048
+    sent = client.create_usage_event(user_id, feature_id, -3, metadata=largest_metadata)
     entry = store.ledger(user_id)[sent.event_id]
-    assert (entry.user_id, entry.feature_id, dict(entry.metadata)) == (user_id, feature_id, most)
+    assert (entry.user_id, entry.feature_id, dict(entry.metadata)) == (user_id, feature_id, largest_metadata)
     assert (entry.delta, entry.applied_delta, entry.used, entry.event_id) == (-3, 0, 0, "")
     assert entry.reason == v1.REASON_WITHIN_BUDGET
 

@@ -117,7 +117,7 @@ async def test_a_call_that_its_caller_cancels_is_heard_of_once(transport: str, r
         known = await somebody(channel)
         recorder.heard.clear()
         relay.hold_replies()
-        asked = relay.request_with(known.user_id.encode())
+        request_seen = relay.request_with(known.user_id.encode())
         requests = {
             "CanUse": known,
             "BatchCanUse": v1.BatchCanUseRequest(requests=[known]),
@@ -125,7 +125,7 @@ async def test_a_call_that_its_caller_cancels_is_heard_of_once(transport: str, r
         }
         method: Any = channel.unary_unary(PREFIX + path)
         call = method(requests[path.rpartition("/")[2]].SerializeToString())
-        await asyncio.wait_for(asked.wait(), 20)
+        await asyncio.wait_for(request_seen.wait(), 20)
         call.cancel()
         is_in_lane = transport == "native" and path.endswith("/CanUse")
         if not is_in_lane:

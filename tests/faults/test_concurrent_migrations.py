@@ -58,11 +58,11 @@ async def test_callers_who_leave_make_room(transport: str, redis: RedisServer, t
         relay.hold_replies()
         for _ in range(3):
             calls = [asyncio.create_task(migrate()) for _ in range(MAX_CONCURRENT + 1)]
-            done, left = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+            done, pending = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
             assert all(isinstance(call.exception(), Overloaded) for call in done)
-            for call in left:
+            for call in pending:
                 call.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await asyncio.gather(*pending, return_exceptions=True)
         relay.release()
         async with asyncio.timeout(MAX_WAIT_SECONDS):
             while True:

@@ -34,13 +34,13 @@ async def load(canuse: Canuse, events: Events) -> AsyncIterator[None]:
     """Send events from many workers while the block runs, which starts once many have been acknowledged."""
     over = asyncio.Event()
     async with callers(canuse.address, CONNECTIONS) as clients:
-        storm = asyncio.create_task(events.send_continuously(clients, WORKERS, over))
-        await wait_until(lambda: len(events.acknowledged) >= ENOUGH or storm.done())
+        load = asyncio.create_task(events.send_continuously(clients, WORKERS, over))
+        await wait_until(lambda: len(events.acknowledged) >= ENOUGH or load.done())
         try:
             yield
         finally:
             over.set()
-            await storm
+            await load
 
 
 async def send_the_rest(canuse: Canuse, events: Events) -> None:

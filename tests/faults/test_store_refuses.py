@@ -250,7 +250,7 @@ def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_wr
     with Client(deployment.servers[transport].address, timeout_seconds=20) as client:
         on = subject(client)
         before = deployment.do("DEBUG", "DIGEST")
-        most = str(deployment.admin.config_get("maxclients")["maxclients"])
+        max_clients = str(deployment.admin.config_get("maxclients")["maxclients"])
         try:
             deployment.set("maxclients", "1")
             deployment.do("CLIENT", "KILL", "TYPE", "normal")
@@ -258,7 +258,7 @@ def test_a_store_that_takes_no_more_connections_is_unavailable_and_nothing_is_wr
             for name, call in (WRITES | READS).items():
                 assert_refused(name, call, client, on, deployment.redis.port)
         finally:
-            deployment.set("maxclients", most)
+            deployment.set("maxclients", max_clients)
         assert deployment.do("DEBUG", "DIGEST") == before
         client.use_feature(on.user_id, on.feature_id)
         assert used(client, on.user_id, on.feature_id) == 8

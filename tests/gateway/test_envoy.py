@@ -126,11 +126,11 @@ def test_a_route_is_let_through_five_times_and_then_gets_429(
     client: Client, envoy: Envoy, application: Application
 ) -> None:
     user_id, path = subscriber(client, api_calls=5), unique("/path")
-    for left in (4, 3, 2, 1, 0):
+    for remaining in (4, 3, 2, 1, 0):
         answer = envoy.get(path, user_id)
         assert answer.status == 200
         assert answer.limits["limit"] == f"5, 5;w={DAY_SECONDS}"
-        assert answer.limits["remaining"] == str(left)
+        assert answer.limits["remaining"] == str(remaining)
         assert 0 < int(answer.limits["reset"]) <= DAY_SECONDS
     for _ in range(2):
         answer = envoy.get(path, user_id)

@@ -31,19 +31,19 @@ class LeaseRules(BaseMachine):
         who=strategies.users,
         feature=strategies.any_features,
         amount=strategies.any_amounts,
-        least=strategies.minimums,
+        min_amount=strategies.minimums,
         ttl=strategies.ttls,
         key=strategies.lease_keys,
     )
     def reserve_amount(
-        self, who: int, feature: int, amount: Amount, least: str, ttl: int | None, key: int | None
+        self, who: int, feature: int, amount: Amount, min_amount: str, ttl: int | None, key: int | None
     ) -> None:
         """Reserve an amount."""
         user_id, name = self.user_ids[who], self.features[feature]
         requested = self.amount(user_id, name, amount)
-        at_least = {"one": 1, "all": requested, "less": max(1, requested - 1)}[least]
+        min_amount_sent = {"one": 1, "all": requested, "less": max(1, requested - 1)}[min_amount]
         event_id = self.event_id(user_id, key)
-        arguments = (name, requested, at_least, self.ttl(user_id, name, ttl), event_id)
+        arguments = (name, requested, min_amount_sent, self.ttl(user_id, name, ttl), event_id)
         if event_id:
             self.repeatable_lease_calls.append(("reserve", user_id, event_id, arguments))
         self.reserve(user_id, *arguments)

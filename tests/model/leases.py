@@ -13,18 +13,18 @@ class Leases(Explanation):
     """Reserve and Settle."""
 
     def reserve(
-        self, user_id: str, feature: str, amount: int, least: int, ttl: int, event_id: str, lease_id: str
+        self, user_id: str, feature: str, amount: int, min_amount: int, ttl: int, event_id: str, lease_id: str
     ) -> Granted:
         """Reserve; `lease_id` is the id of a new lease."""
         known = self.consumable(feature)
-        user, content = self.user(user_id), ("reserve", feature, amount, least, ttl)
+        user, content = self.user(user_id), ("reserve", feature, amount, min_amount, ttl)
         before: Granted | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
         account = user.account(feature)
         reason = user.refusal(account, known.archived) or account.reason_for(account.used + amount, self.now)
         counts = account.counts(self.now)
-        if reason == v1.REASON_BUDGET_EXCEEDED and counts is not None and (counts.remaining or 0) >= least:
+        if reason == v1.REASON_BUDGET_EXCEEDED and counts is not None and (counts.remaining or 0) >= min_amount:
             amount, reason = counts.remaining or 0, v1.REASON_WITHIN_BUDGET
         if not grants_access(reason):
             amount = 0

@@ -27,10 +27,10 @@ class Subscription:
 
     def end(self) -> int | None:
         """Return when it ends by itself, None if never."""
-        ends = [self.cancel_at]
+        end_times = [self.cancel_at]
         if self.status == v1.SUBSCRIPTION_STATUS_TRIALING:
-            ends.append(self.trial_end)
-        return min((end for end in ends if end is not None), default=None)
+            end_times.append(self.trial_end)
+        return min((end for end in end_times if end is not None), default=None)
 
     def status_at(self, now: int) -> int:
         """Return its status: CANCELLED once its end has come."""
@@ -174,9 +174,9 @@ def grant_coverage(grants: list[Grant], now: int) -> tuple[int, int | None]:
         around = joined
 
 
-def latest(ends: list[int | None]) -> int | None:
-    """Return the last of some ends; None means never."""
-    return None if None in ends else max(end for end in ends if end is not None)
+def latest(end_times: list[int | None]) -> int | None:
+    """Return the last of some end times; None means never."""
+    return None if None in end_times else max(end for end in end_times if end is not None)
 
 
 def before(end: int | None, start: int) -> bool:

@@ -165,6 +165,6 @@ class Subscribers(Catalog):
 
 def overlap(one: Subscription, other: Subscription) -> bool:
     """Whether there is a moment at which both apply."""
-    ends = [end for end in (one.end(), other.end()) if end is not None]
+    end_times = [end for end in (one.end(), other.end()) if end is not None]
     start = max(one.started, other.started)
-    return not ends or start < min(ends)
+    return not end_times or start < min(end_times)

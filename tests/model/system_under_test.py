@@ -253,13 +253,13 @@ class SystemUnderTest:
         )
         return conversion.all_used(event_id, self._call(self.stubs.entitlements.UseFeatures, request))
 
-    def reserve(self, user_id: str, feature: str, amount: int, least: int, ttl: int, event_id: str) -> Granted:
+    def reserve(self, user_id: str, feature: str, amount: int, min_amount: int, ttl: int, event_id: str) -> Granted:
         """Reserve."""
         request = v1.ReserveRequest(
             user_id=user_id,
             feature_id=feature,
             amount=amount,
-            min_amount=least,
+            min_amount=min_amount,
             ttl=conversion.duration(ttl),
             event_id=event_id,
         )

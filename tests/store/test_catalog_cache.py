@@ -245,15 +245,15 @@ class DelayedReply:
     """Delays the reply to the first call of a method of the catalog repository."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, env: Environment, method: str) -> None:
-        self.made, self._come = asyncio.Event(), asyncio.Event()
+        self.is_called, self._come = asyncio.Event(), asyncio.Event()
         self._call = getattr(env.catalog, method)
         monkeypatch.setattr(env.catalog, method, self)
 
     async def __call__(self, *arguments: Any) -> Any:
         """Make the call; the first one returns when it is released."""
         reply = await self._call(*arguments)
-        if not self.made.is_set():
-            self.made.set()
+        if not self.is_called.is_set():
+            self.is_called.set()
             await self._come.wait()
         return reply
 
@@ -271,7 +271,7 @@ async def test_a_slow_confirmation_does_not_bring_back_what_was_changed_since(
     confirmation = DelayedReply(monkeypatch, env, "put_feature")
     request = v1.UpdateFeatureRequest(feature=v1.Feature(id="calls", name="renamed"))
     renaming = asyncio.create_task(CatalogServicer().update_feature(request, CallContext(env)))
-    await confirmation.made.wait()
+    await confirmation.is_called.wait()
     await CatalogServicer().archive_feature(v1.ArchiveFeatureRequest(feature_id="calls"), CallContext(other))
     await env.cache.refresh()
     confirmation.arrive()
@@ -285,7 +285,7 @@ async def test_a_slow_reading_does_not_bring_back_what_was_changed_since(
     await put(other, CALLS)
     reading = DelayedReply(monkeypatch, env, "usable_feature")
     finding = asyncio.create_task(env.cache.find_feature("calls"))
-    await reading.made.wait()
+    await reading.is_called.wait()
     await put(other, replace(CALLS, archived=True))
     await env.cache.refresh()
     reading.arrive()
@@ -301,7 +301,7 @@ async def test_a_late_read_of_another_history_is_discarded(
     await put(other, *[replace(CALLS, name=f"old {number}") for number in range(5)])
     reading = DelayedReply(monkeypatch, env, "usable_feature")
     finding = asyncio.create_task(env.cache.find_feature("calls"))
-    await reading.made.wait()
+    await reading.is_called.wait()
     database.empty()
     await put(other, replace(CALLS, name="new"))
     await env.cache.refresh()
@@ -319,7 +319,7 @@ async def test_a_write_that_was_lost_with_its_history_does_not_stay_in_memory(
     before = backup(database)
     confirmation = DelayedReply(monkeypatch, env, "put_feature")
     archiving = asyncio.create_task(put(env, replace(CALLS, archived=True)))
-    await confirmation.made.wait()
+    await confirmation.is_called.wait()
     restore(database, before)
     await env.cache.refresh()
     confirmation.arrive()
@@ -336,7 +336,7 @@ async def test_what_is_written_while_another_history_is_read_holds_though_its_nu
     await put(other, CALLS)
     reading = DelayedReply(monkeypatch, env, "usable_features")
     refreshing = asyncio.create_task(env.cache.refresh())
-    await reading.made.wait()
+    await reading.is_called.wait()
     await put(env, replace(CALLS, name="new"))
     reading.arrive()
     await refreshing
@@ -352,7 +352,7 @@ async def test_what_is_changed_while_all_is_read_is_not_lost(
     await put(other, replace(CALLS, name="one"))
     reading = DelayedReply(monkeypatch, env, "usable_features")
     refreshing = asyncio.create_task(env.cache.refresh())
-    await reading.made.wait()
+    await reading.is_called.wait()
     await put(env, replace(CALLS, name="two"))
     reading.arrive()
     await refreshing

@@ -182,11 +182,11 @@ def test_entitlements_are_the_same_without_what_has_no_effect(
     )
     apart = without_effect(held, known, NOW)
     assert all(has_ended(item, NOW) for item in apart)
-    left = [item for item in held if item not in apart]
+    kept_items = [item for item in held if item not in apart]
     types = dict.fromkeys(FEATURES, FeatureType.CONSUMABLE)
     for moment in range(8):
         now_ms = NOW + moment * DAY
-        one, other = (resolve(items, known, types, {}, now_ms) for items in (held, left))
+        one, other = (resolve(items, known, types, {}, now_ms) for items in (held, kept_items))
         # When a subscription would have started that ended before its start, nothing changes.
         for entitlements in (one, other):
             for entitlement in entitlements.values():

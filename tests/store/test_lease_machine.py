@@ -162,20 +162,20 @@ class Machine(RuleBasedStateMachine):
         )
         self.runner.run(self.users.apply(change))
 
-    @rule(amount=amounts, least=amounts, ttl_ms=st.sampled_from((1, 1000, HOUR_MS, DAY, 3 * DAY)))
-    def reserve(self, amount: int, least: int, ttl_ms: int) -> None:
-        least = min(least, amount)
+    @rule(amount=amounts, min_amount=amounts, ttl_ms=st.sampled_from((1, 1000, HOUR_MS, DAY, 3 * DAY)))
+    def reserve(self, amount: int, min_amount: int, ttl_ms: int) -> None:
+        min_amount = min(min_amount, amount)
         number = len(self.leases)
         requested, reason = amount, self._reason(amount)
         if reason == Reason.BUDGET_EXCEEDED:
             assert self.entitlement is not None
             assert self.entitlement.limit is not None
             requested = self.entitlement.limit - self.model_period.used - self._reserved()
-            reason = Reason.WITHIN_BUDGET if requested >= least else Reason.BUDGET_EXCEEDED
+            reason = Reason.WITHIN_BUDGET if requested >= min_amount else Reason.BUDGET_EXCEEDED
         expected = requested if reason.access else 0
         result = self.leasing.swept(
             self.now_ms,
-            lambda: self.leasing.reserve(self.now_ms, token(number), amount, min_amount=least, ttl_ms=ttl_ms),
+            lambda: self.leasing.reserve(self.now_ms, token(number), amount, min_amount=min_amount, ttl_ms=ttl_ms),
         )
         assert (result.granted, result.charge.reason) == (expected, reason)
         if expected:

@@ -125,9 +125,9 @@ def test_entries_older_than_their_age_go_and_the_others_stay(database: Database)
         database.record(NOW + HOUR_MS, retention=short)
     assert len(database.entries()) == 300
     database.record(NOW + HOUR_MS + 1, retention=short)
-    left = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
-    assert left.count(NOW) < 100
-    assert left.count(NOW + HOUR_MS) == 150
+    remaining_times = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
+    assert remaining_times.count(NOW) < 100
+    assert remaining_times.count(NOW + HOUR_MS) == 150
 
 
 def test_old_entries_go_on_the_store_s_own_clock_too(database: Database) -> None:
@@ -140,8 +140,8 @@ def test_old_entries_go_on_the_store_s_own_clock_too(database: Database) -> None
         database.record(None)
         if not database.redis.xrange(ledger, "1-0", "1-0"):
             break
-    left = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
-    assert left.count(1) == 50
+    remaining_times = [int(entry_id.partition(b"-")[0]) for entry_id, _ in database.entries()]
+    assert remaining_times.count(1) == 50
 
 
 async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: Database) -> None:
@@ -155,8 +155,8 @@ async def test_a_user_s_events_are_erased_and_no_others(store: Store, database: 
     ledger = Ledger(store, KEYS)
     assert await ledger.erase("124") == 400
     assert await ledger.erase("124") == 0
-    left = [LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
-    assert left == [other] * 800
+    remaining_times = [LedgerEntry.FromString(parts[1]).user_id for _, parts in database.entries()]
+    assert remaining_times == [other] * 800
 
 
 async def test_events_after_the_last_one_that_is_to_go_stay(store: Store, database: Database) -> None:

@@ -469,13 +469,13 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
     state = data.draw(states(), label="state")
     part = state.parts[CALLS]
     amount = data.draw(deltas(part), label="amount")
-    least = data.draw(st.integers(1, amount) | st.just(1), label="least")
+    min_amount = data.draw(st.integers(1, amount) | st.just(1), label="min_amount")
     state.put(shared_database)
     before = shared_database.contents()
     leasing = UserLeases(shared_database)
 
     def reserve() -> Reserved:
-        return leasing.reserve(NOW, token(1), amount, min_amount=least, archived=part.archived)
+        return leasing.reserve(NOW, token(1), amount, min_amount=min_amount, archived=part.archived)
 
     try:
         feature_state = state.read(shared_database)
@@ -491,7 +491,7 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         assert budget is not None
         left = budget - feature_state.current()[1] - feature_state.reserved()
         assert left < amount
-        if left >= least:
+        if left >= min_amount:
             expected, reason = left, Reason.WITHIN_BUDGET
     result = reserve()
     assert (result.granted, result.charge.reason, result.charge.applied_delta) == (expected, reason, 0)

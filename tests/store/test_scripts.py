@@ -174,9 +174,9 @@ def test_a_script_reads_the_store_s_own_clock_unless_it_is_given_the_time(databa
     outcome, _ = database.record(None)
     assert before_ms <= outcome.now_ms < before_ms + 5000
     assert int(outcome.ledger_id.partition("-")[0]) - outcome.now_ms in range(-5, 1000)
-    told, _ = database.record(before_ms + DAY)
-    assert told.now_ms == before_ms + DAY
-    assert told.ledger_id == f"{before_ms + DAY}-0"
+    outcome_at_time, _ = database.record(before_ms + DAY)
+    assert outcome_at_time.now_ms == before_ms + DAY
+    assert outcome_at_time.ledger_id == f"{before_ms + DAY}-0"
 
 
 def test_numbers_are_exact_up_to_the_largest(database: Database) -> None:
@@ -735,8 +735,8 @@ def test_every_server_is_notified_of_a_change_and_of_nothing_else(database: Data
         messages.get_message(timeout=5)
         put(database, "other", "one")
         put(database, "", "one", item="g")
-        told = next(found for _ in range(100) if (found := messages.get_message(timeout=0.1)))
-        assert (told["channel"], told["data"]) == (KEYS.catalog_channel.encode(), b"g")
+        message = next(found for _ in range(100) if (found := messages.get_message(timeout=0.1)))
+        assert (message["channel"], message["data"]) == (KEYS.catalog_channel.encode(), b"g")
         assert messages.get_message(timeout=0.1) is None
 
 

@@ -193,13 +193,13 @@ def test_files_that_can_not_be_used_are_named_at_the_start(
     pair, other = authority.server("start"), other_authority.server()
     empty = tmp_path / "empty.pem"
     empty.touch()
-    locked = tmp_path / "locked.pem"
-    seal(pair.key, locked)
+    encrypted_key = tmp_path / "locked.pem"
+    seal(pair.key, encrypted_key)
     for wrong, client_ca, message in (
         (Pair(tmp_path / "none.pem", pair.key), None, "none.pem"),
         (Pair(pair.certificate, tmp_path / "none.pem"), None, "none.pem"),
         (Pair(pair.certificate, other.key), None, "not encrypted"),
-        (Pair(pair.certificate, locked), None, "not encrypted"),
+        (Pair(pair.certificate, encrypted_key), None, "not encrypted"),
         (Pair(empty, pair.key), None, "empty.pem"),
         (pair, empty, "tls_client_ca: "),
         (pair, pair.key, "tls_client_ca: "),

@@ -63,12 +63,12 @@ def test_the_largest_valid_request_of_a_method_is_within_what_it_takes(path: str
 
 def test_a_request_that_is_larger_is_refused_with_what_the_method_takes_and_what_was_sent() -> None:
     path = "/canuse.v1.EntitlementService/CanUse"
-    most = method_bytes(path)
-    check_size(path, most)
+    max_bytes = method_bytes(path)
+    check_size(path, max_bytes)
     with pytest.raises(ApiError) as raised:
-        check_size(path, most + 1)
+        check_size(path, max_bytes + 1)
     assert raised.value.reason is ErrorReason.INVALID_FIELD
-    assert raised.value.message == f"request: must be at most {most} bytes for CanUse; {most + 1} were sent"
+    assert raised.value.message == f"request: must be at most {max_bytes} bytes for CanUse; {max_bytes + 1} were sent"
 
 
 def test_every_field_with_too_many_items_is_reported_and_none_of_its_items() -> None:

@@ -35,8 +35,8 @@ def test_an_entitlement_and_the_count_after_it_are_read_as_they_were_written(
     entitlement: Entitlement, counted: tuple[int, int] | None
 ) -> None:
     packed = packed_codec.pack_entitlement(entitlement)
-    ends, runs_out = entitlement.period.end_ms is not None, entitlement.valid_until_ms is not None
-    assert len(packed) == 15 + 6 * ends + 6 * runs_out
+    has_end, runs_out = entitlement.period.end_ms is not None, entitlement.valid_until_ms is not None
+    assert len(packed) == 15 + 6 * has_end + 6 * runs_out
     value = packed if counted is None else packed + pack_counter(*counted)
     assert packed_codec.unpack_feature(value) == (entitlement, None if counted is None else Counter(*counted))
     assert len(value) <= 40 < LISTPACK_BYTES
@@ -58,9 +58,9 @@ def test_every_bound_of_an_entitlement_fits() -> None:
                 )
                 packed = packed_codec.pack_entitlement(entitlement)
                 assert packed_codec.unpack_feature(packed) == (entitlement, None)
-                most = Counter(MAX_AMOUNT, 253_402_300_799_999)
-                counted = packed + pack_counter(most.used, most.period_start_ms)
-                assert packed_codec.unpack_feature(counted) == (entitlement, most)
+                largest = Counter(MAX_AMOUNT, 253_402_300_799_999)
+                counted = packed + pack_counter(largest.used, largest.period_start_ms)
+                assert packed_codec.unpack_feature(counted) == (entitlement, largest)
 
 
 @given(subscriptions("t0", ("p",), moments), ids, st.integers(1, 2**31 - 1))

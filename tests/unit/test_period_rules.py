@@ -132,12 +132,12 @@ def test_a_month_from_31_january_ends_with_february_and_the_next_on_31_march(yea
 
 def test_a_year_from_29_february_ends_on_the_28th_and_in_leap_years_on_the_29th() -> None:
     anchor_ms = at(2024, 2, 29)
-    ends = [at(2025, 2, 28), at(2026, 2, 28), at(2027, 2, 28), at(2028, 2, 29), at(2029, 2, 28)]
-    starts = [anchor_ms, *ends]
+    end_times = [at(2025, 2, 28), at(2026, 2, 28), at(2027, 2, 28), at(2028, 2, 29), at(2029, 2, 28)]
+    starts = [anchor_ms, *end_times]
     assert [period_at(anchor_ms, ResetPeriod.YEAR, start) for start in starts[:-1]] == list(
-        zip(starts, ends, strict=False)
+        zip(starts, end_times, strict=False)
     )
-    assert period_at(anchor_ms, ResetPeriod.YEAR, ends[0] - 1).start_ms == anchor_ms
+    assert period_at(anchor_ms, ResetPeriod.YEAR, end_times[0] - 1).start_ms == anchor_ms
 
 
 def test_the_last_periods_that_canuse_can_reach_have_an_end() -> None:

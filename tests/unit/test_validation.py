@@ -131,14 +131,14 @@ def test_metadata_is_at_most_16_pairs_and_2_kib_in_all() -> None:
     assert "2049 bytes" in violations.found[1][1]
 
 
-@pytest.mark.parametrize("least", [0, 1, -MAX_AMOUNT])
-def test_an_amount_is_an_integer_that_lua_counts_exactly(least: int) -> None:
+@pytest.mark.parametrize("minimum", [0, 1, -MAX_AMOUNT])
+def test_an_amount_is_an_integer_that_lua_counts_exactly(minimum: int) -> None:
     violations = Violations()
-    violations.amount("delta", least, least)
-    violations.amount("delta", MAX_AMOUNT, least)
+    violations.amount("delta", minimum, minimum)
+    violations.amount("delta", MAX_AMOUNT, minimum)
     assert violations.found == []
-    for bad in (least - 1, MAX_AMOUNT + 1, 2**63 - 1, -(2**63)):
-        violations.amount("delta", bad, least)
+    for bad in (minimum - 1, MAX_AMOUNT + 1, 2**63 - 1, -(2**63)):
+        violations.amount("delta", bad, minimum)
         assert f"{bad} was sent" in violations.found[-1][1]
     assert len(violations.found) == 4
     assert MAX_AMOUNT == 2**53 - 1
