@@ -11,7 +11,7 @@ from canuse_server.auth.access import Access
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.preflight.durability import check_durability
 from canuse_server.store.preflight.schema import check_schema, check_version
-from canuse_server.store.redis.replies import FORBIDDING
+from canuse_server.store.redis.replies import ACCESS_ERRORS
 
 log = structlog.get_logger(__name__)
 
@@ -40,7 +40,7 @@ async def prepare_store(
             await _open(environments, prepare, access, first=first)
             break
         except (StoreUnavailableError, OutcomeUnknownError) as error:
-            if any(word in str(error) for word in FORBIDDING):
+            if any(word in str(error) for word in ACCESS_ERRORS):
                 raise
             if logged_at is None or loop.time() - logged_at >= LOG_INTERVAL_SECONDS:
                 logged_at = loop.time()

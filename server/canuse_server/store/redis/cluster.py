@@ -18,7 +18,7 @@ from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.client import IN_MEMORY, REDIRECT_DELAY_SECONDS, RawCommand, Store
 from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.durability import Promise
-from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, NotNowError, RedirectError
+from canuse_server.store.redis.replies import AskError, MovedError, NotMadeError, RedirectError, TryLaterError
 from canuse_server.store.redis.routing import ClusterRouter, ConnectionRouter
 from canuse_server.store.redis.slots import SlotMap, slot_of
 from canuse_server.store.scripts.loader import Script
@@ -97,7 +97,7 @@ class ClusterStore(Store):
         The other redirected commands of the slot end with NotMadeError and are sent again together; those with an ASK
         redirect are executed one by one.
         """
-        results: list[tuple[object, int]] = [(NotNowError("the node is not known"), 0)] * len(commands)
+        results: list[tuple[object, int]] = [(TryLaterError("the node is not known"), 0)] * len(commands)
         if owner is not None:
             results = await self._node(owner).pipeline(commands)
             if any(isinstance(reply, StoreError) for reply, _ in results):

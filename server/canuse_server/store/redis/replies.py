@@ -21,7 +21,7 @@ REFUSAL_CODES: Final = frozenset(
     }
 )
 """First words of errors with which a server refuses a command before it writes anything."""
-FORBIDDING: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated")
+ACCESS_ERRORS: Final = ("NOAUTH", "NOPERM", "WRONGPASS", "unauthenticated")
 """Parts of errors about missing permissions: the settings of the server or of canuse have to be changed."""
 REDIRECTS: Final = frozenset({"MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "READONLY"})
 """First words of errors that ask to send the command to another server, or later."""
@@ -55,7 +55,7 @@ class AskError(MovedError):
     """Another node of the Cluster is importing the slot and has the key. Only this command goes there."""
 
 
-class NotNowError(RedirectError):
+class TryLaterError(RedirectError):
     """The Cluster is moving the keys, or electing a new master."""
 
 
@@ -104,7 +104,7 @@ def check(reply: object) -> object:
     if word == "READONLY":
         raise ReadOnlyError(text)
     if word in ("TRYAGAIN", "CLUSTERDOWN"):
-        raise NotNowError(text)
+        raise TryLaterError(text)
     if word in REFUSAL_CODES or any(phrase in text for phrase in REFUSAL_PHRASES):
         raise StoreUnavailableError(text)
     raise StoreError(text)

@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 POLL_INTERVAL_SECONDS: Final = 1.0
 """Maximum age of the cache if a message about a change is lost."""
-FEATURES_AT_A_TIME: Final = 50
+FEATURES_PER_READ: Final = 50
 """Number of features read in one round trip; decoding them takes less than a millisecond of the event loop."""
-IDS_AT_A_TIME: Final = 1000
+IDS_PER_READ: Final = 1000
 
 
 class PublishedPackages(dict[tuple[str, int], Package]):
@@ -69,8 +69,8 @@ class CatalogCache:
 
     async def _read_changes(self, changes: Changes) -> None:
         number = number_of(changes.stamp)
-        for at in range(0, len(changes.feature_ids), FEATURES_AT_A_TIME):
-            for feature in await self._catalog.usable_features(changes.feature_ids[at : at + FEATURES_AT_A_TIME]):
+        for start in range(0, len(changes.feature_ids), FEATURES_PER_READ):
+            for feature in await self._catalog.usable_features(changes.feature_ids[start : start + FEATURES_PER_READ]):
                 self._keep(feature, number, self._history)
         self._set_stamp(changes.stamp)
 
@@ -86,9 +86,9 @@ class CatalogCache:
         self.packages = PublishedPackages()
         found: dict[str, Feature] = {}
         last = ""
-        while ids := await self._catalog.feature_ids(last, IDS_AT_A_TIME):
-            for at in range(0, len(ids), FEATURES_AT_A_TIME):
-                for feature in await self._catalog.usable_features(ids[at : at + FEATURES_AT_A_TIME]):
+        while ids := await self._catalog.feature_ids(last, IDS_PER_READ):
+            for start in range(0, len(ids), FEATURES_PER_READ):
+                for feature in await self._catalog.usable_features(ids[start : start + FEATURES_PER_READ]):
                     known = self.features.get(feature.id)
                     # Lanes treat another object as a changed feature.
                     found[feature.id] = known if known == feature else feature
