@@ -1,8 +1,8 @@
-"""The dispatcher of all calls on all transports: a transport passes bytes and gets bytes or an ApiError.
+"""The dispatcher of calls, shared by all transports: a transport passes bytes and gets bytes or an ApiError.
 
-A call is opened before its request is read: the size of its metadata is checked, and the call is authorized. When the
+A call is opened before its request is parsed: the size of its metadata is checked, and the call is authorized. When the
 request has arrived, the call is admitted, its handler runs within its deadline, and failures become errors of the
-table.
+table. The batch lane answers hot calls itself, by the same steps, and passes on those that it cannot answer.
 """
 
 import asyncio
