@@ -5,7 +5,7 @@ repeated. With `everysec` a killed process usually loses nothing: what it has ha
 (`test_power_cut.py` takes that away). But while the disk is slow, Valkey holds writes back for up to two seconds; that
 is measured. Without an append-only file everything is lost.
 
-Guards, each of them a break of `make mutants`: an event id is kept with its answer (`dedupe_store` in `dedupe.lua`), or
+Guards, each of them a break of `make mutants`: an event id is kept with its answer (`HSETNX` in `record_usage.lua`), or
 repeated events count twice; and what was sent and not answered is OUTCOME_UNKNOWN (in `lane.py` and in
 `connection.py`), or something is counted although its caller was told that nothing was written.
 """

@@ -4,7 +4,7 @@ The reply is lost between store and server, or between server and caller. A call
 its repetition gets the lost answer. The other methods have one effect, too; `retry_cases.py` says how each repetition
 is answered. Exceptions are CreateApiKey and Subscribe without an event id, where callers must look first.
 
-Guards, each of them a break of `make mutants`: an answer is kept under its event id (`dedupe_store` in `settle.lua` and
+Guards, each of them a break of `make mutants`: an answer is kept under its event id (`event_store` in `settle.lua` and
 `reserve.lua`); what was sent and not answered is OUTCOME_UNKNOWN (`lane.py`, `connection.py`); and the lane does not
 retry a write by itself.
 """

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from canuse import v1
@@ -259,3 +260,91 @@ def test_a_lease_settled_with_nothing_used_keeps_its_id(client: Client) -> None:
     first = client.settle(lease_id, used=0, event_id="e")
     assert not first.recorded
     assert same_but_replayed(first, client.settle(lease_id, used=0, event_id="e"))
+
+
+def kept_for(**length: float) -> Duration:
+    """Return an `event_id_ttl`."""
+    ttl = Duration()
+    ttl.FromTimedelta(timedelta(**length))
+    return ttl
+
+
+def test_an_id_is_kept_for_the_requested_ttl_and_forgotten_after_twice_that(
+    clocked: Client, clocked_stubs: Stubs, clock: Clock
+) -> None:
+    user_id, feature_id = subscriber(clocked, None, v1.RESET_PERIOD_NEVER)
+    request = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id="e")
+    request.event_id_ttl.FromSeconds(600)
+    kept_longer = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id="day")
+    first = clocked_stubs.entitlements.UseFeature(request)
+    first_of_day = clocked_stubs.entitlements.UseFeature(kept_longer)
+    clock.advance(minutes=9, seconds=59)
+    assert same_but_replayed(first, clocked_stubs.entitlements.UseFeature(request))
+    for number in range(2):
+        # Only a new id empties the hash that has expired.
+        clock.advance(minutes=10)
+        other = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id=f"{number}")
+        other.event_id_ttl.FromSeconds(600)
+        assert not clocked_stubs.entitlements.UseFeature(other).replayed
+    again = clocked_stubs.entitlements.UseFeature(request)
+    assert (again.replayed, again.consumption.used) == (False, 5)
+    assert same_but_replayed(first_of_day, clocked_stubs.entitlements.UseFeature(kept_longer))
+
+
+def test_the_ttl_of_an_id_is_not_part_of_the_content(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids: dict[str, Any] = {"user_id": user_id, "feature_id": feature_id, "event_id": "e"}
+    first = stubs.entitlements.UseFeature(v1.UseFeatureRequest(**ids, event_id_ttl=kept_for(minutes=10)))
+    for ttl in (None, kept_for(minutes=1), kept_for(hours=3), kept_for(days=3650)):
+        assert same_but_replayed(first, stubs.entitlements.UseFeature(v1.UseFeatureRequest(**ids, event_id_ttl=ttl)))
+    # The same holds for a ttl above the maximum of the server.
+    ids["event_id"] = "longer"
+    first = stubs.entitlements.UseFeature(v1.UseFeatureRequest(**ids, event_id_ttl=kept_for(days=3650)))
+    assert same_but_replayed(first, stubs.entitlements.UseFeature(v1.UseFeatureRequest(**ids)))
+
+
+@pytest.mark.parametrize(
+    "ttl", [kept_for(seconds=0), kept_for(seconds=-600), kept_for(seconds=0.999), kept_for(days=3651)]
+)
+def test_a_ttl_of_less_than_a_second_or_more_than_ten_years_is_refused(
+    client: Client, stubs: Stubs, ttl: Duration
+) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids: dict[str, Any] = {"user_id": user_id, "event_id": "e", "event_id_ttl": ttl}
+    charges = [v1.Charge(feature_id=feature_id)]
+    calls: list[tuple[Callable[..., object], object]] = [
+        (stubs.entitlements.UseFeature, v1.UseFeatureRequest(**ids, feature_id=feature_id)),
+        (stubs.entitlements.CreateUsageEvent, v1.CreateUsageEventRequest(**ids, feature_id=feature_id)),
+        (stubs.entitlements.UseFeatures, v1.UseFeaturesRequest(**ids, charges=charges)),
+        (stubs.entitlements.Reserve, v1.ReserveRequest(**ids, feature_id=feature_id, amount=1)),
+        (stubs.subscriptions.Subscribe, v1.SubscribeRequest(**ids, package_ids=["any"])),
+    ]
+    lease_id = client.reserve(user_id, feature_id, 1).lease_id
+    settle = v1.SettleRequest(lease_id=lease_id, used=1, event_id="e", event_id_ttl=ttl)
+    calls.append((stubs.entitlements.Settle, settle))
+    for call, request in calls:
+        assert failure(call, request).fields == ["event_id_ttl"]
+    assert used(client, user_id, feature_id) == 0
+
+
+def test_all_calls_that_take_an_event_id_take_its_ttl(client: Client, stubs: Stubs) -> None:
+    user_id, feature_id = subscriber(client, 50)
+    [subscription] = client.list_subscriptions(user_id)
+    add_on = package(client, [], v1.PACKAGE_TYPE_ADD_ON)
+    ids: dict[str, Any] = {"user_id": user_id, "event_id_ttl": kept_for(minutes=10)}
+    charges = [v1.Charge(feature_id=feature_id)]
+    calls: list[tuple[Any, Any]] = [
+        (stubs.entitlements.UseFeature, v1.UseFeatureRequest(**ids, feature_id=feature_id)),
+        (stubs.entitlements.CreateUsageEvent, v1.CreateUsageEventRequest(**ids, feature_id=feature_id)),
+        (stubs.entitlements.UseFeatures, v1.UseFeaturesRequest(**ids, charges=charges)),
+        (stubs.entitlements.Reserve, v1.ReserveRequest(**ids, feature_id=feature_id, amount=1)),
+        (stubs.subscriptions.Subscribe, v1.SubscribeRequest(**ids, package_ids=[add_on])),
+    ]
+    lease_id = client.reserve(user_id, feature_id, 1).lease_id
+    settle = v1.SettleRequest(lease_id=lease_id, used=1, event_id_ttl=ids["event_id_ttl"])
+    calls.append((stubs.entitlements.Settle, settle))
+    for number, (call, request) in enumerate(calls):
+        request.event_id = f"e{number}"
+        first = call(request)
+        assert same_but_replayed(first, call(request))
+    assert subscription.package_id != add_on

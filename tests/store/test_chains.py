@@ -18,7 +18,7 @@ from canuse_server.domain.periods import Period
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import ChainBrokenError, Charge, EventIdReusedError, Use
 from canuse_server.store.scripts.loader import ALL
-from support.database import KEYS, RETENTION, Database
+from support.database import KEYS, RETENTION, Database, packed_event
 from support.strategies import ms
 
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -42,11 +42,11 @@ def record(
 ) -> None:
     """Record uses; `place`, 1 to LENGTH, is their place in a chain. Raises what `usage_commands.outcome` raises."""
     charges = tuple(Charge(feature_id, delta, archived=False, entry=b"") for feature_id in features)
-    use = Use(usage_commands.ADD, user_id, charges, event_id, str(delta).encode().ljust(8) if event_id else b"")
+    use = Use(usage_commands.ADD, user_id, charges, packed_event(event_id, str(delta).encode().ljust(6)))
     command = usage_commands.record_command(KEYS, use, RETENTION, str(NOW))
     if place:
         command = usage_commands.chained(command, KEYS.chain(user_id, "mark"), place, LENGTH)
-    usage_commands.outcome(database.call(*command.command))
+    usage_commands.outcome(database.call(*command.command), [delta] * len(features))
 
 
 def stale_alone(database: Database) -> None:

@@ -18,7 +18,7 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import ChargeOutcome, Meta, PastPeriod
+from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome, PastPeriod
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import Reserved
@@ -31,7 +31,7 @@ from canuse_server.store.repositories.usage_commands import (
     UserMissingError,
 )
 from support import grant_model
-from support.database import KEYS, Database, Recorded
+from support.database import KEYS, Database, Recorded, packed_event, shown
 from support.leases import UserLeases, pack_reservation, token
 from support.strategies import amounts, balances, entitlements, granted, length_ms, ms
 
@@ -70,7 +70,7 @@ class State:
 
     def put(self, database: Database) -> None:
         """Make this the only state of the user in the store."""
-        database.redis.delete(KEYS.user(USER), KEYS.history(USER), KEYS.ledger(bucket_of(USER)), *KEYS.dedupe(USER))
+        database.redis.delete(KEYS.user(USER), KEYS.history(USER), KEYS.ledger(bucket_of(USER)), *KEYS.events(USER))
         database.redis.delete(KEYS.leases(USER), KEYS.leases_due(USER))
         if not self.exists:
             return
@@ -328,6 +328,58 @@ def test_what_is_recorded_without_a_check_gets_the_reason_of_the_domain(
     assert len(shared_database.entries()) == 1
 
 
+def without_event_ids(contents: dict[bytes, object]) -> dict[bytes, object]:
+    """Return the contents of a store without the stored answers of event ids."""
+    fields = cast("dict[bytes, object]", contents.get(KEYS.user(USER).encode(), {}))
+    fields.pop(b"d", None)
+    return {key: value for key, value in contents.items() if key.decode() not in KEYS.events(USER)}
+
+
+@given(st.data())
+@hundreds
+def test_an_event_id_changes_nothing_except_that_a_repetition_gets_the_first_answer(
+    shared_database: Database, data: st.DataObject
+) -> None:
+    names = (CALLS, "messages")[: data.draw(st.integers(1, 2), label="features")]
+    state = data.draw(states(names), label="state")
+    mode = data.draw(st.sampled_from((usage_commands.ADD, usage_commands.SET, usage_commands.USE)), label="mode")
+    charges = []
+    for feature_id, part in state.parts.items():
+        delta = data.draw(deltas(part), label=feature_id)
+        if mode == usage_commands.ADD and data.draw(st.booleans(), label="takes back"):
+            delta = -delta
+        charges.append(Charge(feature_id, delta, part.archived, entry(feature_id)))
+    plain = Use(mode, USER, tuple(charges))
+
+    def record_anew(use: Use) -> tuple[Outcome, bool] | type[Exception]:
+        state.put(shared_database)
+        return record(use)
+
+    def record(use: Use) -> tuple[Outcome, bool] | type[Exception]:
+        try:
+            return shared_database.record_all(NOW, use)
+        except (UserMissingError, LeasesDueError, StaleError, RecordOutOfRangeError) as error:
+            return type(error)
+
+    expected = record_anew(plain)
+    contents = without_event_ids(shared_database.contents())
+    with_id = plain._replace(event=packed_event("e", b"123456"))
+    first = record_anew(with_id)
+    assert first == expected
+    assert without_event_ids(shared_database.contents()) == contents
+    if isinstance(first, type):
+        assert record(plain._replace(event=packed_event("e", b"other!"))) == first
+        return
+    outcome, _ = first
+    kept = mode == usage_commands.USE or any(charge.recorded for charge in outcome.charges)
+    second = record(with_id)
+    assert isinstance(second, tuple)
+    repeated, replayed = second
+    assert (replayed, repeated.refused) == (kept, outcome.refused)
+    assert [shown(charge) for charge in repeated.charges] == [shown(charge) for charge in outcome.charges]
+    assert without_event_ids(shared_database.contents()) == contents
+
+
 @given(st.data())
 @hundreds
 def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
@@ -345,7 +397,7 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
         Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id))
         for feature_id, delta in expected_values.items()
     )
-    use = Use(usage_commands.USE, USER, charges, "", b"")
+    use = Use(usage_commands.USE, USER, charges)
 
     found: dict[str, FeatureState] = {}
     reasons: list[Reason | None] = []
@@ -409,7 +461,7 @@ def test_facts_are_recorded_beside_uses_whatever_becomes_of_those(
         Charge(feature_id, delta, state.parts[feature_id].archived, entry(feature_id), is_fact)
         for feature_id, delta, is_fact in zip(names, deltas_of, facts, strict=True)
     )
-    use = Use(usage_commands.USE, USER, charges, "", b"")
+    use = Use(usage_commands.USE, USER, charges)
     try:
         found = [state.read(shared_database, feature_id) for feature_id in names]
     except (LeasesDueError, StaleError) as error:

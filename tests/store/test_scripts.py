@@ -35,7 +35,7 @@ from canuse_server.store.scripts.loader import (
     SWEEP_LEASES,
     Script,
 )
-from support.database import HOUR_MS, KEYS, RETENTION, Database, pack_counter, pack_grants
+from support.database import HOUR_MS, KEYS, RETENTION, Database, digest, pack_counter, pack_grants, packed_event
 from support.strategies import ms
 
 NOW: Final = ms(datetime(2026, 3, 5, 12, tzinfo=UTC))
@@ -58,8 +58,8 @@ ARITY: Final = {
     RECORD_USAGE: (3, 5),
     APPLY_USER: (6, 14),
     DELETE_USER: (8, 1),
-    RESERVE: (6, 11),
-    SETTLE: (7, 10),
+    RESERVE: (8, 9),
+    SETTLE: (9, 8),
     SWEEP_LEASES: (3, 3),
     PUT_API_KEY: (3, 5),
     PUT_CATALOG: (5, 8),
@@ -81,7 +81,7 @@ def wrong_counts(script: Script) -> list[tuple[int, int]]:
     key_count, argument_count = ARITY[script]
     wrong = [(key_count, argument_count - 1), (2 if script is DELETE_USER else key_count - 1, argument_count)]
     if script is not DELETE_USER:
-        # A use in a chain has one more key; one with an event id has two more.
+        # A use in a chain has one more key; one with an event id has four more.
         wrong.append((key_count + (2 if script is RECORD_USAGE else 1), argument_count))
     if script is not APPLY_USER:
         wrong.append((key_count, argument_count + 1))
@@ -113,7 +113,7 @@ def missing(database: Database) -> None:
 
 def reused(database: Database) -> None:
     """Use another amount with an event id that is taken."""
-    database.record(NOW + 1, delta=2, event_id="e", fingerprint=b"another!")
+    database.record(NOW + 1, delta=2, event_id="e", fingerprint=b"other!")
 
 
 def too_much(database: Database) -> None:
@@ -129,7 +129,7 @@ def test_a_use_that_is_refused_writes_nothing(
     database: Database, attempt: Callable[[Database], None], error: type[Exception]
 ) -> None:
     database.put_user(FIVE_A_DAY)
-    database.record(NOW, event_id="e", fingerprint=b"12345678")
+    database.record(NOW, event_id="e", fingerprint=b"123456")
     before = database.contents()
     assert len(before) == 3
     with pytest.raises(error):
@@ -143,26 +143,28 @@ def test_a_stale_entitlement_is_refused_from_its_very_moment_on_and_nothing_is_w
     before = database.contents()
     for mode in (usage_commands.ADD, usage_commands.SET, usage_commands.USE):
         with pytest.raises(StaleError):
-            database.record(NOW + 1, mode=mode, event_id="e", fingerprint=b"12345678")
+            database.record(NOW + 1, mode=mode, event_id="e", fingerprint=b"123456")
     assert database.contents() == before
 
 
 def test_a_known_event_id_is_answered_also_when_the_entitlement_is_stale_by_then(database: Database) -> None:
     database.put_user(replace(FIVE_A_DAY, valid_until_ms=NOW + 1))
-    first, _ = database.record(NOW, event_id="e", fingerprint=b"12345678")
-    assert database.record(NOW + 1, event_id="e", fingerprint=b"12345678") == (first, True)
+    first, _ = database.record(NOW, event_id="e", fingerprint=b"123456")
+    again, replayed = database.record(NOW + 1, event_id="e", fingerprint=b"123456")
+    assert (again.shown(), replayed) == (first.shown(), True)
 
 
 def test_a_refusal_is_kept_under_its_event_id_and_nothing_else_is_written(database: Database) -> None:
     database.put_user(replace(FIVE_A_DAY, limit=0))
     before = database.contents()
-    refused, _ = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"12345678")
+    refused, _ = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"123456")
     assert (refused.reason, refused.ledger_id) == (Reason.BUDGET_EXCEEDED, "")
     database.put_user(FIVE_A_DAY)
-    again = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"12345678")
-    assert again == (refused, True)
+    again, replayed = database.record(NOW, mode=usage_commands.USE, event_id="e", fingerprint=b"123456")
+    assert (again.shown(), replayed) == (refused.shown(), True)
+    assert database.redis.hdel(KEYS.user("124"), "d") == 1
     after = database.contents()
-    dedupe = {key.encode() for key in KEYS.dedupe("124")}
+    dedupe = {key.encode() for key in KEYS.events("124")}
     assert after.keys() - before.keys() <= dedupe
     assert after.keys() - dedupe == before.keys()
 
@@ -255,17 +257,17 @@ def test_a_clock_that_steps_back_over_a_reset_does_not_give_the_budget_twice(dat
     assert len(database.past()) == 1
 
 
-# Idempotency keys, in two hashes that alternate.
+# Event ids, in four hashes of which two alternate.
 
 
 def hashes(database: Database) -> list[set[bytes]]:
-    """Return the event ids in each of the two hashes."""
-    return [{field[1:] for field in database.call("HKEYS", key) if field} for key in KEYS.dedupe("124")]
+    """Return the digests of the event ids in each of the four hashes."""
+    return [set(database.call("HKEYS", key)) for key in KEYS.events("124")]
 
 
 def use(database: Database, event_id: str, now_ms: int) -> bool:
     """Record a use of 0 with an event id; return whether it is a repetition."""
-    return database.record(now_ms, delta=-1, event_id=event_id, fingerprint=b"12345678")[1]
+    return database.record(now_ms, delta=-1, event_id=event_id, fingerprint=b"123456")[1]
 
 
 def test_an_event_id_is_known_for_at_least_the_ttl_and_not_for_ever(database: Database) -> None:
@@ -286,7 +288,7 @@ def test_an_event_id_stored_just_before_the_hashes_alternate_survives_it(databas
     use(database, "last", NOW + HOUR_MS - 1)
     use(database, "turns", NOW + HOUR_MS)
     assert use(database, "last", NOW + 2 * HOUR_MS - 1)
-    assert sorted(map(len, hashes(database))) == [1, 2]
+    assert sorted(map(len, hashes(database))) == [0, 0, 1, 2]
 
 
 def test_the_hashes_alternate(database: Database) -> None:
@@ -294,9 +296,9 @@ def test_the_hashes_alternate(database: Database) -> None:
     turns = []
     for hour in range(5):
         use(database, f"e{hour}", NOW + hour * HOUR_MS)
-        turns.append([f"e{hour}".encode() in ids for ids in hashes(database)])
+        turns.append([digest(f"e{hour}") in ids for ids in hashes(database)][:2])
     assert turns == [turns[0], turns[0][::-1]] * 2 + [turns[0]]
-    assert sorted(map(len, hashes(database))) == [1, 1]
+    assert sorted(map(len, hashes(database))) == [0, 0, 1, 1]
 
 
 def test_a_clock_that_steps_back_forgets_no_event_id(database: Database) -> None:
@@ -311,7 +313,7 @@ def test_a_clock_that_steps_back_forgets_no_event_id(database: Database) -> None
 def test_the_hashes_expire_by_themselves_once_all_their_ids_are_older_than_the_ttl(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     use(database, "e", NOW)
-    open_key = next(key for key, ids in zip(KEYS.dedupe("124"), hashes(database), strict=True) if ids)
+    open_key = next(key for key, ids in zip(KEYS.events("124"), hashes(database), strict=True) if ids)
     assert HOUR_MS < int(database.redis.pttl(open_key)) <= 2 * HOUR_MS
 
 
@@ -319,9 +321,9 @@ def test_an_event_id_is_kept_for_a_ttl_that_was_raised_since_its_hash_was_opened
     database.put_user(FIVE_A_DAY)
     use(database, "e", NOW)
     longer = replace(RETENTION, dedupe_ttl_ms=10 * HOUR_MS)
-    database.record(NOW, retention=longer, event_id="later", fingerprint=b"12345678")
-    ttls = [int(database.redis.pttl(key)) for key in KEYS.dedupe("124")]
-    assert 9 * HOUR_MS < max(ttls) <= 10 * HOUR_MS
+    database.record(NOW, retention=longer, event_id="later", fingerprint=b"123456")
+    ttls = [int(database.redis.pttl(key)) for key in KEYS.events("124")]
+    assert 10 * HOUR_MS < max(ttls) <= 20 * HOUR_MS
 
 
 def test_an_event_id_can_look_like_anything_that_is_kept_beside_it(database: Database) -> None:
@@ -354,7 +356,7 @@ def apply(
     names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
     reply: int | bytes = database.run(
         APPLY_USER,
-        [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.dedupe("124") if event else ())],
+        [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.events("124") if event else ())],
         *(expected, meta, "124", profile, "3"),
         *_counted(subscriptions.items()),
         *("until", *_counted(ended.items())),
@@ -365,7 +367,7 @@ def apply(
         *_counted(grants.items()),
         str(len(orders)),
         *(argument for feature_id, placed in orders.items() for argument in (feature_id, *_counted(placed))),
-        *((*event, "3600000", "") if event else ()),
+        *((packed_event(*event[:2]), event[2], "") if event else ()),
     )
     return reply
 
@@ -505,15 +507,15 @@ def test_a_subscription_that_has_ended_is_in_one_place(database: Database) -> No
 
 
 def test_an_answer_is_kept_with_its_change_and_given_again_whatever_has_changed_since(database: Database) -> None:
-    event = ("event", b"12345678", b"answer")
+    event = ("event", b"123456", b"answer")
     assert apply(database, b"other", event=event) == 0
     assert apply(database, event=event) == 1
     before = database.contents()
     assert apply(database, b"whatever", meta=b"2", event=event) == b"Ranswer"
     assert apply(database, b"new", meta=b"2", event=event) == b"Ranswer"
-    assert apply(database, b"new", meta=b"2", event=("event", b"87654321", b"answer")) == b"X"
+    assert apply(database, b"new", meta=b"2", event=("event", b"654321", b"answer")) == b"X"
     assert database.contents() == before
-    assert apply(database, b"new", meta=b"2", event=("another", b"12345678", b"other")) == 1
+    assert apply(database, b"new", meta=b"2", event=("another", b"123456", b"other")) == 1
 
 
 def test_several_settlements_of_one_count_are_made_one_after_the_other(database: Database) -> None:
@@ -639,7 +641,7 @@ def newest(database: Database) -> bytes:
 def delete(database: Database, user_id: str) -> tuple[int, bytes]:
     """Run delete_user and return its reply."""
     bucket = bucket_of(user_id)
-    beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.dedupe(user_id)]
+    beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.events(user_id)]
     names = [KEYS.user(user_id), KEYS.users(bucket), KEYS.ledger(bucket), *beside, KEYS.ended(user_id)]
     existed, last = database.run(DELETE_USER, names, user_id)
     return existed, last
@@ -649,7 +651,7 @@ def test_a_user_who_is_erased_leaves_nothing_but_the_events(database: Database) 
     apply(database, profile=b"S{}", grants={"g1": b"{}"}, ended={"s1": b"x"})
     database.put_user(FIVE_A_DAY)
     for day in range(3):
-        database.record(NOW + day * DAY, event_id=f"e{day}", fingerprint=b"12345678")
+        database.record(NOW + day * DAY, event_id=f"e{day}", fingerprint=b"123456")
     assert len(database.contents()) == 9
     last = newest(database)
     assert delete(database, "124") == (1, last)

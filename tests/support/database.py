@@ -8,7 +8,17 @@ from redis import Redis
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason
-from canuse_server.store.codec.packed import Meta, Outcome, PastPeriod, pack_entitlement, unpack_feature, unpack_grants
+from canuse_server.store.codec.event_ids import EventKey
+from canuse_server.store.codec.packed import (
+    ChargeOutcome,
+    Meta,
+    Outcome,
+    PastPeriod,
+    pack_entitlement,
+    pack_event,
+    unpack_feature,
+    unpack_grants,
+)
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, Retention, Use
@@ -17,8 +27,22 @@ from canuse_server.store.scripts.loader import ALL, Script
 KEYS: Final = Keys("live")
 HOUR_MS: Final = 3_600_000
 RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * HOUR_MS, past_periods_kept=3)
-FINGERPRINT: Final = b"12345678"
+FINGERPRINT: Final = b"123456"
 """Stands for the content of a call in tests that need only one."""
+
+
+def packed_event(
+    event_id: str, fingerprint: bytes, retention: Retention = RETENTION, ttl_ms: int | None = None
+) -> bytes:
+    """Return an event id as the argument of a script, empty if there is none."""
+    longest_ms = retention.dedupe_ttl_ms
+    ttl_ms = longest_ms if ttl_ms is None else ttl_ms
+    return pack_event(digest(event_id), fingerprint, ttl_ms, longest_ms) if event_id else b""
+
+
+def digest(event_id: str) -> bytes:
+    """Return the field of an event id in the hashes of stored answers."""
+    return EventKey().digest(event_id.encode())
 
 
 class Recorded(NamedTuple):
@@ -32,7 +56,19 @@ class Recorded(NamedTuple):
     reserved: int
     entitlement: Entitlement | None
     ledger_id: str
+    recorded: bool
     now_ms: int
+
+    def shown(self) -> object:
+        """Return the part of it that an answer shows, which is all that is kept under an event id."""
+        return shown(ChargeOutcome(*self[:-1]))
+
+
+def shown(charge: ChargeOutcome) -> object:
+    """Return the part of a charge that an answer shows."""
+    entitlement = charge.entitlement
+    period = entitlement and (entitlement.period_at(charge.period_start_ms), entitlement.overage_enabled)
+    return charge._replace(entitlement=None, ledger_id="", period_start_ms=0), period
 
 
 def pack_counter(used: int, period_start_ms: int) -> bytes:
@@ -130,12 +166,13 @@ class Database:
         archived: bool = False,
         entry: bytes = b"",
         event_id: str = "",
-        fingerprint: bytes = b"",
+        fingerprint: bytes = FINGERPRINT,
+        ttl_ms: int | None = None,
         retention: Retention = RETENTION,
     ) -> tuple[Recorded, bool]:
         """Record a single use; return its result, and whether it is that of an earlier call."""
         charge = Charge(feature_id, delta, archived, entry)
-        use = Use(mode, user_id, (charge,), event_id, fingerprint)
+        use = Use(mode, user_id, (charge,), packed_event(event_id, fingerprint, retention, ttl_ms))
         outcome, replayed = self.record_all(now_ms, use, retention)
         (recorded,) = outcome.charges
         assert outcome.refused == (mode == usage_commands.USE and not recorded.reason.access)
@@ -145,7 +182,8 @@ class Database:
         """Record uses, by the store's clock if no time is given; raise what `usage_commands.outcome` raises."""
         manual_now = "" if now_ms is None else str(now_ms)
         return usage_commands.outcome(
-            self.call(*usage_commands.record_command(KEYS, use, retention, manual_now).command)
+            self.call(*usage_commands.record_command(KEYS, use, retention, manual_now).command),
+            [charge.delta for charge in use.charges],
         )
 
     def entries(self, user_id: str = "124") -> list[tuple[bytes, list[bytes]]]:

@@ -10,7 +10,7 @@ from canuse_server.store.repositories import leases, usage_commands
 from canuse_server.store.repositories.leases import SWEPT_AT_A_TIME, Reserved, ReserveParams, Settled, SettleParams
 from canuse_server.store.repositories.usage_commands import LeasesDueError, Retention
 from canuse_server.store.scripts.loader import SWEEP_LEASES
-from support.database import KEYS, RETENTION, Database
+from support.database import KEYS, RETENTION, Database, packed_event
 
 T = TypeVar("T")
 MINUTE_MS: Final = 60_000
@@ -51,9 +51,8 @@ class UserLeases:
         fingerprint: bytes = b"",
     ) -> Reserved:
         """Reserve an amount; raise what `leases.reserved` raises."""
-        params = ReserveParams(
-            self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event_id, fingerprint
-        )
+        event = packed_event(event_id, fingerprint, self.retention)
+        params = ReserveParams(self.user_id, feature_id, archived, amount, min_amount, ttl_ms, token, event)
         command = leases.reserve_command(KEYS, params, self.retention, str(now_ms))
         return leases.reserved(self.database.call(*command.command))
 
@@ -69,9 +68,10 @@ class UserLeases:
         fingerprint: bytes = b"",
     ) -> Settled:
         """Settle a lease; raise what `leases.settled` raises."""
-        params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event_id, fingerprint)
+        event = packed_event(event_id, fingerprint, self.retention)
+        params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event)
         command = leases.settle_command(KEYS, params, self.retention, str(now_ms))
-        return leases.settled(self.database.call(*command.command))
+        return leases.settled(self.database.call(*command.command), used)
 
     def sweep(self, now_ms: int, limit: int = SWEPT_AT_A_TIME) -> int:
         """Process the leases that are due; return how many there were."""

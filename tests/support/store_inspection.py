@@ -56,7 +56,7 @@ class StoreInspector:
         """Return everything stored of some users and of the catalogue."""
         keys = [KEYS.features, KEYS.feature_ids, KEYS.packages, KEYS.package_ids, KEYS.package_versions]
         for user_id in users:
-            keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+            keys += [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.events(user_id)]
             keys += [KEYS.grants(user_id), KEYS.ended(user_id)]
             keys += [KEYS.users(bucket_of(user_id)), KEYS.ledger(bucket_of(user_id))]
         return [self._contents(key) for key in keys]

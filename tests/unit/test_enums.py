@@ -105,6 +105,9 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
         ("GRANT", packed_codec._GRANT),
         ("PAST_PERIOD", packed_codec._PAST_PERIOD),
         ("RETENTION", packed_codec._RETENTION),
+        ("KEPT", packed_codec._KEPT),
+        ("KEPT_RESERVED", packed_codec._KEPT_RESERVED),
+        ("KEPT_WIDE", packed_codec._KEPT_WIDE),
     ],
 )
 def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Struct) -> None:
@@ -127,7 +130,7 @@ def lua_size(pattern: str) -> int:
 
 
 def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
-    single = re.search(r"return 'K'\s+\.\. struct.pack\('([^']+)', refused", RECORD_USAGE.source)
+    single = re.search(r"return 'K'\s+\.\. struct.pack\(\s*'([^']+)', refused", RECORD_USAGE.source)
     outcome = re.search(r"struct.pack\('([^']+)', refused, now\)", RECORD_USAGE.source)
     charge = re.search(r"struct.pack\('([^']+)', reason, #packed", RECORD_USAGE.source)
     assert single

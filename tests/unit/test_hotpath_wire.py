@@ -1,5 +1,6 @@
 """Hand-encoded answers to single uses equal those of the generated messages."""
 
+import struct
 from collections.abc import Callable
 from dataclasses import replace
 from struct import Struct
@@ -28,17 +29,19 @@ from support.strategies import DAY_MS, amounts, entitlements, recent_moments
 
 ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=64)
 REPLY: Final = Struct("<BqBBBqqqqq")
+DELTA: Final = 3
+"""The requested delta of the calls."""
+SCRIPTS_REASONS: Final = frozenset(Reason) - {Reason.STORE_UNAVAILABLE}
 states = st.builds(
     SimpleNamespace,
     entitlement=st.none() | recent_moments.flatmap(entitlements),
     reason=st.sampled_from(Reason),
     used=amounts,
-    applied=st.integers(-MAX_AMOUNT, MAX_AMOUNT),
+    applied=st.just(0) | st.just(DELTA) | st.integers(-MAX_AMOUNT, MAX_AMOUNT),
     budget=st.just(-1) | amounts,
-    reserved=st.just(0) | amounts,
+    reserved=st.just(0) | st.integers(1, 9) | amounts,
     ledger_id=st.sampled_from((b"", b"1700000000000-0")),
     event_id=st.sampled_from(("", "order-1", "é" * 64)),
-    replayed=st.booleans(),
     later_ms=st.just(0) | st.integers(0, 400 * DAY_MS),
 )
 
@@ -57,7 +60,29 @@ def reply_of(state: SimpleNamespace) -> bytes:
         *(0, 1, state.reason, len(packed), len(state.ledger_id)),
         *(state.used, state.applied, start_ms, state.budget, state.reserved),
     )
-    return (b"R" if state.replayed else b"K") + numbers + packed + bytes(state.ledger_id)
+    return b"K" + numbers + packed + bytes(state.ledger_id)
+
+
+def kept_of(state: SimpleNamespace) -> bytes:
+    """Return the stored answer of this state, as a script returns it."""
+    entitlement = cast("Entitlement | None", state.entitlement)
+    start_ms, end_ms = 0, (1 << 48) - 1
+    overage = False
+    if entitlement is not None:
+        overage = entitlement.overage_enabled
+        start_ms, end = entitlement.period_at(start_of_a_period(entitlement, state.later_ms))
+        end_ms = end or 0
+    recorded = state.ledger_id != b""
+    flags = state.reason % 16 | overage << 4 | recorded << 5
+    period = start_ms.to_bytes(6, "little") + end_ms.to_bytes(6, "little")
+    largest = max(state.used, state.budget, state.reserved)
+    if state.applied != (DELTA if recorded else 0) or largest >= 2**32 - 1:
+        wide = struct.pack("<qqqq", state.used, state.budget, state.reserved, state.applied)
+        return bytes((0, flags | 128)) + period + wide
+    numbers = (state.used, 2**32 - 1 if state.budget < 0 else state.budget)
+    if not state.reserved:
+        return bytes((0, flags)) + period + struct.pack("<II", *numbers)
+    return bytes((0, flags | 64)) + period + struct.pack("<III", *numbers, state.reserved)
 
 
 def expected(kind: type[Message], state: SimpleNamespace) -> Message:
@@ -70,7 +95,7 @@ def expected(kind: type[Message], state: SimpleNamespace) -> Message:
         message = v1.UseFeatureResponse(access=charge.reason.access)
     else:
         message = v1.CreateUsageEventResponse(recorded=charge.ledger_id != "", applied_delta=charge.applied_delta)
-    message.reason, message.event_id, message.replayed = reason, event_id, state.replayed
+    message.reason, message.event_id = reason, event_id
     entitlement = charge.entitlement
     if entitlement is not None:
         period = entitlement.period_at(charge.period_start_ms)
@@ -84,8 +109,21 @@ def expected(kind: type[Message], state: SimpleNamespace) -> Message:
 @given(state=states)
 @settings(max_examples=150, deadline=None)
 def test_an_answer_is_what_a_message_would_give(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
-    plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=()))
+    plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=(), delta=DELTA))
     assert kind.FromString(method.respond(plan, reply_of(state), 0)) == expected(kind, state)
+
+
+@pytest.mark.parametrize(
+    ("method", "kind"), [(UseFeature(), v1.UseFeatureResponse), (CreateUsageEvent(), v1.CreateUsageEventResponse)]
+)
+@given(state=states.filter(lambda state: state.event_id and state.reason in SCRIPTS_REASONS))
+@settings(max_examples=150, deadline=None)
+def test_a_stored_answer_is_the_first_answer(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
+    plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=(), delta=DELTA))
+    first, again = expected(kind, state), kind.FromString(method.respond(plan, b"R" + kept_of(state), 0))
+    assert again.replayed  # type: ignore[attr-defined]
+    again.replayed = False  # type: ignore[attr-defined]
+    assert again == first
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

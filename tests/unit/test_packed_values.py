@@ -114,7 +114,8 @@ charge_outcomes = st.builds(
     reserved=amounts,
     entitlement=st.none() | recent_moments.flatmap(entitlements),
     ledger_id=st.sampled_from(("", "1700000000000-0")),
-)
+    recorded=st.just(value=False),
+).map(lambda charge: charge._replace(recorded=charge.ledger_id != ""))
 
 
 @given(st.integers(0, 32), recent_moments, st.lists(charge_outcomes, min_size=1, max_size=32))

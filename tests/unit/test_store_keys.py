@@ -20,7 +20,7 @@ thousand = settings(max_examples=400, deadline=None)
 
 def keys_of(user_id: str) -> list[str]:
     """Return all keys that belong to one user alone."""
-    return [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.dedupe(user_id)]
+    return [KEYS.user(user_id), KEYS.profile(user_id), KEYS.history(user_id), *KEYS.events(user_id)]
 
 
 @given(user_ids)

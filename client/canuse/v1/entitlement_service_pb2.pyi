@@ -159,6 +159,7 @@ class CreateUsageEventRequest(_message.Message):
     ACTION_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user who used the feature."""
     feature_id: _builtins.str
@@ -172,12 +173,19 @@ class CreateUsageEventRequest(_message.Message):
     event_id: _builtins.str
     """Idempotency key, at most 128 bytes of UTF-8 without control characters. A retry with the same content gets the
     first answer and is not counted. Other content under the same key is ALREADY_EXISTS, EVENT_ID_REUSED. The key is
-    kept for at least `dedupe_ttl_seconds`, 24 hours by default. A use that was not recorded (`recorded` false) does
-    not keep its key. Keys are per user and shared by all mutating calls. Default: none.
+    kept for at least `event_id_ttl`. A use that was not recorded (`recorded` false) does not keep its key. Keys are
+    per user and shared by all mutating calls. Default: none.
     """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
+
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, 1 second or more; the id is forgotten after twice that time. Default and
+        maximum: `dedupe_ttl_seconds`, 24 hours unless configured otherwise. Not part of the content. For an id that is
+        only for the retries of one call, minutes are enough and take less memory.
+        """
 
     def __init__(
         self,
@@ -188,10 +196,11 @@ class CreateUsageEventRequest(_message.Message):
         action: Global___UsageAction.ValueType = ...,
         event_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "event_id_ttl", b"event_id_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "action", b"action", "delta", b"delta", "event_id", b"event_id", "feature_id", b"feature_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "action", b"action", "delta", b"delta", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "feature_id", b"feature_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -276,6 +285,7 @@ class UseFeatureRequest(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     feature_id: _builtins.str
@@ -290,6 +300,10 @@ class UseFeatureRequest(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
 
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
     def __init__(
         self,
         *,
@@ -298,10 +312,11 @@ class UseFeatureRequest(_message.Message):
         delta: _builtins.int | None = ...,
         event_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "event_id_ttl", b"event_id_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "event_id", b"event_id", "feature_id", b"feature_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_delta", b"_delta", "delta", b"delta", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "feature_id", b"feature_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__delta: _TypeAlias = _typing.Literal["delta"]  # noqa: Y015
     _WhichOneofArgType__delta: _TypeAlias = _typing.Literal["_delta", b"_delta"]  # noqa: Y015
@@ -407,6 +422,7 @@ class UseFeaturesRequest(_message.Message):
     CHARGES_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     event_id: _builtins.str
@@ -419,6 +435,10 @@ class UseFeaturesRequest(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata to store with each event: at most 16 pairs, 2 KiB in total."""
 
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
     def __init__(
         self,
         *,
@@ -426,10 +446,11 @@ class UseFeaturesRequest(_message.Message):
         charges: _abc.Iterable[Global___Charge] | None = ...,
         event_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_id_ttl", b"event_id_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "event_id", b"event_id", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charges", b"charges", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "metadata", b"metadata", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -655,6 +676,7 @@ class ReserveRequest(_message.Message):
     MIN_AMOUNT_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     feature_id: _builtins.str
@@ -669,6 +691,10 @@ class ReserveRequest(_message.Message):
     def ttl(self) -> _duration_pb2.Duration:
         """Lifetime of the lease, 1 second to 7 days, with millisecond precision. Default 1 minute."""
 
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
     def __init__(
         self,
         *,
@@ -678,10 +704,11 @@ class ReserveRequest(_message.Message):
         min_amount: _builtins.int | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
         event_id: _builtins.str = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "min_amount", b"min_amount", "ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "event_id_ttl", b"event_id_ttl", "min_amount", b"min_amount", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "amount", b"amount", "event_id", b"event_id", "feature_id", b"feature_id", "min_amount", b"min_amount", "ttl", b"ttl", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount", "amount", b"amount", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "feature_id", b"feature_id", "min_amount", b"min_amount", "ttl", b"ttl", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__min_amount: _TypeAlias = _typing.Literal["min_amount"]  # noqa: Y015
     _WhichOneofArgType__min_amount: _TypeAlias = _typing.Literal["_min_amount", b"_min_amount"]  # noqa: Y015
@@ -769,6 +796,7 @@ class SettleRequest(_message.Message):
     USED_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """The lease."""
     used: _builtins.int
@@ -781,6 +809,10 @@ class SettleRequest(_message.Message):
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
 
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
     def __init__(
         self,
         *,
@@ -788,10 +820,11 @@ class SettleRequest(_message.Message):
         used: _builtins.int | None = ...,
         event_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id_ttl", b"event_id_ttl", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id", b"event_id", "lease_id", b"lease_id", "metadata", b"metadata", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "lease_id", b"lease_id", "metadata", b"metadata", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__used: _TypeAlias = _typing.Literal["used"]  # noqa: Y015
     _WhichOneofArgType__used: _TypeAlias = _typing.Literal["_used", b"_used"]  # noqa: Y015

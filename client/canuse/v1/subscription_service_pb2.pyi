@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -133,6 +134,7 @@ class SubscribeRequest(_message.Message):
     TRIAL_END_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     status: Global___SubscriptionStatus.ValueType
@@ -153,6 +155,10 @@ class SubscribeRequest(_message.Message):
     def trial_end(self) -> _timestamp_pb2.Timestamp:
         """When the trial ends, after `started_at`. Default: no trial."""
 
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
     def __init__(
         self,
         *,
@@ -162,10 +168,11 @@ class SubscribeRequest(_message.Message):
         trial_end: _timestamp_pb2.Timestamp | None = ...,
         status: Global___SubscriptionStatus.ValueType = ...,
         event_id: _builtins.str = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["started_at", b"started_at", "trial_end", b"trial_end"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_id_ttl", b"event_id_ttl", "started_at", b"started_at", "trial_end", b"trial_end"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "package_ids", b"package_ids", "started_at", b"started_at", "status", b"status", "trial_end", b"trial_end", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "package_ids", b"package_ids", "started_at", b"started_at", "status", b"status", "trial_end", b"trial_end", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ BUCKETS: Final = 1024
 """Number of groups of users, which is the maximum number of nodes of a Cluster."""
 
 SCHEMA: Final = "canuse:schema"
+EVENT_KEY: Final = "canuse:{canuse:schema}:event_key"
 CLOCK: Final = "canuse:clock"
 API_KEYS: Final = "canuse:{api_keys}:keys"
 API_KEYS_VERSION: Final = "canuse:{api_keys}:version"
@@ -87,15 +88,28 @@ class Keys:
         """Return the hash of a user's past periods, with one field for each feature."""
         return f"{self._buckets[bucket_of(user_id)]}h:{user_id}"
 
-    def dedupe(self, user_id: str) -> tuple[str, str]:
-        """Return the two hashes of stored answers by idempotency key."""
+    def events(self, user_id: str) -> tuple[str, str, str, str]:
+        """Return the four hashes of stored answers by event id."""
         prefix = self._buckets[bucket_of(user_id)]
-        return f"{prefix}d0:{user_id}", f"{prefix}d1:{user_id}"
+        return f"{prefix}d0:{user_id}", f"{prefix}d1:{user_id}", f"{prefix}d2:{user_id}", f"{prefix}d3:{user_id}"
 
     def of_use(self, user_id: str) -> tuple[str, str, str]:
-        """Return the keys of a use without an idempotency key: the user's hash, the ledger and the history."""
+        """Return the keys of a use without an event id: the user's hash, the ledger and the history."""
         prefix = self._buckets[bucket_of(user_id)]
         return f"{prefix}u:{user_id}", f"{prefix}ledger", f"{prefix}h:{user_id}"
+
+    def of_event(self, user_id: str) -> tuple[str, str, str, str, str, str, str]:
+        """Return the keys of a use with an event id: those of `of_use`, then those of `events`."""
+        prefix = self._buckets[bucket_of(user_id)]
+        return (
+            f"{prefix}u:{user_id}",
+            f"{prefix}ledger",
+            f"{prefix}h:{user_id}",
+            f"{prefix}d0:{user_id}",
+            f"{prefix}d1:{user_id}",
+            f"{prefix}d2:{user_id}",
+            f"{prefix}d3:{user_id}",
+        )
 
     def chain(self, user_id: str, mark: str) -> str:
         """Return the key that counts the completed uses of one user in a batch; `mark` identifies the batch."""

@@ -37,6 +37,7 @@ class CanUse:
 
     path = PREFIX + "CanUse"
     writes = method_at(path).writes
+    event_tag = 0
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""

@@ -7,14 +7,16 @@ from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import lease_not_found
+from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
-from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, fingerprint, ledger_entry
+from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, ledger_entry
 from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.methods import method_at
 from canuse_server.api.tokens import lease as lease_tokens
 from canuse_server.api.tokens.lease import LeaseName
 from canuse_server.api.validation import Violations
 from canuse_server.domain.periods import SECOND_MS
+from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.packed import LONGEST_LEASE_MS
 from canuse_server.store.repositories import leases
 from canuse_server.store.repositories.leases import (
@@ -44,7 +46,7 @@ class Reserve(Writing):
         violations = Violations()
         violations.id("user_id", user_id)
         violations.id("feature_id", feature_id)
-        violations.event_id("event_id", event_id)
+        check_event_id(violations, request)
         violations.amount("amount", amount, 1)
         if not 1 <= min_amount <= max(1, amount):
             violations.add("min_amount", f"must be 1 to amount, which is {amount}; {min_amount} was sent")
@@ -53,10 +55,11 @@ class Reserve(Writing):
             ttl_ms = violations.duration_ms("ttl", request.ttl, MIN_TTL_MS, MAX_TTL_MS)
         violations.check()
         feature = consumable_feature(env, feature_id)
-        mark = fingerprint("reserve", (feature_id, amount, min_amount, ttl_ms), {}) if event_id else b""
+        content = (feature_id, amount, min_amount, ttl_ms)
+        event = event_argument(env, request, fingerprint("reserve", content, {})) if event_id else b""
         token = secrets.token_bytes(TOKEN_BYTES)
-        wish = ReserveParams(user_id, feature_id, feature.archived, amount, min_amount, ttl_ms, token, event_id, mark)
-        command = leases.reserve_command(env.keys, wish, env.retention, env.store.manual_now)
+        params = ReserveParams(user_id, feature_id, feature.archived, amount, min_amount, ttl_ms, token, event)
+        command = leases.reserve_command(env.keys, params, env.retention, env.store.manual_now)
         return Plan(command, user_id, (feature,), amount, event_id)
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
@@ -93,7 +96,7 @@ class Settle(Writing):
             violations.amount("used", used, 0)
         else:
             violations.add("used", "must be given, 0 to 2^53 - 1; nothing was sent")
-        violations.event_id("event_id", event_id)
+        check_event_id(violations, request)
         violations.metadata("metadata", metadata)
         violations.check()
         name = lease_tokens.decode(lease_id)
@@ -104,9 +107,9 @@ class Settle(Writing):
         if feature is None:
             raise FeatureUnknownError(feature_id, lease_not_found(lease_id))
         entry = ledger_entry(user_id, feature_id, used, pb.USAGE_ACTION_ADD, event_id, metadata)
-        mark = fingerprint("settle", (token, used), metadata) if event_id else b""
-        settling = SettleParams(user_id, feature_id, feature.archived, token, used, entry, event_id, mark)
-        command = leases.settle_command(env.keys, settling, env.retention, env.store.manual_now)
+        event = event_argument(env, request, fingerprint("settle", (token, used), metadata)) if event_id else b""
+        params = SettleParams(user_id, feature_id, feature.archived, token, used, entry, event)
+        command = leases.settle_command(env.keys, params, env.retention, env.store.manual_now)
         return Plan(command, user_id, (feature,), used, event_id, lease_id=lease_id)
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
@@ -114,7 +117,7 @@ class Settle(Writing):
         settled = _settled(plan, reply)
         charge = settled.charge
         response = pb.SettleResponse(
-            recorded=charge.ledger_id != "",
+            recorded=charge.recorded,
             reason=reason_message(charge.reason),
             late=settled.late,
             event_id=plan.event_id or charge.ledger_id,
@@ -133,6 +136,6 @@ def _reserved(plan: Plan, reply: object) -> Reserved:
 
 def _settled(plan: Plan, reply: object) -> Settled:
     try:
-        return leases.settled(reply)
+        return leases.settled(reply, plan.delta)
     except REFUSALS as refusal:
         raise refusal_error(plan, refusal) from None

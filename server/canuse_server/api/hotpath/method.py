@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     delta: int
     event_id: str = ""
     repeatable: bool = False
-    """Whether a request with the same bytes has the same plan."""
+    """Whether a request with the same bytes has the same plan, and one with another event id differs only in the id."""
     lease_id: str = ""
     last_known: LastKnown | None = None
     """The cache for the store's reply, for a check whose feature uses it."""
@@ -80,6 +80,8 @@ class HotMethod(Protocol):
 
     path: str
     writes: bool
+    event_tag: int
+    """The tag of the event id in a request, one byte; 0 if a plan is not reused for other event ids."""
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
         """Parse a request.

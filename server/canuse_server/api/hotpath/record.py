@@ -1,7 +1,7 @@
 """CreateUsageEvent, UseFeature and UseFeatures: what counts."""
 
 from collections.abc import Mapping
-from hashlib import blake2b
+from functools import lru_cache
 from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
@@ -11,12 +11,14 @@ from canuse_server.api.convert import consumption, fill_consumption
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import not_consumable
 from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.event_ids import check_event_id, event_argument, is_plain_ttl
 from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
 from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, TRUE, VARINT, tag
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
 from canuse_server.store.repositories import usage_commands
@@ -39,6 +41,8 @@ _USE_REPLAYED: Final = tag(_Use.REPLAYED_FIELD_NUMBER, VARINT) + TRUE
 class Writing:
     """What all methods share that write. See HotMethod."""
 
+    event_tag = 0
+
     def without_store(self, _plan: Plan) -> bytes | None:
         """See HotMethod: nothing can be recorded."""
         return None
@@ -53,6 +57,7 @@ class CreateUsageEvent(Writing):
 
     path = PREFIX + "CreateUsageEvent"
     writes = method_at(path).writes
+    event_tag = tag(pb.CreateUsageEventRequest.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
@@ -79,10 +84,9 @@ class CreateUsageEvent(Writing):
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         charge, replayed = _single(plan, reply)
-        recorded = charge.ledger_id != b""
         return b"".join(
             (
-                _EVENT_RECORDED if recorded else b"",
+                _EVENT_RECORDED if charge.recorded else b"",
                 _EVENT_REASON + wire.varint(charge.reason),
                 wire.counts(_EVENT_CONSUMPTION, charge),
                 _EVENT_APPLIED_DELTA + wire.int64(charge.applied_delta) if charge.applied_delta else b"",
@@ -97,6 +101,7 @@ class UseFeature(Writing):
 
     path = PREFIX + "UseFeature"
     writes = method_at(path).writes
+    event_tag = tag(pb.UseFeatureRequest.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
@@ -133,7 +138,7 @@ class UseFeatures(Writing):
         request = parse(pb.UseFeaturesRequest, payload)
         violations = Violations()
         violations.id("user_id", request.user_id)
-        violations.event_id("event_id", request.event_id)
+        check_event_id(violations, request)
         violations.metadata("metadata", request.metadata)
         charges = _charges(violations, request)
         violations.check()
@@ -169,12 +174,6 @@ def _charges(violations: Violations, request: pb.UseFeaturesRequest) -> tuple[tu
     return charges
 
 
-def fingerprint(mode: str, content: tuple[object, ...], metadata: Mapping[str, str]) -> bytes:
-    """Return 8 bytes that tell the content of a mutating call apart from other content under the same event id."""
-    text = repr((mode, content, sorted(metadata.items())))
-    return blake2b(text.encode(), digest_size=8).digest()
-
-
 def ledger_entry(
     user_id: str,
     feature_id: str,
@@ -203,7 +202,7 @@ def _violations(request: pb.CreateUsageEventRequest | pb.UseFeatureRequest) -> V
     violations = Violations()
     violations.id("user_id", request.user_id)
     violations.id("feature_id", request.feature_id)
-    violations.event_id("event_id", request.event_id)
+    check_event_id(violations, request)
     violations.metadata("metadata", request.metadata)
     return violations
 
@@ -221,9 +220,23 @@ def _quick_plan(
     feature = env.cache.features.get(feature_id)
     if feature is None or feature.type != FeatureType.CONSUMABLE or not (least <= delta <= MAX_AMOUNT):
         return None
-    if not is_plain_id(user_id) or request.event_id or request.metadata:
+    if not is_plain_id(user_id) or request.metadata:
         return None
-    return plan_one(env, mode, user_id, feature, delta, action)
+    if not (event_id := request.event_id):
+        return plan_one(env, mode, user_id, feature, delta, action)
+    if not is_plain_id(event_id) or not is_plain_ttl(request):
+        return None
+    manual_now = env.store.manual_now
+    entry = wire.ledger_entry(user_id, feature.id, delta, action) + wire.text(wire.LEDGER_EVENT_ID, event_id.encode())
+    charge = Charge(feature.id, delta, feature.archived, entry)
+    event = event_argument(env, request, _fingerprint_of_one(mode, feature.id, delta))
+    command = usage_commands.record_event_command(env.keys, mode, user_id, charge, env.retention, manual_now, event)
+    return Plan(command, user_id, (feature,), delta, event_id, repeatable=not manual_now)
+
+
+@lru_cache(maxsize=4096)
+def _fingerprint_of_one(mode: str, feature_id: str, delta: int) -> bytes:
+    return fingerprint(mode, ((feature_id, delta),), {})
 
 
 def plan_one(
@@ -259,22 +272,22 @@ def _plan(
         entry = ledger_entry(user_id, feature_id, delta, action, event_id, metadata)
         features.append(feature)
         parts.append(Charge(feature_id, delta, feature.archived, entry))
-    mark = fingerprint(mode, charges, metadata) if event_id else b""
-    use = Use(mode, user_id, tuple(parts), event_id, mark)
+    event = event_argument(env, request, fingerprint(mode, charges, metadata)) if event_id else b""
+    use = Use(mode, user_id, tuple(parts), event)
     command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
     return Plan(command, user_id, tuple(features), charges[0][1], event_id)
 
 
 def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
     try:
-        return usage_commands.outcome(reply)
+        return usage_commands.outcome(reply, [0] * len(plan.features))
     except REFUSALS as refusal:
         raise refusal_error(plan, refusal) from None
 
 
 def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
     try:
-        return usage_commands.single(reply)
+        return usage_commands.single(reply, plan.delta)
     except REFUSALS as refusal:
         raise refusal_error(plan, refusal) from None
 

@@ -57,6 +57,8 @@ _USER_ID: Final = tag(LedgerEntry.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)
 _FEATURE_ID: Final = tag(LedgerEntry.FEATURE_ID_FIELD_NUMBER, LENGTH_DELIMITED)
 _DELTA: Final = tag(LedgerEntry.DELTA_FIELD_NUMBER, VARINT)
 _ACTION: Final = tag(LedgerEntry.ACTION_FIELD_NUMBER, VARINT)
+LEDGER_EVENT_ID: Final = tag(LedgerEntry.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+"""Stands before the event id in an entry of the ledger, which ends with it if there is no metadata."""
 
 _USED: Final = tag(Consumption.USED_FIELD_NUMBER, VARINT)
 _BUDGET: Final = tag(Consumption.BUDGET_FIELD_NUMBER, VARINT)

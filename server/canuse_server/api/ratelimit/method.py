@@ -88,7 +88,7 @@ class ShouldRateLimit(Writing):
             entry = wire.ledger_entry(user_id, feature_id, delta, USAGE_ACTION_ADD)
             is_fact = delta != 0 and feature_id in facts
             charges.append(Charge(feature_id, delta, feature.archived, entry, is_fact))
-        use = Use(usage_commands.USE, user_id, tuple(charges), "", b"")
+        use = Use(usage_commands.USE, user_id, tuple(charges))
         command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
         features = tuple([known[feature_id] for feature_id in hits])
         return Plan(command, user_id, features, charges[0].delta, charge_indexes=where)

@@ -17,7 +17,7 @@ from canuse_server.api.errors import (
     subscription_not_found,
     user_not_found,
 )
-from canuse_server.api.hotpath.record import fingerprint
+from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.services import subscribe_event
 from canuse_server.api.services.grants import GrantMethods
 from canuse_server.api.tokens import page as page_tokens
@@ -26,6 +26,7 @@ from canuse_server.api.users.changes import Edit, change_user, new_token, publis
 from canuse_server.api.validation import Violations, masked, repeated, require_id
 from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, period_end_ms
+from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.repositories.usage_commands import EventIdReusedError
 from canuse_server.store.repositories.users import AnsweredError, Event, UserState
 
@@ -40,16 +41,16 @@ class SubscriptionServicer(GrantMethods):
     async def subscribe(self, request: pb.SubscribeRequest, context: CallContext) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
         draft = _check_subscribe(request)
-        mark = _fingerprint(request, draft)
+        event = event_argument(context.env, request, _fingerprint(request, draft)) if request.event_id else b""
 
         async def edit(state: UserState) -> tuple[Edit, list[Subscription]]:
             # First, so that a repetition gets the stored answer, not an error that the first call has caused.
-            await _refuse_answered(context.env, request, mark)
+            if event:
+                await context.env.users.refuse_answered(request.user_id, event)
             created = await _new_subscriptions(context.env, state, request, draft)
             await _refuse_too_much(context.env, state, created)
             answer = subscribe_event.pack(created, state.now_ms)
-            event = Event(request.event_id, mark, answer) if request.event_id else None
-            return Edit(tuple(created), event=event), created
+            return Edit(tuple(created), event=Event(event, answer) if event else None), created
 
         try:
             changed = await change_user(context.env, request.user_id, edit)
@@ -205,14 +206,6 @@ async def _new_subscriptions(
     return subscriptions
 
 
-async def _refuse_answered(env: Environment, request: pb.SubscribeRequest, mark: bytes) -> None:
-    """Raise AnsweredError or EventIdReusedError if the request's event id has a stored answer."""
-    known = await env.users.answered(request.user_id, request.event_id) if request.event_id else None
-    if known is not None:
-        first_mark, answer = known
-        raise AnsweredError(answer) if first_mark == mark else EventIdReusedError
-
-
 async def _refuse_too_much(env: Environment, state: UserState, changed: list[Subscription]) -> None:
     """Raise ApiError for a change that gives a user two base packages at a time, or too many subscriptions."""
     merged = {item.token: item for item in (*state.subscriptions, *changed)}
@@ -243,7 +236,7 @@ def _check_subscribe(request: pb.SubscribeRequest) -> Subscription:
     """Check a request and return the requested subscription, without its package."""
     violations = Violations()
     violations.id("user_id", request.user_id)
-    violations.event_id("event_id", request.event_id)
+    check_event_id(violations, request)
     for index, package_id in enumerate(request.package_ids):
         violations.id(f"package_ids[{index}]", package_id)
     count = len(request.package_ids)

@@ -4,6 +4,7 @@ All numbers are little-endian. Values are short, so that Redis keeps the hash in
 which only a long id or more than two grants of one feature exceed.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
 from struct import Struct
 from typing import Final, NamedTuple
@@ -54,6 +55,18 @@ _OUTCOME: Final = Struct("<Bq")
 _CHARGE: Final = Struct("<BBBqqqqq")
 # both of them, for the one charge that there usually is
 _SINGLE: Final = Struct(_OUTCOME.format + _CHARGE.format.removeprefix("<"))
+# A stored answer's charge: flags, period start and end (0: none), used, budget; then units reserved, if there are any.
+# If an amount has more than 32 bits, or the applied delta is not the requested one, amounts are wide, and the applied
+# delta is the last one.
+_KEPT: Final = Struct("<BIHIHII")
+_KEPT_RESERVED: Final = Struct("<BIHIHIII")
+_KEPT_WIDE: Final = Struct("<BIHIHqqqq")
+_KEPT_REASON, _KEPT_OVERAGE, _KEPT_RECORDED, _KEPT_IS_RESERVED, _KEPT_IS_WIDE = 15, 16, 32, 64, 128
+_KEPT_NO_BUDGET: Final = (1 << 32) - 1
+_KEPT_NO_ENTITLEMENT: Final = (1 << 48) - 1
+"""Marks, as the end of the period, that there is no entitlement."""
+# an event id's ttl and the longest ttl, in ms
+_EVENT_TTLS: Final = Struct("<IHIH")
 # age in ms up to which the ledger is kept, past periods kept
 _RETENTION: Final = Struct("<IHI")
 # Looking a member up by its number takes several times as long as this.
@@ -118,7 +131,11 @@ class PastPeriod(NamedTuple):
 
 
 class ChargeOutcome(NamedTuple):
-    """What became of one charge. `budget` None is unlimited; `ledger_id` is empty where nothing was recorded."""
+    """What became of one charge. `budget` None is unlimited.
+
+    `ledger_id` is empty if nothing was recorded. The charge of a stored answer has only the data that an answer shows:
+    of the entitlement the period and whether overage is enabled, and no `ledger_id`.
+    """
 
     reason: Reason
     used: int
@@ -128,6 +145,7 @@ class ChargeOutcome(NamedTuple):
     reserved: int
     entitlement: Entitlement | None
     ledger_id: str
+    recorded: bool
 
 
 class Single(NamedTuple):
@@ -143,18 +161,27 @@ class Single(NamedTuple):
     """The entitlement, as `unpack_feature` reads it; empty where there is none."""
     ledger_id: bytes
     now_ms: int
+    recorded: bool
 
     @classmethod
     def unpack(cls, value: bytes, offset: int) -> "Single":
         """Read a script's reply from an offset on."""
-        _, now_ms, reason, size, _, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(value, offset)
+        _, now_ms, reason, size, id_bytes, used, applied, start_ms, budget, reserved = _SINGLE.unpack_from(
+            value, offset
+        )
         at = offset + _SINGLE.size
         middle = at + size
-        return cls(reason, used, applied, start_ms, budget, reserved, value[at:middle], value[middle:], now_ms)
+        packed, ledger_id = value[at:middle], value[middle:]
+        return cls(reason, used, applied, start_ms, budget, reserved, packed, ledger_id, now_ms, id_bytes > 0)
+
+    @classmethod
+    def unpack_kept(cls, value: bytes, offset: int, delta: int) -> "Single":
+        """Read the stored answer of an event id; `delta` is the requested one."""
+        return _unpack_kept(value, offset + 1, delta)[0]
 
 
 class Outcome(NamedTuple):
-    """What the recording script did; it is also what is kept under an idempotency key.
+    """What the recording script did.
 
     `refused` is the number, from 1, of the charge for which all were refused; 0: none was.
     """
@@ -178,10 +205,58 @@ class Outcome(NamedTuple):
             ledger_id = value[middle:at].decode()
             charges.append(
                 ChargeOutcome(
-                    _REASONS[reason], used, applied, start_ms, _some(budget), reserved, entitlement, ledger_id
+                    *(_REASONS[reason], used, applied, start_ms, _some(budget), reserved, entitlement, ledger_id),
+                    recorded=ledger_id != "",
                 )
             )
         return cls(refused, now_ms, tuple(charges))
+
+    @classmethod
+    def unpack_kept(cls, value: bytes, offset: int, deltas: Iterable[int]) -> "Outcome":
+        """Read the stored answer of an event id; `deltas` are those of the request's charges."""
+        charges, at = [], offset + 1
+        for delta in deltas:
+            kept, at = _unpack_kept(value, at, delta)
+            charges.append(
+                ChargeOutcome(
+                    *(_REASONS[kept.reason], kept.used, kept.applied_delta, kept.period_start_ms, _some(kept.budget)),
+                    *(kept.reserved, _unpack_entitlement(kept.packed) if kept.packed else None, ""),
+                    recorded=kept.recorded,
+                )
+            )
+        return cls(value[offset], 0, tuple(charges))
+
+
+def _unpack_kept(value: bytes, at: int, delta: int) -> tuple[Single, int]:
+    """Read the charge of a stored answer; return also the offset after it."""
+    flags, reserved = value[at], 0
+    recorded = flags & _KEPT_RECORDED != 0
+    applied = delta if recorded else 0
+    if flags & _KEPT_IS_WIDE:
+        kept = _KEPT_WIDE
+        _, start, start_high, end, end_high, used, budget, reserved, applied = kept.unpack_from(value, at)
+    elif flags & _KEPT_IS_RESERVED:
+        kept = _KEPT_RESERVED
+        _, start, start_high, end, end_high, used, budget, reserved = kept.unpack_from(value, at)
+    else:
+        kept = _KEPT
+        _, start, start_high, end, end_high, used, budget = kept.unpack_from(value, at)
+    if budget == _KEPT_NO_BUDGET and kept is not _KEPT_WIDE:
+        budget = _NONE
+    start_ms, end_ms = start | start_high << 32, end | end_high << 32
+    packed = b""
+    if end_ms != _KEPT_NO_ENTITLEMENT:
+        packed = _shown(flags & _KEPT_OVERAGE != 0, start_ms, end_ms)
+    reason = flags & _KEPT_REASON
+    single = Single(reason, used, applied, start_ms, budget, reserved, packed, b"", 0, recorded)
+    return single, at + kept.size
+
+
+def _shown(overage_enabled: bool, start_ms: int, end_ms: int) -> bytes:
+    """Return an entitlement with the data that an answer shows; an `end_ms` of 0 is none."""
+    reset_period = ResetPeriod.MONTH if end_ms else ResetPeriod.NEVER
+    period = Period(start_ms, end_ms or None)
+    return pack_entitlement(Entitlement(True, True, None, overage_enabled, reset_period, period, None))
 
 
 def pack_entitlement(entitlement: Entitlement) -> bytes:
@@ -343,6 +418,11 @@ def unpack_subscription(token: str, value: bytes) -> Subscription:
 def pack_retention(ledger_max_age_ms: int, past_periods_kept: int) -> bytes:
     """Return how long things are kept, as scripts take it."""
     return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_kept)
+
+
+def pack_event(digest: bytes, fingerprint: bytes, ttl_ms: int, longest_ttl_ms: int) -> bytes:
+    """Return an event id as the argument of a script."""
+    return digest + fingerprint + _EVENT_TTLS.pack(*_halves(ttl_ms), *_halves(longest_ttl_ms))
 
 
 def pack_marks(archived: int, facts: int) -> bytes:

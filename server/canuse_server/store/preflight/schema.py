@@ -1,17 +1,19 @@
 """Checks of the store's version and of the schema version of its data."""
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final
 
+from canuse_server.store.codec.event_ids import KEY_BYTES
 from canuse_server.store.errors import SchemaError, StoreError, StoreUnavailableError
-from canuse_server.store.keys import SCHEMA
+from canuse_server.store.keys import EVENT_KEY, SCHEMA
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.data_guard import GONE
 
-VERSION: Final = "4"
-OLDER: Final = ("3",)
+VERSION: Final = "5"
+OLDER: Final = ("3", "4")
 """Schemas that this version reads as well; its writes convert the data."""
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
@@ -41,15 +43,31 @@ async def check_schema(store: Store, *, create: bool = True) -> None:
         SchemaError: this version of canuse does not know the schema.
         StoreUnavailableError: the store is empty and `create` is false.
     """
-    if create:
-        await store.create_schema(VERSION)
     found = await store.schema()
+    if create and (found is None or not problem_with(found)):
+        # Before the schema: a store that has a schema has the key as well, also a replica that is promoted.
+        await store.create(EVENT_KEY, secrets.token_bytes(KEY_BYTES))
+        await store.create_schema(VERSION)
+        found = await store.schema()
     if found is None:
         raise StoreUnavailableError("the store is empty; another process must initialize it")
     if problem := problem_with(found):
         raise SchemaError(problem)
     if create and found.decode() in OLDER:
         await store.call(("SET", SCHEMA, VERSION))
+    await read_event_key(store)
+
+
+async def read_event_key(store: Store) -> None:
+    """Read the store's key for the digests of event ids.
+
+    Raises:
+        StoreUnavailableError: the store has none.
+    """
+    key = await store.unguarded(EVENT_KEY)
+    if key is None:
+        raise StoreUnavailableError("the store has no key for event ids; another process must initialize it")
+    store.event_key.key = key
 
 
 def problem_with(found: bytes | None) -> str:
@@ -83,4 +101,8 @@ async def watch_data(store: Store, on_change: Callable[[bool], Awaitable[None]])
 
 async def check_data(store: Store) -> None:
     """Check that the data is there; raise StoreError if the store is unavailable."""
-    store.guard.note(problem_with(await store.schema()))
+    problem = problem_with(await store.schema())
+    if store.guard.problem and not problem:
+        # The data may be an older copy, or that of another store.
+        await read_event_key(store)
+    store.guard.note(problem)

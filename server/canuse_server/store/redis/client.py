@@ -10,6 +10,7 @@ from redis.asyncio.client import PubSub
 
 from canuse_server.domain.durability import Durability
 from canuse_server.runtime.call_state import current_call, current_store_deadline
+from canuse_server.store.codec.event_ids import EventKey
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.keys import SCHEMA, key_of, tag_of
 from canuse_server.store.redis.address import StoreAddress
@@ -70,6 +71,7 @@ class Store:
         self.timeout_seconds = timeout_seconds
         self.promise = promise
         self.admin: Redis = endpoint.admin(timeout_seconds)
+        self.event_key = EventKey()
         self._clock = clock or Clock()
         self._tagged = tagged
         self.guard = guard or DataGuard()
@@ -213,6 +215,10 @@ class Store:
         if self._clock.now_ms is not None:
             return self._clock.now_ms
         return (await self.call())[1]
+
+    async def create(self, key: str, value: bytes) -> None:
+        """Set a string that does not exist yet."""
+        await self.call(("SET", key, value, "NX"))
 
     async def create_schema(self, version: str) -> None:
         """Set the schema version of a store that has none."""

@@ -151,6 +151,10 @@ class ClusterStore(Store):
         marks = (("SET", data_mark(bucket_tag(bucket)), version, "NX") for bucket in range(BUCKETS))
         await self.call(("SET", SCHEMA, version, "NX"), *marks)
 
+    async def unguarded(self, key: str) -> bytes | None:
+        """See Store."""
+        return await self._routed(slot_of(key), lambda node, _: node.unguarded(key))
+
     async def schema(self) -> bytes | None:
         """See Store. Also None if any node has no data."""
         version = await self._routed(slot_of(SCHEMA), lambda node, _: node.schema())

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, cast
 from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
-from canuse_server.store.keys import Keys, bucket_of
+from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.command import Command
 from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Retention
@@ -16,8 +16,8 @@ TOKEN_BYTES: Final = 8
 SWEPT_AT_A_TIME: Final = 500
 """Maximum number of leases that one script processes, to keep other calls from waiting long."""
 
-# granted, expires at, token; an outcome follows
-_RESERVED: Final = Struct("<qq8s")
+# granted (56 bits), expires at (48 bits), token; an outcome follows
+_RESERVED: Final = Struct("<IHBIH8s")
 
 
 class LeaseMissingError(Exception):
@@ -34,8 +34,7 @@ class ReserveParams(NamedTuple):
     min_amount: int
     ttl_ms: int
     token: bytes
-    event_id: str
-    fingerprint: bytes
+    event: bytes = b""
 
 
 class Reserved(NamedTuple):
@@ -57,8 +56,7 @@ class SettleParams(NamedTuple):
     token: bytes
     used: int
     entry: bytes
-    event_id: str
-    fingerprint: bytes
+    event: bytes = b""
 
 
 class Settled(NamedTuple):
@@ -72,11 +70,11 @@ class Settled(NamedTuple):
 def reserve_command(keys: Keys, params: ReserveParams, retention: Retention, manual_now: str) -> Command:
     """Return the command that reserves an amount; `manual_now` is empty if the store's clock is used."""
     user_id = params.user_id
-    names = (keys.user(user_id), keys.history(user_id), *keys.dedupe(user_id))
+    names = (keys.user(user_id), keys.history(user_id), *keys.events(user_id))
     return Command(
         (
-            *("EVALSHA", RESERVE.sha, "6", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, params.event_id, params.fingerprint, retention.dedupe_ttl, str(retention.past_periods_kept)),
+            *("EVALSHA", RESERVE.sha, "8", *names, keys.leases(user_id), keys.leases_due(user_id)),
+            *(manual_now, params.event, str(retention.past_periods_kept)),
             *(params.feature_id, _flag(params.archived)),
             *(str(params.amount), str(params.min_amount), str(params.ttl_ms), params.token),
         ),
@@ -87,30 +85,30 @@ def reserve_command(keys: Keys, params: ReserveParams, retention: Retention, man
 def reserved(reply: object) -> Reserved:
     """Read the reply to `reserve_command`; raises as `usage_commands.outcome` does."""
     value = _checked(reply)
-    granted, expires_at_ms, token = _RESERVED.unpack_from(value, 1)
-    (charge,) = Outcome.unpack(value, 1 + _RESERVED.size).charges
-    return Reserved(granted, expires_at_ms, token, charge, value[:1] == b"R")
+    granted, middle, high, expires, expires_high, token = _RESERVED.unpack_from(value, 1)
+    charge, replayed = _charge(value, 1 + _RESERVED.size, 0)
+    return Reserved(granted | middle << 32 | high << 48, expires | expires_high << 32, token, charge, replayed)
 
 
 def settle_command(keys: Keys, params: SettleParams, retention: Retention, manual_now: str) -> Command:
     """Return the command that settles a lease; `manual_now` is empty if the store's clock is used."""
     user_id = params.user_id
-    names = (keys.user(user_id), keys.ledger(bucket_of(user_id)), keys.history(user_id), *keys.dedupe(user_id))
+    names = keys.of_event(user_id)
     return Command(
         (
-            *("EVALSHA", SETTLE.sha, "7", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, params.event_id, params.fingerprint, retention.dedupe_ttl, retention.packed),
+            *("EVALSHA", SETTLE.sha, "9", *names, keys.leases(user_id), keys.leases_due(user_id)),
+            *(manual_now, params.event, retention.packed),
             *(params.token, params.feature_id, _flag(params.archived), str(params.used), params.entry),
         ),
         SETTLE,
     )
 
 
-def settled(reply: object) -> Settled:
-    """Read the reply to `settle_command`; raises as `usage_commands.outcome` does, and LeaseMissingError."""
+def settled(reply: object, used: int) -> Settled:
+    """Read the reply to `settle_command` for `used` units; raises as `outcome` does, and LeaseMissingError."""
     value = _checked(reply)
-    (charge,) = Outcome.unpack(value, 2).charges
-    return Settled(value[1] == 1, charge, value[:1] == b"R")
+    charge, replayed = _charge(value, 2, used)
+    return Settled(value[1] == 1, charge, replayed)
 
 
 class Leases:
@@ -147,6 +145,14 @@ def _checked(reply: object) -> bytes:
     if status in (b"K", b"R"):
         return value
     raise LeaseMissingError if status == b"N" else STATUS_ERRORS[status]
+
+
+def _charge(value: bytes, offset: int, delta: int) -> tuple[ChargeOutcome, bool]:
+    """Read the single charge of an outcome; return also whether it is that of an earlier call."""
+    replayed = value[:1] == b"R"
+    outcome = Outcome.unpack_kept(value, offset, (delta,)) if replayed else Outcome.unpack(value, offset)
+    (charge,) = outcome.charges
+    return charge, replayed
 
 
 def _flag(value: bool) -> str:

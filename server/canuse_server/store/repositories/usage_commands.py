@@ -1,5 +1,6 @@
 """The hot path's commands and what their replies say. No I/O here: whoever has a connection sends them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final, NamedTuple, cast
@@ -64,13 +65,8 @@ class Retention:
     past_periods_kept: int
 
     @cached_property
-    def dedupe_ttl(self) -> str:
-        """The first one as scripts take it."""
-        return str(self.dedupe_ttl_ms)
-
-    @cached_property
     def packed(self) -> bytes:
-        """The others as scripts take them."""
+        """How long scripts are to keep the ledger and past periods."""
         return pack_retention(self.ledger_max_age_ms, self.past_periods_kept)
 
 
@@ -88,13 +84,12 @@ class Charge(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What to record for a user, all of it or none."""
+    """What to record for a user, all of it or none. `event` is the event id as `pack_event` packs it, empty if none."""
 
     mode: str
     user_id: str
     charges: tuple[Charge, ...]
-    event_id: str
-    fingerprint: bytes
+    event: bytes = b""
 
 
 def check_command(keys: Keys, user_id: str, feature_id: str) -> Command:
@@ -149,9 +144,9 @@ def holds_until_ms(reply: object, now_ms: int) -> int:
 
 def record_command(keys: Keys, use: Use, retention: Retention, manual_now: str) -> Command:
     """Return the command that records a use; `manual_now` is empty where Redis's clock holds."""
-    mode, user_id, charges, event_id, fingerprint = use
+    mode, user_id, charges, event = use
     # What only an event id needs is left out without one: each key and argument costs the store a quarter microsecond.
-    names = (*keys.of_use(user_id), *(keys.dedupe(user_id) if event_id else ()))
+    names = keys.of_event(user_id) if event else keys.of_use(user_id)
     archived = facts = 0
     parts: tuple[str | bytes, ...] = ()
     for number, charge in enumerate(charges):
@@ -162,8 +157,8 @@ def record_command(keys: Keys, use: Use, retention: Retention, manual_now: str) 
         *("EVALSHA", RECORD_USAGE.sha, str(len(names)), *names),
         *(mode + manual_now, retention.packed + pack_marks(archived, facts), *parts),
     )
-    if event_id:
-        command += (event_id, fingerprint, retention.dedupe_ttl)
+    if event:
+        command += (event,)
     return Command(command, RECORD_USAGE)
 
 
@@ -191,6 +186,28 @@ def record_one_command(
     )
 
 
+def record_event_command(
+    keys: Keys, mode: str, user_id: str, charge: Charge, retention: Retention, manual_now: str, event: bytes
+) -> Command:
+    """Return what `record_command` does for one charge with an event id, in half the time."""
+    feature_id, delta, archived, entry, _ = charge
+    return Command(
+        (
+            "EVALSHA",
+            RECORD_USAGE.sha,
+            "7",
+            *keys.of_event(user_id),
+            mode + manual_now,
+            retention.packed + pack_marks(1, 0) if archived else retention.packed,
+            feature_id,
+            str(delta),
+            entry,
+            event,
+        ),
+        RECORD_USAGE,
+    )
+
+
 def chained(command: Command, chain_key: str, place: int, length: int) -> Command:
     """Return a command of `record_command` as one of a chain, each with its place, from 1. They share a key of their
     own.
@@ -203,8 +220,10 @@ def chained(command: Command, chain_key: str, place: int, length: int) -> Comman
     return Command((evalsha, sha, str(keys + 1), *rest[:keys], chain_key, *rest[keys:], end), command.script)
 
 
-def outcome(reply: object) -> tuple[Outcome, bool]:
+def outcome(reply: object, deltas: Iterable[int] = ()) -> tuple[Outcome, bool]:
     """Read what `record_command` brought: what was done, and whether that was on an earlier call.
+
+    `deltas` are those of the charges; only a use with an event id needs them.
 
     Raises:
         ChainBrokenError: one before it in its chain has not been made.
@@ -216,17 +235,21 @@ def outcome(reply: object) -> tuple[Outcome, bool]:
     """
     value = cast("bytes", reply)
     status = value[:1]
-    if status in (b"K", b"R"):
-        return Outcome.unpack(value, 1), status == b"R"
+    if status == b"K":
+        return Outcome.unpack(value, 1), False
+    if status == b"R":
+        return Outcome.unpack_kept(value, 1, deltas), True
     raise STATUS_ERRORS[status]
 
 
-def single(reply: object) -> tuple[Single, bool]:
-    """Read what `record_command` brought for a use of one charge; raises what `outcome` does."""
+def single(reply: object, delta: int = 0) -> tuple[Single, bool]:
+    """Read what `record_command` brought for a use of one charge with a delta; raises what `outcome` does."""
     value = cast("bytes", reply)
     status = value[:1]
-    if status in (b"K", b"R"):
-        return Single.unpack(value, 1), status == b"R"
+    if status == b"K":
+        return Single.unpack(value, 1), False
+    if status == b"R":
+        return Single.unpack_kept(value, 1, delta), True
     raise STATUS_ERRORS[status]
 
 

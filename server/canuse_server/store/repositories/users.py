@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Final, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from canuse_server.domain.decision import Counter, Reservation, runs_ahead
 from canuse_server.domain.entitlements import Entitlement
@@ -15,6 +15,7 @@ from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import map_yielding
 from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
+from canuse_server.store.codec.event_ids import DIGEST_BYTES, FINGERPRINT_BYTES
 from canuse_server.store.codec.packed import Meta, PastPeriod
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
@@ -22,8 +23,6 @@ from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.ledger import Place
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, Retention
 from canuse_server.store.scripts.loader import APPLY_USER, DELETE_USER
-
-FINGERPRINT_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +66,9 @@ class UserState:
 
 
 class Event(NamedTuple):
-    """The stored answer of an event id. The fingerprint, 8 bytes, identifies the content of the call."""
+    """The stored answer of an event id. `packed` is the event id as `pack_event` packs it."""
 
-    id: str
-    fingerprint: bytes
+    packed: bytes
     answer: bytes
 
 
@@ -162,12 +160,21 @@ class Users:
         (value,), _ = await self._store.call(("HGET", self._keys.ended(user_id), token))
         return None if value is None else packed_codec.unpack_subscription(token, cast("bytes", value))
 
-    async def answered(self, user_id: str, event_id: str) -> tuple[bytes, bytes] | None:
-        """Return the stored fingerprint and answer of an event id, or None."""
-        commands = (("HGET", name, f"i{event_id}") for name in self._keys.dedupe(user_id))
-        values, _ = await self._store.call(*commands)
-        known = next((cast("bytes", value) for value in values if value is not None), None)
-        return None if known is None else (known[:FINGERPRINT_BYTES], known[FINGERPRINT_BYTES:])
+    async def refuse_answered(self, user_id: str, event: bytes) -> None:
+        """Check that there is no stored answer for an event id; `event` is as `pack_event` packs it.
+
+        Raises:
+            AnsweredError: there is one.
+            EventIdReusedError: there is one, for other content.
+        """
+        digest = event[:DIGEST_BYTES]
+        values, _ = await self._store.call(*(("HGET", name, digest) for name in self._keys.events(user_id)))
+        kept = next((cast("bytes", value) for value in values if value is not None), None)
+        if kept is None:
+            return
+        if kept[:FINGERPRINT_BYTES] != event[DIGEST_BYTES : DIGEST_BYTES + FINGERPRINT_BYTES]:
+            raise EventIdReusedError
+        raise AnsweredError(kept[FINGERPRINT_BYTES:])
 
     async def _with_returned(
         self, user_id: str, subscriptions: Sequence[Subscription], now_ms: int
@@ -206,7 +213,7 @@ class Users:
         other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
         applied = await self._store.run(
             APPLY_USER,
-            [*names, *other_names, *(keys.dedupe(user_id) if event else ())],
+            [*names, *other_names, *(keys.events(user_id) if event else ())],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
             str(self._retention.past_periods_kept),
             *(str(len(subscriptions) // 2), *subscriptions),
@@ -217,7 +224,7 @@ class Users:
             *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
             *(str(len(grants) // 2), *grants),
             *(str(len(orders)), *chain.from_iterable(orders)),
-            *((*event, self._retention.dedupe_ttl, self._store.manual_now) if event else ()),
+            *((*event, self._store.manual_now) if event else ()),
         )
         if isinstance(applied, bytes):
             raise AnsweredError(applied[1:]) if applied[:1] == b"R" else EventIdReusedError
@@ -265,7 +272,7 @@ class Users:
             Whether the user existed, and the last event of any user in the ledger at that moment, None if it is empty.
         """
         keys = self._keys
-        other_names = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.dedupe(user_id)]
+        other_names = [keys.profile(user_id), keys.history(user_id), keys.grants(user_id), *keys.events(user_id)]
         other_names.append(keys.ended(user_id))
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
         bucket = bucket_of(user_id)

@@ -4,7 +4,7 @@
 -- drawn from a grant stays drawn.
 --
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
---       6 the user's ended subscriptions   then, with an event id: the user's idempotency keys, two hashes
+--       6 the user's ended subscriptions   then, with an event id: the stored answers of the user's event ids, four hashes
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 past periods kept
 --       then how many subscriptions to set, and pairs of token and value
@@ -17,8 +17,7 @@
 --       then how many grants to set in KEYS[5], and pairs of id and value
 --       then how many features whose grants change, and for each: feature id, number of grants, and for each of these in
 --       the order of drawing: its place in the old order (0: it is new), effective at, expires at, amount (-1 unlimited)
---       then, with an event id: the event id, the fingerprint of the content (8 bytes), the answer to keep, the ttl of event ids
---       in ms, now in ms or '' for Redis's clock
+--       then, with an event id: the event id, as EVENT, the answer to store, now in ms or '' for Redis's clock
 -- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written. Nor was it
 -- where the event id is known: then it returns a string, 'R' and the answer kept under it, or 'X' where the content is another.
 -- include: layout
@@ -26,11 +25,16 @@
 -- include: grants
 -- include: history
 -- include: clock
+local dedupe_open, dedupe_find, dedupe_replay
 -- include: dedupe
-assert((#KEYS == 6 or #KEYS == 8) and #ARGV >= 14, 'apply_user takes 6 keys, 2 with an event id, and at least 14 arguments')
+-- include: dedupe_begin
+-- include: event
+assert((#KEYS == 6 or #KEYS == 10) and #ARGV >= 14, 'apply_user takes 6 keys, 4 with an event id, and at least 14 arguments')
 
-if #KEYS == 8 then
-  local answered = dedupe_answer(KEYS[7], KEYS[8], ARGV[#ARGV - 4], ARGV[#ARGV - 3])
+local FIRST_EVENT_KEY = 7
+local has_event = #KEYS > 6
+if has_event then
+  local answered = event_answer(FIRST_EVENT_KEY, ARGV[#ARGV - 2], redis.call('HGET', KEYS[1], 'd'))
   if answered then return answered end
 end
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
@@ -60,7 +64,7 @@ for i = 1, next_number() do
   orders[i] = { feature = next_argument(), grants = {} }
   for j = 1, next_number() do orders[i].grants[j] = next_values(4) end
 end
-local event = next_values(#KEYS == 8 and 5 or 0)
+local event = next_values(has_event and 3 or 0)
 assert(at == #ARGV, 'apply_user: the counts do not add up')
 
 local function count_of(feature)
@@ -155,8 +159,8 @@ for _, order in ipairs(orders) do
   end
   redis.call('HSET', KEYS[1], field, pack_grants(new))
 end
-if #KEYS == 8 then
-  local event_id, fingerprint, answer, ttl, manual_now = unpack(event)
-  dedupe_store(KEYS[7], KEYS[8], event_id, fingerprint .. answer, clock(manual_now), tonumber(ttl))
+if has_event then
+  local id, answer, manual_now = unpack(event)
+  event_store(KEYS[1], FIRST_EVENT_KEY, id, redis.call('HGET', KEYS[1], 'd'), answer, clock(manual_now))
 end
 return 1

@@ -1,7 +1,7 @@
 -- Records uses of features, or checks and records them, in one step: all of them or none.
 --
 -- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods
---       then, with an event id: the user's idempotency keys, two hashes
+--       then, with an event id: the stored answers of the user's event ids, four hashes
 --       then, only for a use of a chain: a key of the chain's own, which counts the uses of it that were made
 -- ARGV  1 mode: 'A' add, 'S' set, 'U' check, and add if that is a yes; a delta of 0 asks whether 1 could be used, and adds
 --         nothing; then now in ms, or nothing for Redis's clock
@@ -10,11 +10,11 @@
 --         fact is added whatever the check says, but the others are not added where it says no of one
 --       then for each charge: feature id, delta, and the ledger entry up to what is only known here (a serialised
 --       canuse.storage.v1.LedgerEntry). No feature is charged twice.
---       then, with an event id: the event id, the fingerprint of the content (8 bytes), the ttl of event ids in ms
+--       then, with an event id: the event id, as EVENT
 --       then, for a use of a chain: its place in the chain, from 1; that of the last one negative
 -- Returns one string. Its first byte says what happened:
 --       'K' done: an outcome follows
---       'R' the event id is known, with this content: the outcome of the first time follows
+--       'R' the event id is known, with this content: the outcome of the first time follows, as it was stored
 --       'X' the event id is known, with other content
 --       'U' there is no such user   'S' an entitlement is stale: renew it, then repeat
 --       'B' one before it in its chain has not been made
@@ -25,17 +25,19 @@
 -- include: layout
 -- include: decision
 -- include: ledger
-local FIRST, WIDTH, FOR_EVENT_ID = 3, 3, 3 -- where the charges start, how many arguments each has, and an event id has
+local FIRST, WIDTH = 3, 3 -- where the charges start, and how many arguments each has
+local FIRST_EVENT_KEY = 4
 local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
 local mode, manual_now, retention = string.sub(ARGV[1], 1, 1), string.sub(ARGV[1], 2), ARGV[2]
 local key_count, last = #KEYS, #ARGV
 local repeatable = key_count > 4
-local chain = KEYS[repeatable and 6 or 4]
+local chain = KEYS[repeatable and 8 or 4]
 if chain then last = last - 1 end
-local count = (last - FIRST + 1 - (repeatable and FOR_EVENT_ID or 0)) / WIDTH
+local event = repeatable and ARGV[last]
+local count = (last - FIRST + 1 - (event and 1 or 0)) / WIDTH
 assert(
-  key_count > 2 and key_count < 7 and count >= 1 and count % 1 == 0,
-  'record_usage takes 3 keys, 2 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 3 with an event id, 1 of a chain'
+  key_count == (event and 7 or 3) + (chain and 1 or 0) and count >= 1 and count % 1 == 0,
+  'record_usage takes 3 keys, 4 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 1 with an event id, 1 of a chain'
 )
 
 -- The uses of a chain are sent together, in their order. Each is made only where the one before it was: that one may have been
@@ -78,25 +80,40 @@ end
 local fields
 if count == 1 then
   local feature = ARGV[FIRST]
-  fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
+  if event then
+    fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature, 'd')
+  else
+    fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
+  end
 else
   local names = { 'm', 'x' }
   for i = 1, count do
     local feature = ARGV[FIRST + (i - 1) * WIDTH]
     names[3 * i], names[3 * i + 1], names[3 * i + 2] = 'f:' .. feature, 'g:' .. feature, 'r:' .. feature
   end
+  if event then names[3 * count + 3] = 'd' end
   fields = redis.call('HMGET', KEYS[1], unpack(names))
 end
-local meta, value = fields[1], fields[3]
+local meta, value, moments = fields[1], fields[3], event and fields[3 * count + 3]
 local disabled = meta and string.byte(meta) % (2 * DISABLED) >= DISABLED
 
--- The short way, at less than half the time, for nearly all uses: of one feature that is not archived, without an event id,
--- grants and leases, in a period that is known and has been counted in or is the first one. It decides and writes what the
--- long way below would. It has few functions and calls few, since each costs as much as what it does.
-if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeatable and #retention == RETENTION_BYTES then
+local dedupe_open, dedupe_find, dedupe_replay, pack_kept
+if event then
+-- include: dedupe
+-- include: kept
+end
+
+-- The short way, at less than half the time, for nearly all uses: of one feature that is not archived, without grants and leases,
+-- in a period that is known and has been counted in or is the first one. It decides and writes what the long way below would. It
+-- has few functions and calls few, since each costs as much as what it does.
+if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention == RETENTION_BYTES then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
   local size, fresh = ENTITLEMENT_BYTES, reset_period <= LAST_RESET_PERIOD
-  if flags % (2 * ENDS) >= ENDS then size = size + MOMENT_BYTES end
+  local shown, finish = start, 0
+  if flags % (2 * ENDS) >= ENDS then
+    if event then finish = struct.unpack(MOMENT, value, size + 1) end
+    size = size + MOMENT_BYTES
+  end
   if flags % (2 * RUNS_OUT) >= RUNS_OUT then
     size = size + MOMENT_BYTES
     fresh = fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
@@ -110,6 +127,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
     local length = reset_period == 2 and 3600000 or reset_period == 3 and 86400000 or 604800000
     if now > start then start = now - (now - start) % length end
     if #value == size then used_from = start end
+    if start >= finish and finish > 0 then shown, finish = start, start + length end
   end
   -- What is not of the current period, or was made under a clock that ran ahead, is for the long way.
   if #meta > META_BYTES then
@@ -121,20 +139,57 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and not repeat
     local total = mode == 'S' and delta or used + delta
     if total < 0 then total = 0 end
     local reason = decide(disabled, false, flags, budget, mode == 'U' and delta == 0 and total + 1 or total)
-    local refused, applied, id = 0, 0, ''
-    if mode == 'U' and reason >= NOT_ENTITLED then
-      refused = 1
-    elseif mode ~= 'U' or delta > 0 then
-      if total > MAX_AMOUNT then return 'O' end
-      -- From here on it writes.
-      applied, used = total - used, total
-      id = append(KEYS[2], manual_now, now, retention, ARGV[FIRST + 2], applied, used, reason, budget)
-      redis.call('HSET', KEYS[1], 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from))
+    local refused, applied, ledger_id, open, id, fingerprint, ttl, longest = 0, 0, ''
+    local a, b, c, d = 0, 0, 0, 0
+    if mode == 'U' and reason >= NOT_ENTITLED then refused = 1 end
+    local counted = refused == 0 and (mode ~= 'U' or delta > 0)
+    if event then
+      id, fingerprint, ttl, longest = struct.unpack(EVENT, event)
+      if moments then
+        a, b, c, d = struct.unpack(MOMENTS, moments)
+        open = dedupe_open(now, ttl, a, b, c, d)
+        local kept = dedupe_find(FIRST_EVENT_KEY, id, open, a, b, c, d)
+        if kept then return dedupe_replay(kept, fingerprint) end
+      end
     end
-    return 'K'
-      .. struct.pack('<Bi8BBBi8i8i8i8i8', refused, now, reason, #packed, #id, used, applied, used_from, budget, 0)
-      .. packed
-      .. id
+    -- The long way refuses a total above the largest amount, unless the event id has a stored answer.
+    if not counted or total <= MAX_AMOUNT then
+      if counted then applied, used = total - used, total end
+      local changed
+      if event then
+        local overage = flags % (2 * OVERAGE) >= OVERAGE
+        local kept = fingerprint
+          .. string.char(refused)
+          .. pack_kept(reason, overage, shown, finish, counted, delta, used, applied, budget, 0)
+        if open then
+          local key = KEYS[FIRST_EVENT_KEY + open - 1]
+          if redis.call('HSETNX', key, id, kept) == 0 then
+            return dedupe_replay(redis.call('HGET', key, id), fingerprint)
+          end
+        else
+-- include: dedupe_begin
+          changed = dedupe_begin(FIRST_EVENT_KEY, id, kept, now, ttl, longest, a, b, c, d)
+        end
+      end
+      -- From here on it writes; the event id has been written.
+      if counted then
+        ledger_id = append(KEYS[2], manual_now, now, retention, ARGV[FIRST + 2], applied, used, reason, budget)
+        local count_field, value = 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from)
+        if changed then
+          redis.call('HSET', KEYS[1], count_field, value, 'd', changed)
+        else
+          redis.call('HSET', KEYS[1], count_field, value)
+        end
+      elseif changed then
+        redis.call('HSET', KEYS[1], 'd', changed)
+      end
+      return 'K'
+        .. struct.pack(
+          '<Bi8BBBi8i8i8i8i8', refused, now, reason, #packed, #ledger_id, used, applied, used_from, budget, 0
+        )
+        .. packed
+        .. ledger_id
+    end
   end
 end
 
@@ -142,10 +197,12 @@ end
 -- include: period
 -- include: grants
 -- include: history
--- include: dedupe
 -- include: account
 -- include: leases
 -- include: outcome
+-- include: kept_charge
+-- include: dedupe_begin
+-- include: event
 
 -- What has to be done first is done, and the use made again, before those behind it in its chain.
 local function repeat_first(answer)
@@ -157,9 +214,7 @@ if not meta then return repeat_first('U') end
 local _, past_periods_kept, after = struct.unpack(RETENTION, retention)
 local archived = #retention >= after and struct.unpack('<I4', retention, after) or 0
 local facts = #retention >= after + 4 and struct.unpack('<I4', retention, after + 4) or 0
-local event_id, fingerprint = '', ''
-if repeatable then event_id, fingerprint = ARGV[last - 2], ARGV[last - 1] end
-local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
+local replayed = event and event_answer(FIRST_EVENT_KEY, event, moments)
 if replayed then return replayed end
 
 -- Works out what one charge would do. It writes nothing; nil: the entitlement is stale.
@@ -168,7 +223,7 @@ local function weigh(number)
   local charge = read_account(ARGV[at], fields[first], fields[first + 1], fields[first + 2], now)
   if not charge then return nil end
   local delta = tonumber(ARGV[at + 1])
-  charge.entry, charge.applied, charge.ledger_id = ARGV[at + 2], 0, ''
+  charge.entry, charge.asked, charge.applied, charge.ledger_id = ARGV[at + 2], delta, 0, ''
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
   local needed = charge.total + charge.reserved
   if mode == 'U' and delta == 0 then needed = needed + 1 end
@@ -203,7 +258,7 @@ local function record(charge)
   save_account(KEYS[1], KEYS[3], past_periods_kept, charge)
 end
 
-local outcome, remembered = { pack_outcome(refused, now) }, mode == 'U'
+local outcome, kept, remembered = { pack_outcome(refused, now) }, { string.char(refused) }, mode == 'U'
 for i = 1, count do
   local charge = charges[i]
   if charge.counted then record(charge) end
@@ -211,10 +266,15 @@ for i = 1, count do
   outcome[i + 1] = pack_charge(
     charge.reason, charge.packed, charge.ledger_id, charge.used, charge.applied, charge.start, charge.budget, charge.reserved
   )
+  if event then
+    kept[i + 1] = keep_charge(
+      charge.reason, charge.packed, charge.counted, charge.asked, charge.used, charge.applied, charge.start, charge.budget,
+      charge.reserved
+    )
+  end
 end
-outcome = table.concat(outcome)
 -- A fact that was not recorded leaves its event id free: it is recorded once there is something to count against.
-if repeatable and remembered then
-  dedupe_store(KEYS[4], KEYS[5], event_id, fingerprint .. outcome, now, tonumber(ARGV[last]))
+if event and remembered then
+  event_store(KEYS[1], FIRST_EVENT_KEY, event, moments, table.concat(kept), now)
 end
-return 'K' .. outcome
+return 'K' .. table.concat(outcome)

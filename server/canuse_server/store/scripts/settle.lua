@@ -3,14 +3,14 @@
 -- A lease belongs to the period in which it was taken. Where that is over, what was used counts to it all the same, as long as it
 -- is among the past periods kept, and the rest is gone with it.
 --
--- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4, 5 the user's idempotency keys
---       6 the user's leases   7 the order in which they are due
--- ARGV  1 now in ms, or '' for Redis's clock   2 event id, or ''   3 fingerprint of the content (8 bytes)
---       4 ttl of event ids in ms   5 how long things are kept, as in RETENTION   6 the lease's token
---       7 feature id   8 '1' if the feature is archived or else ''   9 the amount used
---       10 the ledger entry up to what is only known here
+-- KEYS  1 the user's hash   2 the bucket's ledger   3 the user's past periods   4 to 7 the stored answers of the user's event ids
+--       8 the user's leases   9 the order in which they are due
+-- ARGV  1 now in ms, or '' for Redis's clock   2 the event id, as EVENT, or ''
+--       3 how long things are kept, as in RETENTION   4 the lease's token
+--       5 feature id   6 '1' if the feature is archived or else ''   7 the amount used
+--       8 the ledger entry up to what is only known here
 -- Returns one string. Its first byte says what happened, as in record_usage, and 'N': there is no such lease. 'K' or 'R' is
--- followed by a byte, 1 where the lease had expired, and an outcome as in record_usage of one charge.
+-- followed by a byte, 1 where the lease had expired, and an outcome as in record_usage of one charge, that of 'R' as it was stored.
 -- include: layout
 -- include: fields
 -- include: clock
@@ -19,19 +19,25 @@
 -- include: ledger
 -- include: grants
 -- include: history
--- include: dedupe
 -- include: account
 -- include: leases
 -- include: outcome
-assert(#KEYS == 7 and #ARGV == 10, 'settle takes 7 keys and 10 arguments')
+local dedupe_open, dedupe_find, dedupe_replay, pack_kept
+-- include: dedupe
+-- include: kept
+-- include: kept_charge
+-- include: dedupe_begin
+-- include: event
+assert(#KEYS == 9 and #ARGV == 8, 'settle takes 9 keys and 8 arguments')
 
-local now, token, feature, used = clock(ARGV[1]), ARGV[6], ARGV[7], tonumber(ARGV[9])
-local event_id, fingerprint, _, kept = ARGV[2], ARGV[3], struct.unpack(RETENTION, ARGV[5])
-local fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
+local FIRST_EVENT_KEY = 4
+local now, token, feature, used = clock(ARGV[1]), ARGV[4], ARGV[5], tonumber(ARGV[7])
+local event, _, kept = ARGV[2], struct.unpack(RETENTION, ARGV[3])
+local fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature, 'd')
 if not fields[1] then return 'N' end
-local replayed = dedupe_answer(KEYS[4], KEYS[5], event_id, fingerprint)
+local replayed = event ~= '' and event_answer(FIRST_EVENT_KEY, event, fields[6])
 if replayed then return replayed end
-local packed_lease = redis.call('HGET', KEYS[6], token)
+local packed_lease = redis.call('HGET', KEYS[8], token)
 if not packed_lease then return 'N' end
 local lease = read_lease(packed_lease)
 if lease.feature ~= feature then return 'N' end
@@ -55,9 +61,9 @@ else
 end
 
 -- From here on it writes.
-redis.call('HDEL', KEYS[6], token)
-redis.call('ZREM', KEYS[7], token)
-note_due(KEYS[1], KEYS[7], now)
+redis.call('HDEL', KEYS[8], token)
+redis.call('ZREM', KEYS[9], token)
+note_due(KEYS[1], KEYS[9], now)
 if lease.state == OPEN and is_latest then
   local units = account.epoch_units - lease.amount
   redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, account.epoch, account.epoch_start, units))
@@ -91,13 +97,19 @@ elseif used > 0 then
 end
 
 local disabled = has(string.byte(fields[1]), DISABLED)
-local reason = decide(disabled, ARGV[8] == '1', account.flags, account.budget, account.used + account.reserved)
+local reason = decide(disabled, ARGV[6] == '1', account.flags, account.budget, account.used + account.reserved)
 local ledger_id = ''
-if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now, ARGV[5], ARGV[10], used, total, reason, budget) end
-local outcome = string.char(lease.state == EXPIRED and 1 or 0)
+if used > 0 then ledger_id = append(KEYS[2], ARGV[1], now, ARGV[3], ARGV[8], used, total, reason, budget) end
+local late = string.char(lease.state == EXPIRED and 1 or 0)
+if event ~= '' then
+  local charge = keep_charge(
+    reason, account.packed, used > 0, used, account.used, used, account.start, account.budget, account.reserved
+  )
+  event_store(KEYS[1], FIRST_EVENT_KEY, event, fields[6], late .. string.char(0) .. charge, now)
+end
+return 'K'
+  .. late
   .. pack_outcome(0, now)
   .. pack_charge(
     reason, account.packed, ledger_id, account.used, used, account.start, account.budget, account.reserved
   )
-if event_id ~= '' then dedupe_store(KEYS[4], KEYS[5], event_id, fingerprint .. outcome, now, tonumber(ARGV[4])) end
-return 'K' .. outcome

@@ -1,39 +1,34 @@
--- What was answered under a user's idempotency keys, in two hashes that take turns.
+-- The stored answers of a user's event ids, in four hashes. Each expires as a whole at its own time.
 --
--- A hash is open for new keys for one ttl; then the other one, whose keys are all older than the ttl by then, is
--- emptied and opened. So every key is kept for at least a ttl, nothing is swept, and erasing a user is two UNLINKs.
--- The field '' holds when a hash closes; a key's field is 'i' and the key.
-local function dedupe_find(a, b, event_id)
-  local field = 'i' .. event_id
-  return redis.call('HGET', a, field) or redis.call('HGET', b, field)
+-- An id goes into a hash that expires in one to two of the id's ttls. If there is none, a hash that has expired is emptied, and
+-- expires two ttls from then. So an id is kept for one to two of its ttls, no job sweeps ids, and deleting a user is four UNLINKs.
+-- For each ttl two hashes alternate, and callers use two ttls: the longest, and a short one for ids that are only for the retries
+-- of a single call.
+--
+-- The user's field `d` has the four times, as MOMENTS, after the first event id; 0: the hash was never used. A hash has a field
+-- for each id: its name is the keyed digest of the id, its value the fingerprint of the content and the stored outcome. Both are
+-- short, so that an id takes little memory.
+--
+-- A script that includes this declares the functions before: record_usage defines them only for a call with an event id.
+
+-- Returns the number of the hash, from 1, into which an id with this ttl goes; nil if dedupe_begin has to choose one.
+function dedupe_open(now, ttl, a, b, c, d)
+  local least, most = now + ttl, now + 2 * ttl
+  return a > least and a <= most and 1 or b > least and b <= most and 2
+    or c > least and c <= most and 3 or d > least and d <= most and 4 or nil
 end
 
--- Returns what a call under a known key is answered, 'R' and the first outcome, or 'X' where the content is another; else nil.
-local function dedupe_answer(a, b, event_id, fingerprint)
-  local known = event_id ~= '' and dedupe_find(a, b, event_id)
-  if not known then return nil end
-  if string.sub(known, 1, 8) ~= fingerprint then return 'X' end
-  return 'R' .. string.sub(known, 9)
+-- Returns the stored value of an id in any hash except the one with the number `open`, otherwise nil or false. KEYS[first] is the
+-- first hash. A hash that has expired is also read until it is emptied, so that a clock that steps back and forth forgets nothing.
+function dedupe_find(first, id, open, a, b, c, d)
+  return a > 0 and open ~= 1 and redis.call('HGET', KEYS[first], id)
+    or b > 0 and open ~= 2 and redis.call('HGET', KEYS[first + 1], id)
+    or c > 0 and open ~= 3 and redis.call('HGET', KEYS[first + 2], id)
+    or d > 0 and open ~= 4 and redis.call('HGET', KEYS[first + 3], id)
 end
 
-local function dedupe_store(a, b, event_id, value, now, ttl)
-  local a_closes = tonumber(redis.call('HGET', a, '') or 0)
-  local b_closes = tonumber(redis.call('HGET', b, '') or 0)
-  local open = a
-  if b_closes > a_closes then open = b end
-  if math.max(a_closes, b_closes) > now + ttl then
-    -- Opened under a clock that ran ahead, or a longer ttl: it would be open for as long as that.
-    a_closes, b_closes = now + ttl, now + ttl
-    redis.call('HSET', open, '', string.format('%.0f', now + ttl))
-    redis.call('PEXPIRE', open, string.format('%.0f', 2 * ttl))
-  end
-  if math.max(a_closes, b_closes) <= now then
-    open = (open == a) and b or a
-    redis.call('UNLINK', open)
-    redis.call('HSET', open, '', string.format('%.0f', now + ttl))
-    redis.call('PEXPIRE', open, string.format('%.0f', 2 * ttl))
-  end
-  redis.call('HSET', open, 'i' .. event_id, value)
-  -- Where the ttl was raised since the hash was opened, it would go too early.
-  redis.call('PEXPIRE', open, string.format('%.0f', ttl), 'GT')
+-- Returns the answer to a call with a known id: 'R' and the stored outcome, or 'X' if the content is different.
+function dedupe_replay(kept, fingerprint)
+  if string.sub(kept, 1, FINGERPRINT_BYTES) ~= fingerprint then return 'X' end
+  return 'R' .. string.sub(kept, FINGERPRINT_BYTES + 1)
 end

@@ -15,9 +15,14 @@ local PAST_PERIOD_BYTES = 44
 local RESERVATION = '<I4I6I7'     -- epoch, start of its period, units set aside by the leases of the epoch that are open
 local LEASE = '<BI4I7I6'          -- state, epoch, amount, expires at; the feature id follows
 local LEASE_BYTES = 18
--- Not in the store, but in arguments: age in ms up to which the ledger is kept, past periods kept
+-- Not in the store, but in arguments. How long things are kept: age of the ledger in ms, past periods
 local RETENTION = '<I6I4'
 local RETENTION_BYTES = 10
+-- An event id: keyed digest of the id, fingerprint of the content, and in ms its ttl and the longest ttl.
+local EVENT = '<c12c6I6I6'
+local FINGERPRINT_BYTES = 6
+-- The field `d`: when each of the four hashes of event ids expires; 0: it was never used.
+local MOMENTS = '<I6I6I6I6'
 local NONE = -1
 local MAX_AMOUNT = 9007199254740991 -- 2^53 - 1, up to which numbers here are exact
 local CLOCKS_DIFFER_MS = 3600000    -- what is further ahead was made under a clock that ran ahead
