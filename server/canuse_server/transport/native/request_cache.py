@@ -10,6 +10,7 @@ from typing import Final
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.method import HotMethod, Plan
 from canuse_server.store.redis.replies import pack, reply_bytes
+from canuse_server.transport.native.event_templates import EventField, EventTemplate, find_event_id
 
 MAX_REQUESTS: Final = 8192
 """Maximum number of cached requests in each environment. A full cache is cleared."""
@@ -21,6 +22,8 @@ MAX_ANSWER_BYTES: Final = 1024
 """Maximum total size of a cached reply and its response."""
 OBJECT_BYTES: Final = 1280
 """Size of the objects of a cached request, without the bytes in them."""
+TEMPLATE_BYTES: Final = 512
+"""Size of the objects of its template for other event ids, if it has one, without the bytes in them."""
 MAX_SEEN: Final = MAX_REQUESTS
 """Maximum number of hashes of requests that were seen once. A request is cached when it is repeated within that many
 others: one that repeats less often would be evicted before its next repetition."""
@@ -41,6 +44,8 @@ class Request:
     from_ms: int = 0
     until_ms: int = 0
     cached: bool = False
+    template: EventTemplate | None = None
+    """Makes the request for other event ids, if it has an event id."""
     held_bytes: int = 0
     """Size in the cache, in bytes."""
 
@@ -64,27 +69,58 @@ class RequestCache:
             plan = method.plan(payload, self.env)
             return Request(method, plan, pack(plan.command.command))
         key = (method_id, payload)
+        cached = self._find(key)
+        if cached is not None:
+            return cached
+        field = find_event_id(payload, method.event_tag) if method.event_tag else None
+        if field is not None:
+            return self._with_event_id(method_id, method, payload, field)
+        plan = method.plan(payload, self.env)
+        request = Request(method, plan, pack(plan.command.command))
+        if plan.repeatable and self._is_repeated(key):
+            self._cache(key, request)
+        return request
+
+    def _find(self, key: tuple[int, bytes]) -> Request | None:
         cached = self._requests.get(key)
         if cached is not None:
             feature = cached.plan.features[0]
             # A changed feature is a new object.
             if self.env.cache.features.get(feature.id) is feature:
                 return cached
+        return None
+
+    def _with_event_id(self, method_id: int, method: HotMethod, payload: bytes, field: EventField) -> Request:
+        """Plan a request with an event id. It is cached without the id: only the rest is the same in other requests."""
+        key = (-1 - method_id, payload[: field.field_at] + payload[field.end :])
+        cached = self._find(key)
+        if cached is not None and cached.template is not None:
+            filled = cached.template.fill(payload[field.id_at : field.end])
+            if filled is not None:
+                return Request(method, *filled)
         plan = method.plan(payload, self.env)
         request = Request(method, plan, pack(plan.command.command))
-        if plan.repeatable:
-            self._cache_if_repeated(key, request)
+        # The rest must have no event id: if a request has two, the last one is valid.
+        if plan.repeatable and self._is_repeated(key) and not method.plan(key[1], self.env).event_id:
+            request.template = EventTemplate(plan, self.env.store.event_key)
+            self._cache(key, request)
         return request
 
-    def _cache_if_repeated(self, key: tuple[int, bytes], request: Request) -> None:
+    def _is_repeated(self, key: tuple[int, bytes]) -> bool:
+        """Whether a request has come before, as far as is known; note that it has come."""
         key_hash = hash(key)
-        if key_hash not in self._seen:
-            if len(self._seen) >= MAX_SEEN:
-                self._seen.clear()
-            self._seen.add(key_hash)
-            return
+        if key_hash in self._seen:
+            return True
+        if len(self._seen) >= MAX_SEEN:
+            self._seen.clear()
+        self._seen.add(key_hash)
+        return False
+
+    def _cache(self, key: tuple[int, bytes], request: Request) -> None:
         # The plan contains the ids of the payload and the parts of the command a second time.
         request.held_bytes = OBJECT_BYTES + 2 * len(key[1]) + 2 * len(request.packed)
+        if request.template is not None:
+            request.held_bytes += TEMPLATE_BYTES + len(request.packed)
         if not request.method.writes:
             request.held_bytes += MAX_ANSWER_BYTES
         if (outdated := self._requests.pop(key, None)) is not None:
