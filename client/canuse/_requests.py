@@ -29,6 +29,9 @@ class Unset(Enum):
         return "UNSET"
 
 
+GENERATED_ID_SECONDS: Final = 600
+"""How long a generated event id is kept. Only the retries of one call use it, and they end sooner."""
+
 UNSET: Final = Unset.UNSET
 """Stands for an omitted argument where None and empty values have a meaning."""
 
@@ -52,7 +55,9 @@ def give_event_ids(request: Any) -> None:
     """Set a generated event id on a request that takes one and has none, so that it can be retried."""
     if takes_event_ids(request.DESCRIPTOR):
         for item in getattr(request, "requests", (request,)):
-            item.event_id = item.event_id or uuid4().hex
+            if not item.event_id:
+                item.event_id = uuid4().hex
+                item.event_id_ttl.seconds = GENERATED_ID_SECONDS
 
 
 def create_usage_event(

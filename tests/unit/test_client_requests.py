@@ -186,3 +186,14 @@ async def test_no_secret_is_in_what_a_client_or_a_new_key_shows_of_itself() -> N
 def test_scopes_that_are_one_text_are_refused_since_its_letters_would_be_sent() -> None:
     with pytest.raises(ValueError, match="scopes"):
         _requests.create_api_key("n", "usage:write", environment=v1.ENVIRONMENT_LIVE, expires_at=None)
+
+
+def test_an_event_id_that_is_generated_for_retries_is_kept_for_minutes() -> None:
+    generated, own = v1.UseFeatureRequest(user_id="u"), v1.UseFeatureRequest(user_id="u", event_id="e")
+    batch = v1.BatchCreateUsageEventsRequest(requests=[{}, {"event_id": "e"}])  # type: ignore[list-item]
+    for request in (generated, own, batch):
+        _requests.give_event_ids(request)
+    assert len(generated.event_id) == 32
+    assert generated.event_id_ttl.ToTimedelta() == timedelta(minutes=10)
+    assert (own.event_id, own.HasField("event_id_ttl")) == ("e", False)
+    assert [each.HasField("event_id_ttl") for each in batch.requests] == [True, False]
