@@ -151,6 +151,7 @@ async def test_it_runs_with_the_settings_that_the_store_counts_on(tmp_path: Path
         "lazyfree-lazy-expire": "yes",
         "lazyfree-lazy-server-del": "yes",
         "hash-max-listpack-value": "64",
+        "hash-max-listpack-entries": "128",
         "aof-load-truncated": "yes",
         "daemonize": "no",
         "protected-mode": "yes",

@@ -39,6 +39,7 @@ SETTINGS = {
     "lazyfree-lazy-expire": "yes",
     "lazyfree-lazy-server-del": "yes",
     "hash-max-listpack-value": "64",
+    "hash-max-listpack-entries": "128",  # a use searches a compact hash of event ids from end to end
     "set-max-listpack-entries": "2048",  # the index of users has a set for each bucket
 }
 
