@@ -1,5 +1,6 @@
 """A lane's cache of requests is bounded in bytes, and keeps nothing large."""
 
+import itertools
 import tracemalloc
 
 from canuse import v1
@@ -74,6 +75,24 @@ async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_wha
     finally:
         tracemalloc.stop()
     assert 0 < len(cache) < MAX_REQUESTS - 1000
+    assert taken < cache.held_bytes + MAX_REQUESTS * 200
+
+
+async def test_requests_with_event_ids_are_counted_for_what_they_take(env: Environment) -> None:
+    cache, events, feature_id = cache_with_feature(env), itertools.count(), "f" * 127
+    env.cache.features[feature_id] = Feature(feature_id, FeatureType.CONSUMABLE, 1)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(MAX_REQUESTS // 4):
+            user_id = f"{number:0127}"
+            for _ in range(3):
+                request = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id=f"event-{next(events)}")
+                request_several_times(cache, "UseFeature", request.SerializeToString(), 1)
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert len(cache) == MAX_REQUESTS // 4
     assert taken < cache.held_bytes + MAX_REQUESTS * 200
 
 
