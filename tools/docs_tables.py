@@ -61,12 +61,12 @@ def reasons_table() -> str:
 
 
 def scopes_table() -> str:
-    """Return the scopes of all methods."""
+    """Return the scopes of all methods, of which each needs one."""
     methods: dict[tuple[str, str], list[str]] = {}
-    for path, scope in SCOPES.items():
+    for path, scopes in SCOPES.items():
         _, service, method = path.split("/")
-        methods.setdefault((service, scope), []).append(f"`{method}`")
-    rows = [(f"`{service}`", f"`{scope}`", ", ".join(names)) for (service, scope), names in methods.items()]
+        methods.setdefault((service, " or ".join(f"`{scope}`" for scope in scopes)), []).append(f"`{method}`")
+    rows = [(f"`{service}`", scopes, ", ".join(names)) for (service, scopes), names in methods.items()]
     return table(("service", "scope", "methods"), rows)
 
 

@@ -396,6 +396,13 @@ MUTANTS: Final = (
         "",
         "tests/chaos/test_full_disk.py",
     ),
+    Mutant(
+        "scopes: a key for users deletes them",
+        "server/canuse_server/api/scopes.py",
+        '        Scope.CATALOG_WRITE: "DeleteUser",',
+        '        f"{Scope.CATALOG_WRITE} {Scope.USERS_WRITE}": "DeleteUser",',
+        "tests/conformance/test_api_key_matrix.py",
+    ),
 )
 
 UNBROKEN: Final = "nothing is broken"

@@ -25,6 +25,7 @@ from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_err
 from chaos.methods import METHODS, Method
 from chaos.retry_cases import CASES, DONE, REPLAYED, SAME
 from chaos.scenario import Catalogue, Scenario, create_catalogue, create_scenario
+from support.authenticated_server import SCOPES
 from support.chaos import Report, Rounds
 from support.load import OWN_CONNECTION, wait_until
 from support.message_clients import Client
@@ -84,9 +85,8 @@ async def relayed_server(folder: Path, transport: str) -> AsyncIterator[RelayedS
 
 def first_key(address: str) -> str:
     """Create the first API key: from then on every call needs it."""
-    scopes = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
     with Client(address) as client:
-        return client.create_api_key("chaos", scopes, environment=v1.ENVIRONMENT_LIVE).secret
+        return client.create_api_key("chaos", SCOPES, environment=v1.ENVIRONMENT_LIVE).secret
 
 
 def call(relayed: RelayedServer, method: Method, request: Message) -> Result:

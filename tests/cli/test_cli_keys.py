@@ -52,6 +52,14 @@ def test_keys_are_created_listed_and_revoked(run: CommandLine, server: Authentic
     assert "API_KEY_NOT_FOUND" in run("keys", "revoke", row[0], **key).stderr
 
 
+def test_a_key_for_users_may_read_them_and_no_packages(run: CommandLine, server: AuthenticatedServer) -> None:
+    created = run("keys", "create", "sign-up", "--scope", "users:write", "--json", CANUSE_API_KEY=server.admin).json()
+    key = {"CANUSE_API_KEY": created["secret"]}
+    assert run("users", "list", **key).status == 0
+    assert "catalog:read" in run("packages", "list", **key).stderr
+    run("keys", "revoke", created["api_key"]["id"], CANUSE_API_KEY=server.admin)
+
+
 def test_the_first_key_is_made_with_one_command(tmp_path: Path) -> None:
     with running(Canuse(tmp_path)) as canuse:
         run = CommandLine(canuse.address)

@@ -36,8 +36,10 @@ class Deployment:
     test: str
     expired: str
     revoked: str
-    without: dict[str, str]
-    """The secret of a key with all scopes but one, by the missing scope."""
+    without: dict[tuple[str, ...], str]
+    """The secret of a key with all scopes but some, by the missing ones."""
+    only: dict[str, str]
+    """The secret of a key with one scope, by the scope."""
 
     def refusal(self, path: str, authorization: str | None) -> Failure:
         """Make a call that must fail and change nothing; return the error."""
@@ -69,6 +71,15 @@ class Deployment:
         return {name: self.redis.dump(name) for name in sorted(names) if name != API_KEYS_USED.encode()}
 
 
+def documented() -> dict[str, tuple[str, ...]]:
+    """Return the scopes of which each method needs one, by path, from docs/api.md."""
+    return {
+        f"/{service}/{method}": tuple(scopes.split(" or "))
+        for service, scopes, names in table("docs/api.md", "scopes")
+        for method in names.split(", ")
+    }
+
+
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server with everything that canuse offers, including the clock."""
@@ -93,19 +104,16 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             test=server.key(environment=TEST).secret,
             expired=expired,
             revoked=revoked.secret,
-            without={scope: server.key(set(SCOPES) - {scope}).secret for scope in SCOPES},
+            without={enough: server.key(set(SCOPES) - set(enough)).secret for enough in set(documented().values())},
+            only={scope: server.key([scope]).secret for scope in SCOPES},
         )
         redis.close()
 
 
 @pytest.fixture(scope="module")
-def scopes() -> dict[str, str]:
-    """The scope that each method needs, by path, from docs/api.md."""
-    return {
-        f"/{service}/{method}": scope
-        for service, scope, names in table("docs/api.md", "scopes")
-        for method in names.split(", ")
-    }
+def scopes() -> dict[str, tuple[str, ...]]:
+    """The scopes of which each method needs one, by path."""
+    return documented()
 
 
 @pytest.fixture(scope="module")
@@ -115,15 +123,15 @@ def refusals() -> dict[str, tuple[str, str]]:
 
 
 def test_every_method_that_the_server_describes_is_in_the_matrix(
-    deployment: Deployment, scopes: dict[str, str]
+    deployment: Deployment, scopes: dict[str, tuple[str, ...]]
 ) -> None:
     assert deployment.rows.keys() == deployment.methods.keys()
     assert scopes.keys() == {path for path in deployment.methods if not path.startswith(OPEN)}
-    assert set(scopes.values()) == set(SCOPES)
+    assert {scope for enough in scopes.values() for scope in enough} == set(SCOPES)
 
 
 def test_every_kind_of_invalid_key_is_refused_by_every_method_before_it_does_anything(
-    deployment: Deployment, scopes: dict[str, str], refusals: dict[str, tuple[str, str]]
+    deployment: Deployment, scopes: dict[str, tuple[str, ...]], refusals: dict[str, tuple[str, str]]
 ) -> None:
     credentials = {
         "none": None,
@@ -137,14 +145,24 @@ def test_every_kind_of_invalid_key_is_refused_by_every_method_before_it_does_any
         for kind, authorization in credentials.items()
     }
     outcomes |= {
-        (path, "a key without the scope"): deployment.refusal(path, f"Bearer {deployment.without[scope]}")
-        for path, scope in scopes.items()
+        (path, "a key without the scope"): deployment.refusal(path, f"Bearer {deployment.without[enough]}")
+        for path, enough in scopes.items()
     }
     assert {kind for _, kind in outcomes} == set(refusals)
     for (path, kind), refused in outcomes.items():
         assert (refused.code.name, refused.reason) == refusals[kind], path
-        lacking = {"scope": scopes[path]} if kind == "a key without the scope" else {}
+        lacking = {"scope": scopes[path][0]} if kind == "a key without the scope" else {}
         assert {name: value for name, value in refused.metadata.items() if name != "key_id"} == lacking, path
+
+
+@pytest.mark.parametrize("scope", SCOPES)
+def test_a_scope_alone_permits_no_other_methods(
+    deployment: Deployment, scopes: dict[str, tuple[str, ...]], scope: str
+) -> None:
+    others = [path for path, enough in scopes.items() if scope not in enough]
+    assert others
+    for path in others:
+        assert deployment.refusal(path, f"Bearer {deployment.only[scope]}").reason == "SCOPE_MISSING", path
 
 
 def test_a_valid_key_finds_what_is_in_its_environment_and_nothing_of_the_other(deployment: Deployment) -> None:
@@ -176,6 +194,7 @@ def test_no_secret_is_in_the_log_or_in_the_store(deployment: Deployment) -> None
         deployment.expired,
         deployment.revoked,
         *deployment.without.values(),
+        *deployment.only.values(),
     ]
     kept = repr(deployment.kept())
     for secret in secrets:

@@ -404,3 +404,36 @@ def test_invalid_fields_of_a_key_are_reported(
         refused = failure(lambda: stub.CreateApiKey(v1.CreateApiKeyRequest(api_key=key), metadata=metadata))
     assert refused.fields == [field]
     assert message in refused.violations[field]
+
+
+@pytest.mark.parametrize("scope", ["users:write", "catalog:write"])
+def test_a_key_for_users_does_all_about_them_but_delete_them_and_one_for_the_catalogue_all_of_it(
+    server: AuthenticatedServer, scope: str
+) -> None:
+    """Before `users:write`, whoever creates users at sign-up could also delete them and change the catalogue."""
+    with server.client() as admin:
+        user_id, feature_id = subscriber(admin, 5)
+        [subscription] = admin.list_subscriptions(user_id)
+    created = unique("user")
+    with server.client(server.key([scope]).secret) as client:
+        assert client.create_user(created).id == created
+        assert client.update_user(created, name="Ada").name == "Ada"
+        assert client.get_user(created).name == "Ada"
+        assert created in {user.id for user in client.list_users(page_size=1000)}
+        [added] = client.subscribe(created, [subscription.package_id])
+        assert client.get_subscription(added.id) == added
+        assert list(client.list_subscriptions(created)) == [added]
+        client.update_subscription(added.id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
+        client.cancel_subscription(added.id)
+        client.create_grant(created, "g", feature_id, amount=1)
+        assert [grant.id for grant in client.list_grants(created)] == ["g"]
+        client.revoke_grant(created, "g")
+        refused = "SCOPE_MISSING" if scope == "users:write" else ""
+        for call in (
+            lambda: client.update_feature(feature_id, name="new"),
+            lambda: client.create_package(unique("package"), []),
+            lambda: client.delete_user(created),
+        ):
+            assert reason_of(call) == refused
+        assert reason_of(lambda: client.get_feature(feature_id)) == "SCOPE_MISSING"
+        assert reason_of(lambda: client.can_use(created, feature_id)) == "SCOPE_MISSING"

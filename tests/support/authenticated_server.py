@@ -13,7 +13,7 @@ from support.message_clients import Client
 from support.processes import Canuse
 from support.resources import unique
 
-SCOPES: Final = ("entitlements:read", "usage:write", "catalog:read", "catalog:write", "keys:admin")
+SCOPES: Final = ("entitlements:read", "usage:write", "catalog:read", "users:write", "catalog:write", "keys:admin")
 LIVE: Final = v1.ENVIRONMENT_LIVE
 TEST: Final = v1.ENVIRONMENT_TEST
 

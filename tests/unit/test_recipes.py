@@ -56,7 +56,7 @@ def test_every_method_of_the_api_has_a_scope_and_every_service_a_servicer() -> N
     for file in files:
         for name, service in file.DESCRIPTOR.services_by_name.items():
             assert f'"{name}"' in source, f"app/wiring.py does not serve {service.full_name}"
-            assert all(method_of(method).scope for method in service.methods)
+            assert all(method_of(method).scopes for method in service.methods)
 
 
 def test_every_list_is_read_page_by_page_in_the_test_of_lists() -> None:

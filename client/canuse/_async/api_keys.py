@@ -24,7 +24,8 @@ class ApiKeyMethods(BaseClient):
 
         Args:
             name: The holder of the key, 1 to 128 bytes. Several keys may have the same name.
-            scopes: What the key may do: any of entitlements:read, usage:write, catalog:read, catalog:write, keys:admin.
+            scopes: What the key may do: any of entitlements:read, usage:write, catalog:read, users:write,
+                catalog:write, keys:admin.
             environment: `v1.ENVIRONMENT_LIVE` or `v1.ENVIRONMENT_TEST`: the environment of every call with the key.
             expires_at: When the key expires, with a time zone. Default: never.
 

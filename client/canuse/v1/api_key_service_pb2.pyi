@@ -65,8 +65,8 @@ class ApiKey(_message.Message):
     """The environment of every call with this key."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, catalog:write, keys:admin.
-        No scope includes another.
+        """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, users:write, catalog:write,
+        keys:admin. catalog:write includes users:write; no other scope includes another.
         """
 
     @_builtins.property

@@ -16,8 +16,8 @@ class Method(NamedTuple):
 
     path: str
     """`/package.Service/Method`."""
-    scope: Scope
-    """The scope that an API key needs."""
+    scopes: tuple[Scope, ...]
+    """The scopes, of which an API key needs one."""
     writes: bool
     """Whether its `idempotency_level` is other than NO_SIDE_EFFECTS."""
     paged: bool
@@ -39,14 +39,14 @@ def method_at(path: str) -> Method:
 def method_of(descriptor: MethodDescriptor) -> Method:
     """Return the method of a descriptor; raise LookupError if `api/scopes.py` has no scope for it."""
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
-    scope = SCOPES.get(path)
-    if scope is None:
+    scopes = SCOPES.get(path)
+    if scopes is None:
         raise LookupError(f"api/scopes.py has no scope for {path}")
     reads = descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     paged = "next_page_token" in descriptor.output_type.fields_by_name
     return Method(
         path=path,
-        scope=scope,
+        scopes=scopes,
         writes=not reads,
         paged=paged,
         large=paged or "requests" in descriptor.input_type.fields_by_name,

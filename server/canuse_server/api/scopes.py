@@ -1,11 +1,14 @@
-"""The scope that an API key needs for each method. The table in docs/api.md is generated from it."""
+"""The scopes of which an API key needs one for each method. The table in docs/api.md is generated from it."""
 
 from collections.abc import Mapping
 from typing import Final
 
 from canuse_server.domain.api_keys import Scope
 
-_SERVICES: Final[Mapping[str, Mapping[Scope, str]]] = {
+_READS_USERS: Final = f"{Scope.CATALOG_READ} {Scope.USERS_WRITE} {Scope.CATALOG_WRITE}"
+_WRITES_USERS: Final = f"{Scope.USERS_WRITE} {Scope.CATALOG_WRITE}"
+
+_SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "canuse.v1.EntitlementService": {
         Scope.ENTITLEMENTS_READ: "CanUse BatchCanUse ListEntitlements",
         Scope.USAGE_WRITE: "CreateUsageEvent BatchCreateUsageEvents UseFeature UseFeatures Reserve Settle",
@@ -19,12 +22,13 @@ _SERVICES: Final[Mapping[str, Mapping[Scope, str]]] = {
         " CreatePackage UpdatePackage PublishPackage ArchivePackage MigrateSubscriptions",
     },
     "canuse.v1.UserService": {
-        Scope.CATALOG_READ: "GetUser ListUsers",
-        Scope.CATALOG_WRITE: "CreateUser UpdateUser DeleteUser",
+        _READS_USERS: "GetUser ListUsers",
+        _WRITES_USERS: "CreateUser UpdateUser",
+        Scope.CATALOG_WRITE: "DeleteUser",
     },
     "canuse.v1.SubscriptionService": {
-        Scope.CATALOG_READ: "GetSubscription ListSubscriptions ListGrants",
-        Scope.CATALOG_WRITE: "Subscribe UpdateSubscription CancelSubscription CreateGrant RevokeGrant",
+        _READS_USERS: "GetSubscription ListSubscriptions ListGrants",
+        _WRITES_USERS: "Subscribe UpdateSubscription CancelSubscription CreateGrant RevokeGrant",
     },
     "canuse.v1.ApiKeyService": {
         Scope.KEYS_ADMIN: "CreateApiKey ListApiKeys RevokeApiKey",
@@ -36,16 +40,17 @@ _SERVICES: Final[Mapping[str, Mapping[Scope, str]]] = {
         Scope.KEYS_ADMIN: "GetTime SetTime AdvanceTime",
     },
 }
+"""By service: the methods for which one of some scopes is enough."""
 
-SCOPES: Final[Mapping[str, Scope]] = {
-    f"/{service}/{method}": scope
-    for service, scopes in _SERVICES.items()
-    for scope, methods in scopes.items()
+SCOPES: Final[Mapping[str, tuple[Scope, ...]]] = {
+    f"/{service}/{method}": tuple(map(Scope, scopes.split()))
+    for service, groups in _SERVICES.items()
+    for scopes, methods in groups.items()
     for method in methods.split()
 }
-"""The scope that each method needs, by path. Health and reflection need none and are omitted."""
+"""The scopes of which each method needs one, by path. Health and reflection need none and are omitted."""
 
 
 def paths_for(scopes: frozenset[Scope]) -> frozenset[str]:
     """Return the methods that scopes permit."""
-    return frozenset(path for path, scope in SCOPES.items() if scope in scopes)
+    return frozenset(path for path, enough in SCOPES.items() if not scopes.isdisjoint(enough))

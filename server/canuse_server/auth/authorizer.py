@@ -181,9 +181,9 @@ def _key_required(path: str, *, sent: bool) -> ApiError:
 
 
 def _lacks_scope(path: str, key_id: str) -> ApiError:
-    scope = SCOPES[path]
-    text = f"{path.rpartition('/')[2]} needs an API key with the scope {scope}; this key does not have it"
-    return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scope, "key_id": key_id})
+    scopes = SCOPES[path]
+    text = f"{path.rpartition('/')[2]} needs an API key with the scope {' or '.join(scopes)}; this key does not have it"
+    return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scopes[0], "key_id": key_id})
 
 
 def _log_access(*, is_open: bool, any_address: bool) -> None:

@@ -13,11 +13,12 @@ MAX_API_KEYS: Final = 1000
 
 
 class Scope(StrEnum):
-    """A permission of an API key. No scope includes another."""
+    """A permission of an API key. CATALOG_WRITE includes USERS_WRITE; no other scope includes another."""
 
     ENTITLEMENTS_READ = "entitlements:read"
     USAGE_WRITE = "usage:write"
     CATALOG_READ = "catalog:read"
+    USERS_WRITE = "users:write"
     CATALOG_WRITE = "catalog:write"
     KEYS_ADMIN = "keys:admin"
 
