@@ -15,6 +15,7 @@ from redis import Redis
 
 from canuse import OutcomeUnknown, StoreUnavailable, Unavailable, v1
 from canuse_server.store.keys import SCHEMA
+from canuse_server.store.preflight.schema import VERSION
 from support.load import MAX_WAIT_SECONDS, running, until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer, free_port
@@ -296,9 +297,8 @@ def test_a_store_of_another_layout_that_comes_later_still_ends_the_server(
             assert health(canuse.address) == health_pb2.HealthCheckResponse.NOT_SERVING
         assert canuse.process is not None
         assert canuse.process.wait(MAX_WAIT_SECONDS) == 1
-        assert canuse.log.endswith(
-            "canuse: the store has data of schema '1'; this version of canuse supports only schema '4'\n"
-        )
+        problem = f"the store has data of schema '1'; this version of canuse supports only schema '{VERSION}'"
+        assert canuse.log.endswith(f"canuse: {problem}\n")
     finally:
         redis.stop()
 

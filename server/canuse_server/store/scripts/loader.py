@@ -8,6 +8,7 @@ from importlib.resources import files
 from typing import Final
 
 _INCLUDE: Final = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
+_COMMENT_LINES: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,15 @@ def _read(path: str) -> str:
 
 @cache
 def load(name: str) -> Script:
-    """Read a script, fragments put in place of the lines `-- include: <name>`."""
-    source = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua").rstrip(), _read(f"{name}.lua"))
+    """Read a script and insert the fragments for the lines `-- include: <name>`.
+
+    Of the comments only the header stays: a call to a store that has lost the script sends all of it.
+    """
+    text = _read(f"{name}.lua")
+    header = re.match(r"(--(?! include).*\n)*", text)
+    size = header.end() if header else 0
+    body = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua").rstrip(), text[size:])
+    source = text[:size] + _COMMENT_LINES.sub("", body)
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
