@@ -397,6 +397,36 @@ MUTANTS: Final = (
         "tests/chaos/test_full_disk.py",
     ),
     Mutant(
+        "package change: what was planned before stays",
+        "server/canuse_server/domain/package_change.py",
+        "return PackageChange(new, is_new=True, replaced=(*ending, *_ended(planned, now_ms)))",
+        "return PackageChange(new, is_new=True, replaced=ending)",
+    ),
+    Mutant(
+        "package change: a planned change is not withdrawn",
+        "server/canuse_server/domain/package_change.py",
+        "current = replace(current, cancel_at_ms=None)",
+        "pass",
+    ),
+    Mutant(
+        "package change: a late payment is forgotten",
+        "server/canuse_server/domain/package_change.py",
+        "new = replace(new, status=current.status, trial_end_ms=trial_end_ms)",
+        "",
+    ),
+    Mutant(
+        "package change: an earlier end is passed over",
+        "server/canuse_server/domain/package_change.py",
+        "starts_at_ms = min(ends)",
+        "starts_at_ms = max(ends)",
+    ),
+    Mutant(
+        "package change: an answer that nothing changes is not kept",
+        "server/canuse_server/api/services/package_changes.py",
+        "if not (event or change.changes):",
+        "if not change.changes:",
+    ),
+    Mutant(
         "scopes: a key for users deletes them",
         "server/canuse_server/api/scopes.py",
         '        Scope.CATALOG_WRITE: "DeleteUser",',

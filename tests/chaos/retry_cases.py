@@ -120,6 +120,16 @@ CASES: Final[dict[str, Case]] = {
         REPLAYED,
         lambda s: sorted(s.subscriptions(s.newcomer_id)), lambda s: sorted([(s.base_id, 1), (s.addon_id, 1)]),
     ),
+    "ChangePackage": Case(
+        lambda s: v1.ChangePackageRequest(user_id=s.user_id, package_id=s.other_base_id, event_id="event"),
+        REPLAYED, lambda s: (s.subscriptions(s.user_id), s.budget()),
+        lambda s: ([(s.base_id, 1), (s.other_base_id, 1)], 2 * LIMIT),
+    ),
+    "ChangePackage, without an event id": Case(
+        lambda s: v1.ChangePackageRequest(user_id=s.user_id, package_id=s.other_base_id),
+        SAME, lambda s: (s.subscriptions(s.user_id), s.budget()),
+        lambda s: ([(s.base_id, 1), (s.other_base_id, 1)], 2 * LIMIT),
+    ),
     "UpdateSubscription": Case(
         _update_subscription, SAME, lambda s: s.client.get_subscription(s.subscription_id).status,
         lambda _: v1.SUBSCRIPTION_STATUS_PAST_DUE,

@@ -12,7 +12,7 @@ LIMIT: Final = 1000
 
 @dataclass(frozen=True)
 class Scenario:
-    """A user on a package with two features, an add-on without subscribers, and a newcomer without subscriptions."""
+    """A user on a package with two features, packages without subscribers, and a newcomer without subscriptions."""
 
     client: Client
     user_id: str
@@ -21,6 +21,7 @@ class Scenario:
     second: str
     base_id: str
     addon_id: str
+    other_base_id: str
     subscription_id: str
     new_id: str
     """An id that is not in use yet."""
@@ -58,20 +59,29 @@ class Scenario:
 
 
 class Catalogue(NamedTuple):
-    """Two features, a package that lists them, and an add-on."""
+    """Two features, a package that lists them, an add-on, and a package that lists them with twice the amount."""
 
     first: str
     second: str
     base_id: str
     addon_id: str
+    other_base_id: str
 
 
 def create_catalogue(client: Client) -> Catalogue:
     """Create a catalogue."""
     first, second = consumable(client), consumable(client)
-    never = v1.RESET_PERIOD_NEVER
-    entries = [v1.PackageFeature(feature_id=item, limit=LIMIT, reset_period=never) for item in (first, second)]
-    return Catalogue(first, second, package(client, entries), package(client, [], v1.PACKAGE_TYPE_ADD_ON))
+    base_id, other_base_id = (
+        package(
+            client,
+            [
+                v1.PackageFeature(feature_id=item, limit=limit, reset_period=v1.RESET_PERIOD_NEVER)
+                for item in (first, second)
+            ],
+        )
+        for limit in (LIMIT, 2 * LIMIT)
+    )
+    return Catalogue(first, second, base_id, package(client, [], v1.PACKAGE_TYPE_ADD_ON), other_base_id)
 
 
 def create_scenario(client: Client, catalogue: Catalogue) -> Scenario:

@@ -36,7 +36,17 @@ from support.tools import VALKEY_SERVER
 pytestmark = pytest.mark.chaos
 
 SHORT, LONG = 2, 100
-VOLATILE_FIELDS = {"replayed", "event_id", "lease_id", "expires_at", "period_start", "id", "user_id", "started_at"}
+VOLATILE_FIELDS = {
+    "replayed",
+    "event_id",
+    "lease_id",
+    "expires_at",
+    "period_start",
+    "id",
+    "user_id",
+    "started_at",
+    "cancel_at",
+}
 """Fields in which the answers to two equal calls differ, or that mark an answer as repeated."""
 
 Result = list[Any]
@@ -136,7 +146,8 @@ def equal_except_volatile(one: Message, other: Message) -> bool:
         copy = type(answer)()
         copy.CopyFrom(answer)
         parts: list[Any] = [copy, getattr(copy, "consumption", None), *getattr(copy, "consumptions", ())]
-        parts += getattr(copy, "subscriptions", ())
+        parts += [getattr(copy, "subscription", None), *getattr(copy, "subscriptions", ())]
+        parts += getattr(copy, "replaced", ())
         for part in filter(None, parts):
             for name in VOLATILE_FIELDS.intersection(part.DESCRIPTOR.fields_by_name):
                 part.ClearField(name)

@@ -112,6 +112,13 @@ def at_once(change: Change, use: Callable[[], None]) -> None:
     change.client.subscribe(change.user_id, [change.new])
 
 
+def in_one_step(change: Change, use: Callable[[], None]) -> None:
+    """Change the package in one call."""
+    use()
+    change.clock.set(change.moment)
+    change.client.change_package(change.user_id, change.new)
+
+
 def with_a_gap(change: Change, use: Callable[[], None]) -> None:
     """Cancel, and subscribe a while later."""
     use()
@@ -136,13 +143,27 @@ def by_a_trial(change: Change, use: Callable[[], None]) -> None:
     change.clock.set(change.moment)
 
 
-WAYS: Final = {"at once": at_once, "with a gap": with_a_gap, "by dates": by_dates, "by a trial": by_a_trial}
+def at_the_end_of_a_trial(change: Change, use: Callable[[], None]) -> None:
+    """Plan the change for the end of the old one's trial; no call is made at that moment."""
+    change.client.change_package(change.user_id, change.new, at_period_end=True)
+    use()
+    change.clock.set(change.moment)
+
+
+WAYS: Final = {
+    "in one step": in_one_step,
+    "at the end of a trial": at_the_end_of_a_trial,
+    "at once": at_once,
+    "with a gap": with_a_gap,
+    "by dates": by_dates,
+    "by a trial": by_a_trial,
+}
 every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def changed(client: Client, clock: Clock, packages: tuple[str, str], way: str, feature_id: str, used: int) -> Change:
     """Apply a change in one of the ways."""
-    change = Change(client, clock, packages, trial=way == "by a trial")
+    change = Change(client, clock, packages, trial="trial" in way)
     WAYS[way](change, lambda: change.use(feature_id, used))
     return change
 

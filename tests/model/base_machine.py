@@ -12,7 +12,16 @@ from canuse_server.store.keys import bucket_of
 from model import strategies
 from model.account import Account
 from model.model import Model
-from model.observations import DEDUPE_TTL, Entry, Granted, GrantRequest, Refusal, SubscriptionView, outcome
+from model.observations import (
+    DEDUPE_TTL,
+    Entry,
+    Granted,
+    GrantRequest,
+    PackageChanged,
+    Refusal,
+    SubscriptionView,
+    outcome,
+)
 from model.periods import EPOCH, time_of
 from model.strategies import Amount
 from model.system_under_test import SystemUnderTest
@@ -154,6 +163,12 @@ class BaseMachine(RuleBasedStateMachine):
         answer: list[SubscriptionView] | Refusal = outcome(self.server.subscribe, *requested)
         ids = tuple(packages) if isinstance(answer, Refusal) else tuple(subscription.id for subscription in answer)
         self.compare_with_model(answer, "subscribe", *requested, ids)
+
+    def change_package(self, *requested: Any) -> None:
+        """Change the base package; the model is given the id that the server chose."""
+        answer: PackageChanged | Refusal = outcome(self.server.change_package, *requested)
+        new_id = "" if isinstance(answer, Refusal) else answer.subscription.id
+        self.compare_with_model(answer, "change_package", *requested, new_id)
 
     def reserve(self, user_id: str, *requested: Any) -> None:
         """Reserve; the model is given the lease id that the server chose."""

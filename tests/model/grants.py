@@ -1,12 +1,12 @@
 """The part of the model that is about grants."""
 
 from model.observations import GrantRequest, GrantView, Refused
+from model.package_changes import PackageChanges
 from model.sources import Grant
-from model.subscribers import Subscribers
 from model.user import User
 
 
-class Grants(Subscribers):
+class Grants(PackageChanges):
     """Grants."""
 
     def create_grant(self, user_id: str, requested: GrantRequest) -> GrantView:

@@ -190,6 +190,17 @@ class Machine(LeaseRules):
 
     @rule(
         who=strategies.users,
+        package=strategies.packages,
+        at_period_end=strategies.booleans,
+        key=strategies.event_numbers,
+    )
+    def change_package_of(self, who: int, package: int, at_period_end: bool, key: int | None) -> None:
+        """Change the base package, now or at the end of the period, or withdraw such a change."""
+        user_id = self.user_ids[who]
+        self.change_package(user_id, self.packages[package], at_period_end, self.event_id(user_id, key))
+
+    @rule(
+        who=strategies.users,
         number=strategies.grant_numbers,
         feature=strategies.any_features,
         amount=strategies.grant_amounts,

@@ -125,6 +125,16 @@ class SubscriptionView(NamedTuple):
     cancel_at: int | None
 
 
+class PackageChanged(NamedTuple):
+    """The answer of `ChangePackage`."""
+
+    subscription: SubscriptionView
+    replaced: tuple[SubscriptionView, ...]
+    changed: bool
+    event_id: str
+    replayed: bool
+
+
 class GrantRequest(NamedTuple):
     """A request to create a grant. `effective` None means now."""
 

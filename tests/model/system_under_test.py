@@ -21,6 +21,7 @@ from model.observations import (
     GrantRequest,
     GrantView,
     Migrated,
+    PackageChanged,
     PackageView,
     Recorded,
     Refusal,
@@ -165,6 +166,15 @@ class SystemUnderTest:
         """CancelSubscription."""
         request = v1.CancelSubscriptionRequest(subscription_id=subscription_id, at_period_end=at_period_end)
         return conversion.subscription(self._call(self.stubs.subscriptions.CancelSubscription, request).subscription)
+
+    def change_package(self, user_id: str, package_id: str, at_period_end: bool, event_id: str) -> PackageChanged:
+        """ChangePackage."""
+        timing = v1.CHANGE_TIMING_PERIOD_END if at_period_end else v1.CHANGE_TIMING_NOW
+        request = v1.ChangePackageRequest(user_id=user_id, package_id=package_id, timing=timing, event_id=event_id)
+        answer = self._call(self.stubs.subscriptions.ChangePackage, request)
+        replaced = tuple(map(conversion.subscription, answer.replaced))
+        subscription = conversion.subscription(answer.subscription)
+        return PackageChanged(subscription, replaced, answer.changed, answer.event_id, answer.replayed)
 
     def list_subscriptions(self, user_id: str) -> list[SubscriptionView]:
         """ListSubscriptions."""

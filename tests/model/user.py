@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 
 from canuse import v1
 from model.account import Account
-from model.observations import MAX, Balance, Counts, Entitled, Event, Granted, Refused, Settled, Usage
+from model.observations import (
+    MAX,
+    Balance,
+    Counts,
+    Entitled,
+    Event,
+    Granted,
+    PackageChanged,
+    Refused,
+    Settled,
+    Usage,
+)
 from model.sources import ENDED, Grant, Subscription, best_active, by_start, entries_of
 
 
@@ -30,7 +41,7 @@ class Remembered(NamedTuple):
     """A call with an event id: its content, its answer, and its time."""
 
     content: object
-    answer: UseResult | Granted | Settled
+    answer: UseResult | Granted | Settled | PackageChanged
     time: int
 
 

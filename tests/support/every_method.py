@@ -175,6 +175,7 @@ def rows(live: Client) -> dict[str, Row]:
             "CreateGrant": Row(v1.CreateGrantRequest(grant=new_grant), OK, "FEATURE_NOT_FOUND"),
             "ListGrants": Row(v1.ListGrantsRequest(user_id=user), OK, "USER_NOT_FOUND"),
             "RevokeGrant": Row(v1.RevokeGrantRequest(user_id=user, grant_id=grant_id), OK, "USER_NOT_FOUND"),
+            "ChangePackage": Row(v1.ChangePackageRequest(user_id=user, package_id=existing), OK, "USER_NOT_FOUND"),
         },
         "canuse.v1.ApiKeyService": {
             "CreateApiKey": Row(

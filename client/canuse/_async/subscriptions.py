@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 
 from canuse import _requests, v1
-from canuse._arguments import build
+from canuse._arguments import build, optional
 from canuse._async.base import BaseClient
 from canuse._moments import Moment
 from canuse._requests import UNSET, Unset
@@ -95,3 +95,32 @@ class SubscriptionMethods(BaseClient):
         request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)
         response = await self._call(self._subscriptions.CancelSubscription, request)
         return response.subscription
+
+    async def change_package(
+        self, user_id: str, package_id: str, *, at_period_end: bool = False, event_id: str | None = None
+    ) -> v1.ChangePackageResponse:
+        """Change a user's base package in one step, now or at the end of the period. Usage, add-ons and grants stay.
+
+        Args:
+            user_id: The user.
+            package_id: The new base package.
+            at_period_end: Change at the end of the period or trial. A later call replaces the planned change.
+            event_id: Idempotency key, at most 128 bytes. A retry gets the first answer and changes nothing.
+
+        Returns:
+            The new subscription, those that it replaces, and whether anything changed: not if the user already has the
+            package.
+
+        Raises:
+            NotFound: The user or the package does not exist.
+            FailedPrecondition: The package is an add-on or not published, or there is no period that ends.
+            AlreadyExists: The `event_id` was already used for a different request.
+        """
+        request = build(
+            v1.ChangePackageRequest,
+            user_id=user_id,
+            package_id=package_id,
+            timing=v1.CHANGE_TIMING_PERIOD_END if at_period_end else v1.CHANGE_TIMING_NOW,
+            **optional(event_id=event_id),
+        )
+        return await self._call(self._subscriptions.ChangePackage, request)

@@ -136,6 +136,9 @@ from canuse.v1.reason_pb2 import (
     Source,
 )
 from canuse.v1.subscription_service_pb2 import (
+    CHANGE_TIMING_NOW,
+    CHANGE_TIMING_PERIOD_END,
+    CHANGE_TIMING_UNSPECIFIED,
     SUBSCRIPTION_STATUS_ACTIVE,
     SUBSCRIPTION_STATUS_CANCELLED,
     SUBSCRIPTION_STATUS_INCOMPLETE,
@@ -146,6 +149,9 @@ from canuse.v1.subscription_service_pb2 import (
     SUBSCRIPTION_STATUS_UNSPECIFIED,
     CancelSubscriptionRequest,
     CancelSubscriptionResponse,
+    ChangePackageRequest,
+    ChangePackageResponse,
+    ChangeTiming,
     CreateGrantRequest,
     CreateGrantResponse,
     GetSubscriptionRequest,
@@ -191,6 +197,9 @@ from canuse.v1.user_service_pb2 import (
 from canuse.v1.user_service_pb2_grpc import UserServiceStub
 
 __all__ = [
+    "CHANGE_TIMING_NOW",
+    "CHANGE_TIMING_PERIOD_END",
+    "CHANGE_TIMING_UNSPECIFIED",
     "ENVIRONMENT_LIVE",
     "ENVIRONMENT_TEST",
     "ENVIRONMENT_UNSPECIFIED",
@@ -258,6 +267,9 @@ __all__ = [
     "CancelSubscriptionRequest",
     "CancelSubscriptionResponse",
     "CatalogServiceStub",
+    "ChangePackageRequest",
+    "ChangePackageResponse",
+    "ChangeTiming",
     "Charge",
     "Consumption",
     "CounterStep",

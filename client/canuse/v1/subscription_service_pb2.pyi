@@ -66,6 +66,38 @@ SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED: SubscriptionStatus.ValueType  # 7
 """The first payment never arrived."""
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015
 
+class _ChangeTiming:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ChangeTimingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChangeTiming.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CHANGE_TIMING_UNSPECIFIED: _ChangeTiming.ValueType  # 0
+    """Like CHANGE_TIMING_NOW."""
+    CHANGE_TIMING_NOW: _ChangeTiming.ValueType  # 1
+    """Now. The new subscription starts now, with the status and the trial end of the one that it replaces."""
+    CHANGE_TIMING_PERIOD_END: _ChangeTiming.ValueType  # 2
+    """At the end of the period: the current subscription ends then (`cancel_at`), and the new one starts then, ACTIVE. It
+    is the end of the trial, or else of the current period of the package's longest reset period, as in
+    CancelSubscription; if the current subscription ends earlier, that end. If the user has only a base package that
+    starts later, the new one starts at that time.
+    """
+
+class ChangeTiming(_ChangeTiming, metaclass=_ChangeTimingEnumTypeWrapper):
+    """When a change of the base package takes effect."""
+
+CHANGE_TIMING_UNSPECIFIED: ChangeTiming.ValueType  # 0
+"""Like CHANGE_TIMING_NOW."""
+CHANGE_TIMING_NOW: ChangeTiming.ValueType  # 1
+"""Now. The new subscription starts now, with the status and the trial end of the one that it replaces."""
+CHANGE_TIMING_PERIOD_END: ChangeTiming.ValueType  # 2
+"""At the end of the period: the current subscription ends then (`cancel_at`), and the new one starts then, ACTIVE. It
+is the end of the trial, or else of the current period of the package's longest reset period, as in
+CancelSubscription; if the current subscription ends earlier, that end. If the user has only a base package that
+starts later, the new one starts at that time.
+"""
+Global___ChangeTiming: _TypeAlias = ChangeTiming  # noqa: Y015
+
 @_typing.final
 class Subscription(_message.Message):
     """A user's subscription to one version of a package."""
@@ -648,3 +680,89 @@ class RevokeGrantResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeGrantResponse: _TypeAlias = RevokeGrantResponse  # noqa: Y015
+
+@_typing.final
+class ChangePackageRequest(_message.Message):
+    """Changes a user's base package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    TIMING_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    package_id: _builtins.str
+    """The new base package. It must be published, unless the user already has it."""
+    timing: Global___ChangeTiming.ValueType
+    """When the change takes effect. Default CHANGE_TIMING_NOW."""
+    event_id: _builtins.str
+    """Idempotency key, as in CreateUsageEventRequest. A refused call does not keep its key."""
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        package_id: _builtins.str = ...,
+        timing: Global___ChangeTiming.ValueType = ...,
+        event_id: _builtins.str = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event_id_ttl", b"event_id_ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "package_id", b"package_id", "timing", b"timing", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePackageRequest: _TypeAlias = ChangePackageRequest  # noqa: Y015
+
+@_typing.final
+class ChangePackageResponse(_message.Message):
+    """The result of a change of the base package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    CHANGED_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """Whether the call changed something. False: the user already had the package, or the change was already planned."""
+    event_id: _builtins.str
+    """The idempotency key that was sent. Empty: none was sent."""
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id, with the subscriptions as they were
+    then.
+    """
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription to the requested package; `started_at` says when it takes effect."""
+
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
+        """The subscriptions that it replaces, oldest first: the current one, with its end in `cancel_at`, and planned ones,
+        which never start and are CANCELLED.
+        """
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+        replaced: _abc.Iterable[Global___Subscription] | None = ...,
+        changed: _builtins.bool = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "event_id", b"event_id", "replaced", b"replaced", "replayed", b"replayed", "subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangePackageResponse: _TypeAlias = ChangePackageResponse  # noqa: Y015

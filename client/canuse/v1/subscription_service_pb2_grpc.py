@@ -75,6 +75,11 @@ class SubscriptionServiceStub:
                 request_serializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.FromString,
                 _registered_method=True)
+        self.ChangePackage = channel.unary_unary(
+                '/canuse.v1.SubscriptionService/ChangePackage',
+                request_serializer=canuse_dot_v1_dot_subscription__service__pb2.ChangePackageRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_subscription__service__pb2.ChangePackageResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -144,6 +149,20 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ChangePackage(self, request, context):
+        """Changes a user's base package in one step, now or at the end of the period, in place of CancelSubscription and
+        Subscribe. Usage is kept as docs/periods.md describes. Add-ons and grants stay. It replaces the base package that the
+        user has now and every base package that is planned for later, so a second call before the end of the period
+        replaces the first one. A user without a base package is subscribed now. If the user already has the package,
+        nothing changes, except that a planned change to another package is withdrawn. FAILED_PRECONDITION:
+        PACKAGE_NOT_PUBLISHED if the package is archived or has no published version, PACKAGE_NOT_BASE if it is an add-on,
+        NO_PERIOD_END if the current subscription never ends and no feature of its package resets, TOO_MANY_SUBSCRIPTIONS if
+        the user would have more than 100 subscriptions that have not ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -186,6 +205,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.RevokeGrant,
                     request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.SerializeToString,
+            ),
+            'ChangePackage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangePackage,
+                    request_deserializer=canuse_dot_v1_dot_subscription__service__pb2.ChangePackageRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_subscription__service__pb2.ChangePackageResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -405,6 +429,33 @@ class SubscriptionService:
             '/canuse.v1.SubscriptionService/RevokeGrant',
             canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantRequest.SerializeToString,
             canuse_dot_v1_dot_subscription__service__pb2.RevokeGrantResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangePackage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.SubscriptionService/ChangePackage',
+            canuse_dot_v1_dot_subscription__service__pb2.ChangePackageRequest.SerializeToString,
+            canuse_dot_v1_dot_subscription__service__pb2.ChangePackageResponse.FromString,
             options,
             channel_credentials,
             insecure,

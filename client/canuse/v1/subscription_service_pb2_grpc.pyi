@@ -61,6 +61,16 @@ class SubscriptionServiceStub:
     """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
     nothing.
     """
+    ChangePackage: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ChangePackageRequest, _subscription_service_pb2.ChangePackageResponse]
+    """Changes a user's base package in one step, now or at the end of the period, in place of CancelSubscription and
+    Subscribe. Usage is kept as docs/periods.md describes. Add-ons and grants stay. It replaces the base package that the
+    user has now and every base package that is planned for later, so a second call before the end of the period
+    replaces the first one. A user without a base package is subscribed now. If the user already has the package,
+    nothing changes, except that a planned change to another package is withdrawn. FAILED_PRECONDITION:
+    PACKAGE_NOT_PUBLISHED if the package is archived or has no published version, PACKAGE_NOT_BASE if it is an add-on,
+    NO_PERIOD_END if the current subscription never ends and no feature of its package resets, TOO_MANY_SUBSCRIPTIONS if
+    the user would have more than 100 subscriptions that have not ended.
+    """
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -94,6 +104,16 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     RevokeGrant: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.RevokeGrantRequest, _subscription_service_pb2.RevokeGrantResponse]  # type: ignore[assignment]
     """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
     nothing.
+    """
+    ChangePackage: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ChangePackageRequest, _subscription_service_pb2.ChangePackageResponse]  # type: ignore[assignment]
+    """Changes a user's base package in one step, now or at the end of the period, in place of CancelSubscription and
+    Subscribe. Usage is kept as docs/periods.md describes. Add-ons and grants stay. It replaces the base package that the
+    user has now and every base package that is planned for later, so a second call before the end of the period
+    replaces the first one. A user without a base package is subscribed now. If the user already has the package,
+    nothing changes, except that a planned change to another package is withdrawn. FAILED_PRECONDITION:
+    PACKAGE_NOT_PUBLISHED if the package is archived or has no published version, PACKAGE_NOT_BASE if it is an add-on,
+    NO_PERIOD_END if the current subscription never ends and no feature of its package resets, TOO_MANY_SUBSCRIPTIONS if
+    the user would have more than 100 subscriptions that have not ended.
     """
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -173,6 +193,22 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_service_pb2.RevokeGrantResponse, _abc.Awaitable[_subscription_service_pb2.RevokeGrantResponse]]:
         """Revokes a grant: from now on it gives nothing. Units already used from it stay used. Revoking twice changes
         nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangePackage(
+        self,
+        request: _subscription_service_pb2.ChangePackageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_service_pb2.ChangePackageResponse, _abc.Awaitable[_subscription_service_pb2.ChangePackageResponse]]:
+        """Changes a user's base package in one step, now or at the end of the period, in place of CancelSubscription and
+        Subscribe. Usage is kept as docs/periods.md describes. Add-ons and grants stay. It replaces the base package that the
+        user has now and every base package that is planned for later, so a second call before the end of the period
+        replaces the first one. A user without a base package is subscribed now. If the user already has the package,
+        nothing changes, except that a planned change to another package is withdrawn. FAILED_PRECONDITION:
+        PACKAGE_NOT_PUBLISHED if the package is archived or has no published version, PACKAGE_NOT_BASE if it is an add-on,
+        NO_PERIOD_END if the current subscription never ends and no feature of its package resets, TOO_MANY_SUBSCRIPTIONS if
+        the user would have more than 100 subscriptions that have not ended.
         """
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

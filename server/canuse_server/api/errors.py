@@ -54,13 +54,18 @@ class ErrorReason(Enum):
     PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
     PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use another package.")
     FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Do not add the feature to new packages.")
-    SECOND_BASE_PACKAGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "End the other base subscription first.")
+    PACKAGE_NOT_BASE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Subscribe to the add-on with Subscribe.")
+    SECOND_BASE_PACKAGE = ErrorSpec(
+        StatusCode.FAILED_PRECONDITION, "End the other base subscription first, or replace it with ChangePackage."
+    )
     TOO_MANY_SUBSCRIPTIONS = ErrorSpec(
         StatusCode.FAILED_PRECONDITION,
         "End subscriptions that are not needed: 100 can be open at a time.",
     )
     TOO_MANY_GRANTS = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create fewer and larger grants of the feature.")
-    NO_PERIOD_END = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Cancel the subscription at once instead.")
+    NO_PERIOD_END = ErrorSpec(
+        StatusCode.FAILED_PRECONDITION, "Cancel the subscription, or change the package, at once instead."
+    )
     ADMIN_KEY_NEEDED = ErrorSpec(
         StatusCode.FAILED_PRECONDITION, "First create another live key with the scope `keys:admin` and no expiry."
     )

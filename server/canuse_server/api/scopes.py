@@ -28,7 +28,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "canuse.v1.SubscriptionService": {
         _READS_USERS: "GetSubscription ListSubscriptions ListGrants",
-        _WRITES_USERS: "Subscribe UpdateSubscription CancelSubscription CreateGrant RevokeGrant",
+        _WRITES_USERS: "Subscribe UpdateSubscription CancelSubscription CreateGrant RevokeGrant ChangePackage",
     },
     "canuse.v1.ApiKeyService": {
         Scope.KEYS_ADMIN: "CreateApiKey ListApiKeys RevokeApiKey",

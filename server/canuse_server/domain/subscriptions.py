@@ -48,16 +48,25 @@ def next_change_ms(subscription: Subscription, now_ms: int) -> int | None:
     return min((moment for moment in dates if moment is not None and moment > now_ms), default=None)
 
 
-def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
-    """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
-    spans = sorted(
-        (subscription.started_at_ms, _or_infinity(end_ms(subscription)))
+def coming_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> list[Subscription]:
+    """Return the subscriptions to base packages that have not ended, the first to start first.
+
+    A subscription that ends before it starts is never active and left out.
+    """
+    bases = [
+        subscription
         for subscription in subscriptions
         if packages[subscription.package_id, subscription.package_version].type == PackageType.BASE
         and not has_ended(subscription, now_ms)
-    )
-    # A subscription that ends before it starts is never active.
-    return any(end > start for (_, end), (start, _) in pairwise(span for span in spans if span[0] < span[1]))
+        and subscription.started_at_ms < _or_infinity(end_ms(subscription))
+    ]
+    return sorted(bases, key=lambda base: (base.started_at_ms, _or_infinity(end_ms(base)), base.token))
+
+
+def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
+    """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
+    bases = coming_bases(subscriptions, packages, now_ms)
+    return any(_or_infinity(end_ms(one)) > other.started_at_ms for one, other in pairwise(bases))
 
 
 def period_end_ms(subscription: Subscription, package: Package, now_ms: int) -> int | None:

@@ -9,7 +9,7 @@ from canuse_server.store.codec.packed import pack_event
 
 if TYPE_CHECKING:
     from canuse.v1 import entitlement_service_pb2 as pb
-    from canuse.v1.subscription_service_pb2 import SubscribeRequest
+    from canuse.v1.subscription_service_pb2 import ChangePackageRequest, SubscribeRequest
 
     Request = (
         pb.CreateUsageEventRequest
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         | pb.ReserveRequest
         | pb.SettleRequest
         | SubscribeRequest
+        | ChangePackageRequest
     )
 
 MIN_TTL_MS: Final = SECOND_MS

@@ -1,4 +1,4 @@
-"""The stored answer of Subscribe under an event id: the new subscriptions and the time of the call."""
+"""The stored answer of a call under an event id: subscriptions, new ones or others, and the time of the call."""
 
 from collections.abc import Iterable
 from struct import Struct

@@ -1,6 +1,6 @@
 """SubscriptionService: the subscriptions of users to packages."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -20,23 +20,23 @@ from canuse_server.api.errors import (
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.services import subscribe_event
 from canuse_server.api.services.grants import GrantMethods
+from canuse_server.api.services.package_changes import PackageChangeMethods
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens import subscription as subscription_tokens
-from canuse_server.api.users.changes import Edit, change_user, new_token, published_package
+from canuse_server.api.users.changes import Edit, change_user, published_package
+from canuse_server.api.users.subscriptions import free_token, refuse_too_much
 from canuse_server.api.validation import Violations, masked, repeated, require_id
 from canuse_server.domain.model import Subscription, SubscriptionStatus
-from canuse_server.domain.subscriptions import ENDED, has_ended, has_two_bases, period_end_ms
+from canuse_server.domain.subscriptions import ENDED, has_ended, period_end_ms
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.repositories.usage_commands import EventIdReusedError
 from canuse_server.store.repositories.users import AnsweredError, Event, UserState
 
-SUBSCRIPTIONS_AT_MOST: Final = 100
-"""Maximum number of subscriptions of a user that have not ended: each change of the user resolves all of them."""
 CHANGEABLE: Final = ("status", "trial_end", "cancel_at")
 
 
-class SubscriptionServicer(GrantMethods):
-    """SubscriptionService; the methods for grants are in `grants.py`."""
+class SubscriptionServicer(GrantMethods, PackageChangeMethods):
+    """SubscriptionService; the methods for grants are in `grants.py`, ChangePackage is in `package_changes.py`."""
 
     async def subscribe(self, request: pb.SubscribeRequest, context: CallContext) -> pb.SubscribeResponse:
         """Subscribe a user to packages, all or none."""
@@ -48,7 +48,7 @@ class SubscriptionServicer(GrantMethods):
             if event:
                 await context.env.users.refuse_answered(request.user_id, event)
             created = await _new_subscriptions(context.env, state, request, draft)
-            await _refuse_too_much(context.env, state, created)
+            await refuse_too_much(context.env, state, created)
             answer = subscribe_event.pack(created, state.now_ms)
             return Edit(tuple(created), event=Event(event, answer) if event else None), created
 
@@ -163,7 +163,7 @@ async def _change(
             raise subscription_not_found(subscription_id)
         await env.cache.load_packages([(old.package_id, old.package_version)])
         new = change(old, state.now_ms)
-        await _refuse_too_much(env, state, [new])
+        await refuse_too_much(env, state, [new])
         return Edit((new,)), new
 
     changed = await change_user(env, user_id, edit)
@@ -194,35 +194,12 @@ async def _new_subscriptions(
     packages = [await published_package(env, package_id) for package_id in request.package_ids]
     started_at_ms = draft.started_at_ms if request.HasField("started_at") else state.now_ms
     _check_trial(replace(draft, started_at_ms=started_at_ms), "")
-    taken = {item.token for item in state.subscriptions}
     subscriptions: list[Subscription] = []
     for package in packages:
-        token = new_token(taken)
-        while await env.users.ended_subscription(state.user_id, token):
-            token = new_token(taken)
-        taken.add(token)
+        token = await free_token(env, state, (item.token for item in subscriptions))
         source = {"token": token, "package_id": package.id, "package_version": package.version}
         subscriptions.append(replace(draft, started_at_ms=started_at_ms, **source))  # type: ignore[arg-type]
     return subscriptions
-
-
-async def _refuse_too_much(env: Environment, state: UserState, changed: list[Subscription]) -> None:
-    """Raise ApiError for a change that gives a user two base packages at a time, or too many subscriptions."""
-    merged = {item.token: item for item in (*state.subscriptions, *changed)}
-    # Another server may have created some of them.
-    await env.cache.load_packages((item.package_id, item.package_version) for item in merged.values())
-    if has_two_bases(merged.values(), env.cache.packages, state.now_ms):
-        text = "the user would have two base packages at the same time; end the other subscription first"
-        raise ApiError(ErrorReason.SECOND_BASE_PACKAGE, text, {"user_id": state.user_id})
-    before, after = (_count_open(items, state.now_ms) for items in (state.subscriptions, merged.values()))
-    if after > max(before, SUBSCRIPTIONS_AT_MOST):
-        text = f"user {state.user_id!r} would have {after} subscriptions that have not ended"
-        ids = {"user_id": state.user_id}
-        raise ApiError(ErrorReason.TOO_MANY_SUBSCRIPTIONS, f"{text}; the maximum is {SUBSCRIPTIONS_AT_MOST}", ids)
-
-
-def _count_open(subscriptions: Iterable[Subscription], now_ms: int) -> int:
-    return sum(not has_ended(item, now_ms) for item in subscriptions)
 
 
 def _fingerprint(request: pb.SubscribeRequest, draft: Subscription) -> bytes:
