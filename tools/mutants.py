@@ -427,6 +427,25 @@ MUTANTS: Final = (
         "if not change.changes:",
     ),
     Mutant(
+        "ensure user: a planned package does not count",
+        "server/canuse_server/domain/subscriptions.py",
+        "return next(iter(coming_bases(subscriptions, packages, now_ms)), None)",
+        "return next((b for b in coming_bases(subscriptions, packages, now_ms) if b.started_at_ms <= now_ms), None)",
+        "tests/conformance/test_ensure_user.py",
+    ),
+    Mutant(
+        "ensure user: another add-on counts",
+        "server/canuse_server/domain/subscriptions.py",
+        "if item.package_id == package.id and not has_ended(item, now_ms)]",
+        "if not has_ended(item, now_ms)]",
+    ),
+    Mutant(
+        "ensure user: fields that were not sent are changed",
+        "server/canuse_server/api/services/ensure_user.py",
+        'disabled = user.disabled if "disabled" in chosen else state.meta.disabled',
+        "disabled = user.disabled",
+    ),
+    Mutant(
         "scopes: a key for users deletes them",
         "server/canuse_server/api/scopes.py",
         '        Scope.CATALOG_WRITE: "DeleteUser",',

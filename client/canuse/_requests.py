@@ -206,6 +206,23 @@ def update_user(
     return v1.UpdateUserRequest(user=build(v1.User, id=user_id, **changes), update_mask=FieldMask(paths=changes))
 
 
+def ensure_user(
+    user_id: str,
+    *,
+    name: str | Unset,
+    email: str | Unset,
+    billing_id: str | Unset,
+    metadata: Mapping[str, str] | Unset,
+    disabled: bool | Unset,
+    package_id: str | None,
+) -> v1.EnsureUserRequest:
+    """Build the request that creates a user or changes the given fields, and subscribes the user to a package."""
+    fields = {"name": name, "email": email, "billing_id": billing_id, "metadata": metadata, "disabled": disabled}
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not UNSET}
+    user = build(v1.User, id=user_id, **given)
+    return build(v1.EnsureUserRequest, user=user, update_mask=FieldMask(paths=given), **optional(package_id=package_id))
+
+
 def subscribe(
     user_id: str,
     package_ids: Sequence[str],

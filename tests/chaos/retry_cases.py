@@ -153,6 +153,11 @@ CASES: Final[dict[str, Case]] = {
         ),
         SAME, lambda s: s.client.get_user(s.user_id).name, lambda _: "Ada",
     ),
+    "EnsureUser": Case(
+        lambda s: v1.EnsureUserRequest(user=v1.User(id=s.new_id, name="Ada"), package_id=s.base_id),
+        SAME, lambda s: (s.client.get_user(s.new_id).name, s.subscriptions(s.new_id)),
+        lambda s: ("Ada", [(s.base_id, 1)]),
+    ),
     "DeleteUser": Case(
         lambda s: v1.DeleteUserRequest(user_id=s.user_id), "USER_NOT_FOUND",
         lambda s: s.gone(s.user_id), lambda _: True,

@@ -86,6 +86,7 @@ def test_every_command_that_asks_a_server_takes_a_key(run: CommandLine, server: 
         ("export-user", user),
         ("migrate", "package"),
         ("users", "list"),
+        ("users", "ensure", user),
         ("users", "change-package", user, "package"),
         ("features", "list"),
         ("packages", "list"),

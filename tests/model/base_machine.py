@@ -14,6 +14,7 @@ from model.account import Account
 from model.model import Model
 from model.observations import (
     DEDUPE_TTL,
+    Ensured,
     Entry,
     Granted,
     GrantRequest,
@@ -169,6 +170,12 @@ class BaseMachine(RuleBasedStateMachine):
         answer: PackageChanged | Refusal = outcome(self.server.change_package, *requested)
         new_id = "" if isinstance(answer, Refusal) else answer.subscription.id
         self.compare_with_model(answer, "change_package", *requested, new_id)
+
+    def ensure_user(self, *requested: Any) -> None:
+        """Ensure a user; the model is given the id that the server chose for the subscription."""
+        answer: Ensured | Refusal = outcome(self.server.ensure_user, *requested)
+        view = None if isinstance(answer, Refusal) else answer.subscription
+        self.compare_with_model(answer, "ensure_user", *requested, "" if view is None else view.id)
 
     def reserve(self, user_id: str, *requested: Any) -> None:
         """Reserve; the model is given the lease id that the server chose."""

@@ -4,14 +4,15 @@ from hypothesis.stateful import precondition, rule
 
 from canuse import v1
 from model import strategies
-from model.lease_rules import LeaseRules, other_amount
+from model.lease_rules import other_amount
 from model.observations import DEDUPE_TTL, Entry, GrantRequest, Refusal
+from model.package_rules import PackageRules
 from model.strategies import Amount
 
 Metadata = tuple[tuple[str, str], ...]
 
 
-class Machine(LeaseRules):
+class Machine(PackageRules):
     """Uses, checks, retries, leases, changes of all kinds, and the passing of time."""
 
     def at_distance(self, distance: int | None) -> int | None:
@@ -187,17 +188,6 @@ class Machine(LeaseRules):
     def cancel_subscription(self, number: int, at_period_end: bool) -> None:
         """Cancel a subscription."""
         self.call_both("cancel_subscription", self.subscription_id(number), at_period_end)
-
-    @rule(
-        who=strategies.users,
-        package=strategies.packages,
-        at_period_end=strategies.booleans,
-        key=strategies.event_numbers,
-    )
-    def change_package_of(self, who: int, package: int, at_period_end: bool, key: int | None) -> None:
-        """Change the base package, now or at the end of the period, or withdraw such a change."""
-        user_id = self.user_ids[who]
-        self.change_package(user_id, self.packages[package], at_period_end, self.event_id(user_id, key))
 
     @rule(
         who=strategies.users,

@@ -125,6 +125,16 @@ class SubscriptionView(NamedTuple):
     cancel_at: int | None
 
 
+class Ensured(NamedTuple):
+    """The answer of `EnsureUser`."""
+
+    created: bool
+    updated: bool
+    subscribed: bool
+    disabled: bool
+    subscription: SubscriptionView | None
+
+
 class PackageChanged(NamedTuple):
     """The answer of `ChangePackage`."""
 

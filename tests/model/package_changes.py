@@ -1,9 +1,9 @@
-"""The part of the model that changes the base package of a user in one step."""
+"""The part of the model that changes several things of a user in one step."""
 
 from dataclasses import replace
 
 from canuse import v1
-from model.observations import PackageChanged, Refused
+from model.observations import Ensured, PackageChanged, Refused
 from model.periods import period_at
 from model.sources import ENDED, Subscription, by_start
 from model.subscribers import TRIALING, Subscribers
@@ -11,7 +11,38 @@ from model.user import Remembered, User
 
 
 class PackageChanges(Subscribers):
-    """ChangePackage."""
+    """ChangePackage and EnsureUser."""
+
+    def ensure_user(self, user_id: str, disabled: bool | None, package_id: str, new_id: str) -> Ensured:
+        """EnsureUser; `new_id` is the id of a new subscription."""
+        created = user_id not in self.users
+        user = User(user_id, self.now) if created else self.users[user_id]
+        subscription, subscribed = self._in_place_of(user, package_id), False
+        if package_id and subscription is None:
+            package = self.published_package(package_id)
+            base, entries = package.type == v1.PACKAGE_TYPE_BASE, package.published[package.current()]
+            active = v1.SUBSCRIPTION_STATUS_ACTIVE
+            subscription = Subscription(new_id, package_id, package.current(), base, entries, active, self.now)
+            user.subscriptions.append(subscription)
+            subscribed = True
+        updated = not created and disabled not in (None, user.disabled)
+        user.disabled = user.disabled if disabled is None else disabled
+        self.users[user_id] = user
+        user.update(self.now)
+        view = None if subscription is None else self._view(user, subscription)
+        return Ensured(created, updated, subscribed, user.disabled, view)
+
+    def _in_place_of(self, user: User, package_id: str) -> Subscription | None:
+        """Return what a user has in place of a new subscription to a package."""
+        if not package_id:
+            return None
+        if self.package(package_id).type == v1.PACKAGE_TYPE_BASE:
+            found = [one for one in user.subscriptions if one.base and self._is_to_come(one)]
+        else:
+            found = [
+                one for one in user.subscriptions if one.package == package_id and one.status_at(self.now) not in ENDED
+            ]
+        return min(found, key=by_start, default=None)
 
     def change_package(
         self, user_id: str, package_id: str, at_period_end: bool, event_id: str, new_id: str

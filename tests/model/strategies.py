@@ -110,6 +110,9 @@ changes = st.one_of(
     st.fixed_dictionaries({"trial_end": dates}, optional={"cancel_at": dates}),
     st.fixed_dictionaries({"cancel_at": dates}),
 )
+base_contents = st.lists(entry_lists(), min_size=2, max_size=2)
+"""The entries of further base packages."""
+package_changes = st.lists(st.tuples(st.integers(0, 2), st.booleans(), event_numbers), min_size=1, max_size=3)
 initial_grants = st.lists(
     st.tuples(
         st.sampled_from([0, 0, 0, 1]),

@@ -14,6 +14,7 @@ from model import conversion
 from model.model import Batch, Charges, Metadata
 from model.observations import (
     Check,
+    Ensured,
     Entitled,
     Entry,
     Event,
@@ -127,6 +128,15 @@ class SystemUnderTest:
         mask = FieldMask(paths=["disabled"])
         request = v1.UpdateUserRequest(user=v1.User(id=user_id, disabled=disabled), update_mask=mask)
         self._call(self.stubs.users.UpdateUser, request)
+
+    def ensure_user(self, user_id: str, disabled: bool | None, package_id: str) -> Ensured:
+        """EnsureUser with the field `disabled` unless it is None."""
+        user = v1.User(id=user_id, disabled=bool(disabled))
+        mask = FieldMask(paths=[] if disabled is None else ["disabled"])
+        request = v1.EnsureUserRequest(user=user, update_mask=mask, package_id=package_id)
+        answer = self._call(self.stubs.users.EnsureUser, request)
+        view = conversion.subscription(answer.subscription) if answer.HasField("subscription") else None
+        return Ensured(answer.created, answer.updated, answer.subscribed, answer.user.disabled, view)
 
     def delete_user(self, user_id: str) -> None:
         """DeleteUser."""

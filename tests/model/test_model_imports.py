@@ -6,7 +6,16 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(__file__).parent
-HARNESS: Final = {"base_machine", "conversion", "lease_rules", "machine", "runner", "strategies", "system_under_test"}
+HARNESS: Final = {
+    "base_machine",
+    "conversion",
+    "lease_rules",
+    "machine",
+    "package_rules",
+    "runner",
+    "strategies",
+    "system_under_test",
+}
 """Modules that connect the server with the model."""
 
 

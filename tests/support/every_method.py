@@ -152,6 +152,9 @@ def rows(live: Client) -> dict[str, Row]:
             "GetUser": Row(v1.GetUserRequest(user_id=user), OK, "USER_NOT_FOUND"),
             "UpdateUser": Row(v1.UpdateUserRequest(user=v1.User(id=user, name="new")), OK, "USER_NOT_FOUND"),
             "ListUsers": Row(v1.ListUsersRequest(page_size=1000), OK, OK),
+            "EnsureUser": Row(
+                v1.EnsureUserRequest(user=v1.User(id=user, name="new"), package_id=plan), OK, "PACKAGE_NOT_FOUND"
+            ),
             "DeleteUser": Row(v1.DeleteUserRequest(user_id=erased), OK, "USER_NOT_FOUND"),
         },
         "canuse.v1.SubscriptionService": {

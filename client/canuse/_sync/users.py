@@ -78,6 +78,48 @@ class UserMethods(BaseClient):
         response = self._call(self._users.UpdateUser, request)
         return response.user
 
+    def ensure_user(
+        self,
+        user_id: str,
+        *,
+        name: str | Unset = UNSET,
+        email: str | Unset = UNSET,
+        billing_id: str | Unset = UNSET,
+        metadata: Mapping[str, str] | Unset = UNSET,
+        disabled: bool | Unset = UNSET,
+        package_id: str | None = None,
+    ) -> v1.EnsureUserResponse:
+        """Create a user or change the given fields, and subscribe the user to a package if the user has none.
+
+        It is one step, and safe to retry and to call at every sign-in.
+
+        Args:
+            user_id: Your id for the user.
+            name: Display name.
+            email: Not checked.
+            billing_id: The user's id in the billing system.
+            metadata: Metadata to store with the user: at most 16 pairs, 2 KiB in total.
+            disabled: A disabled user may not use any feature.
+            package_id: A base package, if the user has no base package, or an add-on that the user does not have.
+
+        Returns:
+            The user, the subscription, and whether the user was created, updated or subscribed.
+
+        Raises:
+            NotFound: The package does not exist.
+            FailedPrecondition: A subscription is needed, and the package is not published.
+        """
+        request = _requests.ensure_user(
+            user_id,
+            name=name,
+            email=email,
+            billing_id=billing_id,
+            metadata=metadata,
+            disabled=disabled,
+            package_id=package_id,
+        )
+        return self._call(self._users.EnsureUser, request)
+
     def list_users(self, *, page_size: int = 50) -> Iterator[v1.User]:
         """Iterate over all users in a fixed order, which is not the order of their ids."""
         request = build(v1.ListUsersRequest, page_size=page_size)

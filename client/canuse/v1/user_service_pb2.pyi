@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from canuse.v1 import subscription_service_pb2 as _subscription_service_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
@@ -332,3 +333,85 @@ class DeleteUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteUserResponse: _TypeAlias = DeleteUserResponse  # noqa: Y015
+
+@_typing.final
+class EnsureUserRequest(_message.Message):
+    """Creates or changes a user, and subscribes the user to a package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    package_id: _builtins.str
+    """The package to subscribe to. A base package: if the user has no base package and none is planned. An add-on: if the
+    user is not subscribed to it. A subscription that has not ended counts, whatever its status. Empty: none.
+    """
+    @_builtins.property
+    def user(self) -> Global___User:
+        """The user; `id` is required. A new user gets all fields that are set."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Which fields to change: name, email, billing_id, metadata, disabled. Empty: those that are set in `user`, or none.
+        Name a field here to clear it or to set `disabled` to false. Only for an existing user.
+        """
+
+    def __init__(
+        self,
+        *,
+        user: Global___User | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+        package_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_id", b"package_id", "update_mask", b"update_mask", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnsureUserRequest: _TypeAlias = EnsureUserRequest  # noqa: Y015
+
+@_typing.final
+class EnsureUserResponse(_message.Message):
+    """The user, and what was done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    UPDATED_FIELD_NUMBER: _builtins.int
+    SUBSCRIBED_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    created: _builtins.bool
+    """Whether the user was created."""
+    updated: _builtins.bool
+    """Whether fields of an existing user got other values."""
+    subscribed: _builtins.bool
+    """Whether the user was subscribed to the package."""
+    @_builtins.property
+    def user(self) -> Global___User:
+        """The user as stored now."""
+
+    @_builtins.property
+    def subscription(self) -> _subscription_service_pb2.Subscription:
+        """The new subscription if `subscribed`; otherwise the one that the user has in its place: the base package, or the
+        same add-on. Absent: no `package_id` was sent.
+        """
+
+    def __init__(
+        self,
+        *,
+        user: Global___User | None = ...,
+        created: _builtins.bool = ...,
+        updated: _builtins.bool = ...,
+        subscribed: _builtins.bool = ...,
+        subscription: _subscription_service_pb2.Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created", b"created", "subscribed", b"subscribed", "subscription", b"subscription", "updated", b"updated", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EnsureUserResponse: _TypeAlias = EnsureUserResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class UserServiceStub:
                 request_serializer=canuse_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
                 _registered_method=True)
+        self.EnsureUser = channel.unary_unary(
+                '/canuse.v1.UserService/EnsureUser',
+                request_serializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -103,6 +108,18 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EnsureUser(self, request, context):
+        """Creates a user or changes fields of an existing one, and subscribes the user to a package if the user has none, all
+        in one step. A repeat changes nothing more, so it is safe to retry and can be called at every sign-in. Of calls for
+        the same user at the same time, one creates the user and one subscribes. NOT_FOUND, PACKAGE_NOT_FOUND if the package
+        does not exist. FAILED_PRECONDITION, only if a subscription is needed: PACKAGE_NOT_PUBLISHED if the package is
+        archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
+        ended. After an error nothing was changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UserServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +147,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.DeleteUser,
                     request_deserializer=canuse_dot_v1_dot_user__service__pb2.DeleteUserRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_user__service__pb2.DeleteUserResponse.SerializeToString,
+            ),
+            'EnsureUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnsureUser,
+                    request_deserializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +290,33 @@ class UserService:
             '/canuse.v1.UserService/DeleteUser',
             canuse_dot_v1_dot_user__service__pb2.DeleteUserRequest.SerializeToString,
             canuse_dot_v1_dot_user__service__pb2.DeleteUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnsureUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UserService/EnsureUser',
+            canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.SerializeToString,
+            canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,14 @@ class UserServiceStub:
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
     """
+    EnsureUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.EnsureUserRequest, _user_service_pb2.EnsureUserResponse]
+    """Creates a user or changes fields of an existing one, and subscribes the user to a package if the user has none, all
+    in one step. A repeat changes nothing more, so it is safe to retry and can be called at every sign-in. Of calls for
+    the same user at the same time, one creates the user and one subscribes. NOT_FOUND, PACKAGE_NOT_FOUND if the package
+    does not exist. FAILED_PRECONDITION, only if a subscription is needed: PACKAGE_NOT_PUBLISHED if the package is
+    archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
+    ended. After an error nothing was changed.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -64,6 +72,14 @@ class UserServiceAsyncStub(UserServiceStub):
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
+    """
+    EnsureUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.EnsureUserRequest, _user_service_pb2.EnsureUserResponse]  # type: ignore[assignment]
+    """Creates a user or changes fields of an existing one, and subscribes the user to a package if the user has none, all
+    in one step. A repeat changes nothing more, so it is safe to retry and can be called at every sign-in. Of calls for
+    the same user at the same time, one creates the user and one subscribes. NOT_FOUND, PACKAGE_NOT_FOUND if the package
+    does not exist. FAILED_PRECONDITION, only if a subscription is needed: PACKAGE_NOT_PUBLISHED if the package is
+    archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
+    ended. After an error nothing was changed.
     """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -110,6 +126,20 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
         After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
         again in the meantime, events recorded since then stay.
+        """
+
+    @_abc_1.abstractmethod
+    def EnsureUser(
+        self,
+        request: _user_service_pb2.EnsureUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.EnsureUserResponse, _abc.Awaitable[_user_service_pb2.EnsureUserResponse]]:
+        """Creates a user or changes fields of an existing one, and subscribes the user to a package if the user has none, all
+        in one step. A repeat changes nothing more, so it is safe to retry and can be called at every sign-in. Of calls for
+        the same user at the same time, one creates the user and one subscribes. NOT_FOUND, PACKAGE_NOT_FOUND if the package
+        does not exist. FAILED_PRECONDITION, only if a subscription is needed: PACKAGE_NOT_PUBLISHED if the package is
+        archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
+        ended. After an error nothing was changed.
         """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,7 +23,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "canuse.v1.UserService": {
         _READS_USERS: "GetUser ListUsers",
-        _WRITES_USERS: "CreateUser UpdateUser",
+        _WRITES_USERS: "CreateUser UpdateUser EnsureUser",
         Scope.CATALOG_WRITE: "DeleteUser",
     },
     "canuse.v1.SubscriptionService": {

@@ -152,14 +152,17 @@ def page_size(value: int) -> int:
     return value or PAGE_SIZE
 
 
-def masked(mask: FieldMask, resource: Message, changeable: tuple[str, ...]) -> frozenset[str]:
+def masked(
+    mask: FieldMask, resource: Message, changeable: tuple[str, ...], *, may_be_none: bool = False
+) -> frozenset[str]:
     """Return the names of the fields to change: those of the mask, or without a mask those that are set.
 
     Without a mask, set fields that cannot change are ignored, so that a resource can be sent back as it was read.
+    Without a field to change, it is an error unless there `may_be_none`.
     """
     if not mask.paths:
         chosen = frozenset(field.name for field, _ in resource.ListFields()).intersection(changeable)
-        if not chosen:
+        if not chosen and not may_be_none:
             accepted = f"must name a field to change if none is set: {', '.join(changeable)}, or * for all"
             raise invalid([("update_mask", f"{accepted}; nothing was sent")])
         return chosen

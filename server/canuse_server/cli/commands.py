@@ -20,7 +20,7 @@ from canuse_server.cli.leases import reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
-from canuse_server.cli.user_changes import change_package
+from canuse_server.cli.user_changes import change_package, ensure_user
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command("events")(events)
     app.command("export-user")(export_user)
     app.command("migrate")(migrate)
+    users.command("ensure")(ensure_user)
     users.command("change-package")(change_package)
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")

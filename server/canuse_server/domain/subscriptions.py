@@ -63,6 +63,19 @@ def coming_bases(subscriptions: Iterable[Subscription], packages: Packages, now_
     return sorted(bases, key=lambda base: (base.started_at_ms, _or_infinity(end_ms(base)), base.token))
 
 
+def in_place_of(
+    package: Package, subscriptions: Iterable[Subscription], packages: Packages, now_ms: int
+) -> Subscription | None:
+    """Return what a user has in place of a new subscription to a package; None if nothing.
+
+    It is the base package that applies now, or else starts first, or for an add-on the oldest subscription to it.
+    """
+    if package.type == PackageType.BASE:
+        return next(iter(coming_bases(subscriptions, packages, now_ms)), None)
+    same = [item for item in subscriptions if item.package_id == package.id and not has_ended(item, now_ms)]
+    return min(same, key=lambda item: (item.started_at_ms, item.token), default=None)
+
+
 def has_two_bases(subscriptions: Iterable[Subscription], packages: Packages, now_ms: int) -> bool:
     """Whether two base packages overlap from now on. One that ends no later than the next starts does not."""
     bases = coming_bases(subscriptions, packages, now_ms)

@@ -1,35 +1,31 @@
 """UserService: creating, changing, listing and deleting users."""
 
-from dataclasses import replace
-from typing import Final
-
 from canuse.v1 import user_service_pb2 as pb
 from canuse_server.api.context import CallContext
 from canuse_server.api.convert import user_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, user_not_found
+from canuse_server.api.services.ensure_user import EnsureUserMethods
+from canuse_server.api.services.user_input import CHANGEABLE, PROFILE, changed_profile, check_user, profile_of
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users import changes
 from canuse_server.api.users.changes import Edit, change_user
-from canuse_server.api.validation import Violations, masked, page_size, require_id
+from canuse_server.api.validation import masked, page_size, require_id
 from canuse_server.domain.model import Profile
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories.users import UserState
 
-PROFILE: Final = ("name", "email", "billing_id", "metadata")
-CHANGEABLE: Final = (*PROFILE, "disabled")
 
-
-class UserServicer:
-    """UserService."""
+class UserServicer(EnsureUserMethods):
+    """UserService; EnsureUser is in `ensure_user.py`."""
 
     async def create_user(self, request: pb.CreateUserRequest, context: CallContext) -> pb.CreateUserResponse:
         """Create a user."""
         user = request.user
-        _check(user)
-        profile = Profile(user.name, user.email, user.billing_id, dict(user.metadata))
+        check_user(user)
+        profile = profile_of(user)
         meta = await changes.create_user(context.env, user.id, profile, disabled=user.disabled)
         if meta is None:
             raise ApiError(ErrorReason.USER_EXISTS, f"user {user.id!r} already exists", {"user_id": user.id})
@@ -42,10 +38,8 @@ class UserServicer:
     async def update_user(self, request: pb.UpdateUserRequest, context: CallContext) -> pb.UpdateUserResponse:
         """Change fields of a user."""
         user = request.user
-        _check(user)
+        check_user(user)
         chosen = masked(request.update_mask, user, CHANGEABLE)
-        values = {**{name: getattr(user, name) for name in PROFILE}, "metadata": dict(user.metadata)}
-        changes = {name: values[name] for name in chosen.intersection(PROFILE)}
 
         async def edit(state: UserState) -> tuple[Edit, tuple[Meta, Profile]]:
             # Read for each attempt, so that a concurrent change of other fields is kept.
@@ -53,8 +47,8 @@ class UserServicer:
             if found is None:
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
-            profile = replace(found[1], **changes)
-            change = Edit(disabled=disabled, profile=profile if changes else None)
+            profile = changed_profile(found[1], user, chosen)
+            change = Edit(disabled=disabled, profile=profile if chosen.intersection(PROFILE) else None)
             return change, (state.meta._replace(disabled=disabled), profile)
 
         meta, profile = (await change_user(context.env, user.id, edit)).result
@@ -96,12 +90,3 @@ async def _describe(env: Environment, user_id: str) -> pb.User:
     if found is None:
         raise user_not_found(user_id)
     return user_message(user_id, *found)
-
-
-def _check(user: pb.User) -> None:
-    violations = Violations()
-    violations.id("user.id", user.id)
-    for name in ("name", "email", "billing_id"):
-        violations.text(f"user.{name}", getattr(user, name))
-    violations.metadata("user.metadata", user.metadata)
-    violations.check()

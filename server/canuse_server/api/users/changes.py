@@ -60,8 +60,12 @@ EditUser: TypeAlias = Callable[[UserState], Awaitable[tuple[Edit | None, _Result
 """Returns the change of a user as read, or None to write nothing, and a result for the caller."""
 
 
-async def change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -> Changed[_Result]:
+async def change_user(
+    env: Environment, user_id: str, edit: EditUser[_Result], *, or_create: bool = False
+) -> Changed[_Result]:
     """Change a user in one step and bring the entitlements up to date. `edit` is called for each attempt.
+
+    With `or_create` it is also called for a user that does not exist, and its change creates the user.
 
     Raises:
         ApiError: the user does not exist; also errors of `edit`.
@@ -69,12 +73,16 @@ async def change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -
         EventIdReusedError: the event id belongs to a different call.
     """
     async with env.user_semaphores.setdefault(user_id, FairSemaphore()).acquire():
-        return await _change_user(env, user_id, edit)
+        return await _change_user(env, user_id, edit, or_create=or_create)
 
 
-async def _change_user(env: Environment, user_id: str, edit: EditUser[_Result]) -> Changed[_Result]:
+async def _change_user(
+    env: Environment, user_id: str, edit: EditUser[_Result], *, or_create: bool = False
+) -> Changed[_Result]:
     async def change() -> Changed[_Result]:
         state = await env.users.read(user_id)
+        if state is None and or_create:
+            state = await _new_user(env, user_id)
         if state is None:
             raise user_not_found(user_id)
         if state.runs_ahead():
@@ -136,17 +144,22 @@ async def create_default_user(env: Environment, user_id: str) -> None:
     except ApiError as error:
         text = f"user {user_id!r} does not exist, and the default package is not available: {error.message}"
         raise ApiError(error.reason, text, {"user_id": user_id, **error.metadata}) from None
-    # The time of the server that later decides whether the subscription has started.
-    now_ms = await env.store.now_ms(env.keys.user(user_id))
-    subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, now_ms)
-    new_state = UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
+    state = await _new_user(env, user_id)
+    subscription = Subscription(new_token(()), package.id, package.version, SubscriptionStatus.ACTIVE, state.now_ms)
     try:
         with unconfirmed():
-            await env.users.apply((await _user_change(env, new_state, Edit((subscription,))))[0])
+            await env.users.apply((await _user_change(env, state, Edit((subscription,))))[0])
     except ConflictError:
         return  # Another call was first.
     except OutcomeUnknownError as error:
         raise StoreUnavailableError(str(error)) from error  # As in `renew`.
+
+
+async def _new_user(env: Environment, user_id: str) -> UserState:
+    """Return the state of a user that does not exist, which a change of it creates."""
+    # The time of the server that later decides whether the user's subscriptions have started.
+    now_ms = await env.store.now_ms(env.keys.user(user_id))
+    return UserState(user_id, now_ms, b"", Meta(disabled=False, revision=0, created_at_ms=now_ms), (), {}, {})
 
 
 async def published_package(env: Environment, package_id: str) -> Package:

@@ -43,6 +43,11 @@ class UserState:
     ended_until_ms: int = 0
     """The latest end of the subscriptions in the `ended` hash; 0 if none of them ended by a date."""
 
+    @property
+    def exists(self) -> bool:
+        """Whether the user exists. False: a change is to create the user."""
+        return bool(self.raw_meta)
+
     def is_current(self) -> bool:
         """Whether the entitlements are valid: no end of a period or other date has passed, and no clock ran ahead."""
         ends_ms = (entitlement.valid_until_ms for entitlement in self.entitlements.values())
