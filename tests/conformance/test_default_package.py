@@ -249,3 +249,16 @@ def test_while_the_default_package_is_not_published_unknown_users_are_an_error(
     refused()
     client.archive_package(package_id)
     refused()
+
+
+def test_who_is_created_by_a_call_gets_no_default_package(deployment: Deployment) -> None:
+    """The default package is for ids that no call has created; EnsureUser names its package itself."""
+    client, other = deployment.client, package(deployment.client, [])
+    without, with_other, seen_before = (unique("user") for _ in range(3))
+    client.ensure_user(without)
+    assert client.can_use(without, deployment.feature_id).reason == v1.REASON_NOT_ENTITLED
+    client.ensure_user(with_other, package_id=other)
+    assert [each.package_id for each in client.list_subscriptions(with_other)] == [other]
+    client.can_use(seen_before, deployment.feature_id)
+    answer = client.ensure_user(seen_before, package_id=other)
+    assert (answer.created, answer.subscribed, answer.subscription.package_id) == (False, False, deployment.package_id)

@@ -14,6 +14,7 @@ from support.migrations import migrate
 from support.population import create_population
 from support.processes import Canuse, RedisServer
 from support.resources import consumable, subscriber, unique
+from support.resources import package as new_package
 from support.store_inspection import StoreInspector
 
 BOTH_WAYS = [("native", "grpcio"), ("grpcio", "native")]
@@ -224,3 +225,35 @@ async def test_a_migration_that_one_began_is_resumed_by_the_other(
     last = await asyncio.to_thread(migrate, one, population.package_id, dry_run=True)
     again = await asyncio.to_thread(migrate, other, population.package_id, dry_run=True, resume_token=last.resume_token)
     assert (again.users, again.migrated) == (last.users, 30)
+
+
+async def test_of_calls_through_both_that_ensure_a_user_one_creates_and_one_subscribes(
+    servers: dict[str, Canuse],
+) -> None:
+    native, grpcio = servers.values()
+    with Client(native.address) as client:
+        package_id = new_package(client, [])
+    async with AsyncClient(native.address) as one, AsyncClient(grpcio.address) as other:
+        for _ in range(20):
+            user_id = unique("user")
+            calls = [each.ensure_user(user_id, name="Ada", package_id=package_id) for each in (one, other) * 5]
+            answers = await asyncio.gather(*calls)
+            assert [answer.created for answer in answers].count(True) == 1
+            assert [answer.subscribed for answer in answers].count(True) == 1
+            assert len([each async for each in one.list_subscriptions(user_id)]) == 1
+
+
+async def test_of_package_changes_through_both_one_package_is_left_and_each_is_told_what_it_replaced(
+    servers: dict[str, Canuse],
+) -> None:
+    native, grpcio = servers.values()
+    with Client(native.address) as client:
+        packages = [new_package(client, []) for _ in range(3)]
+    async with AsyncClient(native.address) as one, AsyncClient(grpcio.address) as other:
+        user_id = (await one.ensure_user(unique("user"), package_id=packages[0])).user.id
+        calls = [each.change_package(user_id, package_id) for package_id in packages * 5 for each in (one, other)]
+        answers = await asyncio.gather(*calls)
+        assert all(len(answer.replaced) == answer.changed for answer in answers)
+        subscriptions = [each async for each in one.list_subscriptions(user_id)]
+        assert len(subscriptions) == 1 + sum(answer.changed for answer in answers)
+        assert [each.status for each in subscriptions].count(v1.SUBSCRIPTION_STATUS_ACTIVE) == 1
