@@ -419,6 +419,7 @@ MUTANTS: Final = (
         "server/canuse_server/domain/package_change.py",
         "starts_at_ms = min(ends)",
         "starts_at_ms = max(ends)",
+        "tests/conformance/test_change_package.py",
     ),
     Mutant(
         "package change: an answer that nothing changes is not kept",
