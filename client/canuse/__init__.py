@@ -34,6 +34,7 @@ from canuse.async_client import AsyncClient
 from canuse.client import Client
 from canuse.enums import Reason, Source
 from canuse.errors import (
+    Aborted,
     AlreadyExists,
     BadArgument,
     CanuseError,
@@ -52,6 +53,7 @@ from canuse.errors import (
 )
 
 __all__ = [
+    "Aborted",
     "AlreadyExists",
     "AsyncClient",
     "BadArgument",

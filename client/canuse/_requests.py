@@ -192,6 +192,37 @@ def migrate_subscriptions(
     )
 
 
+def apply_catalog(
+    features: Iterable[v1.Feature],
+    packages: Iterable[v1.Package],
+    *,
+    archive_missing: bool,
+    dry_run: bool,
+    etag: str | None,
+) -> v1.ApplyCatalogRequest:
+    """Build the request that applies a catalogue as one document."""
+    return build(
+        v1.ApplyCatalogRequest,
+        features=features,
+        packages=packages,
+        archive_missing=archive_missing,
+        dry_run=dry_run,
+        **optional(etag=etag),
+    )
+
+
+def add_losses(total: v1.ApplyCatalogResponse, more: v1.ApplyCatalogResponse) -> None:
+    """Add the users that a further call of a dry run counted."""
+    counted = {(loss.package_id, loss.feature_id): loss for loss in total.access_losses}
+    for loss in more.access_losses:
+        if known := counted.get((loss.package_id, loss.feature_id)):
+            known.users += loss.users
+        else:
+            total.access_losses.add().CopyFrom(loss)
+    total.users += more.users
+    total.resume_token = more.resume_token
+
+
 def update_user(
     user_id: str,
     *,

@@ -1,6 +1,7 @@
 """The client for asyncio. `canuse.Client` has the same methods for code with threads."""
 
 from canuse._async.api_keys import ApiKeyMethods
+from canuse._async.catalog import CatalogMethods
 from canuse._async.entitlements import EntitlementMethods
 from canuse._async.features import FeatureMethods
 from canuse._async.grants import GrantMethods
@@ -19,6 +20,7 @@ class AsyncClient(
     LeaseMethods,
     FeatureMethods,
     PackageMethods,
+    CatalogMethods,
     UserMethods,
     SubscriptionMethods,
     GrantMethods,

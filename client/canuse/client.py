@@ -1,6 +1,7 @@
 """The client for code with threads. `canuse.AsyncClient` has the same methods for asyncio."""
 
 from canuse._sync.api_keys import ApiKeyMethods
+from canuse._sync.catalog import CatalogMethods
 from canuse._sync.entitlements import EntitlementMethods
 from canuse._sync.features import FeatureMethods
 from canuse._sync.grants import GrantMethods
@@ -17,6 +18,7 @@ class Client(
     LeaseMethods,
     FeatureMethods,
     PackageMethods,
+    CatalogMethods,
     UserMethods,
     SubscriptionMethods,
     GrantMethods,

@@ -140,6 +140,12 @@ class FailedPrecondition(CanuseError):
     code = grpc.StatusCode.FAILED_PRECONDITION
 
 
+class Aborted(CanuseError):
+    """What the call was based on has changed meanwhile; nothing was written. Read again and retry."""
+
+    code = grpc.StatusCode.ABORTED
+
+
 class Unauthenticated(CanuseError):
     """The server requires an API key and got none, or an invalid one."""
 
@@ -198,6 +204,7 @@ _BY_CODE: Final[Mapping[grpc.StatusCode, type[CanuseError]]] = {
         NotFound,
         AlreadyExists,
         FailedPrecondition,
+        Aborted,
         Unauthenticated,
         PermissionDenied,
         Overloaded,

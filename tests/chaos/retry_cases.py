@@ -14,6 +14,7 @@ REPLAYED: Final = "replayed"
 SAME: Final = "the same state"
 """An equal answer, as nothing is left to change."""
 DONE: Final = "nothing left to do"
+UNCHANGED: Final = "nothing left to change"
 
 
 class Case(NamedTuple):
@@ -22,7 +23,7 @@ class Case(NamedTuple):
     request: Callable[[Scenario], Message]
     """Prepares the scenario, and returns the request."""
     repeated: str
-    """REPLAYED, SAME or DONE, or the reason with which the repetition fails."""
+    """REPLAYED, SAME, DONE or UNCHANGED, or the reason with which the repetition fails."""
     look: Callable[[Scenario], object]
     expected: Callable[[Scenario], object]
 
@@ -191,6 +192,14 @@ CASES: Final[dict[str, Case]] = {
     "MigrateSubscriptions": Case(
         _migrate, DONE, lambda s: (*s.subscriptions(s.user_id), s.counts()),
         lambda s: ((s.base_id, 2), (3, 0, 0, 0, 1)),
+    ),
+    "ApplyCatalog": Case(
+        lambda s: v1.ApplyCatalogRequest(
+            features=[_feature(s, s.new_id)],
+            packages=[_package(s, s.new_id), v1.Package(id=s.base_id, status=v1.PACKAGE_STATUS_ARCHIVED)],
+        ),
+        UNCHANGED, lambda s: (s.client.get_feature(s.new_id).name, s.package(s.new_id), s.package(s.base_id)[0]),
+        lambda _: ("calls", ("PACKAGE_STATUS_PUBLISHED", 1, 1), "PACKAGE_STATUS_ARCHIVED"),
     ),
     "RevokeApiKey": Case(_revoke_key, "API_KEY_NOT_FOUND", lambda s: s.keys(), lambda _: 0),
     # These have no id of the caller's that identifies the call, so a caller without an answer must look first.

@@ -23,7 +23,7 @@ from redis import Redis
 from canuse import v1
 from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_error, from_status
 from chaos.methods import METHODS, Method
-from chaos.retry_cases import CASES, DONE, REPLAYED, SAME
+from chaos.retry_cases import CASES, DONE, REPLAYED, SAME, UNCHANGED
 from chaos.scenario import Catalogue, Scenario, create_catalogue, create_scenario
 from support.authenticated_server import SCOPES
 from support.chaos import Report, Rounds
@@ -172,6 +172,8 @@ def repeat_call(
             wrong.append(f"it was not known any more: {again}")
         if not all(map(equal_except_volatile, again, undisturbed)):
             wrong.append(f"{again} is not {undisturbed}")
+    if expected_repeat == UNCHANGED and not errors and (again[0].changes or again[0].etag != once_more[0].etag):
+        wrong.append(f"it changed something once more: {again}")
     if expected_repeat == DONE and not errors and not again[0].done:
         wrong.append(f"it did not end: {again}")
     if expected_repeat.isupper():

@@ -25,6 +25,7 @@ from canuse_server.store.repositories.usage_commands import (
 from canuse_server.store.scripts.loader import (
     ADVANCE_CLOCK,
     ALL,
+    APPLY_CATALOG,
     APPLY_USER,
     DELETE_USER,
     PUT_API_KEY,
@@ -63,6 +64,7 @@ ARITY: Final = {
     SWEEP_LEASES: (3, 3),
     PUT_API_KEY: (3, 5),
     PUT_CATALOG: (5, 8),
+    APPLY_CATALOG: (7, 5),
     ADVANCE_CLOCK: (1, 3),
 }
 """The exact or minimum number of keys and arguments of each script."""

@@ -146,6 +146,9 @@ def rows(live: Client) -> dict[str, Row]:
             "MigrateSubscriptions": Row(
                 v1.MigrateSubscriptionsRequest(package_id=plan, dry_run=True), OK, "PACKAGE_NOT_FOUND"
             ),
+            "ApplyCatalog": Row(
+                v1.ApplyCatalogRequest(packages=[v1.Package(id=plan, features=[entry])]), OK, "FEATURE_NOT_FOUND"
+            ),
         },
         "canuse.v1.UserService": {
             "CreateUser": Row(v1.CreateUserRequest(user=v1.User(id=taken)), "USER_EXISTS", OK),

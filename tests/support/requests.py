@@ -38,6 +38,9 @@ METHODS: Final[dict[str, MethodDescriptor]] = {
 }
 """All methods of the server by path."""
 
+AS_A_WHOLE: Final = frozenset({"/canuse.v1.CatalogService/ApplyCatalog"})
+"""Methods whose requests are bounded as a whole: with all fields at their bounds they would be too large."""
+
 _UNSIGNED: Final[dict[int, int]] = {
     FieldDescriptorProto.TYPE_UINT32: 1 << 32,
     FieldDescriptorProto.TYPE_UINT64: 1 << 64,

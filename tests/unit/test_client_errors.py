@@ -19,6 +19,7 @@ CLASSES = {
     grpc.StatusCode.NOT_FOUND: canuse.NotFound,
     grpc.StatusCode.ALREADY_EXISTS: canuse.AlreadyExists,
     grpc.StatusCode.FAILED_PRECONDITION: canuse.FailedPrecondition,
+    grpc.StatusCode.ABORTED: canuse.Aborted,
     grpc.StatusCode.UNAUTHENTICATED: canuse.Unauthenticated,
     grpc.StatusCode.PERMISSION_DENIED: canuse.PermissionDenied,
     grpc.StatusCode.RESOURCE_EXHAUSTED: canuse.Overloaded,

@@ -167,6 +167,42 @@ PACKAGE_STATUS_ARCHIVED: PackageStatus.ValueType  # 3
 """Accepts no new subscriptions."""
 Global___PackageStatus: _TypeAlias = PackageStatus  # noqa: Y015
 
+class _CatalogAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatalogActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatalogAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATALOG_ACTION_UNSPECIFIED: _CatalogAction.ValueType  # 0
+    """Never sent."""
+    CATALOG_ACTION_CREATE: _CatalogAction.ValueType  # 1
+    """Creates a feature, or a package as a draft."""
+    CATALOG_ACTION_UPDATE: _CatalogAction.ValueType  # 2
+    """Changes a feature or a draft. For a published package, it creates the next version as a draft."""
+    CATALOG_ACTION_PUBLISH: _CatalogAction.ValueType  # 3
+    """Publishes a version of a package."""
+    CATALOG_ACTION_ARCHIVE: _CatalogAction.ValueType  # 4
+    """Archives a feature or a package."""
+    CATALOG_ACTION_DISCARD_DRAFT: _CatalogAction.ValueType  # 5
+    """Removes the draft of a package, which had not been published."""
+
+class CatalogAction(_CatalogAction, metaclass=_CatalogActionEnumTypeWrapper):
+    """The kind of a change of the catalogue."""
+
+CATALOG_ACTION_UNSPECIFIED: CatalogAction.ValueType  # 0
+"""Never sent."""
+CATALOG_ACTION_CREATE: CatalogAction.ValueType  # 1
+"""Creates a feature, or a package as a draft."""
+CATALOG_ACTION_UPDATE: CatalogAction.ValueType  # 2
+"""Changes a feature or a draft. For a published package, it creates the next version as a draft."""
+CATALOG_ACTION_PUBLISH: CatalogAction.ValueType  # 3
+"""Publishes a version of a package."""
+CATALOG_ACTION_ARCHIVE: CatalogAction.ValueType  # 4
+"""Archives a feature or a package."""
+CATALOG_ACTION_DISCARD_DRAFT: CatalogAction.ValueType  # 5
+"""Removes the draft of a package, which had not been published."""
+Global___CatalogAction: _TypeAlias = CatalogAction  # noqa: Y015
+
 @_typing.final
 class Feature(_message.Message):
     """Something a user may use."""
@@ -998,3 +1034,217 @@ class MigrateSubscriptionsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MigrateSubscriptionsResponse: _TypeAlias = MigrateSubscriptionsResponse  # noqa: Y015
+
+@_typing.final
+class ApplyCatalogRequest(_message.Message):
+    """A catalogue as one document. What it does not name stays as it is, unless `archive_missing` is set. Each feature and
+    package that it names is replaced as a whole: a field that is not set is cleared. Fields that the server sets, such
+    as `created_at` and `version`, are ignored. At most 3 MiB: apply a larger catalogue in parts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURES_FIELD_NUMBER: _builtins.int
+    PACKAGES_FIELD_NUMBER: _builtins.int
+    ARCHIVE_MISSING_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    archive_missing: _builtins.bool
+    """Whether to archive the features and packages that the document does not name. Default false."""
+    dry_run: _builtins.bool
+    """Whether to say only what would be changed, without a change. Default false."""
+    etag: _builtins.str
+    """`etag` of an earlier answer: apply only if the catalogue has not changed since. Empty: apply to the catalogue as it
+    is. Not compared if the catalogue already matches the document.
+    """
+    resume_token: _builtins.str
+    """For a dry run: `resume_token` of the previous answer to the same request, to count the next users. Empty: from the
+    start.
+    """
+    @_builtins.property
+    def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___Feature]:
+        """Features: at most 2000, each once. `type` is required and cannot change. `archived` archives the feature, which
+        cannot be undone.
+        """
+
+    @_builtins.property
+    def packages(self) -> _containers.RepeatedCompositeFieldContainer[Global___Package]:
+        """Packages: at most 1000, with at most 20,000 entries in total. Their features may be features of the same document;
+        the order of the entries does not matter. `status` says what the package is to be. PUBLISHED, also if it is not
+        set: a published version with this content; if it differs from the published version, it becomes the next one.
+        DRAFT: a draft with this content, beside the published version if there is one; a published version with the same
+        content needs no draft. ARCHIVED: archived, with whatever content it has. A package may be given twice, as
+        PUBLISHED and as DRAFT. A package that is given as PUBLISHED only has no draft afterwards. Archived features and
+        packages that do not exist are not created.
+        """
+
+    def __init__(
+        self,
+        *,
+        features: _abc.Iterable[Global___Feature] | None = ...,
+        packages: _abc.Iterable[Global___Package] | None = ...,
+        archive_missing: _builtins.bool = ...,
+        dry_run: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["archive_missing", b"archive_missing", "dry_run", b"dry_run", "etag", b"etag", "features", b"features", "packages", b"packages", "resume_token", b"resume_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyCatalogRequest: _TypeAlias = ApplyCatalogRequest  # noqa: Y015
+
+@_typing.final
+class ApplyCatalogResponse(_message.Message):
+    """What ApplyCatalog changed, or would change in a dry run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ACCESS_LOSSES_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    etag: _builtins.str
+    """Identifies the state of the catalogue after the call; in a dry run, the state that was compared."""
+    users: _builtins.int
+    """In a dry run: users counted by this call. 0 if no change can take access away."""
+    resume_token: _builtins.str
+    """In a dry run: send it with the same request to count the next users; the totals are the sums of all answers. Empty:
+    all users are counted. One call counts for about a second.
+    """
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogChange]:
+        """The changes: features, then packages, in the order of the document; then those that were missing in it, by id.
+        Empty: the catalogue already matches the document.
+        """
+
+    @_builtins.property
+    def access_losses(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogAccessLoss]:
+        """In a dry run: who would lose access, among the users counted by this call. Only losses of at least one user."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___CatalogChange] | None = ...,
+        etag: _builtins.str = ...,
+        access_losses: _abc.Iterable[Global___CatalogAccessLoss] | None = ...,
+        users: _builtins.int = ...,
+        resume_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_losses", b"access_losses", "changes", b"changes", "etag", b"etag", "resume_token", b"resume_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyCatalogResponse: _TypeAlias = ApplyCatalogResponse  # noqa: Y015
+
+@_typing.final
+class CatalogChange(_message.Message):
+    """A change of a feature or a package."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    feature_id: _builtins.str
+    """The id of a feature."""
+    package_id: _builtins.str
+    """The id of a package."""
+    action: Global___CatalogAction.ValueType
+    """The kind of change."""
+    version: _builtins.int
+    """The version of the package that the change is about, from 1. 0 for a feature and for ARCHIVE."""
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogFieldChange]:
+        """For UPDATE: the changed fields."""
+
+    def __init__(
+        self,
+        *,
+        feature_id: _builtins.str = ...,
+        package_id: _builtins.str = ...,
+        action: Global___CatalogAction.ValueType = ...,
+        version: _builtins.int = ...,
+        fields: _abc.Iterable[Global___CatalogFieldChange] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["feature_id", b"feature_id", "item", b"item", "package_id", b"package_id"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "feature_id", b"feature_id", "fields", b"fields", "item", b"item", "package_id", b"package_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_item: _TypeAlias = _typing.Literal["feature_id", "package_id"]  # noqa: Y015
+    _WhichOneofArgType_item: _TypeAlias = _typing.Literal["item", b"item"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_item) -> _WhichOneofReturnType_item | None: ...
+
+Global___CatalogChange: _TypeAlias = CatalogChange  # noqa: Y015
+
+@_typing.final
+class CatalogFieldChange(_message.Message):
+    """A changed field. Values are texts for people: numbers in digits, enums without their prefix in lower case, more than
+    256 bytes shortened. Empty: not set.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    OLD_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """The path of the field, such as `name`, `metadata[tier]` or `features[api-calls].limit`."""
+    old_value: _builtins.str
+    """The value before the change."""
+    new_value: _builtins.str
+    """The value after the change."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        old_value: _builtins.str = ...,
+        new_value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogFieldChange: _TypeAlias = CatalogFieldChange  # noqa: Y015
+
+@_typing.final
+class CatalogAccessLoss(_message.Message):
+    """Users who would lose access to a feature: they lose it altogether, or get a lower limit or no overage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    feature_id: _builtins.str
+    """The feature."""
+    package_id: _builtins.str
+    """The package: they lose it when their subscriptions are migrated to the version that would be published. Empty: they
+    lose it at once, as the feature would be archived.
+    """
+    users: _builtins.int
+    """How many users."""
+    def __init__(
+        self,
+        *,
+        feature_id: _builtins.str = ...,
+        package_id: _builtins.str = ...,
+        users: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feature_id", b"feature_id", "package_id", b"package_id", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogAccessLoss: _TypeAlias = CatalogAccessLoss  # noqa: Y015

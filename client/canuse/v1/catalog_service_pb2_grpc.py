@@ -95,6 +95,11 @@ class CatalogServiceStub:
                 request_serializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.FromString,
                 _registered_method=True)
+        self.ApplyCatalog = channel.unary_unary(
+                '/canuse.v1.CatalogService/ApplyCatalog',
+                request_serializer=canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -194,6 +199,21 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyCatalog(self, request, context):
+        """Makes the catalogue what a document says: creates, changes, publishes and archives features and packages, all or
+        none. Existing subscriptions keep their version until MigrateSubscriptions. A document that the catalogue already
+        matches changes nothing, so the call can be repeated. With `dry_run`, it says what it would change and how many
+        users would lose access. ABORTED, CATALOG_CHANGED if the catalogue no longer has the given `etag`.
+        FAILED_PRECONDITION: FEATURE_ARCHIVED for an archived feature that is to be in use again or in a changed package,
+        PACKAGE_ARCHIVED for an archived package that is to be in use again, PACKAGE_IMMUTABLE for another `type` after a
+        version was published. NOT_FOUND, FEATURE_NOT_FOUND for a package with a feature that exists neither in the
+        catalogue nor in the document. RESOURCE_EXHAUSTED: OVERLOADED if four dry runs and migrations are in flight in the
+        server process, MESSAGE_TOO_LARGE if the list of changes would be larger than 3 MiB. The errors name the field.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +276,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.MigrateSubscriptions,
                     request_deserializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.SerializeToString,
+            ),
+            'ApplyCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyCatalog,
+                    request_deserializer=canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -583,6 +608,33 @@ class CatalogService:
             '/canuse.v1.CatalogService/MigrateSubscriptions',
             canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsRequest.SerializeToString,
             canuse_dot_v1_dot_catalog__service__pb2.MigrateSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.CatalogService/ApplyCatalog',
+            canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogRequest.SerializeToString,
+            canuse_dot_v1_dot_catalog__service__pb2.ApplyCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,

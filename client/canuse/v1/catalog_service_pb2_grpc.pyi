@@ -70,6 +70,17 @@ class CatalogServiceStub:
     NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
     draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
     """
+    ApplyCatalog: _grpc.UnaryUnaryMultiCallable[_catalog_service_pb2.ApplyCatalogRequest, _catalog_service_pb2.ApplyCatalogResponse]
+    """Makes the catalogue what a document says: creates, changes, publishes and archives features and packages, all or
+    none. Existing subscriptions keep their version until MigrateSubscriptions. A document that the catalogue already
+    matches changes nothing, so the call can be repeated. With `dry_run`, it says what it would change and how many
+    users would lose access. ABORTED, CATALOG_CHANGED if the catalogue no longer has the given `etag`.
+    FAILED_PRECONDITION: FEATURE_ARCHIVED for an archived feature that is to be in use again or in a changed package,
+    PACKAGE_ARCHIVED for an archived package that is to be in use again, PACKAGE_IMMUTABLE for another `type` after a
+    version was published. NOT_FOUND, FEATURE_NOT_FOUND for a package with a feature that exists neither in the
+    catalogue nor in the document. RESOURCE_EXHAUSTED: OVERLOADED if four dry runs and migrations are in flight in the
+    server process, MESSAGE_TOO_LARGE if the list of changes would be larger than 3 MiB. The errors name the field.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -112,6 +123,17 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
     NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
     draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
+    """
+    ApplyCatalog: _aio.UnaryUnaryMultiCallable[_catalog_service_pb2.ApplyCatalogRequest, _catalog_service_pb2.ApplyCatalogResponse]  # type: ignore[assignment]
+    """Makes the catalogue what a document says: creates, changes, publishes and archives features and packages, all or
+    none. Existing subscriptions keep their version until MigrateSubscriptions. A document that the catalogue already
+    matches changes nothing, so the call can be repeated. With `dry_run`, it says what it would change and how many
+    users would lose access. ABORTED, CATALOG_CHANGED if the catalogue no longer has the given `etag`.
+    FAILED_PRECONDITION: FEATURE_ARCHIVED for an archived feature that is to be in use again or in a changed package,
+    PACKAGE_ARCHIVED for an archived package that is to be in use again, PACKAGE_IMMUTABLE for another `type` after a
+    version was published. NOT_FOUND, FEATURE_NOT_FOUND for a package with a feature that exists neither in the
+    catalogue nor in the document. RESOURCE_EXHAUSTED: OVERLOADED if four dry runs and migrations are in flight in the
+    server process, MESSAGE_TOO_LARGE if the list of changes would be larger than 3 MiB. The errors name the field.
     """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -224,6 +246,23 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         progress. After either side ends the call, resume it with the last `resume_token`; no user is moved twice.
         NOT_FOUND, PACKAGE_NOT_FOUND for an unknown package or version. FAILED_PRECONDITION, PACKAGE_NOT_PUBLISHED for a
         draft version. RESOURCE_EXHAUSTED, OVERLOADED if four of these calls are in flight in the server process.
+        """
+
+    @_abc_1.abstractmethod
+    def ApplyCatalog(
+        self,
+        request: _catalog_service_pb2.ApplyCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_service_pb2.ApplyCatalogResponse, _abc.Awaitable[_catalog_service_pb2.ApplyCatalogResponse]]:
+        """Makes the catalogue what a document says: creates, changes, publishes and archives features and packages, all or
+        none. Existing subscriptions keep their version until MigrateSubscriptions. A document that the catalogue already
+        matches changes nothing, so the call can be repeated. With `dry_run`, it says what it would change and how many
+        users would lose access. ABORTED, CATALOG_CHANGED if the catalogue no longer has the given `etag`.
+        FAILED_PRECONDITION: FEATURE_ARCHIVED for an archived feature that is to be in use again or in a changed package,
+        PACKAGE_ARCHIVED for an archived package that is to be in use again, PACKAGE_IMMUTABLE for another `type` after a
+        version was published. NOT_FOUND, FEATURE_NOT_FOUND for a package with a feature that exists neither in the
+        catalogue nor in the document. RESOURCE_EXHAUSTED: OVERLOADED if four dry runs and migrations are in flight in the
+        server process, MESSAGE_TOO_LARGE if the list of changes would be larger than 3 MiB. The errors name the field.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,6 +25,7 @@ from canuse_server.api.validation import (
     METADATA_PAIRS,
     TEXT_BYTES,
 )
+from canuse_server.store.repositories.stamps import STAMP_BYTES
 
 MAX_REQUEST_BYTES: Final = 4 << 20
 """Maximum size of a request of any method."""
@@ -35,6 +36,10 @@ an error can name a field that is too long."""
 MAX_CHARGES: Final = 32
 MAX_BATCH_REQUESTS: Final = 1000
 MAX_PACKAGE_FEATURES: Final = 1000
+MAX_CATALOG_FEATURES: Final = 2000
+MAX_CATALOG_PACKAGES: Final = 1000
+MAX_CATALOG_ENTRIES: Final = 20_000
+"""Maximum number of entries of all packages of a catalogue together."""
 MAX_SUBSCRIBED_PACKAGES: Final = 32
 MAX_KEY_SCOPES: Final = 32
 MAX_DESCRIPTORS: Final = 64
@@ -48,6 +53,7 @@ _TEXTS: Final[Mapping[str, int]] = {
     "lease_id": lease_tokens.LENGTH,
     # Texts for people.
     **dict.fromkeys(("name", "unit_label", "unit_label_plural", "email", "billing_id", "note"), TEXT_BYTES),
+    "etag": STAMP_BYTES,
     "page_token": page_tokens.LENGTH,
     "resume_token": migration_tokens.LENGTH,
     "google.protobuf.FieldMask.paths": MASK_PATH_BYTES,
@@ -60,6 +66,8 @@ _COUNTS: Final[Mapping[str, int]] = {
     "canuse.v1.BatchCanUseRequest.requests": MAX_BATCH_REQUESTS,
     "canuse.v1.BatchCreateUsageEventsRequest.requests": MAX_BATCH_REQUESTS,
     "canuse.v1.Package.features": MAX_PACKAGE_FEATURES,
+    "canuse.v1.ApplyCatalogRequest.features": MAX_CATALOG_FEATURES,
+    "canuse.v1.ApplyCatalogRequest.packages": MAX_CATALOG_PACKAGES,
     "canuse.v1.SubscribeRequest.package_ids": MAX_SUBSCRIBED_PACKAGES,
     "canuse.v1.ApiKey.scopes": MAX_KEY_SCOPES,
     "google.protobuf.FieldMask.paths": MASK_PATHS,
@@ -69,6 +77,9 @@ _COUNTS: Final[Mapping[str, int]] = {
 """Maximum number of items of a repeated field, by full name."""
 _MAPS: Final[Mapping[str, tuple[int, int]]] = {"metadata": (METADATA_PAIRS, METADATA_BYTES)}
 """Maximum number of pairs of a map and maximum total size of its keys and values, by name."""
+
+_WHOLE: Final[Mapping[str, int]] = {"canuse.v1.ApplyCatalogRequest": 3 << 20}
+"""Maximum size of a request that would be too large with all its fields at their bounds, by full name of the message."""
 
 _VARINT_BYTES: Final = 10
 _FIXED_BYTES: Final = {
@@ -142,7 +153,7 @@ def _varint_bytes(number: int) -> int:
 
 def max_request_bytes(message: Descriptor) -> int:
     """Return the maximum accepted size of a request of a type, in bytes."""
-    return min(max_message_bytes(message) * 5 // 4 + SPARE_BYTES, MAX_REQUEST_BYTES)
+    return _WHOLE.get(message.full_name) or min(max_message_bytes(message) * 5 // 4 + SPARE_BYTES, MAX_REQUEST_BYTES)
 
 
 @cache

@@ -13,6 +13,7 @@ from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CatalogStore
 from canuse_server.store.repositories.catalog_cache import CatalogCache
+from canuse_server.store.repositories.catalog_snapshot import CatalogSnapshots
 from canuse_server.store.repositories.leases import Leases
 from canuse_server.store.repositories.ledger import Ledger
 from canuse_server.store.repositories.usage_commands import Retention
@@ -30,6 +31,7 @@ class Environment:
     leases: Leases
     catalog: CatalogStore
     cache: CatalogCache
+    snapshots: CatalogSnapshots
     ledger: Ledger
     retention: Retention
     default_package: str
@@ -65,6 +67,7 @@ class Environment:
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
             catalog=catalog,
             cache=CatalogCache(catalog, store, keys),
+            snapshots=CatalogSnapshots(store, keys),
             ledger=Ledger(store, keys),
             retention=retention,
             default_package=default_package,

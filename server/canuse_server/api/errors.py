@@ -54,6 +54,7 @@ class ErrorReason(Enum):
     PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
     PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use another package.")
     FEATURE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Do not add the feature to new packages.")
+    CATALOG_CHANGED = ErrorSpec(StatusCode.ABORTED, "Plan again: the catalogue has changed since. Nothing was written.")
     PACKAGE_NOT_BASE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Subscribe to the add-on with Subscribe.")
     SECOND_BASE_PACKAGE = ErrorSpec(
         StatusCode.FAILED_PRECONDITION, "End the other base subscription first, or replace it with ChangePackage."

@@ -19,7 +19,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "canuse.v1.CatalogService": {
         Scope.CATALOG_READ: "GetFeature ListFeatures GetPackage ListPackages",
         Scope.CATALOG_WRITE: "CreateFeature UpdateFeature ArchiveFeature"
-        " CreatePackage UpdatePackage PublishPackage ArchivePackage MigrateSubscriptions",
+        " CreatePackage UpdatePackage PublishPackage ArchivePackage MigrateSubscriptions ApplyCatalog",
     },
     "canuse.v1.UserService": {
         _READS_USERS: "GetUser ListUsers",

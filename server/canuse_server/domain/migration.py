@@ -1,6 +1,6 @@
 """Migration of subscriptions to another version of their package, and whether it reduces access."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import inf
 from typing import NamedTuple
@@ -31,7 +31,12 @@ class Move(NamedTuple):
 
 def shrinks(before: Mapping[str, Entitlement], after: Mapping[str, Entitlement]) -> bool:
     """Whether a feature loses access, gets a lower limit, or loses overage."""
-    return any(_gives_less(after.get(feature_id), entitlement) for feature_id, entitlement in before.items())
+    return any(True for _ in shrinking_features(before, after))
+
+
+def shrinking_features(before: Mapping[str, Entitlement], after: Mapping[str, Entitlement]) -> Iterator[str]:
+    """Yield the features that lose access, get a lower limit, or lose overage."""
+    return (feature_id for feature_id, entitlement in before.items() if _gives_less(after.get(feature_id), entitlement))
 
 
 def _gives_less(after: Entitlement | None, before: Entitlement) -> bool:

@@ -8,6 +8,7 @@ from canuse_server.api.context import CallContext
 from canuse_server.api.convert import feature_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
+from canuse_server.api.services.catalog_documents import CatalogDocumentMethods
 from canuse_server.api.services.catalog_input import check_feature
 from canuse_server.api.services.migrations import MigrationMethods
 from canuse_server.api.services.packages import PackageMethods
@@ -20,8 +21,8 @@ from canuse_server.store.errors import ConflictError
 FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", "on_unavailable")
 
 
-class CatalogServicer(PackageMethods, MigrationMethods):
-    """CatalogService; the methods of packages are in `packages.py` and `migrations.py`."""
+class CatalogServicer(PackageMethods, MigrationMethods, CatalogDocumentMethods):
+    """CatalogService; other methods are in `packages.py`, `migrations.py` and `catalog_documents.py`."""
 
     async def create_feature(self, request: pb.CreateFeatureRequest, context: CallContext) -> pb.CreateFeatureResponse:
         """Create a feature."""

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.api.catalog.scans import UserScans, batches_of_users
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
@@ -22,18 +23,10 @@ from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableErro
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories.users import UserState
 
-PAGE: Final = 1000
-"""Number of users listed at a time."""
-BATCH: Final = 16
-"""Number of users read in one round trip and changed concurrently. Between batches a migration pauses and can end."""
 MESSAGE_USERS: Final = 1000
 """Maximum number of users between two messages."""
 MESSAGE_SECONDS: Final = 1.0
 """Maximum time between two messages."""
-AT_A_TIME: Final = 4
-"""Maximum number of concurrent migrations in a process, of both environments: each uses much of store and CPU."""
-RETRY_SECONDS: Final = 5.0
-"""Delay before a retry when the maximum is reached."""
 
 
 class _Changed(NamedTuple):
@@ -44,10 +37,8 @@ class _Changed(NamedTuple):
     shrinks: bool = False
 
 
-class MigrationMethods:
+class MigrationMethods(UserScans):
     """The method of CatalogService that moves subscriptions."""
-
-    _under_way = 0
 
     async def migrate_subscriptions(
         self, request: pb.MigrateSubscriptionsRequest, context: CallContext
@@ -56,16 +47,10 @@ class MigrationMethods:
 
         The progress is stored only in the messages to the caller, so a migration can end at any moment.
         """
-        if self._under_way >= AT_A_TIME:
-            text = f"too many migrations in flight: the maximum is {AT_A_TIME}; nothing was written"
-            raise ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
-        self._under_way += 1
-        try:
+        with self.admit_scan("migrations"):
             async with aclosing(self._migrate(request, context.env)) as messages:
                 async for message in messages:
                     yield message
-        finally:
-            self._under_way -= 1
 
     async def _migrate(
         self, request: pb.MigrateSubscriptionsRequest, env: Environment
@@ -123,7 +108,7 @@ async def _steps(
 ) -> AsyncIterator[tuple[Progress, list[str]]]:
     """Migrate batch by batch; yield the progress after each, and the ids of its users whose access shrinks."""
     try:
-        async for user_ids in _batches(env, progress):
+        async for user_ids in batches_of_users(env, progress.bucket, progress.last):
             started_at = time.thread_time()
             changed = await _change_all(env, move, user_ids, dry_run=request.dry_run)
             progress = progress._replace(
@@ -140,15 +125,6 @@ async def _steps(
         if request.dry_run:
             raise
         raise OutcomeUnknownError(str(error)) from error  # Some may already be migrated.
-
-
-async def _batches(env: Environment, progress: Progress) -> AsyncIterator[list[str]]:
-    """Yield the remaining users in batches."""
-    after = (progress.bucket, progress.last)
-    while page := await env.users.page(after, PAGE):
-        for start in range(0, len(page), BATCH):
-            yield page[start : start + BATCH]
-        after = (bucket_of(page[-1]), page[-1])
 
 
 async def _change_all(env: Environment, move: Move, user_ids: list[str], *, dry_run: bool) -> list[_Changed]:

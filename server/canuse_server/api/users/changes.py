@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import chain
-from typing import Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
@@ -188,13 +188,35 @@ def new_token(taken: Collection[str]) -> str:
     return token
 
 
+class PlannedVersions(NamedTuple):
+    """Versions of packages that are not published yet, and the types of the features that they list."""
+
+    packages: Mapping[tuple[str, int], Package]
+    types: Mapping[str, FeatureType | int]
+
+
+NOTHING_PLANNED: Final = PlannedVersions({}, {})
+
+
 async def entitlements_with(
-    env: Environment, state: UserState, changed: Iterable[Subscription] = ()
+    env: Environment,
+    state: UserState,
+    changed: Iterable[Subscription] = (),
+    planned: PlannedVersions = NOTHING_PLANNED,
 ) -> Mapping[str, Entitlement]:
-    """Return a user's entitlements with some subscriptions new or changed, at the time of the read."""
+    """Return a user's entitlements with some subscriptions new or changed, at the time of the read.
+
+    The subscriptions can be to planned versions.
+    """
     merged = _merged(state, changed)
-    types = await _types(env, merged, state.grants)
-    return resolve(merged, env.cache.packages, types, state.grants, state.now_ms)
+    published = [item for item in merged if _version(item) not in planned.packages]
+    types = await _types(env, published, state.grants)
+    packages = {version: env.cache.packages[version] for version in map(_version, published)}
+    return resolve(merged, {**packages, **planned.packages}, {**types, **planned.types}, state.grants, state.now_ms)
+
+
+def _version(subscription: Subscription) -> tuple[str, int]:
+    return subscription.package_id, subscription.package_version
 
 
 async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[UserChange, Mapping[str, Entitlement]]:
@@ -251,9 +273,9 @@ def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscrip
 
 async def _types(
     env: Environment, subscriptions: Iterable[Subscription], granted: Iterable[str]
-) -> Mapping[str, FeatureType | int]:
+) -> dict[str, FeatureType | int]:
     """Load the packages of some subscriptions; return the types of their features and of the granted ones."""
-    versions = {(item.package_id, item.package_version) for item in subscriptions}
+    versions = set(map(_version, subscriptions))
     await env.cache.load_packages(versions)
     listed = {entry.feature_id for version in versions for entry in env.cache.packages[version].features}
     return {feature_id: await _type(env, feature_id) for feature_id in listed.union(granted)}

@@ -16,6 +16,7 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.catalog import CatalogStore, Changes, Stored, usable
+from canuse_server.store.repositories.catalog_snapshot import CatalogSnapshots, CatalogWrite
 from canuse_server.store.repositories.invalidation import keep_fresh
 from canuse_server.store.repositories.stamps import number_of
 
@@ -138,6 +139,14 @@ class CatalogCache:
         history = self._history
         number = await self._catalog.put_feature(old, new)
         self._keep(usable(new), number, history)
+
+    async def apply(self, snapshots: CatalogSnapshots, write: CatalogWrite) -> bytes:
+        """Write many items at once as CatalogSnapshots does, and keep the features in memory as `put_feature` does."""
+        history = self._history
+        stamp = await snapshots.apply(write)
+        for feature in write.features:
+            self._keep(usable(feature), number_of(stamp), history)
+        return stamp
 
     async def load_packages(self, requested: Iterable[tuple[str, int]]) -> None:
         """Load published versions of packages, pairs of id and version, and the features that they list."""

@@ -9,6 +9,8 @@ import secrets
 from typing import Final
 
 _STAMP: Final = re.compile(rb"(\d{1,15})-\d{1,19}")
+STAMP_BYTES: Final = 35
+"""The most bytes of a stamp."""
 _RANDOM_BITS: Final = 63
 """Size of the second part of a stream entry's id: a stamp is such an id."""
 

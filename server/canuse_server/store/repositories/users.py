@@ -132,11 +132,20 @@ class Users:
         Of the ended subscriptions it contains those that entitlements can depend on; the `ended` hash contains the
         others.
         """
-        (reply,), now_ms = await self._store.call(("HGETALL", self._keys.user(user_id)))
-        state = _state(user_id, _fields(reply), now_ms)
-        if state is None or state.ended_until_ms <= now_ms:
-            return state
-        return replace(state, subscriptions=await self._with_returned(user_id, state.subscriptions, now_ms))
+        [state] = await self.read_all([user_id])
+        return state
+
+    async def read_all(self, user_ids: Sequence[str]) -> list[UserState | None]:
+        """Return the hashes of some users as `read` does, in one round trip."""
+        replies, now_ms = await self._store.call(*(("HGETALL", self._keys.user(user_id)) for user_id in user_ids))
+        found: list[UserState | None] = []
+        for user_id, reply in zip(user_ids, replies, strict=True):
+            state = _state(user_id, _fields(reply), now_ms)
+            if state is not None and state.ended_until_ms > now_ms:
+                subscriptions = await self._with_returned(user_id, state.subscriptions, now_ms)
+                state = replace(state, subscriptions=subscriptions)
+            found.append(state)
+        return found
 
     async def subscriptions(self, user_ids: Sequence[str]) -> tuple[list[Sequence[Subscription]], int]:
         """Return the subscriptions of some users as `read` does, in one round trip, and the time."""

@@ -45,6 +45,7 @@ RESERVE: Final = load("reserve")
 SETTLE: Final = load("settle")
 SWEEP_LEASES: Final = load("sweep_leases")
 PUT_CATALOG: Final = load("put_catalog")
+APPLY_CATALOG: Final = load("apply_catalog")
 PUT_API_KEY: Final = load("put_api_key")
 ADVANCE_CLOCK: Final = load("advance_clock")
 ALL: Final = (
@@ -55,6 +56,7 @@ ALL: Final = (
     SETTLE,
     SWEEP_LEASES,
     PUT_CATALOG,
+    APPLY_CATALOG,
     PUT_API_KEY,
     ADVANCE_CLOCK,
 )

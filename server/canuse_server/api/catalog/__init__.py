@@ -1,0 +1,1 @@
+"""Changes of the catalogue as a whole, and what they mean for users."""
