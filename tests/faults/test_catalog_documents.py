@@ -212,7 +212,7 @@ async def test_the_fifth_dry_run_that_counts_users_is_refused(
         def plan() -> "asyncio.Task[v1.ApplyCatalogResponse]":
             return asyncio.ensure_future(client.apply_catalog(packages=changed, dry_run=True))
 
-        relay.delay_seconds = 1.0
+        relay.delay_seconds = 0.1
         calls = [plan() for _ in range(MAX_CONCURRENT + 2)]
         await asyncio.wait_for(asked.wait(), MAX_WAIT_SECONDS)
         results = await asyncio.gather(*calls, return_exceptions=True)

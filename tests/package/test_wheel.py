@@ -113,7 +113,13 @@ def test_the_wheel_has_types_stubs_and_scripts_and_nothing_that_does_not_belong(
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     assert {"canuse/py.typed", "canuse_server/py.typed"} <= names
-    for kind, source in (("*.lua", "server"), ("*.pyi", "client"), ("*.py", "client"), ("*.py", "server")):
+    for kind, source in (
+        ("*.lua", "server"),
+        ("*.json", "server"),
+        ("*.pyi", "client"),
+        ("*.py", "client"),
+        ("*.py", "server"),
+    ):
         files = {str(path.relative_to(ROOT / source)) for path in (ROOT / source).rglob(kind)}
         assert files
         assert files <= names
@@ -193,17 +199,22 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "grants list": (name,),
         "grants revoke": (name, name),
         "keys list": (),
+        "catalog pull": ("catalog.yaml",),
+        "catalog plan": ("catalog.yaml",),
+        "catalog apply": ("catalog.yaml",),
     }
+    without_server = {"serve", "catalog schema"}
     # A key would shut the other tests of this server out.
     refused = {
         ("keys", "create", "key", "--scope", "usage:write"): "(ADMIN_KEY_NEEDED)\n",
         ("keys", "revoke", "key"): "(API_KEY_NOT_FOUND)\n",
     }
-    assert {*calls, *(" ".join(line[:2]) for line in refused)} == set(commands()) - {"serve"}
+    assert {*calls, *(" ".join(line[:2]) for line in refused)} == set(commands()) - without_server
     program, options = with_command / "bin" / "canuse", ("--server", server.address)
     for command, arguments in calls.items():
         completed = run(program, *command.split(), *arguments, *options, cwd=tmp_path)
         assert completed.returncode == 0, f"{command}: {completed.stderr}"
+    assert json.loads(run(program, "catalog", "schema", cwd=tmp_path).stdout)["title"] == "A catalogue of canuse"
     for line, reason in refused.items():
         completed = run(program, *line, *options, cwd=tmp_path)
         assert (completed.returncode, completed.stderr.endswith(reason)) == (2, True), f"{line}: {completed.stderr}"

@@ -10,6 +10,7 @@ import typer
 
 from canuse import v1
 from canuse_server.cli import output as out
+from canuse_server.cli.catalog.commands import catalog
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.events import events
 from canuse_server.cli.exit_status import EXIT_NO
@@ -38,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(users, name="users")
     app.add_typer(features, name="features")
     app.add_typer(packages, name="packages")
+    app.add_typer(catalog, name="catalog")
     app.add_typer(grants, name="grants")
     app.add_typer(keys, name="keys")
 

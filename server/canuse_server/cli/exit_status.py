@@ -13,6 +13,8 @@ EXIT_NO: Final = 1
 """The answer is no, or nothing was recorded or granted. For `serve`: the server could not start."""
 EXIT_ERROR: Final = 2
 """Invalid options, no answer, or an error from the server."""
+EXIT_SHRINKS: Final = 3
+"""For `catalog plan` and `catalog apply`: users would lose access."""
 EXIT_UNEXPECTED: Final = 70
 """A bug in the command: `EX_SOFTWARE` of sysexits.h."""
 EXIT_OUTPUT: Final = 74
@@ -21,8 +23,8 @@ EXIT_INTERRUPTED: Final = 130
 """Ctrl-C."""
 
 EPILOG: Final = (
-    "Exit status: 0 done or yes, 1 no, 2 an error, 70 an unexpected error (CANUSE_DEBUG=1 shows the traceback), "
-    "74 the output could not be written, 130 Ctrl-C."
+    "Exit status: 0 done or yes, 1 no, 2 an error, 3 users would lose access (catalog), "
+    "70 an unexpected error (CANUSE_DEBUG=1 shows the traceback), 74 the output could not be written, 130 Ctrl-C."
 )
 
 

@@ -1,0 +1,1 @@
+"""The commands about the catalogue as one file."""
