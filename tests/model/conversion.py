@@ -1,5 +1,8 @@
 """Converts messages of the API to observations, and values to messages."""
 
+from collections import Counter
+from collections.abc import Sequence
+
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -8,6 +11,7 @@ from google.rpc.status_pb2 import Status
 
 from canuse import v1
 from model.observations import (
+    Applied,
     Balance,
     Check,
     Counts,
@@ -259,6 +263,20 @@ def package(message: v1.Package) -> PackageView:
         for entry in message.features
     )
     return PackageView(message.id, message.type, entries, message.status, message.version, message.published_version)
+
+
+def applied(messages: Sequence[v1.ApplyCatalogResponse]) -> Applied:
+    """Return the sum of the answers to the calls of one ApplyCatalog."""
+    changes = {
+        tuple((each.feature_id or each.package_id, int(each.action), each.version) for each in message.changes)
+        for message in messages
+    }
+    assert len(changes) == 1
+    losses: Counter[tuple[str, str]] = Counter()
+    for message in messages:
+        losses.update({(loss.package_id, loss.feature_id): loss.users for loss in message.access_losses})
+    users = sum(message.users for message in messages)
+    return Applied(changes.pop(), users, tuple(sorted((*key, count) for key, count in losses.items())))
 
 
 def package_entry(entry: Entry) -> v1.PackageFeature:

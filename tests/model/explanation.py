@@ -3,7 +3,7 @@
 from canuse import v1
 from model.account import Account
 from model.catalog import Feature
-from model.migration import Migration
+from model.documents import Documents
 from model.observations import Check, Step
 from model.sources import ENDED, best_active, by_start, entries_of, period_source
 from model.user import User
@@ -12,7 +12,7 @@ BINARY = v1.FEATURE_TYPE_BINARY
 CONSUMABLE = v1.FEATURE_TYPE_CONSUMABLE
 
 
-class Explanation(Migration):
+class Explanation(Documents):
     """The steps that led to an answer."""
 
     def steps(self, user: User, known: Feature, check: Check, delta: int) -> tuple[Step, ...]:

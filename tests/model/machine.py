@@ -242,6 +242,38 @@ class Machine(PackageRules):
         self.call_both("migrate_subscriptions", package, old, new, dry_run)
         self.call_both("get_package", package, new)
 
+    @rule(said=strategies.document_packages, archive=strategies.very_rarely, dry_run=strategies.sometimes)
+    def apply_document(
+        self, said: list[tuple[int, str | tuple[Entry, ...], str | tuple[Entry, ...]]], archive: bool, dry_run: bool
+    ) -> None:
+        """Apply a catalogue as one document, or do a dry run, and apply it once more: that must change nothing."""
+        document = []
+        for which, published, draft in said:
+            package = self.model.packages[self.packages[which]]
+            stored_draft = package.entries if package.status == v1.PACKAGE_STATUS_DRAFT else None
+            contents = (
+                self.version(published, package.published[package.current()]),
+                self.version(draft, stored_draft),
+            )
+            if any(content is not None for content in contents):
+                document.append((package.id, *contents))
+        archived = (self.features[0],) if archive else ()
+        applied = self.call_both("apply_catalog", archived, tuple(document), dry_run)
+        if dry_run or isinstance(applied, Refusal):
+            return
+        if archived:
+            type(self).shared_features = []
+        assert not self.call_both("apply_catalog", archived, tuple(document), False).changes
+        for package_id, *_ in document:
+            self.call_both("get_package", package_id, 0)
+            self.call_both("get_package", package_id, self.model.packages[package_id].current())
+
+    def version(self, said: str | tuple[Entry, ...], stored: tuple[Entry, ...] | None) -> tuple[Entry, ...] | None:
+        """Return the entries that a document says about a version."""
+        if isinstance(said, str):
+            return stored if said == "stored" else None
+        return self.with_feature_ids(said)
+
     # Time, reads and disruptions
 
     @rule(which=strategies.numbers, off=strategies.offsets)

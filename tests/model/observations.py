@@ -192,6 +192,14 @@ class Migrated(NamedTuple):
     shrinking: tuple[str, ...]
 
 
+class Applied(NamedTuple):
+    """The changes of a document: ids with the kind and the version; in a dry run, who would lose access."""
+
+    changes: tuple[tuple[str, int, int], ...]
+    users: int
+    losses: tuple[tuple[str, str, int], ...]
+
+
 class Entitled(NamedTuple):
     """One entry of `ListEntitlements`."""
 

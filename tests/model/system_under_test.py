@@ -13,6 +13,7 @@ from canuse.testing import v1 as testing
 from model import conversion
 from model.model import Batch, Charges, Metadata
 from model.observations import (
+    Applied,
     Check,
     Ensured,
     Entitled,
@@ -116,6 +117,33 @@ class SystemUnderTest:
         assert [message.done for message in messages] == [False] * (len(messages) - 1) + [True]
         last, shrinking = messages[-1], [user_id for message in messages for user_id in message.shrinking_user_ids]
         return Migrated(last.users, last.migrated, last.shrinking_users, tuple(sorted(shrinking)))
+
+    def apply_catalog(
+        self,
+        archive: tuple[str, ...],
+        said: tuple[tuple[str, tuple[Entry, ...] | None, tuple[Entry, ...] | None], ...],
+        dry_run: bool,
+    ) -> Applied:
+        """ApplyCatalog, with all calls of a dry run."""
+        features = [
+            self._call(self.stubs.catalog.GetFeature, v1.GetFeatureRequest(feature_id=each)) for each in archive
+        ]
+        request = v1.ApplyCatalogRequest(dry_run=dry_run)
+        for feature in features:
+            request.features.add().CopyFrom(feature.feature)
+            request.features[-1].archived = True
+        for package_id, published, draft in said:
+            known = self._call(self.stubs.catalog.GetPackage, v1.GetPackageRequest(package_id=package_id)).package
+            versions = ((published, v1.PACKAGE_STATUS_PUBLISHED), (draft, v1.PACKAGE_STATUS_DRAFT))
+            for entries, status in versions:
+                if entries is not None:
+                    listed = map(conversion.package_entry, entries)
+                    request.packages.add(id=package_id, type=known.type, status=status, features=listed)
+        answers = [self._call(self.stubs.catalog.ApplyCatalog, request)]
+        while answers[-1].resume_token:
+            request.resume_token = answers[-1].resume_token
+            answers.append(self._call(self.stubs.catalog.ApplyCatalog, request))
+        return conversion.applied(answers)
 
     # Users, subscriptions and grants
 
