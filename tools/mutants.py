@@ -20,6 +20,8 @@ ORDERS: Final = "tests/model/test_serial_orders.py"
 CLUSTER: Final = "tests/faults/test_cluster.py"
 LOST_REPLIES: Final = "tests/chaos/test_lost_replies.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
+DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
+DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
 
 
 class Mutant(NamedTuple):
@@ -452,6 +454,67 @@ MUTANTS: Final = (
         '        Scope.CATALOG_WRITE: "DeleteUser",',
         '        f"{Scope.CATALOG_WRITE} {Scope.USERS_WRITE}": "DeleteUser",',
         "tests/conformance/test_api_key_matrix.py",
+    ),
+    Mutant(
+        "documents: written over a change that came after the read",
+        f"{SCRIPTS}/apply_catalog.lua",
+        "if before ~= ARGV[1] then return '' end",
+        "",
+        DOCUMENTS_IN_STORE,
+    ),
+    Mutant(
+        "documents: a catalogue that is read while it changes",
+        "server/canuse_server/store/repositories/catalog_snapshot.py",
+        "if await self._stamp() != stamp:",
+        "if False:",
+        DOCUMENTS_IN_STORE,
+    ),
+    Mutant(
+        "documents: fields that only a newer version knows are dropped from entries",
+        "server/canuse_server/domain/catalog_changes.py",
+        "entry if (kept := known.get(entry.feature_id)) != entry else kept for entry",
+        "entry for entry",
+        DOCUMENTS_IN_STORE,
+    ),
+    Mutant(
+        "documents: the same content is published once more",
+        "server/canuse_server/domain/catalog_changes.py",
+        "if content is None or (published is not None and same_content(published, content)):",
+        "if content is None:",
+    ),
+    Mutant(
+        "documents: a draft that they do not have stays",
+        "server/canuse_server/domain/catalog_changes.py",
+        "return published, discarded",
+        "return (draft, []) if is_left else (published, [])",
+    ),
+    Mutant(
+        "documents: archived features get into packages again",
+        "server/canuse_server/api/catalog/document.py",
+        "    return built(may_be_archived=False)",
+        "    return content",
+        f"{DOCUMENTS}an_archived_feature_stays_in_packages_that_do_not_change[native-valkey]",
+    ),
+    Mutant(
+        "documents: a plan is applied to another catalogue",
+        "server/canuse_server/api/services/catalog_documents.py",
+        "if request.etag and request.etag != etag and not plan.is_empty:",
+        "if False:",
+        f"{DOCUMENTS}a_plan_is_applied_only_to_the_catalogue_that_it_was_made_for[native-valkey]",
+    ),
+    Mutant(
+        "documents: only subscribers of the last version are counted",
+        "server/canuse_server/api/catalog/losses.py",
+        "Move(package_id, 0, version) for",
+        "Move(package_id, version - 1, version) for",
+        f"{DOCUMENTS}subscribers_of_every_earlier_version_are_counted[native-valkey]",
+    ),
+    Mutant(
+        "documents: who has lost a feature already loses it once more",
+        "server/canuse_server/api/catalog/losses.py",
+        "return entitlement is not None and entitlement.active",
+        "return entitlement is not None",
+        f"{DOCUMENTS}a_dry_run_counts_who_would_lose_an_archived_feature[native-valkey]",
     ),
 )
 

@@ -84,10 +84,11 @@ def entry_lists(draw: st.DrawFn) -> tuple[Entry, ...]:
     )
 
 
-document_contents = st.sampled_from(["none", "stored"]) | entry_lists() | entry_lists()
+published_contents = st.sampled_from(["none", "stored", "stored"]) | entry_lists()
+draft_contents = st.sampled_from(["none", "none", "stored"]) | entry_lists()
 """What a document says about a version of a package: nothing, what is stored, or other entries."""
 document_packages = st.lists(
-    st.tuples(packages, document_contents, document_contents), unique_by=lambda said: said[0], min_size=1, max_size=2
+    st.tuples(packages, published_contents, draft_contents), unique_by=lambda said: said[0], min_size=1, max_size=2
 )
 package_contents = st.tuples(entry_lists(), entry_lists(), entry_lists())
 
