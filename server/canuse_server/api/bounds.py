@@ -79,7 +79,7 @@ _MAPS: Final[Mapping[str, tuple[int, int]]] = {"metadata": (METADATA_PAIRS, META
 """Maximum number of pairs of a map and maximum total size of its keys and values, by name."""
 
 _WHOLE: Final[Mapping[str, int]] = {"canuse.v1.ApplyCatalogRequest": 3 << 20}
-"""Maximum size of a request that would be too large with all its fields at their bounds, by full name of the message."""
+"""Maximum size of a request that would be too large with all its fields at their bounds, by message name."""
 
 _VARINT_BYTES: Final = 10
 _FIXED_BYTES: Final = {
