@@ -339,6 +339,7 @@ def test_all_calls_that_take_an_event_id_take_its_ttl(client: Client, stubs: Stu
         (stubs.entitlements.UseFeatures, v1.UseFeaturesRequest(**ids, charges=charges)),
         (stubs.entitlements.Reserve, v1.ReserveRequest(**ids, feature_id=feature_id, amount=1)),
         (stubs.subscriptions.Subscribe, v1.SubscribeRequest(**ids, package_ids=[add_on])),
+        (stubs.subscriptions.ChangePackage, v1.ChangePackageRequest(**ids, package_id=subscription.package_id)),
     ]
     lease_id = client.reserve(user_id, feature_id, 1).lease_id
     settle = v1.SettleRequest(lease_id=lease_id, used=1, event_id_ttl=ids["event_id_ttl"])
