@@ -113,14 +113,14 @@ MUTANTS: Final = (
     Mutant(
         "reset boundary: a month that ends is still open, on the script's short path",
         f"{SCRIPTS}/record_usage.lua",
-        "fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
-        "fresh and now <= struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)",
+        "fresh = fresh and now < valid_until",
+        "fresh = fresh and now <= valid_until",
     ),
     Mutant(
         "reset boundary: a month that ends is still open, on the script's long path",
         f"{SCRIPTS}/lib/account.lua",
-        "now >= struct.unpack(MOMENT, account.packed, last)",
-        "now > struct.unpack(MOMENT, account.packed, last)",
+        "account.valid_until and now >= account.valid_until",
+        "account.valid_until and now > account.valid_until",
     ),
     Mutant(
         "reset boundary: a count continues past its period",
@@ -515,6 +515,34 @@ MUTANTS: Final = (
         "return entitlement is not None and entitlement.active",
         "return entitlement is not None",
         f"{DOCUMENTS}a_dry_run_counts_who_would_lose_an_archived_feature[native-valkey]",
+    ),
+    Mutant(
+        "retry after: a subscription that ends with the period is counted on",
+        "server/canuse_server/domain/entitlements.py",
+        "changes_ms != valid_until_ms or (source",
+        "True or (source",
+        "tests/conformance/test_retry_after.py",
+    ),
+    Mutant(
+        "retry after: units that leases may release are waited for",
+        f"{SCRIPTS}/lib/retry.lua",
+        "if free then return allowed and moment - now or 0 end",
+        "if allowed then return moment - now end",
+        "tests/conformance/test_retry_after.py",
+    ),
+    Mutant(
+        "retry after: a grant that ends before is counted on",
+        "server/canuse_server/domain/retry.py",
+        "        return replace(state, now_ms=moment_ms)",
+        "        return state",
+        "tests/conformance/test_retry_after.py",
+    ),
+    Mutant(
+        "retry after: a lane gives the same duration again",
+        "server/canuse_server/api/hotpath/can_use.py",
+        "if not response.startswith(_ACCESS) and _counts_down(response, reply):",
+        "if False:",
+        "tests/conformance/test_retry_after.py",
     ),
 )
 

@@ -32,7 +32,7 @@ from canuse.answers import (
 )
 from canuse.async_client import AsyncClient
 from canuse.client import Client
-from canuse.enums import Reason, Source
+from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import (
     Aborted,
     AlreadyExists,
@@ -70,6 +70,7 @@ __all__ = [
     "InvalidArgument",
     "NewApiKey",
     "NotFound",
+    "OnUnavailable",
     "OutcomeUnknown",
     "Overloaded",
     "PastPeriod",

@@ -5,13 +5,13 @@ Amounts are in the feature's units.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse import v1
-from canuse.enums import Reason, Source
+from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import CanuseError, from_status
 
 
@@ -21,6 +21,10 @@ def _moment(timestamp: Timestamp) -> datetime:
 
 def _moment_in(message: Message, name: str) -> datetime | None:
     return _moment(getattr(message, name)) if message.HasField(name) else None
+
+
+def _length_in(message: Message, name: str) -> timedelta | None:
+    return getattr(message, name).ToTimedelta() if message.HasField(name) else None
 
 
 def _amount_in(message: Message, name: str) -> int | None:
@@ -91,6 +95,10 @@ class CanUseAnswer:
     """What the answer is based on."""
     explanation: v1.Explanation | None = field(hash=False)
     """The steps that led to the answer, as a message. None unless `explain` was set."""
+    retry_after: timedelta | None
+    """After what time the same call will be a yes if nothing but time changes. None: a yes, or not known."""
+    on_unavailable: OnUnavailable
+    """What the feature is set to do while the store is unavailable: do the same while canuse is."""
     message: v1.CanUseResponse = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -107,6 +115,8 @@ class CanUseAnswer:
             _consumption_of(message),
             Source(message.source),
             message.explanation if message.HasField("explanation") else None,
+            _length_in(message, "retry_after"),
+            OnUnavailable(message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY),
             message,
         )
 
@@ -162,6 +172,8 @@ class UseFeatureAnswer:
     """The idempotency key that was sent, otherwise the event's id in the ledger. Empty for a no without a key."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
+    retry_after: timedelta | None
+    """After what time the same call, with another event id, will be a yes. None: a yes, or not known."""
     message: v1.UseFeatureResponse = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -178,6 +190,7 @@ class UseFeatureAnswer:
             _consumption_of(message),
             message.event_id,
             message.replayed,
+            _length_in(message, "retry_after"),
             message,
         )
 
@@ -198,6 +211,8 @@ class UseFeaturesAnswer:
     """The idempotency key that was sent, otherwise the first event's id in the ledger. Empty for a no without a key."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
+    retry_after: timedelta | None
+    """After what time the same call, with another event id, will be a yes. None: a yes, or not known."""
     message: v1.UseFeaturesResponse = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -215,6 +230,7 @@ class UseFeaturesAnswer:
             tuple(Consumption.from_message(each) if each.ListFields() else None for each in message.consumptions),
             message.event_id,
             message.replayed,
+            _length_in(message, "retry_after"),
             message,
         )
 
@@ -237,6 +253,8 @@ class ReserveAnswer:
     """The idempotency key that was sent. Empty: none was sent."""
     replayed: bool
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
+    retry_after: timedelta | None
+    """After what time the same call, with another event id, will grant something. None: it did, or not known."""
     message: v1.ReserveResponse = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -255,6 +273,7 @@ class ReserveAnswer:
             _consumption_of(message),
             message.event_id,
             message.replayed,
+            _length_in(message, "retry_after"),
             message,
         )
 
@@ -312,6 +331,10 @@ class Entitlement:
     """The subscriptions that give the feature, including those that do not count now."""
     grant_ids: tuple[str, ...]
     """The grants of the feature, in the order in which they are used, including those that do not count now."""
+    retry_after: timedelta | None
+    """After what time the user will be able to use one unit. None: now, or not known."""
+    package_ids: tuple[str, ...]
+    """Of a feature that the user does not have: the packages that give it."""
     message: v1.Entitlement = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -329,6 +352,8 @@ class Entitlement:
             _consumption_of(message),
             tuple(message.subscription_ids),
             tuple(message.grant_ids),
+            _length_in(message, "retry_after"),
+            tuple(message.package_ids),
             message,
         )
 

@@ -55,3 +55,12 @@ class Source(_Named):
     SOURCE_STORE = v1.SOURCE_STORE
     SOURCE_LAST_KNOWN = v1.SOURCE_LAST_KNOWN
     SOURCE_FALLBACK = v1.SOURCE_FALLBACK
+
+
+class OnUnavailable(_Named):
+    """The answer while the store is unavailable, as `canuse.v1.OnUnavailable` documents it; equal to its values."""
+
+    ON_UNAVAILABLE_UNSPECIFIED = v1.ON_UNAVAILABLE_UNSPECIFIED
+    ON_UNAVAILABLE_DENY = v1.ON_UNAVAILABLE_DENY
+    ON_UNAVAILABLE_ALLOW = v1.ON_UNAVAILABLE_ALLOW
+    ON_UNAVAILABLE_LAST_KNOWN = v1.ON_UNAVAILABLE_LAST_KNOWN

@@ -1,13 +1,16 @@
 """The commands that call a running server, each run as a process."""
 
+import re
 import socket
 from contextlib import closing
 from uuid import uuid4
 
 import pytest
 
+from canuse import v1
 from support.command_line import CommandLine, Subscriber
 from support.message_clients import Client
+from support.resources import subscriber as daily_subscriber
 
 # The commands do not depend on transport or store: one kind of server is enough.
 pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
@@ -20,6 +23,17 @@ def test_can_use_says_yes_with_status_0_and_no_with_status_1(run: CommandLine, s
     no = run("can-use", subscriber.user, subscriber.counted, "--delta", "4")
     assert (no.status, no.stderr) == (1, "")
     assert no.stdout == "no: BUDGET_EXCEEDED, 0 of 3 used, 3 remaining, never resets\n"
+
+
+def test_a_no_says_when_it_will_be_a_yes(run: CommandLine, client: Client) -> None:
+    user, feature = daily_subscriber(client, 3, v1.RESET_PERIOD_DAY)
+    client.create_usage_event(user, feature, 3)
+    for arguments in (("can-use", user, feature), ("reserve", user, feature, "1")):
+        asked = run(*arguments)
+        assert asked.status == 1
+        assert re.search(r", yes after (1 day, 0:00:00|23:59:[0-9.]+) if nothing else changes\n$", asked.stdout)
+    assert float(run("can-use", user, feature, "--json").json()["retry_after"].removesuffix("s")) > 86_000
+    assert "yes after" not in run("can-use", user, feature, "--delta", "4").stdout
 
 
 def test_can_use_of_what_is_not_counted(run: CommandLine, subscriber: Subscriber) -> None:
@@ -138,6 +152,17 @@ def test_usage_of_a_user_is_a_table_of_all_features(run: CommandLine, subscriber
         subscriber.counted: 2,
         subscriber.unlimited: 0,
     }
+
+
+def test_usage_shows_what_the_user_does_not_have_on_request(
+    run: CommandLine, subscriber: Subscriber, client: Client
+) -> None:
+    user = client.create_user(f"user-{uuid4().hex}").id
+    rows = {row[0]: row[1:] for row in run("usage", user, "--locked").rows()}
+    assert rows[subscriber.counted] == ["no", "NOT_ENTITLED", subscriber.package]
+    assert run("usage", user).stdout == f"{user} has no entitlements\n"
+    listed = {each["feature_id"]: each for each in run("usage", user, "--locked", "--json").json()}
+    assert listed[subscriber.counted]["package_ids"] == [subscriber.package]
 
 
 def test_usage_of_a_user_without_entitlements_is_a_sentence(run: CommandLine, client: Client) -> None:

@@ -1,5 +1,6 @@
 """CanUse with `explain`: the same answer as without, and the steps that led to it, as text and as data."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -255,9 +256,12 @@ def test_the_answer_is_the_same_as_without_and_the_last_step_says_why(
     user_id, feature_id, delta = case(client, stubs)
     plain, explained = (client.can_use(user_id, feature_id, delta, explain=explain) for explain in (False, True))
     assert not plain.HasField("explanation")
-    assert texts(explained)[-1] == decision
+    then = re.search(r"; it will be yes at ([0-9TZ:.-]+)\.$", texts(explained)[-1])
+    assert texts(explained)[-1].removesuffix(then[0] if then else ".") == decision.removesuffix(".")
     last = explained.explanation.steps[-1].decision
     assert (last.delta, last.access, last.reason) == (delta, plain.access, plain.reason)
+    assert last.retry_after == explained.retry_after
+    assert (then is not None) == last.HasField("retry_after") == plain.HasField("retry_after")
     assert kinds(explained)[:2] == ["user", "feature"]
     counted = [step.counter for step in explained.explanation.steps if step.HasField("counter")]
     assert len(counted) == plain.HasField("consumption")
@@ -270,6 +274,10 @@ def test_the_answer_is_the_same_as_without_and_the_last_step_says_why(
         assert text[0].isupper()
         assert text.endswith(".")
         assert text.isprintable()
+    # The second answer is a moment later.
+    assert explained.retry_after.ToTimedelta() <= plain.retry_after.ToTimedelta()
+    for response in (explained, plain):
+        response.ClearField("retry_after")
     explained.ClearField("explanation")
     assert explained == plain
 

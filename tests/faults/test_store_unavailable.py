@@ -137,6 +137,29 @@ def test_a_check_is_answered_as_its_feature_is_set_to(
     assert client.can_use(*denied).access
 
 
+def test_an_answer_says_what_a_caller_is_to_do_without_canuse(client: Client, own_redis: RedisServer) -> None:
+    denied, allowed, remembered = (create_subscriber(client, choice, limit=3) for choice in (DENY, ALLOW, LAST_KNOWN))
+    expected = {denied: DENY, allowed: ALLOW, remembered: LAST_KNOWN}
+
+    def said(**named: bool) -> list[v1.OnUnavailable.ValueType]:
+        answers = [client.can_use(*names, **named) for names in expected]
+        assert [each.HasField("on_unavailable") for each in answers] == [False, True, True]
+        return [each.on_unavailable or DENY for each in answers]
+
+    # A lane keeps an answer from the second time on.
+    for named in ({}, {}, {}, {"explain": True}):
+        assert said(**named) == list(expected.values())
+    assert client.can_use(*remembered).HasField("retry_after")
+    with killed(own_redis):
+        for named in ({}, {"explain": True}):
+            assert said(**named) == list(expected.values())
+        answer = client.can_use(*remembered)
+        assert (answer.source, answer.HasField("retry_after")) == (v1.SOURCE_LAST_KNOWN, False)
+    until(lambda: client.can_use(*denied).source == v1.SOURCE_STORE)
+    client.update_feature(allowed[1], on_unavailable=DENY)
+    assert not client.can_use(*allowed).HasField("on_unavailable")
+
+
 def test_what_was_known_last_is_applied_to_the_amount_that_is_asked_about(
     client: Client, own_redis: RedisServer
 ) -> None:

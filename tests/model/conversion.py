@@ -58,6 +58,17 @@ def some_time(message: Message, field: str) -> int | None:
     return time_of(getattr(message, field)) if message.HasField(field) else None
 
 
+def retry(message: Message) -> int | None:
+    """Return after what time a no will be a yes, in milliseconds, if that is said."""
+    return length_of(message.retry_after) if message.HasField("retry_after") else None  # type: ignore[attr-defined]
+
+
+def length_of(message: Duration) -> int:
+    """Return a duration in milliseconds; none is finer than that."""
+    assert message.nanos % 1_000_000 == 0
+    return message.seconds * 1000 + message.nanos // 1_000_000
+
+
 def some_amount(message: Message, field: str) -> int | None:
     """Return an amount that may be absent."""
     return int(getattr(message, field)) if message.HasField(field) else None
@@ -87,7 +98,7 @@ def event_name(sent: str, given: str) -> str:
 def check(message: v1.CanUseResponse) -> Check:
     """Return a check."""
     assert message.source == v1.SOURCE_STORE
-    return Check(message.access, message.reason, counts(message.consumption))
+    return Check(message.access, message.reason, counts(message.consumption), retry(message))
 
 
 def steps(message: v1.Explanation) -> tuple[Step, ...]:
@@ -111,6 +122,8 @@ def value_of(message: Message, name: str) -> object:
     if field.has_presence and not message.HasField(name):
         return None
     value: object = getattr(message, name)
+    if isinstance(value, Duration):
+        return length_of(value)
     return time_of(value) if isinstance(value, Timestamp) else value
 
 
@@ -129,14 +142,16 @@ def recorded(sent: str, message: v1.CreateUsageEventResponse) -> Recorded:
 def used(sent: str, message: v1.UseFeatureResponse) -> Used:
     """Return a UseFeatureResponse; `sent` is the event id of the request."""
     name = event_name(sent, message.event_id)
-    return Used(message.access, message.reason, "", (counts(message.consumption),), name, message.replayed)
+    each = (counts(message.consumption),)
+    return Used(message.access, message.reason, "", each, name, message.replayed, retry(message))
 
 
 def all_used(sent: str, message: v1.UseFeaturesResponse) -> Used:
     """Return a UseFeaturesResponse; `sent` is the event id of the request."""
     each = tuple(counts(consumption) for consumption in message.consumptions)
     name = event_name(sent, message.event_id)
-    return Used(message.access, message.reason, message.blocking_feature_id, each, name, message.replayed)
+    blocking = message.blocking_feature_id
+    return Used(message.access, message.reason, blocking, each, name, message.replayed, retry(message))
 
 
 def granted(message: v1.ReserveResponse) -> Granted:
@@ -149,6 +164,7 @@ def granted(message: v1.ReserveResponse) -> Granted:
         counts(message.consumption),
         message.event_id,
         message.replayed,
+        retry(message),
     )
 
 
@@ -181,6 +197,8 @@ def entitled(message: v1.Entitlement) -> Entitled:
         counts(message.consumption),
         tuple(message.subscription_ids),
         tuple(message.grant_ids),
+        retry(message),
+        tuple(message.package_ids),
     )
 
 

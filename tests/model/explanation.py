@@ -27,7 +27,7 @@ class Explanation(Documents):
             found.append(("grant", grant.id, grant.amount, left, is_open, grant.effective, grant.end()))
         if not known.binary:
             found += self._counter(account)
-        found.append(("decision", delta, check.access, check.reason))
+        found.append(("decision", delta, check.access, check.reason, check.retry))
         return tuple(found)
 
     def _subscriptions(self, user: User, feature: str) -> list[Step]:

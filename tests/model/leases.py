@@ -4,6 +4,7 @@ from canuse import v1
 from model.account import Account, Lease
 from model.explanation import Explanation
 from model.observations import MAX, Event, Granted, Refused, Settled
+from model.retry import Wanted, retry_after
 from model.user import Remembered, User, grants_access
 
 Metadata = tuple[tuple[str, str], ...]
@@ -11,6 +12,11 @@ Metadata = tuple[tuple[str, str], ...]
 
 class Leases(Explanation):
     """Reserve and Settle."""
+
+    def wanted(self, feature: str, amount: int, least: int | None = None) -> Wanted:
+        """Return an amount of a feature, as far as it is wanted."""
+        known = self.feature(feature)
+        return Wanted(feature, amount if least is None else least, amount, known.binary, known.archived)
 
     def reserve(
         self, user_id: str, feature: str, amount: int, min_amount: int, ttl: int, event_id: str, lease_id: str
@@ -26,7 +32,9 @@ class Leases(Explanation):
         counts = account.counts(self.now)
         if reason == v1.REASON_BUDGET_EXCEEDED and counts is not None and (counts.remaining or 0) >= min_amount:
             amount, reason = counts.remaining or 0, v1.REASON_WITHIN_BUDGET
+        retry = None
         if not grants_access(reason):
+            retry = retry_after(user, (self.wanted(feature, amount, min_amount),), self.now)
             amount = 0
         if account.used + account.reserved(self.now) + amount > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
@@ -35,7 +43,9 @@ class Leases(Explanation):
             assert not any(lease.id == lease_id for lease in account.leases)
             account.leases.append(Lease(lease_id, amount, expires, account.period))
         after = account.counts(self.now)
-        answer = Granted(amount, lease_id if amount else "", expires, reason, after, event_id, replayed=False)
+        answer = Granted(
+            amount, lease_id if amount else "", expires, reason, after, event_id, replayed=False, retry=retry
+        )
         self._remember(user, event_id, content, answer)
         return answer
 

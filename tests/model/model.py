@@ -9,6 +9,7 @@ from typing import Any
 from canuse import v1
 from model.leases import Leases
 from model.observations import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
+from model.retry import retry_after
 from model.user import ChargeResult, Remembered, User, UseResult, grants_access
 
 Charges = tuple[tuple[str, int], ...]
@@ -45,7 +46,8 @@ class Model(Leases):
             reason = reason or account.reason_for(total, self.now)
             if grants_access(reason) and total + account.reserved(self.now) > MAX:
                 raise Refused("TOTAL_OUT_OF_RANGE")
-        return Check(grants_access(reason), reason, counts)
+        retry = None if grants_access(reason) else retry_after(user, (self.wanted(feature, delta),), self.now)
+        return Check(grants_access(reason), reason, counts, retry)
 
     def create_usage_event(
         self, user_id: str, feature: str, delta: int, action: int, event_id: str, metadata: Metadata
@@ -79,7 +81,8 @@ class Model(Leases):
         names = [feature for feature, _ in charges]
         deciding = result.charge_results[names.index(result.blocking) if result.blocking else 0]
         counts = tuple(charge.counts for charge in result.charge_results)
-        return Used(not result.blocking, deciding.reason, result.blocking, counts, result.event_id, replayed)
+        used = Used(not result.blocking, deciding.reason, result.blocking, counts, result.event_id, replayed)
+        return used._replace(retry=result.retry)
 
     def list_entitlements(self, user_id: str) -> list[Entitled]:
         """ListEntitlements."""
@@ -134,7 +137,9 @@ class Model(Leases):
                 user.events.append(Event(self.now, feature, delta, applied, *done))
             charge_results.append(ChargeResult(reason, account.counts(self.now), applied, recorded))
         event_name = event_id or (f"@{self.now}" if charge_results[0].recorded else "")
-        result = UseResult(blocking, tuple(charge_results), event_name)
+        wanted = [self.wanted(feature, delta) for feature, delta in charges]
+        retry = retry_after(user, wanted, self.now) if blocking else None
+        result = UseResult(blocking, tuple(charge_results), event_name, retry)
         # A fact that was not recorded can be sent again; the answer to a checked use is kept, allowed or refused.
         if event_id and (action == USE or any(charge.recorded for charge in charge_results)):
             user.remembered[event_id] = Remembered(content, result, self.now)

@@ -34,6 +34,28 @@ def outcome(call: Callable[..., Any], *arguments: Any) -> Any:
         return Refusal(refused.reason)
 
 
+class IfKnown:
+    """A time that a server may leave out unless it `must` know it; None: it never comes."""
+
+    def __init__(self, time: int | None, must: bool = False) -> None:
+        self.time = time
+        self.must = must
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with what a server answers."""
+        return other == self.time or (other is None and not self.must)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Return the time."""
+        return f"IfKnown({self.time}, must={self.must})"
+
+
+Retry = int | IfKnown | None
+"""After what time a no will be a yes: what a server answers, or what the model expects. None of a yes."""
+
+
 class Entry(NamedTuple):
     """An entry of a package: what it gives of one feature."""
 
@@ -65,6 +87,7 @@ class Check(NamedTuple):
     access: bool
     reason: int
     counts: Counts | None
+    retry: Retry = None
 
 
 class Recorded(NamedTuple):
@@ -87,6 +110,7 @@ class Used(NamedTuple):
     counts: tuple[Counts | None, ...]
     event_id: str
     replayed: bool
+    retry: Retry = None
 
 
 class Granted(NamedTuple):
@@ -99,6 +123,7 @@ class Granted(NamedTuple):
     counts: Counts | None
     event_id: str
     replayed: bool
+    retry: Retry = None
 
 
 class Settled(NamedTuple):
@@ -209,6 +234,8 @@ class Entitled(NamedTuple):
     counts: Counts | None
     subscriptions: tuple[str, ...]
     grants: tuple[str, ...]
+    retry: Retry = None
+    packages: tuple[str, ...] = ()
 
 
 class Past(NamedTuple):

@@ -14,9 +14,11 @@ from model.observations import (
     Granted,
     PackageChanged,
     Refused,
+    Retry,
     Settled,
     Usage,
 )
+from model.retry import Wanted, retry_after
 from model.sources import ENDED, Grant, Subscription, best_active, by_start, entries_of
 
 
@@ -35,6 +37,7 @@ class UseResult(NamedTuple):
     blocking: str
     charge_results: tuple[ChargeResult, ...]
     event_id: str
+    retry: Retry
 
 
 class Remembered(NamedTuple):
@@ -150,7 +153,10 @@ class User:
             if subscription.status_at(now) not in ENDED and lists_feature(subscription, feature)
         )
         grant_ids = tuple(grant.id for grant in account.grants)
-        return Entitled(feature, grants_access(reason), reason, counts, ids, grant_ids)
+        retry = None
+        if not grants_access(reason):
+            retry = retry_after(self, (Wanted(feature, 1, 1, binary, archived),), now)
+        return Entitled(feature, grants_access(reason), reason, counts, ids, grant_ids, retry)
 
 
 def grants_access(reason: int) -> bool:

@@ -59,6 +59,7 @@ def test_an_entitlement_and_its_count(
         + 16 * (entitlement.limit is None)
         + 32 * (entitlement.period.end_ms is not None)
         + 64 * (entitlement.valid_until_ms is not None)
+        + 128 * entitlement.predictable
     )
     numbers = [flags, entitlement.reset_period, entitlement.limit or 0, entitlement.period.start_ms]
     assert read_in_lua(shared_database, "ENTITLEMENT", value[:15]) == (numbers, value[:15])

@@ -17,6 +17,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
+from canuse_server.domain.retry import retry_at_ms
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome, PastPeriod
 from canuse_server.store.keys import bucket_of
@@ -234,6 +235,12 @@ def expected_reason(before: FeatureState, total: int) -> Reason:
     return Reason.OVERAGE if before.entitlement.overage_enabled else Reason.BUDGET_EXCEEDED
 
 
+def retry_after(*charges: tuple[FeatureState, int]) -> int:
+    """Return after what time charges that are refused now would be allowed, 0 if that is not known."""
+    moment_ms = retry_at_ms(*charges)
+    return 0 if moment_ms is None else moment_ms - NOW
+
+
 def entry(feature_id: str) -> bytes:
     """Return a minimal ledger entry."""
     return LedgerEntry(feature_id=feature_id).SerializeToString()
@@ -276,7 +283,8 @@ def test_a_check_says_yes_exactly_where_checking_and_recording_records(
     if outcome.reason.access:
         compare(shared_database, state, feature_state, outcome, feature_state.current()[1] + delta)
         return
-    assert outcome.applied_delta == 0
+    # In its place stands after what time the use would be allowed.
+    assert outcome.applied_delta == retry_after((feature_state, delta))
     if part.entitlement is not None:
         period, used, _ = feature_state.current()
         assert (outcome.used, outcome.period_start_ms, outcome.budget) == (
@@ -429,15 +437,13 @@ def test_several_uses_are_made_exactly_where_a_check_says_yes_to_each_of_them(
             compare(shared_database, state, found[feature_id], charge, found[feature_id].current()[1] + delta)
         elif state.parts[feature_id].entitlement is not None:
             period, used, _ = found[feature_id].current()
-            recorded_values = (
-                charge.used,
-                charge.applied_delta,
-                charge.period_start_ms,
-                charge.budget,
-                charge.ledger_id,
-            )
-            assert recorded_values == (used, 0, period.start_ms, found[feature_id].budget(), "")
+            recorded_values = (charge.used, charge.period_start_ms, charge.budget, charge.ledger_id)
+            assert recorded_values == (used, period.start_ms, found[feature_id].budget(), "")
     if refused:
+        retry = retry_after(*((found[feature_id], delta) for feature_id, delta in expected_values.items()))
+        assert [charge.applied_delta for charge in outcome.charges] == [
+            retry if number == refused else 0 for number in range(1, len(charges) + 1)
+        ]
         assert shared_database.contents() == before
     else:
         assert len(shared_database.entries()) == len(expected_values)
@@ -546,7 +552,14 @@ def test_a_lease_is_granted_as_far_as_a_check_says_yes(shared_database: Database
         if left >= min_amount:
             expected, reason = left, Reason.WITHIN_BUDGET
     result = reserve()
-    assert (result.granted, result.charge.reason, result.charge.applied_delta) == (expected, reason, 0)
+    assert (result.granted, result.charge.reason) == (expected, reason)
+    if expected:
+        assert result.charge.applied_delta == 0
+    else:
+        retry = retry_after((feature_state, min_amount))
+        # What is allowed without a limit is granted as a whole, so that all of it must be within the largest amount.
+        assert result.charge.applied_delta in (retry, retry_after((feature_state, amount)))
+        assert result.charge.applied_delta == retry or amount > MAX_AMOUNT // 2
     if not expected:
         assert shared_database.contents() == before
         return

@@ -17,7 +17,7 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS, period_at
+from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS, Period, period_at
 from canuse_server.domain.subscriptions import Packages
 from canuse_server.store.repositories.manual_clock import LATEST_MS
 
@@ -110,6 +110,10 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     period = period_at(anchor_ms, reset_period, computed_at_ms)
     candidates = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
     candidates.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
+    valid_until_ms = min((end for end in candidates if end is not None), default=None)
+    if reset_period == ResetPeriod.NEVER and draw(st.booleans()):
+        # As before the start of a subscription or a grant.
+        period = Period(period.start_ms, valid_until_ms)
     return Entitlement(
         consumable=True,
         active=draw(st.booleans() | st.just(value=True)),
@@ -117,7 +121,8 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
         overage_enabled=draw(st.booleans()),
         reset_period=reset_period,
         period=period,
-        valid_until_ms=min((end for end in candidates if end is not None), default=None),
+        valid_until_ms=valid_until_ms,
+        predictable=valid_until_ms is not None and draw(st.booleans()),
     )
 
 

@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc.status_pb2 import Status
 
 import canuse
-from canuse import AsyncClient, Reason, Source, answers, v1
+from canuse import AsyncClient, OnUnavailable, Reason, Source, answers, v1
 
 AT = datetime(2025, 1, 31, 12, 30, 0, 250_000, tzinfo=UTC)
 
@@ -76,7 +76,7 @@ def test_every_answer_is_among_those_tested_here() -> None:
 
 
 def test_the_enums_have_the_names_and_the_numbers_of_the_api() -> None:
-    for enum, values in ((Reason, v1.Reason), (Source, v1.Source)):
+    for enum, values in ((Reason, v1.Reason), (Source, v1.Source), (OnUnavailable, v1.OnUnavailable)):
         assert {member.name: member.value for member in enum} == dict(values.items())
 
 

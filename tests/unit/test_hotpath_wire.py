@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from canuse import v1
-from canuse_server.api.convert import consumption
+from canuse_server.api.convert import consumption, duration
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.can_use import CanUse, response_message
 from canuse_server.api.hotpath.method import HotMethod, Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
-from canuse_server.domain.model import MAX_AMOUNT, Reason
+from canuse_server.domain.model import MAX_AMOUNT, OnUnavailable, Reason
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import Meta, Outcome, pack_entitlement
 from canuse_server.store.repositories import usage_commands
@@ -38,6 +38,7 @@ states = st.builds(
     reason=st.sampled_from(Reason),
     used=amounts,
     applied=st.just(0) | st.just(DELTA) | st.integers(-MAX_AMOUNT, MAX_AMOUNT),
+    retry_after_ms=st.just(0) | st.integers(1, 2**44),
     budget=st.just(-1) | amounts,
     reserved=st.just(0) | st.integers(1, 9) | amounts,
     ledger_id=st.sampled_from((b"", b"1700000000000-0")),
@@ -51,19 +52,25 @@ def start_of_a_period(entitlement: Entitlement, later_ms: int) -> int:
     return entitlement.period_at(entitlement.period.start_ms + later_ms).start_ms
 
 
-def reply_of(state: SimpleNamespace) -> bytes:
+def applied(kind: type[Message], state: SimpleNamespace) -> int:
+    """Return the applied delta; of a refused use that is the time after which it would be a yes."""
+    is_refused = kind is v1.UseFeatureResponse and not state.reason.access
+    return int(state.retry_after_ms if is_refused else state.applied)
+
+
+def reply_of(kind: type[Message], state: SimpleNamespace) -> bytes:
     """Return the reply of the script with this result."""
     entitlement = cast("Entitlement | None", state.entitlement)
     packed = b"" if entitlement is None else pack_entitlement(entitlement)
     start_ms = 0 if entitlement is None else start_of_a_period(entitlement, state.later_ms)
     numbers = REPLY.pack(
         *(0, 1, state.reason, len(packed), len(state.ledger_id)),
-        *(state.used, state.applied, start_ms, state.budget, state.reserved),
+        *(state.used, applied(kind, state), start_ms, state.budget, state.reserved),
     )
     return b"K" + numbers + packed + bytes(state.ledger_id)
 
 
-def kept_of(state: SimpleNamespace) -> bytes:
+def kept_of(kind: type[Message], state: SimpleNamespace) -> bytes:
     """Return the stored answer of this state, as a script returns it."""
     entitlement = cast("Entitlement | None", state.entitlement)
     start_ms, end_ms = 0, (1 << 48) - 1
@@ -76,8 +83,8 @@ def kept_of(state: SimpleNamespace) -> bytes:
     flags = state.reason % 16 | overage << 4 | recorded << 5
     period = start_ms.to_bytes(6, "little") + end_ms.to_bytes(6, "little")
     largest = max(state.used, state.budget, state.reserved)
-    if state.applied != (DELTA if recorded else 0) or largest >= 2**32 - 1:
-        wide = struct.pack("<qqqq", state.used, state.budget, state.reserved, state.applied)
+    if applied(kind, state) != (DELTA if recorded else 0) or largest >= 2**32 - 1:
+        wide = struct.pack("<qqqq", state.used, state.budget, state.reserved, applied(kind, state))
         return bytes((0, flags | 128)) + period + wide
     numbers = (state.used, 2**32 - 1 if state.budget < 0 else state.budget)
     if not state.reserved:
@@ -87,12 +94,14 @@ def kept_of(state: SimpleNamespace) -> bytes:
 
 def expected(kind: type[Message], state: SimpleNamespace) -> Message:
     """Return the answer as a message."""
-    (charge,) = Outcome.unpack(reply_of(state), 1).charges
+    (charge,) = Outcome.unpack(reply_of(kind, state), 1).charges
     reason = cast("v1.Reason.ValueType", int(charge.reason))
     event_id = state.event_id or charge.ledger_id
     message: v1.UseFeatureResponse | v1.CreateUsageEventResponse
     if kind is v1.UseFeatureResponse:
         message = v1.UseFeatureResponse(access=charge.reason.access)
+        if not charge.reason.access and charge.applied_delta:
+            message.retry_after.CopyFrom(duration(charge.applied_delta))
     else:
         message = v1.CreateUsageEventResponse(recorded=charge.ledger_id != "", applied_delta=charge.applied_delta)
     message.reason, message.event_id = reason, event_id
@@ -110,7 +119,7 @@ def expected(kind: type[Message], state: SimpleNamespace) -> Message:
 @settings(max_examples=150, deadline=None)
 def test_an_answer_is_what_a_message_would_give(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
     plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=(), delta=DELTA))
-    assert kind.FromString(method.respond(plan, reply_of(state), 0)) == expected(kind, state)
+    assert kind.FromString(method.respond(plan, reply_of(kind, state), 0)) == expected(kind, state)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +129,7 @@ def test_an_answer_is_what_a_message_would_give(method: HotMethod, kind: type[Me
 @settings(max_examples=150, deadline=None)
 def test_a_stored_answer_is_the_first_answer(method: HotMethod, kind: type[Message], state: SimpleNamespace) -> None:
     plan = cast("Plan", SimpleNamespace(event_id=state.event_id, user_id="124", features=(), delta=DELTA))
-    first, again = expected(kind, state), kind.FromString(method.respond(plan, b"R" + kept_of(state), 0))
+    first, again = expected(kind, state), kind.FromString(method.respond(plan, b"R" + kept_of(kind, state), 0))
     assert again.replayed  # type: ignore[attr-defined]
     again.replayed = False  # type: ignore[attr-defined]
     assert again == first
@@ -139,8 +148,8 @@ def test_a_varint_is_the_shortest_there_is(number: int) -> None:
 
 
 @st.composite
-def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, bool]:
-    """The store's reply to a check of a user without grants and leases, now, delta, and whether archived."""
+def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, SimpleNamespace]:
+    """The store's reply to a check of a user without grants and leases, now, delta, and the feature."""
     now_ms = draw(recent_moments)
     entitlement = replace(draw(entitlements(now_ms)), consumable=draw(st.booleans() | st.just(value=True)))
     packed = pack_entitlement(entitlement)
@@ -148,18 +157,20 @@ def checks(draw: st.DrawFn) -> tuple[list[bytes | None], int, int, bool]:
     counter = draw(st.just(b"") | amounts.map(lambda used: pack_counter(used, since_ms)))
     meta = Meta(draw(st.booleans()), 1, 0).pack()
     delta = draw(st.integers(1, 5) | st.integers(1, MAX_AMOUNT))
-    return [meta, None, packed + counter, None, None], now_ms, delta, draw(st.booleans())
+    feature = SimpleNamespace(
+        id="calls", archived=draw(st.booleans()), on_unavailable=draw(st.sampled_from((*OnUnavailable, 99)))
+    )
+    return [meta, None, packed + counter, None, None], now_ms, delta, feature
 
 
 @given(check=checks())
 @settings(max_examples=400, deadline=None)
-def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], int, int, bool]) -> None:
-    reply, now_ms, delta, archived = check
-    feature = SimpleNamespace(id="calls", archived=archived)
+def test_a_check_is_answered_as_the_rule_says(check: tuple[list[bytes | None], int, int, SimpleNamespace]) -> None:
+    reply, now_ms, delta, feature = check
     plan = cast("Plan", SimpleNamespace(user_id="124", features=(feature,), delta=delta, last_known=None))
 
     def by_the_rule() -> Message:
-        return response_message(plan, usage_commands.feature_state(reply, now_ms, archived=archived))
+        return response_message(plan, usage_commands.feature_state(reply, now_ms, archived=feature.archived))
 
     def as_answered() -> Message:
         return v1.CanUseResponse.FromString(CanUse().respond(plan, reply, now_ms))

@@ -159,9 +159,14 @@ class EntitlementMethods(BaseClient):
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
         return batch_create_usage_events_answers(self._call(self._entitlements.BatchCreateUsageEvents, request))
 
-    def list_entitlements(self, user_id: str, *, page_size: int = 50) -> Iterator[Entitlement]:
-        """Iterate over a user's entitlements, one per feature, ordered by feature id."""
-        request = build(v1.ListEntitlementsRequest, user_id=user_id, page_size=page_size)
+    def list_entitlements(
+        self, user_id: str, *, include_locked: bool = False, page_size: int = 50
+    ) -> Iterator[Entitlement]:
+        """Iterate over a user's entitlements, one per feature, ordered by feature id.
+
+        With `include_locked` also over the features that the user does not have, with the packages that give them.
+        """
+        request = build(v1.ListEntitlementsRequest, user_id=user_id, include_locked=include_locked, page_size=page_size)
         return self._pages(self._entitlements.ListEntitlements, request, _entitlements)
 
 

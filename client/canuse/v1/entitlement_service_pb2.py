@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from canuse.v1 import catalog_service_pb2 as canuse_dot_v1_dot_catalog__service__pb2
 from canuse.v1 import consumption_pb2 as canuse_dot_v1_dot_consumption__pb2
 from canuse.v1 import explanation_pb2 as canuse_dot_v1_dot_explanation__pb2
 from canuse.v1 import reason_pb2 as canuse_dot_v1_dot_reason__pb2
@@ -30,7 +31,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#canuse/v1/entitlement_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1b\x63\x61nuse/v1/explanation.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"c\n\rCanUseRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x42\x08\n\x06_delta\"\xc0\x01\n\x0e\x43\x61nUseResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12!\n\x06source\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Source\x12+\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Explanation\"\xbc\x02\n\x17\x43reateUsageEventRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.canuse.v1.CreateUsageEventRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\xb7\x01\n\x18\x43reateUsageEventResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x15\n\rapplied_delta\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"\x88\x02\n\x11UseFeatureRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.canuse.v1.UseFeatureRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\x98\x01\n\x12UseFeatureResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\":\n\x06\x43harge\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_delta\"\xfc\x01\n\x12UseFeaturesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x11.canuse.v1.Charge\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.canuse.v1.UseFeaturesRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xb7\x01\n\x13UseFeaturesResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x1b\n\x13\x62locking_feature_id\x18\x03 \x01(\t\x12,\n\x0c\x63onsumptions\x18\x04 \x03(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"@\n\x12\x42\x61tchCanUseRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.canuse.v1.CanUseRequest\"D\n\x13\x42\x61tchCanUseResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.canuse.v1.BatchCanUseResult\"r\n\x11\x42\x61tchCanUseResult\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x19.canuse.v1.CanUseResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"U\n\x1d\x42\x61tchCreateUsageEventsRequest\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".canuse.v1.CreateUsageEventRequest\"Z\n\x1e\x42\x61tchCreateUsageEventsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.canuse.v1.BatchCreateUsageEventsResult\"\x87\x01\n\x1c\x42\x61tchCreateUsageEventsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.canuse.v1.CreateUsageEventResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xd8\x01\n\x0eReserveRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x17\n\nmin_amount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_min_amount\"\xd8\x01\n\x0fReserveResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06reason\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12\x10\n\x08replayed\x18\x07 \x01(\x08\"\xeb\x01\n\rSettleRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\x04used\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.canuse.v1.SettleRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_used\"\xa4\x01\n\x0eSettleResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x0c\n\x04late\x18\x04 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"Q\n\x17ListEntitlementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"a\n\x18ListEntitlementsResponse\x12,\n\x0c\x65ntitlements\x18\x01 \x03(\x0b\x32\x16.canuse.v1.Entitlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xae\x01\n\x0b\x45ntitlement\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x04 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x18\n\x10subscription_ids\x18\x05 \x03(\t\x12\x11\n\tgrant_ids\x18\x06 \x03(\t*W\n\x0bUsageAction\x12\x1c\n\x18USAGE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_ACTION_ADD\x10\x01\x12\x14\n\x10USAGE_ACTION_SET\x10\x02\x32\xf3\x05\n\x12\x45ntitlementService\x12\x42\n\x06\x43\x61nUse\x12\x18.canuse.v1.CanUseRequest\x1a\x19.canuse.v1.CanUseResponse\"\x03\x90\x02\x01\x12[\n\x10\x43reateUsageEvent\x12\".canuse.v1.CreateUsageEventRequest\x1a#.canuse.v1.CreateUsageEventResponse\x12I\n\nUseFeature\x12\x1c.canuse.v1.UseFeatureRequest\x1a\x1d.canuse.v1.UseFeatureResponse\x12L\n\x0bUseFeatures\x12\x1d.canuse.v1.UseFeaturesRequest\x1a\x1e.canuse.v1.UseFeaturesResponse\x12Q\n\x0b\x42\x61tchCanUse\x12\x1d.canuse.v1.BatchCanUseRequest\x1a\x1e.canuse.v1.BatchCanUseResponse\"\x03\x90\x02\x01\x12m\n\x16\x42\x61tchCreateUsageEvents\x12(.canuse.v1.BatchCreateUsageEventsRequest\x1a).canuse.v1.BatchCreateUsageEventsResponse\x12@\n\x07Reserve\x12\x19.canuse.v1.ReserveRequest\x1a\x1a.canuse.v1.ReserveResponse\x12=\n\x06Settle\x12\x18.canuse.v1.SettleRequest\x1a\x19.canuse.v1.SettleResponse\x12`\n\x10ListEntitlements\x12\".canuse.v1.ListEntitlementsRequest\x1a#.canuse.v1.ListEntitlementsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#canuse/v1/entitlement_service.proto\x12\tcanuse.v1\x1a\x1f\x63\x61nuse/v1/catalog_service.proto\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a\x1b\x63\x61nuse/v1/explanation.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"c\n\rCanUseRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\x04 \x01(\x08\x42\x08\n\x06_delta\"\xba\x02\n\x0e\x43\x61nUseResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12!\n\x06source\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Source\x12+\n\x0b\x65xplanation\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Explanation\x12.\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0eon_unavailable\x18\x07 \x01(\x0e\x32\x18.canuse.v1.OnUnavailableH\x00\x88\x01\x01\x42\x11\n\x0f_on_unavailable\"\xbc\x02\n\x17\x43reateUsageEventRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12&\n\x06\x61\x63tion\x18\x04 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x42\n\x08metadata\x18\x06 \x03(\x0b\x32\x30.canuse.v1.CreateUsageEventRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\xb7\x01\n\x18\x43reateUsageEventResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x15\n\rapplied_delta\x18\x04 \x01(\x03\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"\x88\x02\n\x11UseFeatureRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12<\n\x08metadata\x18\x05 \x03(\x0b\x32*.canuse.v1.UseFeatureRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x08\n\x06_delta\"\xc8\x01\n\x12UseFeatureResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08\x12.\n\x0bretry_after\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\":\n\x06\x43harge\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x12\n\x05\x64\x65lta\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_delta\"\xfc\x01\n\x12UseFeaturesRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\"\n\x07\x63harges\x18\x02 \x03(\x0b\x32\x11.canuse.v1.Charge\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12=\n\x08metadata\x18\x04 \x03(\x0b\x32+.canuse.v1.UseFeaturesRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xe7\x01\n\x13UseFeaturesResponse\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x1b\n\x13\x62locking_feature_id\x18\x03 \x01(\t\x12,\n\x0c\x63onsumptions\x18\x04 \x03(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\x12.\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"@\n\x12\x42\x61tchCanUseRequest\x12*\n\x08requests\x18\x01 \x03(\x0b\x32\x18.canuse.v1.CanUseRequest\"D\n\x13\x42\x61tchCanUseResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.canuse.v1.BatchCanUseResult\"r\n\x11\x42\x61tchCanUseResult\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x19.canuse.v1.CanUseResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"U\n\x1d\x42\x61tchCreateUsageEventsRequest\x12\x34\n\x08requests\x18\x01 \x03(\x0b\x32\".canuse.v1.CreateUsageEventRequest\"Z\n\x1e\x42\x61tchCreateUsageEventsResponse\x12\x38\n\x07results\x18\x01 \x03(\x0b\x32\'.canuse.v1.BatchCreateUsageEventsResult\"\x87\x01\n\x1c\x42\x61tchCreateUsageEventsResult\x12\x37\n\x08response\x18\x01 \x01(\x0b\x32#.canuse.v1.CreateUsageEventResponseH\x00\x12$\n\x06status\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xd8\x01\n\x0eReserveRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x0e\n\x06\x61mount\x18\x03 \x01(\x03\x12\x17\n\nmin_amount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.DurationB\r\n\x0b_min_amount\"\x88\x02\n\x0fReserveResponse\x12\x0f\n\x07granted\x18\x01 \x01(\x03\x12\x10\n\x08lease_id\x18\x02 \x01(\t\x12.\n\nexpires_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12!\n\x06reason\x18\x04 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x05 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12\x10\n\x08replayed\x18\x07 \x01(\x08\x12.\n\x0bretry_after\x18\x08 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xeb\x01\n\rSettleRequest\x12\x10\n\x08lease_id\x18\x01 \x01(\t\x12\x11\n\x04used\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x65vent_id\x18\x03 \x01(\t\x12\x38\n\x08metadata\x18\x04 \x03(\x0b\x32&.canuse.v1.SettleRequest.MetadataEntry\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\x07\n\x05_used\"\xa4\x01\n\x0eSettleResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x08\x12!\n\x06reason\x18\x02 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x03 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x0c\n\x04late\x18\x04 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x05 \x01(\t\x12\x10\n\x08replayed\x18\x06 \x01(\x08\"i\n\x17ListEntitlementsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x16\n\x0einclude_locked\x18\x04 \x01(\x08\"a\n\x18ListEntitlementsResponse\x12,\n\x0c\x65ntitlements\x18\x01 \x03(\x0b\x32\x16.canuse.v1.Entitlement\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xf3\x01\n\x0b\x45ntitlement\x12\x12\n\nfeature_id\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63\x63\x65ss\x18\x02 \x01(\x08\x12!\n\x06reason\x18\x03 \x01(\x0e\x32\x11.canuse.v1.Reason\x12+\n\x0b\x63onsumption\x18\x04 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12\x18\n\x10subscription_ids\x18\x05 \x03(\t\x12\x11\n\tgrant_ids\x18\x06 \x03(\t\x12.\n\x0bretry_after\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bpackage_ids\x18\x08 \x03(\t*W\n\x0bUsageAction\x12\x1c\n\x18USAGE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n\x10USAGE_ACTION_ADD\x10\x01\x12\x14\n\x10USAGE_ACTION_SET\x10\x02\x32\xf3\x05\n\x12\x45ntitlementService\x12\x42\n\x06\x43\x61nUse\x12\x18.canuse.v1.CanUseRequest\x1a\x19.canuse.v1.CanUseResponse\"\x03\x90\x02\x01\x12[\n\x10\x43reateUsageEvent\x12\".canuse.v1.CreateUsageEventRequest\x1a#.canuse.v1.CreateUsageEventResponse\x12I\n\nUseFeature\x12\x1c.canuse.v1.UseFeatureRequest\x1a\x1d.canuse.v1.UseFeatureResponse\x12L\n\x0bUseFeatures\x12\x1d.canuse.v1.UseFeaturesRequest\x1a\x1e.canuse.v1.UseFeaturesResponse\x12Q\n\x0b\x42\x61tchCanUse\x12\x1d.canuse.v1.BatchCanUseRequest\x1a\x1e.canuse.v1.BatchCanUseResponse\"\x03\x90\x02\x01\x12m\n\x16\x42\x61tchCreateUsageEvents\x12(.canuse.v1.BatchCreateUsageEventsRequest\x1a).canuse.v1.BatchCreateUsageEventsResponse\x12@\n\x07Reserve\x12\x19.canuse.v1.ReserveRequest\x1a\x1a.canuse.v1.ReserveResponse\x12=\n\x06Settle\x12\x18.canuse.v1.SettleRequest\x1a\x19.canuse.v1.SettleResponse\x12`\n\x10ListEntitlements\x12\".canuse.v1.ListEntitlementsRequest\x1a#.canuse.v1.ListEntitlementsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,60 +52,60 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENTITLEMENTSERVICE'].methods_by_name['BatchCanUse']._serialized_options = b'\220\002\001'
   _globals['_ENTITLEMENTSERVICE'].methods_by_name['ListEntitlements']._loaded_options = None
   _globals['_ENTITLEMENTSERVICE'].methods_by_name['ListEntitlements']._serialized_options = b'\220\002\001'
-  _globals['_USAGEACTION']._serialized_start=3717
-  _globals['_USAGEACTION']._serialized_end=3804
-  _globals['_CANUSEREQUEST']._serialized_start=222
-  _globals['_CANUSEREQUEST']._serialized_end=321
-  _globals['_CANUSERESPONSE']._serialized_start=324
-  _globals['_CANUSERESPONSE']._serialized_end=516
-  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_start=519
-  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_end=835
-  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_start=778
-  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_end=825
-  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_start=838
-  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_end=1021
-  _globals['_USEFEATUREREQUEST']._serialized_start=1024
-  _globals['_USEFEATUREREQUEST']._serialized_end=1288
-  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_start=778
-  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_end=825
-  _globals['_USEFEATURERESPONSE']._serialized_start=1291
-  _globals['_USEFEATURERESPONSE']._serialized_end=1443
-  _globals['_CHARGE']._serialized_start=1445
-  _globals['_CHARGE']._serialized_end=1503
-  _globals['_USEFEATURESREQUEST']._serialized_start=1506
-  _globals['_USEFEATURESREQUEST']._serialized_end=1758
-  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_start=778
-  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_end=825
-  _globals['_USEFEATURESRESPONSE']._serialized_start=1761
-  _globals['_USEFEATURESRESPONSE']._serialized_end=1944
-  _globals['_BATCHCANUSEREQUEST']._serialized_start=1946
-  _globals['_BATCHCANUSEREQUEST']._serialized_end=2010
-  _globals['_BATCHCANUSERESPONSE']._serialized_start=2012
-  _globals['_BATCHCANUSERESPONSE']._serialized_end=2080
-  _globals['_BATCHCANUSERESULT']._serialized_start=2082
-  _globals['_BATCHCANUSERESULT']._serialized_end=2196
-  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_start=2198
-  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_end=2283
-  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_start=2285
-  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_end=2375
-  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_start=2378
-  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_end=2513
-  _globals['_RESERVEREQUEST']._serialized_start=2516
-  _globals['_RESERVEREQUEST']._serialized_end=2732
-  _globals['_RESERVERESPONSE']._serialized_start=2735
-  _globals['_RESERVERESPONSE']._serialized_end=2951
-  _globals['_SETTLEREQUEST']._serialized_start=2954
-  _globals['_SETTLEREQUEST']._serialized_end=3189
-  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_start=778
-  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_end=825
-  _globals['_SETTLERESPONSE']._serialized_start=3192
-  _globals['_SETTLERESPONSE']._serialized_end=3356
-  _globals['_LISTENTITLEMENTSREQUEST']._serialized_start=3358
-  _globals['_LISTENTITLEMENTSREQUEST']._serialized_end=3439
-  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_start=3441
-  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_end=3538
-  _globals['_ENTITLEMENT']._serialized_start=3541
-  _globals['_ENTITLEMENT']._serialized_end=3715
-  _globals['_ENTITLEMENTSERVICE']._serialized_start=3807
-  _globals['_ENTITLEMENTSERVICE']._serialized_end=4562
+  _globals['_USAGEACTION']._serialized_start=4109
+  _globals['_USAGEACTION']._serialized_end=4196
+  _globals['_CANUSEREQUEST']._serialized_start=255
+  _globals['_CANUSEREQUEST']._serialized_end=354
+  _globals['_CANUSERESPONSE']._serialized_start=357
+  _globals['_CANUSERESPONSE']._serialized_end=671
+  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_start=674
+  _globals['_CREATEUSAGEEVENTREQUEST']._serialized_end=990
+  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_start=933
+  _globals['_CREATEUSAGEEVENTREQUEST_METADATAENTRY']._serialized_end=980
+  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_start=993
+  _globals['_CREATEUSAGEEVENTRESPONSE']._serialized_end=1176
+  _globals['_USEFEATUREREQUEST']._serialized_start=1179
+  _globals['_USEFEATUREREQUEST']._serialized_end=1443
+  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_start=933
+  _globals['_USEFEATUREREQUEST_METADATAENTRY']._serialized_end=980
+  _globals['_USEFEATURERESPONSE']._serialized_start=1446
+  _globals['_USEFEATURERESPONSE']._serialized_end=1646
+  _globals['_CHARGE']._serialized_start=1648
+  _globals['_CHARGE']._serialized_end=1706
+  _globals['_USEFEATURESREQUEST']._serialized_start=1709
+  _globals['_USEFEATURESREQUEST']._serialized_end=1961
+  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_start=933
+  _globals['_USEFEATURESREQUEST_METADATAENTRY']._serialized_end=980
+  _globals['_USEFEATURESRESPONSE']._serialized_start=1964
+  _globals['_USEFEATURESRESPONSE']._serialized_end=2195
+  _globals['_BATCHCANUSEREQUEST']._serialized_start=2197
+  _globals['_BATCHCANUSEREQUEST']._serialized_end=2261
+  _globals['_BATCHCANUSERESPONSE']._serialized_start=2263
+  _globals['_BATCHCANUSERESPONSE']._serialized_end=2331
+  _globals['_BATCHCANUSERESULT']._serialized_start=2333
+  _globals['_BATCHCANUSERESULT']._serialized_end=2447
+  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_start=2449
+  _globals['_BATCHCREATEUSAGEEVENTSREQUEST']._serialized_end=2534
+  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_start=2536
+  _globals['_BATCHCREATEUSAGEEVENTSRESPONSE']._serialized_end=2626
+  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_start=2629
+  _globals['_BATCHCREATEUSAGEEVENTSRESULT']._serialized_end=2764
+  _globals['_RESERVEREQUEST']._serialized_start=2767
+  _globals['_RESERVEREQUEST']._serialized_end=2983
+  _globals['_RESERVERESPONSE']._serialized_start=2986
+  _globals['_RESERVERESPONSE']._serialized_end=3250
+  _globals['_SETTLEREQUEST']._serialized_start=3253
+  _globals['_SETTLEREQUEST']._serialized_end=3488
+  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_start=933
+  _globals['_SETTLEREQUEST_METADATAENTRY']._serialized_end=980
+  _globals['_SETTLERESPONSE']._serialized_start=3491
+  _globals['_SETTLERESPONSE']._serialized_end=3655
+  _globals['_LISTENTITLEMENTSREQUEST']._serialized_start=3657
+  _globals['_LISTENTITLEMENTSREQUEST']._serialized_end=3762
+  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_start=3764
+  _globals['_LISTENTITLEMENTSRESPONSE']._serialized_end=3861
+  _globals['_ENTITLEMENT']._serialized_start=3864
+  _globals['_ENTITLEMENT']._serialized_end=4107
+  _globals['_ENTITLEMENTSERVICE']._serialized_start=4199
+  _globals['_ENTITLEMENTSERVICE']._serialized_end=4954
 # @@protoc_insertion_point(module_scope)

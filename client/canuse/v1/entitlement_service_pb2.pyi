@@ -3,6 +3,7 @@
 isort:skip_file
 """
 
+from canuse.v1 import catalog_service_pb2 as _catalog_service_pb2
 from canuse.v1 import consumption_pb2 as _consumption_pb2
 from canuse.v1 import explanation_pb2 as _explanation_pb2
 from canuse.v1 import reason_pb2 as _reason_pb2
@@ -96,12 +97,18 @@ class CanUseResponse(_message.Message):
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    ON_UNAVAILABLE_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
     """Whether the user may use the amount now."""
     reason: _reason_pb2.Reason.ValueType
     """Why."""
     source: _reason_pb2.Source.ValueType
     """What the answer is based on."""
+    on_unavailable: _catalog_service_pb2.OnUnavailable.ValueType
+    """What the feature is set to do while the store is unavailable, for callers that do the same while canuse is.
+    Absent: the default, ON_UNAVAILABLE_DENY.
+    """
     @_builtins.property
     def consumption(self) -> _consumption_pb2.Consumption:
         """The counts that the answer is based on. Absent for a binary feature and without an entitlement."""
@@ -109,6 +116,13 @@ class CanUseResponse(_message.Message):
     @_builtins.property
     def explanation(self) -> _explanation_pb2.Explanation:
         """The steps that led to the answer, from the same state as the answer. Absent unless `explain` was set."""
+
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """After what time, by the store's clock, the same call will be a yes if nothing but time changes: at the end of the
+        period, or when a grant or a subscription starts. Absent: a yes, or no such time is known, for example because
+        leases reserve what is missing, or a subscription ends before; also absent without the store.
+        """
 
     def __init__(
         self,
@@ -118,12 +132,16 @@ class CanUseResponse(_message.Message):
         consumption: _consumption_pb2.Consumption | None = ...,
         source: _reason_pb2.Source.ValueType = ...,
         explanation: _explanation_pb2.Explanation | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        on_unavailable: _catalog_service_pb2.OnUnavailable.ValueType | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "explanation", b"explanation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_on_unavailable", b"_on_unavailable", "consumption", b"consumption", "explanation", b"explanation", "on_unavailable", b"on_unavailable", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "explanation", b"explanation", "reason", b"reason", "source", b"source"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_on_unavailable", b"_on_unavailable", "access", b"access", "consumption", b"consumption", "explanation", b"explanation", "on_unavailable", b"on_unavailable", "reason", b"reason", "retry_after", b"retry_after", "source", b"source"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__on_unavailable: _TypeAlias = _typing.Literal["on_unavailable"]  # noqa: Y015
+    _WhichOneofArgType__on_unavailable: _TypeAlias = _typing.Literal["_on_unavailable", b"_on_unavailable"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__on_unavailable) -> _WhichOneofReturnType__on_unavailable | None: ...
 
 Global___CanUseResponse: _TypeAlias = CanUseResponse  # noqa: Y015
 
@@ -335,6 +353,7 @@ class UseFeatureResponse(_message.Message):
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
     """Whether the user may use the amount: true if and only if the use was recorded."""
     reason: _reason_pb2.Reason.ValueType
@@ -347,6 +366,12 @@ class UseFeatureResponse(_message.Message):
     def consumption(self) -> _consumption_pb2.Consumption:
         """The counts after the call. Absent without an entitlement."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """As in CanUseResponse: after what time the same call, with another event_id, will be a yes. In a stored answer, from
+        the first call on.
+        """
+
     def __init__(
         self,
         *,
@@ -355,10 +380,11 @@ class UseFeatureResponse(_message.Message):
         consumption: _consumption_pb2.Consumption | None = ...,
         event_id: _builtins.str = ...,
         replayed: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "event_id", b"event_id", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "event_id", b"event_id", "reason", b"reason", "replayed", b"replayed", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -468,6 +494,7 @@ class UseFeaturesResponse(_message.Message):
     CONSUMPTIONS_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     access: _builtins.bool
     """Whether the user may use all amounts: true if and only if all charges were recorded."""
     reason: _reason_pb2.Reason.ValueType
@@ -482,6 +509,12 @@ class UseFeaturesResponse(_message.Message):
     def consumptions(self) -> _containers.RepeatedCompositeFieldContainer[_consumption_pb2.Consumption]:
         """The counts after the call, in the order of `charges`. An empty message for a feature without an entitlement."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """As in CanUseResponse: after what time the same call, with another event_id, will be a yes for all charges. In a
+        stored answer, from the first call on.
+        """
+
     def __init__(
         self,
         *,
@@ -491,10 +524,11 @@ class UseFeaturesResponse(_message.Message):
         consumptions: _abc.Iterable[_consumption_pb2.Consumption] | None = ...,
         event_id: _builtins.str = ...,
         replayed: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "blocking_feature_id", b"blocking_feature_id", "consumptions", b"consumptions", "event_id", b"event_id", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "blocking_feature_id", b"blocking_feature_id", "consumptions", b"consumptions", "event_id", b"event_id", "reason", b"reason", "replayed", b"replayed", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -729,6 +763,7 @@ class ReserveResponse(_message.Message):
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     EVENT_ID_FIELD_NUMBER: _builtins.int
     REPLAYED_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     granted: _builtins.int
     """Units granted: `amount`, or the rest of the budget if that is less, or 0 if nothing was reserved."""
     lease_id: _builtins.str
@@ -747,6 +782,12 @@ class ReserveResponse(_message.Message):
     def consumption(self) -> _consumption_pb2.Consumption:
         """The counts after the call. Absent without an entitlement."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """As in CanUseResponse: after what time the same call, with another event_id, will grant at least `min_amount`. In a
+        stored answer, from the first call on.
+        """
+
     def __init__(
         self,
         *,
@@ -757,10 +798,11 @@ class ReserveResponse(_message.Message):
         consumption: _consumption_pb2.Consumption | None = ...,
         event_id: _builtins.str = ...,
         replayed: _builtins.bool = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "expires_at", b"expires_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "expires_at", b"expires_at", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "event_id", b"event_id", "expires_at", b"expires_at", "granted", b"granted", "lease_id", b"lease_id", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "event_id", b"event_id", "expires_at", b"expires_at", "granted", b"granted", "lease_id", b"lease_id", "reason", b"reason", "replayed", b"replayed", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -889,22 +931,26 @@ class ListEntitlementsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    INCLUDE_LOCKED_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """The user."""
     page_size: _builtins.int
     """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
     """`next_page_token` of the previous page. Empty: the first page."""
+    include_locked: _builtins.bool
+    """Whether to list the features that the user does not have, too, except archived ones. Default false."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        include_locked: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["include_locked", b"include_locked", "page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -950,6 +996,8 @@ class Entitlement(_message.Message):
     CONSUMPTION_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_IDS_FIELD_NUMBER: _builtins.int
     GRANT_IDS_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
+    PACKAGE_IDS_FIELD_NUMBER: _builtins.int
     feature_id: _builtins.str
     """The feature."""
     access: _builtins.bool
@@ -968,6 +1016,16 @@ class Entitlement(_message.Message):
     def grant_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The grants of the feature, in the order in which they are used, including those that do not count now."""
 
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """As in CanUseResponse: after what time the user will be able to use one unit. Absent: now, or no such time is known."""
+
+    @_builtins.property
+    def package_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of a feature that the user does not have, with `include_locked`: the packages that give it, ordered by id, in the
+        version that new subscriptions get. Without archived packages.
+        """
+
     def __init__(
         self,
         *,
@@ -977,10 +1035,12 @@ class Entitlement(_message.Message):
         consumption: _consumption_pb2.Consumption | None = ...,
         subscription_ids: _abc.Iterable[_builtins.str] | None = ...,
         grant_ids: _abc.Iterable[_builtins.str] | None = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
+        package_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "feature_id", b"feature_id", "grant_ids", b"grant_ids", "reason", b"reason", "subscription_ids", b"subscription_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "consumption", b"consumption", "feature_id", b"feature_id", "grant_ids", b"grant_ids", "package_ids", b"package_ids", "reason", b"reason", "retry_after", b"retry_after", "subscription_ids", b"subscription_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

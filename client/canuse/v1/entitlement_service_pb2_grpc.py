@@ -160,7 +160,8 @@ class EntitlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEntitlements(self, request, context):
-        """Lists a user's entitlements, one per feature, ordered by feature id.
+        """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
+        does not have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

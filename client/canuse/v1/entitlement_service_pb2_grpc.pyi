@@ -71,7 +71,9 @@ class EntitlementServiceStub:
     settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
-    """Lists a user's entitlements, one per feature, ordered by feature id."""
+    """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
+    does not have.
+    """
 
 @_typing.type_check_only
 class EntitlementServiceAsyncStub(EntitlementServiceStub):
@@ -116,7 +118,9 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
-    """Lists a user's entitlements, one per feature, ordered by feature id."""
+    """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
+    does not have.
+    """
 
 class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     """
@@ -212,6 +216,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.ListEntitlementsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.ListEntitlementsResponse, _abc.Awaitable[_entitlement_service_pb2.ListEntitlementsResponse]]:
-        """Lists a user's entitlements, one per feature, ordered by feature id."""
+        """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
+        does not have.
+        """
 
 def add_EntitlementServiceServicer_to_server(servicer: EntitlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

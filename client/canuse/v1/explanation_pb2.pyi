@@ -391,22 +391,28 @@ class DecisionStep(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     ACCESS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    RETRY_AFTER_FIELD_NUMBER: _builtins.int
     delta: _builtins.int
     """The requested amount."""
     access: _builtins.bool
     """The answer."""
     reason: _reason_pb2.Reason.ValueType
     """Why."""
+    @_builtins.property
+    def retry_after(self) -> _duration_pb2.Duration:
+        """After what time the answer will be a yes, as in CanUseResponse. Absent: a yes, or no such time is known."""
+
     def __init__(
         self,
         *,
         delta: _builtins.int = ...,
         access: _builtins.bool = ...,
         reason: _reason_pb2.Reason.ValueType = ...,
+        retry_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_after", b"retry_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "delta", b"delta", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["access", b"access", "delta", b"delta", "reason", b"reason", "retry_after", b"retry_after"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

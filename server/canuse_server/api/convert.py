@@ -2,6 +2,7 @@
 
 from typing import cast
 
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse.v1 import catalog_service_pb2 as catalog
@@ -26,6 +27,12 @@ def timestamp(time_ms: int) -> Timestamp:
 def optional_timestamp(time_ms: int | None) -> Timestamp | None:
     """Return a time in milliseconds as a message; None stays None."""
     return None if time_ms is None else timestamp(time_ms)
+
+
+def duration(length_ms: int) -> Duration:
+    """Return a length in milliseconds as a message."""
+    seconds, milliseconds = divmod(length_ms, 1000)
+    return Duration(seconds=seconds, nanos=milliseconds * 1_000_000)
 
 
 def consumption(entitlement: Entitlement, period: Period, used: int, budget: int | None, reserved: int) -> Consumption:

@@ -61,7 +61,8 @@ def can_use(
         out.print_json(out.as_json(answer.message))
     else:
         counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
-        typer.echo(f"{out.yes_or_no(answer.access)}: {out.reason(answer.reason)}{counts}")
+        retry = out.retry_words(answer.message)
+        typer.echo(f"{out.yes_or_no(answer.access)}: {out.reason(answer.reason)}{counts}{retry}")
         for number, step in enumerate(answer.message.explanation.steps, start=1):
             typer.echo(f"{number:3}. {out.printable(step.text)}")
     if not answer:
@@ -106,19 +107,23 @@ def usage(
     connection: Connection,
     user: User,
     feature: Annotated[str | None, typer.Argument(metavar="FEATURE", help="One feature, with past periods.")] = None,
+    *,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Show the features that the user does not have, too, with their packages.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show a user's entitlements and usage: of all features now, or of one feature with past periods."""
     if feature is None:
-        _usage_of_all(connection, user, as_json)
+        _usage_of_all(connection, user, locked, as_json)
     else:
         _usage_of_one(connection, user, feature, as_json)
 
 
-def _usage_of_all(connection: Connection, user: str, as_json: bool) -> None:
-    """Show every entitlement of a user."""
+def _usage_of_all(connection: Connection, user: str, locked: bool, as_json: bool) -> None:
+    """Show every entitlement of a user, and on request the features that the user does not have."""
     with connection.client() as client:
-        entitlements = list(client.list_entitlements(user))
+        entitlements = list(client.list_entitlements(user, include_locked=locked))
     if as_json:
         out.print_json([out.as_json(entitlement.message) for entitlement in entitlements])
         return
@@ -128,11 +133,12 @@ def _usage_of_all(connection: Connection, user: str, as_json: bool) -> None:
             out.yes_or_no(entitlement.access),
             out.reason(entitlement.reason),
             *out.consumption_cells(entitlement.consumption),
+            *([", ".join(entitlement.package_ids)] if locked else []),
         ]
         for entitlement in entitlements
     )
     columns = ("feature", "access", "reason", "used", "reserved", "budget", "remaining", "resets at")
-    out.print_table(columns, rows, empty=f"{user} has no entitlements")
+    out.print_table((*columns, "packages") if locked else columns, rows, empty=f"{user} has no entitlements")
 
 
 def _usage_of_one(connection: Connection, user: str, feature: str, as_json: bool) -> None:

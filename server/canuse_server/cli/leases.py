@@ -34,7 +34,8 @@ def reserve(
         out.print_json(out.as_json(answer.message))
     else:
         counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
-        typer.echo(f"granted {answer.granted}: {out.reason(answer.reason)}{counts}")
+        retry = out.retry_words(answer.message)
+        typer.echo(f"granted {answer.granted}: {out.reason(answer.reason)}{counts}{retry}")
         if answer:
             typer.echo(f"lease {answer.lease_id} until {out.moment(answer.message, 'expires_at', '')}")
     if not answer:

@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 import typer
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -128,6 +129,14 @@ def moment(message: Message, field: str, absent: str) -> str:
 def amount(message: Message, field: str) -> str:
     """Return an optional amount; an absent one is unlimited."""
     return str(getattr(message, field)) if message.HasField(field) else "unlimited"
+
+
+def retry_words(message: Message) -> str:
+    """Return after what time a no will be a yes, as a part of a sentence; nothing where that is not known."""
+    if not message.HasField("retry_after"):
+        return ""
+    retry_after: Duration = message.retry_after  # type: ignore[attr-defined]
+    return f", yes after {retry_after.ToTimedelta()} if nothing else changes"
 
 
 def consumption_cells(consumption: Consumption | None) -> list[str]:

@@ -22,6 +22,7 @@ class Entitlement:
     `period` is the period in which the entitlement was computed. Periods of a fixed length roll from it by arithmetic;
     the end of a calendar period also ends the validity. `limit` None is unlimited. `granted`: only grants give access;
     the limit then is that of a package without access, and bounds the part of the count that the package covered.
+    `predictable`: the entitlement and its grants tell what applies at `valid_until_ms`, see `retry_at_ms`.
     """
 
     consumable: bool
@@ -32,6 +33,7 @@ class Entitlement:
     period: Period
     valid_until_ms: int | None
     granted: bool = False
+    predictable: bool = False
 
     def period_at(self, now_ms: int) -> Period:
         """Return the period that contains a moment of the validity."""
@@ -57,6 +59,8 @@ class _VersionGroup(NamedTuple):
     """NOT_STARTED, HAS_ENDED, MAY_COUNT or COUNTS."""
     changes_ms: int | None
     """The earliest moment at which a date changes the grade of one of them."""
+    known: bool
+    """Whether this version of canuse knows the package and the reset periods of these entries."""
 
 
 @dataclass(slots=True)
@@ -190,9 +194,9 @@ def _group_by_version(subscriptions: Iterable[Subscription], packages: Packages,
         changes_ms = min((moment for moment in changes if moment is not None), default=None)
         known, unknown = _split_known(packages[version])
         if known:
-            groups.append(_VersionGroup(first, known, grade, changes_ms))
+            groups.append(_VersionGroup(first, known, grade, changes_ms, known=True))
         if unknown:
-            groups.append(_VersionGroup(first, unknown, min(grade, MAY_COUNT), changes_ms))
+            groups.append(_VersionGroup(first, unknown, min(grade, MAY_COUNT), changes_ms, known=False))
     return sorted(groups, key=lambda group: _precedence(group.grade, group.subscription), reverse=True)
 
 
@@ -245,11 +249,15 @@ def _entitlement(
         period = period_of(source.group.subscription.started_at_ms, reset_period)
     counts = grade == COUNTS
     granted = not counts and any(grant.is_open(now_ms) for grant in grants)
+    valid_until_ms = changes_ms
     if not counts:
         # Grants determine access here. Otherwise they only add to the budget, which each decision computes.
-        changes_ms = _earliest(changes_ms, coverage_at(grants, now_ms).end_ms)
+        valid_until_ms = _earliest(valid_until_ms, coverage_at(grants, now_ms).end_ms)
     if consumable and reset_period not in FIXED_LENGTH_MS:
-        changes_ms = _earliest(changes_ms, period.end_ms)
+        valid_until_ms = _earliest(valid_until_ms, period.end_ms)
+    predictable = valid_until_ms is not None and (
+        changes_ms != valid_until_ms or (source is not None and _starts_as_listed(source, grants, granted=granted))
+    )
     return Entitlement(
         consumable=consumable,
         active=counts or granted,
@@ -258,7 +266,24 @@ def _entitlement(
         overage_enabled=source is not None and not granted and source.entry.overage_enabled,
         reset_period=reset_period,
         period=period,
-        valid_until_ms=changes_ms,
+        valid_until_ms=valid_until_ms,
+        predictable=predictable,
+    )
+
+
+def _starts_as_listed(source: _Source, grants: tuple[GrantBalance, ...], *, granted: bool) -> bool:
+    """Whether the next date of the subscriptions to a feature is the start of one that gives what `source` lists.
+
+    A grant that starts or ends at the same time would look the same.
+    """
+    subscription, starts_ms = source.group.subscription, source.starts_ms
+    return (
+        source.group.grade == NOT_STARTED
+        and source.group.known
+        and subscription.started_at_ms == source.changes_ms == starts_ms
+        and counts_at(subscription, starts_ms)
+        and not (granted and source.entry.overage_enabled)
+        and not any(starts_ms in (grant.effective_at_ms, grant.end_ms) for grant in grants)
     )
 
 

@@ -48,7 +48,7 @@ async def _explain(plan: Plan, env: Environment) -> pb.CanUseResponse:
                 *_subscriptions(state, env.cache.packages, feature),
                 *_grants(feature_state, grants.get(feature.id, ()), feature),
                 *_counts(feature_state, feature),
-                steps.decision(response, feature, plan.delta),
+                steps.decision(response, feature, plan.delta, feature_state.now_ms),
             ]
         )
     )

@@ -174,8 +174,8 @@ def store_unavailable(item: Feature, age_seconds: float | None) -> ExplanationSt
     )
 
 
-def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> ExplanationStep:
-    """Return the step about the decision and its reason."""
+def decision(response: pb.CanUseResponse, of: Feature, delta: int, now_ms: int = 0) -> ExplanationStep:
+    """Return the step about the decision and its reason, and the time at which a no becomes a yes if that is known."""
     counts, requested = response.consumption, _amount(delta, of)
     reserved = f", {counts.reserved} reserved" if counts.reserved else ""
     total = f"{counts.used} used{reserved} and {delta} more make {counts.used + counts.reserved + delta}"
@@ -191,9 +191,13 @@ def decision(response: pb.CanUseResponse, of: Feature, delta: int) -> Explanatio
         Reason.USER_DISABLED: "the user is disabled",
         Reason.STORE_UNAVAILABLE: "the feature's on_unavailable decides while the store is unavailable",
     }[Reason(response.reason)]
+    retry_after = response.retry_after if response.HasField("retry_after") else None
+    then = f"; it will be yes at {_time(now_ms + retry_after.ToMilliseconds())}" if retry_after else ""
     return ExplanationStep(
-        text=f"The answer is {'yes' if response.access else 'no'}: {because}.",
-        decision=explanation.DecisionStep(delta=delta, access=response.access, reason=response.reason),
+        text=f"The answer is {'yes' if response.access else 'no'}: {because}{then}.",
+        decision=explanation.DecisionStep(
+            delta=delta, access=response.access, reason=response.reason, retry_after=retry_after
+        ),
     )
 
 

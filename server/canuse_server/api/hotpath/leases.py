@@ -9,7 +9,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import lease_not_found
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
-from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, ledger_entry
+from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, ledger_entry, retry_after
 from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.methods import method_at
 from canuse_server.api.tokens import lease as lease_tokens
@@ -75,6 +75,8 @@ class Reserve(Writing):
             name = LeaseName(plan.user_id, plan.features[0].id, reserved.token)
             response.lease_id = lease_tokens.encode(name)
             response.expires_at.CopyFrom(timestamp(reserved.expires_at_ms))
+        elif (after := retry_after(reserved.charge)) is not None:
+            response.retry_after.CopyFrom(after)
         fill_counts(response, reserved.charge)
         return response.SerializeToString()
 

@@ -99,7 +99,7 @@ class HotMethod(Protocol):
     def without_store(self, plan: Plan) -> bytes | None:
         """Return the response while the store is unavailable, or None if the call fails then. Raises ApiError."""
 
-    def holds_until_ms(self, reply: object, now_ms: int) -> int:
+    def holds_until_ms(self, response: bytes, reply: object, now_ms: int) -> int:
         """Return the time before which the same reply gives the same response; 0: only now."""
 
 

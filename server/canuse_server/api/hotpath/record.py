@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+from google.protobuf.duration_pb2 import Duration
+
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse.v1.consumption_pb2 import Consumption
 from canuse_server.api.bounds import MAX_CHARGES
-from canuse_server.api.convert import consumption, fill_consumption
+from canuse_server.api.convert import consumption, duration, fill_consumption
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import not_consumable
 from canuse_server.api.hotpath import wire
@@ -17,7 +19,7 @@ from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
 from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, TRUE, VARINT, tag
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
-from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
+from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
 from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
@@ -36,6 +38,7 @@ _Use: Final = pb.UseFeatureResponse
 _USE_CONSUMPTION: Final = tag(_Use.CONSUMPTION_FIELD_NUMBER, LENGTH_DELIMITED)
 _USE_EVENT_ID: Final = tag(_Use.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)
 _USE_REPLAYED: Final = tag(_Use.REPLAYED_FIELD_NUMBER, VARINT) + TRUE
+_USE_RETRY_AFTER: Final = tag(_Use.RETRY_AFTER_FIELD_NUMBER, LENGTH_DELIMITED)
 
 
 class Writing:
@@ -47,7 +50,7 @@ class Writing:
         """See HotMethod: nothing can be recorded."""
         return None
 
-    def holds_until_ms(self, _reply: object, _now_ms: int) -> int:
+    def holds_until_ms(self, _response: bytes, _reply: object, _now_ms: int) -> int:
         """See HotMethod: each call writes anew."""
         return 0
 
@@ -117,7 +120,7 @@ class UseFeature(Writing):
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
         charge, replayed = _single(plan, reply)
-        return b"".join(
+        answer = b"".join(
             (
                 wire.ACCESS[charge.reason],
                 wire.counts(_USE_CONSUMPTION, charge),
@@ -125,6 +128,9 @@ class UseFeature(Writing):
                 _USE_REPLAYED if replayed else b"",
             )
         )
+        if charge.reason < Reason.NOT_ENTITLED or not charge.applied_delta:
+            return answer
+        return answer + _USE_RETRY_AFTER + wire.moment(charge.applied_delta)
 
 
 class UseFeatures(Writing):
@@ -156,6 +162,7 @@ class UseFeatures(Writing):
             consumptions=[_counts_after(charge) or Consumption() for charge in outcome.charges],
             event_id=plan.event_id or outcome.charges[0].ledger_id,
             replayed=replayed,
+            retry_after=retry_after(telling) if refused else None,
         ).SerializeToString()
 
 
@@ -301,6 +308,11 @@ def fill_counts(
     if entitlement is not None:
         period = entitlement.period_at(charge.period_start_ms)
         fill_consumption(response.consumption, entitlement, period, charge.used, charge.budget, charge.reserved)
+
+
+def retry_after(refused: ChargeOutcome) -> Duration | None:
+    """Return after what time a refused call will be a yes; None if that is not known."""
+    return duration(refused.applied_delta) if refused.applied_delta else None
 
 
 def _counts_after(charge: ChargeOutcome) -> Consumption | None:

@@ -1,9 +1,12 @@
 """EntitlementService: listing entitlements."""
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.can_use import counts
+from canuse_server.api.hotpath.can_use import counts, fill_retry_after
 from canuse_server.api.hotpath.method import reason_message
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens import subscription as subscription_tokens
@@ -27,13 +30,21 @@ class EntitlementServicer:
         state, grants = await read_with_grants(context.env, require_id("user_id", request.user_id))
         versions = [(item.package_id, item.package_version) for item in state.subscriptions]
         await context.env.cache.load_packages(versions)
-        ids = sorted(feature_id for feature_id in state.entitlements if feature_id > last)[: size + 1]
+        found = {feature_id for feature_id in state.entitlements if feature_id > last}
+        packages: Mapping[str, list[str]] = {}
+        if request.include_locked:
+            found |= await _locked(context.env, found, last, size + 1)
+            packages = await context.env.cache.packages_by_feature()
+        ids = sorted(found)[: size + 1]
         archived = {feature_id: await _is_archived(context.env, feature_id) for feature_id in ids}
         sources = await _sources(context.env, state, frozenset(ids))
 
         def make(feature_id: str) -> pb.Entitlement:
             feature_state = feature_state_of(state, feature_id, archived=archived[feature_id])
-            return _entitlement(feature_id, feature_state, sources.get(feature_id, []), grants.get(feature_id, []))
+            message = _entitlement(feature_id, feature_state, sources.get(feature_id, []), grants.get(feature_id, []))
+            if feature_state.entitlement is None:
+                message.package_ids.extend(packages.get(feature_id, ()))
+            return message
 
         entitlements, token = await page_tokens.fill(request, ids, make, lambda feature_id: (feature_id, 0))
         return pb.ListEntitlementsResponse(entitlements=entitlements, next_page_token=token)
@@ -46,7 +57,7 @@ def _entitlement(
         reason = decide(feature_state, 1)
     except TotalOutOfRangeError:
         reason = Reason.BUDGET_EXCEEDED  # All units that canuse can count are used.
-    return pb.Entitlement(
+    message = pb.Entitlement(
         feature_id=feature_id,
         access=reason.access,
         reason=reason_message(reason),
@@ -54,6 +65,20 @@ def _entitlement(
         subscription_ids=sources,
         grant_ids=[grant.id for grant in grants],
     )
+    if not reason.access:
+        fill_retry_after(message, feature_state, 1)
+    return message
+
+
+async def _locked(env: Environment, entitled: AbstractSet[str], after: str, size: int) -> set[str]:
+    """Return at least the next `size` features after an id that are not archived and not among `entitled`, if any."""
+    found: set[str] = set()
+    while len(found) < size and (ids := await env.catalog.feature_ids(after, size)):
+        after = ids[-1].decode()
+        for feature_id in (item.decode() for item in ids):
+            if feature_id not in entitled and not await _is_archived(env, feature_id):
+                found.add(feature_id)
+    return found
 
 
 async def _is_archived(env: Environment, feature_id: str) -> bool:

@@ -25,7 +25,7 @@ LEASES_DUE_FIELD: Final = b"x"
 ENDED_UNTIL_FIELD: Final = b"e"
 
 _NONE: Final = -1
-CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT = 1, 2, 4, 8, 16, 32, 64
+CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT, PREDICTABLE = 1, 2, 4, 8, 16, 32, 64, 128
 """Flags of an entitlement."""
 DISABLED: Final = 1
 LONGEST_LEASE_MS: Final = 7 * DAY_MS
@@ -134,7 +134,8 @@ class ChargeOutcome(NamedTuple):
     """What became of one charge. `budget` None is unlimited.
 
     `ledger_id` is empty if nothing was recorded. The charge of a stored answer has only the data that an answer shows:
-    of the entitlement the period and whether overage is enabled, and no `ledger_id`.
+    of the entitlement the period and whether overage is enabled, and no `ledger_id`. `applied_delta` of the refused
+    charge is the time in ms after which the call will be a yes, 0 if that is not known.
     """
 
     reason: Reason
@@ -270,6 +271,7 @@ def pack_entitlement(entitlement: Entitlement) -> bytes:
         | _NO_LIMIT * (limit is None)
         | _ENDS * (end_ms is not None)
         | _RUNS_OUT * (valid_until_ms is not None)
+        | PREDICTABLE * entitlement.predictable
     )
     low, high = _halves(limit or 0)
     packed = _ENTITLEMENT.pack(flags, entitlement.reset_period, low, high & 0xFFFF, high >> 16, *_halves(start_ms))
@@ -343,6 +345,7 @@ def _unpack_entitlement(packed: bytes) -> Entitlement:
         Period(start_ms, _some(end_ms)),
         _some(valid_until_ms),
         flags & _GRANTED != 0,
+        flags & PREDICTABLE != 0,
     )
 
 

@@ -6,12 +6,12 @@ data of another history is discarded.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 
 import structlog
 
-from canuse_server.domain.model import Feature, Package
+from canuse_server.domain.model import Feature, Package, PackageStatus
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
@@ -27,6 +27,7 @@ POLL_INTERVAL_SECONDS: Final = 1.0
 FEATURES_PER_READ: Final = 50
 """Number of features read in one round trip; decoding them takes less than a millisecond of the event loop."""
 IDS_PER_READ: Final = 1000
+PACKAGES_PER_READ: Final = 50
 
 
 class PublishedPackages(dict[tuple[str, int], Package]):
@@ -52,6 +53,7 @@ class CatalogCache:
         """Number of histories of the store seen so far."""
         self._link: object = None
         self._reading = asyncio.Lock()
+        self._packages_by_feature: tuple[bytes, dict[str, list[str]]] | None = None
         self.features: dict[str, Feature] = {}
         self.packages = PublishedPackages()
 
@@ -162,6 +164,34 @@ class CatalogCache:
                 packages[package.id, package.version] = package
             if packages is self.packages:
                 break
+
+    async def packages_by_feature(self) -> Mapping[str, list[str]]:
+        """Return, by feature id, the ids of the packages that give it to new subscribers, in order.
+
+        All packages are read after each change of the catalogue.
+        """
+        stamp = await self._catalog.stamp()
+        if self._packages_by_feature is None or self._packages_by_feature[0] != stamp:
+            found: dict[str, list[str]] = {}
+            for package in await self._available_packages():
+                for entry in package.features:
+                    found.setdefault(entry.feature_id, []).append(package.id)
+            self._packages_by_feature = stamp, found
+        return self._packages_by_feature[1]
+
+    async def _available_packages(self) -> list[Package]:
+        """Return the packages that can be subscribed to, each in the version that new subscriptions get, by id."""
+        found, last = list[Package](), ""
+        while page := await self._catalog.package_page(last, PACKAGES_PER_READ):
+            last = page[-1].id
+            published = [
+                (package.id, package.published_version)
+                for package in page
+                if package.is_known and package.published_version and package.status != PackageStatus.ARCHIVED
+            ]
+            await self.load_packages(published)
+            found += [package for version in published if (package := self.packages.get(version)) is not None]
+        return found
 
     def keep_fresh(self) -> tuple[Coroutine[Any, Any, None], ...]:
         """Return tasks that refresh the cache: one polls the stamp each second, one listens for changes."""

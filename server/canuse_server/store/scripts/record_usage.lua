@@ -21,7 +21,8 @@
 --       'L' a lease has expired: sweep, then repeat   'O' a total would pass 2^53 - 1
 -- All but 'K' have written nothing, but in the chain: those that end for good count as made. An outcome is: the number of the charge that
 -- was refused (0: none), now; then for each charge reason, length of the entitlement, length of the ledger id, used, applied
--- delta, period start, budget (-1 unlimited), units reserved, the entitlement, the ledger id.
+-- delta, period start, budget (-1 unlimited), units reserved, the entitlement, the ledger id. In place of the applied delta of
+-- the refused charge: after what time the call would be a yes if nothing but time changes, in ms, 0 where that is not known.
 -- include: layout
 -- include: decision
 -- include: ledger
@@ -109,14 +110,15 @@ end
 if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention == RETENTION_BYTES then
   local flags, reset_period, limit, start = struct.unpack(ENTITLEMENT, value)
   local size, fresh = ENTITLEMENT_BYTES, reset_period <= LAST_RESET_PERIOD
-  local shown, finish = start, 0
+  local shown, finish, valid_until, length = start, 0
   if flags % (2 * ENDS) >= ENDS then
     if event then finish = struct.unpack(MOMENT, value, size + 1) end
     size = size + MOMENT_BYTES
   end
   if flags % (2 * RUNS_OUT) >= RUNS_OUT then
     size = size + MOMENT_BYTES
-    fresh = fresh and now < struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
+    valid_until = struct.unpack(MOMENT, value, size - MOMENT_BYTES + 1)
+    fresh = fresh and now < valid_until
   end
   local packed, used, used_from = value, 0, start
   if #value > size then
@@ -124,7 +126,7 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention
   end
   -- A period of a fixed length rolls from its first start on; the others are over when the entitlement is.
   if reset_period > 1 and reset_period <= WEEK then
-    local length = reset_period == 2 and 3600000 or reset_period == 3 and 86400000 or 604800000
+    length = reset_period == 2 and 3600000 or reset_period == 3 and 86400000 or 604800000
     if now > start then start = now - (now - start) % length end
     if #value == size then used_from = start end
     if start >= finish and finish > 0 then shown, finish = start, start + length end
@@ -133,6 +135,8 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention
   if #meta > META_BYTES then
     fresh = fresh and struct.unpack(MOMENT, meta, META_BYTES + 1) <= now + CLOCKS_DIFFER_MS
   end
+  -- Of what is inactive, but will be active, the long way tells when.
+  fresh = fresh and (flags < PREDICTABLE or flags % (2 * ACTIVE) >= ACTIVE)
   if fresh and used_from == start and start <= now and flags % (2 * GRANTED) < GRANTED then
     local budget = flags % (2 * NO_LIMIT) >= NO_LIMIT and NONE or limit
     local delta = tonumber(ARGV[FIRST + 1])
@@ -141,7 +145,15 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention
     local reason = decide(disabled, false, flags, budget, mode == 'U' and delta == 0 and total + 1 or total)
     local refused, applied, ledger_id, open, id, fingerprint, ttl, longest = 0, 0, ''
     local a, b, c, d = 0, 0, 0, 0
-    if mode == 'U' and reason >= NOT_ENTITLED then refused = 1 end
+    if mode == 'U' and reason >= NOT_ENTITLED then
+      refused = 1
+      if reason == BUDGET_EXCEEDED and (length or flags % (2 * ENDS) >= ENDS) and math.max(1, delta) <= limit then
+        -- A yes in the next period, if what applies then is known.
+        local resets = length and start + length or struct.unpack(MOMENT, value, ENTITLEMENT_BYTES + 1)
+        local known = not valid_until or resets < valid_until or resets == valid_until and flags >= PREDICTABLE
+        if known then applied = resets - now end
+      end
+    end
     local counted = refused == 0 and (mode ~= 'U' or delta > 0)
     if event then
       id, fingerprint, ttl, longest = struct.unpack(EVENT, event)
@@ -199,6 +211,7 @@ end
 -- include: history
 -- include: account
 -- include: leases
+-- include: retry
 -- include: outcome
 -- include: kept_charge
 -- include: dedupe_begin
@@ -227,6 +240,7 @@ local function weigh(number)
   charge.total = math.max(0, mode == 'S' and delta or charge.used + delta)
   local needed = charge.total + charge.reserved
   if mode == 'U' and delta == 0 then needed = needed + 1 end
+  charge.amount, charge.least = math.max(1, delta), math.max(1, delta)
   charge.reason = decide(disabled, has(archived, 2 ^ (number - 1)), charge.flags, charge.budget, needed)
   charge.fact = mode ~= 'U' or has(facts, 2 ^ (number - 1))
   if not charge.flags and charge.fact then charge.reason = NOT_ENTITLED end
@@ -257,6 +271,9 @@ local function record(charge)
   )
   save_account(KEYS[1], KEYS[3], past_periods_kept, charge)
 end
+
+-- Envoy, whose requests alone can have facts, is not told.
+if refused > 0 and facts == 0 and not disabled and archived == 0 then charges[refused].applied = retry_after(charges, now) end
 
 local outcome, kept, remembered = { pack_outcome(refused, now) }, { string.char(refused) }, mode == 'U'
 for i = 1, count do

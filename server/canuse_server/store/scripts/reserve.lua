@@ -20,6 +20,7 @@
 -- include: history
 -- include: account
 -- include: leases
+-- include: retry
 -- include: outcome
 local dedupe_open, dedupe_find, dedupe_replay, pack_kept
 -- include: dedupe
@@ -40,8 +41,8 @@ local account = read_account(feature, fields[3], fields[4], fields[5], now)
 if not account or is_ahead(fields[1], now) then return 'S' end
 
 -- What there is of it.
+local disabled, archived = has(string.byte(fields[1]), DISABLED), ARGV[5] == '1'
 local function reason_for(amount)
-  local disabled, archived = has(string.byte(fields[1]), DISABLED), ARGV[5] == '1'
   return decide(disabled, archived, account.flags, account.budget, account.used + account.reserved + amount)
 end
 local granted = tonumber(ARGV[6])
@@ -56,8 +57,11 @@ if reason >= NOT_ENTITLED then granted = 0 end
 if account.used + account.reserved + granted > MAX_AMOUNT then return 'O' end
 
 -- From here on it writes.
-local expires = 0
-if granted > 0 then
+local expires, retry = 0, 0
+if granted == 0 and not disabled and not archived then
+  account.amount, account.least = tonumber(ARGV[6]), tonumber(ARGV[7])
+  retry = retry_after({ account }, now)
+elseif granted > 0 then
   expires = now + tonumber(ARGV[8])
   if not fields[5] or account.epoch_start ~= account.start then
     -- The first lease of a period.
@@ -76,11 +80,11 @@ end
 local refused, lease = granted == 0 and 1 or 0, struct.pack('<I7I6', granted, expires) .. token
 if event ~= '' then
   local charge = keep_charge(
-    reason, account.packed, false, 0, account.used, 0, account.start, account.budget, account.reserved
+    reason, account.packed, false, 0, account.used, retry, account.start, account.budget, account.reserved
   )
   event_store(KEYS[1], FIRST_EVENT_KEY, event, fields[6], lease .. string.char(refused) .. charge, now)
 end
 return 'K'
   .. lease
   .. pack_outcome(refused, now)
-  .. pack_charge(reason, account.packed, '', account.used, 0, account.start, account.budget, account.reserved)
+  .. pack_charge(reason, account.packed, '', account.used, retry, account.start, account.budget, account.reserved)

@@ -142,5 +142,5 @@ class RequestCache:
         response = method.respond(plan, reply, now_ms)
         if request.cached and len(response) + reply_bytes(reply) <= MAX_ANSWER_BYTES:
             request.reply, request.response = reply, response
-            request.from_ms, request.until_ms = now_ms, method.holds_until_ms(reply, now_ms)
+            request.from_ms, request.until_ms = now_ms, method.holds_until_ms(response, reply, now_ms)
         return response

@@ -32,7 +32,8 @@ local function read_account(feature, value, granted, reservation, now)
   account.packed, counter = split_feature(value)
   flags, reset_period, account.limit, account.start = struct.unpack(ENTITLEMENT, account.packed)
   local last = #account.packed - MOMENT_BYTES + 1
-  if has(flags, RUNS_OUT) and now >= struct.unpack(MOMENT, account.packed, last) then return nil end
+  if has(flags, RUNS_OUT) then account.valid_until = struct.unpack(MOMENT, account.packed, last) end
+  if account.valid_until and now >= account.valid_until then return nil end
   if account.start > now + CLOCKS_DIFFER_MS then return nil end
   if has(flags, NO_LIMIT) then account.limit = NONE end
   if reset_period > LAST_RESET_PERIOD and has(flags, ACTIVE) then flags = flags - ACTIVE end
@@ -44,6 +45,7 @@ local function read_account(feature, value, granted, reservation, now)
     finish = struct.unpack(MOMENT, account.packed, ENTITLEMENT_BYTES + 1)
   end
   account.flags, account.granted, account.grants = flags, has(flags, GRANTED), read_grants(granted)
+  account.reset_period, account.finish = reset_period > LAST_RESET_PERIOD and 1 or reset_period, finish
   if counter ~= '' then
     local used, used_from = struct.unpack(COUNTER, counter)
     if finish and used_from > finish then return nil end
@@ -51,6 +53,7 @@ local function read_account(feature, value, granted, reservation, now)
       -- A counter of the next period keeps it: a clock that steps back never resets a count twice. One of a later period,
       -- under a clock that ran ahead, has to be brought back first.
       account.used, account.start = used, used_from
+      if length then account.finish = used_from + length end
     else
       account.rolled = {
         start = used_from, finish = length and used_from + length or account.start, used = used, budget = account.limit,
