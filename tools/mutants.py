@@ -544,6 +544,41 @@ MUTANTS: Final = (
         "if False:",
         "tests/conformance/test_retry_after.py",
     ),
+    Mutant(
+        "leases: a part releases the rest",
+        f"{SCRIPTS}/settle.lua",
+        "local released = final and lease.amount or math.min(used, lease.amount)",
+        "local released = lease.amount",
+        "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "leases: an extension without the units",
+        f"{SCRIPTS}/extend_lease.lua",
+        "local refused = more > 0 and reason >= NOT_ENTITLED",
+        "local refused = false",
+        "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "leases: an extension shortens",
+        f"{SCRIPTS}/extend_lease.lua",
+        "math.max(lease.expires, ttl > 0 and now + ttl or 0)",
+        "ttl > 0 and now + ttl or lease.expires",
+        "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "leases: units for a lease of an earlier period",
+        f"{SCRIPTS}/extend_lease.lua",
+        "if not is_current then return 'P' end",
+        "",
+        "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "leases: an expired one is extended",
+        f"{SCRIPTS}/extend_lease.lua",
+        "if lease.state ~= OPEN then return 'N' end",
+        "",
+        "tests/store/test_lease_machine.py",
+    ),
 )
 
 UNBROKEN: Final = "nothing is broken"

@@ -138,9 +138,22 @@ def reserve(
     )
 
 
-def settle(lease_id: str, used: int, *, event_id: str | None, metadata: Mapping[str, str] | None) -> v1.SettleRequest:
-    """Build the request that settles a lease."""
-    return build(v1.SettleRequest, lease_id=lease_id, used=used, **optional(event_id=event_id, metadata=metadata))
+def settle(
+    lease_id: str, used: int, *, final: bool, event_id: str | None, metadata: Mapping[str, str] | None
+) -> v1.SettleRequest:
+    """Build the request that settles a lease, or a part of it."""
+    return build(
+        v1.SettleRequest, lease_id=lease_id, used=used, final=final, **optional(event_id=event_id, metadata=metadata)
+    )
+
+
+def extend_lease(
+    lease_id: str, *, ttl: Length | None, amount: int | None, event_id: str | None
+) -> v1.ExtendLeaseRequest:
+    """Build the request that extends a lease."""
+    if ttl is None and amount is None:
+        raise BadArgument("nothing to extend: give at least one of ttl, amount")
+    return build(v1.ExtendLeaseRequest, lease_id=lease_id, **optional(ttl=ttl, amount=amount, event_id=event_id))
 
 
 def update_feature(

@@ -73,6 +73,7 @@ _HasConsumption = (
     | v1.UseFeatureResponse
     | v1.ReserveResponse
     | v1.SettleResponse
+    | v1.ExtendLeaseResponse
     | v1.Entitlement
 )
 
@@ -309,6 +310,46 @@ class SettleAnswer:
             Reason(message.reason),
             _consumption_of(message),
             message.late,
+            message.event_id,
+            message.replayed,
+            message,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ExtendLeaseAnswer:
+    """The result of extending a lease. True if and only if it was extended."""
+
+    extended: bool
+    """Whether the lease was extended. False only if the amount is not available; then nothing was changed."""
+    granted: int
+    """Units that the lease reserves now: all that was granted and not settled yet."""
+    expires_at: datetime
+    """When the lease expires."""
+    reason: Reason
+    """The reason; without an amount the user's state after the call."""
+    consumption: Consumption | None
+    """The counts after the call. None without an entitlement."""
+    event_id: str
+    """The idempotency key that was sent. Empty: none was sent."""
+    replayed: bool
+    """Whether this is the stored answer to an earlier call with the same `event_id`."""
+    message: v1.ExtendLeaseResponse = field(repr=False, compare=False)
+    """The message of the API."""
+
+    def __bool__(self) -> bool:
+        """Return `extended`."""
+        return self.extended
+
+    @classmethod
+    def from_message(cls, message: v1.ExtendLeaseResponse) -> "ExtendLeaseAnswer":
+        """Convert a message."""
+        return cls(
+            message.extended,
+            message.granted,
+            _moment(message.expires_at),
+            Reason(message.reason),
+            _consumption_of(message),
             message.event_id,
             message.replayed,
             message,

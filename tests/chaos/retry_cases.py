@@ -37,6 +37,16 @@ def _settle(s: Scenario) -> Message:
     return v1.SettleRequest(lease_id=lease.lease_id, used=3, event_id="event")
 
 
+def _settle_a_part(s: Scenario) -> Message:
+    lease = s.client.reserve(s.user_id, s.first, 5)
+    return v1.SettleRequest(lease_id=lease.lease_id, used=3, final=False, event_id="event")
+
+
+def _extend(s: Scenario) -> Message:
+    lease = s.client.reserve(s.user_id, s.first, 5)
+    return v1.ExtendLeaseRequest(lease_id=lease.lease_id, amount=2, event_id="event")
+
+
 def _update_subscription(s: Scenario) -> Message:
     changed = v1.Subscription(id=s.subscription_id, status=v1.SUBSCRIPTION_STATUS_PAST_DUE)
     return v1.UpdateSubscriptionRequest(subscription=changed, update_mask=FieldMask(paths=["status"]))
@@ -110,6 +120,8 @@ CASES: Final[dict[str, Case]] = {
         REPLAYED, _counts, lambda _: (0, 0, 5, 0, 0),
     ),
     "Settle": Case(_settle, REPLAYED, _counts, lambda _: (3, 0, 0, 0, 1)),
+    "Settle, of a part": Case(_settle_a_part, REPLAYED, _counts, lambda _: (3, 0, 2, 0, 1)),
+    "ExtendLease": Case(_extend, REPLAYED, _counts, lambda _: (0, 0, 7, 0, 0)),
     "Subscribe, to a base package": Case(
         lambda s: v1.SubscribeRequest(user_id=s.newcomer_id, package_ids=[s.base_id]),
         "SECOND_BASE_PACKAGE", lambda s: s.subscriptions(s.newcomer_id), lambda s: [(s.base_id, 1)],

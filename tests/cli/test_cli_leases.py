@@ -40,6 +40,22 @@ def test_a_lease_is_settled_and_a_repeat_says_that_it_was(
     assert run("settle", nothing, "0").stdout.startswith("settled: UNLIMITED, 0 used, unlimited, resets at ")
 
 
+def test_a_lease_is_extended_and_settled_in_parts(run: CommandLine, subscriber: Subscriber, client: Client) -> None:
+    lease_id = client.reserve(subscriber.user, subscriber.counted, 1).lease_id
+    more = run("extend-lease", lease_id, "--amount", "2", "--ttl", "3600")
+    assert (more.status, more.stderr) == (0, "")
+    counts, lease = more.stdout.splitlines()
+    assert counts == "extended: WITHIN_BUDGET, 0 of 3 used, 3 reserved, 0 remaining, never resets"
+    assert lease.startswith("reserves 3 until ")
+    refused = run("extend-lease", lease_id, "--amount", "1")
+    assert (refused.status, refused.stderr) == (1, "")
+    assert refused.stdout.startswith("not extended: BUDGET_EXCEEDED, 0 of 3 used, 3 reserved")
+    assert run("extend-lease", lease_id, "--ttl", "60", "--json").json()["granted"] == 3
+    part = run("settle", lease_id, "1", "--part")
+    assert part.stdout.startswith("settled: WITHIN_BUDGET, 1 of 3 used, 2 reserved, 0 remaining")
+    assert run("settle", lease_id, "1").stdout.startswith("settled: WITHIN_BUDGET, 2 of 3 used, 1 remaining")
+
+
 def test_leases_are_json_on_demand(run: CommandLine, subscriber: Subscriber) -> None:
     granted = run("reserve", subscriber.user, subscriber.counted, "2", "--event-id", "e", "--json").json()
     assert (granted["granted"], granted["reason"], granted["event_id"]) == (2, "REASON_WITHIN_BUDGET", "e")
@@ -51,6 +67,7 @@ def test_leases_are_json_on_demand(run: CommandLine, subscriber: Subscriber) -> 
 def test_an_error_is_one_line_on_standard_error_with_status_2(run: CommandLine, subscriber: Subscriber) -> None:
     for arguments, reason in (
         (("settle", "lease_unknown", "1"), "LEASE_NOT_FOUND"),
+        (("extend-lease", "lease_unknown", "--ttl", "60"), "LEASE_NOT_FOUND"),
         (("reserve", subscriber.user, subscriber.binary, "1"), "FEATURE_NOT_CONSUMABLE"),
         (("reserve", subscriber.user, subscriber.counted, "0"), "INVALID_FIELD"),
     ):

@@ -18,6 +18,7 @@ from model.observations import (
     Entitled,
     Entry,
     Event,
+    Extended,
     Granted,
     GrantView,
     PackageView,
@@ -165,6 +166,19 @@ def granted(message: v1.ReserveResponse) -> Granted:
         message.event_id,
         message.replayed,
         retry(message),
+    )
+
+
+def extended(message: v1.ExtendLeaseResponse) -> Extended:
+    """Return an ExtendLeaseResponse."""
+    return Extended(
+        message.extended,
+        message.granted,
+        time_of(message.expires_at),
+        message.reason,
+        counts(message.consumption),
+        message.event_id,
+        message.replayed,
     )
 
 

@@ -1,4 +1,4 @@
-"""The rules of the state machine that reserve amounts and settle leases."""
+"""The rules of the state machine that reserve amounts, extend leases and settle them."""
 
 from typing import Any
 
@@ -56,6 +56,7 @@ class LeaseRules(BaseMachine):
         number=strategies.numbers,
         again=strategies.very_rarely,
         part=strategies.settled_parts,
+        final=strategies.often,
         key=strategies.lease_keys,
         metadata=strategies.metadata,
     )
@@ -68,10 +69,11 @@ class LeaseRules(BaseMachine):
         number: int,
         again: bool,
         part: tuple[str, int],
+        final: bool,
         key: int | None,
         metadata: Metadata,
     ) -> None:
-        """Settle a lease, sometimes one that is settled or forgotten; without any, reserve one for later."""
+        """Settle a lease or a part of it, sometimes one that is settled or forgotten; without any, reserve one."""
         known = [(person_id, lease.id) for person_id, _, lease in self.settleable()]
         chosen = self.leases if again else known
         if not chosen:
@@ -80,10 +82,33 @@ class LeaseRules(BaseMachine):
             return
         user_id, lease_id = chosen[-1 - number % len(chosen)]
         event_id = self.event_id(user_id, key)
-        arguments = (lease_id, self.settled_amount(lease_id, part), event_id, metadata)
+        arguments = (lease_id, self.settled_amount(lease_id, part), final, event_id, metadata)
         if event_id:
             self.repeatable_lease_calls.append(("settle", user_id, event_id, arguments))
         self.call_both("settle", *arguments)
+
+    @rule(
+        number=strategies.numbers,
+        again=strategies.very_rarely,
+        amount=strategies.none | strategies.any_amounts | strategies.reserve_amounts,
+        ttl=strategies.none | strategies.ttls,
+        key=strategies.lease_keys,
+    )
+    def extend_lease(self, number: int, again: bool, amount: Amount | None, ttl: int | None, key: int | None) -> None:
+        """Extend a lease, sometimes one that is settled, expired or forgotten."""
+        known = [(user_id, account.feature, lease.id) for user_id, account, lease in self.settleable()]
+        settled = [(user_id, self.features[0], lease_id) for user_id, lease_id in self.leases]
+        chosen = settled if again else known
+        if not chosen:
+            return
+        user_id, feature, lease_id = chosen[-1 - number % len(chosen)]
+        more = None if amount is None else self.amount(user_id, feature, amount)
+        lasting = MIN_TTL if more is None and ttl is None else ttl
+        event_id = self.event_id(user_id, key)
+        arguments = (lease_id, lasting, more, event_id)
+        if event_id:
+            self.repeatable_lease_calls.append(("extend_lease", user_id, event_id, arguments))
+        self.call_both("extend_lease", *arguments)
 
     @rule(
         who=strategies.users,
@@ -123,7 +148,7 @@ class LeaseRules(BaseMachine):
             self.set_clock(moments[turn] + off)
         requested = self.amount(user_id, account.feature, amount)
         if deed == "settle":
-            self.call_both("settle", lease.id, self.settled_amount(lease.id, part), "", ())
+            self.call_both("settle", lease.id, self.settled_amount(lease.id, part), True, "", ())
         elif deed == "look":
             self.call_both("explain", user_id, account.feature, requested)
         elif deed == "list":
@@ -146,7 +171,7 @@ class LeaseRules(BaseMachine):
         if len(self.leases) > known:
             lease = account.leases[-1]
             self.set_clock(max(self.model.now, end + off))
-            self.call_both("settle", lease.id, min(MAX, lease.amount + more), "", ())
+            self.call_both("settle", lease.id, min(MAX, lease.amount + more), True, "", ())
             self.call_both("show_usage", user_id, account.feature)
 
     @rule(which=strategies.numbers, other=strategies.sometimes)
@@ -161,9 +186,12 @@ class LeaseRules(BaseMachine):
         if name == "reserve":
             *rest, ttl, _ = arguments
             self.reserve(user_id, *rest, ttl - 1 if other and ttl == MAX_TTL else ttl + other, event_id)
+        elif name == "extend_lease":
+            lease_id, ttl, amount, _ = arguments
+            self.call_both("extend_lease", lease_id, ttl, other_amount(amount or 0) if other else amount, event_id)
         else:
-            lease_id, used, _, metadata = arguments
-            self.call_both("settle", lease_id, other_amount(used) if other else used, event_id, metadata)
+            lease_id, used, final, _, metadata = arguments
+            self.call_both("settle", lease_id, other_amount(used) if other else used, final, event_id, metadata)
 
     def ttl(self, user_id: str, feature: str, ttl: int | None) -> int:
         """Return the lifetime of a lease; None stands for the end of the period."""

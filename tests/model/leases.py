@@ -3,7 +3,7 @@
 from canuse import v1
 from model.account import Account, Lease
 from model.explanation import Explanation
-from model.observations import MAX, Event, Granted, Refused, Settled
+from model.observations import MAX, Event, Extended, Granted, Refused, Settled
 from model.retry import Wanted, retry_after
 from model.user import Remembered, User, grants_access
 
@@ -11,7 +11,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class Leases(Explanation):
-    """Reserve and Settle."""
+    """Reserve, ExtendLease and Settle."""
 
     def wanted(self, feature: str, amount: int, least: int | None = None) -> Wanted:
         """Return an amount of a feature, as far as it is wanted."""
@@ -49,22 +49,50 @@ class Leases(Explanation):
         self._remember(user, event_id, content, answer)
         return answer
 
-    def settle(self, lease_id: str, used: int, event_id: str, metadata: Metadata) -> Settled:
+    def extend_lease(self, lease_id: str, ttl: int | None, amount: int | None, event_id: str) -> Extended:
+        """ExtendLease."""
+        user, account, lease = self._lease(lease_id)
+        content = ("extend", lease_id, ttl, amount)
+        before: Extended | None = user.recall(event_id, content)
+        if before is not None:
+            return before._replace(replayed=True)
+        if not lease.is_open(self.now):
+            raise Refused("LEASE_NOT_FOUND")
+        more = amount or 0
+        reason = user.refusal(account, self.feature(account.feature).archived)
+        reason = reason or account.reason_for(account.used + more, self.now)
+        extended = not more or grants_access(reason)
+        if extended and more:
+            if lease.period != account.period:
+                raise Refused("LEASE_PERIOD_ENDED")
+            if account.used + account.reserved(self.now) + more > MAX:
+                raise Refused("TOTAL_OUT_OF_RANGE")
+        if extended:
+            lease.amount += more
+            lease.expires = max(lease.expires, self.now + (ttl or 0))
+        counts = account.counts(self.now)
+        answer = Extended(extended, lease.amount, lease.expires, reason, counts, event_id, replayed=False)
+        self._remember(user, event_id, content, answer)
+        return answer
+
+    def settle(self, lease_id: str, used: int, final: bool, event_id: str, metadata: Metadata) -> Settled:
         """Settle."""
         user, account, lease = self._lease(lease_id)
-        content = ("settle", lease_id, used, metadata)
+        content = ("settle", lease_id, used, final, metadata)
         before: Settled | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
         if not lease.can_be_settled(self.now):
             raise Refused("LEASE_NOT_FOUND")
         late, is_current, past = self.now >= lease.expires, lease.period == account.period, lease.period in account.past
-        others = account.reserved(self.now) - (lease.amount if is_current and not late else 0)
+        released = lease.amount if final else min(used, lease.amount)
+        others = account.reserved(self.now) - (released if is_current and not late else 0)
         if is_current and account.used + others + used > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
         if past and account.past[lease.period].used + used > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
-        lease.settled = True
+        lease.settled = final
+        lease.amount -= released
         # Of a period too far back neither total nor budget is known.
         total: int = used
         budget: int | None = 0
@@ -93,6 +121,6 @@ class Leases(Explanation):
                         return user, account, lease
         raise Refused("LEASE_NOT_FOUND")
 
-    def _remember(self, user: User, event_id: str, content: object, answer: Granted | Settled) -> None:
+    def _remember(self, user: User, event_id: str, content: object, answer: Granted | Settled | Extended) -> None:
         if event_id:
             user.remembered[event_id] = Remembered(content, answer, self.now)

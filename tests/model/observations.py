@@ -137,6 +137,18 @@ class Settled(NamedTuple):
     replayed: bool
 
 
+class Extended(NamedTuple):
+    """The answer of `ExtendLease`. `amount` is what the lease holds."""
+
+    extended: bool
+    amount: int
+    expires: int
+    reason: int
+    counts: Counts | None
+    event_id: str
+    replayed: bool
+
+
 class SubscriptionView(NamedTuple):
     """A subscription as the API shows it."""
 

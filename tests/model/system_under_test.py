@@ -19,6 +19,7 @@ from model.observations import (
     Entitled,
     Entry,
     Event,
+    Extended,
     Granted,
     GrantRequest,
     GrantView,
@@ -313,9 +314,25 @@ class SystemUnderTest:
         )
         return conversion.granted(self._call(self.stubs.entitlements.Reserve, request))
 
-    def settle(self, lease_id: str, used: int, event_id: str, metadata: Metadata) -> Settled:
-        """Settle."""
-        request = v1.SettleRequest(lease_id=lease_id, used=used, event_id=event_id, metadata=dict(metadata))
+    def extend_lease(self, lease_id: str, ttl: int | None, amount: int | None, event_id: str) -> Extended:
+        """ExtendLease."""
+        request = v1.ExtendLeaseRequest(
+            lease_id=lease_id,
+            ttl=None if ttl is None else conversion.duration(ttl),
+            amount=amount,
+            event_id=event_id,
+        )
+        return conversion.extended(self._call(self.stubs.entitlements.ExtendLease, request))
+
+    def settle(self, lease_id: str, used: int, final: bool, event_id: str, metadata: Metadata) -> Settled:
+        """Settle, with `final` left out where it says the same."""
+        request = v1.SettleRequest(
+            lease_id=lease_id,
+            used=used,
+            final=None if final else False,
+            event_id=event_id,
+            metadata=dict(metadata),
+        )
         return conversion.settled(event_id, self._call(self.stubs.entitlements.Settle, request))
 
     # Reads

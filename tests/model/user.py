@@ -11,6 +11,7 @@ from model.observations import (
     Counts,
     Entitled,
     Event,
+    Extended,
     Granted,
     PackageChanged,
     Refused,
@@ -44,7 +45,7 @@ class Remembered(NamedTuple):
     """A call with an event id: its content, its answer, and its time."""
 
     content: object
-    answer: UseResult | Granted | Settled | PackageChanged
+    answer: UseResult | Granted | Settled | Extended | PackageChanged
     time: int
 
 

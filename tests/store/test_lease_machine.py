@@ -30,7 +30,7 @@ from canuse_server.store.codec.packed import Meta
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands
-from canuse_server.store.repositories.leases import LeaseMissingError, Settled
+from canuse_server.store.repositories.leases import Extended, LeaseMissingError, LeasePeriodEndedError, Settled
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.repositories.users import UserChange, Users
 from support.database import HOUR_MS, KEYS, Database
@@ -183,13 +183,40 @@ class Machine(RuleBasedStateMachine):
         assert result.charge.reserved == self._reserved()
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), used=st.integers(0, 15))
-    def settle(self, data: st.DataObject, used: int) -> None:
+    @rule(data=st.data(), ttl_ms=st.sampled_from((0, 1, 1000, HOUR_MS, 7 * DAY)), amount=st.just(0) | amounts)
+    def extend(self, data: st.DataObject, ttl_ms: int, amount: int) -> None:
+        number = data.draw(st.integers(0, len(self.leases) - 1))
+        lease = self.leases[number]
+
+        def extend() -> Extended:
+            return self.leasing.extend(self.now_ms, token(number), ttl_ms=ttl_ms, amount=amount)
+
+        reason = self._reason(amount)
+        extended = reason.access or not amount
+        if not self._is_open(lease):
+            with pytest.raises(LeaseMissingError):
+                self.leasing.swept(self.now_ms, extend)
+            return
+        if amount and extended and lease.model_period is not self.model_period:
+            with pytest.raises(LeasePeriodEndedError):
+                self.leasing.swept(self.now_ms, extend)
+            return
+        result = self.leasing.swept(self.now_ms, extend)
+        if extended:
+            lease.amount += amount
+            lease.expires_at_ms = max(lease.expires_at_ms, self.now_ms + ttl_ms)
+        assert (result.extended, result.charge.reason) == (extended, reason)
+        assert (result.amount, result.expires_at_ms) == (lease.amount, lease.expires_at_ms)
+        assert result.charge.reserved == self._reserved()
+
+    @precondition(lambda self: self.leases)
+    @rule(data=st.data(), used=st.integers(0, 15), final=st.booleans())
+    def settle(self, data: st.DataObject, used: int, final: bool) -> None:
         number = data.draw(st.integers(0, len(self.leases) - 1))
         lease = self.leases[number]
 
         def settle() -> Settled:
-            return self.leasing.settle(self.now_ms, token(number), used)
+            return self.leasing.settle(self.now_ms, token(number), used, final=final)
 
         if lease.settled or self.now_ms >= lease.expires_at_ms + RETENTION.dedupe_ttl_ms:
             with pytest.raises(LeaseMissingError):
@@ -197,7 +224,8 @@ class Machine(RuleBasedStateMachine):
             return
         result = self.leasing.swept(self.now_ms, settle)
         assert result.late == (self.now_ms >= lease.expires_at_ms)
-        lease.settled = True
+        lease.settled = final
+        lease.amount = max(0, lease.amount - used)
         lease.model_period.used += used
         assert (result.charge.ledger_id != "") == (used > 0)
         assert (result.charge.reason, result.charge.reserved) == (self._reason(0), self._reserved())

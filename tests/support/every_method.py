@@ -96,7 +96,7 @@ def rows(live: Client) -> dict[str, Row]:
     user, subscriber, erased, taken = (live.create_user(unique("user")).id for _ in range(4))
     [subscription] = live.subscribe(user, [plan])
     grant_id = grant(live, user, feature, 5)
-    lease = live.reserve(user, feature, 1).lease_id
+    lease, other_lease = (live.reserve(user, feature, 1).lease_id for _ in range(2))
     key = live.create_api_key("to be revoked", SCOPES, environment=LIVE).api_key.id
 
     new_grant = v1.Grant(id=unique("grant"), user_id=user, feature_id=feature, amount=1)
@@ -113,6 +113,7 @@ def rows(live: Client) -> dict[str, Row]:
             "UseFeatures": Row(v1.UseFeaturesRequest(user_id=user, charges=charges), OK, "FEATURE_NOT_FOUND"),
             "ListEntitlements": Row(v1.ListEntitlementsRequest(user_id=user), OK, "USER_NOT_FOUND"),
             "Reserve": Row(v1.ReserveRequest(user_id=user, feature_id=feature, amount=1), OK, "FEATURE_NOT_FOUND"),
+            "ExtendLease": Row(v1.ExtendLeaseRequest(lease_id=other_lease, amount=1), OK, "LEASE_NOT_FOUND"),
             "Settle": Row(v1.SettleRequest(lease_id=lease, used=1), OK, "LEASE_NOT_FOUND"),
         },
         "canuse.v1.UsageService": {

@@ -7,7 +7,15 @@ from typing import Final, TypeVar, cast
 from canuse_server.domain.decision import FeatureState, Reservation
 from canuse_server.store.codec.packed import unpack_moment, unpack_reservation
 from canuse_server.store.repositories import leases, usage_commands
-from canuse_server.store.repositories.leases import SWEPT_AT_A_TIME, Reserved, ReserveParams, Settled, SettleParams
+from canuse_server.store.repositories.leases import (
+    SWEPT_AT_A_TIME,
+    Extended,
+    ExtendParams,
+    Reserved,
+    ReserveParams,
+    Settled,
+    SettleParams,
+)
 from canuse_server.store.repositories.usage_commands import LeasesDueError, Retention
 from canuse_server.store.scripts.loader import SWEEP_LEASES
 from support.database import KEYS, RETENTION, Database, packed_event
@@ -66,12 +74,21 @@ class UserLeases:
         feature_id: str = "calls",
         event_id: str = "",
         fingerprint: bytes = b"",
+        final: bool = True,
     ) -> Settled:
         """Settle a lease; raise what `leases.settled` raises."""
         event = packed_event(event_id, fingerprint, self.retention)
-        params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event)
+        params = SettleParams(self.user_id, feature_id, archived, token, used, b"", event, final)
         command = leases.settle_command(KEYS, params, self.retention, str(now_ms))
         return leases.settled(self.database.call(*command.command), used)
+
+    def extend(
+        self, now_ms: int, token: bytes, *, ttl_ms: int = 0, amount: int = 0, archived: bool = False
+    ) -> Extended:
+        """Extend a lease; raise what `leases.extended` raises."""
+        params = ExtendParams(self.user_id, "calls", archived, token, ttl_ms, amount)
+        command = leases.extend_command(KEYS, params, str(now_ms))
+        return leases.extended(self.database.call(*command.command))
 
     def sweep(self, now_ms: int, limit: int = SWEPT_AT_A_TIME) -> int:
         """Process the leases that are due; return how many there were."""

@@ -37,6 +37,10 @@ class Client(canuse.Client):
         """Return the message."""
         return super().settle(*arguments, **named).message
 
+    def extend_lease(self, *arguments: Any, **named: Any) -> v1.ExtendLeaseResponse:  # type: ignore[override]
+        """Return the message."""
+        return super().extend_lease(*arguments, **named).message
+
     def show_usage(self, *arguments: Any, **named: Any) -> v1.ShowUsageResponse:  # type: ignore[override]
         """Return the message."""
         return super().show_usage(*arguments, **named).message
@@ -85,6 +89,10 @@ class AsyncClient(canuse.AsyncClient):
     async def settle(self, *arguments: Any, **named: Any) -> v1.SettleResponse:  # type: ignore[override]
         """Return the message."""
         return (await super().settle(*arguments, **named)).message
+
+    async def extend_lease(self, *arguments: Any, **named: Any) -> v1.ExtendLeaseResponse:  # type: ignore[override]
+        """Return the message."""
+        return (await super().extend_lease(*arguments, **named)).message
 
     async def show_usage(self, *arguments: Any, **named: Any) -> v1.ShowUsageResponse:  # type: ignore[override]
         """Return the message."""

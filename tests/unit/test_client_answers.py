@@ -36,6 +36,7 @@ ANSWERS: dict[type[Message], Any] = {
     v1.UseFeaturesResponse: canuse.UseFeaturesAnswer,
     v1.ReserveResponse: canuse.ReserveAnswer,
     v1.SettleResponse: canuse.SettleAnswer,
+    v1.ExtendLeaseResponse: canuse.ExtendLeaseAnswer,
     v1.ShowUsageResponse: canuse.ShowUsageAnswer,
     v1.Entitlement: canuse.Entitlement,
     v1.Consumption: canuse.Consumption,
@@ -53,6 +54,7 @@ ANSWERS: dict[type[Message], Any] = {
         (v1.UseFeaturesResponse(access=True), v1.UseFeaturesResponse(event_id="e")),
         (v1.ReserveResponse(granted=1), v1.ReserveResponse(event_id="e")),
         (v1.SettleResponse(recorded=True), v1.SettleResponse(late=True)),
+        (v1.ExtendLeaseResponse(extended=True), v1.ExtendLeaseResponse(granted=3)),
         (v1.Entitlement(access=True), v1.Entitlement(feature_id="f")),
     ],
 )

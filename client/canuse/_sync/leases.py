@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from canuse import _requests
 from canuse._moments import Length
 from canuse._sync.base import BaseClient
-from canuse.answers import ReserveAnswer, SettleAnswer
+from canuse.answers import ExtendLeaseAnswer, ReserveAnswer, SettleAnswer
 
 
 class LeaseMethods(BaseClient):
@@ -50,6 +50,7 @@ class LeaseMethods(BaseClient):
         lease_id: str,
         used: int,
         *,
+        final: bool = True,
         event_id: str | None = None,
         metadata: Mapping[str, str] | None = None,
     ) -> SettleAnswer:
@@ -58,6 +59,7 @@ class LeaseMethods(BaseClient):
         Args:
             lease_id: The lease, as `reserve` returned it.
             used: The amount used, in the feature's units, 0 to 2^53 - 1. It may exceed what was granted.
+            final: Whether to end the lease. False: record `used` and keep the rest of the lease.
             event_id: Idempotency key, at most 128 bytes. Without a key, a retry is NotFound.
             metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
@@ -69,5 +71,33 @@ class LeaseMethods(BaseClient):
             NotFound: The lease does not exist, was settled, or expired so long ago that it was deleted.
             AlreadyExists: The `event_id` was already used for a different request.
         """
-        request = _requests.settle(lease_id, used, event_id=event_id, metadata=metadata)
+        request = _requests.settle(lease_id, used, final=final, event_id=event_id, metadata=metadata)
         return SettleAnswer.from_message(self._call(self._entitlements.Settle, request))
+
+    def extend_lease(
+        self,
+        lease_id: str,
+        *,
+        ttl: Length | None = None,
+        amount: int | None = None,
+        event_id: str | None = None,
+    ) -> ExtendLeaseAnswer:
+        """Extend a lease: a later expiry, more units, or both. If the units are not available, nothing is changed.
+
+        Args:
+            lease_id: The lease, as `reserve` returned it.
+            ttl: Lifetime of the lease from now on, 1 second to 7 days. It never shortens the lease.
+            amount: Units to reserve in addition, in the feature's units, 1 to 2^53 - 1: all of them or none.
+            event_id: Idempotency key, at most 128 bytes. Without a key, each repeat adds the amount again.
+
+        Returns:
+            `extended`, the units that the lease reserves (`granted`), when it `expires_at`, the `reason`, and the
+            `consumption` after the call.
+
+        Raises:
+            NotFound: The lease does not exist, was settled, or has expired.
+            FailedPrecondition: Units cannot be added: the period of the lease has ended.
+            AlreadyExists: The `event_id` was already used for a different request.
+        """
+        request = _requests.extend_lease(lease_id, ttl=ttl, amount=amount, event_id=event_id)
+        return ExtendLeaseAnswer.from_message(self._call(self._entitlements.ExtendLease, request))

@@ -839,6 +839,7 @@ class SettleRequest(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
+    FINAL_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     """The lease."""
     used: _builtins.int
@@ -847,6 +848,10 @@ class SettleRequest(_message.Message):
     """
     event_id: _builtins.str
     """Idempotency key, as in CreateUsageEventRequest. Without a key, a retry is LEASE_NOT_FOUND."""
+    final: _builtins.bool
+    """Whether to end the lease. False: record `used` and keep the rest of the lease, until it is settled or expires.
+    Default true.
+    """
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Metadata to store with the event: at most 16 pairs, 2 KiB in total."""
@@ -863,13 +868,19 @@ class SettleRequest(_message.Message):
         event_id: _builtins.str = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         event_id_ttl: _duration_pb2.Duration | None = ...,
+        final: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id_ttl", b"event_id_ttl", "used", b"used"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_final", b"_final", "_used", b"_used", "event_id_ttl", b"event_id_ttl", "final", b"final", "used", b"used"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_used", b"_used", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "lease_id", b"lease_id", "metadata", b"metadata", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_final", b"_final", "_used", b"_used", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "final", b"final", "lease_id", b"lease_id", "metadata", b"metadata", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__final: _TypeAlias = _typing.Literal["final"]  # noqa: Y015
+    _WhichOneofArgType__final: _TypeAlias = _typing.Literal["_final", b"_final"]  # noqa: Y015
     _WhichOneofReturnType__used: _TypeAlias = _typing.Literal["used"]  # noqa: Y015
     _WhichOneofArgType__used: _TypeAlias = _typing.Literal["_used", b"_used"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__final) -> _WhichOneofReturnType__final | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__used) -> _WhichOneofReturnType__used | None: ...
 
 Global___SettleRequest: _TypeAlias = SettleRequest  # noqa: Y015
@@ -1045,3 +1056,99 @@ class Entitlement(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Entitlement: _TypeAlias = Entitlement  # noqa: Y015
+
+@_typing.final
+class ExtendLeaseRequest(_message.Message):
+    """Extends a lease. At least one of `ttl` and `amount` is required."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LEASE_ID_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    AMOUNT_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_TTL_FIELD_NUMBER: _builtins.int
+    lease_id: _builtins.str
+    """The lease."""
+    amount: _builtins.int
+    """Units to reserve in addition, in the feature's units: 1 to 2^53 - 1, all or none. Default: none."""
+    event_id: _builtins.str
+    """Idempotency key, as in UseFeatureRequest. Without a key, each repeat adds `amount` again."""
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """Lifetime of the lease from now on, 1 second to 7 days, with millisecond precision. It never shortens the lease.
+        Default: the expiry stays.
+        """
+
+    @_builtins.property
+    def event_id_ttl(self) -> _duration_pb2.Duration:
+        """Minimum time for which `event_id` is kept, as in CreateUsageEventRequest."""
+
+    def __init__(
+        self,
+        *,
+        lease_id: _builtins.str = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        amount: _builtins.int | None = ...,
+        event_id: _builtins.str = ...,
+        event_id_ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "amount", b"amount", "event_id_ttl", b"event_id_ttl", "ttl", b"ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_amount", b"_amount", "amount", b"amount", "event_id", b"event_id", "event_id_ttl", b"event_id_ttl", "lease_id", b"lease_id", "ttl", b"ttl"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__amount: _TypeAlias = _typing.Literal["amount"]  # noqa: Y015
+    _WhichOneofArgType__amount: _TypeAlias = _typing.Literal["_amount", b"_amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__amount) -> _WhichOneofReturnType__amount | None: ...
+
+Global___ExtendLeaseRequest: _TypeAlias = ExtendLeaseRequest  # noqa: Y015
+
+@_typing.final
+class ExtendLeaseResponse(_message.Message):
+    """The lease after the call."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXTENDED_FIELD_NUMBER: _builtins.int
+    GRANTED_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CONSUMPTION_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    extended: _builtins.bool
+    """Whether the lease was extended. False only if `amount` is not available; then nothing was changed."""
+    granted: _builtins.int
+    """Units that the lease reserves now: all that was granted and not settled yet."""
+    reason: _reason_pb2.Reason.ValueType
+    """Why; without `amount` the user's state after the call, as the reason of a check."""
+    event_id: _builtins.str
+    """The idempotency key that was sent. Empty: none was sent."""
+    replayed: _builtins.bool
+    """Whether this is the stored answer to an earlier call with the same event_id."""
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the lease expires."""
+
+    @_builtins.property
+    def consumption(self) -> _consumption_pb2.Consumption:
+        """The counts after the call. Absent without an entitlement."""
+
+    def __init__(
+        self,
+        *,
+        extended: _builtins.bool = ...,
+        granted: _builtins.int = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _reason_pb2.Reason.ValueType = ...,
+        consumption: _consumption_pb2.Consumption | None = ...,
+        event_id: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumption", b"consumption", "event_id", b"event_id", "expires_at", b"expires_at", "extended", b"extended", "granted", b"granted", "reason", b"reason", "replayed", b"replayed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExtendLeaseResponse: _TypeAlias = ExtendLeaseResponse  # noqa: Y015

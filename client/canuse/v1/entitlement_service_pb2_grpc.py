@@ -83,6 +83,11 @@ class EntitlementServiceStub:
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsResponse.FromString,
                 _registered_method=True)
+        self.ExtendLease = channel.unary_unary(
+                '/canuse.v1.EntitlementService/ExtendLease',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.FromString,
+                _registered_method=True)
 
 
 class EntitlementServiceServicer:
@@ -152,8 +157,8 @@ class EntitlementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Settle(self, request, context):
-        """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
-        settled lease are NOT_FOUND, LEASE_NOT_FOUND.
+        """Ends a lease: records what was used, also above what was granted, and releases the rest. With `final` false it
+        records a part and keeps the rest. An unknown id and a settled lease are NOT_FOUND, LEASE_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,6 +167,15 @@ class EntitlementServiceServicer:
     def ListEntitlements(self, request, context):
         """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
         does not have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExtendLease(self, request, context):
+        """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
+        `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
+        after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -214,6 +228,11 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.ListEntitlements,
                     request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsResponse.SerializeToString,
+            ),
+            'ExtendLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExtendLease,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -463,6 +482,33 @@ class EntitlementService:
             '/canuse.v1.EntitlementService/ListEntitlements',
             canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsRequest.SerializeToString,
             canuse_dot_v1_dot_entitlement__service__pb2.ListEntitlementsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExtendLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/ExtendLease',
+            canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

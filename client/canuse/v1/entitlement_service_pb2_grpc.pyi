@@ -67,12 +67,17 @@ class EntitlementServiceStub:
     with status OK: nothing was granted.
     """
     Settle: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]
-    """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
-    settled lease are NOT_FOUND, LEASE_NOT_FOUND.
+    """Ends a lease: records what was used, also above what was granted, and releases the rest. With `final` false it
+    records a part and keeps the rest. An unknown id and a settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]
     """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
     does not have.
+    """
+    ExtendLease: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.ExtendLeaseRequest, _entitlement_service_pb2.ExtendLeaseResponse]
+    """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
+    `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
+    after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
     """
 
 @_typing.type_check_only
@@ -114,12 +119,17 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     with status OK: nothing was granted.
     """
     Settle: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.SettleRequest, _entitlement_service_pb2.SettleResponse]  # type: ignore[assignment]
-    """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
-    settled lease are NOT_FOUND, LEASE_NOT_FOUND.
+    """Ends a lease: records what was used, also above what was granted, and releases the rest. With `final` false it
+    records a part and keeps the rest. An unknown id and a settled lease are NOT_FOUND, LEASE_NOT_FOUND.
     """
     ListEntitlements: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ListEntitlementsRequest, _entitlement_service_pb2.ListEntitlementsResponse]  # type: ignore[assignment]
     """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
     does not have.
+    """
+    ExtendLease: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.ExtendLeaseRequest, _entitlement_service_pb2.ExtendLeaseResponse]  # type: ignore[assignment]
+    """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
+    `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
+    after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
     """
 
 class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -206,8 +216,8 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _entitlement_service_pb2.SettleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_entitlement_service_pb2.SettleResponse, _abc.Awaitable[_entitlement_service_pb2.SettleResponse]]:
-        """Ends a lease: records what was used, also above what was granted, and releases the rest. An unknown id and a
-        settled lease are NOT_FOUND, LEASE_NOT_FOUND.
+        """Ends a lease: records what was used, also above what was granted, and releases the rest. With `final` false it
+        records a part and keeps the rest. An unknown id and a settled lease are NOT_FOUND, LEASE_NOT_FOUND.
         """
 
     @_abc_1.abstractmethod
@@ -218,6 +228,17 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_entitlement_service_pb2.ListEntitlementsResponse, _abc.Awaitable[_entitlement_service_pb2.ListEntitlementsResponse]]:
         """Lists a user's entitlements, one per feature, ordered by feature id, and on request also the features that the user
         does not have.
+        """
+
+    @_abc_1.abstractmethod
+    def ExtendLease(
+        self,
+        request: _entitlement_service_pb2.ExtendLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.ExtendLeaseResponse, _abc.Awaitable[_entitlement_service_pb2.ExtendLeaseResponse]]:
+        """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
+        `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
+        after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
         """
 
 def add_EntitlementServiceServicer_to_server(servicer: EntitlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -50,6 +50,9 @@ class ErrorReason(Enum):
     EVENT_ID_REUSED = ErrorSpec(StatusCode.ALREADY_EXISTS, "Use a new event id for a different request.")
     FEATURE_NOT_CONSUMABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Call only CanUse for a binary feature.")
     TOTAL_OUT_OF_RANGE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use less: the maximum total is 2^53 - 1.")
+    LEASE_PERIOD_ENDED = ErrorSpec(
+        StatusCode.FAILED_PRECONDITION, "Settle the lease, and reserve in the current period."
+    )
     PACKAGE_NOT_PUBLISHED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Publish the package, or use another one.")
     PACKAGE_IMMUTABLE = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Create another package.")
     PACKAGE_ARCHIVED = ErrorSpec(StatusCode.FAILED_PRECONDITION, "Use another package.")
@@ -210,6 +213,12 @@ def lease_not_found(lease_id: str) -> ApiError:
     """Return the error for a lease that does not exist or has ended."""
     text = f"lease {lease_id!r} does not exist or has ended"
     return ApiError(ErrorReason.LEASE_NOT_FOUND, text, {"lease_id": lease_id})
+
+
+def lease_period_ended(lease_id: str) -> ApiError:
+    """Return the error for adding units to a lease of an earlier period."""
+    text = f"the period of lease {lease_id!r} has ended, so that no units can be added to it"
+    return ApiError(ErrorReason.LEASE_PERIOD_ENDED, text, {"lease_id": lease_id})
 
 
 def not_consumable(feature_id: str) -> ApiError:

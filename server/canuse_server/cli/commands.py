@@ -17,7 +17,7 @@ from canuse_server.cli.exit_status import EXIT_NO
 from canuse_server.cli.export import export_user
 from canuse_server.cli.grants import grants
 from canuse_server.cli.keys import keys
-from canuse_server.cli.leases import reserve, settle
+from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command("can-use")(can_use)
     app.command("record")(record)
     app.command("reserve")(reserve)
+    app.command("extend-lease")(extend_lease)
     app.command("settle")(settle)
     app.command("usage")(usage)
     app.command("events")(events)

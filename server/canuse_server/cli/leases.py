@@ -1,4 +1,4 @@
-"""The commands that reserve an amount before use, and settle it."""
+"""The commands that reserve an amount before use, extend the lease, and settle it."""
 
 from datetime import timedelta
 from typing import Annotated
@@ -43,17 +43,44 @@ def reserve(
 
 
 @with_connection
+def extend_lease(
+    connection: Connection,
+    lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
+    *,
+    ttl: Annotated[
+        float | None, typer.Option(min=1, max=604_800, help="Lifetime of the lease from now on, in seconds.")
+    ] = None,
+    amount: Annotated[int | None, typer.Option(help="Units to reserve in addition.")] = None,
+    event_id: EventId = None,
+    as_json: Json = False,
+) -> None:
+    """Extend a lease: a later expiry, more units, or both. Exit status 1: the units are not available."""
+    with connection.client() as client:
+        length = None if ttl is None else timedelta(seconds=ttl)
+        answer = client.extend_lease(lease, ttl=length, amount=amount, event_id=event_id)
+    if as_json:
+        out.print_json(out.as_json(answer.message))
+    else:
+        counts = f", {out.consumption_words(answer.consumption)}" if answer.consumption else ""
+        typer.echo(f"{'extended' if answer else 'not extended'}: {out.reason(answer.reason)}{counts}")
+        typer.echo(f"reserves {answer.granted} until {out.moment(answer.message, 'expires_at', '')}")
+    if not answer:
+        raise typer.Exit(EXIT_NO)
+
+
+@with_connection
 def settle(
     connection: Connection,
     lease: Annotated[str, typer.Argument(metavar="LEASE", help="The lease's id.")],
     used: Annotated[int, typer.Argument(metavar="USED", help="The amount used, in the feature's units.")],
     *,
+    part: Annotated[bool, typer.Option("--part", help="Keep the rest of the lease.")] = False,
     event_id: EventId = None,
     as_json: Json = False,
 ) -> None:
     """End a lease: record what was used, and release the rest."""
     with connection.client() as client:
-        answer = client.settle(lease, used, event_id=event_id)
+        answer = client.settle(lease, used, final=not part, event_id=event_id)
     if as_json:
         out.print_json(out.as_json(answer.message))
         return

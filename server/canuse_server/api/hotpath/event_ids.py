@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         | pb.UseFeaturesRequest
         | pb.ReserveRequest
         | pb.SettleRequest
+        | pb.ExtendLeaseRequest
         | SubscribeRequest
         | ChangePackageRequest
     )

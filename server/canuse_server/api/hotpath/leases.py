@@ -1,4 +1,4 @@
-"""Reserve and Settle: an amount set aside ahead of use, and what was used of it."""
+"""Reserve, ExtendLease and Settle: an amount set aside ahead of use, and what was used of it."""
 
 import secrets
 from typing import Final
@@ -15,12 +15,14 @@ from canuse_server.api.methods import method_at
 from canuse_server.api.tokens import lease as lease_tokens
 from canuse_server.api.tokens.lease import LeaseName
 from canuse_server.api.validation import Violations
+from canuse_server.domain.model import Feature
 from canuse_server.domain.periods import SECOND_MS
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.packed import LONGEST_LEASE_MS
 from canuse_server.store.repositories import leases
 from canuse_server.store.repositories.leases import (
     TOKEN_BYTES,
+    ExtendParams,
     Reserved,
     ReserveParams,
     Settled,
@@ -82,7 +84,7 @@ class Reserve(Writing):
 
 
 class Settle(Writing):
-    """Counts what was used of a lease, and gives the rest back. See HotMethod."""
+    """Counts what was used of a lease, and gives the rest back, or keeps it. See HotMethod."""
 
     path = PREFIX + "Settle"
     writes = method_at(path).writes
@@ -92,8 +94,7 @@ class Settle(Writing):
         request = parse(pb.SettleRequest, payload)
         lease_id, used, event_id, metadata = request.lease_id, request.used, request.event_id, request.metadata
         violations = Violations()
-        if not lease_id:
-            violations.add("lease_id", "must be the id of a lease; nothing was sent")
+        _check_lease_id(violations, lease_id)
         if request.HasField("used"):
             violations.amount("used", used, 0)
         else:
@@ -101,16 +102,12 @@ class Settle(Writing):
         check_event_id(violations, request)
         violations.metadata("metadata", metadata)
         violations.check()
-        name = lease_tokens.decode(lease_id)
-        if name is None:
-            raise lease_not_found(lease_id)
-        user_id, feature_id, token = name
-        feature = env.cache.features.get(feature_id)
-        if feature is None:
-            raise FeatureUnknownError(feature_id, lease_not_found(lease_id))
+        (user_id, feature_id, token), feature = _lease(env, lease_id)
+        final = request.final or not request.HasField("final")
         entry = ledger_entry(user_id, feature_id, used, pb.USAGE_ACTION_ADD, event_id, metadata)
-        event = event_argument(env, request, fingerprint("settle", (token, used), metadata)) if event_id else b""
-        params = SettleParams(user_id, feature_id, feature.archived, token, used, entry, event)
+        content = (token, used) if final else (token, used, "part")
+        event = event_argument(env, request, fingerprint("settle", content, metadata)) if event_id else b""
+        params = SettleParams(user_id, feature_id, feature.archived, token, used, entry, event, final)
         command = leases.settle_command(env.keys, params, env.retention, env.store.manual_now)
         return Plan(command, user_id, (feature,), used, event_id, lease_id=lease_id)
 
@@ -127,6 +124,68 @@ class Settle(Writing):
         )
         fill_counts(response, charge)
         return response.SerializeToString()
+
+
+class ExtendLease(Writing):
+    """Lets a lease expire later, and adds units to it. See HotMethod."""
+
+    path = PREFIX + "ExtendLease"
+    writes = method_at(path).writes
+
+    def plan(self, payload: bytes, env: Environment) -> Plan:
+        """See HotMethod."""
+        request = parse(pb.ExtendLeaseRequest, payload)
+        lease_id, event_id, ttl_ms = request.lease_id, request.event_id, 0
+        violations = Violations()
+        _check_lease_id(violations, lease_id)
+        if request.HasField("ttl"):
+            ttl_ms = violations.duration_ms("ttl", request.ttl, MIN_TTL_MS, MAX_TTL_MS)
+        elif not request.HasField("amount"):
+            violations.add("ttl", "must be given unless amount is; neither was sent")
+        if request.HasField("amount"):
+            violations.amount("amount", request.amount, 1)
+        check_event_id(violations, request)
+        violations.check()
+        (user_id, feature_id, token), feature = _lease(env, lease_id)
+        content = (token, ttl_ms, request.amount)
+        event = event_argument(env, request, fingerprint("extend", content, {})) if event_id else b""
+        params = ExtendParams(user_id, feature_id, feature.archived, token, ttl_ms, request.amount, event)
+        command = leases.extend_command(env.keys, params, env.store.manual_now)
+        return Plan(command, user_id, (feature,), request.amount, event_id, lease_id=lease_id)
+
+    def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
+        """See HotMethod."""
+        try:
+            result = leases.extended(reply)
+        except REFUSALS as refusal:
+            raise refusal_error(plan, refusal) from None
+        response = pb.ExtendLeaseResponse(
+            extended=result.extended,
+            granted=result.amount,
+            expires_at=timestamp(result.expires_at_ms),
+            reason=reason_message(result.charge.reason),
+            event_id=plan.event_id,
+            replayed=result.replayed,
+        )
+        fill_counts(response, result.charge)
+        return response.SerializeToString()
+
+
+def _check_lease_id(violations: Violations, lease_id: str) -> None:
+    """Note a missing lease id."""
+    if not lease_id:
+        violations.add("lease_id", "must be the id of a lease; nothing was sent")
+
+
+def _lease(env: Environment, lease_id: str) -> tuple[LeaseName, Feature]:
+    """Return the parts of a lease's id and its feature; raise ApiError or FeatureUnknownError."""
+    name = lease_tokens.decode(lease_id)
+    if name is None:
+        raise lease_not_found(lease_id)
+    feature = env.cache.features.get(name.feature_id)
+    if feature is None:
+        raise FeatureUnknownError(name.feature_id, lease_not_found(lease_id))
+    return name, feature
 
 
 def _reserved(plan: Plan, reply: object) -> Reserved:

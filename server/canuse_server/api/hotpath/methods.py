@@ -3,7 +3,7 @@
 from typing import Final
 
 from canuse_server.api.hotpath.can_use import CanUse
-from canuse_server.api.hotpath.leases import Reserve, Settle
+from canuse_server.api.hotpath.leases import ExtendLease, Reserve, Settle
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature, UseFeatures
 from canuse_server.api.ratelimit.method import ShouldRateLimit
@@ -15,5 +15,6 @@ HOT_METHODS: Final[tuple[HotMethod, ...]] = (
     UseFeatures(),
     Reserve(),
     Settle(),
+    ExtendLease(),
     ShouldRateLimit(),
 )

@@ -300,7 +300,7 @@ def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
 
 
 def fill_counts(
-    response: pb.CreateUsageEventResponse | pb.UseFeatureResponse | pb.ReserveResponse | pb.SettleResponse,
+    response: pb.ReserveResponse | pb.SettleResponse | pb.ExtendLeaseResponse,
     charge: ChargeOutcome,
 ) -> None:
     """Write the counts after a call into its answer, where there is something to count."""

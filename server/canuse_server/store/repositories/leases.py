@@ -1,4 +1,4 @@
-"""Leases: the commands that reserve and settle an amount, their replies, and the sweep of expired leases."""
+"""Leases: the commands that reserve, extend and settle an amount, their replies, and the sweep of expired leases."""
 
 from struct import Struct
 from typing import Final, NamedTuple, cast
@@ -10,7 +10,7 @@ from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.command import Command
 from canuse_server.store.repositories.usage_commands import STATUS_ERRORS, Retention
-from canuse_server.store.scripts.loader import RESERVE, SETTLE, SWEEP_LEASES
+from canuse_server.store.scripts.loader import EXTEND_LEASE, RESERVE, SETTLE, SWEEP_LEASES
 
 TOKEN_BYTES: Final = 8
 SWEPT_AT_A_TIME: Final = 500
@@ -18,10 +18,16 @@ SWEPT_AT_A_TIME: Final = 500
 
 # granted (56 bits), expires at (48 bits), token; an outcome follows
 _RESERVED: Final = Struct("<IHBIH8s")
+# units that the lease holds (56 bits), expires at (48 bits); an outcome follows
+_EXTENDED: Final = Struct("<IHBIH")
 
 
 class LeaseMissingError(Exception):
     """The lease does not exist or has ended."""
+
+
+class LeasePeriodEndedError(Exception):
+    """The period of the lease has ended, so that no units can be added to it."""
 
 
 class ReserveParams(NamedTuple):
@@ -57,12 +63,36 @@ class SettleParams(NamedTuple):
     used: int
     entry: bytes
     event: bytes = b""
+    final: bool = True
+    """Whether the lease ends; otherwise it keeps what was not used."""
 
 
 class Settled(NamedTuple):
     """Result of a settlement, made by an earlier call if `replayed`. `late`: the lease had expired."""
 
     late: bool
+    charge: ChargeOutcome
+    replayed: bool
+
+
+class ExtendParams(NamedTuple):
+    """Parameters of an extension. `ttl_ms` 0 leaves the expiry as it is, `amount` 0 the units."""
+
+    user_id: str
+    feature_id: str
+    archived: bool
+    token: bytes
+    ttl_ms: int
+    amount: int
+    event: bytes = b""
+
+
+class Extended(NamedTuple):
+    """Result of an extension, made by an earlier call if `replayed`. `amount` is what the lease holds."""
+
+    extended: bool
+    amount: int
+    expires_at_ms: int
     charge: ChargeOutcome
     replayed: bool
 
@@ -99,6 +129,7 @@ def settle_command(keys: Keys, params: SettleParams, retention: Retention, manua
             *("EVALSHA", SETTLE.sha, "9", *names, keys.leases(user_id), keys.leases_due(user_id)),
             *(manual_now, params.event, retention.packed),
             *(params.token, params.feature_id, _flag(params.archived), str(params.used), params.entry),
+            _flag(params.final),
         ),
         SETTLE,
     )
@@ -109,6 +140,29 @@ def settled(reply: object, used: int) -> Settled:
     value = _checked(reply)
     charge, replayed = _charge(value, 2, used)
     return Settled(value[1] == 1, charge, replayed)
+
+
+def extend_command(keys: Keys, params: ExtendParams, manual_now: str) -> Command:
+    """Return the command that extends a lease; `manual_now` is empty if the store's clock is used."""
+    user_id = params.user_id
+    names = (keys.user(user_id), *keys.events(user_id), keys.leases(user_id), keys.leases_due(user_id))
+    return Command(
+        (
+            *("EVALSHA", EXTEND_LEASE.sha, "7", *names, manual_now, params.event),
+            *(params.token, params.feature_id, _flag(params.archived), str(params.ttl_ms), str(params.amount)),
+        ),
+        EXTEND_LEASE,
+    )
+
+
+def extended(reply: object) -> Extended:
+    """Read the reply to `extend_command`; raises as `settled` does, and LeasePeriodEndedError."""
+    value = _checked(reply)
+    amount, middle, high, expires, expires_high = _EXTENDED.unpack_from(value, 1)
+    offset = 1 + _EXTENDED.size
+    charge, replayed = _charge(value, offset, 0)
+    is_refused = value[offset] > 0
+    return Extended(not is_refused, amount | middle << 32 | high << 48, expires | expires_high << 32, charge, replayed)
 
 
 class Leases:
@@ -138,13 +192,16 @@ class Leases:
             raise StoreUnavailableError(str(error)) from error
 
 
+_LEASE_ERRORS: Final[dict[bytes, type[Exception]]] = {b"N": LeaseMissingError, b"P": LeasePeriodEndedError}
+
+
 def _checked(reply: object) -> bytes:
     """Return a reply with an outcome; raise the error that another reply stands for."""
     value = cast("bytes", reply)
     status = value[:1]
     if status in (b"K", b"R"):
         return value
-    raise LeaseMissingError if status == b"N" else STATUS_ERRORS[status]
+    raise _LEASE_ERRORS.get(status) or STATUS_ERRORS[status]
 
 
 def _charge(value: bytes, offset: int, delta: int) -> tuple[ChargeOutcome, bool]:

@@ -43,6 +43,7 @@ APPLY_USER: Final = load("apply_user")
 DELETE_USER: Final = load("delete_user")
 RESERVE: Final = load("reserve")
 SETTLE: Final = load("settle")
+EXTEND_LEASE: Final = load("extend_lease")
 SWEEP_LEASES: Final = load("sweep_leases")
 PUT_CATALOG: Final = load("put_catalog")
 APPLY_CATALOG: Final = load("apply_catalog")
@@ -54,6 +55,7 @@ ALL: Final = (
     DELETE_USER,
     RESERVE,
     SETTLE,
+    EXTEND_LEASE,
     SWEEP_LEASES,
     PUT_CATALOG,
     APPLY_CATALOG,

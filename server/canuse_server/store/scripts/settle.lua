@@ -1,4 +1,4 @@
--- Ends a lease: counts what was used of it, a fact, and gives the rest back.
+-- Settles a lease: counts what was used of it, a fact, and gives the rest back, or keeps it.
 --
 -- A lease belongs to the period in which it was taken. Where that is over, what was used counts to it all the same, as long as it
 -- is among the past periods kept, and the rest is gone with it.
@@ -8,7 +8,7 @@
 -- ARGV  1 now in ms, or '' for Redis's clock   2 the event id, as EVENT, or ''
 --       3 how long things are kept, as in RETENTION   4 the lease's token
 --       5 feature id   6 '1' if the feature is archived or else ''   7 the amount used
---       8 the ledger entry up to what is only known here
+--       8 the ledger entry up to what is only known here   9 '1' if the lease is to end or else ''
 -- Returns one string. Its first byte says what happened, as in record_usage, and 'N': there is no such lease. 'K' or 'R' is
 -- followed by a byte, 1 where the lease had expired, and an outcome as in record_usage of one charge, that of 'R' as it was stored.
 -- include: layout
@@ -28,7 +28,7 @@ local dedupe_open, dedupe_find, dedupe_replay, pack_kept
 -- include: kept_charge
 -- include: dedupe_begin
 -- include: event
-assert(#KEYS == 9 and #ARGV == 8, 'settle takes 9 keys and 8 arguments')
+assert(#KEYS == 9 and #ARGV == 9, 'settle takes 9 keys and 9 arguments')
 
 local FIRST_EVENT_KEY = 4
 local now, token, feature, used = clock(ARGV[1]), ARGV[4], ARGV[5], tonumber(ARGV[7])
@@ -49,8 +49,10 @@ if not account or is_ahead(fields[1], now) then return 'S' end
 local is_latest = lease.epoch == account.epoch
 local is_current = is_latest and account.flags and account.epoch_start == account.start
 local past, place, period
+local final = ARGV[9] == '1'
+local released = final and lease.amount or math.min(used, lease.amount)
 if is_current then
-  local held = lease.state == OPEN and lease.amount or 0
+  local held = lease.state == OPEN and released or 0
   -- Subtracted first: a sum past 2^53 is not exact, and would come back within the bound.
   if account.used + used > MAX_AMOUNT - (account.reserved - held) then return 'O' end
 else
@@ -61,11 +63,16 @@ else
 end
 
 -- From here on it writes.
-redis.call('HDEL', KEYS[8], token)
-redis.call('ZREM', KEYS[9], token)
-note_due(KEYS[1], KEYS[9], now)
+lease.amount = lease.amount - released
+if final then
+  redis.call('HDEL', KEYS[8], token)
+  redis.call('ZREM', KEYS[9], token)
+  note_due(KEYS[1], KEYS[9], now)
+else
+  redis.call('HSET', KEYS[8], token, pack_lease(lease))
+end
 if lease.state == OPEN and is_latest then
-  local units = account.epoch_units - lease.amount
+  local units = account.epoch_units - released
   redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, account.epoch, account.epoch_start, units))
   if is_current then account.reserved = units end
 end
