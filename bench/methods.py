@@ -69,6 +69,10 @@ def _records(message: bytes) -> list[bool]:
     return [result.response.recorded for result in v1.BatchCreateUsageEventsResponse.FromString(message).results]
 
 
+def _checked_uses(message: bytes) -> list[bool]:
+    return [result.response.access for result in v1.BatchUseFeatureResponse.FromString(message).results]
+
+
 def _one(message: Callable[..., Any], **fields: object) -> Request:
     """Return the request function of a method for one user."""
     return lambda users: bytes(message(user_id=users[0], **fields).SerializeToString())
@@ -132,6 +136,14 @@ _BATCH_CREATE_USAGE_EVENTS: Final = tuple(
         results=_records,
     )
 )
+_BATCH_USE_FEATURE: Final = tuple(
+    _uses(
+        "BatchUseFeature",
+        partial(_many, v1.BatchUseFeatureRequest, v1.UseFeatureRequest, feature_id=FEATURE),
+        base=_USE_FEATURE[0].name,
+        results=_checked_uses,
+    )
+)
 BATCH_WITH_EVENT_IDS: Final = _BATCH_CREATE_USAGE_EVENTS[1]
 SHOULD_RATE_LIMIT: Final = Method("ShouldRateLimit", RATE_LIMIT, _should_rate_limit, counts=1)
 METHODS: Final = (
@@ -141,9 +153,12 @@ METHODS: Final = (
     *_USE_FEATURES,
     BATCH_CAN_USE,
     *_BATCH_CREATE_USAGE_EVENTS,
+    *_BATCH_USE_FEATURE,
     SHOULD_RATE_LIMIT,
 )
 BY_DEFAULT: Final = tuple(
-    method.name for method in METHODS if not method.name.endswith("+metadata") and method not in _USE_FEATURES
+    method.name
+    for method in METHODS
+    if not method.name.endswith("+metadata") and method not in (*_USE_FEATURES, *_BATCH_USE_FEATURE)
 )
 """The methods that are measured by default."""

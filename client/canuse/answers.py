@@ -496,3 +496,11 @@ def batch_create_usage_events_answers(
         from_status(each.status) if each.HasField("status") else CreateUsageEventAnswer.from_message(each.response)
         for each in message.results
     ]
+
+
+def batch_use_feature_answers(message: v1.BatchUseFeatureResponse) -> list[UseFeatureAnswer | CanuseError]:
+    """Convert the results of many checked uses: for each an answer or an error."""
+    return [
+        from_status(each.status) if each.HasField("status") else UseFeatureAnswer.from_message(each.response)
+        for each in message.results
+    ]

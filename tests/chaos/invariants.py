@@ -18,9 +18,15 @@ from canuse_server.transport.native.request_cache import RequestCache
 CALLS_PER_RESET: Final = 500
 """Number of calls after which the store is emptied, so that it stays small."""
 SERVER_FAULTS: Final = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
-BATCHES: Final[dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]]] = {
+BATCHES: Final[
+    dict[
+        str,
+        type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse] | type[v1.BatchUseFeatureResponse],
+    ]
+] = {
     "/canuse.v1.EntitlementService/BatchCanUse": v1.BatchCanUseResponse,
     "/canuse.v1.EntitlementService/BatchCreateUsageEvents": v1.BatchCreateUsageEventsResponse,
+    "/canuse.v1.EntitlementService/BatchUseFeature": v1.BatchUseFeatureResponse,
 }
 
 

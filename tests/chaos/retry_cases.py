@@ -115,6 +115,15 @@ CASES: Final[dict[str, Case]] = {
         lambda s: v1.BatchCreateUsageEventsRequest(requests=[_use(s, s.first, "one"), _use(s, s.second, "two")]),
         REPLAYED, _counts, lambda _: (3, 3, 0, 0, 2),
     ),
+    "BatchUseFeature": Case(
+        lambda s: v1.BatchUseFeatureRequest(
+            requests=[
+                v1.UseFeatureRequest(user_id=s.user_id, feature_id=feature_id, delta=3, event_id=feature_id)
+                for feature_id in (s.first, s.second)
+            ]
+        ),
+        REPLAYED, _counts, lambda _: (3, 3, 0, 0, 2),
+    ),
     "Reserve": Case(
         lambda s: v1.ReserveRequest(user_id=s.user_id, feature_id=s.first, amount=5, event_id="event"),
         REPLAYED, _counts, lambda _: (0, 0, 5, 0, 0),

@@ -110,7 +110,7 @@ def result(channel: grpc.Channel, method: Method, request: Message, api_key: str
         answer = method.call(channel, request, api_key)
     except grpc.RpcError as error:
         return [from_rpc_error(error)]
-    if isinstance(answer, v1.BatchCreateUsageEventsResponse):
+    if isinstance(answer, v1.BatchCreateUsageEventsResponse | v1.BatchUseFeatureResponse):
         return [from_status(item.status) if item.HasField("status") else item.response for item in answer.results]
     return [answer]
 

@@ -35,6 +35,11 @@ def use(
     return v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, delta=delta, event_id=event_id, **fields)
 
 
+def checked_use(user_id: str, feature_id: str, delta: int | None = None, **fields: Any) -> v1.UseFeatureRequest:
+    """Return a use that is checked."""
+    return v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, delta=delta, **fields)
+
+
 def outcome_alone(call: Callable[..., object], request: object) -> object:
     """Return the answer of a single call, or the status of its error."""
     try:
@@ -44,7 +49,9 @@ def outcome_alone(call: Callable[..., object], request: object) -> object:
         return Status.FromString(cast("bytes", trailers["grpc-status-details-bin"]))
 
 
-def outcomes_of(results: list[v1.BatchCanUseResult] | list[v1.BatchCreateUsageEventsResult]) -> list[object]:
+def outcomes_of(
+    results: list[v1.BatchCanUseResult] | list[v1.BatchCreateUsageEventsResult] | list[v1.BatchUseFeatureResult],
+) -> list[object]:
     """Return the outcome of each call of a batch."""
     return [result.status if result.HasField("status") else result.response for result in results]
 
@@ -127,6 +134,89 @@ def test_each_use_of_a_batch_comes_to_what_it_comes_to_alone(client: Client, stu
     assert len(reasons) == 6
 
 
+def test_each_checked_use_of_a_batch_comes_to_what_it_comes_to_alone(clocked: Client, clocked_stubs: Stubs) -> None:
+    requests = [
+        checked_use(*pair, **fields)
+        for pair in mixed_pairs(clocked)
+        for fields in (
+            {"delta": 3},
+            {"delta": 4, "metadata": {"key": "v" * 2046}},
+            {},
+            {"delta": 0},
+            {"delta": MAX_AMOUNT},
+            {"delta": 1, "event_id": "\n"},
+        )
+    ]
+    batch = clocked_stubs.entitlements.BatchUseFeature(v1.BatchUseFeatureRequest(requests=requests))
+    for pair in {(request.user_id, request.feature_id) for request in requests}:
+        outcome_alone(clocked_stubs.entitlements.CreateUsageEvent, use(*pair, 0, action=SET))
+    expected = [outcome_alone(clocked_stubs.entitlements.UseFeature, request) for request in requests]
+    results = outcomes_of(list(batch.results))
+    for result in (*results, *expected):
+        if isinstance(result, v1.UseFeatureResponse):
+            assert bool(result.event_id) == result.access
+            result.event_id = ""  # Where none was sent it is the ledger's, of each event its own.
+    assert results == expected
+    reasons = {result.reason for result in expected if isinstance(result, v1.UseFeatureResponse)}
+    assert len(reasons) == 6
+
+
+def test_a_batch_of_checked_uses_uses_up_a_budget_and_no_more(client: Client) -> None:
+    some = subscriber(client, 5)
+    other = subscriber(client, 2)
+    requests = [checked_use(*some, 2), checked_use(*other, 2), checked_use(*some, 4), checked_use(*some, 3)]
+    answers = client.batch_use_feature([*requests, checked_use(*some), checked_use(*other)])
+    found = [(each.access, each.consumption.used) for each in answers if isinstance(each, v1.UseFeatureResponse)]
+    assert found == [(True, 2), (True, 2), (False, 2), (True, 5), (False, 5), (False, 2)]
+    assert [each.HasField("retry_after") for each in answers if isinstance(each, v1.UseFeatureResponse)] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        True,
+    ]
+
+
+def test_event_ids_of_checked_uses_hold_within_a_batch_and_for_one_that_is_repeated(client: Client) -> None:
+    ids = subscriber(client, 3)
+    requests = [
+        checked_use(*ids, 2, event_id="a"),
+        checked_use(*ids, 2, event_id="a"),
+        checked_use(*ids, 2, event_id="b"),
+        checked_use(*ids, 1, event_id="a"),
+        checked_use(*ids, 1, event_id="c"),
+    ]
+    first, again = (client.batch_use_feature(requests) for _ in range(2))
+
+    def seen(results: list[v1.UseFeatureResponse | canuse.CanuseError]) -> list[object]:
+        return [
+            each.reason if isinstance(each, canuse.CanuseError) else (each.access, each.consumption.used)
+            for each in results
+        ]
+
+    assert seen(first) == seen(again) == [(True, 2), (True, 2), (False, 2), "EVENT_ID_REUSED", (True, 3)]
+    assert [getattr(each, "replayed", None) for each in again] == [True, True, True, None, True]
+    assert len(list(client.list_usage_events(ids[0]))) == 2
+
+
+def test_checked_uses_of_a_user_keep_their_order_where_a_period_has_just_ended(clocked: Client, clock: Clock) -> None:
+    user_id = clocked.create_user(unique("user")).id
+    monthly, always = two_features(clocked, user_id)
+    clocked.batch_use_feature([checked_use(user_id, monthly, 100)])
+    clock.advance(days=32)
+    requests = [
+        checked_use(user_id, always, 1),
+        checked_use(user_id, monthly, 60),
+        checked_use(user_id, monthly, 50),
+        checked_use(user_id, monthly, 40),
+        checked_use(user_id, always, 2),
+    ]
+    answers = clocked.batch_use_feature(requests)
+    found = [(each.access, each.consumption.used) for each in answers if isinstance(each, v1.UseFeatureResponse)]
+    assert found == [(True, 1), (True, 60), (False, 60), (True, 100), (True, 3)]
+
+
 @pytest.mark.parametrize("count", [0, 1001])
 def test_no_requests_and_more_than_1000_are_refused_as_a_whole(client: Client, stubs: Stubs, count: int) -> None:
     user_id, feature_id = subscriber(client, None)
@@ -135,6 +225,10 @@ def test_no_requests_and_more_than_1000_are_refused_as_a_whole(client: Client, s
     for call, request in (
         (stubs.entitlements.BatchCanUse, checks),
         (stubs.entitlements.BatchCreateUsageEvents, uses),
+        (
+            stubs.entitlements.BatchUseFeature,
+            v1.BatchUseFeatureRequest(requests=[checked_use(user_id, feature_id)] * count),
+        ),
     ):
         refused = failure(call, request)
         assert (refused.code, refused.fields) == (grpc.StatusCode.INVALID_ARGUMENT, ["requests"])
@@ -321,6 +415,15 @@ def test_the_largest_batch_of_uses_gets_through(client: Client, stubs: Stubs) ->
     answer = stubs.entitlements.BatchCreateUsageEvents(request)
     assert all(result.response.recorded for result in answer.results)
     assert max(request.ByteSize(), answer.ByteSize()) < CLIENT_BYTES
+    checked = v1.BatchUseFeatureRequest(
+        requests=[
+            checked_use(user_id, feature_id, MAX_AMOUNT, event_id=f"{number:0128}", metadata=metadata)
+            for number in range(1000, 2000)
+        ]
+    )
+    refused = stubs.entitlements.BatchUseFeature(checked)
+    assert {result.response.reason for result in refused.results} == {v1.REASON_BUDGET_EXCEEDED}
+    assert max(checked.ByteSize(), refused.ByteSize()) < CLIENT_BYTES
 
 
 def test_the_largest_answer_to_bad_requests_gets_through(stubs: Stubs) -> None:

@@ -104,6 +104,8 @@ WRITES: dict[str, Call] = {
     "UseFeatures": lambda client, user, feature, _: client.use_features(user, {feature: 1}),
     "Reserve": lambda client, user, feature, _: client.reserve(user, feature, 1),
     "BatchCreateUsageEvents": lambda client, user, feature, _: _batch(client, user, feature),
+    "ExtendLease": lambda client, user, feature, _: _extend(client, user, feature),
+    "BatchUseFeature": lambda client, user, feature, _: _use_batch(client, user, feature),
     "Subscribe": lambda client, user, _, addon: client.subscribe(user, [addon]),
     "CreateGrant": lambda client, user, feature, _: client.create_grant(user, unique("grant"), feature, amount=1),
     "CreateUser": lambda client, *_: client.create_user(unique("user")),
@@ -113,6 +115,18 @@ WRITES: dict[str, Call] = {
     "ArchivePackage, which is archived": lambda client, _user, _feature, addon: client.archive_package(addon),
     "DeleteUser": lambda client, user, *_: client.delete_user(user),
 }
+
+
+def _extend(client: Client, user_id: str, feature_id: str) -> None:
+    """Extend a new lease."""
+    client.extend_lease(client.reserve(user_id, feature_id, 1).lease_id, amount=1)
+
+
+def _use_batch(client: Client, user_id: str, feature_id: str) -> None:
+    """Check and record a use in a batch."""
+    [result] = client.batch_use_feature([v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id)])
+    if isinstance(result, CanuseError):
+        raise result
 
 
 def _batch(client: Client, user_id: str, feature_id: str) -> None:

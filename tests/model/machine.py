@@ -121,6 +121,15 @@ class Machine(PackageRules):
         self.call_both("batch_create_usage_events", tuple(requests))
 
     @rule(uses=strategies.batches)
+    def use_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
+        """Check and record many uses in one call."""
+        requests = []
+        for who, feature, amount, key in uses:
+            user_id, name = self.user_ids[who], self.features[feature]
+            requests.append((user_id, name, self.amount(user_id, name, amount), self.event_id(user_id, key), ()))
+        self.call_both("batch_use_feature", tuple(requests))
+
+    @rule(uses=strategies.batches)
     def check_many(self, uses: list[tuple[int, int, Amount, int | None]]) -> None:
         """Make many checks in one call."""
         checks = [(self.user_ids[who], self.features[feature], amount) for who, feature, amount, _ in uses]

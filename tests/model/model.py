@@ -71,6 +71,10 @@ class Model(Leases):
         """BatchCreateUsageEvents."""
         return [outcome(self.create_usage_event, *request) for request in requests]
 
+    def batch_use_feature(self, requests: Batch) -> list[Used | Refusal]:
+        """BatchUseFeature."""
+        return [outcome(self.use_feature, *request) for request in requests]
+
     def use_feature(self, user_id: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
         """UseFeature: the same as UseFeatures with one charge."""
         return self.use_features(user_id, ((feature, delta),), event_id, metadata)._replace(blocking="")

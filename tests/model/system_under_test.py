@@ -285,11 +285,20 @@ class SystemUnderTest:
             for one, result in zip(request.requests, results, strict=True)
         ]
 
+    def batch_use_feature(self, sent: Batch) -> list[Used | Refusal]:
+        """BatchUseFeature."""
+        request = v1.BatchUseFeatureRequest(requests=[use_request(*one) for one in sent])
+        results = self._call(self.stubs.entitlements.BatchUseFeature, request).results
+        return [
+            conversion.used(one.event_id, result.response)
+            if result.HasField("response")
+            else conversion.refusal(result.status)
+            for one, result in zip(request.requests, results, strict=True)
+        ]
+
     def use_feature(self, user_id: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> Used:
         """UseFeature."""
-        request = v1.UseFeatureRequest(
-            user_id=user_id, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
-        )
+        request = use_request(user_id, feature, delta, event_id, metadata)
         return conversion.used(event_id, self._call(self.stubs.entitlements.UseFeature, request))
 
     def use_features(self, user_id: str, charges: Charges, event_id: str, metadata: Metadata) -> Used:
@@ -380,6 +389,13 @@ def refusals() -> Iterator[None]:
 def check_request(user_id: str, feature: str, delta: int) -> v1.CanUseRequest:
     """Return the request of a check."""
     return v1.CanUseRequest(user_id=user_id, feature_id=feature, delta=delta)
+
+
+def use_request(user_id: str, feature: str, delta: int, event_id: str, metadata: Metadata) -> v1.UseFeatureRequest:
+    """Return the request that checks and records a use."""
+    return v1.UseFeatureRequest(
+        user_id=user_id, feature_id=feature, delta=delta, event_id=event_id, metadata=dict(metadata)
+    )
 
 
 def event_request(

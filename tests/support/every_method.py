@@ -109,6 +109,9 @@ def rows(live: Client) -> dict[str, Row]:
             "BatchCanUse": Row(v1.BatchCanUseRequest(requests=[check]), OK, OK),
             "CreateUsageEvent": Row(event, OK, "FEATURE_NOT_FOUND"),
             "BatchCreateUsageEvents": Row(v1.BatchCreateUsageEventsRequest(requests=[event]), OK, OK),
+            "BatchUseFeature": Row(
+                v1.BatchUseFeatureRequest(requests=[v1.UseFeatureRequest(user_id=user, feature_id=feature)]), OK, OK
+            ),
             "UseFeature": Row(v1.UseFeatureRequest(user_id=user, feature_id=feature), OK, "FEATURE_NOT_FOUND"),
             "UseFeatures": Row(v1.UseFeaturesRequest(user_id=user, charges=charges), OK, "FEATURE_NOT_FOUND"),
             "ListEntitlements": Row(v1.ListEntitlementsRequest(user_id=user), OK, "USER_NOT_FOUND"),

@@ -57,6 +57,11 @@ class Client(canuse.Client):
         answers = super().batch_create_usage_events(*arguments, **named)
         return [each if isinstance(each, CanuseError) else each.message for each in answers]
 
+    def batch_use_feature(self, *arguments: Any, **named: Any) -> list[v1.UseFeatureResponse | CanuseError]:  # type: ignore[override]
+        """Return messages and errors."""
+        answers = super().batch_use_feature(*arguments, **named)
+        return [each if isinstance(each, CanuseError) else each.message for each in answers]
+
     def list_entitlements(self, *arguments: Any, **named: Any) -> Iterator[v1.Entitlement]:  # type: ignore[override]
         """Iterate over messages."""
         entitlements = super().list_entitlements(*arguments, **named)
@@ -108,6 +113,11 @@ class AsyncClient(canuse.AsyncClient):
     ) -> list[v1.CreateUsageEventResponse | CanuseError]:
         """Return messages and errors."""
         answers = await super().batch_create_usage_events(*arguments, **named)
+        return [each if isinstance(each, CanuseError) else each.message for each in answers]
+
+    async def batch_use_feature(self, *arguments: Any, **named: Any) -> list[v1.UseFeatureResponse | CanuseError]:  # type: ignore[override]
+        """Return messages and errors."""
+        answers = await super().batch_use_feature(*arguments, **named)
         return [each if isinstance(each, CanuseError) else each.message for each in answers]
 
     def list_entitlements(self, *arguments: Any, **named: Any) -> AsyncIterator[v1.Entitlement]:  # type: ignore[override]

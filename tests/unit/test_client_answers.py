@@ -148,6 +148,14 @@ def test_the_items_of_a_batch_are_true_where_they_are_a_yes_and_errors_are_not()
         ]
     )
     assert [bool(each) for each in answers.batch_create_usage_events_answers(uses)] == [True, False, False]
+    checked_uses = v1.BatchUseFeatureResponse(
+        results=[
+            v1.BatchUseFeatureResult(response=v1.UseFeatureResponse(access=True)),
+            v1.BatchUseFeatureResult(response=v1.UseFeatureResponse()),
+            v1.BatchUseFeatureResult(status=Status(code=14, message="away")),
+        ]
+    )
+    assert [bool(each) for each in answers.batch_use_feature_answers(checked_uses)] == [True, False, False]
     assert not pickle.loads(pickle.dumps(failed()))
 
 
@@ -169,6 +177,7 @@ CALLS: list[Callable[[AsyncClient], Any]] = [
     lambda client: client.use_features("u", {"f": 1}),
     lambda client: client.batch_can_use([]),
     lambda client: client.batch_create_usage_events([]),
+    lambda client: client.batch_use_feature([]),
     lambda client: client.reserve("u", "f", 1),
     lambda client: client.settle("l", 1),
     lambda client: client.get_user("u"),

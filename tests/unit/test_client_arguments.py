@@ -53,6 +53,7 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
         {},
         r"requests\[0\]: .* a canuse.v1.CreateUsageEventRequest",
     ),
+    ("batch_use_feature", ([v1.CanUseRequest()],), {}, r"requests\[0\]: .* a canuse.v1.UseFeatureRequest"),
     ("list_entitlements", (5,), {}, "user_id: 5"),
     ("list_entitlements", ("u",), {"page_size": "9"}, "page_size: '9'"),
     ("show_usage", ("u", 5), {}, "feature_id: 5"),

@@ -25,7 +25,7 @@ def test_what_a_key_for_reading_may_call_changes_nothing_and_all_else_may(method
 
 def test_pages_and_answers_to_batches_are_large() -> None:
     large = {method.path.rpartition("/")[2] for method in METHODS if method.large}
-    batches = {"BatchCanUse", "BatchCreateUsageEvents"}
+    batches = {"BatchCanUse", "BatchCreateUsageEvents", "BatchUseFeature"}
     assert large - {method.path.rpartition("/")[2] for method in METHODS if method.paged} == batches
     assert "ListUsers" in large
 

@@ -14,6 +14,7 @@ from canuse.answers import (
     UseFeaturesAnswer,
     batch_can_use_answers,
     batch_create_usage_events_answers,
+    batch_use_feature_answers,
 )
 from canuse.errors import CanuseError
 
@@ -158,6 +159,19 @@ class EntitlementMethods(BaseClient):
         """
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
         return batch_create_usage_events_answers(self._call(self._entitlements.BatchCreateUsageEvents, request))
+
+    def batch_use_feature(self, requests: Iterable[v1.UseFeatureRequest]) -> list[UseFeatureAnswer | CanuseError]:
+        """Check and record many uses in one call, those of one user in their order, each in one atomic step.
+
+        Args:
+            requests: 1 to 1000 uses: `v1.UseFeatureRequest(user_id="user-124", feature_id="api-calls", delta=3)`.
+
+        Returns:
+            One item per request, in the same order: the answer, or the error that `use_feature` would have raised. An
+            answer is true if its use was recorded; an error is false.
+        """
+        request = build(v1.BatchUseFeatureRequest, requests=requests)
+        return batch_use_feature_answers(self._call(self._entitlements.BatchUseFeature, request))
 
     def list_entitlements(
         self, user_id: str, *, include_locked: bool = False, page_size: int = 50

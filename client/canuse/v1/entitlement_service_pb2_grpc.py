@@ -88,6 +88,11 @@ class EntitlementServiceStub:
                 request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.FromString,
                 _registered_method=True)
+        self.BatchUseFeature = channel.unary_unary(
+                '/canuse.v1.EntitlementService/BatchUseFeature',
+                request_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureResponse.FromString,
+                _registered_method=True)
 
 
 class EntitlementServiceServicer:
@@ -181,6 +186,17 @@ class EntitlementServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BatchUseFeature(self, request, context):
+        """Checks and records many uses in one call. Uses are independent, each checked and recorded in one atomic step, and
+        each has an answer or a status as its result. Uses of one user are made in the order of `requests`, as in
+        BatchCreateUsageEvents. The batch is not a transaction: for all or none of a user's uses call UseFeatures. With
+        event ids the whole batch can be retried. The whole call is INVALID_ARGUMENT only if there are no requests or too
+        many.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EntitlementServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -233,6 +249,11 @@ def add_EntitlementServiceServicer_to_server(servicer, server):
                     servicer.ExtendLease,
                     request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.SerializeToString,
+            ),
+            'BatchUseFeature': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchUseFeature,
+                    request_deserializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -509,6 +530,33 @@ class EntitlementService:
             '/canuse.v1.EntitlementService/ExtendLease',
             canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseRequest.SerializeToString,
             canuse_dot_v1_dot_entitlement__service__pb2.ExtendLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchUseFeature(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.EntitlementService/BatchUseFeature',
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureRequest.SerializeToString,
+            canuse_dot_v1_dot_entitlement__service__pb2.BatchUseFeatureResponse.FromString,
             options,
             channel_credentials,
             insecure,

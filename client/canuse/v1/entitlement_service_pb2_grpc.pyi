@@ -79,6 +79,13 @@ class EntitlementServiceStub:
     `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
     after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
     """
+    BatchUseFeature: _grpc.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchUseFeatureRequest, _entitlement_service_pb2.BatchUseFeatureResponse]
+    """Checks and records many uses in one call. Uses are independent, each checked and recorded in one atomic step, and
+    each has an answer or a status as its result. Uses of one user are made in the order of `requests`, as in
+    BatchCreateUsageEvents. The batch is not a transaction: for all or none of a user's uses call UseFeatures. With
+    event ids the whole batch can be retried. The whole call is INVALID_ARGUMENT only if there are no requests or too
+    many.
+    """
 
 @_typing.type_check_only
 class EntitlementServiceAsyncStub(EntitlementServiceStub):
@@ -130,6 +137,13 @@ class EntitlementServiceAsyncStub(EntitlementServiceStub):
     """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
     `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
     after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
+    """
+    BatchUseFeature: _aio.UnaryUnaryMultiCallable[_entitlement_service_pb2.BatchUseFeatureRequest, _entitlement_service_pb2.BatchUseFeatureResponse]  # type: ignore[assignment]
+    """Checks and records many uses in one call. Uses are independent, each checked and recorded in one atomic step, and
+    each has an answer or a status as its result. Uses of one user are made in the order of `requests`, as in
+    BatchCreateUsageEvents. The batch is not a transaction: for all or none of a user's uses call UseFeatures. With
+    event ids the whole batch can be retried. The whole call is INVALID_ARGUMENT only if there are no requests or too
+    many.
     """
 
 class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -239,6 +253,19 @@ class EntitlementServiceServicer(metaclass=_abc_1.ABCMeta):
         """Extends a lease: a later expiry, more units, or both. If the units are not available, nothing is changed, and
         `extended` is false. An unknown id, a settled and an expired lease are NOT_FOUND, LEASE_NOT_FOUND. Adding units
         after the period of the lease has ended is FAILED_PRECONDITION, LEASE_PERIOD_ENDED.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchUseFeature(
+        self,
+        request: _entitlement_service_pb2.BatchUseFeatureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_entitlement_service_pb2.BatchUseFeatureResponse, _abc.Awaitable[_entitlement_service_pb2.BatchUseFeatureResponse]]:
+        """Checks and records many uses in one call. Uses are independent, each checked and recorded in one atomic step, and
+        each has an answer or a status as its result. Uses of one user are made in the order of `requests`, as in
+        BatchCreateUsageEvents. The batch is not a transaction: for all or none of a user's uses call UseFeatures. With
+        event ids the whole batch can be retried. The whole call is INVALID_ARGUMENT only if there are no requests or too
+        many.
         """
 
 def add_EntitlementServiceServicer_to_server(servicer: EntitlementServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -65,6 +65,7 @@ _COUNTS: Final[Mapping[str, int]] = {
     "canuse.v1.UseFeaturesRequest.charges": MAX_CHARGES,
     "canuse.v1.BatchCanUseRequest.requests": MAX_BATCH_REQUESTS,
     "canuse.v1.BatchCreateUsageEventsRequest.requests": MAX_BATCH_REQUESTS,
+    "canuse.v1.BatchUseFeatureRequest.requests": MAX_BATCH_REQUESTS,
     "canuse.v1.Package.features": MAX_PACKAGE_FEATURES,
     "canuse.v1.ApplyCatalogRequest.features": MAX_CATALOG_FEATURES,
     "canuse.v1.ApplyCatalogRequest.packages": MAX_CATALOG_PACKAGES,

@@ -11,7 +11,8 @@ _WRITES_USERS: Final = f"{Scope.USERS_WRITE} {Scope.CATALOG_WRITE}"
 _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "canuse.v1.EntitlementService": {
         Scope.ENTITLEMENTS_READ: "CanUse BatchCanUse ListEntitlements",
-        Scope.USAGE_WRITE: "CreateUsageEvent BatchCreateUsageEvents UseFeature UseFeatures Reserve Settle ExtendLease",
+        Scope.USAGE_WRITE: "CreateUsageEvent BatchCreateUsageEvents UseFeature UseFeatures Reserve Settle ExtendLease"
+        " BatchUseFeature",
     },
     "canuse.v1.UsageService": {
         Scope.ENTITLEMENTS_READ: "ShowUsage ListUsageEvents",

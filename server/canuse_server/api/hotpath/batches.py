@@ -28,7 +28,7 @@ from canuse_server.api.hotpath.method import (
     HotMethod,
     Plan,
 )
-from canuse_server.api.hotpath.record import CreateUsageEvent
+from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, tag, varint
 from canuse_server.api.users.state import MAX_REPAIRS
 from canuse_server.api.validation import malformed
@@ -64,6 +64,7 @@ BATCH_METHODS: Final = (
         pb.BatchCreateUsageEventsRequest,
         pb.CreateUsageEventRequest,
     ),
+    BatchMethod(PREFIX + "BatchUseFeature", UseFeature(), pb.BatchUseFeatureRequest, pb.UseFeatureRequest),
 )
 
 
