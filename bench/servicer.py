@@ -27,7 +27,7 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.endpoints import Handlers, handlers_of
 from canuse_server.api.environment import Environments
 from canuse_server.api.ratelimit.config import RateLimitRules
-from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer

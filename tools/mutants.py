@@ -497,7 +497,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "documents: a plan is applied to another catalogue",
-        "server/canuse_server/api/services/catalog_documents.py",
+        "server/canuse_server/api/services/catalog_service/documents.py",
         "if request.etag and request.etag != etag and not plan.is_empty:",
         "if False:",
         f"{DOCUMENTS}a_plan_is_applied_only_to_the_catalogue_that_it_was_made_for[native-valkey]",

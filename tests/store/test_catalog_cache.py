@@ -10,7 +10,7 @@ import pytest
 from canuse import v1
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
-from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (
     Feature,

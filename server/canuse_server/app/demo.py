@@ -12,7 +12,7 @@ from canuse.v1 import user_service_pb2 as user
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
-from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
 

@@ -32,7 +32,7 @@ from canuse_server.api.environment import Environments
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.api_keys import ApiKeyServicer
-from canuse_server.api.services.catalog import CatalogServicer
+from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.clock import ClockServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer

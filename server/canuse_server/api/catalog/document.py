@@ -8,7 +8,7 @@ from canuse.v1 import catalog_service_pb2 as pb
 from canuse_server.api.bounds import MAX_CATALOG_ENTRIES
 from canuse_server.api.enums import name_of
 from canuse_server.api.errors import ApiError, ErrorReason, invalid
-from canuse_server.api.services.catalog_input import (
+from canuse_server.api.services.catalog_service.input import (
     add_feature_violations,
     add_package_violations,
     package_feature,

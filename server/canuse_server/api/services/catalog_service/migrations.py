@@ -11,7 +11,7 @@ from canuse_server.api.catalog.scans import UserScans, batches_of_users
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, invalid, version_not_found
-from canuse_server.api.services.packages import current_package
+from canuse_server.api.services.catalog_service.packages import current_package
 from canuse_server.api.tokens import migration as migration_tokens
 from canuse_server.api.tokens.migration import Progress
 from canuse_server.api.users.changes import Edit, change_user, entitlements_with

@@ -10,7 +10,7 @@ from canuse_server.api.convert import package_message
 from canuse_server.api.enums import name_of
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, version_not_found
-from canuse_server.api.services.catalog_input import check_package, package_features
+from canuse_server.api.services.catalog_service.input import check_package, package_features
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import Violations, masked, page_size, require_id

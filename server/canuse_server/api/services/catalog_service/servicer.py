@@ -8,10 +8,10 @@ from canuse_server.api.context import CallContext
 from canuse_server.api.convert import feature_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, feature_not_found
-from canuse_server.api.services.catalog_documents import CatalogDocumentMethods
-from canuse_server.api.services.catalog_input import check_feature
-from canuse_server.api.services.migrations import MigrationMethods
-from canuse_server.api.services.packages import PackageMethods
+from canuse_server.api.services.catalog_service.documents import CatalogDocumentMethods
+from canuse_server.api.services.catalog_service.input import check_feature
+from canuse_server.api.services.catalog_service.migrations import MigrationMethods
+from canuse_server.api.services.catalog_service.packages import PackageMethods
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import masked, page_size, require_id
@@ -22,7 +22,7 @@ FEATURE_FIELDS: Final = ("name", "unit_label", "unit_label_plural", "metadata", 
 
 
 class CatalogServicer(PackageMethods, MigrationMethods, CatalogDocumentMethods):
-    """CatalogService; other methods are in `packages.py`, `migrations.py` and `catalog_documents.py`."""
+    """CatalogService; other methods are in `packages.py`, `migrations.py` and `documents.py`."""
 
     async def create_feature(self, request: pb.CreateFeatureRequest, context: CallContext) -> pb.CreateFeatureResponse:
         """Create a feature."""

@@ -1,0 +1,1 @@
+"""CatalogService: features, packages, migrations, and the catalogue as one document."""
