@@ -37,7 +37,7 @@ from canuse_server.store.repositories.usage_commands import Retention
 
 USED = ("api-calls", "messages", "exports")
 RESETS = (ResetPeriod.MONTH, ResetPeriod.DAY, ResetPeriod.MONTH)
-RETENTION = Retention(dedupe_ttl_ms=86_400_000, ledger_max_age_ms=30 * 86_400_000, past_periods_kept=12)
+RETENTION = Retention(dedupe_ttl_ms=86_400_000, ledger_max_age_ms=30 * 86_400_000, past_periods_max_age_days=62)
 CALLS_AT_ONCE = 500
 
 

@@ -173,8 +173,35 @@ MUTANTS: Final = (
     Mutant(
         "leases: one of a past period draws from no grant",
         f"{SCRIPTS}/settle.lua",
-        "period.drawn = period.drawn + draw_for_past(account.grants, beyond, now)",
-        "",
+        "local drawn = draw_for_past(account.grants, beyond, now)",
+        "local drawn = 0",
+    ),
+    Mutant(
+        "past periods: kept for ever, in the scripts",
+        f"{SCRIPTS}/lib/history.lua",
+        "if first.finish + kept_days * DAY_MS_OF_PAST > now then break end",
+        "break",
+        "tests/store/test_scripts.py",
+    ),
+    Mutant(
+        "past periods: the sum of a day without the overage of its hours",
+        f"{SCRIPTS}/lib/history.lua",
+        "overage = math.min(overage_of(one) + overage_of(other), MAX_AMOUNT),",
+        "overage = 0,",
+        "tests/store/test_past_periods.py",
+    ),
+    Mutant(
+        "past periods: a lease does not find the sum that its hour is part of",
+        f"{SCRIPTS}/lib/history.lua",
+        "if period.first_epoch <= epoch and epoch <= period.epoch then",
+        "if epoch == period.epoch then",
+        "tests/store/test_past_periods.py",
+    ),
+    Mutant(
+        "usage totals: without a count whose period has ended since the last use",
+        "server/canuse_server/api/users/usage.py",
+        "found = kept([*stored, *([rolled] if rolled else ())]",
+        "found = kept([*stored]",
     ),
     Mutant(
         "leases: what is reserved does not move with the count",

@@ -124,6 +124,17 @@ def list_usage_events(
     )
 
 
+def list_usage_totals(
+    *, start_time: Moment | None, end_time: Moment | None, feature_id: str | None, page_size: int
+) -> v1.ListUsageTotalsRequest:
+    """Build the request for the first page of usage totals."""
+    return build(
+        v1.ListUsageTotalsRequest,
+        page_size=page_size,
+        **optional(start_time=start_time, end_time=end_time, feature_id=feature_id),
+    )
+
+
 def reserve(
     user_id: str, feature_id: str, amount: int, *, min_amount: int, ttl: Length | None, event_id: str | None
 ) -> v1.ReserveRequest:

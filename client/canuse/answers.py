@@ -410,9 +410,13 @@ class PastPeriod:
     used: int
     """Units used in the period."""
     budget: int | None
-    """The package's limit in the period. None: unlimited."""
+    """The package's limit in the period; of a sum, the limits of its periods together. None: unlimited."""
     drawn_from_grants: int
     """Units of `used` that came from grants."""
+    overage: int
+    """Units used beyond the budget and the grants; of a sum, that of its periods together."""
+    summed: bool
+    """Whether it is the sum of the periods shorter than a day that started on one day (UTC), over a week ago."""
     message: v1.PastPeriod = field(repr=False, compare=False)
     """The message of the API."""
 
@@ -425,6 +429,8 @@ class PastPeriod:
             message.used,
             _amount_in(message, "budget"),
             message.drawn_from_grants,
+            message.overage,
+            message.summed,
             message,
         )
 

@@ -83,8 +83,8 @@ class Settings(BaseSettings):
     ledger_max_age_seconds: Annotated[int, Field(ge=1, le=MAX_SECONDS)] = Field(
         30 * DAY_SECONDS, description="Minimum time that usage events stay in the ledger."
     )
-    past_periods_kept: Annotated[int, Field(ge=0, le=1000)] = Field(
-        12, description="Number of past periods kept for each user and feature."
+    past_periods_max_age_days: Annotated[int, Field(ge=1, le=400)] = Field(
+        62, description="Number of days that a past period of a feature is kept after its end."
     )
     max_calls_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         8192, description="Maximum number of calls in flight in each process. Further calls are refused at once."

@@ -140,34 +140,38 @@ def test_periods_without_use_are_passed_over_and_used_ones_stay_in_order(
         (start + length * number, start + length * (number + 1), used)
         for number, used in ((5, 10), (4, 3), (1, 2), (0, 1))
     ]
+    kept = expected
     for number in (6, 8):
         # The past period is readable before anything is recorded in the next one.
         clock.set(start + length * number)
         usage = clocked.show_usage(user_id, feature_id)
         assert usage.current.used == 0
         assert time(usage.current.period_start) == start + length * number
-        assert [(time(each.period_start), time(each.period_end), each.used) for each in usage.past] == expected
-        assert {each.budget for each in usage.past} == {9}
+        kept = [past for past in expected if past[1] + timedelta(days=62) > clock.now()]
+        assert [(time(each.period_start), time(each.period_end), each.used) for each in usage.past] == kept
+        assert all(each.budget == 9 for each in usage.past)
     clocked.create_usage_event(user_id, feature_id)
-    assert [each.used for each in clocked.show_usage(user_id, feature_id).past] == [10, 3, 2, 1]
+    assert [each.used for each in clocked.show_usage(user_id, feature_id).past] == [past[2] for past in kept]
 
 
-@pytest.mark.parametrize("period", [v1.RESET_PERIOD_HOUR, v1.RESET_PERIOD_MONTH], ids=v1.ResetPeriod.Name)
-def test_the_twelve_latest_past_periods_are_kept(
+@pytest.mark.parametrize("period", [v1.RESET_PERIOD_DAY, v1.RESET_PERIOD_MONTH], ids=v1.ResetPeriod.Name)
+def test_past_periods_are_kept_for_62_days_after_their_end(
     clocked: Client, clock: Clock, period: v1.ResetPeriod.ValueType
 ) -> None:
     user_id, feature_id = subscriber(clocked, None, period)
     start = clock.now()
+    ends = [start + LENGTHS[period] * (number + 1) for number in range(15)]
     for number in range(15):
         clock.set(start + LENGTHS[period] * number)
         clocked.create_usage_event(user_id, feature_id, number + 1)
-    clock.set(start + LENGTHS[period] * 15)
-    latest = list(range(15, 3, -1))
-    for _ in range(2):
-        past = clocked.show_usage(user_id, feature_id).past
-        assert [each.used for each in past] == latest
-        assert not any(each.HasField("budget") for each in past)
-        clocked.create_usage_event(user_id, feature_id)
+    for now in (ends[-1], max(ends[-1], ends[1] + timedelta(days=62) - MILLISECOND), ends[-1] + timedelta(days=61)):
+        clock.set(now)
+        kept = [number + 1 for number in range(15) if ends[number] + timedelta(days=62) > now]
+        for _ in range(2):
+            past = [each for each in clocked.show_usage(user_id, feature_id).past if time(each.period_end) <= ends[-1]]
+            assert [each.used for each in past] == kept[::-1]
+            assert not any(each.HasField("budget") for each in past)
+            clocked.create_usage_event(user_id, feature_id)
 
 
 def test_taking_back_and_setting_in_a_new_period_leave_the_old_one_as_it_was(clocked: Client, clock: Clock) -> None:

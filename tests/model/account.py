@@ -1,14 +1,11 @@
 """Usage of one feature by one user."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 from canuse import v1
-from model.observations import DEDUPE_TTL, MAX, Counts, Past
+from model.observations import DEDUPE_TTL, MAX, Counts
+from model.past import PastPeriod, PastPeriods
 from model.sources import Grant, Subscription, Terms, terms
-
-PAST_KEPT: Final = 12
-"""Number of past periods that are kept."""
 
 
 @dataclass
@@ -38,7 +35,7 @@ class Lease:
 class Account:
     """The count of a feature, its grants in drawing order, the current terms, the leases, and the past periods.
 
-    `period` is the number of the current period, counted from 0. Past periods are kept by their number.
+    `period` is the number of the current period, counted from 0.
     """
 
     feature: str
@@ -47,7 +44,7 @@ class Account:
     terms: Terms | None = None
     leases: list[Lease] = field(default_factory=list)
     period: int = 0
-    past: dict[int, Past] = field(default_factory=dict)
+    past: PastPeriods = field(default_factory=PastPeriods)
 
     def update(self, subscriptions: list[Subscription], now: int) -> None:
         """Apply the terms that hold now. Must be called at every moment at which the terms change."""
@@ -61,9 +58,7 @@ class Account:
     def close_period(self, terms: Terms, end: int) -> None:
         """Store the current period as a past one and start again at zero. What was drawn from grants stays drawn."""
         if self.has_activity():
-            self.past[self.period] = Past(terms.start, end, self.used, terms.limit, self.drawn())
-        if len(self.past) > PAST_KEPT:
-            del self.past[min(self.past)]
+            self.past.add(self.period, terms.start, end, self.used, terms.limit, self.drawn())
         self.period += 1
         self.used = 0
         for grant in self.grants:
@@ -137,18 +132,19 @@ class Account:
         self.used = total
         return change
 
-    def add_to_past(self, period: int, more: int, now: int) -> None:
+    def add_to_past(self, past: PastPeriod, more: int, now: int) -> None:
         """Add to the use of a past period.
 
         What exceeds the package's limit is drawn from the grants that are open now, without adding to what this period
         has drawn.
         """
-        past = self.past[period]
-        total, drawn = past.used + more, past.drawn
         if past.budget is not None:
-            excess = min(more, max(0, total - past.budget - drawn))
-            drawn += sum(amount for _, amount in self._draw(excess, now))
-        self.past[period] = past._replace(used=total, drawn=drawn)
+            unused = max(0, past.budget + past.drawn - (past.used - past.overage))
+            excess = max(0, more - unused)
+            drawn = sum(amount for _, amount in self._draw(excess, now))
+            past.drawn += drawn
+            past.overage += excess - drawn
+        past.used += more
 
     def _draw(self, need: int, now: int) -> list[tuple[Grant, int]]:
         """Draw from the open grants, in order, as much as they have; return the amount per grant."""

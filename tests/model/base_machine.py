@@ -232,6 +232,7 @@ class BaseMachine(RuleBasedStateMachine):
             if not self.differs:
                 for user_id in self.user_ids:
                     self.compare(user_id)
+                self.call_both("list_usage_totals", "", None, None)
                 for package in self.packages:
                     self.call_both("get_package", package, 0)
         finally:

@@ -28,6 +28,7 @@ from model.observations import (
     Settled,
     Step,
     SubscriptionView,
+    Total,
     Usage,
     Used,
 )
@@ -225,6 +226,8 @@ def usage(message: v1.ShowUsageResponse) -> Usage:
             period.used,
             some_amount(period, "budget"),
             period.drawn_from_grants,
+            period.overage,
+            period.summed,
         )
         for period in message.past
     )
@@ -237,6 +240,22 @@ def usage(message: v1.ShowUsageResponse) -> Usage:
         for source in message.sources
     )
     return Usage(counts(message.current), past, sources)
+
+
+def total(message: v1.UsageTotal) -> Total:
+    """Return a usage total."""
+    return Total(
+        message.user_id,
+        message.feature_id,
+        time_of(message.period_start),
+        some_time(message, "period_end"),
+        message.used,
+        some_amount(message, "budget"),
+        message.drawn_from_grants,
+        message.overage,
+        message.summed,
+        message.complete,
+    )
 
 
 def event(message: v1.UsageEvent) -> Event:

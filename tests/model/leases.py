@@ -84,12 +84,13 @@ class Leases(Explanation):
             return before._replace(replayed=True)
         if not lease.can_be_settled(self.now):
             raise Refused("LEASE_NOT_FOUND")
-        late, is_current, past = self.now >= lease.expires, lease.period == account.period, lease.period in account.past
+        late, is_current = self.now >= lease.expires, lease.period == account.period
+        past = account.past.find(lease.period, self.now)
         released = lease.amount if final else min(used, lease.amount)
         others = account.reserved(self.now) - (released if is_current and not late else 0)
         if is_current and account.used + others + used > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
-        if past and account.past[lease.period].used + used > MAX:
+        if past and past.used + used > MAX:
             raise Refused("TOTAL_OUT_OF_RANGE")
         lease.settled = final
         lease.amount -= released
@@ -100,9 +101,8 @@ class Leases(Explanation):
             account.set_total(account.used + used, self.now)
             total, budget = account.used, account.budget(self.now)
         elif used and past:
-            account.add_to_past(lease.period, used, self.now)
-            period = account.past[lease.period]
-            total, budget = period.used, None if period.budget is None else min(MAX, period.budget + period.drawn)
+            account.add_to_past(past, used, self.now)
+            total, budget = past.used, None if past.budget is None else min(MAX, past.budget + past.drawn)
         reason = user.refusal(account, self.feature(account.feature).archived)
         reason = reason or account.reason_for(account.used, self.now)
         if used:

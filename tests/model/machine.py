@@ -352,6 +352,19 @@ class Machine(PackageRules):
         start, end = (None if edge is None else time + edge for edge in (since, until))
         self.call_both("list_usage_events", user_id, "" if feature is None else self.features[feature], start, end)
 
+    @rule(
+        number=strategies.numbers,
+        feature=strategies.none | strategies.features,
+        since=strategies.range_offsets,
+        until=strategies.range_offsets,
+    )
+    def list_totals_around(self, number: int, feature: int | None, since: int | None, until: int | None) -> None:
+        """List the usage totals of all users around the start of one of their periods."""
+        totals = self.model.list_usage_totals("", None, None)
+        time = totals[-1 - number % len(totals)].start if totals else self.model.now
+        start, end = (None if edge is None else max(0, time + edge) for edge in (since, until))
+        self.call_both("list_usage_totals", "" if feature is None else self.features[feature], start, end)
+
     @rule(really=strategies.rarely, what=strategies.disruptions, number=strategies.numbers)
     def disrupt(self, really: bool, what: str, number: int) -> None:
         """Disable or enable a user, archive a feature or a package, or delete a user and create them again."""

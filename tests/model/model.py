@@ -8,7 +8,20 @@ from typing import Any
 
 from canuse import v1
 from model.leases import Leases
-from model.observations import MAX, Check, Entitled, Event, Recorded, Refusal, Refused, Step, Usage, Used, outcome
+from model.observations import (
+    MAX,
+    Check,
+    Entitled,
+    Event,
+    Recorded,
+    Refusal,
+    Refused,
+    Step,
+    Total,
+    Usage,
+    Used,
+    outcome,
+)
 from model.retry import retry_after
 from model.user import ChargeResult, Remembered, User, UseResult, grants_access
 
@@ -111,6 +124,20 @@ class Model(Leases):
             for event in reversed(user.events)
             if feature in ("", event.feature)
             if (start is None or event.time >= start) and (end is None or event.time < end)
+        ]
+
+    def list_usage_totals(self, feature: str, start: int | None, end: int | None) -> list[Total]:
+        """ListUsageTotals, all pages; an empty feature means all features."""
+        if start is not None and end is not None and start > end:
+            raise Refused("INVALID_FIELD")
+        if feature:
+            self.consumable(feature)
+        features = [feature] if feature else sorted(name for name in self.features if not self.features[name].binary)
+        return [
+            total
+            for user_id in sorted(self.users)
+            for total in self.users[user_id].totals(features, self.now)
+            if (start is None or total.start >= start) and (end is None or total.start < end)
         ]
 
     def _record_use(

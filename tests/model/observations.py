@@ -251,13 +251,30 @@ class Entitled(NamedTuple):
 
 
 class Past(NamedTuple):
-    """A past period."""
+    """A past period, or the sum of some; the end of a current one can be absent."""
 
     start: int
-    end: int
+    end: int | None
     used: int
     budget: int | None
     drawn: int
+    overage: int
+    summed: bool
+
+
+class Total(NamedTuple):
+    """An item of `ListUsageTotals`."""
+
+    user: str
+    feature: str
+    start: int
+    end: int | None
+    used: int
+    budget: int | None
+    drawn: int
+    overage: int
+    summed: bool
+    complete: bool
 
 
 class Balance(NamedTuple):

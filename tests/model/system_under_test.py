@@ -32,6 +32,7 @@ from model.observations import (
     Settled,
     Step,
     SubscriptionView,
+    Total,
     Usage,
     Used,
 )
@@ -375,6 +376,22 @@ class SystemUnderTest:
                 break
         assert len({event.id for event in events}) == len(events)
         return [conversion.event(event) for event in events]
+
+    def list_usage_totals(self, feature: str, start: int | None, end: int | None) -> list[Total]:
+        """ListUsageTotals, all pages, which are small."""
+        request = v1.ListUsageTotalsRequest(
+            feature_id=feature,
+            start_time=conversion.optional_moment(start),
+            end_time=conversion.optional_moment(end),
+            page_size=3,
+        )
+        totals: list[v1.UsageTotal] = []
+        while True:
+            answer = self._call(self.stubs.usage.ListUsageTotals, request)
+            totals += answer.totals
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return [conversion.total(total) for total in totals]
 
 
 @contextmanager

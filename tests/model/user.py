@@ -14,9 +14,11 @@ from model.observations import (
     Extended,
     Granted,
     PackageChanged,
+    Past,
     Refused,
     Retry,
     Settled,
+    Total,
     Usage,
 )
 from model.retry import Wanted, retry_after
@@ -133,8 +135,22 @@ class User:
         sources += [
             Balance(grant.id, grant.amount, grant.left if grant.is_open(now) else 0) for grant in account.grants
         ]
-        past = tuple(period for _, period in sorted(account.past.items(), reverse=True) if period.used)
+        past = tuple(period.view() for period in reversed(account.past.kept(now)) if period.used)
         return Usage(account.counts(now), past, tuple(sources))
+
+    def totals(self, features: list[str], now: int) -> list[Total]:
+        """Return what was used of some features in each period."""
+        found: list[Total] = []
+        for feature in features:
+            account = self.account(feature)
+            past = [(period.view(), True) for period in account.past.kept(now) if period.used]
+            if account.used and account.terms:
+                start, end, limit = account.terms.start, account.terms.end, account.terms.limit
+                overage = 0 if limit is None else max(0, account.used - limit - account.drawn())
+                past.append((Past(start, end, account.used, limit, account.drawn(), overage, summed=False), False))
+            past.sort(key=lambda pair: pair[0].start)
+            found += [Total(self.id, feature, *period, complete) for period, complete in past]
+        return found
 
     def entitled(self, feature: str, now: int, binary: bool, archived: bool) -> Entitled | None:
         """Return the entry of `ListEntitlements`; None without an entitlement."""

@@ -67,10 +67,10 @@ def store(database: Database, shared_store: Store) -> Store:
 @pytest.fixture
 def users(store: Store) -> Users:
     """The users repository of the store."""
-    return Users(store, KEYS, Retention(3_600_000, 3_600_000_000, 3))
+    return Users(store, KEYS, Retention(3_600_000, 3_600_000_000, 62))
 
 
 @pytest.fixture
 def env(store: Store) -> Environment:
     """An environment of the store."""
-    return Environment.of(store, "live", Retention(3_600_000, 3_600_000_000, 3), default_package="")
+    return Environment.of(store, "live", Retention(3_600_000, 3_600_000_000, 62), default_package="")

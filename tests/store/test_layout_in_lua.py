@@ -10,11 +10,10 @@ from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT
-from canuse_server.domain.periods import Period
 from canuse_server.store.codec import packed as packed_codec
-from canuse_server.store.codec.packed import Meta, PastPeriod
+from canuse_server.store.codec.packed import Meta
 from support.database import Database, pack_counter, pack_grants
-from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments
+from support.strategies import amounts, balances, entitlements, moments, recent_moments
 
 FOLDER: Final = files("canuse_server.store") / "scripts" / "lib"
 LAYOUT: Final = "\n".join((FOLDER / f"{name}.lua").read_text() for name in ("layout", "fields", "grants"))
@@ -85,17 +84,6 @@ def test_grants(shared_database: Database, grants: list[GrantBalance]) -> None:
         part = value[32 * at : 32 * at + 32]
         numbers = [-1 if number is None else number for number in grant]
         assert read_in_lua(shared_database, "GRANT", part) == (numbers, part)
-
-
-@given(moments, moments, amounts, limits, amounts, epochs)
-@hundreds
-def test_a_past_period(
-    shared_database: Database, start_ms: int, end_ms: int, used: int, budget: int | None, drawn: int, epoch: int
-) -> None:
-    numbers = [start_ms, end_ms, used, -1 if budget is None else budget, drawn]
-    value = b"".join(number.to_bytes(8, "little", signed=True) for number in numbers) + epoch.to_bytes(4, "little")
-    assert read_in_lua(shared_database, "PAST_PERIOD", value) == ([*numbers, epoch], value)
-    assert PastPeriod.unpack_all(value) == [PastPeriod(Period(start_ms, end_ms), used, budget, drawn)]
 
 
 @given(epochs, moments, amounts)

@@ -11,9 +11,10 @@ from canuse_server.domain.decision import Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
+from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.domain.settlement import settle_one
-from canuse_server.store.codec.packed import PastPeriod, pack_entitlement
+from canuse_server.store.codec.packed import pack_entitlement
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import LeaseMissingError
 from canuse_server.store.repositories.usage_commands import (
@@ -367,6 +368,7 @@ def test_a_late_settle_counts_to_the_day_of_its_lease_too(leasing: UserLeases) -
 def test_each_day_s_leases_find_their_own_day_and_what_is_too_far_back_is_in_the_ledger_alone(
     leasing: UserLeases,
 ) -> None:
+    leasing = replace(leasing, retention=replace(RETENTION, past_periods_max_age_days=3))
     for day in range(6):
         leasing.reserve(NOW + day * DAY, token(day), 3, ttl_ms=7 * DAY)
     today = NOW + 5 * DAY

@@ -118,7 +118,7 @@ def test_an_entry_s_id_is_the_time_of_the_event(database: Database) -> None:
 def test_entries_older_than_their_age_go_and_the_others_stay(database: Database) -> None:
     # Redis trims whole nodes of a stream, of 100 entries each.
     database.put_user(UNLIMITED)
-    short = Retention(RETENTION.dedupe_ttl_ms, ledger_max_age_ms=HOUR_MS, past_periods_kept=0)
+    short = Retention(RETENTION.dedupe_ttl_ms, ledger_max_age_ms=HOUR_MS, past_periods_max_age_days=1)
     for _ in range(150):
         database.record(NOW, retention=short)
     for _ in range(150):

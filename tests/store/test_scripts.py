@@ -11,8 +11,9 @@ from redis.exceptions import ResponseError
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
+from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store.codec.packed import PastPeriod, pack_entitlement
+from canuse_server.store.codec.packed import pack_entitlement
 from canuse_server.store.keys import CLOCK, bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.manual_clock import LATEST_MS
@@ -206,14 +207,16 @@ def test_large_counts_become_exact_past_periods(database: Database, used: int) -
 # Past periods.
 
 
-def test_past_periods_are_kept_newest_first_and_the_oldest_are_dropped(database: Database) -> None:
+def test_past_periods_are_kept_by_age_and_the_oldest_are_dropped(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
-    for day in range(6):
+    for day in range(65):
         database.record(NOW + day * DAY, delta=day + 1)
-    assert database.past() == [
-        PastPeriod(Period(NOW + day * DAY, NOW + (day + 1) * DAY), day + 1, 5, 0) for day in (4, 3, 2)
-    ]
-    assert database.counter() == (6, NOW + 5 * DAY)
+        oldest = max(0, day - 62)  # It ended less than 62 days ago.
+        assert database.past() == [
+            PastPeriod(Period(NOW + past * DAY, NOW + (past + 1) * DAY), past + 1, 5, 0)
+            for past in range(day - 1, oldest - 1, -1)
+        ]
+    assert database.counter() == (65, NOW + 64 * DAY)
 
 
 def test_a_period_in_which_nothing_was_used_is_not_kept(database: Database) -> None:
@@ -227,10 +230,12 @@ def test_a_period_in_which_nothing_was_used_is_not_kept(database: Database) -> N
     assert [past.period for past in database.past()] == [Period(NOW + 4 * DAY, NOW + 5 * DAY)]
 
 
-def test_no_past_periods_are_kept_where_none_are_wanted(database: Database) -> None:
+def test_with_an_age_of_a_day_only_the_last_day_is_kept(database: Database) -> None:
     database.put_user(FIVE_A_DAY)
     for day in range(3):
-        database.record(NOW + day * DAY, retention=replace(RETENTION, past_periods_kept=0))
+        database.record(NOW + day * DAY, retention=replace(RETENTION, past_periods_max_age_days=1))
+    assert database.past() == [PastPeriod(Period(NOW + DAY, NOW + 2 * DAY), 1, 5, 0)]
+    database.record(NOW + 9 * DAY, retention=replace(RETENTION, past_periods_max_age_days=1))
     assert not database.redis.exists(KEYS.history("124"))
 
 
@@ -353,13 +358,14 @@ def apply(
     orders: Mapping[str, tuple[PlacedBalance, ...]] = NOTHING,
     ended: Mapping[str, bytes] = NOTHING,
     event: tuple[str, bytes, bytes] | None = None,
+    now_ms: int = 0,
 ) -> int | bytes:
     """Run apply_user on the user 124 and return its reply."""
     names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
     reply: int | bytes = database.run(
         APPLY_USER,
         [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.events("124") if event else ())],
-        *(expected, meta, "124", profile, "3"),
+        *(expected, meta, "124", profile, "62", str(now_ms)),
         *_counted(subscriptions.items()),
         *("until", *_counted(ended.items())),
         *_counted(entitlements.items()),
@@ -488,7 +494,7 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     before = database.contents()
     names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
     names.append(KEYS.ended("124"))
-    start = ("new", "newer", "124", "", "3")
+    start = ("new", "newer", "124", "", "62", "0")
     for rest in (
         ("0", "", "0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
         ("0", "", "0", "0", "0", "0", "0", "0", "0", "more"),
@@ -563,10 +569,10 @@ def test_a_feature_without_a_count_has_nothing_to_settle(database: Database) -> 
 
 def test_past_periods_are_trimmed_when_a_count_is_settled_too(database: Database) -> None:
     have(database, 0, NOW)
-    for day in range(5):
+    for day in range(65):
         count(database, day + 1, NOW + day * DAY)
-        apply(database, b"new", settlements=(settle(NOW + day * DAY, DAY, 9, ""),))
-    assert [past.used for past in database.past()] == [5, 4, 3]
+        apply(database, b"new", settlements=(settle(NOW + day * DAY, DAY, 9, ""),), now_ms=NOW + (day + 1) * DAY)
+    assert [past.used for past in database.past()] == list(range(65, 3, -1))
 
 
 def test_a_count_of_zero_becomes_no_past_period(database: Database) -> None:

@@ -10,9 +10,10 @@ from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Grant, Profile, ResetPeriod, Subscription, SubscriptionStatus
+from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.domain.settlement import Settlement
-from canuse_server.store.codec.packed import Meta, PastPeriod
+from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.users import PlacedGrant, UserChange, Users
 from support.database import KEYS, Database
@@ -127,8 +128,10 @@ async def test_counts_are_settled_in_the_step_that_changes_the_entitlements(user
     assert {key: (count.used, count.period_start_ms) for key, count in state.counters.items()} == {
         "calls": (3, NOW - DAY)
     }
-    assert await users.past_periods("124", "gone") == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, None, 0)]
-    assert await users.past_periods("124", "calls") == []
+    past = [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, None, 0)]
+    assert await users.usage(["124", "125"]) == [(state, {"gone": past}), None]
+    assert await users.usage(["124"], "gone") == [(state, {"gone": past})]
+    assert await users.usage(["124"], "calls") == [(state, {})]
 
 
 async def test_a_use_that_starts_a_new_period_between_reading_a_user_and_changing_them_is_a_conflict(

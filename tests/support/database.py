@@ -8,12 +8,13 @@ from redis import Redis
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Reason
+from canuse_server.domain.past_periods import PastPeriod
+from canuse_server.store.codec import past_periods as past_periods_codec
 from canuse_server.store.codec.event_ids import EventKey
 from canuse_server.store.codec.packed import (
     ChargeOutcome,
     Meta,
     Outcome,
-    PastPeriod,
     pack_entitlement,
     pack_event,
     unpack_feature,
@@ -26,7 +27,7 @@ from canuse_server.store.scripts.loader import ALL, Script
 
 KEYS: Final = Keys("live")
 HOUR_MS: Final = 3_600_000
-RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * HOUR_MS, past_periods_kept=3)
+RETENTION: Final = Retention(dedupe_ttl_ms=HOUR_MS, ledger_max_age_ms=1000 * HOUR_MS, past_periods_max_age_days=62)
 FINGERPRINT: Final = b"123456"
 """Stands for the content of a call in tests that need only one."""
 
@@ -151,9 +152,9 @@ class Database:
         return unpack_grants(value or b"")
 
     def past(self, user_id: str = "124") -> list[PastPeriod]:
-        """Return the past periods of `calls`."""
-        value = cast("bytes | None", self.redis.hget(KEYS.history(user_id), "calls"))
-        return PastPeriod.unpack_all(value or b"")
+        """Return the past periods of `calls` as stored, newest first."""
+        fields = cast("dict[bytes, bytes]", self.redis.hgetall(KEYS.history(user_id)))
+        return past_periods_codec.unpack_fields(fields).get("calls", [])[::-1]
 
     def record(
         self,

@@ -15,11 +15,13 @@ CONSUMPTION = v1.Consumption(
 
 
 def test_amounts_are_json_numbers_wherever_they_stand() -> None:
-    past = v1.PastPeriod(used=LARGEST, budget=5, drawn_from_grants=LARGEST)
+    past = v1.PastPeriod(used=LARGEST, budget=5, drawn_from_grants=LARGEST, overage=LARGEST)
     values = out.as_json(v1.ShowUsageResponse(current=CONSUMPTION, past=[past]))
     assert values["current"]["budget"] == LARGEST
     assert values["current"]["used"] == 3
-    assert values["past"] == [{"used": LARGEST, "budget": 5, "drawn_from_grants": LARGEST}]
+    assert values["past"] == [
+        {"used": LARGEST, "budget": 5, "drawn_from_grants": LARGEST, "overage": LARGEST, "summed": False}
+    ]
 
 
 def test_no_and_zero_are_printed_and_unlimited_is_left_out() -> None:

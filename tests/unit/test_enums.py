@@ -12,6 +12,7 @@ from canuse_server.domain import model
 from canuse_server.domain.catalog_changes import CatalogAction
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS
 from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.codec import past_periods as past_periods_codec
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.scripts.loader import ALL, APPLY_USER, RECORD_USAGE, Script
 
@@ -88,7 +89,8 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
         ("ENTITLEMENT_BYTES", packed_codec._ENTITLEMENT.size),
         ("MOMENT_BYTES", packed_codec._MOMENT.size),
         ("GRANT_BYTES", packed_codec._GRANT.size),
-        ("PAST_PERIOD_BYTES", packed_codec._PAST_PERIOD.size),
+        ("PAST_HEAD_BYTES", past_periods_codec._HEAD.size),
+        ("OLD_PAST_PERIOD_BYTES", past_periods_codec._OLD_PAST_PERIOD.size),
         ("RETENTION_BYTES", packed_codec._RETENTION.size),
     ],
 )
@@ -105,7 +107,9 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
         ("MOMENT", packed_codec._MOMENT),
         ("COUNTER", packed_codec._COUNTER),
         ("GRANT", packed_codec._GRANT),
-        ("PAST_PERIOD", packed_codec._PAST_PERIOD),
+        ("PAST_HEAD", past_periods_codec._HEAD),
+        ("PAST_PERIOD", past_periods_codec._PAST_PERIOD),
+        ("OLD_PAST_PERIOD", past_periods_codec._OLD_PAST_PERIOD),
         ("RETENTION", packed_codec._RETENTION),
         ("KEPT", packed_codec._KEPT),
         ("KEPT_RESERVED", packed_codec._KEPT_RESERVED),
@@ -118,7 +122,7 @@ def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Stru
 
 
 @pytest.mark.parametrize(
-    ("name", "struct"), [("GRANT", packed_codec._GRANT), ("PAST_PERIOD", packed_codec._PAST_PERIOD)]
+    ("name", "struct"), [("GRANT", packed_codec._GRANT), ("OLD_PAST_PERIOD", past_periods_codec._OLD_PAST_PERIOD)]
 )
 def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> None:
     # Lua's `i8` is Python's `q`, and its `I4` is `I`.

@@ -7,9 +7,11 @@ from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod, Subscription, SubscriptionStatus
+from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store.codec import packed as packed_codec
-from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome, PastPeriod
+from canuse_server.store.codec import past_periods as past_periods_codec
+from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome
 from support.database import pack_counter, pack_grants
 from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments, subscriptions
 
@@ -92,15 +94,16 @@ def test_grants_are_read_in_the_order_they_are_kept(grants: list[GrantBalance]) 
 
 @given(st.lists(st.tuples(moments, moments, amounts, limits, amounts), max_size=4), st.integers(0, 2**32 - 1))
 @hundreds
-def test_past_periods_are_read_in_the_order_they_are_kept(
+def test_past_periods_of_an_earlier_layout_are_read_oldest_first(
     past: list[tuple[int, int, int, int | None, int]], epoch: int
 ) -> None:
     packed = b"".join(
         b"".join(map(_eight, (start, end, used, -1 if budget is None else budget, drawn))) + epoch.to_bytes(4, "little")
         for start, end, used, budget, drawn in past
     )
-    assert PastPeriod.unpack_all(packed) == [
-        PastPeriod(Period(start, end), used, budget, drawn) for start, end, used, budget, drawn in past
+    assert past_periods_codec.unpack(None, packed) == [
+        PastPeriod(Period(start, max(start, end)), used, budget, drawn)
+        for start, end, used, budget, drawn in past[::-1]
     ]
 
 

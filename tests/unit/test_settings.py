@@ -118,7 +118,7 @@ def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
         ("grace_seconds = -1", "grace_seconds"),
         ("dedupe_ttl_seconds = 0", "dedupe_ttl_seconds"),
         ("ledger_max_age_seconds = 0", "ledger_max_age_seconds"),
-        ("past_periods_kept = 1001", "past_periods_kept"),
+        ("past_periods_max_age_days = 401", "past_periods_max_age_days"),
         ('fsync = "never"', "fsync"),
         ('log_level = "loud"', "log_level"),
         ("lane = 2", "lane"),

@@ -49,3 +49,30 @@ class UsageMethods(BaseClient):
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
         )
         return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
+
+    def list_usage_totals(
+        self,
+        *,
+        start_time: Moment | None = None,
+        end_time: Moment | None = None,
+        feature_id: str | None = None,
+        page_size: int = 50,
+    ) -> Iterator[v1.UsageTotal]:
+        """Iterate over what all users have used, by user, feature and period: what to bill.
+
+        Args:
+            start_time: Only periods that started at or after this time, with a time zone. Hours that ended more than a
+                week ago are summed into days (UTC).
+            end_time: Only periods that started before this time, with a time zone. Default: up to now.
+            feature_id: Only this consumable feature. Default: all features.
+            page_size: Maximum number of totals per page.
+
+        Raises:
+            NotFound: The feature does not exist.
+            FailedPrecondition: The feature is binary.
+            BadArgument: A time has no time zone.
+        """
+        request = _requests.list_usage_totals(
+            start_time=start_time, end_time=end_time, feature_id=feature_id, page_size=page_size
+        )
+        return self._pages(self._usage.ListUsageTotals, request, lambda page: page.totals)

@@ -191,11 +191,14 @@ from canuse.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from canuse.v1.usage_service_pb2 import (
     ListUsageEventsRequest,
     ListUsageEventsResponse,
+    ListUsageTotalsRequest,
+    ListUsageTotalsResponse,
     PastPeriod,
     ShowUsageRequest,
     ShowUsageResponse,
     SourceBalance,
     UsageEvent,
+    UsageTotal,
 )
 from canuse.v1.usage_service_pb2_grpc import UsageServiceStub
 from canuse.v1.user_service_pb2 import (
@@ -358,6 +361,8 @@ __all__ = [
     "ListSubscriptionsResponse",
     "ListUsageEventsRequest",
     "ListUsageEventsResponse",
+    "ListUsageTotalsRequest",
+    "ListUsageTotalsResponse",
     "ListUsersRequest",
     "ListUsersResponse",
     "MigrateSubscriptionsRequest",
@@ -403,6 +408,7 @@ __all__ = [
     "UsageAction",
     "UsageEvent",
     "UsageServiceStub",
+    "UsageTotal",
     "UseFeatureRequest",
     "UseFeatureResponse",
     "UseFeaturesRequest",

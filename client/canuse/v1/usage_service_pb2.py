@@ -28,7 +28,7 @@ from canuse.v1 import reason_pb2 as canuse_dot_v1_dot_reason__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61nuse/v1/usage_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a#canuse/v1/entitlement_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x10ShowUsageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\"\x8c\x01\n\x11ShowUsageResponse\x12\'\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12#\n\x04past\x18\x02 \x03(\x0b\x32\x15.canuse.v1.PastPeriod\x12)\n\x07sources\x18\x03 \x03(\x0b\x32\x18.canuse.v1.SourceBalance\"v\n\rSourceBalance\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x13\n\x06\x61mount\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04left\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_amountB\x07\n\x05_left\"\xb7\x01\n\nPastPeriod\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x13\n\x06\x62udget\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x64rawn_from_grants\x18\x05 \x01(\x03\x42\t\n\x07_budget\"\xc2\x01\n\x16ListUsageEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"Y\n\x17ListUsageEventsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.canuse.v1.UsageEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x03\n\nUsageEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfeature_id\x18\x03 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x04 \x01(\x03\x12\x15\n\rapplied_delta\x18\x05 \x01(\x03\x12&\n\x06\x61\x63tion\x18\x06 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x35\n\x08metadata\x18\x08 \x03(\x0b\x32#.canuse.v1.UsageEvent.MetadataEntry\x12!\n\x06reason\x18\t \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x0c\n\x04used\x18\n \x01(\x03\x12\x13\n\x06\x62udget\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tremaining\x18\x0c \x01(\x03H\x01\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_budgetB\x0c\n\n_remaining2\xba\x01\n\x0cUsageService\x12K\n\tShowUsage\x12\x1b.canuse.v1.ShowUsageRequest\x1a\x1c.canuse.v1.ShowUsageResponse\"\x03\x90\x02\x01\x12]\n\x0fListUsageEvents\x12!.canuse.v1.ListUsageEventsRequest\x1a\".canuse.v1.ListUsageEventsResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x61nuse/v1/usage_service.proto\x12\tcanuse.v1\x1a\x1b\x63\x61nuse/v1/consumption.proto\x1a#canuse/v1/entitlement_service.proto\x1a\x16\x63\x61nuse/v1/reason.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"7\n\x10ShowUsageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\"\x8c\x01\n\x11ShowUsageResponse\x12\'\n\x07\x63urrent\x18\x01 \x01(\x0b\x32\x16.canuse.v1.Consumption\x12#\n\x04past\x18\x02 \x03(\x0b\x32\x15.canuse.v1.PastPeriod\x12)\n\x07sources\x18\x03 \x03(\x0b\x32\x18.canuse.v1.SourceBalance\"v\n\rSourceBalance\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\x12\x13\n\x06\x61mount\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x11\n\x04left\x18\x04 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_amountB\x07\n\x05_left\"\xd8\x01\n\nPastPeriod\x12\x30\n\x0cperiod_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x03 \x01(\x03\x12\x13\n\x06\x62udget\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x64rawn_from_grants\x18\x05 \x01(\x03\x12\x0f\n\x07overage\x18\x06 \x01(\x03\x12\x0e\n\x06summed\x18\x07 \x01(\x08\x42\t\n\x07_budget\"\xc2\x01\n\x16ListUsageEventsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\t\"Y\n\x17ListUsageEventsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.canuse.v1.UsageEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x95\x03\n\nUsageEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12(\n\x04time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfeature_id\x18\x03 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x04 \x01(\x03\x12\x15\n\rapplied_delta\x18\x05 \x01(\x03\x12&\n\x06\x61\x63tion\x18\x06 \x01(\x0e\x32\x16.canuse.v1.UsageAction\x12\x10\n\x08\x65vent_id\x18\x07 \x01(\t\x12\x35\n\x08metadata\x18\x08 \x03(\x0b\x32#.canuse.v1.UsageEvent.MetadataEntry\x12!\n\x06reason\x18\t \x01(\x0e\x32\x11.canuse.v1.Reason\x12\x0c\n\x04used\x18\n \x01(\x03\x12\x13\n\x06\x62udget\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tremaining\x18\x0c \x01(\x03H\x01\x88\x01\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\t\n\x07_budgetB\x0c\n\n_remaining\"\xb1\x01\n\x16ListUsageTotalsRequest\x12.\n\nstart_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nfeature_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"Y\n\x17ListUsageTotalsResponse\x12%\n\x06totals\x18\x01 \x03(\x0b\x32\x15.canuse.v1.UsageTotal\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x8f\x02\n\nUsageTotal\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\nfeature_id\x18\x02 \x01(\t\x12\x30\n\x0cperiod_start\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nperiod_end\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04used\x18\x05 \x01(\x03\x12\x13\n\x06\x62udget\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x64rawn_from_grants\x18\x07 \x01(\x03\x12\x0f\n\x07overage\x18\x08 \x01(\x03\x12\x10\n\x08\x63omplete\x18\t \x01(\x08\x12\x0e\n\x06summed\x18\n \x01(\x08\x42\t\n\x07_budget2\x99\x02\n\x0cUsageService\x12K\n\tShowUsage\x12\x1b.canuse.v1.ShowUsageRequest\x1a\x1c.canuse.v1.ShowUsageResponse\"\x03\x90\x02\x01\x12]\n\x0fListUsageEvents\x12!.canuse.v1.ListUsageEventsRequest\x1a\".canuse.v1.ListUsageEventsResponse\"\x03\x90\x02\x01\x12]\n\x0fListUsageTotals\x12!.canuse.v1.ListUsageTotalsRequest\x1a\".canuse.v1.ListUsageTotalsResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USAGESERVICE'].methods_by_name['ShowUsage']._serialized_options = b'\220\002\001'
   _globals['_USAGESERVICE'].methods_by_name['ListUsageEvents']._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['ListUsageEvents']._serialized_options = b'\220\002\001'
+  _globals['_USAGESERVICE'].methods_by_name['ListUsageTotals']._loaded_options = None
+  _globals['_USAGESERVICE'].methods_by_name['ListUsageTotals']._serialized_options = b'\220\002\001'
   _globals['_SHOWUSAGEREQUEST']._serialized_start=167
   _globals['_SHOWUSAGEREQUEST']._serialized_end=222
   _globals['_SHOWUSAGERESPONSE']._serialized_start=225
@@ -48,15 +50,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SOURCEBALANCE']._serialized_start=367
   _globals['_SOURCEBALANCE']._serialized_end=485
   _globals['_PASTPERIOD']._serialized_start=488
-  _globals['_PASTPERIOD']._serialized_end=671
-  _globals['_LISTUSAGEEVENTSREQUEST']._serialized_start=674
-  _globals['_LISTUSAGEEVENTSREQUEST']._serialized_end=868
-  _globals['_LISTUSAGEEVENTSRESPONSE']._serialized_start=870
-  _globals['_LISTUSAGEEVENTSRESPONSE']._serialized_end=959
-  _globals['_USAGEEVENT']._serialized_start=962
-  _globals['_USAGEEVENT']._serialized_end=1367
-  _globals['_USAGEEVENT_METADATAENTRY']._serialized_start=1295
-  _globals['_USAGEEVENT_METADATAENTRY']._serialized_end=1342
-  _globals['_USAGESERVICE']._serialized_start=1370
-  _globals['_USAGESERVICE']._serialized_end=1556
+  _globals['_PASTPERIOD']._serialized_end=704
+  _globals['_LISTUSAGEEVENTSREQUEST']._serialized_start=707
+  _globals['_LISTUSAGEEVENTSREQUEST']._serialized_end=901
+  _globals['_LISTUSAGEEVENTSRESPONSE']._serialized_start=903
+  _globals['_LISTUSAGEEVENTSRESPONSE']._serialized_end=992
+  _globals['_USAGEEVENT']._serialized_start=995
+  _globals['_USAGEEVENT']._serialized_end=1400
+  _globals['_USAGEEVENT_METADATAENTRY']._serialized_start=1328
+  _globals['_USAGEEVENT_METADATAENTRY']._serialized_end=1375
+  _globals['_LISTUSAGETOTALSREQUEST']._serialized_start=1403
+  _globals['_LISTUSAGETOTALSREQUEST']._serialized_end=1580
+  _globals['_LISTUSAGETOTALSRESPONSE']._serialized_start=1582
+  _globals['_LISTUSAGETOTALSRESPONSE']._serialized_end=1671
+  _globals['_USAGETOTAL']._serialized_start=1674
+  _globals['_USAGETOTAL']._serialized_end=1945
+  _globals['_USAGESERVICE']._serialized_start=1948
+  _globals['_USAGESERVICE']._serialized_end=2229
 # @@protoc_insertion_point(module_scope)

@@ -129,7 +129,9 @@ Global___SourceBalance: _TypeAlias = SourceBalance  # noqa: Y015
 
 @_typing.final
 class PastPeriod(_message.Message):
-    """A period that has ended."""
+    """A period that has ended. A week after its end, a period shorter than a day becomes part of one sum for all that started
+    on the same day (UTC) and followed each other.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -138,12 +140,20 @@ class PastPeriod(_message.Message):
     USED_FIELD_NUMBER: _builtins.int
     BUDGET_FIELD_NUMBER: _builtins.int
     DRAWN_FROM_GRANTS_FIELD_NUMBER: _builtins.int
+    OVERAGE_FIELD_NUMBER: _builtins.int
+    SUMMED_FIELD_NUMBER: _builtins.int
     used: _builtins.int
     """Units used in the period."""
     budget: _builtins.int
-    """The package's limit in the period. Absent: unlimited."""
+    """The package's limit in the period; of a sum, the limits of its periods together. Absent: unlimited."""
     drawn_from_grants: _builtins.int
     """Units of `used` that came from grants."""
+    overage: _builtins.int
+    """Units used beyond the budget and the grants: used - budget - drawn_from_grants, never negative; of a sum, that of its
+    periods together. 0 if unlimited.
+    """
+    summed: _builtins.bool
+    """Whether it is a sum of periods."""
     @_builtins.property
     def period_start(self) -> _timestamp_pb2.Timestamp:
         """Its start, inclusive."""
@@ -160,10 +170,12 @@ class PastPeriod(_message.Message):
         used: _builtins.int = ...,
         budget: _builtins.int | None = ...,
         drawn_from_grants: _builtins.int = ...,
+        overage: _builtins.int = ...,
+        summed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "period_end", b"period_end", "period_start", b"period_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "drawn_from_grants", b"drawn_from_grants", "period_end", b"period_end", "period_start", b"period_start", "used", b"used"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "drawn_from_grants", b"drawn_from_grants", "overage", b"overage", "period_end", b"period_end", "period_start", b"period_start", "summed", b"summed", "used", b"used"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
     _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
@@ -343,3 +355,141 @@ class UsageEvent(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining) -> _WhichOneofReturnType__remaining | None: ...
 
 Global___UsageEvent: _TypeAlias = UsageEvent  # noqa: Y015
+
+@_typing.final
+class ListUsageTotalsRequest(_message.Message):
+    """Gets a page of the usage totals of all users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    feature_id: _builtins.str
+    """Only this feature; it must be consumable. Empty: all features."""
+    page_size: _builtins.int
+    """Maximum number of items, 1 to 1000. Default 50."""
+    page_token: _builtins.str
+    """`next_page_token` of the previous page. Empty: the first page."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only periods that started at or after this time. Absent: from the beginning. Hours that ended more than a week ago
+        are summed into days (UTC), so a time at the start of a day gives the same totals before and after.
+        """
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only periods that started before this time. Absent: up to now."""
+
+    def __init__(
+        self,
+        *,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        feature_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "feature_id", b"feature_id", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageTotalsRequest: _TypeAlias = ListUsageTotalsRequest  # noqa: Y015
+
+@_typing.final
+class ListUsageTotalsResponse(_message.Message):
+    """A page of usage totals."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTALS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Pass it as `page_token` to get the next page. Empty: this is the last page."""
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageTotal]:
+        """The totals by user in the order of ListUsers, then by feature and start."""
+
+    def __init__(
+        self,
+        *,
+        totals: _abc.Iterable[Global___UsageTotal] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsageTotalsResponse: _TypeAlias = ListUsageTotalsResponse  # noqa: Y015
+
+@_typing.final
+class UsageTotal(_message.Message):
+    """What one user has used of one feature in one period in which something was used."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    FEATURE_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_START_FIELD_NUMBER: _builtins.int
+    PERIOD_END_FIELD_NUMBER: _builtins.int
+    USED_FIELD_NUMBER: _builtins.int
+    BUDGET_FIELD_NUMBER: _builtins.int
+    DRAWN_FROM_GRANTS_FIELD_NUMBER: _builtins.int
+    OVERAGE_FIELD_NUMBER: _builtins.int
+    COMPLETE_FIELD_NUMBER: _builtins.int
+    SUMMED_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """The user."""
+    feature_id: _builtins.str
+    """The feature."""
+    used: _builtins.int
+    """Units used in the period."""
+    budget: _builtins.int
+    """The package's limit in the period; of a sum, the limits of its periods together. Absent: unlimited."""
+    drawn_from_grants: _builtins.int
+    """Units of `used` that came from grants."""
+    overage: _builtins.int
+    """Units used beyond the budget and the grants: used - budget - drawn_from_grants, never negative; of a sum, that of its
+    periods together. 0 if unlimited.
+    """
+    complete: _builtins.bool
+    """Whether the period has ended. Then only a lease that was taken in it and is settled later adds to it."""
+    summed: _builtins.bool
+    """Whether it is a sum of periods, as in PastPeriod."""
+    @_builtins.property
+    def period_start(self) -> _timestamp_pb2.Timestamp:
+        """Start of the period, inclusive."""
+
+    @_builtins.property
+    def period_end(self) -> _timestamp_pb2.Timestamp:
+        """End of the period, exclusive. Absent: it has no end."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        feature_id: _builtins.str = ...,
+        period_start: _timestamp_pb2.Timestamp | None = ...,
+        period_end: _timestamp_pb2.Timestamp | None = ...,
+        used: _builtins.int = ...,
+        budget: _builtins.int | None = ...,
+        drawn_from_grants: _builtins.int = ...,
+        overage: _builtins.int = ...,
+        complete: _builtins.bool = ...,
+        summed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "period_end", b"period_end", "period_start", b"period_start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_budget", b"_budget", "budget", b"budget", "complete", b"complete", "drawn_from_grants", b"drawn_from_grants", "feature_id", b"feature_id", "overage", b"overage", "period_end", b"period_end", "period_start", b"period_start", "summed", b"summed", "used", b"used", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__budget: _TypeAlias = _typing.Literal["budget"]  # noqa: Y015
+    _WhichOneofArgType__budget: _TypeAlias = _typing.Literal["_budget", b"_budget"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__budget) -> _WhichOneofReturnType__budget | None: ...
+
+Global___UsageTotal: _TypeAlias = UsageTotal  # noqa: Y015

@@ -45,6 +45,11 @@ class UsageServiceStub:
                 request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
                 _registered_method=True)
+        self.ListUsageTotals = channel.unary_unary(
+                '/canuse.v1.UsageService/ListUsageTotals',
+                request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsResponse.FromString,
+                _registered_method=True)
 
 
 class UsageServiceServicer:
@@ -66,6 +71,16 @@ class UsageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsageTotals(self, request, context):
+        """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
+        listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
+        ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
+        deleted user are gone. A page reads a bounded number of users, so it can be empty without being the last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_UsageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -78,6 +93,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ListUsageEvents,
                     request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.SerializeToString,
+            ),
+            'ListUsageTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsageTotals,
+                    request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -135,6 +155,33 @@ class UsageService:
             '/canuse.v1.UsageService/ListUsageEvents',
             canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
             canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsageTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UsageService/ListUsageTotals',
+            canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsRequest.SerializeToString,
+            canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

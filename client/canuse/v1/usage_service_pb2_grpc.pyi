@@ -39,6 +39,12 @@ class UsageServiceStub:
     """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
     the ledger, so it can be empty without being the last one.
     """
+    ListUsageTotals: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageTotalsRequest, _usage_service_pb2.ListUsageTotalsResponse]
+    """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
+    listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
+    ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
+    deleted user are gone. A page reads a bounded number of users, so it can be empty without being the last one.
+    """
 
 @_typing.type_check_only
 class UsageServiceAsyncStub(UsageServiceStub):
@@ -50,6 +56,12 @@ class UsageServiceAsyncStub(UsageServiceStub):
     ListUsageEvents: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
     """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
     the ledger, so it can be empty without being the last one.
+    """
+    ListUsageTotals: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageTotalsRequest, _usage_service_pb2.ListUsageTotalsResponse]  # type: ignore[assignment]
+    """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
+    listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
+    ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
+    deleted user are gone. A page reads a bounded number of users, so it can be empty without being the last one.
     """
 
 class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -71,6 +83,18 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_service_pb2.ListUsageEventsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageEventsResponse]]:
         """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
         the ledger, so it can be empty without being the last one.
+        """
+
+    @_abc_1.abstractmethod
+    def ListUsageTotals(
+        self,
+        request: _usage_service_pb2.ListUsageTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.ListUsageTotalsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageTotalsResponse]]:
+        """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
+        listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
+        ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
+        deleted user are gone. A page reads a bounded number of users, so it can be empty without being the last one.
         """
 
 def add_UsageServiceServicer_to_server(servicer: UsageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

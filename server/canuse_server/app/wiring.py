@@ -245,7 +245,7 @@ def _retention(settings: Settings) -> Retention:
     return Retention(
         dedupe_ttl_ms=settings.dedupe_ttl_seconds * 1000,
         ledger_max_age_ms=settings.ledger_max_age_seconds * 1000,
-        past_periods_kept=settings.past_periods_kept,
+        past_periods_max_age_days=settings.past_periods_max_age_days,
     )
 
 

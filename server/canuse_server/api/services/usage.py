@@ -6,19 +6,21 @@ from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found, not_consumable
 from canuse_server.api.hotpath.can_use import counts
-from canuse_server.api.services.usage_events import UsageEventMethods
+from canuse_server.api.services.usage_totals import UsageTotalMethods
 from canuse_server.api.tokens import subscription as subscription_tokens
-from canuse_server.api.users.state import feature_state_of, read_with_grants
+from canuse_server.api.users.state import MAX_REPAIRS, feature_state_of, read_with_grants
+from canuse_server.api.users.usage import past_periods
 from canuse_server.api.validation import Violations
 from canuse_server.domain.decision import FeatureState
 from canuse_server.domain.entitlements import winning_subscription
 from canuse_server.domain.model import FeatureType, Grant
-from canuse_server.store.codec.packed import PastPeriod
+from canuse_server.domain.past_periods import PastPeriod
+from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.repositories.users import UserState
 
 
-class UsageServicer(UsageEventMethods):
-    """UsageService; ListUsageEvents is in `usage_events.py`."""
+class UsageServicer(UsageTotalMethods):
+    """UsageService; ListUsageEvents is in `usage_events.py`, ListUsageTotals in `usage_totals.py`."""
 
     async def show_usage(self, request: pb.ShowUsageRequest, context: CallContext) -> pb.ShowUsageResponse:
         """Show the current period of one feature and past ones."""
@@ -32,19 +34,29 @@ class UsageServicer(UsageEventMethods):
             raise feature_not_found(feature_id)
         if feature.type != FeatureType.CONSUMABLE:
             raise not_consumable(feature_id)
-        state, grants = await read_with_grants(context.env, user_id)
+        state, grants, stored = await _read(context.env, user_id, feature_id)
         await context.env.cache.load_packages((item.package_id, item.package_version) for item in state.subscriptions)
-        past = await context.env.users.past_periods(user_id, feature_id)
-        rolled = _rolled(state, feature_id)
-        # It may have been archived between the two reads.
-        if rolled and rolled.period not in [known.period for known in past]:
-            past.insert(0, rolled)
+        past = past_periods(context.env, state, feature_id, stored)
         feature_state = feature_state_of(state, feature_id, archived=feature.archived)
         return pb.ShowUsageResponse(
             current=counts(feature_state),
             sources=_sources(context.env, state, feature_id, feature_state, grants.get(feature_id, [])),
-            past=[_message(period) for period in past[: context.env.retention.past_periods_kept]],
+            past=[_message(period) for period in reversed(past)],
         )
+
+
+async def _read(
+    env: Environment, user_id: str, feature_id: str
+) -> tuple[UserState, dict[str, list[Grant]], list[PastPeriod]]:
+    """Return a user, the grants, and the stored past periods of a feature, as they were at one moment."""
+    for _ in range(MAX_REPAIRS):
+        before, grants = await read_with_grants(env, user_id)
+        (found,) = await env.users.usage([user_id], feature_id)
+        # Otherwise the user was changed or deleted between the reads, or a period has ended.
+        if found is not None and found[0].raw_meta == before.raw_meta and found[0].is_current():
+            state, past = found
+            return state, grants, past.get(feature_id, [])
+    raise StoreUnavailableError("a user changed repeatedly")
 
 
 def _sources(
@@ -65,17 +77,6 @@ def _sources(
     return sources
 
 
-def _rolled(state: UserState, feature_id: str) -> PastPeriod | None:
-    """Return the past period of a counter that is not archived yet; the next use archives it."""
-    entitlement, counter = state.entitlements.get(feature_id), state.counters.get(feature_id)
-    if entitlement is None or counter is None or not counter.used:
-        return None
-    if counter.period_start_ms >= entitlement.period_at(state.now_ms).start_ms:
-        return None
-    drawn = sum(grant.drawn for grant in state.grants.get(feature_id, ()))
-    return PastPeriod(entitlement.past_period(counter.period_start_ms), counter.used, entitlement.limit, drawn)
-
-
 def _message(past: PastPeriod) -> pb.PastPeriod:
     end_ms = past.period.end_ms
     return pb.PastPeriod(
@@ -84,4 +85,6 @@ def _message(past: PastPeriod) -> pb.PastPeriod:
         used=past.used,
         budget=past.budget,
         drawn_from_grants=past.drawn,
+        overage=past.overage(),
+        summed=past.summed_overage is not None,
     )

@@ -58,6 +58,14 @@ def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:
     violations.id("user_id", request.user_id)
     if request.feature_id:
         violations.id("feature_id", request.feature_id)
+    since_ms, until_ms = time_range(violations, request)
+    return since_ms, None if until_ms is None else Place(until_ms, 0)
+
+
+def time_range(
+    violations: Violations, request: pb.ListUsageEventsRequest | pb.ListUsageTotalsRequest
+) -> tuple[int, int | None]:
+    """Return the start and the end of the range of a request in milliseconds; raise the violations, if any."""
     start, end = request.start_time, request.end_time
     since_ms = _at_or_after(start, violations.time_ms("start_time", start))
     until_ms = _at_or_after(end, violations.time_ms("end_time", end)) if request.HasField("end_time") else None
@@ -66,7 +74,7 @@ def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:
         text = f"must not be after end_time, {end.ToJsonString()}; {start.ToJsonString()} was sent"
         violations.add("start_time", text)
         violations.check()
-    return since_ms, None if until_ms is None else Place(until_ms, 0)
+    return since_ms, until_ms
 
 
 def _at_or_after(moment: Timestamp, floor_ms: int) -> int:

@@ -11,8 +11,8 @@ from canuse_server.api.tokens import base64url
 from canuse_server.api.validation import page_size
 from canuse_server.runtime.fairness import yield_if_due
 
-LENGTH: Final = 1024
-"""Maximum length; tokens of `encode` are shorter, even with an escaped id of 128 bytes."""
+LENGTH: Final = 1536
+"""Maximum length; tokens of `encode` are shorter, even with two escaped ids of 128 bytes."""
 BYTES: Final = 3 * 1024 * 1024
 """Size in bytes after which a page ends: clients accept responses of up to 4 MiB."""
 

@@ -44,8 +44,6 @@ _COUNTER: Final = Struct("<IHBIH")
 _GRANT: Final = Struct("<qqqq")
 # status and flags, package version, started at; then trial end and cancel at if there are any; then the package id
 _SUBSCRIPTION: Final = Struct("<BIIH")
-# period start, period end, used, budget, of used drawn from grants, epoch of its leases (0: it had none)
-_PAST_PERIOD: Final = Struct("<qqqqqI")
 # epoch, start of its period, units
 _RESERVATION: Final = Struct("<IIHIHB")
 # the number of the charge that was refused, now
@@ -67,7 +65,7 @@ _KEPT_NO_ENTITLEMENT: Final = (1 << 48) - 1
 """Marks, as the end of the period, that there is no entitlement."""
 # an event id's ttl and the longest ttl, in ms
 _EVENT_TTLS: Final = Struct("<IHIH")
-# age in ms up to which the ledger is kept, past periods kept
+# age in ms up to which the ledger is kept, age in days up to which past periods are
 _RETENTION: Final = Struct("<IHI")
 # Looking a member up by its number takes several times as long as this.
 _RESET_PERIODS: Final = {member.value: member for member in ResetPeriod}
@@ -111,23 +109,6 @@ class Meta(NamedTuple):
 def as_of_ms(meta: bytes) -> int:
     """Read of the field `m` when the entitlements were worked out; 0: it does not say."""
     return int.from_bytes(meta[_META.size : _META.size + _MOMENT.size], "little")
-
-
-class PastPeriod(NamedTuple):
-    """A period that is over. `budget` None is unlimited; `drawn` is what of `used` was drawn from grants."""
-
-    period: Period
-    used: int
-    budget: int | None
-    drawn: int
-
-    @classmethod
-    def unpack_all(cls, value: bytes) -> list["PastPeriod"]:
-        """Read a feature's past periods, newest first."""
-        return [
-            cls(Period(start_ms, end_ms), used, _some(budget), drawn)
-            for start_ms, end_ms, used, budget, drawn, _ in _PAST_PERIOD.iter_unpack(value)
-        ]
 
 
 class ChargeOutcome(NamedTuple):
@@ -418,9 +399,9 @@ def unpack_subscription(token: str, value: bytes) -> Subscription:
     )
 
 
-def pack_retention(ledger_max_age_ms: int, past_periods_kept: int) -> bytes:
+def pack_retention(ledger_max_age_ms: int, past_periods_max_age_days: int) -> bytes:
     """Return how long things are kept, as scripts take it."""
-    return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_kept)
+    return _RETENTION.pack(*_halves(ledger_max_age_ms), past_periods_max_age_days)
 
 
 def pack_event(digest: bytes, fingerprint: bytes, ttl_ms: int, longest_ttl_ms: int) -> bytes:

@@ -104,7 +104,7 @@ def reserve_command(keys: Keys, params: ReserveParams, retention: Retention, man
     return Command(
         (
             *("EVALSHA", RESERVE.sha, "8", *names, keys.leases(user_id), keys.leases_due(user_id)),
-            *(manual_now, params.event, str(retention.past_periods_kept)),
+            *(manual_now, params.event, str(retention.past_periods_max_age_days)),
             *(params.feature_id, _flag(params.archived)),
             *(str(params.amount), str(params.min_amount), str(params.ttl_ms), params.token),
         ),

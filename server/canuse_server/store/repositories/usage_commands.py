@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import FeatureState, runs_ahead
-from canuse_server.domain.periods import CLOCKS_DIFFER_MS
+from canuse_server.domain.periods import CLOCKS_DIFFER_MS, DAY_MS
 from canuse_server.store.codec.packed import (
     Outcome,
     Single,
@@ -58,16 +58,21 @@ class RecordOutOfRangeError(Exception):
 
 @dataclass(frozen=True)
 class Retention:
-    """How long things are kept. Times in milliseconds."""
+    """How long things are kept."""
 
     dedupe_ttl_ms: int
     ledger_max_age_ms: int
-    past_periods_kept: int
+    past_periods_max_age_days: int
 
     @cached_property
     def packed(self) -> bytes:
         """How long scripts are to keep the ledger and past periods."""
-        return pack_retention(self.ledger_max_age_ms, self.past_periods_kept)
+        return pack_retention(self.ledger_max_age_ms, self.past_periods_max_age_days)
+
+    @property
+    def past_periods_max_age_ms(self) -> int:
+        """How long past periods are kept, in milliseconds."""
+        return self.past_periods_max_age_days * DAY_MS
 
 
 class Charge(NamedTuple):

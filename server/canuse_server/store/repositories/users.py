@@ -9,20 +9,25 @@ from canuse_server.domain.decision import Counter, Reservation, runs_ahead
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Grant, Profile, Subscription
+from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.domain.settlement import Settlement
 from canuse_server.domain.subscriptions import has_ended
-from canuse_server.runtime.fairness import map_yielding
+from canuse_server.runtime.fairness import map_yielding, yield_if_due
 from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.codec import past_periods as past_periods_codec
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.codec.event_ids import DIGEST_BYTES, FINGERPRINT_BYTES
-from canuse_server.store.codec.packed import Meta, PastPeriod
+from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.ledger import Place
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, Retention
 from canuse_server.store.scripts.loader import APPLY_USER, DELETE_USER
+
+PastUsage = Mapping[str, list[PastPeriod]]
+"""The stored past periods of a user by feature id, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +234,7 @@ class Users:
             APPLY_USER,
             [*names, *other_names, *(keys.events(user_id) if event else ())],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
-            str(self._retention.past_periods_kept),
+            *(str(self._retention.past_periods_max_age_days), str(change.meta.as_of_ms)),
             *(str(len(subscriptions) // 2), *subscriptions),
             *(packed_codec.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
             *(str(len(entitlements) // 2), *entitlements),
@@ -269,10 +274,30 @@ class Users:
             bucket = buckets.stop
         return found[:size]
 
-    async def past_periods(self, user_id: str, feature_id: str) -> list[PastPeriod]:
-        """Return the past periods of one feature with any use, newest first."""
-        (value,), _ = await self._store.call(("HGET", self._keys.history(user_id), feature_id))
-        return [past for past in PastPeriod.unpack_all(cast("bytes | None", value) or b"") if past.used]
+    async def usage(self, user_ids: Sequence[str], feature_id: str = "") -> list[tuple[UserState, PastUsage] | None]:
+        """Return some users with their past periods, of one feature or all; None for a user that does not exist.
+
+        A count is either in the user or among the past periods.
+        """
+        found: dict[str, tuple[UserState, PastUsage] | None] = {}
+        remaining = list(user_ids)
+        while remaining:
+            commands: list[tuple[str | bytes, ...]] = []
+            for user_id in remaining:
+                user, history = ("HGETALL", self._keys.user(user_id)), self._keys.history(user_id)
+                fields = past_periods_codec.field_names(feature_id)
+                commands += [user, ("HMGET", history, *fields) if feature_id else ("HGETALL", history), user]
+            replies, now_ms = await self._store.call(*commands)
+            for user_id, before, past, after in zip(
+                tuple(remaining), replies[::3], replies[1::3], replies[2::3], strict=True
+            ):
+                await yield_if_due()
+                state = _state(user_id, _fields(after), now_ms)
+                if _periods(_state(user_id, _fields(before), now_ms)) != _periods(state):
+                    continue  # A count may have become a past period between the reads.
+                remaining.remove(user_id)
+                found[user_id] = None if state is None else (state, _past_usage(past, feature_id))
+        return [found[user_id] for user_id in user_ids]
 
     async def grants(self, user_id: str) -> list[Grant]:
         """Return all grants of a user, in the order in which they are drawn from."""
@@ -293,6 +318,18 @@ class Users:
         names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *other_names, *leases]
         existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, user_id))
         return bool(existed), Place.parse(last.decode()) if last else None
+
+
+def _periods(state: UserState | None) -> dict[str, int]:
+    """Return the start of the period of each counter."""
+    return {} if state is None else {key: counter.period_start_ms for key, counter in state.counters.items()}
+
+
+def _past_usage(reply: object, feature_id: str) -> PastUsage:
+    if not feature_id:
+        return past_periods_codec.unpack_fields(_fields(reply))
+    found = past_periods_codec.unpack(*cast("list[bytes | None]", reply))
+    return {feature_id: found} if found else {}
 
 
 def _fields(reply: object) -> dict[bytes, bytes]:

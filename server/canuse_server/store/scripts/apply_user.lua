@@ -6,7 +6,8 @@
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
 --       6 the user's ended subscriptions   then, with an event id: the stored answers of the user's event ids, four hashes
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
---       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 past periods kept
+--       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 age of past periods in days
+--       6 now in ms, as the caller read it with the user: 0 leaves past periods that are due to be dropped or summed as they are
 --       then how many subscriptions to set, and pairs of token and value
 --       then the field `e`, how many ended subscriptions to move to KEYS[6], and pairs of token and value
 --       then how many entitlements to set, and pairs of feature id and value
@@ -29,7 +30,7 @@ local dedupe_open, dedupe_find, dedupe_replay
 -- include: dedupe
 -- include: dedupe_begin
 -- include: event
-assert((#KEYS == 6 or #KEYS == 10) and #ARGV >= 14, 'apply_user takes 6 keys, 4 with an event id, and at least 14 arguments')
+assert((#KEYS == 6 or #KEYS == 10) and #ARGV >= 15, 'apply_user takes 6 keys, 4 with an event id, and at least 15 arguments')
 
 local FIRST_EVENT_KEY = 7
 local has_event = #KEYS > 6
@@ -39,7 +40,7 @@ if has_event then
 end
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
 
-local at = 5
+local at = 6
 local function next_argument()
   at = at + 1
   return ARGV[at]
@@ -115,10 +116,10 @@ for _, settlement in ipairs(settlements) do
       -- A counter ahead of the clock keeps its period, as it does when it is recorded to.
     elseif new_start == '' or used_from < tonumber(start) then
       local grants = read_grants(redis.call('HGET', KEYS[1], 'g:' .. feature))
-      archive(KEYS[4], feature, tonumber(ARGV[5]), {
+      past_periods().archive(KEYS[4], feature, tonumber(ARGV[5]), {
         start = used_from, finish = used_from + length, used = used, budget = tonumber(budget),
         drawn = drawn_from_all(grants), epoch = move_reservation(feature, used_from, nil),
-      })
+      }, tonumber(ARGV[6]))
       redis.call('HSET', KEYS[1], 'f:' .. feature, entitlement)
       closed[feature] = true
       close_period(grants)

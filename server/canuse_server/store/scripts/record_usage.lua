@@ -224,7 +224,7 @@ local function repeat_first(answer)
 end
 if not meta then return repeat_first('U') end
 
-local _, past_periods_kept, after = struct.unpack(RETENTION, retention)
+local _, past_kept_days, after = struct.unpack(RETENTION, retention)
 local archived = #retention >= after and struct.unpack('<I4', retention, after) or 0
 local facts = #retention >= after + 4 and struct.unpack('<I4', retention, after + 4) or 0
 local replayed = event and event_answer(FIRST_EVENT_KEY, event, moments)
@@ -269,7 +269,7 @@ local function record(charge)
   charge.ledger_id = append(
     KEYS[2], manual_now, now, retention, charge.entry, charge.applied, charge.used, charge.reason, charge.budget
   )
-  save_account(KEYS[1], KEYS[3], past_periods_kept, charge)
+  save_account(KEYS[1], KEYS[3], past_kept_days, charge)
 end
 
 -- Envoy, whose requests alone can have facts, is not told.

@@ -6,7 +6,7 @@
 -- KEYS  1 the user's hash   2 the user's past periods   3 to 6 the stored answers of the user's event ids
 --       7 the user's leases   8 the order in which they are due
 -- ARGV  1 now in ms, or '' for Redis's clock   2 the event id, as EVENT, or ''
---       3 past periods kept   4 feature id   5 '1' if the feature is archived or else ''
+--       3 age of past periods in days   4 feature id   5 '1' if the feature is archived or else ''
 --       6 amount   7 the least amount that is of use   8 ttl of the lease in ms   9 the lease's token (8 bytes)
 -- Returns one string. Its first byte says what happened, as in record_usage; 'K' or 'R' is followed by the amount granted (56
 -- bits), when the lease expires (48 bits), its token, and an outcome as in record_usage of one charge, that of 'R' as it was

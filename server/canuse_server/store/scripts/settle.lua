@@ -32,7 +32,7 @@ assert(#KEYS == 9 and #ARGV == 9, 'settle takes 9 keys and 9 arguments')
 
 local FIRST_EVENT_KEY = 4
 local now, token, feature, used = clock(ARGV[1]), ARGV[4], ARGV[5], tonumber(ARGV[7])
-local event, _, kept = ARGV[2], struct.unpack(RETENTION, ARGV[3])
+local event, _, kept_days = ARGV[2], struct.unpack(RETENTION, ARGV[3])
 local fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature, 'd')
 if not fields[1] then return 'N' end
 local replayed = event ~= '' and event_answer(FIRST_EVENT_KEY, event, fields[6])
@@ -48,7 +48,7 @@ if not account or is_ahead(fields[1], now) then return 'S' end
 -- Where it counts: the current period, or one that is over.
 local is_latest = lease.epoch == account.epoch
 local is_current = is_latest and account.flags and account.epoch_start == account.start
-local past, place, period
+local history, past, is_old, place, period, following
 local final = ARGV[9] == '1'
 local released = final and lease.amount or math.min(used, lease.amount)
 if is_current then
@@ -56,9 +56,11 @@ if is_current then
   -- Subtracted first: a sum past 2^53 is not exact, and would come back within the bound.
   if account.used + used > MAX_AMOUNT - (account.reserved - held) then return 'O' end
 else
-  past = redis.call('HGET', KEYS[3], feature) or ''
-  if account.rolled then past = with_past(past, kept, account.rolled) end
-  place, period = find_past(past, lease.epoch)
+  history = past_periods()
+  past, is_old = history.read(KEYS[3], feature)
+  past = history.tidied(past, kept_days, now)
+  if account.rolled then past = history.with(past, kept_days, account.rolled, now) end
+  place, period, following = history.find(past, lease.epoch)
   if period and period.used + used > MAX_AMOUNT then return 'O' end
 end
 
@@ -80,14 +82,20 @@ end
 -- Counts what was used to the period that is over, and returns its total and budget; of one that is not kept nothing is known.
 local function count_in_past()
   if not period then return used, 0 end
-  period.used = period.used + used
-  if period.budget ~= NONE and #account.grants > 0 then
-    local beyond = math.min(used, math.max(0, period.used - period.budget - period.drawn))
-    period.drawn = period.drawn + draw_for_past(account.grants, beyond, now)
+  local beyond, overage = 0, history.overage_of(period)
+  if period.budget ~= NONE then
+    local rest = period.budget + period.drawn - (period.used - overage)
+    beyond = math.max(0, used - math.max(0, rest))
+  end
+  if beyond > 0 and #account.grants > 0 then
+    local drawn = draw_for_past(account.grants, beyond, now)
+    period.drawn, beyond = period.drawn + drawn, beyond - drawn
     redis.call('HSET', KEYS[1], 'g:' .. feature, pack_grants(account.grants))
     account.budget = budget_of(account, now)
   end
-  redis.call('HSET', KEYS[3], feature, replace_past(past, place, period))
+  period.used = period.used + used
+  if period.overage then period.overage = overage + beyond end
+  history.write(KEYS[3], feature, history.replace(past, place, following, period), is_old)
   return period.used, period.budget == NONE and NONE or math.min(period.budget + period.drawn, MAX_AMOUNT)
 end
 
@@ -95,11 +103,11 @@ local total, budget = 0, 0
 if is_current then
   if used > 0 then
     count_up_to(account, account.used + used, now)
-    save_account(KEYS[1], KEYS[3], kept, account)
+    save_account(KEYS[1], KEYS[3], kept_days, account)
   end
   total, budget = account.used, account.budget
 elseif used > 0 then
-  if account.rolled then save_account(KEYS[1], KEYS[3], kept, account) end
+  if account.rolled then save_account(KEYS[1], KEYS[3], kept_days, account) end
   total, budget = count_in_past()
 end
 

@@ -21,7 +21,7 @@ end
 -- Reads the fields `f:`, `g:` and `r:` of a feature. It writes nothing; nil: the entitlement is stale.
 local function read_account(feature, value, granted, reservation, now)
   local account = {
-    feature = feature, packed = '', used = 0, start = 0, limit = 0, budget = 0, grants = {},
+    feature = feature, now = now, packed = '', used = 0, start = 0, limit = 0, budget = 0, grants = {},
     epoch = 0, epoch_start = 0, epoch_units = 0, reserved = 0,
   }
   if reservation then
@@ -85,8 +85,10 @@ local function count_up_to(account, total, now)
 end
 
 -- Writes the count and the grants, and puts the count of a period that is over away.
-local function save_account(user_key, history_key, kept, account)
-  if account.rolled then archive(history_key, account.feature, kept, account.rolled) end
+local function save_account(user_key, history_key, kept_days, account)
+  if account.rolled then
+    past_periods().archive(history_key, account.feature, kept_days, account.rolled, account.now)
+  end
   if #account.grants > 0 then
     redis.call('HSET', user_key, 'g:' .. account.feature, pack_grants(account.grants))
   end

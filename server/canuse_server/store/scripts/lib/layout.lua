@@ -9,13 +9,10 @@ local MOMENT_BYTES = 6
 local COUNTER = '<I7I6'           -- used, period start; follows the entitlement if anything was counted
 local GRANT = '<i8i8i8i8'         -- effective at, ends at, left (-1 unlimited), drawn in the counter's period
 local GRANT_BYTES = 32
--- period start, period end, used, budget, of used drawn from grants, epoch of its leases (0: it had none)
-local PAST_PERIOD = '<i8i8i8i8i8I4'
-local PAST_PERIOD_BYTES = 44
 local RESERVATION = '<I4I6I7'     -- epoch, start of its period, units set aside by the leases of the epoch that are open
 local LEASE = '<BI4I7I6'          -- state, epoch, amount, expires at; the feature id follows
 local LEASE_BYTES = 18
--- Not in the store, but in arguments. How long things are kept: age of the ledger in ms, past periods
+-- Not in the store, but in arguments. How long things are kept: age of the ledger in ms, of past periods in days
 local RETENTION = '<I6I4'
 local RETENTION_BYTES = 10
 -- An event id: keyed digest of the id, fingerprint of the content, and in ms its ttl and the longest ttl.
