@@ -29,6 +29,7 @@ from canuse_server.store.scripts.loader import (
     APPLY_CATALOG,
     APPLY_USER,
     DELETE_USER,
+    INDEX_USER,
     PUT_API_KEY,
     PUT_CATALOG,
     RECORD_USAGE,
@@ -58,8 +59,9 @@ PACKED: Final = pack_entitlement(FIVE_A_DAY)
 GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
     RECORD_USAGE: (3, 5),
-    APPLY_USER: (6, 14),
-    DELETE_USER: (8, 1),
+    APPLY_USER: (6, 16),
+    DELETE_USER: (8, 2),
+    INDEX_USER: (2, 3),
     RESERVE: (8, 9),
     SETTLE: (9, 8),
     SWEEP_LEASES: (3, 3),
@@ -365,7 +367,7 @@ def apply(
     reply: int | bytes = database.run(
         APPLY_USER,
         [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.events("124") if event else ())],
-        *(expected, meta, "124", profile, "62", str(now_ms)),
+        *(expected, meta, "124", profile, "62", str(now_ms), "0"),
         *_counted(subscriptions.items()),
         *("until", *_counted(ended.items())),
         *_counted(entitlements.items()),
@@ -494,7 +496,7 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     before = database.contents()
     names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
     names.append(KEYS.ended("124"))
-    start = ("new", "newer", "124", "", "62", "0")
+    start = ("new", "newer", "124", "", "62", "0", "0")
     for rest in (
         ("0", "", "0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
         ("0", "", "0", "0", "0", "0", "0", "0", "0", "more"),
@@ -651,7 +653,7 @@ def delete(database: Database, user_id: str) -> tuple[int, bytes]:
     bucket = bucket_of(user_id)
     beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.events(user_id)]
     names = [KEYS.user(user_id), KEYS.users(bucket), KEYS.ledger(bucket), *beside, KEYS.ended(user_id)]
-    existed, last = database.run(DELETE_USER, names, user_id)
+    existed, last = database.run(DELETE_USER, names, user_id, "0")
     return existed, last
 
 

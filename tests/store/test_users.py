@@ -128,10 +128,12 @@ async def test_counts_are_settled_in_the_step_that_changes_the_entitlements(user
     assert {key: (count.used, count.period_start_ms) for key, count in state.counters.items()} == {
         "calls": (3, NOW - DAY)
     }
-    past = [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, None, 0)]
-    assert await users.usage(["124", "125"]) == [(state, {"gone": past}), None]
-    assert await users.usage(["124"], "gone") == [(state, {"gone": past})]
-    assert await users.usage(["124"], "calls") == [(state, {})]
+    past = {"gone": [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, None, 0)]}
+    for feature_id, expected in (("", past), ("gone", past), ("calls", {})):
+        found, missing = await users.usage(["124", "125"], feature_id)
+        assert found is not None
+        assert missing is None
+        assert found == (replace(state, now_ms=found[0].now_ms), expected)
 
 
 async def test_a_use_that_starts_a_new_period_between_reading_a_user_and_changing_them_is_a_conflict(

@@ -119,9 +119,24 @@ class UserMethods(BaseClient):
         )
         return await self._call(self._users.EnsureUser, request)
 
-    def list_users(self, *, page_size: int = 50) -> AsyncIterator[v1.User]:
-        """Iterate over all users in a fixed order, which is not the order of their ids."""
-        request = build(v1.ListUsersRequest, page_size=page_size)
+    def list_users(
+        self,
+        *,
+        email: str | None = None,
+        billing_id: str | None = None,
+        id_prefix: str | None = None,
+        page_size: int = 50,
+    ) -> AsyncIterator[v1.User]:
+        """Iterate over users in a fixed order, which is not the order of their ids.
+
+        Args:
+            email: Only users with exactly this e-mail address.
+            billing_id: Only users with exactly this id in the billing system.
+            id_prefix: Only users whose id begins with this.
+            page_size: Maximum number of users per page.
+        """
+        filters = optional(email=email, billing_id=billing_id, id_prefix=id_prefix)
+        request = build(v1.ListUsersRequest, page_size=page_size, **filters)
         return self._pages(self._users.ListUsers, request, lambda page: page.users)
 
     async def delete_user(self, user_id: str) -> None:

@@ -55,9 +55,27 @@ class SubscriptionMethods(BaseClient):
         response = self._call(self._subscriptions.GetSubscription, request)
         return response.subscription
 
-    def list_subscriptions(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Subscription]:
-        """Iterate over a user's subscriptions, oldest first, including ended ones."""
-        request = build(v1.ListSubscriptionsRequest, user_id=user_id, page_size=page_size)
+    def list_subscriptions(
+        self,
+        user_id: str | None = None,
+        *,
+        package_id: str | None = None,
+        status: v1.SubscriptionStatus.ValueType | None = None,
+        page_size: int = 50,
+    ) -> Iterator[v1.Subscription]:
+        """Iterate over the subscriptions of a user or of all users, oldest first for each, including ended ones.
+
+        Args:
+            user_id: The user. Default: all users.
+            package_id: Only subscriptions to this package, in any version.
+            status: Only subscriptions with this status now.
+            page_size: Maximum number of subscriptions per page.
+
+        Raises:
+            NotFound: The user or the package does not exist.
+        """
+        filters = optional(user_id=user_id, package_id=package_id, status=status)
+        request = build(v1.ListSubscriptionsRequest, page_size=page_size, **filters)
         return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
 
     def update_subscription(

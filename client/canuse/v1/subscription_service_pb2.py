@@ -27,7 +27,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$canuse/v1/subscription_service.proto\x12\tcanuse.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x02\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\npackage_id\x18\x03 \x01(\t\x12\x17\n\x0fpackage_version\x18\x04 \x01(\x05\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrial_end\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcancel_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x02\n\x10SubscribeRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bpackage_ids\x18\x02 \x03(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrial_end\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x11SubscribeResponse\x12.\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"1\n\x16GetSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"H\n\x17GetSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"R\n\x18ListSubscriptionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"d\n\x19ListSubscriptionsResponse\x12.\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x19UpdateSubscriptionRequest\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"K\n\x1aUpdateSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"K\n\x19\x43\x61ncelSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x15\n\rat_period_end\x18\x02 \x01(\x08\"K\n\x1a\x43\x61ncelSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"\xba\x02\n\x05Grant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nfeature_id\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0c\n\x04note\x18\x08 \x01(\t\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_amount\"5\n\x12\x43reateGrantRequest\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"6\n\x13\x43reateGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"K\n\x11ListGrantsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListGrantsResponse\x12 \n\x06grants\x18\x01 \x03(\x0b\x32\x10.canuse.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x12RevokeGrantRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\"6\n\x13RevokeGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"\xa7\x01\n\x14\x43hangePackageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\npackage_id\x18\x02 \x01(\t\x12\'\n\x06timing\x18\x03 \x01(\x0e\x32\x17.canuse.v1.ChangeTiming\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa6\x01\n\x15\x43hangePackageResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\x12)\n\x08replaced\x18\x02 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08*\xb0\x02\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x01\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x02\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x03\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x04\x12\x1e\n\x1aSUBSCRIPTION_STATUS_UNPAID\x10\x05\x12\"\n\x1eSUBSCRIPTION_STATUS_INCOMPLETE\x10\x06\x12*\n&SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED\x10\x07*b\n\x0c\x43hangeTiming\x12\x1d\n\x19\x43HANGE_TIMING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_TIMING_NOW\x10\x01\x12\x1c\n\x18\x43HANGE_TIMING_PERIOD_END\x10\x02\x32\xa7\x06\n\x13SubscriptionService\x12\x46\n\tSubscribe\x12\x1b.canuse.v1.SubscribeRequest\x1a\x1c.canuse.v1.SubscribeResponse\x12]\n\x0fGetSubscription\x12!.canuse.v1.GetSubscriptionRequest\x1a\".canuse.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12\x63\n\x11ListSubscriptions\x12#.canuse.v1.ListSubscriptionsRequest\x1a$.canuse.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12\x61\n\x12UpdateSubscription\x12$.canuse.v1.UpdateSubscriptionRequest\x1a%.canuse.v1.UpdateSubscriptionResponse\x12\x61\n\x12\x43\x61ncelSubscription\x12$.canuse.v1.CancelSubscriptionRequest\x1a%.canuse.v1.CancelSubscriptionResponse\x12L\n\x0b\x43reateGrant\x12\x1d.canuse.v1.CreateGrantRequest\x1a\x1e.canuse.v1.CreateGrantResponse\x12N\n\nListGrants\x12\x1c.canuse.v1.ListGrantsRequest\x1a\x1d.canuse.v1.ListGrantsResponse\"\x03\x90\x02\x01\x12L\n\x0bRevokeGrant\x12\x1d.canuse.v1.RevokeGrantRequest\x1a\x1e.canuse.v1.RevokeGrantResponse\x12R\n\rChangePackage\x12\x1f.canuse.v1.ChangePackageRequest\x1a .canuse.v1.ChangePackageResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$canuse/v1/subscription_service.proto\x12\tcanuse.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x02\n\x0cSubscription\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\npackage_id\x18\x03 \x01(\t\x12\x17\n\x0fpackage_version\x18\x04 \x01(\x05\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12.\n\nstarted_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrial_end\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tcancel_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x89\x02\n\x10SubscribeRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x13\n\x0bpackage_ids\x18\x02 \x03(\t\x12.\n\nstarted_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\ttrial_end\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"g\n\x11SubscribeResponse\x12.\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"1\n\x16GetSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\"H\n\x17GetSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"\x95\x01\n\x18ListSubscriptionsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x12\n\npackage_id\x18\x04 \x01(\t\x12-\n\x06status\x18\x05 \x01(\x0e\x32\x1d.canuse.v1.SubscriptionStatus\"d\n\x19ListSubscriptionsResponse\x12.\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x19UpdateSubscriptionRequest\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"K\n\x1aUpdateSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"K\n\x19\x43\x61ncelSubscriptionRequest\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x15\n\rat_period_end\x18\x02 \x01(\x08\"K\n\x1a\x43\x61ncelSubscriptionResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\"\xba\x02\n\x05Grant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x12\n\nfeature_id\x18\x03 \x01(\t\x12\x13\n\x06\x61mount\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x30\n\x0c\x65\x66\x66\x65\x63tive_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x07 \x01(\x05\x12\x0c\n\x04note\x18\x08 \x01(\t\x12.\n\nrevoked_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_amount\"5\n\x12\x43reateGrantRequest\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"6\n\x13\x43reateGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"K\n\x11ListGrantsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"O\n\x12ListGrantsResponse\x12 \n\x06grants\x18\x01 \x03(\x0b\x32\x10.canuse.v1.Grant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"7\n\x12RevokeGrantRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x10\n\x08grant_id\x18\x02 \x01(\t\"6\n\x13RevokeGrantResponse\x12\x1f\n\x05grant\x18\x01 \x01(\x0b\x32\x10.canuse.v1.Grant\"\xa7\x01\n\x14\x43hangePackageRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\npackage_id\x18\x02 \x01(\t\x12\'\n\x06timing\x18\x03 \x01(\x0e\x32\x17.canuse.v1.ChangeTiming\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12/\n\x0c\x65vent_id_ttl\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa6\x01\n\x15\x43hangePackageResponse\x12-\n\x0csubscription\x18\x01 \x01(\x0b\x32\x17.canuse.v1.Subscription\x12)\n\x08replaced\x18\x02 \x03(\x0b\x32\x17.canuse.v1.Subscription\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12\x10\n\x08\x65vent_id\x18\x04 \x01(\t\x12\x10\n\x08replayed\x18\x05 \x01(\x08*\xb0\x02\n\x12SubscriptionStatus\x12#\n\x1fSUBSCRIPTION_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n\x1aSUBSCRIPTION_STATUS_ACTIVE\x10\x01\x12 \n\x1cSUBSCRIPTION_STATUS_TRIALING\x10\x02\x12!\n\x1dSUBSCRIPTION_STATUS_CANCELLED\x10\x03\x12 \n\x1cSUBSCRIPTION_STATUS_PAST_DUE\x10\x04\x12\x1e\n\x1aSUBSCRIPTION_STATUS_UNPAID\x10\x05\x12\"\n\x1eSUBSCRIPTION_STATUS_INCOMPLETE\x10\x06\x12*\n&SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED\x10\x07*b\n\x0c\x43hangeTiming\x12\x1d\n\x19\x43HANGE_TIMING_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43HANGE_TIMING_NOW\x10\x01\x12\x1c\n\x18\x43HANGE_TIMING_PERIOD_END\x10\x02\x32\xa7\x06\n\x13SubscriptionService\x12\x46\n\tSubscribe\x12\x1b.canuse.v1.SubscribeRequest\x1a\x1c.canuse.v1.SubscribeResponse\x12]\n\x0fGetSubscription\x12!.canuse.v1.GetSubscriptionRequest\x1a\".canuse.v1.GetSubscriptionResponse\"\x03\x90\x02\x01\x12\x63\n\x11ListSubscriptions\x12#.canuse.v1.ListSubscriptionsRequest\x1a$.canuse.v1.ListSubscriptionsResponse\"\x03\x90\x02\x01\x12\x61\n\x12UpdateSubscription\x12$.canuse.v1.UpdateSubscriptionRequest\x1a%.canuse.v1.UpdateSubscriptionResponse\x12\x61\n\x12\x43\x61ncelSubscription\x12$.canuse.v1.CancelSubscriptionRequest\x1a%.canuse.v1.CancelSubscriptionResponse\x12L\n\x0b\x43reateGrant\x12\x1d.canuse.v1.CreateGrantRequest\x1a\x1e.canuse.v1.CreateGrantResponse\x12N\n\nListGrants\x12\x1c.canuse.v1.ListGrantsRequest\x1a\x1d.canuse.v1.ListGrantsResponse\"\x03\x90\x02\x01\x12L\n\x0bRevokeGrant\x12\x1d.canuse.v1.RevokeGrantRequest\x1a\x1e.canuse.v1.RevokeGrantResponse\x12R\n\rChangePackage\x12\x1f.canuse.v1.ChangePackageRequest\x1a .canuse.v1.ChangePackageResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,10 +40,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListSubscriptions']._serialized_options = b'\220\002\001'
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListGrants']._loaded_options = None
   _globals['_SUBSCRIPTIONSERVICE'].methods_by_name['ListGrants']._serialized_options = b'\220\002\001'
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=2509
-  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=2813
-  _globals['_CHANGETIMING']._serialized_start=2815
-  _globals['_CHANGETIMING']._serialized_end=2913
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_start=2577
+  _globals['_SUBSCRIPTIONSTATUS']._serialized_end=2881
+  _globals['_CHANGETIMING']._serialized_start=2883
+  _globals['_CHANGETIMING']._serialized_end=2981
   _globals['_SUBSCRIPTION']._serialized_start=151
   _globals['_SUBSCRIPTION']._serialized_end=428
   _globals['_SUBSCRIBEREQUEST']._serialized_start=431
@@ -54,36 +54,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=852
   _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=854
   _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=926
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=928
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=1010
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=1012
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=1112
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=1114
-  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1237
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1239
-  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1314
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=1316
-  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=1391
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=1393
-  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=1468
-  _globals['_GRANT']._serialized_start=1471
-  _globals['_GRANT']._serialized_end=1785
-  _globals['_CREATEGRANTREQUEST']._serialized_start=1787
-  _globals['_CREATEGRANTREQUEST']._serialized_end=1840
-  _globals['_CREATEGRANTRESPONSE']._serialized_start=1842
-  _globals['_CREATEGRANTRESPONSE']._serialized_end=1896
-  _globals['_LISTGRANTSREQUEST']._serialized_start=1898
-  _globals['_LISTGRANTSREQUEST']._serialized_end=1973
-  _globals['_LISTGRANTSRESPONSE']._serialized_start=1975
-  _globals['_LISTGRANTSRESPONSE']._serialized_end=2054
-  _globals['_REVOKEGRANTREQUEST']._serialized_start=2056
-  _globals['_REVOKEGRANTREQUEST']._serialized_end=2111
-  _globals['_REVOKEGRANTRESPONSE']._serialized_start=2113
-  _globals['_REVOKEGRANTRESPONSE']._serialized_end=2167
-  _globals['_CHANGEPACKAGEREQUEST']._serialized_start=2170
-  _globals['_CHANGEPACKAGEREQUEST']._serialized_end=2337
-  _globals['_CHANGEPACKAGERESPONSE']._serialized_start=2340
-  _globals['_CHANGEPACKAGERESPONSE']._serialized_end=2506
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=2916
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=3723
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=929
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=1078
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=1080
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=1180
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_start=1182
+  _globals['_UPDATESUBSCRIPTIONREQUEST']._serialized_end=1305
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_start=1307
+  _globals['_UPDATESUBSCRIPTIONRESPONSE']._serialized_end=1382
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_start=1384
+  _globals['_CANCELSUBSCRIPTIONREQUEST']._serialized_end=1459
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_start=1461
+  _globals['_CANCELSUBSCRIPTIONRESPONSE']._serialized_end=1536
+  _globals['_GRANT']._serialized_start=1539
+  _globals['_GRANT']._serialized_end=1853
+  _globals['_CREATEGRANTREQUEST']._serialized_start=1855
+  _globals['_CREATEGRANTREQUEST']._serialized_end=1908
+  _globals['_CREATEGRANTRESPONSE']._serialized_start=1910
+  _globals['_CREATEGRANTRESPONSE']._serialized_end=1964
+  _globals['_LISTGRANTSREQUEST']._serialized_start=1966
+  _globals['_LISTGRANTSREQUEST']._serialized_end=2041
+  _globals['_LISTGRANTSRESPONSE']._serialized_start=2043
+  _globals['_LISTGRANTSRESPONSE']._serialized_end=2122
+  _globals['_REVOKEGRANTREQUEST']._serialized_start=2124
+  _globals['_REVOKEGRANTREQUEST']._serialized_end=2179
+  _globals['_REVOKEGRANTRESPONSE']._serialized_start=2181
+  _globals['_REVOKEGRANTRESPONSE']._serialized_end=2235
+  _globals['_CHANGEPACKAGEREQUEST']._serialized_start=2238
+  _globals['_CHANGEPACKAGEREQUEST']._serialized_end=2405
+  _globals['_CHANGEPACKAGERESPONSE']._serialized_start=2408
+  _globals['_CHANGEPACKAGERESPONSE']._serialized_end=2574
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=2984
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=3791
 # @@protoc_insertion_point(module_scope)

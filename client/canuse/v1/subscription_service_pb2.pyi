@@ -292,29 +292,37 @@ Global___GetSubscriptionResponse: _TypeAlias = GetSubscriptionResponse  # noqa: 
 
 @_typing.final
 class ListSubscriptionsRequest(_message.Message):
-    """Gets a page of a user's subscriptions."""
+    """Gets a page of the subscriptions of a user or of all users."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     USER_ID_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PACKAGE_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
-    """The user."""
+    """The user. Empty: all users, in the order of ListUsers."""
     page_size: _builtins.int
     """Maximum number of items, 1 to 1000. Default 50."""
     page_token: _builtins.str
     """`next_page_token` of the previous page. Empty: the first page."""
+    package_id: _builtins.str
+    """Only subscriptions to this package, in any version. Empty: to any package."""
+    status: Global___SubscriptionStatus.ValueType
+    """Only subscriptions with this status now. UNSPECIFIED: with any status."""
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        package_id: _builtins.str = ...,
+        status: Global___SubscriptionStatus.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["package_id", b"package_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -103,7 +103,8 @@ class SubscriptionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSubscriptions(self, request, context):
-        """Lists a user's subscriptions, including ended ones, oldest first.
+        """Lists the subscriptions of a user or of all users, including ended ones, oldest first for each user. For all users a
+        page reads a bounded number of them, so it can be empty without being the last one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,9 @@ class SubscriptionServiceStub:
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]
     """Gets a subscription."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]
-    """Lists a user's subscriptions, including ended ones, oldest first."""
+    """Lists the subscriptions of a user or of all users, including ended ones, oldest first for each user. For all users a
+    page reads a bounded number of them, so it can be empty without being the last one.
+    """
     UpdateSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]
     """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
     new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
@@ -85,7 +87,9 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.GetSubscriptionRequest, _subscription_service_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Gets a subscription."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.ListSubscriptionsRequest, _subscription_service_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
-    """Lists a user's subscriptions, including ended ones, oldest first."""
+    """Lists the subscriptions of a user or of all users, including ended ones, oldest first for each user. For all users a
+    page reads a bounded number of them, so it can be empty without being the last one.
+    """
     UpdateSubscription: _aio.UnaryUnaryMultiCallable[_subscription_service_pb2.UpdateSubscriptionRequest, _subscription_service_pb2.UpdateSubscriptionResponse]  # type: ignore[assignment]
     """Changes the status, the trial end or the end of a subscription. Its user, package and start cannot change. Only a
     new status reactivates an ended subscription: without one, the call changes nothing and is not an error.
@@ -144,7 +148,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_service_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_service_pb2.ListSubscriptionsResponse, _abc.Awaitable[_subscription_service_pb2.ListSubscriptionsResponse]]:
-        """Lists a user's subscriptions, including ended ones, oldest first."""
+        """Lists the subscriptions of a user or of all users, including ended ones, oldest first for each user. For all users a
+        page reads a bounded number of them, so it can be empty without being the last one.
+        """
 
     @_abc_1.abstractmethod
     def UpdateSubscription(

@@ -27,7 +27,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61nuse/v1/user_service.proto\x12\tcanuse.v1\x1a$canuse/v1/subscription_service.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12/\n\x08metadata\x18\x05 \x03(\x0b\x32\x1d.canuse.v1.User.MetadataEntry\x12\x10\n\x08\x64isabled\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x11\x43reateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"c\n\x11UpdateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"9\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.canuse.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse\"w\n\x11\x45nsureUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\npackage_id\x18\x03 \x01(\t\"\x98\x01\n\x12\x45nsureUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07updated\x18\x03 \x01(\x08\x12\x12\n\nsubscribed\x18\x04 \x01(\x08\x12-\n\x0csubscription\x18\x05 \x01(\x0b\x32\x17.canuse.v1.Subscription2\xcd\x03\n\x0bUserService\x12I\n\nCreateUser\x12\x1c.canuse.v1.CreateUserRequest\x1a\x1d.canuse.v1.CreateUserResponse\x12\x45\n\x07GetUser\x12\x19.canuse.v1.GetUserRequest\x1a\x1a.canuse.v1.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nUpdateUser\x12\x1c.canuse.v1.UpdateUserRequest\x1a\x1d.canuse.v1.UpdateUserResponse\x12K\n\tListUsers\x12\x1b.canuse.v1.ListUsersRequest\x1a\x1c.canuse.v1.ListUsersResponse\"\x03\x90\x02\x01\x12I\n\nDeleteUser\x12\x1c.canuse.v1.DeleteUserRequest\x1a\x1d.canuse.v1.DeleteUserResponse\x12I\n\nEnsureUser\x12\x1c.canuse.v1.EnsureUserRequest\x1a\x1d.canuse.v1.EnsureUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61nuse/v1/user_service.proto\x12\tcanuse.v1\x1a$canuse/v1/subscription_service.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12/\n\x08metadata\x18\x05 \x03(\x0b\x32\x1d.canuse.v1.User.MetadataEntry\x12\x10\n\x08\x64isabled\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x11\x43reateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"c\n\x11UpdateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"o\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12\x11\n\tid_prefix\x18\x05 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.canuse.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse\"w\n\x11\x45nsureUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\npackage_id\x18\x03 \x01(\t\"\x98\x01\n\x12\x45nsureUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07updated\x18\x03 \x01(\x08\x12\x12\n\nsubscribed\x18\x04 \x01(\x08\x12-\n\x0csubscription\x18\x05 \x01(\x0b\x32\x17.canuse.v1.Subscription2\xcd\x03\n\x0bUserService\x12I\n\nCreateUser\x12\x1c.canuse.v1.CreateUserRequest\x1a\x1d.canuse.v1.CreateUserResponse\x12\x45\n\x07GetUser\x12\x19.canuse.v1.GetUserRequest\x1a\x1a.canuse.v1.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nUpdateUser\x12\x1c.canuse.v1.UpdateUserRequest\x1a\x1d.canuse.v1.UpdateUserResponse\x12K\n\tListUsers\x12\x1b.canuse.v1.ListUsersRequest\x1a\x1c.canuse.v1.ListUsersResponse\"\x03\x90\x02\x01\x12I\n\nDeleteUser\x12\x1c.canuse.v1.DeleteUserRequest\x1a\x1d.canuse.v1.DeleteUserResponse\x12I\n\nEnsureUser\x12\x1c.canuse.v1.EnsureUserRequest\x1a\x1d.canuse.v1.EnsureUserResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,17 +57,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPDATEUSERRESPONSE']._serialized_start=673
   _globals['_UPDATEUSERRESPONSE']._serialized_end=724
   _globals['_LISTUSERSREQUEST']._serialized_start=726
-  _globals['_LISTUSERSREQUEST']._serialized_end=783
-  _globals['_LISTUSERSRESPONSE']._serialized_start=785
-  _globals['_LISTUSERSRESPONSE']._serialized_end=861
-  _globals['_DELETEUSERREQUEST']._serialized_start=863
-  _globals['_DELETEUSERREQUEST']._serialized_end=899
-  _globals['_DELETEUSERRESPONSE']._serialized_start=901
-  _globals['_DELETEUSERRESPONSE']._serialized_end=921
-  _globals['_ENSUREUSERREQUEST']._serialized_start=923
-  _globals['_ENSUREUSERREQUEST']._serialized_end=1042
-  _globals['_ENSUREUSERRESPONSE']._serialized_start=1045
-  _globals['_ENSUREUSERRESPONSE']._serialized_end=1197
-  _globals['_USERSERVICE']._serialized_start=1200
-  _globals['_USERSERVICE']._serialized_end=1661
+  _globals['_LISTUSERSREQUEST']._serialized_end=837
+  _globals['_LISTUSERSRESPONSE']._serialized_start=839
+  _globals['_LISTUSERSRESPONSE']._serialized_end=915
+  _globals['_DELETEUSERREQUEST']._serialized_start=917
+  _globals['_DELETEUSERREQUEST']._serialized_end=953
+  _globals['_DELETEUSERRESPONSE']._serialized_start=955
+  _globals['_DELETEUSERRESPONSE']._serialized_end=975
+  _globals['_ENSUREUSERREQUEST']._serialized_start=977
+  _globals['_ENSUREUSERREQUEST']._serialized_end=1096
+  _globals['_ENSUREUSERRESPONSE']._serialized_start=1099
+  _globals['_ENSUREUSERRESPONSE']._serialized_end=1251
+  _globals['_USERSERVICE']._serialized_start=1254
+  _globals['_USERSERVICE']._serialized_end=1715
 # @@protoc_insertion_point(module_scope)

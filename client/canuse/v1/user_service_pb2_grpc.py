@@ -93,7 +93,8 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUsers(self, request, context):
-        """Lists users in a fixed order, which is not the order of their ids.
+        """Lists users in a fixed order, which is not the order of their ids: all, or those that match all of the given filters.
+        With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,9 @@ class UserServiceStub:
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]
     """Changes fields of a user."""
     ListUsers: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]
-    """Lists users in a fixed order, which is not the order of their ids."""
+    """Lists users in a fixed order, which is not the order of their ids: all, or those that match all of the given filters.
+    With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
+    """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
@@ -67,7 +69,9 @@ class UserServiceAsyncStub(UserServiceStub):
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.UpdateUserRequest, _user_service_pb2.UpdateUserResponse]  # type: ignore[assignment]
     """Changes fields of a user."""
     ListUsers: _aio.UnaryUnaryMultiCallable[_user_service_pb2.ListUsersRequest, _user_service_pb2.ListUsersResponse]  # type: ignore[assignment]
-    """Lists users in a fixed order, which is not the order of their ids."""
+    """Lists users in a fixed order, which is not the order of their ids: all, or those that match all of the given filters.
+    With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
+    """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
@@ -115,7 +119,9 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_service_pb2.ListUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.ListUsersResponse, _abc.Awaitable[_user_service_pb2.ListUsersResponse]]:
-        """Lists users in a fixed order, which is not the order of their ids."""
+        """Lists users in a fixed order, which is not the order of their ids: all, or those that match all of the given filters.
+        With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
+        """
 
     @_abc_1.abstractmethod
     def DeleteUser(

@@ -17,6 +17,7 @@ from canuse_server.store.repositories.catalog_snapshot import CatalogSnapshots
 from canuse_server.store.repositories.leases import Leases
 from canuse_server.store.repositories.ledger import Ledger
 from canuse_server.store.repositories.usage_commands import Retention
+from canuse_server.store.repositories.user_search import UserSearch
 from canuse_server.store.repositories.users import Users
 
 
@@ -28,6 +29,7 @@ class Environment:
     store: Store
     keys: Keys
     users: Users
+    search: UserSearch
     leases: Leases
     catalog: CatalogStore
     cache: CatalogCache
@@ -64,6 +66,7 @@ class Environment:
             store=store,
             keys=keys,
             users=Users(store, keys, retention),
+            search=UserSearch(store, keys),
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
             catalog=catalog,
             cache=CatalogCache(catalog, store, keys),

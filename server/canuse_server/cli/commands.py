@@ -21,6 +21,7 @@ from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
+from canuse_server.cli.subscriptions import subscriptions
 from canuse_server.cli.totals import totals
 from canuse_server.cli.user_changes import change_package, ensure_user
 
@@ -35,6 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command("usage")(usage)
     app.command("events")(events)
     app.command("totals")(totals)
+    app.command("subscriptions")(subscriptions)
     app.command("export-user")(export_user)
     app.command("migrate")(migrate)
     users.command("ensure")(ensure_user)

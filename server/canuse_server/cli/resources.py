@@ -1,6 +1,7 @@
 """The commands that list and show users, features and packages."""
 
 from itertools import islice
+from typing import Annotated
 
 import typer
 
@@ -16,15 +17,23 @@ packages = typer.Typer(no_args_is_help=True, help="List and show packages.")
 
 @users.command("list")
 @with_connection
-def list_users(connection: Connection, limit: Limit = None, as_json: Json = False) -> None:
-    """List users."""
+def list_users(
+    connection: Connection,
+    email: Annotated[str | None, typer.Option(help="Only users with exactly this e-mail address.")] = None,
+    billing_id: Annotated[str | None, typer.Option(help="Only users with exactly this billing id.")] = None,
+    id_prefix: Annotated[str | None, typer.Option(help="Only users whose id begins with this.")] = None,
+    limit: Limit = None,
+    as_json: Json = False,
+) -> None:
+    """List users: all, or those that match all given filters."""
     with connection.client() as client:
-        found = list(islice(client.list_users(), limit))
+        listed = client.list_users(email=email, billing_id=billing_id, id_prefix=id_prefix)
+        found = list(islice(listed, limit))
     if as_json:
         out.print_json([out.as_json(user) for user in found])
         return
     rows = ([user.id, user.name, user.email, out.yes_or_no(user.disabled), _created(user)] for user in found)
-    out.print_table(("user", "name", "email", "disabled", "created at"), rows, empty="no users yet")
+    out.print_table(("user", "name", "email", "disabled", "created at"), rows, empty="no users")
 
 
 @users.command("show")

@@ -14,6 +14,8 @@ BUCKETS: Final = 1024
 SCHEMA: Final = "canuse:schema"
 EVENT_KEY: Final = "canuse:{canuse:schema}:event_key"
 CLOCK: Final = "canuse:clock"
+INDEX_PARTS: Final = 16
+"""Number of sorted sets into which an index of a bucket is divided, so that they stay in Redis's compact form."""
 API_KEYS: Final = "canuse:{api_keys}:keys"
 API_KEYS_VERSION: Final = "canuse:{api_keys}:version"
 API_KEYS_USED: Final = "canuse:{api_keys}:used"
@@ -67,6 +69,7 @@ class Keys:
         self.catalog_version = catalog + "version"
         self.catalog_changes = catalog + "changes"
         self.catalog_channel = f"canuse:{environment}:catalog"
+        self.users_indexed = f"canuse:{environment}:users_indexed"
 
     def user(self, user_id: str) -> str:
         """Return the hash with the data of a decision (meta, entitlements, counters) and the subscriptions."""
@@ -126,6 +129,10 @@ class Keys:
     def users(self, bucket: int) -> str:
         """Return the set of user ids of a bucket."""
         return f"{self._buckets[bucket]}users"
+
+    def index(self, field: str, bucket: int, part: int) -> str:
+        """Return the sorted set of a bucket's users with a part of the values of a profile's field."""
+        return f"{self._buckets[bucket]}by_{field}:{part:x}"
 
     def ledger(self, bucket: int) -> str:
         """Return the stream of the usage events of a bucket."""

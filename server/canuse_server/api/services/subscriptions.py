@@ -15,10 +15,9 @@ from canuse_server.api.errors import (
     event_id_reused,
     invalid,
     subscription_not_found,
-    user_not_found,
 )
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
-from canuse_server.api.services import subscribe_event
+from canuse_server.api.services import subscribe_event, subscription_list
 from canuse_server.api.services.grants import GrantMethods
 from canuse_server.api.services.package_changes import PackageChangeMethods
 from canuse_server.api.tokens import page as page_tokens
@@ -79,20 +78,8 @@ class SubscriptionServicer(GrantMethods, PackageChangeMethods):
     async def list_subscriptions(
         self, request: pb.ListSubscriptionsRequest, context: CallContext
     ) -> pb.ListSubscriptionsResponse:
-        """List a user's subscriptions, oldest first."""
-        started_at_ms, token = page_tokens.decode(request)
-        user_id = require_id("user_id", request.user_id)
-        found = await context.env.users.all_subscriptions(user_id)
-        if found is None:
-            raise user_not_found(user_id)
-        listed, now_ms = found
-        subscriptions, next_token = await page_tokens.fill(
-            request,
-            [item for item in listed if (item.started_at_ms, item.token) > (started_at_ms, token)],
-            lambda item: subscription_message(user_id, item, now_ms),
-            lambda item: (item.token, item.started_at_ms),
-        )
-        return pb.ListSubscriptionsResponse(subscriptions=subscriptions, next_page_token=next_token)
+        """List the subscriptions of a user or of all users."""
+        return await subscription_list.list_subscriptions(request, context)
 
     async def update_subscription(
         self, request: pb.UpdateSubscriptionRequest, context: CallContext

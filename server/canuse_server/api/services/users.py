@@ -48,24 +48,38 @@ class UserServicer(EnsureUserMethods):
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
             profile = changed_profile(found[1], user, chosen)
-            change = Edit(disabled=disabled, profile=profile if chosen.intersection(PROFILE) else None)
+            change = Edit(disabled=disabled, profile=profile if chosen.intersection(PROFILE) else None, old_profile=found[1])
             return change, (state.meta._replace(disabled=disabled), profile)
 
         meta, profile = (await change_user(context.env, user.id, edit)).result
         return pb.UpdateUserResponse(user=user_message(user.id, meta, profile))
 
     async def list_users(self, request: pb.ListUsersRequest, context: CallContext) -> pb.ListUsersResponse:
-        """List users, by bucket and id."""
+        """List users, by bucket and id: all, or those that match the filters."""
         size, after = page_size(request.page_size), page_tokens.decode(request)
-        ids = await context.env.users.page(after, size + 1)
-        described = dict(zip(ids, await context.env.users.describe(ids[:size]), strict=False))
+        violations = Violations()
+        violations.text("email", request.email)
+        violations.text("billing_id", request.billing_id)
+        violations.event_id("id_prefix", request.id_prefix)
+        violations.check()
+        users, last = context.env.users, ""
+        if request.email or request.billing_id:
+            field = "email" if request.email else "billing_id"
+            ids = await context.env.search.page(field, getattr(request, field), after, size + 1)
+        elif request.id_prefix:
+            ids, last = await users.page_with_prefix(after, request.id_prefix, size)
+        else:
+            ids = await users.page(after, size + 1)
+        described = dict(zip(ids, await users.describe(ids[:size]), strict=False))
 
         def make(user_id: str) -> pb.User | None:
             found = described[user_id]
-            return None if found is None else user_message(user_id, *found)
+            return None if found is None or not _matches(request, user_id, found[1]) else user_message(user_id, *found)
 
-        users, token = await page_tokens.fill(request, ids, make, lambda user_id: (user_id, bucket_of(user_id)))
-        return pb.ListUsersResponse(users=users, next_page_token=token)
+        listed, token = await page_tokens.fill(request, ids, make, lambda user_id: (user_id, bucket_of(user_id)))
+        if last and not token:
+            token = page_tokens.encode(request, last, bucket_of(last))
+        return pb.ListUsersResponse(users=listed, next_page_token=token)
 
     async def delete_user(self, request: pb.DeleteUserRequest, context: CallContext) -> pb.DeleteUserResponse:
         """Delete a user."""
@@ -83,6 +97,15 @@ class UserServicer(EnsureUserMethods):
         if not existed and not erased:
             raise user_not_found(user_id)
         return pb.DeleteUserResponse()
+
+
+def _matches(request: pb.ListUsersRequest, user_id: str, profile: Profile) -> bool:
+    """Whether a user matches the filters of a request."""
+    return (
+        user_id.startswith(request.id_prefix)
+        and request.email in ("", profile.email)
+        and request.billing_id in ("", profile.billing_id)
+    )
 
 
 async def _describe(env: Environment, user_id: str) -> pb.User:

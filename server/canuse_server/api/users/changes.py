@@ -37,12 +37,13 @@ class Edit:
     """A requested change of a user; None changes nothing.
 
     `subscriptions` are new or changed. `grant_order` goes with `grant`: the new order of all grants of its feature.
-    `event` is the stored answer for repetitions of the call.
+    `event` is the stored answer for repetitions of the call. `old_profile` is the one that `profile` replaces.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
     disabled: bool | None = None
     profile: Profile | None = None
+    old_profile: Profile | None = None
     grant: Grant | None = None
     grant_order: tuple[PlacedGrant, ...] = ()
     event: Event | None = None
@@ -240,6 +241,7 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
         raw_meta=state.raw_meta,
         meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1, as_of_ms=state.now_ms),
         profile=edit.profile,
+        old_profile=edit.old_profile,
         subscriptions=tuple(item for item in edit.subscriptions if item.token not in ended_tokens),
         ended=ended,
         ended_until_ms=max(state.ended_until_ms, *(end_ms(subscription) or 0 for subscription in ended), 0),

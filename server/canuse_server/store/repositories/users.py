@@ -16,16 +16,19 @@ from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import map_yielding, yield_if_due
 from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec import past_periods as past_periods_codec
+from canuse_server.store.codec import user_index
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.codec.event_ids import DIGEST_BYTES, FINGERPRINT_BYTES
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.keys import BUCKETS, Keys, bucket_of
+from canuse_server.store.keys import BUCKETS, INDEX_PARTS, Keys, bucket_of
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.ledger import Place
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, Retention
 from canuse_server.store.scripts.loader import APPLY_USER, DELETE_USER
 
+MAX_IDS_READ: Final = 20_000
+"""Maximum number of user ids that one search by prefix reads."""
 PastUsage = Mapping[str, list[PastPeriod]]
 """The stored past periods of a user by feature id, oldest first."""
 
@@ -104,7 +107,7 @@ class UserChange:
     `raw_meta` is the meta field as it was read; empty: the user must not exist. `counters` are the counters as they
     were read: for each feature of the change the counter must still be of the same period, or still not exist.
     `ended` are subscriptions to move to the `ended` hash, with `ended_until_ms`. `event` is the stored answer for
-    repetitions of the call.
+    repetitions of the call. `old_profile` is the profile that `profile` replaces; None: there was none.
     """
 
     user_id: str
@@ -121,6 +124,7 @@ class UserChange:
     settlements: Iterable[Settlement] = ()
     grants: Iterable[Grant] = ()
     grant_orders: Mapping[str, Sequence[PlacedGrant]] = field(default_factory=dict)
+    old_profile: Profile | None = None
 
 
 class Users:
@@ -228,13 +232,17 @@ class Users:
         ]
         grants = [argument for grant in change.grants for argument in (grant.id, encode(grant))]
         orders = [_order_arguments(feature_id, placed) for feature_id, placed in change.grant_orders.items()]
-        names = (keys.user(user_id), keys.users(bucket_of(user_id)), keys.profile(user_id))
+        bucket = bucket_of(user_id)
+        indexed = [] if change.profile is None else user_index.changes(change.old_profile or Profile(), change.profile)
+        indexes = [keys.index(entry.field, bucket, entry.part) for entry, _ in indexed]
+        names = (keys.user(user_id), keys.users(bucket), keys.profile(user_id))
         other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
         applied = await self._store.run(
             APPLY_USER,
-            [*names, *other_names, *(keys.events(user_id) if event else ())],
+            [*names, *other_names, *(keys.events(user_id) if event else ()), *indexes],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
             *(str(self._retention.past_periods_max_age_days), str(change.meta.as_of_ms)),
+            *(str(len(indexed)), *(str(entry.score) if is_new else "" for entry, is_new in indexed)),
             *(str(len(subscriptions) // 2), *subscriptions),
             *(packed_codec.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
             *(str(len(entitlements) // 2), *entitlements),
@@ -273,6 +281,37 @@ class Users:
                 found += [user_id for user_id in ids if number > after[0] or user_id > last]
             bucket = buckets.stop
         return found[:size]
+
+    async def page_with_prefix(self, after: tuple[int, str], prefix: str, size: int) -> tuple[list[str], str]:
+        """Return up to `size` user ids with a prefix after a bucket and id, and the last id that was read.
+
+        That is empty if there are no further ones. A page reads a bounded number of ids.
+        """
+        ids = await self.page(after, MAX_IDS_READ + 1)
+        found: list[str] = []
+        for user_id in ids[:MAX_IDS_READ]:
+            if user_id.startswith(prefix):
+                found.append(user_id)
+                if len(found) == size:
+                    return found, "" if user_id == ids[-1] else user_id
+        return found, "" if len(ids) <= MAX_IDS_READ else ids[MAX_IDS_READ - 1]
+
+    async def all_subscriptions_of(
+        self, user_ids: Sequence[str], *, ended: bool
+    ) -> tuple[list[Sequence[Subscription]], int]:
+        """Return the subscriptions of some users, each oldest first, and the time; `ended`: including ended ones."""
+        if not ended:
+            return await self.subscriptions(user_ids)
+        keys, commands = self._keys, list[tuple[str | bytes, ...]]()
+        for user_id in user_ids:
+            commands += [("HGETALL", keys.user(user_id)), ("HGETALL", keys.ended(user_id))]
+        replies, now_ms = await self._store.call(*commands)
+        found: list[Sequence[Subscription]] = []
+        for user, past in zip(replies[::2], replies[1::2], strict=True):
+            fields = _fields(user)
+            put_away = await map_yielding(_fields(past).items(), _ended)
+            found.append(_merged(put_away, _subscriptions(fields)) if packed_codec.META_FIELD in fields else ())
+        return found, now_ms
 
     async def usage(self, user_ids: Sequence[str], feature_id: str = "") -> list[tuple[UserState, PastUsage] | None]:
         """Return some users with their past periods, of one feature or all; None for a user that does not exist.
@@ -315,8 +354,10 @@ class Users:
         other_names.append(keys.ended(user_id))
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
         bucket = bucket_of(user_id)
-        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *other_names, *leases]
-        existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, user_id))
+        indexes = [keys.index(field, bucket, part) for field in user_index.FIELDS for part in range(INDEX_PARTS)]
+        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *other_names, *leases, *indexes]
+        reply = await self._store.run(DELETE_USER, names, user_id, str(len(indexes)))
+        existed, last = cast("tuple[int, bytes]", reply)
         return bool(existed), Place.parse(last.decode()) if last else None
 
 

@@ -5,9 +5,11 @@
 --
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
 --       6 the user's ended subscriptions   then, with an event id: the stored answers of the user's event ids, four hashes
+--       then for each change of an index of users: its sorted set
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 age of past periods in days
 --       6 now in ms, as the caller read it with the user: 0 leaves past periods that are due to be dropped or summed as they are
+--       then how many indexes of users change, and for each the user's new score, or '' to leave it
 --       then how many subscriptions to set, and pairs of token and value
 --       then the field `e`, how many ended subscriptions to move to KEYS[6], and pairs of token and value
 --       then how many entitlements to set, and pairs of feature id and value
@@ -30,10 +32,14 @@ local dedupe_open, dedupe_find, dedupe_replay
 -- include: dedupe
 -- include: dedupe_begin
 -- include: event
-assert((#KEYS == 6 or #KEYS == 10) and #ARGV >= 15, 'apply_user takes 6 keys, 4 with an event id, and at least 15 arguments')
-
 local FIRST_EVENT_KEY = 7
-local has_event = #KEYS > 6
+local indexes = tonumber(ARGV[7])
+local has_event = #KEYS == 10 + indexes
+assert(
+  (#KEYS == 6 + indexes or has_event) and #ARGV >= 16 + indexes,
+  'apply_user takes 6 keys, 4 with an event id, 1 for each index, and at least 16 arguments'
+)
+
 if has_event then
   local answered = event_answer(FIRST_EVENT_KEY, ARGV[#ARGV - 2], redis.call('HGET', KEYS[1], 'd'))
   if answered then return answered end
@@ -52,6 +58,7 @@ local function next_values(count)
   return values
 end
 
+local scores = next_values(next_number())
 local subscriptions = next_values(2 * next_number())
 local ended_until, ended = next_argument(), next_values(2 * next_number())
 local entitlements = next_values(2 * next_number())
@@ -105,6 +112,10 @@ if ARGV[1] == '' then redis.call('SADD', KEYS[2], ARGV[3]) end
 local profile = string.sub(ARGV[4], 1, 1)
 if profile == 'S' then redis.call('SET', KEYS[3], string.sub(ARGV[4], 2)) end
 if profile == 'D' then redis.call('DEL', KEYS[3]) end
+for i, score in ipairs(scores) do
+  local index = KEYS[#KEYS - indexes + i]
+  if score == '' then redis.call('ZREM', index, ARGV[3]) else redis.call('ZADD', index, score, ARGV[3]) end
+end
 
 for _, settlement in ipairs(settlements) do
   local feature, start, length, budget, new_start = unpack(settlement)

@@ -41,6 +41,7 @@ def load(name: str) -> Script:
 RECORD_USAGE: Final = load("record_usage")
 APPLY_USER: Final = load("apply_user")
 DELETE_USER: Final = load("delete_user")
+INDEX_USER: Final = load("index_user")
 RESERVE: Final = load("reserve")
 SETTLE: Final = load("settle")
 EXTEND_LEASE: Final = load("extend_lease")
@@ -53,6 +54,7 @@ ALL: Final = (
     RECORD_USAGE,
     APPLY_USER,
     DELETE_USER,
+    INDEX_USER,
     RESERVE,
     SETTLE,
     EXTEND_LEASE,
