@@ -198,6 +198,20 @@ MUTANTS: Final = (
         "tests/store/test_past_periods.py",
     ),
     Mutant(
+        "search: an old value is not left",
+        f"{SCRIPTS}/apply_user.lua",
+        "if score == '' then redis.call('ZREM', index, ARGV[3]) else redis.call('ZADD', index, score, ARGV[3]) end",
+        "if score ~= '' then redis.call('ZADD', index, score, ARGV[3]) end",
+        "tests/store/test_user_search.py",
+    ),
+    Mutant(
+        "search: a deleted user stays in the indexes",
+        f"{SCRIPTS}/delete_user.lua",
+        "for i = last_own + 1, #KEYS do redis.call('ZREM', KEYS[i], ARGV[1]) end",
+        "",
+        "tests/store/test_user_search.py",
+    ),
+    Mutant(
         "usage totals: without a count whose period has ended since the last use",
         "server/canuse_server/api/users/usage.py",
         "found = kept([*stored, *([rolled] if rolled else ())]",

@@ -365,6 +365,11 @@ class Machine(PackageRules):
         start, end = (None if edge is None else max(0, time + edge) for edge in (since, until))
         self.call_both("list_usage_totals", "" if feature is None else self.features[feature], start, end)
 
+    @rule(which=strategies.packages, status=strategies.some_statuses)
+    def search_subscriptions(self, which: int, status: v1.SubscriptionStatus.ValueType | None) -> None:
+        """List the subscriptions of all users to a package."""
+        self.call_both("search_subscriptions", self.packages[which], status or v1.SUBSCRIPTION_STATUS_UNSPECIFIED)
+
     @rule(really=strategies.rarely, what=strategies.disruptions, number=strategies.numbers)
     def disrupt(self, really: bool, what: str, number: int) -> None:
         """Disable or enable a user, archive a feature or a package, or delete a user and create them again."""

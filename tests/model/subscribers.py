@@ -124,6 +124,11 @@ class Subscribers(Catalog):
         listed = sorted(user.subscriptions, key=by_start)
         return [self._view(user, subscription) for subscription in listed]
 
+    def search_subscriptions(self, package: str, status: int) -> list[SubscriptionView]:
+        """ListSubscriptions of all users, with a package and a status, 0 for any."""
+        found = [view for user_id in sorted(self.users) for view in self.list_subscriptions(user_id)]
+        return [view for view in found if view.package == package and status in (0, view.status)]
+
     def _subscription(self, subscription_id: str) -> tuple[User, Subscription]:
         for user in self.users.values():
             for subscription in user.subscriptions:

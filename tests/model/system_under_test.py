@@ -222,6 +222,17 @@ class SystemUnderTest:
         answer = self._call(self.stubs.subscriptions.ListSubscriptions, request)
         return [conversion.subscription(subscription) for subscription in answer.subscriptions]
 
+    def search_subscriptions(self, package: str, status: v1.SubscriptionStatus.ValueType) -> list[SubscriptionView]:
+        """ListSubscriptions of all users, all pages, which are small."""
+        request = v1.ListSubscriptionsRequest(package_id=package, status=status, page_size=2)
+        found: list[v1.Subscription] = []
+        while True:
+            answer = self._call(self.stubs.subscriptions.ListSubscriptions, request)
+            found += answer.subscriptions
+            request.page_token = answer.next_page_token
+            if not request.page_token:
+                return [conversion.subscription(subscription) for subscription in found]
+
     def create_grant(self, user_id: str, requested: GrantRequest) -> GrantView:
         """CreateGrant."""
         grant = v1.Grant(

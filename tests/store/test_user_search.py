@@ -27,13 +27,19 @@ def members(database: Database) -> set[bytes]:
     return {member for key in keys for member in cast("list[bytes]", database.redis.zrange(key, 0, -1))}
 
 
-async def test_who_has_neither_value_takes_no_space(users: Users, database: Database) -> None:
+async def test_indexes_take_no_space_before_the_first_search_nor_of_users_without_a_value(
+    users: Users, store: Store, database: Database
+) -> None:
+    await users.apply(UserChange("123", b"", META, PROFILE))
+    assert members(database) == set()
     await users.apply(UserChange("124", b"", META, Profile(name="Zoë")))
     await users.apply(UserChange("125", b"", META))
-    assert members(database) == set()
+    assert await UserSearch(store, KEYS).page("email", "a@b.example", START, 10) == ["123"]
+    await users.apply(UserChange("126", b"", META, Profile(name="Zoë")))
+    assert members(database) == {b"123"}
 
 
-async def test_users_of_an_earlier_version_are_entered_before_the_first_search(
+async def test_users_from_before_are_entered_before_the_first_search(
     users: Users, store: Store, database: Database
 ) -> None:
     for number in range(30):
@@ -64,6 +70,7 @@ async def test_a_change_that_is_refused_or_an_erased_user_leaves_the_indexes_rig
     users: Users, store: Store, database: Database
 ) -> None:
     search = UserSearch(store, KEYS)
+    assert await search.page("email", "a@b.example", START, 10) == []
     await users.apply(UserChange("124", b"", META, PROFILE))
     other = Profile(email="c@d.example", billing_id="cus_1")
     with pytest.raises(ConflictError):
@@ -73,6 +80,10 @@ async def test_a_change_that_is_refused_or_an_erased_user_leaves_the_indexes_rig
     assert await search.page("email", "a@b.example", START, 10) == []
     assert await search.page("email", "c@d.example", START, 10) == ["124"]
     assert await search.page("billing_id", "cus_1", START, 10) == ["124"]
+    await users.apply(UserChange("124", META.pack(), META, Profile(), old_profile=other))
+    assert members(database) == set()
+    await users.apply(UserChange("124", META.pack(), META, other))
+    assert members(database) == {b"124"}
     await users.delete("124")
     assert members(database) == set()
 

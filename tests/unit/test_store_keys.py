@@ -46,7 +46,7 @@ def test_two_users_share_no_key(one: str, other: str) -> None:
 @thousand
 def test_no_user_has_a_key_of_a_bucket_or_of_the_catalogue(user_id: str, bucket: int) -> None:
     catalogue = {value for name, value in vars(KEYS).items() if isinstance(value, str) and name != "environment"}
-    assert len(catalogue) == 8
+    assert len(catalogue) == 9
     assert not set(keys_of(user_id)) & {KEYS.users(bucket), KEYS.ledger(bucket), SCHEMA, CLOCK, *catalogue}
 
 

@@ -24,10 +24,10 @@ def subscriptions(
     as_json: Json = False,
 ) -> None:
     """List the subscriptions of all users, including ended ones."""
-    if status is not None and status.upper() not in STATUSES:
-        raise Refused(f"--status: {status!r} is not one of {', '.join(STATUSES)}")
-    chosen = None if status is None else v1.SubscriptionStatus.Value(PREFIX + status.upper())
     with connection.client() as client:
+        if status is not None and status.upper() not in STATUSES:
+            raise Refused(f"--status: {status!r} is not one of {', '.join(STATUSES)}")
+        chosen = None if status is None else v1.SubscriptionStatus.Value(PREFIX + status.upper())
         found = list(islice(client.list_subscriptions(user, package_id=package, status=chosen), limit))
     if as_json:
         out.print_json([out.as_json(each) for each in found])

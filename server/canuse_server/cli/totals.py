@@ -24,8 +24,8 @@ def totals(
     as_json: Json = False,
 ) -> None:
     """List what all users have used of each feature, by period: what to bill."""
-    since, until = moment("--start", start), moment("--end", end)
     with connection.client() as client:
+        since, until = moment("--start", start), moment("--end", end)
         listed = client.list_usage_totals(
             start_time=since, end_time=until, feature_id=feature, page_size=min(limit or PAGE_SIZE, PAGE_SIZE)
         )

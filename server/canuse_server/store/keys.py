@@ -134,6 +134,10 @@ class Keys:
         """Return the sorted set of a bucket's users with a part of the values of a profile's field."""
         return f"{self._buckets[bucket]}by_{field}:{part:x}"
 
+    def has_indexes(self, bucket: int) -> str:
+        """Return the key that exists once the indexes of a bucket are kept."""
+        return f"{self._buckets[bucket]}indexed"
+
     def ledger(self, bucket: int) -> str:
         """Return the stream of the usage events of a bucket."""
         return f"{self._buckets[bucket]}ledger"

@@ -1,7 +1,8 @@
 """The indexes of users by e-mail address and by billing id.
 
-A user with such a value is a member of one of the sorted sets of the user's bucket. Which set, and the score, follow
-from a hash of the value. Other values can have the same hash, so what is found has to be compared.
+They exist once a search was made. A user with such a value is then a member of one of the sorted sets of the user's
+bucket. Which set, and the score, follow from a hash of the value. Other values can have the same hash, so what is found
+has to be compared.
 """
 
 from hashlib import blake2b

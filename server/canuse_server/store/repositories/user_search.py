@@ -20,8 +20,7 @@ PROFILES_AT_ONCE: Final = 500
 class UserSearch:
     """The indexes of the users of one environment.
 
-    Changes of profiles keep them up to date. Users whose profiles were stored by an earlier version are entered before
-    the first search.
+    The first search makes them; from then on changes of profiles keep them up to date.
     """
 
     def __init__(self, store: Store, keys: Keys) -> None:
@@ -65,6 +64,8 @@ class UserSearch:
         if known is None:
             with unconfirmed():
                 for bucket in range(BUCKETS):
+                    # From here on users who are created or changed are entered by the script that does it.
+                    await self._store.change(("SET", self._keys.has_indexes(bucket), ""))
                     (members,), _ = await self._store.call(("SMEMBERS", self._keys.users(bucket)))
                     ids = [member.decode() for member in cast("list[bytes]", members)]
                     for at in range(0, len(ids), PROFILES_AT_ONCE):

@@ -235,6 +235,8 @@ class Users:
         bucket = bucket_of(user_id)
         indexed = [] if change.profile is None else user_index.changes(change.old_profile or Profile(), change.profile)
         indexes = [keys.index(entry.field, bucket, entry.part) for entry, _ in indexed]
+        if indexes:
+            indexes.insert(0, keys.has_indexes(bucket))
         names = (keys.user(user_id), keys.users(bucket), keys.profile(user_id))
         other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
         applied = await self._store.run(

@@ -5,7 +5,7 @@
 --
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
 --       6 the user's ended subscriptions   then, with an event id: the stored answers of the user's event ids, four hashes
---       then for each change of an index of users: its sorted set
+--       then, where indexes of users change: the mark that the bucket has indexes, and the sorted set of each change
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 age of past periods in days
 --       6 now in ms, as the caller read it with the user: 0 leaves past periods that are due to be dropped or summed as they are
@@ -34,10 +34,11 @@ local dedupe_open, dedupe_find, dedupe_replay
 -- include: event
 local FIRST_EVENT_KEY = 7
 local indexes = tonumber(ARGV[7])
-local has_event = #KEYS == 10 + indexes
+local index_keys = indexes > 0 and indexes + 1 or 0
+local has_event = #KEYS == 10 + index_keys
 assert(
-  (#KEYS == 6 + indexes or has_event) and #ARGV >= 16 + indexes,
-  'apply_user takes 6 keys, 4 with an event id, 1 for each index, and at least 16 arguments'
+  (#KEYS == 6 + index_keys or has_event) and #ARGV >= 16 + indexes,
+  'apply_user takes 6 keys, 4 with an event id, 1 and 1 for each index, and at least 16 arguments'
 )
 
 if has_event then
@@ -112,7 +113,9 @@ if ARGV[1] == '' then redis.call('SADD', KEYS[2], ARGV[3]) end
 local profile = string.sub(ARGV[4], 1, 1)
 if profile == 'S' then redis.call('SET', KEYS[3], string.sub(ARGV[4], 2)) end
 if profile == 'D' then redis.call('DEL', KEYS[3]) end
-for i, score in ipairs(scores) do
+-- Without the mark nobody has searched yet; whoever does first enters the users that there are.
+local has_indexes = indexes > 0 and redis.call('EXISTS', KEYS[#KEYS - indexes]) == 1
+for i, score in ipairs(has_indexes and scores or {}) do
   local index = KEYS[#KEYS - indexes + i]
   if score == '' then redis.call('ZREM', index, ARGV[3]) else redis.call('ZADD', index, score, ARGV[3]) end
 end
