@@ -32,8 +32,15 @@ def test_users_are_found_by_exactly_their_value_as_it_changes(client: Client, fi
     assert sorted(found(client, **new)) == sorted([user_id, other])
     client.update_user(user_id, **none)
     assert found(client, **new) == [other]
-    client.delete_user(other)
-    assert found(client, **new) == []
+    assert client.ensure_user(other, **old).updated
+    assert (found(client, **old), found(client, **new)) == ([other], [])
+    assert client.ensure_user(user_id, **new).updated
+    assert found(client, **new) == [user_id]
+    made = client.ensure_user(unique("user"), **new).user.id
+    assert sorted(found(client, **new)) == sorted([user_id, made])
+    for each in (other, user_id, made):
+        client.delete_user(each)
+    assert found(client, **old) == found(client, **new) == []
     # Created again without the value, the user is not found by it.
     client.create_user(other)
     assert found(client, **new) == []

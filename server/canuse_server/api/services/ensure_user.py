@@ -8,7 +8,7 @@ from canuse_server.api.convert import subscription_message, user_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import package_not_found
 from canuse_server.api.services.user_input import CHANGEABLE, changed_profile, check_user, profile_of
-from canuse_server.api.users.changes import Edit, change_user, published_package
+from canuse_server.api.users.changes import Edit, ProfileChange, change_user, published_package
 from canuse_server.api.users.subscriptions import free_token, refuse_too_much
 from canuse_server.api.validation import masked
 from canuse_server.domain.model import Profile, Subscription, SubscriptionStatus
@@ -39,7 +39,7 @@ class EnsureUserMethods:
         chosen = masked(request.update_mask, user, CHANGEABLE, may_be_none=True)
 
         async def edit(state: UserState) -> tuple[Edit | None, _Ensured]:
-            profile, disabled, updated = profile_of(user), user.disabled, False
+            old, profile, disabled, updated = Profile(), profile_of(user), user.disabled, False
             if state.exists:
                 # Read for each attempt, so that a concurrent change of other fields is kept.
                 old = await _profile(env, user.id)
@@ -52,7 +52,8 @@ class EnsureUserMethods:
             if state.exists and not (updated or is_new):
                 return None, ensured
             added = (subscription,) if subscription is not None and is_new else ()
-            return Edit(added, disabled, profile if updated or not state.exists else None), ensured
+            change = ProfileChange(old, profile) if updated or not state.exists else None
+            return Edit(added, disabled, change), ensured
 
         changed = await change_user(env, user.id, edit, or_create=True)
         ensured, now_ms = changed.result, changed.state.now_ms

@@ -20,11 +20,10 @@ from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.services import subscribe_event, subscription_list
 from canuse_server.api.services.grants import GrantMethods
 from canuse_server.api.services.package_changes import PackageChangeMethods
-from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.tokens import subscription as subscription_tokens
 from canuse_server.api.users.changes import Edit, change_user, published_package
 from canuse_server.api.users.subscriptions import free_token, refuse_too_much
-from canuse_server.api.validation import Violations, masked, repeated, require_id
+from canuse_server.api.validation import Violations, masked, repeated
 from canuse_server.domain.model import Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import ENDED, has_ended, period_end_ms
 from canuse_server.store.codec.event_ids import fingerprint

@@ -9,8 +9,8 @@ from canuse_server.api.services.ensure_user import EnsureUserMethods
 from canuse_server.api.services.user_input import CHANGEABLE, PROFILE, changed_profile, check_user, profile_of
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users import changes
-from canuse_server.api.users.changes import Edit, change_user
-from canuse_server.api.validation import masked, page_size, require_id
+from canuse_server.api.users.changes import Edit, ProfileChange, change_user
+from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.domain.model import Profile
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
@@ -48,7 +48,8 @@ class UserServicer(EnsureUserMethods):
                 raise user_not_found(user.id)
             disabled = user.disabled if "disabled" in chosen else state.meta.disabled
             profile = changed_profile(found[1], user, chosen)
-            change = Edit(disabled=disabled, profile=profile if chosen.intersection(PROFILE) else None, old_profile=found[1])
+            replaced = ProfileChange(found[1], profile) if chosen.intersection(PROFILE) else None
+            change = Edit(disabled=disabled, profile=replaced)
             return change, (state.meta._replace(disabled=disabled), profile)
 
         meta, profile = (await change_user(context.env, user.id, edit)).result

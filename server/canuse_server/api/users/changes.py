@@ -32,18 +32,24 @@ from canuse_server.store.repositories.users import Event, PlacedGrant, UserChang
 _Result = TypeVar("_Result")
 
 
+class ProfileChange(NamedTuple):
+    """A new profile, and the one that it replaces: indexes of users follow from both."""
+
+    old: Profile
+    new: Profile
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """A requested change of a user; None changes nothing.
 
     `subscriptions` are new or changed. `grant_order` goes with `grant`: the new order of all grants of its feature.
-    `event` is the stored answer for repetitions of the call. `old_profile` is the one that `profile` replaces.
+    `event` is the stored answer for repetitions of the call.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
     disabled: bool | None = None
-    profile: Profile | None = None
-    old_profile: Profile | None = None
+    profile: ProfileChange | None = None
     grant: Grant | None = None
     grant_order: tuple[PlacedGrant, ...] = ()
     event: Event | None = None
@@ -240,8 +246,8 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
         user_id=state.user_id,
         raw_meta=state.raw_meta,
         meta=state.meta._replace(disabled=disabled, revision=state.meta.revision + 1, as_of_ms=state.now_ms),
-        profile=edit.profile,
-        old_profile=edit.old_profile,
+        profile=edit.profile and edit.profile.new,
+        old_profile=edit.profile and edit.profile.old,
         subscriptions=tuple(item for item in edit.subscriptions if item.token not in ended_tokens),
         ended=ended,
         ended_until_ms=max(state.ended_until_ms, *(end_ms(subscription) or 0 for subscription in ended), 0),

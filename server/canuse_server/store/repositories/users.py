@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import Counter, Reservation, runs_ahead
 from canuse_server.domain.entitlements import Entitlement
