@@ -111,7 +111,8 @@ def entitlements(draw: st.DrawFn, now_ms: int) -> Entitlement:
     candidates = [period.end_ms] if reset_period in CALENDAR_MONTHS else []
     candidates.append(draw(st.none() | st.integers(now_ms - 5, now_ms + 5) | st.integers(now_ms + 1, now_ms + DAY_MS)))
     valid_until_ms = min((end for end in candidates if end is not None), default=None)
-    if reset_period == ResetPeriod.NEVER and draw(st.booleans()):
+    ends_later = valid_until_ms is None or valid_until_ms > period.start_ms
+    if reset_period == ResetPeriod.NEVER and ends_later and draw(st.booleans()):
         # As before the start of a subscription or a grant.
         period = Period(period.start_ms, valid_until_ms)
     return Entitlement(
