@@ -13,6 +13,11 @@ Metadata = tuple[tuple[str, str], ...]
 class Leases(Explanation):
     """Reserve, ExtendLease and Settle."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.holders: dict[str, str] = {}
+        """The users of all leases ever made, by the ids of the leases."""
+
     def wanted(self, feature: str, amount: int, least: int | None = None) -> Wanted:
         """Return an amount of a feature, as far as it is wanted."""
         known = self.feature(feature)
@@ -41,6 +46,7 @@ class Leases(Explanation):
         expires = self.now + ttl if amount else None
         if expires is not None:
             assert not any(lease.id == lease_id for lease in account.leases)
+            self.holders[lease_id] = user_id
             account.leases.append(Lease(lease_id, amount, expires, account.period))
         after = account.counts(self.now)
         answer = Granted(
@@ -51,11 +57,11 @@ class Leases(Explanation):
 
     def extend_lease(self, lease_id: str, ttl: int | None, amount: int | None, event_id: str) -> Extended:
         """ExtendLease."""
-        user, account, lease = self._lease(lease_id)
-        content = ("extend", lease_id, ttl, amount)
+        user, content = self._holder(lease_id), ("extend", lease_id, ttl, amount)
         before: Extended | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
+        account, lease = self._lease(user, lease_id)
         if not lease.is_open(self.now):
             raise Refused("LEASE_NOT_FOUND")
         more = amount or 0
@@ -77,11 +83,11 @@ class Leases(Explanation):
 
     def settle(self, lease_id: str, used: int, final: bool, event_id: str, metadata: Metadata) -> Settled:
         """Settle."""
-        user, account, lease = self._lease(lease_id)
-        content = ("settle", lease_id, used, final, metadata)
+        user, content = self._holder(lease_id), ("settle", lease_id, used, final, metadata)
         before: Settled | None = user.recall(event_id, content)
         if before is not None:
             return before._replace(replayed=True)
+        account, lease = self._lease(user, lease_id)
         if not lease.can_be_settled(self.now):
             raise Refused("LEASE_NOT_FOUND")
         late, is_current = self.now >= lease.expires, lease.period == account.period
@@ -113,12 +119,18 @@ class Leases(Explanation):
         self._remember(user, event_id, content, answer)
         return answer
 
-    def _lease(self, lease_id: str) -> tuple[User, Account, Lease]:
-        for user in self.users.values():
-            for account in user.accounts.values():
-                for lease in account.leases:
-                    if lease.id == lease_id:
-                        return user, account, lease
+    def _holder(self, lease_id: str) -> User:
+        """Return the user for whom a lease was made, who may have been deleted and created again since."""
+        user = self.users.get(self.holders.get(lease_id, ""))
+        if user is None:
+            raise Refused("LEASE_NOT_FOUND")
+        return user
+
+    def _lease(self, user: User, lease_id: str) -> tuple[Account, Lease]:
+        for account in user.accounts.values():
+            for lease in account.leases:
+                if lease.id == lease_id:
+                    return account, lease
         raise Refused("LEASE_NOT_FOUND")
 
     def _remember(self, user: User, event_id: str, content: object, answer: Granted | Settled | Extended) -> None:
