@@ -58,6 +58,7 @@ DRAIN_SECONDS: Final = 1.0
 RECHECK_SECONDS: Final = 0.001
 """Time after reading calls from which on their deadlines are checked again before they are sent."""
 RETRYABLE_ERRORS: Final = (*RETRYABLE, NoScriptError)
+_MEMORY: Final = Durability.MEMORY
 _NO_DETAILS: Final = ((), "", None)
 
 
@@ -161,7 +162,7 @@ class Lane(threading.Thread):
                     self._cancel(call_id)
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
-            size = metadata_bytes(metadata)
+            size = metadata_bytes(metadata) if metadata else 0
             if is_drained:
                 self._responder.fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
@@ -196,24 +197,25 @@ class Lane(threading.Thread):
     ) -> Call | None:
         """Return a call to send to the store, or None if it was answered or delegated to the event loop."""
         method = self._methods[method_id]
-        durability = Durability.MEMORY
+        durability = _MEMORY
         try:
             # Without this metadata the front passes the client's address, a string.
             credentials = client_key if isinstance(client_key, bytes) else None
             caller = self._authorizer.authorize(method.path, credentials)
             if len(payload) > self._max_bytes[method_id]:
                 raise too_large(method.path, len(payload))
-            if method.writes:
+            if metadata and method.writes:
                 durability = required_durability(metadata)
-            is_promised = durability is Durability.MEMORY or not durability & ~self._promised_level
+            is_promised = durability is _MEMORY or not durability & ~self._promised_level
             if is_promised and not isinstance(method, LoopMethod):
-                env = caller.env
-                cache = self._caches.get(env) or self._caches.setdefault(env, RequestCache(env))
+                cache = self._caches.get(caller.env)
+                if cache is None:
+                    cache = self._caches[caller.env] = RequestCache(caller.env)
                 try:
                     request = cache.request(method_id, method, payload)
                     return Call(call_id, payload, request, cache, caller, self._arrived_at, deadline, metadata_size)
                 except RETRYABLE_ERRORS:
-                    durability = Durability.MEMORY  # The event loop also keeps the server's promise.
+                    durability = _MEMORY  # The event loop also keeps the server's promise.
             context = self._context(method.path, caller, metadata_size, durability, self._arrived_at, deadline)
             self._delegate(call_id, context, payload)
         except ApiError as error:

@@ -69,9 +69,12 @@ class RequestCache:
             plan = method.plan(payload, self.env)
             return Request(method, plan, pack(plan.command.command))
         key = (method_id, payload)
-        cached = self._find(key)
+        # As in `_find`, which would be one more call for each request: 1 % of a check.
+        cached = self._requests.get(key)
         if cached is not None:
-            return cached
+            feature = cached.plan.features[0]
+            if self.env.cache.features.get(feature.id) is feature:
+                return cached
         field = find_event_id(payload, method.event_tag) if method.event_tag else None
         if field is not None:
             return self._with_event_id(method_id, method, payload, field)
