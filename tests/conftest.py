@@ -4,19 +4,20 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.acl_redis import AclRedis
+from support.connect import ConnectChannel
 from support.load import MAX_WAIT_SECONDS
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import Clock
 from support.scheduling import FIRST, Scheduling, scope_of
-from support.selection import FAST, TARGETS, is_extended, is_fast
+from support.selection import FAST, HTTP, TARGETS, is_extended, is_fast
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
@@ -86,7 +87,8 @@ def redis(store_program: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
     """Run a server, with a store of its own if the target names one."""
     transport, store = target.split("-")
-    options = ["--transport", transport, "--clock", clock]
+    over_http = transport == HTTP
+    options = ["--transport", "native" if over_http else transport, "--clock", clock]
     with ExitStack() as stack:
         if store == "redis":
             redis = RedisServer(tool("redis-server"), folder / "redis").start()
@@ -102,7 +104,7 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
             stack.callback(acl_redis.stop)
             options += ["--redis-url", acl_redis.acl_url]
             inspection_url = acl_redis.url
-        server = Canuse(folder, *options)
+        server = Canuse(folder, *options, env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"} if over_http else None)
         server.inspection_url = inspection_url
         server.start()
         stack.callback(server.stop)
@@ -121,17 +123,28 @@ def clocked_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.Temp
     yield from run_canuse(request.param, "manual", tmp_path_factory.mktemp("manual"))
 
 
+@contextmanager
+def client_of(server: Canuse) -> Iterator[Client]:
+    """Return a client of a server, over HTTP if it has an HTTP port."""
+    if not server.http_url:
+        with Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
+            yield client
+        return
+    with ConnectChannel(server.http_url) as channel:
+        yield Client(channel=channel, timeout_seconds=MAX_WAIT_SECONDS)
+
+
 @pytest.fixture
 def client(server: Canuse) -> Iterator[Client]:
     """A client of the server on the system clock."""
-    with Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
+    with client_of(server) as client:
         yield client
 
 
 @pytest.fixture
 def clocked(clocked_server: Canuse) -> Iterator[Client]:
     """A client of the server on the manual clock."""
-    with Client(clocked_server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
+    with client_of(clocked_server) as client:
         yield client
 
 

@@ -1,11 +1,13 @@
 """The settings, from the command line, `CANUSE_…` variables of the environment, or a TOML file."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -22,6 +24,7 @@ Fsync = Literal["everysec", "always"]
 DAY_SECONDS = 86_400
 HIGHEST_PORT = 65_535
 MAX_SECONDS = 3_650 * DAY_SECONDS
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 
 
 class Settings(BaseSettings):
@@ -30,6 +33,14 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CANUSE_", extra="forbid", frozen=True)
 
     listen: str = Field("127.0.0.1:50051", description="Address and port to serve on.")
+    http_listen: str = Field(
+        "127.0.0.1:50052", description="Address and port to serve HTTP on, in JSON or protobuf. Empty: off."
+    )
+    http_cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Origins of the web pages that may call over HTTP, separated by commas, like "
+        "https://app.example.com.",
+    )
     data_dir: Path = Field(Path("canuse-data"), description="Directory for the data of the embedded Valkey.")
     redis_url: str | None = Field(
         None,
@@ -122,12 +133,25 @@ class Settings(BaseSettings):
         "info", description="Lowest level that is logged, to stderr."
     )
 
-    @field_validator("listen")
+    @field_validator("listen", "http_listen")
     @classmethod
-    def _check_listen(cls, value: str) -> str:
+    def _check_listen(cls, value: str, info: ValidationInfo) -> str:
         host, _, port = value.rpartition(":")
-        if not (host and port.isdecimal() and int(port) <= HIGHEST_PORT):
+        if not (host and port.isdecimal() and int(port) <= HIGHEST_PORT) and (value or info.field_name == "listen"):
             raise ValueError("must be an address and a port, like 127.0.0.1:50051")
+        return value
+
+    @field_validator("http_cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return [origin.strip() for origin in value.split(",") if origin.strip()] if isinstance(value, str) else value
+
+    @field_validator("http_cors_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError("must be origins, like https://app.example.com: a scheme and a host, in lower case")
         return value
 
     @field_validator("tls_certificate")

@@ -7,13 +7,13 @@ import pytest
 from support.processes import Canuse
 from support.store_inspection import StoreInspector
 from support.stores import store_of
-from support.wire import Stubs
+from support.wire import Stubs, stubs_of
 
 
 @pytest.fixture(scope="session")
 def stubs(server: Canuse) -> Iterator[Stubs]:
     """Raw stubs of the server on the system clock."""
-    stubs = Stubs(server.address)
+    stubs = stubs_of(server)
     yield stubs
     stubs.channel.close()
 
@@ -21,7 +21,7 @@ def stubs(server: Canuse) -> Iterator[Stubs]:
 @pytest.fixture(scope="session")
 def clocked_stubs(clocked_server: Canuse) -> Iterator[Stubs]:
     """Raw stubs of the server on the manual clock."""
-    stubs = Stubs(clocked_server.address)
+    stubs = stubs_of(clocked_server)
     yield stubs
     stubs.channel.close()
 

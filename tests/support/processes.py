@@ -41,7 +41,8 @@ def free_port() -> int:
 
 
 class Canuse:
-    """A canuse server. `address` is where it serves; `log` is what it has written to stderr.
+    """A canuse server. `address` is where it serves; `log` is what it has written to stderr. `http_url` is its HTTP
+    port, if `CANUSE_HTTP_LISTEN` in `env` asks for one.
 
     `startup_lines` are the lines it printed before it was ready.
     """
@@ -51,11 +52,12 @@ class Canuse:
         self.options = options
         self.env = {
             "CANUSE_LISTEN": "127.0.0.1:0",
+            "CANUSE_HTTP_LISTEN": "",
             "CANUSE_DATA_DIR": str(folder / "data"),
             "CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
             **(env or {}),
         }
-        self.address = self.ready_line = ""
+        self.address = self.http_url = self.ready_line = ""
         self.startup_lines: list[str] = []
         self.inspection_url = ""
         """Where a test looks into its store, where that is not where canuse does."""
@@ -65,6 +67,8 @@ class Canuse:
         """Start it and wait until it is ready. It keeps its port if it is started again."""
         if self.address:
             self.env["CANUSE_LISTEN"] = self.address
+        if self.http_url:
+            self.env["CANUSE_HTTP_LISTEN"] = self.http_url.partition("://")[2]
         return self.launch().wait_until_ready()
 
     def launch(self) -> "Canuse":
@@ -84,6 +88,8 @@ class Canuse:
         found = re.match(r"canuse ready on (\S+) ", line)
         assert found, f"it did not start: {line}\n{self.log}"
         self.address, self.ready_line = found[1], line
+        http = re.search(r", HTTP on (\S+)", line)
+        self.http_url = http[1] if http else ""
         return self
 
     @property

@@ -5,9 +5,9 @@ from typing import Final
 
 from xdist.scheduler import LoadScopeScheduling
 
-FIRST: Final = ("native-valkey", "grpcio-valkey")
+FIRST: Final = ("native-valkey", "grpcio-valkey", "http-valkey")
 """The servers with the most tests."""
-_SERVER: Final = re.compile(r"\[((?:native|grpcio)-(?:valkey|redis|sentinel|cluster|acl))\b")
+_SERVER: Final = re.compile(r"\[((?:native|grpcio|http)-(?:valkey|redis|sentinel|cluster|acl))\b")
 _FRONT: Final = re.compile(r"\[(\w+)")
 _SYSTEM_WIDE: Final = ("test_power_cut", "test_full_disk", "test_partitions")
 """Tests of disks and networks: a disk can't be unmounted while a network namespace, which sees all mounts, is created.

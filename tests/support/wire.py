@@ -13,6 +13,8 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 
 from canuse import v1
+from support.connect import ConnectChannel
+from support.processes import Canuse
 
 TIMEOUT_SECONDS: Final = 30
 # Words of Redis, Lua and Python that a caller must never see, except those that messages need.
@@ -27,8 +29,8 @@ _Detail = TypeVar("_Detail", bound=Message)
 class Stubs:
     """The generated stubs of all services, on one channel. They validate nothing, so bad input is sent as it is."""
 
-    def __init__(self, address: str) -> None:
-        self.channel = grpc.insecure_channel(address)
+    def __init__(self, address: str, channel: grpc.Channel | None = None) -> None:
+        self.channel = channel or grpc.insecure_channel(address)
         self.entitlements = v1.EntitlementServiceStub(self.channel)
         self.usage = v1.UsageServiceStub(self.channel)
         self.catalog = v1.CatalogServiceStub(self.channel)
@@ -40,6 +42,11 @@ class Stubs:
         """Send bytes as the request of a method, given by its path."""
         method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self.channel.unary_unary(path)
         return method(payload, timeout=TIMEOUT_SECONDS)
+
+
+def stubs_of(server: Canuse) -> Stubs:
+    """Return the stubs of a server, over HTTP if it has an HTTP port."""
+    return Stubs(server.address, ConnectChannel(server.http_url) if server.http_url else None)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ table. The batch lane answers hot calls itself, by the same steps, and passes on
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Collection
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Collection, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Final, Protocol
 
 from grpc import StatusCode
@@ -86,6 +86,21 @@ class Dispatcher:
             self._observe(path, error.reason.status, arrived_at)
             raise
         return CallContext(caller.env, caller.principal, path, size, level, arrived_at, authorization=credentials)
+
+    @contextmanager
+    def reading(self, context: CallContext) -> Iterator[None]:
+        """Tell the observer of a call that has been opened, and whose request a transport can't read."""
+        status = StatusCode.CANCELLED
+        try:
+            yield
+        except ApiError as error:
+            status = error.reason.status
+            raise
+        else:
+            status = StatusCode.OK
+        finally:
+            if status is not StatusCode.OK:
+                self._observe(context.path, status, context.arrived_at)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
         """Answer a unary call; `seconds_left` is the time until the caller's deadline. Raises only ApiError."""

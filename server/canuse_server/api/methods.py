@@ -27,6 +27,7 @@ class Method(NamedTuple):
     streams: bool
     """Whether its response is a stream of messages."""
     input_type: Descriptor
+    output_type: Descriptor
 
 
 @cache
@@ -52,4 +53,5 @@ def method_of(descriptor: MethodDescriptor) -> Method:
         large=paged or "requests" in descriptor.input_type.fields_by_name,
         streams=descriptor.server_streaming,
         input_type=descriptor.input_type,
+        output_type=descriptor.output_type,
     )

@@ -12,9 +12,10 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
+from canuse_server.app.http_port import ListenError
 from canuse_server.app.settings_problems import problems, unknown_variables
 from canuse_server.app.supervisor import WorkerStartError
-from canuse_server.app.wiring import ListenError, Ready, serve
+from canuse_server.app.wiring import Ready, serve
 from canuse_server.runtime import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError

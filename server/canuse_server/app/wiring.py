@@ -38,8 +38,9 @@ from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
-from canuse_server.app import rlimits
+from canuse_server.app import http_port, rlimits
 from canuse_server.app.demo import load_demo
+from canuse_server.app.http_port import ListenError
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.supervisor import ReservedPort, Workers
 from canuse_server.auth.access import Access, is_loopback
@@ -70,10 +71,6 @@ GC_THRESHOLD_GRPCIO: Final = 10_000
 """The same with grpc.aio, which leaves a reference cycle with the metadata of each call."""
 
 
-class ListenError(RuntimeError):
-    """The server cannot listen on the address."""
-
-
 class Ready(NamedTuple):
     """A server that is ready: its address and its main settings."""
 
@@ -83,11 +80,14 @@ class Ready(NamedTuple):
     clock: str
     access: str
     workers: int
+    http: str | None = None
+    """The HTTP port's URL."""
 
     def __str__(self) -> str:
         workers = f", workers {self.workers}" if self.workers > 1 else ""
         details = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
-        return f"canuse ready on {self.address} ({details})"
+        http = f", HTTP on {self.http}" if self.http else ""
+        return f"canuse ready on {self.address} ({details}){http}"
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
@@ -115,6 +115,10 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asy
             raise ListenError(f"can't listen on {settings.listen}: {error}") from error
         stack.callback(port.close)
         update = {"listen": port.address, "redis_url": endpoint.url, "workers": 1, "demo": False}
+        http = http_port.keep_port(settings)
+        if http is not None:
+            stack.callback(http.close)
+        update["http_listen"] = "" if http is None else http.address
         workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen)
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
@@ -125,7 +129,9 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asy
         tasks = [asyncio.create_task(coroutine) for coroutine in access.key_cache.keep_fresh()]
         stack.push_async_callback(background.cancel_all, tasks)
         transport = await starting
-        on_ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers))
+        scheme = "http" if settings.tls_certificate is None else "https"
+        url = None if http is None else f"{scheme}://{http.address}"
+        on_ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers, url))
         await stop.wait()
 
 
@@ -163,7 +169,14 @@ async def serve_in_process(
             dispatcher, services, health_servicer, share_port=share_port, with_reflection=settings.reflection
         )
         store = environments.live.store
-        address, transport = await _listen(settings, certificates, server, dispatcher, store, stack, share_port)
+        deadline = Deadline(settings.grace_seconds)
+        http = await http_port.open_port(settings, dispatcher, access.authorizer, share_port=share_port)
+        if http is not None:
+            stack.push_async_callback(http.end, deadline)
+        address, transport = await _listen(settings, certificates, server, dispatcher, store, stack, deadline, share_port)
+        if http is not None:
+            # Before the gRPC port is drained, so that both have the same time for it.
+            stack.callback(http.begin_to_end)
         await prepare_store(
             environments, partial(_prepare, settings, environments, clock), access, first=not share_port
         )
@@ -190,7 +203,8 @@ async def serve_in_process(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
-        on_ready(Ready(address, transport, name, settings.clock, access.description, 1))
+        url = None if http is None else http.address
+        on_ready(Ready(address, transport, name, settings.clock, access.description, 1, url))
         await stop.wait()
         environments.close()
         await health_servicer.enter_graceful_shutdown()
@@ -305,12 +319,12 @@ async def _listen(
     dispatcher: Dispatcher,
     store: Store,
     stack: AsyncExitStack,
+    deadline: Deadline,
     share_port: bool,
 ) -> tuple[str, str]:
     """Open the public port; return its address and the transport's name."""
     host = settings.listen.rpartition(":")[0]
     native = _native(settings, certificates)
-    deadline = Deadline(settings.grace_seconds)
     try:
         if native is None:
             port = aio_server.open_port(server, settings.listen, certificates)

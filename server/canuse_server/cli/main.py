@@ -22,6 +22,7 @@ commands.register(app)
 @app.command()
 def serve(
     listen: Annotated[str | None, typer.Option(help="Address and port.")] = None,
+    http_listen: Annotated[str | None, typer.Option(help="Address and port of HTTP; empty: off.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory for the data of the embedded Valkey.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="URL of a Redis 7+ or Valkey 8+ to use instead.")] = None,
     transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
@@ -40,6 +41,7 @@ def serve(
     """Serve the API until SIGTERM or Ctrl-C. Every setting can also be given as CANUSE_… or in the file."""
     options = {
         "listen": listen,
+        "http_listen": http_listen,
         "data_dir": data_dir,
         "redis_url": redis_url,
         "transport": transport,

@@ -65,21 +65,27 @@ class TlsFiles:
         Raises:
             TlsError: a file cannot be read or is not PEM, or the key does not belong to the certificate.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate, key = _read("tls_certificate", self.certificate), _read("tls_key", self.key)
+        client_ca = None if self.client_ca is None else _read("tls_client_ca", self.client_ca)
+        self.context()
+        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
+
+    def context(self) -> ssl.SSLContext:
+        """Read the files for a port that is not one of gRPC; raises TlsError as `read` does, or OSError."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         try:
             context.load_cert_chain(self.certificate, self.key, lambda: NO_PASSWORD)
         except (OSError, ValueError) as error:
             expected = "a certificate in PEM and its key in PEM, not encrypted"
             raise TlsError(f"tls_certificate, tls_key: {self.certificate} and {self.key} are not {expected}") from error
-        client_ca = None
         if self.client_ca is not None:
-            client_ca = _read("tls_client_ca", self.client_ca)
             try:
-                context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
+                context.load_verify_locations(self.client_ca)
             except (OSError, ValueError) as error:
                 raise TlsError(f"tls_client_ca: {self.client_ca} does not contain certificates in PEM") from error
-        return grpc.ssl_server_certificate_configuration([(key, certificate)], client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        context.set_alpn_protocols(["http/1.1"])
+        return context
 
 
 class Certificates:

@@ -1,0 +1,74 @@
+"""The HTTP port, as the settings want it: opened, or left out with a reason."""
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+from canuse_server import missing_package
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.app.supervisor import ReservedPort
+from canuse_server.auth.authorizer import Authorizer
+from canuse_server.settings import Settings
+from canuse_server.transport.tls import TlsFiles
+
+if TYPE_CHECKING:
+    from canuse_server.transport.http.server import HttpServer
+
+log = structlog.get_logger(__name__)
+
+
+class ListenError(RuntimeError):
+    """The address can't be listened on."""
+
+
+def keep_port(settings: Settings) -> ReservedPort | None:
+    """Return the port, kept for workers; None where there is none to be. Raises ListenError as `open_port` does."""
+    if not settings.http_listen:
+        return None
+    try:
+        return ReservedPort(settings.http_listen)
+    except OSError as error:
+        _leave_out(settings, f"can't listen on {settings.http_listen}: {error}")
+        return None
+
+
+async def open_port(
+    settings: Settings, dispatcher: Dispatcher, authorizer: Authorizer, *, share_port: bool
+) -> "HttpServer | None":
+    """Open the port; return its server, or None where there is none to be.
+
+    Raises:
+        ListenError: it can't be opened, and somebody chose it. The default one is left out then.
+        TlsError: the TLS files can't be used.
+    """
+    if not settings.http_listen:
+        return None
+    try:
+        # They are not installed with gRPC alone, and take a moment to import.
+        from canuse_server.transport.http import app, server, tls  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        _leave_out(settings, f"http_listen needs the package {missing_package(error)}: pip install 'canuse[http]'")
+        return None
+    files = TlsFiles.of(settings)
+    certificates = None if files is None else tls.HttpCertificates(files)
+    try:
+        listening = server.bind(settings.http_listen, share_port=share_port)
+    except OSError as error:
+        _leave_out(settings, f"can't listen on {settings.http_listen}: {error}")
+        return None
+    # Of its own: whoever sends slowly over HTTP takes nothing from others.
+    reading = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
+    application = app.application(
+        dispatcher, reading, origins=settings.http_cors_origins, is_open=lambda: authorizer.is_open
+    )
+    opened = server.HttpServer(application, listening, None if certificates is None else certificates.context)
+    await opened.start()
+    return opened
+
+
+def _leave_out(settings: Settings, problem: str) -> None:
+    """Raise ListenError where somebody chose the port; where nobody did, log that there is none."""
+    if "http_listen" in settings.model_fields_set:
+        raise ListenError(problem)
+    log.warning("there is no HTTP port; choose another one with http_listen, or an empty one for none", cause=problem)

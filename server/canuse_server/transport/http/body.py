@@ -1,0 +1,56 @@
+"""Reading the body of a request: bounded for each, and for all that are read at a time."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.requests import Request
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.errors import ApiError, invalid
+
+
+class BodyTooLargeError(Exception):
+    """A body has more bytes than are accepted."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+        """How many it has, or how many came before it was given up."""
+
+
+@asynccontextmanager
+async def read_body(request: Request, most: int, reading: AdmissionLimit) -> AsyncGenerator[bytes, None]:
+    """Give the body of a request, which counts against a limit until the block ends.
+
+    Raises:
+        BodyTooLargeError: there are more bytes than `most`. What is left of it is not kept.
+        ApiError: too much is being read.
+        ClientDisconnect: the caller is gone.
+    """
+    size = declared_bytes(request)
+    if size is not None and size > most:
+        raise BodyTooLargeError(size)
+    # A body of unknown length counts as the largest: it may become that.
+    counted = most if size is None else size
+    reading.acquire(counted)
+    try:
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise BodyTooLargeError(len(body))
+        yield bytes(body)
+    finally:
+        reading.release(counted)
+
+
+def declared_bytes(request: Request) -> int | None:
+    """Return how many bytes the body of a request has; None where it does not say so beforehand."""
+    if "transfer-encoding" in request.headers:
+        return None
+    return int(request.headers.get("content-length", "0"))
+
+
+def too_large(error: BodyTooLargeError, most: int, name: str) -> ApiError:
+    """Return the error for a body of a method that is too large."""
+    return invalid([("request", f"must be at most {most} bytes for {name}; {error.size} were sent")])

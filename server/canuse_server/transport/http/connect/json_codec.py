@@ -1,0 +1,218 @@
+"""Messages as JSON, by protobuf's rules for that; what is wrong with a request is said by the path of its field.
+
+The library reads and writes the messages. It says only of the first mistake where it is, in words of Python, so a
+request is looked through before it is read.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any, Final
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
+from google.protobuf.message_factory import GetMessageClass
+
+from canuse_server.api.bounds import is_map, most_items
+from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.validation import Violations, shown
+
+_INTEGERS: Final[Mapping[int, tuple[int, int]]] = {
+    FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, (1 << 32) - 1),
+    FieldDescriptor.CPPTYPE_UINT64: (0, (1 << 64) - 1),
+}
+_INTEGER_TEXT: Final = re.compile(r"-?(0|[1-9][0-9]{0,19})")
+_GOOGLE: Final = "google.protobuf."
+_FORMS: Final[Mapping[str, str]] = {
+    f"{_GOOGLE}Timestamp": 'a time like "2026-01-31T12:00:00Z"',
+    f"{_GOOGLE}Duration": 'a number of seconds like "3.5s"',
+    f"{_GOOGLE}FieldMask": 'names of fields like "name,unitLabel"',
+}
+"""What messages that have a form of their own in JSON look like."""
+
+
+class _TwiceError(Exception):
+    """An object has a field twice."""
+
+
+class JsonCodec:
+    """The request and the answer of a method as JSON."""
+
+    def __init__(self, request: Descriptor, answer: Descriptor) -> None:
+        self._request = request
+        self._answer = GetMessageClass(answer)
+
+    def decode(self, body: bytes) -> bytes:
+        """Return a request in protobuf's wire format; raise ApiError that names what is wrong with it."""
+        fields = _read(body, self._request)
+        found = Violations()
+        for field, text in _mistakes(fields, self._request, ""):
+            found.add(field, text)
+        found.check()
+        try:
+            return ParseDict(fields, GetMessageClass(self._request)()).SerializeToString()
+        except (ParseError, ValueError, TypeError):
+            raise _malformed(self._request, "something else") from None
+
+    def encode(self, answer: bytes) -> bytes:
+        """Return an answer as JSON. Fields that can't be absent are there also where they are false, 0 or empty."""
+        message = self._answer.FromString(answer)
+        return MessageToJson(
+            message, always_print_fields_with_no_presence=True, ensure_ascii=False, indent=None
+        ).encode()
+
+
+def _malformed(message: Descriptor, sent: str) -> ApiError:
+    return invalid([("request", f"must be a {message.full_name} as a JSON object; {sent} was sent")])
+
+
+def _read(body: bytes, message: Descriptor) -> dict[str, Any]:
+    """Return the fields of a request; raise ApiError where it is no JSON object."""
+    if not body.strip():
+        raise _malformed(message, "nothing")
+    try:
+        found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+    except _TwiceError as error:
+        raise invalid([(str(error), "must be sent once in an object; it was sent twice")]) from None
+    except RecursionError:
+        raise _malformed(message, "something with too many levels") from None
+    except ValueError as error:
+        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise _malformed(message, f"something that is no JSON{where}") from None
+    if not isinstance(found, dict):
+        raise _malformed(message, _kind(found))
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(text)
+
+
+def _mistakes(fields: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[tuple[str, str]]:
+    """Yield the path of each field with a mistake, as the caller wrote it, and what is wrong with it."""
+    known, seen = _fields(message), dict[str, str]()
+    for name, value in fields.items():
+        path = f"{prefix}{name}"
+        field = known.get(name)
+        if field is None:
+            closest = get_close_matches(name[:64], [each.json_name for each in message.fields], n=1)
+            meant = f"; did you mean {closest[0]!r}?" if closest else ""
+            yield path, f"is not a field of {message.full_name}{meant}"
+        elif field.name in seen:
+            yield path, f"must be sent once; it was sent as {seen[field.name]!r} as well"
+        elif value is not None:
+            seen[field.name] = name
+            if field.is_repeated:
+                yield from _mistakes_of_many(value, field, path)
+            else:
+                yield from _mistakes_of_one(value, field, path)
+
+
+@cache
+def _fields(message: Descriptor) -> dict[str, FieldDescriptor]:
+    """Return the fields of a message by both their names."""
+    return {name: field for field in message.fields for name in (field.name, field.json_name)}
+
+
+def _mistakes_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(value, dict if is_map(field) else list):
+        yield path, f"must be {'an object' if is_map(field) else 'a list'}; {_kind(value)} was sent"
+    elif len(value) > most_items(field):
+        yield path, f"must be at most {most_items(field)}; {len(value)} were sent"
+    elif isinstance(value, dict):
+        assert field.message_type is not None
+        of_pair = field.message_type.fields_by_name["value"]
+        for key, item in value.items():
+            if not _is_unicode(key):
+                yield path, f"must have keys of valid Unicode; {key[:40]!a} was sent"
+            else:
+                yield from _mistakes_of_one(item, of_pair, f"{path}.{key}")
+    else:
+        for index, item in enumerate(value):
+            yield from _mistakes_of_one(item, field, f"{path}[{index}]")
+
+
+def _mistakes_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+    message = field.message_type
+    if message is None:
+        if problem := _problem(value, field):
+            yield path, problem
+    elif message.full_name.startswith(_GOOGLE):
+        try:
+            ParseDict(value, GetMessageClass(message)())
+        except (ParseError, ValueError, TypeError, AttributeError):
+            form = _FORMS.get(message.full_name, f"a {message.full_name}")
+            yield path, f"must be {form}; {_sent(value)} was sent"
+    elif isinstance(value, dict):
+        yield from _mistakes(value, message, f"{path}.")
+    else:
+        yield path, f"must be an object; {_kind(value)} was sent"
+
+
+def _problem(value: Any, field: FieldDescriptor) -> str | None:
+    """Return the problem with a value that is no message, or None."""
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        accepted, valid = "a string", isinstance(value, str) and _is_unicode(value)
+    elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        accepted, valid = "true or false", isinstance(value, bool)
+    elif field.enum_type is not None:
+        accepted, valid = f"a name of {field.enum_type.full_name}", _is_enum(value, field.enum_type)
+    elif field.cpp_type in _INTEGERS:
+        lowest, highest = _INTEGERS[field.cpp_type]
+        number = _integer(value)
+        accepted = f"an integer from {lowest} to {highest}, as a number or a string"
+        valid = number is not None and lowest <= number <= highest
+    else:
+        accepted, valid = "a number", isinstance(value, int | float) and not isinstance(value, bool)
+    return None if valid else f"must be {accepted}; {_sent(value)} was sent"
+
+
+def _is_enum(value: Any, kind: EnumDescriptor) -> bool:
+    if isinstance(value, str):
+        return value in kind.values_by_name
+    lowest, highest = _INTEGERS[FieldDescriptor.CPPTYPE_INT32]
+    return isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest
+
+
+def _integer(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if _INTEGER_TEXT.fullmatch(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
+        return None
+    return int(value)
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text is more than code units: JSON can have half a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _sent(value: Any) -> str:
+    """Return a value for an error, shortened."""
+    if isinstance(value, str) and not _is_unicode(value):
+        return ascii(value[:40])
+    return _kind(value) if value is None or isinstance(value, dict | list | bool) else shown(value)
+
+
+def _kind(value: Any) -> str:
+    """Return what a value is in JSON."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return f"the {'string' if isinstance(value, str) else 'number'} {shown(value)}"

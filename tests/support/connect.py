@@ -1,0 +1,282 @@
+"""A channel of gRPC that calls over HTTP: stubs and clients on it make each call with the Connect protocol.
+
+A request is sent as JSON, unless it has no form in JSON: bytes that are no such message, or times that JSON can't
+express. A call sent so is made as proto.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, NamedTuple
+
+import grpc
+import httpx
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import Default
+from google.protobuf.json_format import MessageToJson, Parse
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc.status_pb2 import Status
+
+from canuse_server.transport.http.errors import CODES
+
+TIMEOUT_SECONDS: Final = 60
+_THREADS: Final = ThreadPoolExecutor(32, "connect")
+_ENVELOPE: Final = struct.Struct(">BI")
+_END: Final = 2
+_STATUSES: Final = {code.name: status for status, code in CODES.items()}
+
+
+class ConnectError(grpc.RpcError, grpc.Call):
+    """A failed call, with what stubs of gRPC give of it."""
+
+    def __init__(self, error: dict[str, Any]) -> None:
+        super().__init__()
+        self._code = _STATUSES[error["code"]]
+        self._message = error["message"]
+        status = Status(code=self._code.value[0], message=self._message)
+        for detail in error.get("details", ()):
+            value = base64.b64decode(detail["value"] + "==")
+            status.details.add(type_url=f"type.googleapis.com/{detail['type']}", value=value)
+        self._metadata = (("grpc-status-details-bin", status.SerializeToString()),)
+
+    def code(self) -> grpc.StatusCode:
+        """Return the status."""
+        return self._code
+
+    def details(self) -> str:
+        """Return the message."""
+        return str(self._message)
+
+    def trailing_metadata(self) -> Any:
+        """Return the details."""
+        return self._metadata
+
+    def initial_metadata(self) -> Any:
+        """Return nothing."""
+        return ()
+
+    def is_active(self) -> bool:
+        """Return whether the call goes on: it never does."""
+        return False
+
+    def time_remaining(self) -> float:
+        """Return nothing."""
+        return 0.0
+
+    def cancel(self) -> bool:
+        """Do nothing."""
+        return False
+
+    def add_callback(self, callback: Callable[[], None]) -> bool:
+        """Do nothing."""
+        return False
+
+    def __str__(self) -> str:
+        return f"{self._code}: {self._message}"
+
+
+class _Body(NamedTuple):
+    codec: str
+    content: bytes
+
+
+class _Method:
+    """A method of the API, to be called over HTTP."""
+
+    def __init__(self, http: httpx.Client, path: str, serialize: Any, deserialize: Any) -> None:
+        self._http = http
+        self._path = path
+        self._serialize = serialize or bytes
+        self._deserialize = deserialize or bytes
+        self._descriptor = _descriptor(path)
+
+    def request(self, request: Any) -> _Body:
+        """Return the request as it is sent."""
+        payload: bytes = self._serialize(request)
+        try:
+            if self._descriptor is None:
+                return _Body("proto", payload)
+            message = GetMessageClass(self._descriptor.input_type).FromString(payload)
+            text = MessageToJson(message)
+            if _parsed(text, message) == message:
+                return _Body("json", text.encode())
+        except (DecodeError, ValueError, TypeError):
+            pass
+        return _Body("proto", payload)
+
+    def answer(self, codec: str, content: bytes) -> Any:
+        """Return the answer."""
+        if codec == "json":
+            assert self._descriptor is not None
+            message = GetMessageClass(self._descriptor.output_type)()
+            content = Parse(content.decode(), message).SerializeToString()
+        return self._deserialize(content)
+
+    def headers(self, kind: str, timeout: float | None, metadata: Any) -> dict[str, str]:
+        """Return the headers of a call."""
+        seconds = {} if timeout is None else {"connect-timeout-ms": str(max(1, round(timeout * 1000)))}
+        return {"content-type": f"application/{kind}", **seconds, **dict(metadata or ())}
+
+    @property
+    def url(self) -> str:
+        """Where it is."""
+        return self._path
+
+
+def _descriptor(path: str) -> MethodDescriptor | None:
+    _, service, name = path.split("/")
+    try:
+        return Default().FindServiceByName(service).methods_by_name[name]
+    except KeyError:
+        return None
+
+
+def _parsed(text: str, like: Message) -> Message:
+    return Parse(text, type(like)())
+
+
+class _Unary(_Method):
+    """A method that answers once."""
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: Any = None,
+        compression: Any = None,
+    ) -> Any:
+        body = self.request(request)
+        headers = self.headers(body.codec, timeout, metadata)
+        answer = self._http.post(self.url, content=body.content, headers=headers)
+        if answer.status_code != 200:
+            raise ConnectError(answer.json())
+        assert answer.headers["content-type"] == headers["content-type"]
+        return self.answer(body.codec, answer.content)
+
+    def future(self, *arguments: Any, **named: Any) -> "_Pending":
+        """Make the call meanwhile."""
+        return _Pending(_THREADS.submit(self, *arguments, **named))
+
+
+class _Pending:
+    """A call that is being made."""
+
+    def __init__(self, call: "Future[Any]") -> None:
+        self._call = call
+        self.result = call.result
+
+    def code(self) -> grpc.StatusCode:
+        """Wait for its status and return it."""
+        error = self._call.exception()
+        return error.code() if isinstance(error, ConnectError) else grpc.StatusCode.OK
+
+
+class _Stream(_Method):
+    """A method that answers with a stream."""
+
+    def __call__(
+        self,
+        request: Any,
+        timeout: float | None = None,
+        metadata: Any = None,
+        credentials: Any = None,
+        wait_for_ready: Any = None,
+        compression: Any = None,
+    ) -> Any:
+        body = self.request(request)
+        headers = self.headers(f"connect+{body.codec}", timeout, metadata)
+        content = _ENVELOPE.pack(0, len(body.content)) + body.content
+        return _Messages(self._messages(body.codec, content, headers))
+
+    def _messages(self, codec: str, content: bytes, headers: dict[str, str]) -> Iterator[Any]:
+        with self._http.stream("POST", self.url, content=content, headers=headers) as answer:
+            if answer.status_code != 200:
+                raise ConnectError(json.loads(answer.read()))
+            for flags, message in envelopes(answer.iter_raw()):
+                if flags & _END:
+                    if error := json.loads(message).get("error"):
+                        raise ConnectError(error)
+                    return
+                yield self.answer(codec, message)
+            raise AssertionError("the stream ended without a last envelope")
+
+
+class _Messages:
+    """The answer of a call that streams."""
+
+    def __init__(self, messages: Iterator[Any]) -> None:
+        self._messages = messages
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._messages
+
+    def __next__(self) -> Any:
+        return next(self._messages)
+
+    def cancel(self) -> bool:
+        """Take no more of it."""
+        self._messages.close()  # type: ignore[attr-defined]
+        return True
+
+
+def envelopes(chunks: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the flags and the content of each envelope in the body of an answer."""
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        while len(rest) >= _ENVELOPE.size:
+            flags, length = _ENVELOPE.unpack_from(rest)
+            end = _ENVELOPE.size + length
+            if len(rest) < end:
+                break
+            yield flags, rest[_ENVELOPE.size : end]
+            rest = rest[end:]
+    assert not rest
+
+
+class ConnectChannel(grpc.Channel):
+    """A channel to an HTTP port."""
+
+    def __init__(self, url: str) -> None:
+        self._http = httpx.Client(base_url=url, timeout=TIMEOUT_SECONDS, verify=False)  # certificates take long to load
+
+    def unary_unary(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+    ) -> Any:
+        """See grpc.Channel."""
+        return _Unary(self._http, method, request_serializer, response_deserializer)
+
+    def unary_stream(
+        self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
+    ) -> Any:
+        """See grpc.Channel."""
+        return _Stream(self._http, method, request_serializer, response_deserializer)
+
+    def stream_unary(self, *arguments: Any, **named: Any) -> Any:
+        """See grpc.Channel; the API has no such methods."""
+        raise NotImplementedError
+
+    def stream_stream(self, *arguments: Any, **named: Any) -> Any:
+        """See grpc.Channel; the API has no such methods."""
+        raise NotImplementedError
+
+    def subscribe(self, callback: Any, try_to_connect: bool | None = False) -> None:
+        """Do nothing."""
+
+    def unsubscribe(self, callback: Any) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> "ConnectChannel":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
