@@ -1,18 +1,20 @@
 """A channel of gRPC that calls over HTTP: stubs and clients on it make each call with the Connect protocol.
 
-A request is sent as JSON, unless it has no form in JSON: bytes that are no such message, or times that JSON can't
-express. A call sent so is made as proto.
+A request is sent as JSON, unless it has no form in JSON: bytes that are no such message, times that JSON can't
+express, or more than JSON may be long. Such a call is made as proto, and so are batches: the bytes of the errors in
+their answers, which tests compare, would be others after a detour through JSON.
 """
 
 import base64
 import json
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import grpc
 import httpx
+from google.protobuf import json_format
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.descriptor_pool import Default
 from google.protobuf.json_format import MessageToJson, Parse
@@ -20,6 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
+from canuse_server.api.bounds import REQUEST_BYTES
 from canuse_server.transport.http.errors import CODES
 
 TIMEOUT_SECONDS: Final = 60
@@ -97,13 +100,13 @@ class _Method:
         """Return the request as it is sent."""
         payload: bytes = self._serialize(request)
         try:
-            if self._descriptor is None:
+            if self._descriptor is None or "status" in _item_fields(self._descriptor):
                 return _Body("proto", payload)
             message = GetMessageClass(self._descriptor.input_type).FromString(payload)
             text = MessageToJson(message)
-            if _parsed(text, message) == message:
+            if len(text) <= REQUEST_BYTES and _parsed(text, message) == message:
                 return _Body("json", text.encode())
-        except (DecodeError, ValueError, TypeError):
+        except (DecodeError, json_format.Error, ValueError):
             pass
         return _Body("proto", payload)
 
@@ -132,6 +135,12 @@ def _descriptor(path: str) -> MethodDescriptor | None:
         return Default().FindServiceByName(service).methods_by_name[name]
     except KeyError:
         return None
+
+
+def _item_fields(method: MethodDescriptor) -> Collection[str]:
+    """Return the names of the fields of the items of a batch's answer."""
+    results = method.output_type.fields_by_name.get("results")
+    return () if results is None or results.message_type is None else results.message_type.fields_by_name
 
 
 def _parsed(text: str, like: Message) -> Message:

@@ -1,0 +1,190 @@
+"""Connections are bounded in number and in time: callers who send slowly or nothing take nothing from others."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from canuse_server.transport.http import connection
+from canuse_server.transport.http.server import HttpServer, bind
+from canuse_server.transport.shutdown import Deadline
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+WITH_BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+ANSWER = b"x" * (16 << 20)
+Start = Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with the length of the body, or, at `/large`, with more than the network takes at once."""
+    size = 0
+    while (message := await receive())["type"] == "http.request":
+        size += len(message["body"])
+        if not message["more_body"]:
+            break
+    else:
+        return
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    body = ANSWER if scope["path"] == "/large" else str(size).encode()
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[HttpServer]:
+    """A server in this process."""
+    server = HttpServer(app, bind("127.0.0.1:0", share_port=False), None)
+    await server.start()
+    yield server
+    server.begin_to_end()
+    await server.end(Deadline(0))
+
+
+async def connect(server: HttpServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Open a connection."""
+    host, _, port = server.address.removeprefix("http://").rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def ends(reader: asyncio.StreamReader) -> bytes:
+    """Return all that comes until the server closes the connection, as long as it does so at all."""
+    async with asyncio.timeout(30):
+        try:
+            return await reader.read()
+        except ConnectionError:
+            return b""
+
+
+async def answer(reader: asyncio.StreamReader) -> bytes:
+    """Return the answer to a request."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    if b"transfer-encoding: chunked" in head.lower():
+        size = int(await reader.readuntil(b"\r\n"), 16)
+        body = await reader.readexactly(size)
+        await reader.readexactly(len(b"\r\n0\r\n\r\n"))
+        return body
+    raise AssertionError(head)
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.1\r\nHost: local"])
+async def test_a_head_that_does_not_come_closes_the_connection(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.2)
+    reader, writer = await connect(server)
+    writer.write(sent)
+    assert await ends(reader) == b""
+    writer.close()
+
+
+async def test_a_head_that_comes_byte_by_byte_gets_no_more_time(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    reader, writer = await connect(server)
+    ended = asyncio.create_task(ends(reader))
+    writer.write(b"GET / HTTP/1.1\r\n")
+    while not ended.done():
+        writer.write(b"X-A: b\r\n")
+        await asyncio.sleep(0.05)
+    assert ended.result() == b""
+    writer.close()
+
+
+async def test_the_head_of_a_later_request_has_as_much_time(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+    reader, writer = await connect(server)
+    writer.write(REQUEST)
+    assert await answer(reader) == b"0"
+    writer.write(b"GET / HTTP")
+    assert await ends(reader) == b""
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_closes_the_connection(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
+    reader, writer = await connect(server)
+    writer.write(WITH_BODY + b"ab")
+    assert await ends(reader) == b""
+    writer.close()
+
+
+async def test_an_answer_that_nobody_takes_closes_the_connection(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "TAKING_SECONDS", 0.3)
+    reader, writer = await connect(server)
+    writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    async with asyncio.timeout(30):
+        await server._connections.none_left.wait()
+    writer.close()
+
+
+async def test_an_idle_connection_is_closed_in_the_end(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server._config, "timeout_keep_alive", 0.2)
+    reader, writer = await connect(server)
+    writer.write(REQUEST)
+    assert await answer(reader) == b"0"
+    assert await ends(reader) == b""
+    writer.close()
+
+
+async def test_for_a_new_connection_the_one_that_has_been_idle_longest_goes(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server._connections, "_most", 3)
+    opened = []
+    for _ in range(3):
+        opened.append(await connect(server))
+        await asyncio.wait_for(_open(server, len(opened)), 30)
+    # The first is no longer the one that has been idle longest.
+    opened[0][1].write(REQUEST)
+    assert await answer(opened[0][0]) == b"0"
+    newest = await connect(server)
+    newest[1].write(REQUEST)
+    assert await answer(newest[0]) == b"0"
+    assert await ends(opened[1][0]) == b""
+    for reader, writer in (opened[0], opened[2], newest):
+        writer.write(REQUEST)
+        assert await answer(reader) == b"0"
+    for _, writer in (*opened, newest):
+        writer.close()
+
+
+async def _open(server: HttpServer, number: int) -> None:
+    while len(server._connections.state.connections) < number:
+        await asyncio.sleep(0.01)
+
+
+async def test_where_none_is_idle_the_newest_goes(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server._connections, "_most", 1)
+    reader, writer = await connect(server)
+    writer.write(WITH_BODY)
+    async with asyncio.timeout(30):
+        while server._connections._idle or not server._connections.state.connections:
+            await asyncio.sleep(0.01)
+    newest, other = await connect(server)
+    assert await ends(newest) == b""
+    writer.write(b"abcde")
+    assert await answer(reader) == b"5"
+    for each in (writer, other):
+        each.close()
+
+
+async def test_what_takes_longer_than_the_grace_is_cut_off(server: HttpServer) -> None:
+    reader, writer = await connect(server)
+    writer.write(WITH_BODY)
+    async with asyncio.timeout(30):
+        while not server._connections.state.tasks:
+            await asyncio.sleep(0.01)
+        server.begin_to_end()
+        await server.end(Deadline(0.1))
+    assert await ends(reader) == b""
+    writer.close()
