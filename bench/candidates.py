@@ -71,7 +71,9 @@ class Running:
 def canuse(transport: str, options: Sequence[str] = ()) -> Candidate:
     """Return this canuse with the given transport."""
     serve = (sys.executable, "-m", "canuse_server", "serve", "--transport", transport, *options)
-    return Candidate(transport, (*serve, "--listen", "{address}", "--redis-url", "{redis_url}"), api=CANUSE)
+    return Candidate(
+        transport, (*serve, "--listen", "{address}", "--http-listen", "", "--redis-url", "{redis_url}"), api=CANUSE
+    )
 
 
 def plain() -> Candidate:

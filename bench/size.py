@@ -130,7 +130,8 @@ async def _remove(env: Environment, name: str) -> int:
 def start(data_dir: Path) -> tuple[subprocess.Popen[str], str, float]:
     """Start a server on existing data; return it, its address and its startup time in seconds."""
     before = time.perf_counter()
-    env = {**os.environ, "CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_DATA_DIR": str(data_dir), "CANUSE_LOG_LEVEL": "error"}
+    listen = {"CANUSE_LISTEN": "127.0.0.1:0", "CANUSE_HTTP_LISTEN": ""}
+    env = {**os.environ, **listen, "CANUSE_DATA_DIR": str(data_dir), "CANUSE_LOG_LEVEL": "error"}
     process = subprocess.Popen(
         [sys.executable, "-m", "canuse_server", "serve"], stdout=subprocess.PIPE, text=True, env=env
     )

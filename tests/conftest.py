@@ -24,6 +24,9 @@ from support.topologies import Cluster, SentinelTrio
 
 IN_SOAK = ("soak", "chaos")
 
+# Servers that tests start have no HTTP port unless they ask for one: many would have the same.
+os.environ.setdefault("CANUSE_HTTP_LISTEN", "")
+
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     # Precompiled code halves the start of a server, and tests start hundreds. The cache is not beside the sources where
     # PYTHONDONTWRITEBYTECODE asks for a clean tree.

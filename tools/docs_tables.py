@@ -21,6 +21,7 @@ from canuse_server.api.errors import ErrorReason
 from canuse_server.api.scopes import SCOPES
 from canuse_server.cli.main import app
 from canuse_server.settings import Settings
+from canuse_server.transport.http.errors import CODES
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,9 +45,12 @@ def settings_table() -> str:
 
 
 def errors_table() -> str:
-    """Return all error reasons with their status and advice."""
-    rows = [(f"`{reason.name}`", f"`{reason.status.name}`", reason.value.advice) for reason in ErrorReason]
-    return table(("reason", "status", "what to do"), rows)
+    """Return all error reasons with their status, also over HTTP, and advice."""
+    rows = [
+        (f"`{reason.name}`", f"`{reason.status.name}`", str(CODES[reason.status].http_status), reason.value.advice)
+        for reason in ErrorReason
+    ]
+    return table(("reason", "status", "HTTP", "what to do"), rows)
 
 
 def reasons_table() -> str:
@@ -101,6 +105,8 @@ def _options() -> dict[str, str]:
 
 
 def _text(value: object) -> str:
+    if isinstance(value, list):
+        value = ",".join(map(str, value))
     return value if isinstance(value, str) and value else json.dumps(value)
 
 

@@ -16,6 +16,7 @@ from canuse import v1
 from canuse_server.api.errors import ErrorReason
 from canuse_server.cli.connection import Connection
 from canuse_server.settings import Settings
+from canuse_server.transport.http.errors import CODES
 from support.tools import ROOT
 
 PAGES = {"settings": "docs/settings.md", "errors": "docs/errors.md", "reasons": "docs/api.md", "scopes": "docs/api.md"}
@@ -65,6 +66,7 @@ def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -
         assert row[4].startswith(Settings.model_fields[name].description or "?")
     assert listed["listen"][1:4] == ["`--listen`", "`CANUSE_LISTEN`", "`127.0.0.1:50051`"]
     assert listed["redis_url"][3] == "none"
+    assert listed["http_cors_origins"][3] == '`""`'
     assert listed["demo"][3] == "`false`"
     assert listed["durability_replicas"][1] == ""
     assert listed["durability_replicas"][3] == "`1`"
@@ -75,7 +77,8 @@ def test_every_setting_is_listed_with_its_names_and_its_default(written: Path) -
 
 def test_every_error_is_listed_with_its_status_and_what_to_do(written: Path) -> None:
     assert rows(written / "docs/errors.md", "errors") == [
-        [f"`{reason.name}`", f"`{reason.status.name}`", reason.value.advice] for reason in ErrorReason
+        [f"`{reason.name}`", f"`{reason.status.name}`", str(CODES[reason.status].http_status), reason.value.advice]
+        for reason in ErrorReason
     ]
 
 

@@ -1,4 +1,4 @@
-"""The session in the README is run line by line, and its Python as a program."""
+"""The sessions in the README and in docs/http.md are run line by line, and the README's Python as a program."""
 
 import re
 import subprocess
@@ -12,9 +12,9 @@ from support.processes import Canuse
 from support.tools import ROOT, tool
 
 
-def story() -> list[tuple[str, list[str]]]:
-    """Return the commands of the README's session, each with the text that its output must contain."""
-    text = (ROOT / "README.md").read_text()
+def story(page: str) -> list[tuple[str, list[str]]]:
+    """Return the commands of the session on a page, each with the text that its output must contain."""
+    text = (ROOT / page).read_text(encoding="utf-8")
     found = re.search(r"<!-- story:begin -->\n```sh\n(.*?)```\n<!-- story:end -->", text, re.DOTALL)
     assert found
     steps: list[tuple[str, list[str]]] = []
@@ -35,24 +35,34 @@ def story() -> list[tuple[str, list[str]]]:
 @pytest.fixture
 def empty_server(tmp_path: Path) -> Iterator[Canuse]:
     """An empty server on the manual clock."""
-    server = Canuse(tmp_path, "--clock", "manual").start()
+    server = Canuse(tmp_path, "--clock", "manual", env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"}).start()
     yield server
     server.stop()
 
 
 def test_the_session_in_the_readme_happens_as_it_says(empty_server: Canuse) -> None:
-    steps = story()
+    replaced = {"127.0.0.1:50051": empty_server.address, "grpcurl ": f"{tool('grpcurl')} "}
+    assert checked_outputs("README.md", replaced) == 8
+
+
+def test_the_session_with_curl_happens_as_it_says(empty_server: Canuse) -> None:
+    replaced = {"http://127.0.0.1:50052": empty_server.http_url, "curl ": f"{tool('curl')} "}
+    assert checked_outputs("docs/http.md", replaced) == 10
+
+
+def checked_outputs(page: str, replaced: dict[str, str]) -> int:
+    """Run the session on a page with some texts replaced; return how many texts were found in its output."""
+    steps = story(page)
     definition = steps[0][0]
-    expected = 0
     for command, outputs in steps[1:]:
-        script = f"{definition}\n{command}".replace("127.0.0.1:50051", empty_server.address)
-        script = script.replace("grpcurl ", f"{tool('grpcurl')} ")
+        script = f"{definition}\n{command}"
+        for old, new in replaced.items():
+            script = script.replace(old, new)
         completed = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=False)
         assert completed.returncode == 0, completed.stderr
         for output in outputs:
             assert output in completed.stdout
-            expected += 1
-    assert expected == 8
+    return sum(len(outputs) for _, outputs in steps)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import httpx
 import pytest
 from grpc import StatusCode, aio
 
@@ -14,11 +15,16 @@ from canuse import v1
 from canuse_server.app.wiring import serve_in_process
 from canuse_server.settings import Settings
 from support.load import wait_until
-from support.processes import RedisServer
+from support.processes import RedisServer, free_port
 from support.relay import Relay
 from support.resources import unique
 
 PREFIX = "/canuse.v1."
+EMPTY_STREAM: dict[str, Any] = {
+    "content": b"\x00\x00\x00\x00\x02{}",
+    "headers": {"content-type": "application/connect+json"},
+}
+"""An empty request of a method that answers with a stream."""
 
 
 class Recorder:
@@ -34,11 +40,11 @@ class Recorder:
 
 
 @asynccontextmanager
-async def observed(transport: str, url: str) -> AsyncIterator[tuple[Recorder, aio.Channel]]:
-    """Serve in this process with an observer."""
+async def observed(transport: str, url: str, **more: str) -> AsyncIterator[tuple[Recorder, aio.Channel]]:
+    """Serve in this process with an observer, and with more settings."""
     recorder, stop, ready = Recorder(), asyncio.Event(), asyncio.Queue[Any]()
     threshold = gc.get_threshold()
-    given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20}
+    given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20, **more}
     serving = serve_in_process(Settings.load(None, given), ready.put_nowait, stop, observer=recorder)
     task = asyncio.create_task(serving)
     try:
@@ -136,3 +142,30 @@ async def test_a_call_that_its_caller_cancels_is_heard_of_once(transport: str, r
         await wait_until(lambda: bool(recorder.heard))
         await status_of(channel, path, b"\xff")
         assert [heard for heard, _ in recorder.heard] == [path, path]
+
+
+async def test_each_call_over_http_is_heard_of_once_with_its_status(redis: RedisServer) -> None:
+    port = free_port()
+    async with (
+        observed("grpcio", redis.url, http_listen=f"127.0.0.1:{port}") as (recorder, channel),
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as http,
+    ):
+        known = await somebody(channel)
+        ids = {"userId": known.user_id, "featureId": known.feature_id}
+        recorder.heard.clear()
+        as_text = {"content": "{", "headers": {"content-type": "text/plain"}}
+        check, wrong = "EntitlementService/CanUse", StatusCode.INVALID_ARGUMENT
+        calls: list[tuple[str, dict[str, Any], StatusCode]] = [
+            (check, {"json": ids}, StatusCode.OK),
+            ("EntitlementService/UseFeature", {"json": ids}, StatusCode.OK),
+            (check, {"json": {"userId": 1}}, wrong),
+            (check, as_text, wrong),
+            (check, {"json": ids, "headers": {"x": "y" * 20_000}}, wrong),
+            (check, {"json": ids, "headers": {"connect-timeout-ms": "0"}}, StatusCode.DEADLINE_EXCEEDED),
+            ("UserService/GetUser", {"json": {"userId": unique("nobody")}}, StatusCode.NOT_FOUND),
+            ("CatalogService/MigrateSubscriptions", {"json": {}}, wrong),
+            ("CatalogService/MigrateSubscriptions", EMPTY_STREAM, wrong),
+        ]
+        for path, sent, _ in calls:
+            await http.post(PREFIX + path, **sent)
+        assert recorder.heard == [(path, status) for path, _, status in calls]

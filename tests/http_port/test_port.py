@@ -46,9 +46,11 @@ def test_a_taken_port_that_somebody_chose_keeps_the_server_from_starting(tmp_pat
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_taken_port_that_nobody_chose_is_a_warning(tmp_path: Path, workers: str) -> None:
+def test_a_taken_port_that_nobody_chose_is_a_warning(
+    tmp_path: Path, workers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CANUSE_HTTP_LISTEN")
     canuse = Canuse(tmp_path, "--workers", workers)
-    del canuse.env["CANUSE_HTTP_LISTEN"]
     host, _, port = DEFAULT.rpartition(":")
     try:
         other = socket.create_server((host, int(port)))

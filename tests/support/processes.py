@@ -52,7 +52,6 @@ class Canuse:
         self.options = options
         self.env = {
             "CANUSE_LISTEN": "127.0.0.1:0",
-            "CANUSE_HTTP_LISTEN": "",
             "CANUSE_DATA_DIR": str(folder / "data"),
             "CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
             **(env or {}),
