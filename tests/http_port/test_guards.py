@@ -58,6 +58,15 @@ def test_a_page_of_another_origin_is_refused_before_anything_is_counted(
     assert used(client, user_id, feature_id) == 0
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_an_image_or_a_link_in_a_page_of_another_site_is_refused(http: httpx.Client, site: str) -> None:
+    query = {"encoding": "json", "message": "{}"}
+    assert http.get(LIST, params=query, headers={"sec-fetch-site": site}).status_code == 403
+    for own in ("same-origin", "none"):
+        assert http.get(LIST, params=query, headers={"sec-fetch-site": own}).status_code == 200
+    assert http.post(LIST, json={}, headers={"sec-fetch-site": site, "origin": ORIGIN}).status_code == 200
+
+
 def test_a_page_of_an_allowed_origin_and_one_of_the_server_itself_are_answered(
     http: httpx.Client, canuse: Canuse
 ) -> None:

@@ -22,6 +22,9 @@ log = structlog.get_logger(__name__)
 
 LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 """The names under which a server that demands no keys can be reached."""
+OTHER_SITES: Final = frozenset({"cross-site", "same-site"})
+"""What browsers say in `Sec-Fetch-Site` of requests from other sites, also of those without an `Origin`: images, links.
+"""
 SECURITY_HEADERS: Final = (
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
@@ -95,6 +98,9 @@ class Guards:
         if self._is_open() and not all(_name(host) in LOCAL_HOSTS for host in hosts or [""]):
             accepted = ", ".join(sorted(LOCAL_HOSTS))
             text = f"without API keys the header Host must be one of {accepted}; see docs/security.md"
+            return refusal(StatusCode.PERMISSION_DENIED, text, 403)
+        if not origins and headers.get("sec-fetch-site") in OTHER_SITES:
+            text = "web pages of other sites may not call without saying which: the header Origin is missing"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
         own = f"{scope['scheme']}://{hosts[0].lower()}" if hosts else None
         if len(origins) > 1 or any(origin != own and origin not in self._origins for origin in origins):
