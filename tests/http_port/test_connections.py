@@ -107,6 +107,7 @@ async def test_the_head_of_a_later_request_has_as_much_time(
 async def test_a_body_that_does_not_come_closes_the_connection(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connection, "HEAD_SECONDS", 60)
     monkeypatch.setattr(connection, "BODY_SECONDS", 0.3)
     reader, writer = await connect(server)
     writer.write(WITH_BODY + b"ab")
@@ -117,7 +118,7 @@ async def test_a_body_that_does_not_come_closes_the_connection(
 async def test_an_answer_that_nobody_takes_closes_the_connection(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "TAKING_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.3)
     reader, writer = await connect(server)
     writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await reader.readuntil(b"\r\n\r\n")
@@ -139,7 +140,7 @@ async def test_an_idle_connection_is_closed_in_the_end(server: HttpServer, monke
 async def test_for_a_new_connection_the_one_that_has_been_idle_longest_goes(
     server: HttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server._connections, "_most", 3)
+    monkeypatch.setattr(server._connections, "_max", 3)
     opened = []
     for _ in range(3):
         opened.append(await connect(server))
@@ -164,7 +165,7 @@ async def _open(server: HttpServer, number: int) -> None:
 
 
 async def test_where_none_is_idle_the_newest_goes(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server._connections, "_most", 1)
+    monkeypatch.setattr(server._connections, "_max", 1)
     reader, writer = await connect(server)
     writer.write(WITH_BODY)
     async with asyncio.timeout(30):

@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from google.rpc.status_pb2 import Status
 
-from canuse_server.api.bounds import REQUEST_BYTES
+from canuse_server.api.bounds import MAX_REQUEST_BYTES
 from canuse_server.transport.http.errors import CODES
 
 TIMEOUT_SECONDS: Final = 60
@@ -104,7 +104,7 @@ class _Method:
                 return _Body("proto", payload)
             message = GetMessageClass(self._descriptor.input_type).FromString(payload)
             text = MessageToJson(message)
-            if len(text) <= REQUEST_BYTES and _parsed(text, message) == message:
+            if len(text) <= MAX_REQUEST_BYTES and _parsed(text, message) == message:
                 return _Body("json", text.encode())
         except (DecodeError, json_format.Error, ValueError):
             pass

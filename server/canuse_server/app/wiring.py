@@ -173,7 +173,9 @@ async def serve_in_process(
         http = await http_port.open_port(settings, dispatcher, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)
-        address, transport = await _listen(settings, certificates, server, dispatcher, store, stack, deadline, share_port)
+        address, transport = await _listen(
+            settings, certificates, server, dispatcher, store, stack, deadline, share_port
+        )
         if http is not None:
             # Before the gRPC port is drained, so that both have the same time for it.
             stack.callback(http.begin_to_end)

@@ -27,9 +27,7 @@ class Access:
     ) -> "Access":
         """Create an authorizer that refuses all calls until the keys were read. `keys_seen`: see Authorizer."""
         keys = ApiKeys(environments.live.store)
-        on_loopback = is_loopback(settings.listen) and (
-            not settings.http_listen or is_loopback(settings.http_listen)
-        )
+        on_loopback = is_loopback(settings.listen) and (not settings.http_listen or is_loopback(settings.http_listen))
         always_required = not (on_loopback or settings.insecure_no_auth)
         authorizer = Authorizer(
             environments,

@@ -19,25 +19,25 @@ class BodyTooLargeError(Exception):
 
 
 @asynccontextmanager
-async def read_body(request: Request, most: int, reading: AdmissionLimit) -> AsyncGenerator[bytes, None]:
+async def read_body(request: Request, max_bytes: int, reading: AdmissionLimit) -> AsyncGenerator[bytes, None]:
     """Give the body of a request, which counts against a limit until the block ends.
 
     Raises:
-        BodyTooLargeError: there are more bytes than `most`. What is left of it is not kept.
+        BodyTooLargeError: there are more bytes than `max_bytes`. What is left of it is not kept.
         ApiError: too much is being read.
         ClientDisconnect: the caller is gone.
     """
     size = declared_bytes(request)
-    if size is not None and size > most:
+    if size is not None and size > max_bytes:
         raise BodyTooLargeError(size)
     # A body of unknown length counts as the largest: it may become that.
-    counted = most if size is None else size
+    counted = max_bytes if size is None else size
     reading.acquire(counted)
     try:
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
-            if len(body) > most:
+            if len(body) > max_bytes:
                 raise BodyTooLargeError(len(body))
         yield bytes(body)
     finally:
@@ -51,6 +51,6 @@ def declared_bytes(request: Request) -> int | None:
     return int(request.headers.get("content-length", "0"))
 
 
-def too_large(error: BodyTooLargeError, most: int, name: str) -> ApiError:
+def too_large(error: BodyTooLargeError, max_bytes: int, name: str) -> ApiError:
     """Return the error for a body of a method that is too large."""
-    return invalid([("request", f"must be at most {most} bytes for {name}; {error.size} were sent")])
+    return invalid([("request", f"must be at most {max_bytes} bytes for {name}; {error.size} were sent")])

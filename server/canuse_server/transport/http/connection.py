@@ -17,7 +17,7 @@ HEAD_SECONDS: Final = 10
 """How long a request may take to send its head."""
 BODY_SECONDS: Final = 30
 """How long it may take to send its body."""
-TAKING_SECONDS: Final = 30
+STALLED_SECONDS: Final = 30
 """How long a caller may leave an answer that is ready without taking more of it."""
 IDLE_SECONDS: Final = 75
 """How long a connection without a request is kept: longer than common proxies keep theirs, so that they close first."""
@@ -29,8 +29,8 @@ _BAD_REQUEST: Final = json.dumps({"code": "invalid_argument", "message": "this i
 class Connections:
     """The connections of a process."""
 
-    def __init__(self, most: int = MAX_CONNECTIONS) -> None:
-        self._most = most
+    def __init__(self, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._max = max_connections
         self.state = ServerState()
         self._idle: dict[Connection, None] = {}
         self.none_left = asyncio.Event()
@@ -39,7 +39,7 @@ class Connections:
     def add(self, newest: "Connection") -> None:
         """Note a new one. Where there are too many, the one that has been idle longest is closed, else the newest."""
         self.none_left.clear()
-        if len(self.state.connections) > self._most:
+        if len(self.state.connections) > self._max:
             (next(iter(self._idle), None) or newest).transport.abort()
 
     def remove(self, connection: "Connection") -> None:
@@ -116,7 +116,7 @@ class Connection(H11Protocol):
         """See asyncio.Protocol."""
         super().pause_writing()
         if self._stalled is None:
-            self._stalled = self.loop.call_later(TAKING_SECONDS, self.transport.abort)
+            self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""

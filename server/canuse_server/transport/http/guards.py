@@ -103,7 +103,7 @@ class Guards:
             text = "web pages of other sites may not call without saying which: the header Origin is missing"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
         own = f"{scope['scheme']}://{hosts[0].lower()}" if hosts else None
-        if len(origins) > 1 or any(origin != own and origin not in self._origins for origin in origins):
+        if any(origin != own and origin not in self._origins for origin in origins):
             text = "web pages of this origin may not call: the setting http_cors_origins does not name it"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
         return None

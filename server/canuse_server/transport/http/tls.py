@@ -18,7 +18,7 @@ class HttpCertificates:
         self.context.sni_callback = self._before_handshake
 
     def _before_handshake(self, connection: ssl.SSLObject, name: str, context: ssl.SSLContext) -> None:
-        if self._certificates.renewed() is not None:
+        if self._certificates.reload_if_changed() is not None:
             try:
                 self._current = self._files.context()
             except (TlsError, OSError):

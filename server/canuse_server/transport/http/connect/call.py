@@ -6,7 +6,7 @@ from typing import Final
 
 from starlette.requests import Request
 
-from canuse_server.api.bounds import REQUEST_BYTES, method_bytes
+from canuse_server.api.bounds import MAX_REQUEST_BYTES, method_bytes
 from canuse_server.api.context import CallContext
 from canuse_server.api.errors import invalid
 from canuse_server.api.metadata import Metadata
@@ -32,7 +32,9 @@ class Codec:
     def __init__(self, method: Method, *, is_json: bool) -> None:
         self._json = JsonCodec(method.input_type, method.output_type) if is_json else None
         self.name = "json" if is_json else "proto"
-        self.most_bytes = min(JSON_FACTOR * method_bytes(method.path), REQUEST_BYTES) if is_json else REQUEST_BYTES
+        self.max_bytes = (
+            min(JSON_FACTOR * method_bytes(method.path), MAX_REQUEST_BYTES) if is_json else MAX_REQUEST_BYTES
+        )
 
     async def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError where it is no such message."""

@@ -16,7 +16,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse_server.api.bounds import is_map, most_items
+from canuse_server.api.bounds import is_map, max_items
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.validation import Violations, shown
 
@@ -54,7 +54,7 @@ class JsonCodec:
         """Return a request in protobuf's wire format; raise ApiError that names what is wrong with it."""
         fields = _read(body, self._request)
         found = Violations()
-        for field, text in _mistakes(fields, self._request, ""):
+        for field, text in _violations(fields, self._request, ""):
             found.add(field, text)
         found.check()
         try:
@@ -104,7 +104,7 @@ def _no_number(text: str) -> None:
     raise ValueError(text)
 
 
-def _mistakes(fields: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[tuple[str, str]]:
+def _violations(fields: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[tuple[str, str]]:
     """Yield the path of each field with a mistake, as the caller wrote it, and what is wrong with it."""
     known, seen = _fields(message), dict[str, str]()
     for name, value in fields.items():
@@ -119,9 +119,9 @@ def _mistakes(fields: dict[str, Any], message: Descriptor, prefix: str) -> Itera
         elif value is not None:
             seen[field.name] = name
             if field.is_repeated:
-                yield from _mistakes_of_many(value, field, path)
+                yield from _violations_of_many(value, field, path)
             else:
-                yield from _mistakes_of_one(value, field, path)
+                yield from _violations_of_one(value, field, path)
 
 
 @cache
@@ -130,11 +130,11 @@ def _fields(message: Descriptor) -> dict[str, FieldDescriptor]:
     return {name: field for field in message.fields for name in (field.name, field.json_name)}
 
 
-def _mistakes_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+def _violations_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
     if not isinstance(value, dict if is_map(field) else list):
         yield path, f"must be {'an object' if is_map(field) else 'a list'}; {_kind(value)} was sent"
-    elif len(value) > MANY * most_items(field):
-        yield path, f"must be at most {most_items(field)}; {len(value)} were sent"
+    elif len(value) > MANY * max_items(field):
+        yield path, f"must be at most {max_items(field)}; {len(value)} were sent"
     elif isinstance(value, dict):
         assert field.message_type is not None
         of_pair = field.message_type.fields_by_name["value"]
@@ -142,13 +142,13 @@ def _mistakes_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterator
             if not _is_unicode(key):
                 yield path, f"must have keys of valid Unicode; {key[:40]!a} was sent"
             else:
-                yield from _mistakes_of_one(item, of_pair, f"{path}.{key}")
+                yield from _violations_of_one(item, of_pair, f"{path}.{key}")
     else:
         for index, item in enumerate(value):
-            yield from _mistakes_of_one(item, field, f"{path}[{index}]")
+            yield from _violations_of_one(item, field, f"{path}[{index}]")
 
 
-def _mistakes_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
+def _violations_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
     message = field.message_type
     if message is None:
         if problem := _problem(value, field):
@@ -160,7 +160,7 @@ def _mistakes_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterator[
             form = _FORMS.get(message.full_name, f"a {message.full_name}")
             yield path, f"must be {form}; {_sent(value)} was sent"
     elif isinstance(value, dict):
-        yield from _mistakes(value, message, f"{path}.")
+        yield from _violations(value, message, f"{path}.")
     else:
         yield path, f"must be an object; {_kind(value)} was sent"
 

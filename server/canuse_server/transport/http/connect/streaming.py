@@ -100,12 +100,12 @@ class StreamingCall:
             timeout_seconds(request)
             for name in ("content-encoding", "connect-content-encoding"):
                 check_uncompressed(name, request.headers.get(name))
-            most = codec.most_bytes + ENVELOPE.size
+            max_bytes = codec.max_bytes + ENVELOPE.size
             try:
-                async with read_body(request, most, self._reading) as body:
+                async with read_body(request, max_bytes, self._reading) as body:
                     return await codec.decode(_message(body))
             except BodyTooLargeError as error:
-                raise too_large(error, most, self._name) from None
+                raise too_large(error, max_bytes, self._name) from None
 
 
 def _envelope(message: bytes, flags: int = 0) -> bytes:

@@ -72,10 +72,10 @@ class UnaryCall:
             content_type, codec = self._codecs.of(request)
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
             try:
-                async with read_body(request, codec.most_bytes, self._reading) as body:
+                async with read_body(request, codec.max_bytes, self._reading) as body:
                     return content_type, codec, await codec.decode(body)
             except BodyTooLargeError as error:
-                raise too_large(error, codec.most_bytes, self._name) from None
+                raise too_large(error, codec.max_bytes, self._name) from None
 
     async def _read_query(self, request: Request) -> tuple[str, Codec, bytes]:
         query = request.query_params
