@@ -24,7 +24,7 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@echo > $@
 
-run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 with the example data; data is stored in canuse-data/.
+run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 (HTTP: 50052) with the example data; data is stored in canuse-data/.
 	@exec $(BIN)/canuse serve --demo
 
 TEST_PROCESSES ?= 4

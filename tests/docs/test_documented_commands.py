@@ -86,6 +86,10 @@ ELSEWHERE: Final = {
     "canuse serve": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
     "canuse serve --redis-url redis://redis.internal:6379": _OTHER_BENCH,
     ".venv/bin/canuse serve --redis-url redis://localhost:6379": _OTHER_BENCH,
+    "curl http://127.0.0.1:50052/canuse.v1.EntitlementService/CanUse -H 'Content-Type: application/json' "
+    """-d '{ "userId": "124", "featureId": "messages"}'""": (
+        "tests/docs/test_readme_story.py::test_the_call_with_curl_in_the_readme_is_answered"
+    ),
     ".venv/bin/python try.py": (
         "tests/docs/test_readme_story.py::test_the_python_in_the_readme_runs_on_the_example_data"
     ),

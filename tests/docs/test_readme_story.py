@@ -68,9 +68,17 @@ def checked_outputs(page: str, replaced: dict[str, str]) -> int:
 @pytest.fixture
 def demo_server(tmp_path: Path) -> Iterator[Canuse]:
     """A server with the example data."""
-    server = Canuse(tmp_path, "--demo").start()
+    server = Canuse(tmp_path, "--demo", env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"}).start()
     yield server
     server.stop()
+
+
+def test_the_call_with_curl_in_the_readme_is_answered(demo_server: Canuse) -> None:
+    found = re.search(r"^curl .*?\}'\n", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert found
+    command = found[0].replace("http://127.0.0.1:50052", demo_server.http_url).replace("curl ", f"{tool('curl')} -sS ")
+    answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    assert '"access": true' in answer
 
 
 def test_the_python_in_the_readme_runs_on_the_example_data(demo_server: Canuse) -> None:
