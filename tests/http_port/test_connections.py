@@ -78,18 +78,29 @@ async def test_a_head_that_does_not_come_closes_the_connection(
     writer.close()
 
 
-async def test_a_head_that_comes_byte_by_byte_gets_no_more_time(
-    server: HttpServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.3)
+async def test_a_head_that_comes_byte_by_byte_gets_no_more_time(server: HttpServer) -> None:
     reader, writer = await connect(server)
-    ended = asyncio.create_task(ends(reader))
-    writer.write(b"GET / HTTP/1.1\r\n")
-    while not ended.done():
-        writer.write(b"X-A: b\r\n")
-        await asyncio.sleep(0.05)
-    assert ended.result() == b""
+    timers = set()
+    async with asyncio.timeout(30):
+        for sent in (b"GET / HTTP/1.1\r\n", b"Host: loc"):
+            writer.write(sent)
+            while not server._connections.state.connections or not _received(server).endswith(sent):
+                await asyncio.sleep(0.01)
+            timers.add(_only(server)._timer)
+    assert len(timers) == 1
+    writer.write(b"alhost\r\n\r\n")
+    assert await answer(reader) == b"0"
     writer.close()
+
+
+def _only(server: HttpServer) -> connection.Connection:
+    [only] = server._connections.state.connections
+    assert isinstance(only, connection.Connection)
+    return only
+
+
+def _received(server: HttpServer) -> bytes:
+    return bytes(_only(server).conn.trailing_data[0])
 
 
 async def test_the_head_of_a_later_request_has_as_much_time(
