@@ -1,6 +1,7 @@
 """Connections are bounded in number and in time: callers who send slowly or nothing take nothing from others."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -188,6 +189,16 @@ async def test_where_none_is_idle_the_newest_goes(server: HttpServer, monkeypatc
     assert await answer(reader) == b"5"
     for each in (writer, other):
         each.close()
+
+
+async def test_an_answer_does_not_wait_for_the_caller_to_acknowledge_a_part_of_it(server: HttpServer) -> None:
+    """Each call took 40 ms: asyncio turns Nagle's algorithm off only for sockets that name their protocol."""
+    reader, writer = await connect(server)
+    writer.write(REQUEST)
+    assert await answer(reader) == b"0"
+    connected: socket.socket = _only(server).transport.get_extra_info("socket")
+    assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    writer.close()
 
 
 async def test_what_takes_longer_than_the_grace_is_cut_off(server: HttpServer) -> None:
