@@ -1,7 +1,7 @@
 """A channel of gRPC that calls over HTTP: stubs and clients on it make each call with the Connect protocol.
 
 A request is sent as JSON, unless it has no form in JSON: bytes that are no such message, times that JSON can't
-express, or more than JSON may be long. Such a call is made as proto, and so are batches: the bytes of the errors in
+express, or a large one. Such a call is made as proto, and so are batches: the bytes of the errors in
 their answers, which tests compare, would be others after a detour through JSON.
 """
 
@@ -26,6 +26,8 @@ from canuse_server.api.bounds import MAX_REQUEST_BYTES
 from canuse_server.transport.http.errors import CODES
 
 TIMEOUT_SECONDS: Final = 60
+MAX_JSON_BYTES: Final = 256 << 10
+"""The largest request, in bytes of protobuf, that is made as JSON here: to write more takes long."""
 _THREADS: Final = ThreadPoolExecutor(32, "connect")
 _ENVELOPE: Final = struct.Struct(">BI")
 _END: Final = 2
@@ -100,7 +102,7 @@ class _Method:
         """Return the request as it is sent."""
         payload: bytes = self._serialize(request)
         try:
-            if self._descriptor is None or "status" in _item_fields(self._descriptor):
+            if len(payload) > MAX_JSON_BYTES or self._descriptor is None or "status" in _item_fields(self._descriptor):
                 return _Body("proto", payload)
             message = GetMessageClass(self._descriptor.input_type).FromString(payload)
             text = MessageToJson(message)
@@ -178,6 +180,7 @@ class _Pending:
     def __init__(self, call: "Future[Any]") -> None:
         self._call = call
         self.result = call.result
+        self.done = call.done
 
     def code(self) -> grpc.StatusCode:
         """Wait for its status and return it."""
@@ -257,7 +260,10 @@ class ConnectChannel(grpc.Channel):
     def unary_unary(
         self, method: str, request_serializer: Any = None, response_deserializer: Any = None, **_: Any
     ) -> Any:
-        """See grpc.Channel."""
+        """See grpc.Channel; of a method that answers with a stream it is the first message."""
+        if (descriptor := _descriptor(method)) is not None and descriptor.server_streaming:
+            stream = _Stream(self._http, method, request_serializer, response_deserializer)
+            return lambda *arguments, **named: next(stream(*arguments, **named))
         return _Unary(self._http, method, request_serializer, response_deserializer)
 
     def unary_stream(
