@@ -7,7 +7,7 @@ from functools import partial
 
 import grpc
 import pytest
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse import v1
@@ -35,10 +35,13 @@ SERVICES = [
     for service in module.DESCRIPTOR.services_by_name.values()
 ]
 METHODS = {method.name: method for service in SERVICES for method in service.methods}
-UNNEEDING = ("ListFeatures", "ListPackages", "ListUsers")
-BATCHES: dict[str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse]] = {
+UNNEEDING = ("ListFeatures", "ListPackages", "ListUsers", "ListSubscriptions", "ListUsageTotals", "ApplyCatalog")
+BATCHES: dict[
+    str, type[v1.BatchCanUseResponse] | type[v1.BatchCreateUsageEventsResponse] | type[v1.BatchUseFeatureResponse]
+] = {
     "BatchCanUse": v1.BatchCanUseResponse,
     "BatchCreateUsageEvents": v1.BatchCreateUsageEventsResponse,
+    "BatchUseFeature": v1.BatchUseFeatureResponse,
 }
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
 GARBAGE = {
@@ -67,9 +70,19 @@ def tagged(number: int, payload: bytes) -> bytes:
     return bytes([number << 3 | 2, len(payload)]) + payload
 
 
+def is_text(field: FieldDescriptor) -> bool:
+    """Whether a field is a text."""
+    return field.type == field.TYPE_STRING
+
+
+def has_text(field: FieldDescriptor) -> bool:
+    """Whether a field is a message that contains a text."""
+    return field.message_type is not None and any(map(is_text, field.message_type.fields))
+
+
 def in_place_of_text(method: MethodDescriptor, wire_form: Callable[[int], bytes]) -> bytes:
     """Return a request with bytes in place of its first text: its id, or a list's page token."""
-    field = next(each for each in method.input_type.fields if each.type in (each.TYPE_STRING, each.TYPE_MESSAGE))
+    field = next(each for each in method.input_type.fields if is_text(each) or has_text(each))
     if field.message_type:
         inner = field.message_type
         return tagged(field.number, wire_form(inner.fields_by_name.get("id", inner.fields[0]).number))
@@ -123,7 +136,9 @@ def test_an_empty_request_is_refused_with_every_missing_field(stubs: Stubs, meth
         "RevokeGrant": ["grant_id", "user_id"],
         "ShowUsage": ["feature_id", "user_id"],
         "ListEntitlements": ["user_id"],
-        "ListSubscriptions": ["user_id"],
+        "ChangePackage": ["package_id", "user_id"],
+        "EnsureUser": ["user.id"],
+        "ExtendLease": ["lease_id", "ttl"],
         "CreateFeature": ["feature.id", "feature.type"],
         "UpdateFeature": ["feature.id"],
         "CreatePackage": ["package.id"],
@@ -147,7 +162,8 @@ def test_an_empty_request_is_refused_with_every_missing_field(stubs: Stubs, meth
 @every_method
 def test_a_number_in_the_place_of_a_text_is_not_taken_for_one(stubs: Stubs, method: MethodDescriptor) -> None:
     payload = in_place_of_text(method, lambda number: bytes([number << 3, 124]))
-    if method.name in UNNEEDING:
+    # An empty document is good; one with an empty feature is not.
+    if method.name in UNNEEDING and method.name != "ApplyCatalog":
         assert stubs.call_raw(path(method), payload) == stubs.call_raw(path(method), b"")
     elif method.name in BATCHES:
         [result] = BATCHES[method.name].FromString(stubs.call_raw(path(method), payload)).results
@@ -169,7 +185,9 @@ def test_no_bytes_make_the_server_fail(stubs: Stubs, method: MethodDescriptor) -
     field = method.input_type.fields[0]
     if method.name in BATCHES:
         getattr(message, field.name).add(user_id=unique("fuzzed"))
-    elif field.message_type:
+    elif field.is_repeated and field.message_type:
+        getattr(message, field.name).add(id=unique("fuzzed"))
+    elif has_text(field):
         getattr(message, field.name).id = unique("fuzzed")
     elif field.type == field.TYPE_STRING:
         setattr(message, field.name, unique("fuzzed"))

@@ -18,7 +18,15 @@ from support.wire import TIMEOUT_SECONDS, Stubs, failure
 SERVED = {path: method for path, method in METHODS.items() if ".testing." not in path}
 REPEATED = [field_path for field_path in field_paths() if field_path.field.is_repeated and field_path.path in SERVED]
 RATE_LIMIT = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit"
-NEEDS_NOTHING = ("ListFeatures", "ListPackages", "ListUsers", "ListApiKeys", "ApplyCatalog")
+NEEDS_NOTHING = (
+    "ListFeatures",
+    "ListPackages",
+    "ListUsers",
+    "ListApiKeys",
+    "ApplyCatalog",
+    "ListSubscriptions",
+    "ListUsageTotals",
+)
 NO_TIME_SECONDS = 1.0
 """What takes milliseconds takes less on any machine; the defects found here took 1 to 10 seconds."""
 
