@@ -149,7 +149,7 @@ def test_a_count_of_a_past_month_is_kept_as_that_month_though_the_feature_is_gon
     start = clock.now()
     [subscription] = clocked.list_subscriptions(user_id)
     clocked.use_feature(user_id, feature_id, 4)
-    clock.advance(days=100)
+    clock.advance(days=80)
     publish(clocked, subscription.package_id, of(consumable(clocked), 1))
     assert migrate(clocked, subscription.package_id).migrated == 1
     [past] = clocked.show_usage(user_id, feature_id).past

@@ -311,9 +311,10 @@ def test_as_many_as_there_can_be_go_on_in_the_next_period_together(
 ) -> None:
     user_id, features = user_with(clocked, *range(1, MAX_CHARGES + 1), period=period)
     charges = {feature_id: limit for limit, feature_id in enumerate(features, 1)}
-    for _ in range(3):
+    start = clock.now()
+    for number in range(3):
+        clock.set(start + number * timedelta(days=31))
         assert clocked.use_features(user_id, charges).access
         assert summary(clocked.use_features(user_id, charges)) == (False, "BUDGET_EXCEEDED", features[0])
-        clock.set(clock.now() + timedelta(days=32))
-    past = clocked.show_usage(user_id, features[-1]).past
-    assert [each.used for each in past] == [MAX_CHARGES] * 3
+    usage = clocked.show_usage(user_id, features[-1])
+    assert [usage.current.used, *(past.used for past in usage.past)] == [MAX_CHARGES] * 3
