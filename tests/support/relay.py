@@ -25,6 +25,8 @@ class Relay:
         self._blackholed: list[asyncio.Event] = []
         self._drop_trigger: bytes | None = None
         self._dropping: set[asyncio.StreamWriter] = set()
+        self._accepted: set[socket.socket] = set()
+        """Connections whose task has not started: a task that is cancelled before that closes nothing."""
         self._awaited: list[tuple[bytes, asyncio.Event]] = []
         self.request_bytes = 0
         self.delay_seconds = 0.0
@@ -48,6 +50,8 @@ class Relay:
             for task in relay._connections:
                 task.cancel()
             await asyncio.gather(*relay._connections, return_exceptions=True)
+            for connection in relay._accepted:
+                connection.close()
 
     @property
     def port(self) -> int:
@@ -119,11 +123,13 @@ class Relay:
         # collector warns of it.
         while True:
             connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+            self._accepted.add(connection)
             task = asyncio.create_task(self._serve(connection))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
+        self._accepted.discard(connection)
         reader, client = await asyncio.open_connection(sock=connection)
         try:
             answers, server = await asyncio.open_connection(*self._upstream)

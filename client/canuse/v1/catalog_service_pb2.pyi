@@ -1039,7 +1039,7 @@ Global___MigrateSubscriptionsResponse: _TypeAlias = MigrateSubscriptionsResponse
 class ApplyCatalogRequest(_message.Message):
     """A catalogue as one document. What it does not name stays as it is, unless `archive_missing` is set. Each feature and
     package that it names is replaced as a whole: a field that is not set is cleared. Fields that the server sets, such
-    as `created_at` and `version`, are ignored. At most 3 MiB: apply a larger catalogue in parts.
+    as `created_at` and `version`, are ignored. At most 2 MiB: apply a larger catalogue in parts.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

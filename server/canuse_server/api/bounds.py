@@ -79,7 +79,7 @@ _COUNTS: Final[Mapping[str, int]] = {
 _MAPS: Final[Mapping[str, tuple[int, int]]] = {"metadata": (METADATA_PAIRS, METADATA_BYTES)}
 """Maximum number of pairs of a map and maximum total size of its keys and values, by name."""
 
-_WHOLE: Final[Mapping[str, int]] = {"canuse.v1.ApplyCatalogRequest": 3 << 20}
+_WHOLE: Final[Mapping[str, int]] = {"canuse.v1.ApplyCatalogRequest": 2 << 20}
 """Maximum size of a request that would be too large with all its fields at their bounds, by message name."""
 
 _VARINT_BYTES: Final = 10

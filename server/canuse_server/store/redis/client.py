@@ -29,7 +29,7 @@ from canuse_server.store.scripts.statuses import needs_repair
 TIME: Final = pack(("TIME",))
 ASKING: Final = pack(("ASKING",))
 IN_MEMORY: Final = Promise()
-MAX_ATTEMPTS: Final = 5
+MAX_ATTEMPTS: Final = 10
 """Maximum number of times that one call loads a script that the server does not know."""
 REDIRECT_DELAY_SECONDS: Final = 0.02
 """Delay before a retry after a server refused a command because of a failover or a moving slot."""

@@ -8,7 +8,12 @@ from importlib.resources import files
 from typing import Final
 
 _INCLUDE: Final = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
-_COMMENT_LINES: Final = re.compile(r"^ *--.*\n", re.MULTILINE)
+_TEXTS: Final = re.compile(r"('[^']*')")
+_COMMENT: Final = re.compile(r"(^|\s+)--(\s.*)?$")
+_SPACES: Final = re.compile(r" ?([,(){}+*/%<>]) ?")
+MAX_BYTES: Final = 32_000
+"""Redis reads arguments from 32 KiB on one by one: then a script that was just loaded can be flushed by another client
+before it is run, and a call to a store that has lost the script would fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +31,16 @@ def _read(path: str) -> str:
 
 @cache
 def load(name: str) -> Script:
-    """Read a script and insert the fragments for the lines `-- include: <name>`.
-
-    Of the comments only the header stays: a call to a store that has lost the script sends all of it.
-    """
-    text = _read(f"{name}.lua")
-    header = re.match(r"(--(?! include).*\n)*", text)
-    size = header.end() if header else 0
-    body = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua").rstrip(), text[size:])
-    source = text[:size] + _COMMENT_LINES.sub("", body)
+    """Read a script, insert the fragments for the lines `-- include: <name>`, and leave out comments and spaces."""
+    text = _INCLUDE.sub(lambda match: _read(f"lib/{match[1]}.lua"), _read(f"{name}.lua"))
+    source = "\n".join(line for line in map(_squeezed, text.splitlines()) if line)
     return Script(name, source, sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+def _squeezed(line: str) -> str:
+    """Return a line without its comment and the spaces that Lua does not need; texts stay as they are."""
+    code = _COMMENT.sub("", line).strip()
+    return "".join(part if part.startswith("'") else _SPACES.sub(r"\1", part) for part in _TEXTS.split(code))
 
 
 RECORD_USAGE: Final = load("record_usage")
