@@ -26,7 +26,7 @@ class Relay:
         self._drop_trigger: bytes | None = None
         self._dropping: set[asyncio.StreamWriter] = set()
         self._accepted: set[socket.socket] = set()
-        """Connections whose task has not started: a task that is cancelled before that closes nothing."""
+        """All sockets of clients: a task that is cancelled before it starts closes nothing."""
         self._awaited: list[tuple[bytes, asyncio.Event]] = []
         self.request_bytes = 0
         self.delay_seconds = 0.0
@@ -50,6 +50,7 @@ class Relay:
             for task in relay._connections:
                 task.cancel()
             await asyncio.gather(*relay._connections, return_exceptions=True)
+            await asyncio.sleep(0)
             for connection in relay._accepted:
                 connection.close()
 
@@ -129,7 +130,6 @@ class Relay:
             task.add_done_callback(self._connections.discard)
 
     async def _serve(self, connection: socket.socket) -> None:
-        self._accepted.discard(connection)
         reader, client = await asyncio.open_connection(sock=connection)
         try:
             answers, server = await asyncio.open_connection(*self._upstream)
