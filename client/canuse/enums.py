@@ -23,6 +23,10 @@ class _Named(IntEnum):
 
     __hash__ = int.__hash__
 
+    def __reduce_ex__(self, protocol: object) -> tuple[type[Self], tuple[int]]:
+        """Pickle the number: Python before 3.11.4 pickles the name, which an unknown value does not have."""
+        return type(self), (int(self),)
+
     def __str__(self) -> str:
         """Return the name in the API."""
         return self.name

@@ -117,7 +117,8 @@ def test_every_page_but_the_last_is_full_and_all_page_sizes_list_the_same(listin
     added = listing.add(12)
     whole = [each for page in listing.pages(1000) for each in page]
     assert set(added) <= set(whole)
-    for size in (len(whole), len(whole) - 1, len(whole) // 3, 7):
+    # Other tests of the server may have left more than a page can have.
+    for size in (min(len(whole), 1000), min(len(whole) - 1, 999), len(whole) // 3, 7):
         pages = list(listing.pages(size))
         assert [each for page in pages for each in page] == whole
         if listing.call is stubs.usage.ListUsageTotals:

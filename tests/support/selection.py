@@ -37,10 +37,7 @@ ON_EACH_TRANSPORT: Final = (
 FAST_OVER_HTTP: Final = (
     "test_can_use.py",
     "test_errors.py",
-    "test_malformed_requests.py",
-    "test_migration.py",
     "test_user_journey.py",
-    "test_usage_events.py",
 )
 """Files of conformance tests that `make test` also runs over HTTP."""
 
