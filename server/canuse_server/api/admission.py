@@ -1,6 +1,8 @@
 """Admission control: calls beyond a limit are refused at once, so that the others are answered."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from canuse_server.api.errors import overloaded
 
@@ -27,3 +29,12 @@ class AdmissionLimit:
         with self._lock:
             self._calls -= len(sizes)
             self._bytes -= sum(sizes)
+
+    @contextmanager
+    def holding(self, size: int) -> Iterator[None]:
+        """Admit a call until the block ends; raise OVERLOADED if a limit is exceeded."""
+        self.acquire(size)
+        try:
+            yield
+        finally:
+            self.release(size)

@@ -9,8 +9,8 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Collection, Iterator
-from contextlib import aclosing, contextmanager
-from typing import Final, Protocol
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from typing import Protocol
 
 from grpc import StatusCode
 
@@ -27,8 +27,6 @@ from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 from canuse_server.runtime.call_state import CallState, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
-
-_HOT: Final = frozenset(method.path for method in HOT_METHODS)
 
 
 class Caller(Protocol):
@@ -76,76 +74,41 @@ class Dispatcher:
     def open(self, path: str, metadata: Metadata) -> CallContext:
         """Authorize a call before its request is read; raise ApiError if it is refused."""
         arrived_at = time.monotonic()
-        try:
+        with self._observed(path, arrived_at, only_failures=True):
             # gRPC enforces its limit once the client has acknowledged it; until then, the limit is 16 MiB.
             size = check_metadata(metadata)
             credentials = authorization(metadata)
             caller = self.authorizer.authorize(path, credentials)
             level = required_durability(metadata) if method_at(path).writes else Durability.MEMORY
-        except ApiError as error:
-            self._observe(path, error.reason.status, arrived_at)
-            raise
         return CallContext(caller.env, caller.principal, path, size, level, arrived_at, authorization=credentials)
 
-    @contextmanager
-    def reading(self, context: CallContext) -> Iterator[None]:
-        """Tell the observer of a call that has been opened, and whose request a transport can't read."""
-        status = StatusCode.CANCELLED
-        try:
-            yield
-        except ApiError as error:
-            status = error.reason.status
-            raise
-        else:
-            status = StatusCode.OK
-        finally:
-            if status is not StatusCode.OK:
-                self._observe(context.path, status, context.arrived_at)
+    def reading(self, context: CallContext) -> AbstractContextManager[None]:
+        """Tell the observer of an opened call whose request a transport fails to read within the block."""
+        return self._observed(context.path, context.arrived_at, only_failures=True)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
         """Answer a unary call; `seconds_left` is the time until the caller's deadline. Raises only ApiError."""
-        opened_at, status = context.arrived_at, StatusCode.CANCELLED
-        try:
+        with self._observed(context.path, context.arrived_at):
             if seconds_left is not None:
                 if seconds_left <= 0:
                     raise deadline_passed()
                 context.deadline = time.monotonic() + seconds_left
-            size = context.metadata_bytes + len(payload)
-            self.admission.acquire(size)
-            try:
+            with self.admission.holding(context.metadata_bytes + len(payload)):
                 context.arrived_at = time.monotonic()
-                answer = await self.run(context, payload)
-            finally:
-                self.admission.release(size)
-            status = StatusCode.OK
-        except ApiError as error:
-            status = error.reason.status
-            raise
-        finally:
-            self._observe(context.path, status, opened_at)
-        return answer
+                return await self.run(context, payload)
 
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Answer a call with a stream of messages. Raises only ApiError."""
-        opened_at, status = context.arrived_at, StatusCode.CANCELLED
-        size = context.metadata_bytes + len(payload)
-        try:
-            self.admission.acquire(size)
-            try:
-                context.arrived_at = time.monotonic()
-                async with aclosing(self._stream(context, payload)) as messages:
-                    async for message in messages:
-                        yield message
-                        # A key that is revoked during the stream ends it.
-                        self.authorizer.authorize(context.path, context.authorization)
-            finally:
-                self.admission.release(size)
-            status = StatusCode.OK
-        except ApiError as error:
-            status = error.reason.status
-            raise
-        finally:
-            self._observe(context.path, status, opened_at)
+        with (
+            self._observed(context.path, context.arrived_at),
+            self.admission.holding(context.metadata_bytes + len(payload)),
+        ):
+            context.arrived_at = time.monotonic()
+            async with aclosing(self._stream(context, payload)) as messages:
+                async for message in messages:
+                    yield message
+                    # A key that is revoked during the stream ends it.
+                    self.authorizer.authorize(context.path, context.authorization)
 
     async def run(self, context: CallContext, payload: bytes) -> bytes:
         """Answer an admitted call within its deadline. Raises only ApiError."""
@@ -156,7 +119,7 @@ class Dispatcher:
             raise deadline_passed() from None
 
     async def _answer(self, context: CallContext, payload: bytes) -> bytes:
-        _start_store_deadline(context, sliding=context.path not in _HOT)
+        _start_store_deadline(context, sliding=context.path not in HOT_METHODS)
         try:
             try:
                 return await self._handlers.unary[context.path](payload, context)
@@ -181,9 +144,19 @@ class Dispatcher:
         except Exception as error:  # As in `_answer`.
             raise to_api_error(context.path, error) from error
 
-    def _observe(self, path: str, status: StatusCode, started_at: float) -> None:
-        if self.observer is not None:
-            self.observer.call_ended(path, status, time.monotonic() - started_at)
+    @contextmanager
+    def _observed(self, path: str, started_at: float, *, only_failures: bool = False) -> Iterator[None]:
+        """Tell the observer how a call ends in the block; `only_failures`: the call goes on after a success."""
+        status = StatusCode.CANCELLED
+        try:
+            yield
+            status = StatusCode.OK
+        except ApiError as error:
+            status = error.reason.status
+            raise
+        finally:
+            if self.observer is not None and not (only_failures and status is StatusCode.OK):
+                self.observer.call_ended(path, status, time.monotonic() - started_at)
 
 
 def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:

@@ -32,16 +32,13 @@ async def read_body(request: Request, max_bytes: int, reading: AdmissionLimit) -
         raise BodyTooLargeError(size)
     # A body of unknown length counts as the largest: it may become that.
     counted = max_bytes if size is None else size
-    reading.acquire(counted)
-    try:
+    with reading.holding(counted):
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
             if len(body) > max_bytes:
                 raise BodyTooLargeError(len(body))
         yield bytes(body)
-    finally:
-        reading.release(counted)
 
 
 def declared_bytes(request: Request) -> int | None:
