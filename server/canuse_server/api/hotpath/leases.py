@@ -10,7 +10,7 @@ from canuse_server.api.errors import lease_not_found
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
 from canuse_server.api.hotpath.method import PREFIX, FeatureUnknownError, Plan, parse, reason_message
 from canuse_server.api.hotpath.record import Writing, consumable_feature, fill_counts, ledger_entry, retry_after
-from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
+from canuse_server.api.hotpath.refusals import read_reply
 from canuse_server.api.methods import method_at
 from canuse_server.api.tokens import lease as lease_tokens
 from canuse_server.api.tokens.lease import LeaseName
@@ -23,9 +23,7 @@ from canuse_server.store.repositories import leases
 from canuse_server.store.repositories.leases import (
     TOKEN_BYTES,
     ExtendParams,
-    Reserved,
     ReserveParams,
-    Settled,
     SettleParams,
 )
 
@@ -66,7 +64,7 @@ class Reserve(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        reserved = _reserved(plan, reply)
+        reserved = read_reply(plan, leases.reserved, reply)
         response = pb.ReserveResponse(
             granted=reserved.granted,
             reason=reason_message(reserved.charge.reason),
@@ -113,7 +111,7 @@ class Settle(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        settled = _settled(plan, reply)
+        settled = read_reply(plan, leases.settled, reply, plan.delta)
         charge = settled.charge
         response = pb.SettleResponse(
             recorded=charge.recorded,
@@ -155,10 +153,7 @@ class ExtendLease(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        try:
-            result = leases.extended(reply)
-        except REFUSALS as refusal:
-            raise refusal_error(plan, refusal) from None
+        result = read_reply(plan, leases.extended, reply)
         response = pb.ExtendLeaseResponse(
             extended=result.extended,
             granted=result.amount,
@@ -186,17 +181,3 @@ def _lease(env: Environment, lease_id: str) -> tuple[LeaseName, Feature]:
     if feature is None:
         raise FeatureUnknownError(name.feature_id, lease_not_found(lease_id))
     return name, feature
-
-
-def _reserved(plan: Plan, reply: object) -> Reserved:
-    try:
-        return leases.reserved(reply)
-    except REFUSALS as refusal:
-        raise refusal_error(plan, refusal) from None
-
-
-def _settled(plan: Plan, reply: object) -> Settled:
-    try:
-        return leases.settled(reply, plan.delta)
-    except REFUSALS as refusal:
-        raise refusal_error(plan, refusal) from None

@@ -15,14 +15,14 @@ from canuse_server.api.errors import not_consumable
 from canuse_server.api.hotpath import wire
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument, is_plain_ttl
 from canuse_server.api.hotpath.method import PREFIX, Plan, known_feature, parse, reason_message
-from canuse_server.api.hotpath.refusals import REFUSALS, refusal_error
+from canuse_server.api.hotpath.refusals import read_reply
 from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, TRUE, VARINT, tag
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single
+from canuse_server.store.codec.packed import ChargeOutcome
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, Use
 
@@ -89,7 +89,7 @@ class CreateUsageEvent(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        charge, replayed = _single(plan, reply)
+        charge, replayed = read_reply(plan, usage_commands.single, reply, plan.delta)
         return b"".join(
             (
                 _EVENT_RECORDED if charge.recorded else b"",
@@ -122,7 +122,7 @@ class UseFeature(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        charge, replayed = _single(plan, reply)
+        charge, replayed = read_reply(plan, usage_commands.single, reply, plan.delta)
         answer = b"".join(
             (
                 wire.ACCESS[charge.reason],
@@ -155,7 +155,7 @@ class UseFeatures(Writing):
 
     def respond(self, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See HotMethod."""
-        outcome, replayed = _outcome(plan, reply)
+        outcome, replayed = read_reply(plan, usage_commands.outcome, reply, [0] * len(plan.features))
         refused = outcome.refused
         telling = outcome.charges[max(0, refused - 1)]
         return pb.UseFeaturesResponse(
@@ -286,20 +286,6 @@ def _plan(
     use = Use(mode, user_id, tuple(parts), event)
     command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
     return Plan(command, user_id, tuple(features), charges[0][1], event_id)
-
-
-def _outcome(plan: Plan, reply: object) -> tuple[Outcome, bool]:
-    try:
-        return usage_commands.outcome(reply, [0] * len(plan.features))
-    except REFUSALS as refusal:
-        raise refusal_error(plan, refusal) from None
-
-
-def _single(plan: Plan, reply: object) -> tuple[Single, bool]:
-    try:
-        return usage_commands.single(reply, plan.delta)
-    except REFUSALS as refusal:
-        raise refusal_error(plan, refusal) from None
 
 
 def fill_counts(

@@ -1,6 +1,7 @@
 """The errors of calls that a script refused."""
 
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
 
 from canuse_server.api.errors import (
     ApiError,
@@ -13,13 +14,23 @@ from canuse_server.api.hotpath.method import Plan
 from canuse_server.store.repositories.leases import LeaseMissingError, LeasePeriodEndedError
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, RecordOutOfRangeError
 
-Refusal: TypeAlias = EventIdReusedError | RecordOutOfRangeError | LeaseMissingError | LeasePeriodEndedError
-REFUSALS: Final = (EventIdReusedError, RecordOutOfRangeError, LeaseMissingError, LeasePeriodEndedError)
+_REFUSALS: Final = (EventIdReusedError, RecordOutOfRangeError, LeaseMissingError, LeasePeriodEndedError)
 """Raised when the reply of a script is parsed. The script has written nothing."""
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 
-def refusal_error(plan: Plan, refusal: Refusal) -> ApiError:
-    """Return the error for a call whose script refused it."""
+def read_reply(
+    plan: Plan, read: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
+) -> _Result:
+    """Read the reply to a plan's command by a function of the store; raise ApiError if the script refused the call."""
+    try:
+        return read(*arguments, **named)
+    except _REFUSALS as refusal:
+        raise _error(plan, refusal) from None
+
+
+def _error(plan: Plan, refusal: Exception) -> ApiError:
     match refusal:
         case EventIdReusedError():
             return event_id_reused(plan.user_id, plan.event_id)
@@ -27,5 +38,5 @@ def refusal_error(plan: Plan, refusal: Refusal) -> ApiError:
             return total_out_of_range(plan.user_id, [feature.id for feature in plan.features])
         case LeaseMissingError():
             return lease_not_found(plan.lease_id)
-        case LeasePeriodEndedError():
+        case _:
             return lease_period_ended(plan.lease_id)
