@@ -136,7 +136,7 @@ def _frame(flags: int, start_ms: int, end_ms: int) -> bytes:
 
 
 def moment(time_ms: int) -> bytes:
-    """Return a timestamp with its length prefix."""
+    """Return a timestamp with its length prefix, or a duration: both have the same fields."""
     seconds = time_ms // 1000
     nanoseconds = _NANOSECONDS[time_ms - 1000 * seconds]
     if seconds >= _THREE_GROUPS:

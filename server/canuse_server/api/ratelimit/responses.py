@@ -4,9 +4,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from google.protobuf.duration_pb2 import Duration
-
-from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, VARINT, tag, varint
+from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, VARINT, moment, tag, varint
 from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_CHECKED, REFUSED, ParsedRequest
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
@@ -44,9 +42,6 @@ _REMAINING: Final = tag(_Status.LIMIT_REMAINING_FIELD_NUMBER, VARINT)
 _DURATION: Final = tag(_Status.DURATION_UNTIL_RESET_FIELD_NUMBER, LENGTH_DELIMITED)
 _REQUESTS_PER_UNIT: Final = tag(_Limit.REQUESTS_PER_UNIT_FIELD_NUMBER, VARINT)
 _UNIT: Final = tag(_Limit.UNIT_FIELD_NUMBER, VARINT)
-_SECONDS: Final = tag(Duration.SECONDS_FIELD_NUMBER, VARINT)
-_NANOS: Final = tag(Duration.NANOS_FIELD_NUMBER, VARINT)
-_NANOSECONDS: Final = [_NANOS + varint(milliseconds * 1_000_000) for milliseconds in range(1000)]
 
 
 def response_to(charge_indexes: Iterable[int], outcome: Outcome) -> bytes:
@@ -75,9 +70,7 @@ def response_to_one(charge: Single) -> bytes:
         if remaining > 0:
             status += _REMAINING + varint(min(remaining, MAX_UINT32))
         if end_ms >= 0:
-            seconds, milliseconds = divmod(max(0, end_ms - charge.now_ms), 1000)
-            duration = _SECONDS + varint(seconds) + _NANOSECONDS[milliseconds]
-            status += _DURATION + varint(len(duration)) + duration
+            status += _DURATION + moment(max(0, end_ms - charge.now_ms))
     return b"".join((code, _STATUS, varint(len(status)), status))
 
 
