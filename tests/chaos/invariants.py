@@ -103,7 +103,7 @@ class FuzzTarget:
 
     def _plan(self, path: str, payload: bytes) -> ApiError | None:
         """Plan a call twice as the lane does, which caches it; return the error with which it refuses the call."""
-        for number, method in enumerate(HOT_METHODS):
+        for number, method in enumerate(HOT_METHODS.values()):
             if method.path == path:
                 try:
                     first, second = (self._request_cache.request(number, method, payload) for _ in range(2))

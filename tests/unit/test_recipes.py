@@ -92,7 +92,7 @@ def test_every_hot_method_is_in_the_table_of_the_lane() -> None:
         for value in vars(module).values()
         if inspect.isclass(value) and isinstance(getattr(value, "path", None), str)
     }
-    assert found == {type(method) for method in HOT_METHODS}, "api/hotpath/methods.py"
+    assert found == {type(method) for method in HOT_METHODS.values()}, "api/hotpath/methods.py"
 
 
 # A transport: the setting, its module, its targets in the tests.

@@ -26,7 +26,6 @@ from canuse_server.runtime.fairness import PageScheduler
 
 UnaryHandler = Callable[[bytes, CallContext], Awaitable[bytes]]
 StreamHandler = Callable[[bytes, CallContext], AsyncGenerator[bytes, None]]
-_HOT: Final = {method.path: method for method in HOT_METHODS}
 _BATCHES: Final = {method.path: method for method in BATCH_METHODS}
 
 
@@ -59,7 +58,7 @@ def handlers_of(service: ServiceDescriptor, servicer: object, pages: PageSchedul
 
 
 def _unary(method: Method, servicer: object, pages: PageScheduler) -> UnaryHandler:
-    if hot := _HOT.get(method.path):
+    if hot := HOT_METHODS.get(method.path):
         return _hot(hot)
     if batch := _BATCHES.get(method.path):
         handler = _batch(batch)

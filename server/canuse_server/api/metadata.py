@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from canuse_server.api.errors import ApiError, invalid
+from canuse_server.api.errors import invalid
 from canuse_server.domain.durability import LEVELS, Durability
 
 Metadata = Sequence[tuple[str, str | bytes]]
@@ -17,26 +17,15 @@ PAIR_BYTES: Final = 32
 """Size that a pair of metadata adds to its name and value, as in HTTP/2."""
 
 
-def metadata_bytes(metadata: Metadata) -> int:
-    """Return the size of the metadata of a call, in bytes."""
+def check_metadata(metadata: Metadata) -> int:
+    """Return the size of the metadata of a call, in bytes; raise ApiError if it is too large."""
     size = 0
     for name, value in metadata:
         size += len(name) + len(value) + PAIR_BYTES
-    return size
-
-
-def check_metadata(metadata: Metadata) -> int:
-    """Return the size of the metadata of a call, in bytes; raise ApiError if it is too large."""
-    size = metadata_bytes(metadata)
     if size > MAX_METADATA_BYTES:
-        raise too_much_metadata(size)
+        accepted = f"must be at most {MAX_METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
+        raise invalid([("metadata", f"{accepted}; {size} were sent")])
     return size
-
-
-def too_much_metadata(size: int) -> ApiError:
-    """Return the error for metadata of this size."""
-    accepted = f"must be at most {MAX_METADATA_BYTES} bytes: names, values, and {PAIR_BYTES} for each pair"
-    return invalid([("metadata", f"{accepted}; {size} were sent")])
 
 
 def authorization(metadata: Metadata) -> bytes | None:

@@ -8,7 +8,7 @@ from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature, UseFeatures
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 
-HOT_METHODS: Final[tuple[HotMethod, ...]] = (
+_METHODS: Final[tuple[HotMethod, ...]] = (
     CanUse(),
     CreateUsageEvent(),
     UseFeature(),
@@ -18,3 +18,5 @@ HOT_METHODS: Final[tuple[HotMethod, ...]] = (
     ExtendLease(),
     ShouldRateLimit(),
 )
+HOT_METHODS: Final = {method.path: method for method in _METHODS}
+"""The hot methods by path."""

@@ -6,13 +6,6 @@ from canuse_server.api.dispatch import Caller
 from canuse_server.transport.native.request_cache import Request, RequestCache
 
 
-class LoopMethod(NamedTuple):
-    """A method whose calls the front passes to the event loop instead of the `grpc.aio` server."""
-
-    path: str
-    writes: bool
-
-
 class Call(NamedTuple):
     """A call in flight. Times are of `time.monotonic`."""
 

@@ -27,13 +27,8 @@ from canuse_server.api.errors import ApiError, deadline_passed, message_too_larg
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.executor import without_store
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
-from canuse_server.api.metadata import (
-    MAX_METADATA_BYTES,
-    Metadata,
-    metadata_bytes,
-    required_durability,
-    too_much_metadata,
-)
+from canuse_server.api.metadata import Metadata, check_metadata, required_durability
+from canuse_server.api.methods import Method
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.durability import Durability
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
@@ -42,7 +37,7 @@ from canuse_server.store.redis.client import TIME, Store, time_ms
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, RedirectError, check
 from canuse_server.transport.limits import MAX_MESSAGE_BYTES
 from canuse_server.transport.native.call_queue import CallQueue
-from canuse_server.transport.native.calls import Call, LoopMethod
+from canuse_server.transport.native.calls import Call
 from canuse_server.transport.native.durable_writer import DurableWriter
 from canuse_server.transport.native.request_cache import RequestCache
 from canuse_server.transport.native.responder import Responder
@@ -80,7 +75,7 @@ class Lane(threading.Thread):
         self,
         responder: Responder,
         call_queue: CallQueue,
-        methods: Mapping[int, HotMethod | LoopMethod],
+        methods: Mapping[int, HotMethod | Method],
         dispatcher: Dispatcher,
         store: Store,
         delegate: Callable[[int, CallContext, bytes], None],
@@ -162,18 +157,13 @@ class Lane(threading.Thread):
                     self._cancel(call_id)
                 continue
             metadata, _, seconds_left = details or _NO_DETAILS
-            size = metadata_bytes(metadata) if metadata else 0
             if is_drained:
                 self._responder.fail(call_id, shutting_down())
             elif seconds_left is not None and seconds_left <= 0:
                 self._responder.fail(call_id, deadline_passed())
-            elif size > MAX_METADATA_BYTES:
-                self._responder.fail(call_id, too_much_metadata(size))
-            elif len(payload) > MAX_MESSAGE_BYTES:
-                self._responder.fail(call_id, message_too_large(len(payload), MAX_MESSAGE_BYTES))
             else:
                 deadline = math.inf if seconds_left is None else now + seconds_left
-                if call := self._plan_call(call_id, method_id, payload, client_key, metadata, deadline, size):
+                if call := self._plan_call(call_id, method_id, payload, client_key, metadata, deadline):
                     calls.append(call)
         return calls
 
@@ -193,12 +183,14 @@ class Lane(threading.Thread):
         client_key: bytes | str | None,
         metadata: Metadata,
         deadline: float,
-        metadata_size: int,
     ) -> Call | None:
         """Return a call to send to the store, or None if it was answered or delegated to the event loop."""
         method = self._methods[method_id]
         durability = _MEMORY
         try:
+            metadata_size = check_metadata(metadata) if metadata else 0
+            if len(payload) > MAX_MESSAGE_BYTES:
+                raise message_too_large(len(payload), MAX_MESSAGE_BYTES)
             # Without this metadata the front passes the client's address, a string.
             credentials = client_key if isinstance(client_key, bytes) else None
             caller = self._authorizer.authorize(method.path, credentials)
@@ -207,7 +199,7 @@ class Lane(threading.Thread):
             if metadata and method.writes:
                 durability = required_durability(metadata)
             is_promised = durability is _MEMORY or not durability & ~self._promised_level
-            if is_promised and not isinstance(method, LoopMethod):
+            if is_promised and not isinstance(method, Method):
                 cache = self._caches.get(caller.env)
                 if cache is None:
                     cache = self._caches[caller.env] = RequestCache(caller.env)

@@ -17,11 +17,10 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
-from canuse_server.api.methods import method_at
+from canuse_server.api.methods import Method, method_at
 from canuse_server.store.redis.client import Store
 from canuse_server.transport.limits import MAX_PARSED_METADATA_BYTES, MAX_STREAMS
 from canuse_server.transport.native.call_queue import CallQueue
-from canuse_server.transport.native.calls import LoopMethod
 from canuse_server.transport.native.lane import Lane
 from canuse_server.transport.native.responder import Responder
 from canuse_server.transport.shutdown import Deadline
@@ -50,8 +49,8 @@ class NativeTransport:
         # All forwarded calls share one connection. So methods with large responses are not forwarded: unread ones would
         # block the responses to other callers.
         table = map(method_at, dispatcher.paths)
-        delegated = (LoopMethod(method.path, method.writes) for method in table if method.large)
-        methods: tuple[HotMethod | LoopMethod, ...] = (*HOT_METHODS, *delegated)
+        delegated = (method for method in table if method.large)
+        methods: tuple[HotMethod | Method, ...] = (*HOT_METHODS.values(), *delegated)
         self._front = NativeGrpcFront(
             listen,
             [(method.path, False) for method in methods],
