@@ -1,7 +1,7 @@
 """The errors of calls that a script refused."""
 
 from collections.abc import Callable
-from typing import Final, ParamSpec, TypeVar
+from typing import Final, TypeVar, TypeVarTuple
 
 from canuse_server.api.errors import (
     ApiError,
@@ -16,16 +16,14 @@ from canuse_server.store.repositories.usage_commands import EventIdReusedError, 
 
 _REFUSALS: Final = (EventIdReusedError, RecordOutOfRangeError, LeaseMissingError, LeasePeriodEndedError)
 """Raised when the reply of a script is parsed. The script has written nothing."""
-_Arguments = ParamSpec("_Arguments")
+_Arguments = TypeVarTuple("_Arguments")
 _Result = TypeVar("_Result")
 
 
-def read_reply(
-    plan: Plan, read: Callable[_Arguments, _Result], *arguments: _Arguments.args, **named: _Arguments.kwargs
-) -> _Result:
+def read_reply(plan: Plan, read: Callable[[*_Arguments], _Result], *arguments: *_Arguments) -> _Result:
     """Read the reply to a plan's command by a function of the store; raise ApiError if the script refused the call."""
     try:
-        return read(*arguments, **named)
+        return read(*arguments)
     except _REFUSALS as refusal:
         raise _error(plan, refusal) from None
 
