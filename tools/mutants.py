@@ -69,9 +69,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "clocks: a count of a period far ahead continues in the current one",
-        "server/canuse_server/domain/settlement.py",
-        "settlements.append(Settlement(feature_id, end_ms, 0, entitlement.limit, end_ms))",
-        "settlements.append(Settlement(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
+        "server/canuse_server/domain/carry_over.py",
+        "carry_overs.append(CarryOver(feature_id, end_ms, 0, entitlement.limit, end_ms))",
+        "carry_overs.append(CarryOver(feature_id, 0, 0, entitlement.limit, entitlement.period_at(now_ms).start_ms))",
         "tests/store/test_clock_ran_ahead.py",
     ),
     Mutant(
@@ -124,7 +124,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "reset boundary: a count continues past its period",
-        "server/canuse_server/domain/settlement.py",
+        "server/canuse_server/domain/carry_over.py",
         "period.end_ms <= now_ms",
         "period.end_ms < now_ms",
     ),

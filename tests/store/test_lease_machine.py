@@ -21,11 +21,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from canuse_server.domain.carry_over import carry_over_one
 from canuse_server.domain.decision import decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import Period, period_at
-from canuse_server.domain.settlement import settle_one
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
@@ -150,7 +150,7 @@ class Machine(RuleBasedStateMachine):
         state = self.runner.run(self.users.read("124"))
         assert state is not None
         before, counter = state.entitlements.get("calls"), state.counters.get("calls")
-        settlements = settle_one("calls", before, after, self.now_ms) if before and counter else []
+        carry_overs = carry_over_one("calls", before, after, self.now_ms) if before and counter else []
         change = UserChange(
             user_id="124",
             raw_meta=state.raw_meta,
@@ -158,7 +158,7 @@ class Machine(RuleBasedStateMachine):
             entitlements={} if after is None else {"calls": after},
             removed_entitlements=() if after is not None or before is None else ("calls",),
             counters=state.counters,
-            settlements=settlements,
+            carry_overs=carry_overs,
         )
         self.runner.run(self.users.apply(change))
 

@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 import pytest
 from redis.exceptions import ResponseError
 
+from canuse_server.domain.carry_over import carry_over_one
 from canuse_server.domain.decision import Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.domain.settlement import settle_one
 from canuse_server.store.codec.packed import pack_entitlement
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import LeaseMissingError
@@ -430,7 +430,7 @@ async def change(leasing: UserLeases, users: Users, now_ms: int, after: Entitlem
             entitlements={} if after is None else {"calls": after},
             removed_entitlements=("calls",) if after is None else (),
             counters=state.counters,
-            settlements=settle_one("calls", before, after, now_ms),
+            carry_overs=carry_over_one("calls", before, after, now_ms),
         )
     )
     leasing.check()

@@ -356,7 +356,7 @@ def apply(
     subscriptions: Mapping[str, bytes] = NOTHING,
     entitlements: Mapping[str, bytes] = NOTHING,
     removals: tuple[str, ...] = (),
-    settlements: tuple[tuple[str, ...], ...] = (),
+    carry_overs: tuple[tuple[str, ...], ...] = (),
     counted_from: str | None = None,
     grants: Mapping[str, bytes] = NOTHING,
     orders: Mapping[str, tuple[PlacedBalance, ...]] = NOTHING,
@@ -374,8 +374,8 @@ def apply(
         *("until", *_counted(ended.items())),
         *_counted(entitlements.items()),
         *_counted((feature_id,) for feature_id in removals),
-        *(("1", "calls", _start(database) if counted_from is None else counted_from) if settlements else ("0",)),
-        *_counted(settlements),
+        *(("1", "calls", _start(database) if counted_from is None else counted_from) if carry_overs else ("0",)),
+        *_counted(carry_overs),
         *_counted(grants.items()),
         str(len(orders)),
         *(argument for feature_id, placed in orders.items() for argument in (feature_id, *_counted(placed))),
@@ -415,13 +415,13 @@ def test_a_count_that_has_gone_on_to_another_period_since_is_left_as_it_is(
     """A use recorded just after a reset was moved back into the day before by a change read just before it."""
     have(database, 7, NOW)
     before = database.contents()
-    changes = (settle(NOW - DAY, DAY, 5, NOW - DAY),)
-    assert apply(database, b"new", meta=b"newer", settlements=changes, counted_from=counted_from) == 0
+    changes = (carry_over(NOW - DAY, DAY, 5, NOW - DAY),)
+    assert apply(database, b"new", meta=b"newer", carry_overs=changes, counted_from=counted_from) == 0
     assert database.contents() == before
 
 
-def settle(start_ms: int, length_ms: int, budget: int, new_start_ms: int | str) -> tuple[str, ...]:
-    """Return the arguments of one settlement of `calls`."""
+def carry_over(start_ms: int, length_ms: int, budget: int, new_start_ms: int | str) -> tuple[str, ...]:
+    """Return the arguments of one carry_over of `calls`."""
     return "calls", str(start_ms), str(length_ms), str(budget), str(new_start_ms)
 
 
@@ -450,7 +450,7 @@ def test_a_user_who_has_changed_since_is_left_as_they_are(database: Database, ex
         subscriptions={"t": b"x"},
         entitlements={"f": PACKED},
         removals=("calls",),
-        settlements=(settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW + 1)),
+        carry_overs=(carry_over(NOW, DAY, 5, ""), carry_over(NOW, DAY, 5, NOW + 1)),
         grants={"g1": b"{}"},
         orders={"calls": ((1, NOW, -1, 9), (0, NOW, -1, 9))},
     )
@@ -530,30 +530,34 @@ def test_an_answer_is_kept_with_its_change_and_given_again_whatever_has_changed_
     assert apply(database, b"new", meta=b"2", event=("another", b"123456", b"other")) == 1
 
 
-def test_several_settlements_of_one_count_are_made_one_after_the_other(database: Database) -> None:
+def test_several_carry_overs_of_one_count_are_made_one_after_the_other(database: Database) -> None:
     have(database, 4, NOW)
-    steps = settle(NOW, 31 * DAY, 5, NOW + 9 * DAY), settle(NOW + 9 * DAY, 28 * DAY, 20, ""), settle(NOW, DAY, 7, NOW)
-    apply(database, b"new", settlements=steps)
+    steps = (
+        carry_over(NOW, 31 * DAY, 5, NOW + 9 * DAY),
+        carry_over(NOW + 9 * DAY, 28 * DAY, 20, ""),
+        carry_over(NOW, DAY, 7, NOW),
+    )
+    apply(database, b"new", carry_overs=steps)
     assert database.counter() is None
     assert database.past() == [PastPeriod(Period(NOW + 9 * DAY, NOW + 37 * DAY), 4, 20, 0)]
 
 
 def test_a_count_moves_with_its_period(database: Database) -> None:
     have(database, 4, NOW)
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW - HOUR_MS),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, NOW - HOUR_MS),))
     assert (database.counter(), database.past()) == ((4, NOW - HOUR_MS), [])
 
 
 def test_a_count_whose_period_is_over_becomes_a_past_period(database: Database) -> None:
     have(database, 4, NOW)
-    apply(database, b"new", settlements=(settle(NOW, 31 * DAY, 5, ""),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, 31 * DAY, 5, ""),))
     assert database.counter() is None
     assert database.past() == [PastPeriod(Period(NOW, NOW + 31 * DAY), 4, 5, 0)]
 
 
 def test_a_count_of_an_older_period_becomes_a_past_period_and_is_not_moved(database: Database) -> None:
     have(database, 4, NOW - 3 * DAY)
-    apply(database, b"new", settlements=(settle(NOW, DAY, -1, NOW - HOUR_MS),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, -1, NOW - HOUR_MS),))
     assert database.counter() is None
     assert database.past() == [PastPeriod(Period(NOW - 3 * DAY, NOW - 2 * DAY), 4, None, 0)]
 
@@ -561,13 +565,13 @@ def test_a_count_of_an_older_period_becomes_a_past_period_and_is_not_moved(datab
 def test_a_count_ahead_of_the_clock_keeps_its_period_through_a_change_of_entitlements(database: Database) -> None:
     """The clock had stepped back over a reset. The count went back with it, and the budget was granted twice."""
     have(database, 5, NOW + DAY)
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, NOW),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, NOW),))
     assert (database.counter(), database.past()) == ((5, NOW + DAY), [])
 
 
-def test_a_feature_without_a_count_has_nothing_to_settle(database: Database) -> None:
+def test_a_feature_without_a_count_has_nothing_to_carry_over(database: Database) -> None:
     apply(database)
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""), settle(NOW, DAY, 5, NOW)))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, ""), carry_over(NOW, DAY, 5, NOW)))
     assert (database.counter(), database.past()) == (None, [])
 
 
@@ -575,21 +579,21 @@ def test_past_periods_are_trimmed_when_a_count_is_settled_too(database: Database
     have(database, 0, NOW)
     for day in range(65):
         count(database, day + 1, NOW + day * DAY)
-        apply(database, b"new", settlements=(settle(NOW + day * DAY, DAY, 9, ""),), now_ms=NOW + (day + 1) * DAY)
+        apply(database, b"new", carry_overs=(carry_over(NOW + day * DAY, DAY, 9, ""),), now_ms=NOW + (day + 1) * DAY)
     assert [past.used for past in database.past()] == list(range(65, 3, -1))
 
 
 def test_a_count_of_zero_becomes_no_past_period(database: Database) -> None:
     have(database, 0, NOW)
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, ""),))
     assert (database.counter(), database.past()) == (None, [])
 
 
 def test_large_counts_and_late_times_are_settled_exactly(database: Database) -> None:
     have(database, MAX_AMOUNT, LATEST_MS - DAY)
-    apply(database, b"new", settlements=(settle(LATEST_MS - DAY, DAY, MAX_AMOUNT, LATEST_MS - 5),))
+    apply(database, b"new", carry_overs=(carry_over(LATEST_MS - DAY, DAY, MAX_AMOUNT, LATEST_MS - 5),))
     assert database.counter() == (MAX_AMOUNT, LATEST_MS - 5)
-    apply(database, b"new", settlements=(settle(LATEST_MS - 5, DAY, MAX_AMOUNT, ""),))
+    apply(database, b"new", carry_overs=(carry_over(LATEST_MS - 5, DAY, MAX_AMOUNT, ""),))
     assert database.past() == [PastPeriod(Period(LATEST_MS - 5, LATEST_MS - 5 + DAY), MAX_AMOUNT, MAX_AMOUNT, 0)]
 
 
@@ -609,14 +613,14 @@ def test_grants_are_kept_in_a_new_order_with_what_is_left_and_drawn_of_each_by_t
 
 def test_what_was_drawn_is_kept_with_its_past_period_and_stays_drawn(database: Database) -> None:
     have(database, 9, NOW, grants=(GRANT, GrantBalance(NOW, None, None, 1)))
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),))
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, ""),))
     assert database.past() == [PastPeriod(Period(NOW, NOW + DAY), 9, 5, 4)]
     assert database.grants() == (GRANT._replace(drawn=0), GrantBalance(NOW, None, None, 0))
 
 
 def test_what_was_drawn_goes_on_with_a_count_that_goes_on(database: Database) -> None:
     have(database, 8, NOW - HOUR_MS, grants=(GRANT,))
-    apply(database, b"new", settlements=(settle(NOW - HOUR_MS, DAY, 5, NOW),))
+    apply(database, b"new", carry_overs=(carry_over(NOW - HOUR_MS, DAY, 5, NOW),))
     assert (database.counter(), database.grants(), database.past()) == ((8, NOW), (GRANT,), [])
     database.record(NOW, delta=-2)
     assert database.grants() == (GRANT._replace(left=8, drawn=1),)
@@ -626,7 +630,7 @@ def test_a_grant_that_is_revoked_when_its_count_is_over_gives_nothing_back(datab
     """The order changes in the step that closes the period: what was drawn in it must not return."""
     have(database, 9, NOW, grants=(GRANT,))
     revoked = ((1, NOW - DAY, NOW + DAY, 9),)
-    apply(database, b"new", settlements=(settle(NOW, DAY, 5, ""),), orders={"calls": revoked})
+    apply(database, b"new", carry_overs=(carry_over(NOW, DAY, 5, ""),), orders={"calls": revoked})
     assert database.grants() == (GrantBalance(NOW - DAY, NOW + DAY, 6, 0),)
     database.record(NOW + DAY, delta=-5)
     assert database.grants() == (GrantBalance(NOW - DAY, NOW + DAY, 6, 0),)

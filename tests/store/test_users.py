@@ -6,13 +6,13 @@ from typing import Final
 
 import pytest
 
+from canuse_server.domain.carry_over import CarryOver
 from canuse_server.domain.decision import Counter
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Grant, Profile, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.domain.settlement import Settlement
 from canuse_server.store.codec.packed import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.users import PlacedGrant, UserChange, Users
@@ -116,9 +116,9 @@ async def test_counts_are_settled_in_the_step_that_changes_the_entitlements(user
         entitlements={"calls": other},
         removed_entitlements=["gone"],
         counters={"calls": Counter(3, NOW), "gone": Counter(4, NOW)},
-        settlements=[
-            Settlement("calls", NOW, 31 * DAY, MAX_AMOUNT, NOW - DAY),
-            Settlement("gone", NOW, 31 * DAY, None, None),
+        carry_overs=[
+            CarryOver("calls", NOW, 31 * DAY, MAX_AMOUNT, NOW - DAY),
+            CarryOver("gone", NOW, 31 * DAY, None, None),
         ],
     )
     await users.apply(change)
@@ -151,7 +151,7 @@ async def test_a_use_that_starts_a_new_period_between_reading_a_user_and_changin
         META._replace(revision=2),
         entitlements={"calls": replace(daily, limit=5)},
         counters=read.counters,
-        settlements=[Settlement("calls", NOW, DAY, MAX_AMOUNT, NOW)],
+        carry_overs=[CarryOver("calls", NOW, DAY, MAX_AMOUNT, NOW)],
     )
     with pytest.raises(ConflictError):
         await users.apply(change)

@@ -10,6 +10,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
 from canuse_server.api.users.retry import retry_on_conflict
+from canuse_server.domain.carry_over import CarryOver, carry_over, carry_over_ahead, carry_over_one
 from canuse_server.domain.entitlements import Entitlement, resolve, without_effect
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import (
@@ -21,7 +22,6 @@ from canuse_server.domain.model import (
     Subscription,
     SubscriptionStatus,
 )
-from canuse_server.domain.settlement import Settlement, settle, settle_ahead, settle_one
 from canuse_server.domain.subscriptions import end_ms
 from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.runtime.fairness import FairSemaphore
@@ -255,23 +255,23 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
         entitlements={key: value for key, value in entitlements.items() if state.entitlements.get(key) != value},
         removed_entitlements=sorted(state.entitlements.keys() - entitlements.keys()),
         counters=state.counters,
-        settlements=_settlements(state, at, entitlements),
+        carry_overs=_carry_overs(state, at, entitlements),
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
     )
     return change, entitlements
 
 
-def _settlements(
+def _carry_overs(
     state: UserState, at: Callable[[int], Mapping[str, Entitlement]], new: Mapping[str, Entitlement]
-) -> list[Settlement]:
-    """Return the settlements of a user's counts for the change to new entitlements."""
+) -> list[CarryOver]:
+    """Return the carry-overs of a user's counts for the change to new entitlements."""
     old, counters, now_ms = state.entitlements, state.counters, state.now_ms
     if not state.was_computed_ahead():
-        return [*settle_ahead(old, counters, now_ms), *settle(old, at, new, counters, now_ms)]
+        return [*carry_over_ahead(old, counters, now_ms), *carry_over(old, at, new, counters, now_ms)]
     # The old entitlements come from a clock too far ahead: a count continues under the new one, or is closed.
-    closed = [settle_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
-    return [*settle_ahead(new, counters, now_ms), *chain.from_iterable(closed)]
+    closed = [carry_over_one(feature_id, old[feature_id], None, now_ms) for feature_id in counters.keys() - new.keys()]
+    return [*carry_over_ahead(new, counters, now_ms), *chain.from_iterable(closed)]
 
 
 def _merged(state: UserState, changed: Iterable[Subscription]) -> tuple[Subscription, ...]:

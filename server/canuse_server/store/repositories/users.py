@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Final, NamedTuple, cast
 
+from canuse_server.domain.carry_over import CarryOver
 from canuse_server.domain.decision import Counter, Reservation, runs_ahead
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import Grant, Profile, Subscription
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS
-from canuse_server.domain.settlement import Settlement
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import map_yielding, yield_if_due
 from canuse_server.store.codec import packed as packed_codec
@@ -121,7 +121,7 @@ class UserChange:
     entitlements: Mapping[str, Entitlement] = field(default_factory=dict)
     removed_entitlements: Iterable[str] = ()
     counters: Mapping[str, Counter] = field(default_factory=dict)
-    settlements: Iterable[Settlement] = ()
+    carry_overs: Iterable[CarryOver] = ()
     grants: Iterable[Grant] = ()
     grant_orders: Mapping[str, Sequence[PlacedGrant]] = field(default_factory=dict)
     old_profile: Profile | None = None
@@ -223,8 +223,8 @@ class Users:
         for feature_id, entitlement in change.entitlements.items():
             entitlements += (feature_id, packed_codec.pack_entitlement(entitlement))
         removals = list(change.removed_entitlements)
-        settlements = list(change.settlements)
-        touched = (*(item.feature_id for item in settlements), *change.entitlements, *removals)
+        carry_overs = list(change.carry_overs)
+        touched = (*(item.feature_id for item in carry_overs), *change.entitlements, *removals)
         counters = [
             argument
             for feature_id in dict.fromkeys(touched)
@@ -250,7 +250,7 @@ class Users:
             *(str(len(entitlements) // 2), *entitlements),
             *(str(len(removals)), *removals),
             *(str(len(counters) // 2), *counters),
-            *(str(len(settlements)), *chain.from_iterable(map(_settlement_arguments, settlements))),
+            *(str(len(carry_overs)), *chain.from_iterable(map(_carry_over_arguments, carry_overs))),
             *(str(len(grants) // 2), *grants),
             *(str(len(orders)), *chain.from_iterable(orders)),
             *((*event, self._store.manual_now) if event else ()),
@@ -475,8 +475,8 @@ def _start(counter: Counter | None) -> str:
     return "" if counter is None else str(counter.period_start_ms)
 
 
-def _settlement_arguments(settlement: Settlement) -> tuple[str, ...]:
-    feature_id, start_ms, length_ms, budget, new_start_ms = settlement
+def _carry_over_arguments(carry_over: CarryOver) -> tuple[str, ...]:
+    feature_id, start_ms, length_ms, budget, new_start_ms = carry_over
     return (
         feature_id,
         str(start_ms),

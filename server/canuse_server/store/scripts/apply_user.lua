@@ -15,7 +15,7 @@
 --       then how many entitlements to set, and pairs of feature id and value
 --       then how many entitlements to remove, and their feature ids
 --       then how many counters were read, and for each: feature id, start of the period it was in ('' : none was there)
---       then how many settlements, and for each: feature id, start of the period that was current, its length in
+--       then how many carry-overs, and for each: feature id, start of the period that was current, its length in
 --       ms, its budget (-1 unlimited), start of the period the count goes on in ('' : that period is over)
 --       then how many grants to set in KEYS[5], and pairs of id and value
 --       then how many features whose grants change, and for each: feature id, number of grants, and for each of these in
@@ -65,8 +65,8 @@ local ended_until, ended = next_argument(), next_values(2 * next_number())
 local entitlements = next_values(2 * next_number())
 local removals = next_values(next_number())
 local counters = next_values(2 * next_number())
-local settlements = {}
-for i = 1, next_number() do settlements[i] = next_values(5) end
+local carry_overs = {}
+for i = 1, next_number() do carry_overs[i] = next_values(5) end
 local grant_sets = next_values(2 * next_number())
 local orders = {}
 for i = 1, next_number() do
@@ -120,8 +120,8 @@ for i, score in ipairs(has_indexes and scores or {}) do
   if score == '' then redis.call('ZREM', index, ARGV[3]) else redis.call('ZADD', index, score, ARGV[3]) end
 end
 
-for _, settlement in ipairs(settlements) do
-  local feature, start, length, budget, new_start = unpack(settlement)
+for _, carry_over in ipairs(carry_overs) do
+  local feature, start, length, budget, new_start = unpack(carry_over)
   local entitlement, counter = count_of(feature)
   if counter ~= '' then
     local used, used_from = struct.unpack(COUNTER, counter)
