@@ -1,8 +1,10 @@
 """The ASGI application of the HTTP port: its doors, behind the guards."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 from starlette.applications import Starlette
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
 from canuse_server.api.admission import AdmissionLimit
@@ -10,12 +12,18 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.transport.http import connect
 from canuse_server.transport.http.guards import Guards, not_found
 
+Door = Callable[[Dispatcher, AdmissionLimit], Iterable[BaseRoute]]
+"""Returns the routes of a door, whose requests become calls of the dispatcher. The limit is that of the bodies that are
+read at a time."""
+DOORS: Final[Sequence[Door]] = (connect.routes,)
+"""All of them: a door is deleted with its package and its place here."""
+
 
 def application(
     dispatcher: Dispatcher, reading: AdmissionLimit, *, origins: Sequence[str], is_open: Callable[[], bool]
 ) -> ASGIApp:
     """Return the application. `reading` bounds the bodies that are read at a time; for the rest see Guards."""
-    app = Starlette(routes=[*connect.routes(dispatcher, reading)])
+    app = Starlette(routes=[route for door in DOORS for route in door(dispatcher, reading)])
     app.router.redirect_slashes = False
     app.router.default = not_found
     return Guards(app, origins, is_open)
