@@ -22,6 +22,8 @@ from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
 
+pytest_plugins = ["support.browser", "support.npm"]
+
 IN_SOAK = ("soak", "chaos")
 
 # Servers that tests start have no HTTP port unless they ask for one: many would have the same.

@@ -27,6 +27,7 @@ ONE_OF_EACH: Final = {
     ),
     "grpcurl is not installed": ("tests/docs/test_readme_story.py",),
     "envoy is not installed": ("tests/gateway/test_envoy_definitions.py", "tests/gateway/test_envoy_tls.py"),
+    "chromium is not installed": ("tests/web/test_connect_web.py",),
     "atheris is not installed": ("tests/chaos/test_fuzzing.py",),
     "disks can't be mounted here": ("tests/chaos/test_full_disk.py", "tests/chaos/test_power_cut.py"),
     "networks can't be made here": ("tests/chaos/test_partitions.py",),

@@ -15,7 +15,7 @@ STORES: Final = ("valkey", "redis", "sentinel", "cluster", "acl")
 TARGETS: Final = (*(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS), f"{HTTP}-valkey")
 """Each transport on each store; `acl` has TLS and a user with no more rights than the docs grant."""
 FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey", "http-valkey")
-EXTENDED_FOLDERS: Final = ("chaos", "gateway")
+EXTENDED_FOLDERS: Final = ("chaos", "gateway", "web")
 ON_ONE_TRANSPORT: Final = ("conformance", "faults")
 """Folders whose tests `make test` runs on the native transport only, except for the files below."""
 ON_EACH_TRANSPORT: Final = (

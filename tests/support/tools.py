@@ -37,6 +37,12 @@ def require_atheris() -> None:
         _skip("atheris is not installed", missing_program=True)
 
 
+def require_playwright() -> None:
+    """Skip the test without the library that controls browsers."""
+    if HIDDEN or find_spec("playwright") is None:
+        _skip("playwright is not installed", missing_program=True)
+
+
 def require_disks() -> None:
     """Skip the test where disks can't be mounted, which takes root on Linux. CI does not insist on it."""
     if HIDDEN or not (_can_unshare("--mount") and Path("/dev/loop-control").exists() and _find("mkfs.ext4")):
