@@ -224,6 +224,13 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
+        "leases: a period in which none was taken counts as one with leases",
+        f"{SCRIPTS}/apply_user.lua",
+        "struct.pack(RESERVATION, epoch + 1, NO_PERIOD, 0)",
+        "struct.pack(RESERVATION, epoch + 1, new_start or start, 0)",
+        "tests/conformance/test_found_by_the_model.py",
+    ),
+    Mutant(
         "revision guard: none",
         f"{SCRIPTS}/apply_user.lua",
         "if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end",

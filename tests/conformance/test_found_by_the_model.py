@@ -1,9 +1,10 @@
 """Defects that the state machine of tests/model has found, each as a test."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from canuse import v1
 from support.message_clients import Client
+from support.migrations import migrate, of, publish
 from support.resources import Clock, consumable, grant, package, subscriber, unique
 from support.wire import Stubs, moment
 
@@ -80,3 +81,50 @@ def test_the_ledger_has_no_budget_past_the_largest_amount(clocked: Client, clock
     assert (past.used, past.budget, past.drawn_from_grants) == (4, largest_limit, 2)
     event = next(iter(clocked.list_usage_events(user_id)))
     assert (event.used, event.budget, event.remaining) == (4, largest_limit, largest_limit - 4)
+
+
+def test_an_hour_without_use_and_leases_adds_no_budget_to_the_sum_of_its_day(clocked: Client, clock: Clock) -> None:
+    """It did if subscriptions changed in it, as if a lease had been taken, and there was less overage to bill."""
+    start = _next_midnight(clock)
+    user_id, feature_id = subscriber(clocked, 5, v1.RESET_PERIOD_HOUR, overage_enabled=True)
+    clock.set(start + timedelta(minutes=59))
+    first, late = (clocked.reserve(user_id, feature_id, 1, ttl=timedelta(days=7)) for _ in range(2))
+    clock.set(start + timedelta(hours=1))
+    assert clocked.settle(first.lease_id, 8).recorded
+    clocked.subscribe(user_id, [package(clocked, [], v1.PACKAGE_TYPE_ADD_ON)])
+    clock.set(start + timedelta(hours=2))
+    clocked.use_feature(user_id, feature_id, 6)
+    clock.set(start + timedelta(days=7, hours=3))
+    assert clocked.settle(late.lease_id, 4).recorded
+    (past,) = clocked.show_usage(user_id, feature_id).past
+    assert (past.used, past.budget, past.overage, past.summed) == (18, 10, 8, True)
+    (total,) = clocked.list_usage_totals(feature_id=feature_id)
+    assert (total.used, total.budget, total.overage) == (18, 10, 8)
+
+
+def test_a_feature_given_again_within_an_hour_begins_without_the_leases_of_before(
+    clocked: Client, clock: Clock
+) -> None:
+    """What was left of the hour once counted as one with leases, and its limit to the sum of the day."""
+    start = _next_midnight(clock)
+    user_id, feature_id = subscriber(clocked, 5, v1.RESET_PERIOD_HOUR)
+    (subscription,) = clocked.list_subscriptions(user_id)
+    lease = clocked.reserve(user_id, feature_id, 1)
+    for entries in ((), (of(feature_id, 5, v1.RESET_PERIOD_HOUR),)):
+        clock.advance(minutes=5)
+        publish(clocked, subscription.package_id, *entries)
+        migrate(clocked, subscription.package_id)
+    assert clocked.settle(lease.lease_id, 2).recorded
+    for delta in (1, -1):
+        clocked.create_usage_event(user_id, feature_id, delta)
+    clock.set(start + timedelta(hours=2))
+    clocked.use_feature(user_id, feature_id, 3)
+    clock.set(start + timedelta(days=8))
+    (past,) = clocked.show_usage(user_id, feature_id).past
+    assert (past.used, past.budget, past.summed) == (5, 10, True)
+
+
+def _next_midnight(clock: Clock) -> datetime:
+    """Move the clock to the start of the next day (UTC); return the time."""
+    clock.set(clock.now().replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1))
+    return clock.now()

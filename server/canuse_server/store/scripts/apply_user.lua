@@ -82,6 +82,10 @@ local function count_of(feature)
   return split_feature(value)
 end
 
+-- The start of a reservation whose period is over. No period starts then: with the start of one, that one would become a past
+-- period with leases, although none was taken in it.
+local NO_PERIOD = 281474976710655
+
 -- Lets what leases set aside go on with the count in a period that starts at `new_start`; nil: their period is over.
 -- Returns their epoch, or 0 where none was taken in the period of the count.
 local function move_reservation(feature, used_from, new_start)
@@ -89,10 +93,10 @@ local function move_reservation(feature, used_from, new_start)
   if not value then return 0 end
   local epoch, start, units = struct.unpack(RESERVATION, value)
   local is_ours = start == used_from
-  if not (is_ours and new_start) then
-    redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch + 1, new_start or start, 0))
-  else
+  if is_ours and new_start then
     redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch, new_start, units))
+  else
+    redis.call('HSET', KEYS[1], 'r:' .. feature, struct.pack(RESERVATION, epoch + 1, NO_PERIOD, 0))
   end
   return is_ours and epoch or 0
 end
