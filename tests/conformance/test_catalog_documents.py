@@ -301,6 +301,14 @@ INVALID: Final[dict[str, tuple[Requested, Sequence[str]]]] = {
         lambda *_: {"packages": [v1.Package(id="a"), v1.Package(id="a", status=DRAFT, type=v1.PACKAGE_TYPE_ADD_ON)]},
         ["packages[1].type"],
     ),
+    "an unknown type of a version": (
+        lambda *_: {"packages": [v1.Package(id="a", type=3), v1.Package(id="a", status=DRAFT)]},  # type: ignore[arg-type]
+        ["packages[0].type", "packages[1].type"],
+    ),
+    "an unknown type of both versions": (
+        lambda *_: {"packages": [v1.Package(id="a", type=3), v1.Package(id="a", status=DRAFT, type=3)]},  # type: ignore[arg-type]
+        ["packages[0].type", "packages[1].type"],
+    ),
     "an unknown status": (lambda *_: {"packages": [v1.Package(id="a", status=9)]}, ["packages[0].status"]),  # type: ignore[arg-type]
     "a limit below zero": (
         lambda calls, _, __: {"packages": [v1.Package(id="a", features=[of(calls, -1)])]},

@@ -130,8 +130,9 @@ def _with(given: Given, path: str, package: pb.Package, violations: Violations) 
     return added
 
 
-def _type(package: pb.Package) -> PackageType:
-    return PackageType(package.type or PackageType.BASE)
+def _type(package: pb.Package) -> int:
+    """Return the type of a package. It may be invalid: all that is invalid in a document is listed together."""
+    return package.type or PackageType.BASE
 
 
 async def plan_of(document: Document, snapshot: Snapshot, now_ms: int, *, archive_missing: bool) -> Plan:
@@ -214,7 +215,7 @@ def _content(path: str, package: pb.Package, old: StoredPackage | None, plan: Pl
             id=package.id,
             created_at_ms=now_ms,
             name=package.name,
-            type=_type(package),
+            type=PackageType(_type(package)),
             features=tuple(_entries(path, package, plan, may_be_archived=may_be_archived)),
             metadata=dict(package.metadata),
         )
