@@ -2,7 +2,7 @@
 
 Atheris observes which parts of the server an input reaches, and mutates those that reach new ones. The endpoints are
 called as both transports call them, in an environment on a real, empty store. At the end libFuzzer prints the number of
-calls; when an input breaks an invariant, it prints that input, and the status is not 0.
+calls; when an input breaks an invariant, it prints that input and the server's log, and the status is not 0.
 """
 
 import asyncio
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import atheris
-import structlog
 
 with atheris.instrument_imports(include=["canuse_server"], enable_loader_override=False):
     from canuse_server.api.admission import AdmissionLimit
@@ -28,6 +27,7 @@ with atheris.instrument_imports(include=["canuse_server"], enable_loader_overrid
 
 from chaos.fuzz_inputs import Inputs
 from chaos.invariants import FuzzTarget
+from chaos.server_log import ServerLog
 
 MAX_INPUT_BYTES: Final = 2048
 """Maximum length of an input, in bytes."""
@@ -48,8 +48,7 @@ async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
 def main() -> None:
     """Run the fuzzer as the command line says."""
     url, seed, runs, seconds, *methods = sys.argv[1:]
-    # The fuzzer reports what goes wrong, with the input.
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
+    log = ServerLog()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     run: Callable[[Coroutine[Any, Any, Any]], Any] = loop.run_until_complete
@@ -58,10 +57,11 @@ def main() -> None:
 
     def one(data: bytes) -> None:
         path, payload = inputs.read(atheris.FuzzedDataProvider(data))
+        log.clear()
         try:
             run(target.check(path, payload))
         except BaseException:
-            print(f"broken by {path} {payload.hex()}", flush=True)
+            print(f"broken by {path} {payload.hex()}\nthe server's log:\n{log}", flush=True)
             raise
 
     with tempfile.TemporaryDirectory() as folder:

@@ -63,7 +63,7 @@ def fuzz(url: str, runs: int, seconds: int, *methods: str) -> int:
         command, capture_output=True, text=True, errors="replace", env=env, timeout=seconds + 120, check=False
     )
     done = re.search(r"number_of_executed_units: (\d+)", completed.stderr)
-    assert completed.returncode == 0, f"{completed.stdout[-2000:]}\n{completed.stderr[-4000:]}"
+    assert completed.returncode == 0, f"{completed.stdout[-10_000:]}\n{completed.stderr[-4000:]}"
     assert done, completed.stderr[-4000:]
     return int(done[1])
 
