@@ -11,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from socket import socket
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import pytest
 
+from support import fork_server
 from support.command_line import CommandLine, Subscriber
 from support.load import running
 from support.message_clients import Client
@@ -272,17 +274,20 @@ def test_with_canuse_debug_it_shows_where() -> None:
 
 
 def test_ctrl_c_ends_a_command_with_130_and_no_traceback() -> None:
-    with closing(socket()) as silent:
+    with closing(socket()) as silent, TemporaryFile("w+") as errors:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        command = [sys.executable, "-m", "canuse_server", "migrate", "p", "--server", address]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # The fork server sets SIGINT as a terminal does: a shell's background job, and all it starts, ignores it.
+        process = fork_server.start("migrate", "p", "--server", address, env=bare_environment(), stderr=errors.fileno())
+        assert process.stdout is not None
         connection, _ = silent.accept()  # It waits for an answer from now on.
-        with closing(connection):
+        with closing(connection), process.stdout as output:
             process.send_signal(signal.SIGINT)
-            stdout, stderr = process.communicate(timeout=STOP_SECONDS)
-    assert (process.returncode, stdout) == (INTERRUPTED, "")
+            status, stdout = process.wait(STOP_SECONDS), output.read()
+        errors.seek(0)
+        stderr = errors.read()
+    assert (status, stdout) == (INTERRUPTED, "")
     assert "Traceback" not in stderr
 
 
