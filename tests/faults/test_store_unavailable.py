@@ -6,20 +6,20 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from redis import Redis
 
-from canuse import OutcomeUnknown, StoreUnavailable, Unavailable, v1
+from canuse import NotFound, OutcomeUnknown, StoreUnavailable, Unavailable, v1
 from canuse_server.store.keys import SCHEMA
 from canuse_server.store.preflight.schema import VERSION
-from support.load import MAX_WAIT_SECONDS, running, until
+from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running, until
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse, RedisServer, free_port
-from support.relay import server_behind_relay
+from support.relay import Relay, server_behind_relay
 from support.resources import subscriber, unique
 
 STORE_TIMEOUT_SECONDS = 2.0
@@ -30,6 +30,7 @@ DELAY_SECONDS = 0.2
 DENY, ALLOW, LAST_KNOWN = v1.ON_UNAVAILABLE_DENY, v1.ON_UNAVAILABLE_ALLOW, v1.ON_UNAVAILABLE_LAST_KNOWN
 NO, YES = (False, v1.SOURCE_FALLBACK), (True, v1.SOURCE_FALLBACK)
 
+T = TypeVar("T")
 Away = Callable[[RedisServer], AbstractContextManager[None]]
 
 
@@ -333,6 +334,33 @@ def test_a_server_that_waits_for_its_store_ends_when_it_is_asked_to(launched: Ca
         assert canuse.process is not None
         canuse.process.send_signal(signal.SIGTERM)
         assert canuse.process.wait(MAX_WAIT_SECONDS) == 0
+
+
+async def test_a_call_that_arrives_while_a_server_starts_waits_for_its_store(
+    transport: str, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    async with Relay.to(own_redis.port) as relay:
+        relay.delay_seconds = DELAY_SECONDS
+        canuse = Canuse(tmp_path, "--transport", transport, "--redis-url", f"redis://127.0.0.1:{relay.port}")
+        canuse.env["CANUSE_LISTEN"] = canuse.address = f"127.0.0.1:{free_port()}"
+        await asyncio.to_thread(canuse.launch)
+        try:
+            async with AsyncClient(canuse.address, timeout_seconds=MAX_WAIT_SECONDS, options=OWN_CONNECTION) as caller:
+                with pytest.raises(NotFound):  # That is what the store says.
+                    await first_answer(lambda: caller.can_use(unique("user"), unique("feature")))
+        finally:
+            await asyncio.to_thread(canuse.stop)
+
+
+async def first_answer(call: Callable[[], Awaitable[T]]) -> T:
+    """Return the first answer of a server whose port is not open yet. It may not say that its store is unavailable."""
+    async with asyncio.timeout(MAX_WAIT_SECONDS):
+        while True:
+            try:
+                return await call()
+            except Unavailable as error:
+                assert not isinstance(error, StoreUnavailable)
+                await asyncio.sleep(0.01)
 
 
 @pytest.fixture

@@ -33,10 +33,10 @@ def keep_port(settings: Settings) -> ReservedPort | None:
         return None
 
 
-async def open_port(
+def open_port(
     settings: Settings, dispatcher: Dispatcher, authorizer: Authorizer, *, share_port: bool
 ) -> "HttpServer | None":
-    """Open the port; return its server, or None where there is none to be.
+    """Open the port; return its server, which is to be started, or None where there is none to be.
 
     Raises:
         ListenError: it can't be opened, and somebody chose it. The default one is left out then.
@@ -62,9 +62,7 @@ async def open_port(
     application = app.application(
         dispatcher, reading, origins=settings.http_cors_origins, is_open=lambda: authorizer.is_open
     )
-    opened = server.HttpServer(application, listening, None if certificates is None else certificates.context)
-    await opened.start()
-    return opened
+    return server.HttpServer(application, listening, None if certificates is None else certificates.context)
 
 
 def _leave_out(settings: Settings, problem: str) -> None:

@@ -22,12 +22,20 @@ LOG_INTERVAL_SECONDS: Final = 10.0
 
 
 async def prepare_store(
-    environments: Environments, prepare: Callable[[], Awaitable[None]], access: Access, *, first: bool
+    environments: Environments,
+    prepare: Callable[[], Awaitable[None]],
+    access: Access,
+    *,
+    first: bool,
+    answer: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """Wait for the store, check that canuse supports it, prepare it, and open access to it.
 
     `first`: this process initializes an empty store and logs its risks. A worker does not: it may be restarted at any
     time, and then an empty store has lost its data.
+
+    `answer` starts to answer calls: once the store is prepared, or as soon as it turns out to be unavailable. Before,
+    callers who reconnect during a rolling restart would be told that it is unavailable, and would not retry.
 
     Raises:
         SchemaError: the store is too old, lacks the promised durability, or has data of another schema.
@@ -45,7 +53,12 @@ async def prepare_store(
             if logged_at is None or loop.time() - logged_at >= LOG_INTERVAL_SECONDS:
                 logged_at = loop.time()
                 log.warning("waiting for the store", cause=str(error), seconds=round(logged_at - started_at, 1))
+        if answer is not None:
+            await answer()
+            answer = None
         await asyncio.sleep(RETRY_INTERVAL_SECONDS)
+    if answer is not None:
+        await answer()
     if logged_at is not None:
         log.info("the store is available", seconds=round(loop.time() - started_at, 1))
 

@@ -61,6 +61,7 @@ from canuse_server.transport import aio_server, tls
 from canuse_server.transport.shutdown import Deadline
 
 if TYPE_CHECKING:
+    from canuse_server.transport.http.server import HttpServer
     from canuse_server.transport.native.server import NativeTransport
 
 log = structlog.get_logger(__name__)
@@ -170,18 +171,13 @@ async def serve_in_process(
         )
         store = environments.live.store
         deadline = Deadline(settings.grace_seconds)
-        http = await http_port.open_port(settings, dispatcher, access.authorizer, share_port=share_port)
+        http = http_port.open_port(settings, dispatcher, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)
-        address, transport = await _listen(
-            settings, certificates, server, dispatcher, store, stack, deadline, share_port
-        )
-        if http is not None:
-            # Before the gRPC port is drained, so that both have the same time for it.
-            stack.callback(http.begin_to_end)
-        await prepare_store(
-            environments, partial(_prepare, settings, environments, clock), access, first=not share_port
-        )
+        address, front = _listen(settings, certificates, server, dispatcher, store, stack, share_port)
+        prepare = partial(_prepare, settings, environments, clock)
+        answer = partial(_answer, server, front, http, stack, deadline)
+        await prepare_store(environments, prepare, access, first=not share_port, answer=answer)
 
         async def on_data_change(is_there: bool) -> None:
             """Set the health status according to whether the store has its data."""
@@ -204,8 +200,9 @@ async def serve_in_process(
         # them.
         gc.collect()
         gc.freeze()
-        gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
+        gc.set_threshold(GC_THRESHOLD_GRPCIO if front is None else GC_THRESHOLD, 20, 20)
         url = None if http is None else http.address
+        transport = _transport_name(certificates) if front is None else "native"
         on_ready(Ready(address, transport, name, settings.clock, access.description, 1, url))
         await stop.wait()
         environments.close()
@@ -314,25 +311,24 @@ def _native(settings: Settings, certificates: tls.Certificates | None) -> "type[
     return NativeTransport
 
 
-async def _listen(
+def _listen(
     settings: Settings,
     certificates: tls.Certificates | None,
     server: aio.Server,
     dispatcher: Dispatcher,
     store: Store,
     stack: AsyncExitStack,
-    deadline: Deadline,
     share_port: bool,
-) -> tuple[str, str]:
-    """Open the public port; return its address and the transport's name."""
+) -> tuple[str, "NativeTransport | None"]:
+    """Open the public port; return its address, and the native transport if that has opened it.
+
+    Connections and calls wait there until they are answered.
+    """
     host = settings.listen.rpartition(":")[0]
     native = _native(settings, certificates)
     try:
         if native is None:
-            port = aio_server.open_port(server, settings.listen, certificates)
-            await server.start()
-            stack.push_async_callback(_stop, server, deadline)
-            return f"{host}:{port}", f"grpcio with {certificates.description}" if certificates else "grpcio"
+            return f"{host}:{aio_server.open_port(server, settings.listen, certificates)}", None
         folder = Path(tempfile.mkdtemp(prefix="canuse-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         fallback = folder / "grpc.sock"
@@ -347,13 +343,33 @@ async def _listen(
         port = front.listen()
         # Callbacks run in reverse order: calls in flight end in the lane, then on the server, then the port closes.
         stack.push_async_callback(front.close)
-        await server.start()
-        stack.push_async_callback(_stop, server, deadline)
-        front.serve()
-        stack.push_async_callback(front.drain, deadline)
     except (RuntimeError, OSError) as error:
         raise ListenError(f"can't listen on {settings.listen}: {error}") from error
-    return f"{host}:{port}", "native"
+    return f"{host}:{port}", front
+
+
+async def _answer(
+    server: aio.Server,
+    front: "NativeTransport | None",
+    http: "HttpServer | None",
+    stack: AsyncExitStack,
+    deadline: Deadline,
+) -> None:
+    """Start to answer calls on all ports."""
+    await server.start()
+    stack.push_async_callback(_stop, server, deadline)
+    if front is not None:
+        front.serve()
+        stack.push_async_callback(front.drain, deadline)
+    if http is not None:
+        await http.start()
+        # Before the gRPC port is drained, so that both have the same time for it.
+        stack.callback(http.begin_to_end)
+
+
+def _transport_name(certificates: tls.Certificates | None) -> str:
+    """Return the name of the reference transport in the line printed at startup."""
+    return "grpcio" if certificates is None else f"grpcio with {certificates.description}"
 
 
 async def _stop(server: aio.Server, deadline: Deadline) -> None:
