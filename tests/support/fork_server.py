@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -58,7 +59,8 @@ class Forked:
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it is running."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with suppress(ProcessLookupError):  # The fork server has noticed its end already.
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         """Kill it."""

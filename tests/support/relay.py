@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from support.processes import Canuse, RedisServer
@@ -39,12 +39,12 @@ class Relay:
     async def to(cls, upstream_port: int) -> AsyncIterator["Relay"]:
         """Open a relay to a port; it is closed afterwards."""
         relay = cls(upstream_port)
-        accepting = asyncio.create_task(relay._accept())
+        loop = asyncio.get_running_loop()
+        loop.add_reader(relay._listener, relay._accept)
         try:
             yield relay
         finally:
-            accepting.cancel()
-            await asyncio.wait([accepting])
+            loop.remove_reader(relay._listener)
             relay._listener.close()
             relay.cut()
             for task in relay._connections:
@@ -119,11 +119,12 @@ class Relay:
         for client in self._pairs:
             client.write(data)
 
-    async def _accept(self) -> None:
-        # Not an asyncio.Server: a connection that arrives while one is being closed stays open, until the garbage
-        # collector warns of it.
-        while True:
-            connection, _ = await asyncio.get_running_loop().sock_accept(self._listener)
+    def _accept(self) -> None:
+        # Not an asyncio.Server or `sock_accept`: a connection that arrives while one is being closed stays open, until
+        # the garbage collector warns of it.
+        with suppress(OSError):
+            connection, _ = self._listener.accept()
+            connection.setblocking(False)
             self._accepted.add(connection)
             task = asyncio.create_task(self._serve(connection))
             self._connections.add(task)
