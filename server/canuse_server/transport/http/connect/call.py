@@ -1,29 +1,21 @@
 """What all calls over Connect have in common: how a request becomes a call of the dispatcher."""
 
-import asyncio
-import time
 from typing import Final
 
 from starlette.requests import Request
 
 from canuse_server.api.bounds import MAX_REQUEST_BYTES, method_bytes
-from canuse_server.api.context import CallContext
 from canuse_server.api.errors import invalid
-from canuse_server.api.metadata import Metadata
 from canuse_server.api.methods import Method
+from canuse_server.transport.http.calls import convert
 from canuse_server.transport.http.connect.json_codec import JsonCodec
-from canuse_server.transport.http.errors import COMPRESSED, UNSUPPORTED_MEDIA_TYPE, FormError
+from canuse_server.transport.http.errors import UNSUPPORTED_MEDIA_TYPE, FormError
 
 TIMEOUT: Final = "connect-timeout-ms"
 TIMEOUT_DIGITS: Final = 10
 VERSION: Final = "connect-protocol-version"
-DEFAULT_TIMEOUT_SECONDS: Final = 30.0
-"""How long a unary call may take whose caller does not say how long it waits."""
 JSON_FACTOR: Final = 3
 """How much longer JSON may be than protobuf: an escaped character takes up to three times as many bytes."""
-UNCOMPRESSED: Final = (None, "", "identity")
-OFF_LOOP_BYTES: Final = 16 << 10
-"""Messages from this size on are converted in another thread, so that other calls do not wait for that."""
 
 
 class Codec:
@@ -38,19 +30,11 @@ class Codec:
 
     async def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError where it is no such message."""
-        if self._json is None:
-            return body
-        if len(body) < OFF_LOOP_BYTES:
-            return self._json.decode(body)
-        return await asyncio.to_thread(self._json.decode, body)
+        return body if self._json is None else await convert(self._json.decode, body)
 
     async def encode(self, answer: bytes) -> bytes:
         """Return an answer as the caller reads it."""
-        if self._json is None:
-            return answer
-        if len(answer) < OFF_LOOP_BYTES:
-            return self._json.encode(answer)
-        return await asyncio.to_thread(self._json.encode, answer)
+        return answer if self._json is None else await convert(self._json.encode, answer)
 
 
 class Codecs:
@@ -74,17 +58,6 @@ class Codecs:
         return name, codec
 
 
-def check_uncompressed(field: str, encoding: str | None) -> None:
-    """Raise FormError where a request is compressed: a few bytes could become very many."""
-    if encoding not in UNCOMPRESSED:
-        raise FormError(COMPRESSED, field, f"must be identity; {encoding[:80]!r} was sent")
-
-
-def metadata(request: Request) -> Metadata:
-    """Return the headers of a request as the metadata of a call."""
-    return request.headers.items()
-
-
 def check_version(version: str | None, field: str = VERSION, accepted: str = "1") -> None:
     """Raise ApiError where a request is of another version of the protocol."""
     if version is not None and version != accepted:
@@ -100,8 +73,3 @@ def timeout_seconds(request: Request) -> float | None:
         accepted = f"must be a number of milliseconds with at most {TIMEOUT_DIGITS} digits"
         raise invalid([(TIMEOUT, f"{accepted}; {sent[:80]!r} was sent")])
     return int(sent) / 1000
-
-
-def seconds_left(context: CallContext, seconds: float) -> float:
-    """Return how much is left of the time of a call, which began when its head came."""
-    return seconds - (time.monotonic() - context.arrived_at)

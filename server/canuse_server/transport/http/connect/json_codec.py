@@ -4,7 +4,6 @@ The library reads and writes the messages. It says only of the first mistake whe
 request is looked through before it is read.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -17,8 +16,8 @@ from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import is_map, max_items
-from canuse_server.api.errors import ApiError, invalid
-from canuse_server.api.validation import Violations, shown
+from canuse_server.api.validation import Violations
+from canuse_server.transport.http.json_object import is_unicode, kind, malformed, read_object, sent
 
 MANY: Final = 2
 """How many times the items that a list may have are read: the method itself says that there are too many. More would
@@ -39,20 +38,17 @@ _FORMS: Final[Mapping[str, str]] = {
 """What messages that have a form of their own in JSON look like."""
 
 
-class _TwiceError(Exception):
-    """An object has a field twice."""
-
-
 class JsonCodec:
     """The request and the answer of a method as JSON."""
 
     def __init__(self, request: Descriptor, answer: Descriptor) -> None:
         self._request = request
+        self._form = f"a {request.full_name} as a JSON object"
         self._answer = GetMessageClass(answer)
 
     def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError that names what is wrong with it."""
-        fields = _read(body, self._request)
+        fields = read_object(body, self._form)
         found = Violations()
         for field, text in _violations(fields, self._request, ""):
             found.add(field, text)
@@ -60,7 +56,7 @@ class JsonCodec:
         try:
             return ParseDict(fields, GetMessageClass(self._request)()).SerializeToString()
         except (ParseError, ValueError, TypeError):
-            raise _malformed(self._request, "something else") from None
+            raise malformed(self._form, "something else") from None
 
     def encode(self, answer: bytes) -> bytes:
         """Return an answer as JSON. Fields that can't be absent are there also where they are false, 0 or empty."""
@@ -68,40 +64,6 @@ class JsonCodec:
         return MessageToJson(
             message, always_print_fields_with_no_presence=True, ensure_ascii=False, indent=None
         ).encode()
-
-
-def _malformed(message: Descriptor, sent: str) -> ApiError:
-    return invalid([("request", f"must be a {message.full_name} as a JSON object; {sent} was sent")])
-
-
-def _read(body: bytes, message: Descriptor) -> dict[str, Any]:
-    """Return the fields of a request; raise ApiError where it is no JSON object."""
-    if not body.strip():
-        raise _malformed(message, "nothing")
-    try:
-        found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_number)
-    except _TwiceError as error:
-        raise invalid([(str(error), "must be sent once in an object; it was sent twice")]) from None
-    except RecursionError:
-        raise _malformed(message, "something with too many levels") from None
-    except ValueError as error:
-        where = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
-        raise _malformed(message, f"something that is no JSON{where}") from None
-    if not isinstance(found, dict):
-        raise _malformed(message, _kind(found))
-    return found
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
-    return found
-
-
-def _no_number(text: str) -> None:
-    raise ValueError(text)
 
 
 def _violations(fields: dict[str, Any], message: Descriptor, prefix: str) -> Iterator[tuple[str, str]]:
@@ -132,14 +94,14 @@ def _fields(message: Descriptor) -> dict[str, FieldDescriptor]:
 
 def _violations_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterator[tuple[str, str]]:
     if not isinstance(value, dict if is_map(field) else list):
-        yield path, f"must be {'an object' if is_map(field) else 'a list'}; {_kind(value)} was sent"
+        yield path, f"must be {'an object' if is_map(field) else 'a list'}; {kind(value)} was sent"
     elif len(value) > MANY * max_items(field):
         yield path, f"must be at most {max_items(field)}; {len(value)} were sent"
     elif isinstance(value, dict):
         assert field.message_type is not None
         of_pair = field.message_type.fields_by_name["value"]
         for key, item in value.items():
-            if not _is_unicode(key):
+            if not is_unicode(key):
                 yield path, f"must have keys of valid Unicode; {key[:40]!a} was sent"
             else:
                 yield from _violations_of_one(item, of_pair, f"{path}.{key}")
@@ -158,17 +120,17 @@ def _violations_of_one(value: Any, field: FieldDescriptor, path: str) -> Iterato
             ParseDict(value, GetMessageClass(message)())
         except (ParseError, ValueError, TypeError, AttributeError):
             form = _FORMS.get(message.full_name, f"a {message.full_name}")
-            yield path, f"must be {form}; {_sent(value)} was sent"
+            yield path, f"must be {form}; {sent(value)} was sent"
     elif isinstance(value, dict):
         yield from _violations(value, message, f"{path}.")
     else:
-        yield path, f"must be an object; {_kind(value)} was sent"
+        yield path, f"must be an object; {kind(value)} was sent"
 
 
 def _problem(value: Any, field: FieldDescriptor) -> str | None:
     """Return the problem with a value that is no message, or None."""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        accepted, valid = "a string", isinstance(value, str) and _is_unicode(value)
+        accepted, valid = "a string", isinstance(value, str) and is_unicode(value)
     elif field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         accepted, valid = "true or false", isinstance(value, bool)
     elif field.enum_type is not None:
@@ -180,7 +142,7 @@ def _problem(value: Any, field: FieldDescriptor) -> str | None:
         valid = number is not None and lowest <= number <= highest
     else:
         accepted, valid = "a number", isinstance(value, int | float) and not isinstance(value, bool)
-    return None if valid else f"must be {accepted}; {_sent(value)} was sent"
+    return None if valid else f"must be {accepted}; {sent(value)} was sent"
 
 
 def _is_enum(value: Any, kind: EnumDescriptor) -> bool:
@@ -198,24 +160,3 @@ def _integer(value: Any) -> int | None:
     if isinstance(value, float) and not (math.isfinite(value) and value.is_integer()):
         return None
     return int(value)
-
-
-def _is_unicode(text: str) -> bool:
-    """Whether a text is more than code units: JSON can have half a surrogate pair."""
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _sent(value: Any) -> str:
-    """Return a value for an error, shortened."""
-    if isinstance(value, str) and not _is_unicode(value):
-        return ascii(value[:40])
-    return _kind(value) if value is None or isinstance(value, dict | list | bool) else shown(value)
-
-
-def _kind(value: Any) -> str:
-    """Return what a value is in JSON."""
-    if value is None or isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, dict | list):
-        return "an object" if isinstance(value, dict) else "a list"
-    return f"the {'string' if isinstance(value, str) else 'number'} {shown(value)}"

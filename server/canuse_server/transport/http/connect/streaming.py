@@ -18,14 +18,12 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError, deadline_passed, invalid
 from canuse_server.api.methods import Method
 from canuse_server.transport.http.body import BodyTooLargeError, read_body, too_large
+from canuse_server.transport.http.calls import check_uncompressed, metadata, seconds_left
 from canuse_server.transport.http.connect.call import (
     VERSION,
     Codec,
     Codecs,
-    check_uncompressed,
     check_version,
-    metadata,
-    seconds_left,
     timeout_seconds,
 )
 from canuse_server.transport.http.errors import FormError, error_body, error_response, refusal

@@ -15,15 +15,12 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.methods import Method
 from canuse_server.transport.http.body import BodyTooLargeError, read_body, too_large
+from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, metadata, seconds_left
 from canuse_server.transport.http.connect.call import (
-    DEFAULT_TIMEOUT_SECONDS,
     VERSION,
     Codec,
     Codecs,
-    check_uncompressed,
     check_version,
-    metadata,
-    seconds_left,
     timeout_seconds,
 )
 from canuse_server.transport.http.errors import UNSUPPORTED_MEDIA_TYPE, FormError, error_response, refusal
