@@ -78,6 +78,10 @@ class Environment:
             last_known=LastKnown() if last_known is None else last_known,
         )
 
+    def without_default_package(self) -> "Environment":
+        """Return this environment as one in which no call creates a user."""
+        return replace(self, default_package="") if self.default_package else self
+
 
 class Environments(NamedTuple):
     """Both environments. They share the connection to the store, but no data."""

@@ -9,13 +9,13 @@ from starlette.types import ASGIApp
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.transport.http import connect
+from canuse_server.transport.http import connect, ofrep
 from canuse_server.transport.http.guards import Guards, not_found
 
 Door = Callable[[Dispatcher, AdmissionLimit], Iterable[BaseRoute]]
 """Returns the routes of a door, whose requests become calls of the dispatcher. The limit is that of the bodies that are
 read at a time."""
-DOORS: Final[Sequence[Door]] = (connect.routes,)
+DOORS: Final[Sequence[Door]] = (connect.routes, ofrep.routes)
 """All of them: a door is deleted with its package and its place here."""
 
 
