@@ -17,6 +17,7 @@ from canuse_server.api.errors import ErrorReason
 from canuse_server.cli.connection import Connection
 from canuse_server.settings import Settings
 from canuse_server.transport.http.errors import CODES
+from canuse_server.transport.http.ofrep.errors import ErrorCode
 from support.tools import ROOT
 
 PAGES = {"settings": "docs/settings.md", "errors": "docs/errors.md", "reasons": "docs/api.md", "scopes": "docs/api.md"}
@@ -107,7 +108,7 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
     known = {reason.name for reason in ErrorReason} | {name for name, _ in v1.Reason.items()}
     known |= {name.removeprefix("REASON_") for name, _ in v1.Reason.items()}
-    known |= {status.name for status in StatusCode}
+    known |= {status.name for status in StatusCode} | {code.value for code in ErrorCode}
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
     known |= {get_args(option.type)[1].envvar for option in fields(Connection)} | {"CANUSE_CONFIG"}
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")

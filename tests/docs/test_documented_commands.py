@@ -90,6 +90,11 @@ ELSEWHERE: Final = {
     """-d '{ "userId": "124", "featureId": "messages"}'""": (
         "tests/docs/test_readme_story.py::test_the_call_with_curl_in_the_readme_is_answered"
     ),
+    "curl http://127.0.0.1:50052/ofrep/v1/evaluate/flags/messages -H 'Content-Type: application/json' "
+    """-d '{ "context": {"targetingKey": "124"}}'""": (
+        "tests/docs/test_readme_story.py"
+        "::test_the_python_and_the_call_with_curl_about_openfeature_run_on_the_example_data"
+    ),
     ".venv/bin/python try.py": (
         "tests/docs/test_readme_story.py::test_the_python_in_the_readme_runs_on_the_example_data"
     ),

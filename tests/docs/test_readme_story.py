@@ -1,5 +1,6 @@
 """The sessions in the README and in docs/http.md are run line by line, and the README's Python as a program."""
 
+import json
 import re
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from support.documented_code import code_blocks
 from support.processes import Canuse
 from support.tools import ROOT, tool
 
@@ -92,3 +94,19 @@ def test_the_python_in_the_readme_runs_on_the_example_data(demo_server: Canuse) 
     # The example user has 5 messages a day.
     assert outputs[:5] == [""] * 5
     assert outputs[5].startswith("REASON_BUDGET_EXCEEDED Consumption(used=5")
+
+
+def test_the_python_and_the_call_with_curl_about_openfeature_run_on_the_example_data(demo_server: Canuse) -> None:
+    def here(text: str) -> str:
+        return text.replace("http://127.0.0.1:50052", demo_server.http_url)
+
+    page = "docs/openfeature.md"
+    [program] = code_blocks(page, "python")
+    printed = subprocess.run([sys.executable, "-c", here(program)], capture_output=True, text=True, check=True).stdout
+    assert printed == "True WITHIN_BUDGET 5\n"
+    [command] = code_blocks(page, "sh")
+    command = here(command).replace("curl ", f"{tool('curl')} -sS ")
+    answer = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=True).stdout
+    [shown] = [json.loads(block) for block in code_blocks(page, "json")]
+    shown["metadata"]["resets_at"] = json.loads(answer)["metadata"]["resets_at"]
+    assert json.loads(answer) == shown
