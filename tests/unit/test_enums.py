@@ -42,12 +42,8 @@ def test_every_enum_of_the_domain_is_compared() -> None:
 
 
 def number(name: str, script: Script = RECORD_USAGE) -> str:
-    """Return the literal value of a local in a script."""
-    for names, values in re.findall(r"^local ([A-Z_, ]+) = ([^-\n]+|-1)", script.source, re.MULTILINE):
-        split: dict[str, str] = dict(zip(re.split(", *", names), re.split(", *", values), strict=False))
-        if name in split:
-            return split[name].strip()
-    raise AssertionError(f"{script.name} has no {name}")
+    """Return the literal value of a constant in a script."""
+    return script.constants[name]
 
 
 @pytest.mark.parametrize(

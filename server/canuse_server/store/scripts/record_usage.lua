@@ -29,7 +29,8 @@
 local FIRST, WIDTH = 3, 3 -- where the charges start, and how many arguments each has
 local FIRST_EVENT_KEY = 4
 local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
-local mode, manual_now, retention = string.sub(ARGV[1], 1, 1), string.sub(ARGV[1], 2), ARGV[2]
+local mode, manual_now, retention = ARGV[1], '', ARGV[2]
+if #mode > 1 then mode, manual_now = string.sub(mode, 1, 1), string.sub(mode, 2) end
 local key_count, last = #KEYS, #ARGV
 local repeatable = key_count > 4
 local chain = KEYS[repeatable and 8 or 4]
@@ -78,13 +79,14 @@ else
 end
 
 -- What there is.
-local fields
+local fields, feature_field
 if count == 1 then
   local feature = ARGV[FIRST]
+  feature_field = 'f:' .. feature
   if event then
-    fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature, 'd')
+    fields = redis.call('HMGET', KEYS[1], 'm', 'x', feature_field, 'g:' .. feature, 'r:' .. feature, 'd')
   else
-    fields = redis.call('HMGET', KEYS[1], 'm', 'x', 'f:' .. feature, 'g:' .. feature, 'r:' .. feature)
+    fields = redis.call('HMGET', KEYS[1], 'm', 'x', feature_field, 'g:' .. feature, 'r:' .. feature)
   end
 else
   local names = { 'm', 'x' }
@@ -186,11 +188,11 @@ if meta and value and not (fields[4] or fields[5]) and count == 1 and #retention
       -- From here on it writes; the event id has been written.
       if counted then
         ledger_id = append(KEYS[2], manual_now, now, retention, ARGV[FIRST + 2], applied, used, reason, budget)
-        local count_field, value = 'f:' .. ARGV[FIRST], packed .. struct.pack(COUNTER, used, used_from)
+        local counted_value = packed .. struct.pack(COUNTER, used, used_from)
         if changed then
-          redis.call('HSET', KEYS[1], count_field, value, 'd', changed)
+          redis.call('HSET', KEYS[1], feature_field, counted_value, 'd', changed)
         else
-          redis.call('HSET', KEYS[1], count_field, value)
+          redis.call('HSET', KEYS[1], feature_field, counted_value)
         end
       elseif changed then
         redis.call('HSET', KEYS[1], 'd', changed)
