@@ -52,9 +52,9 @@ class PackageRules(LeaseRules):
             self.change_package(user_id, package, at_period_end, self.event_id(user_id, key))
 
     def miss_payment(self, user_id: str) -> None:
-        """Let the current base subscription be past due."""
-        now = self.model.now
-        for one in self.model.users[user_id].subscriptions:
+        """Let the current base subscription be past due. There is none if the user was deleted."""
+        user, now = self.model.users.get(user_id), self.model.now
+        for one in user.subscriptions if user else ():
             if one.base and one.started <= now and one.status_at(now) not in ENDED:
                 self.call_both("update_subscription", one.id, {"status": v1.SUBSCRIPTION_STATUS_PAST_DUE})
                 return
