@@ -46,9 +46,10 @@ amounts = st.integers(1, 12)
 
 @dataclass(eq=False)
 class ModelPeriod:
-    """A period of the model, with its total."""
+    """A period of the model, with its total, and whether leases were taken in it."""
 
     used: int = 0
+    leased: bool = False
 
 
 @dataclass(eq=False)
@@ -179,6 +180,7 @@ class Machine(RuleBasedStateMachine):
         )
         assert (result.granted, result.charge.reason) == (expected, reason)
         if expected:
+            self.model_period.leased = True
             self.leases.append(ModelLease(self.model_period, expected, self.now_ms + ttl_ms))
         assert result.charge.reserved == self._reserved()
 
@@ -272,15 +274,16 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def what_was_used_in_past_periods_is_there(self) -> None:
-        past_periods = self.database.past()
-        found = [past.used for past in past_periods if past.used]
-        counter = self.database.counter()
+        past_periods, counter, reservation = self.database.past(), self.database.counter(), self.leasing.reservation()
+        found = [past.used for past in past_periods]
         # The last past period is stored by the next use.
-        if counter and self.period and counter[1] < self.period.start_ms and counter[0]:
-            found.append(counter[0])
-        expected = [model_period.used for model_period in self.closed if model_period.used]
+        if counter and self.period and counter[1] < self.period.start_ms:
+            leased = reservation is not None and reservation.period_start_ms == counter[1]
+            found += [counter[0]] if counter[0] or leased else []
+        expected = [model_period.used for model_period in self.closed if model_period.used or model_period.leased]
         assert sum(found) == sum(expected)
         if all(past.summed_overage is None for past in past_periods):
+            # Each, also without use: it adds its budget to the sum of its day.
             assert sorted(found) == sorted(expected)
 
 
