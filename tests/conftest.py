@@ -17,7 +17,7 @@ from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.resources import Clock
 from support.scheduling import FIRST, Scheduling, scope_of
-from support.selection import FAST, HTTP, TARGETS, is_extended, is_fast
+from support.selection import FAST, HTTP, is_extended, is_fast, programs_of, targets_of
 from support.soak import SECONDS as SOAK_SECONDS
 from support.tools import ROOT, VALKEY_SERVER, tool
 from support.topologies import Cluster, SentinelTrio
@@ -25,6 +25,8 @@ from support.topologies import Cluster, SentinelTrio
 pytest_plugins = ["support.browser", "support.npm"]
 
 IN_SOAK = ("soak", "chaos")
+TESTS = "tests"
+"""The folder of this file."""
 
 # Servers that tests start have no HTTP port unless they ask for one: many would have the same.
 os.environ.setdefault("CANUSE_HTTP_LISTEN", "")
@@ -44,6 +46,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that `make test` sets."""
     parser.addoption(FAST, action="store_true", help="leave out what only `make test-all` runs")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Choose the servers and stores of a test, before all other parameters."""
+    path = metafunc.definition.nodeid.partition("::")[0]
+    targets = targets_of(metafunc.config, path)
+    values = {"store_program": programs_of(metafunc.config, path), "server": targets, "clocked_server": targets}
+    marks = {mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")}
+    for name in values.keys() - marks:
+        found = metafunc._arg2fixturedefs.get(name)
+        # A module may have a server of its own.
+        if name in metafunc.fixturenames and found and found[-1].baseid == TESTS:
+            metafunc.parametrize(name, values[name], indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -75,7 +91,7 @@ def soak_seconds(request: pytest.FixtureRequest) -> float:
     return SOAK_SECONDS / sum(any(map(item.get_closest_marker, IN_SOAK)) for item in request.session.items)
 
 
-@pytest.fixture(scope="session", params=["valkey", pytest.param("redis", marks=pytest.mark.extended)])
+@pytest.fixture(scope="session")
 def store_program(request: pytest.FixtureRequest) -> str:
     """The program of the store: the Valkey that comes with canuse, and the system's Redis."""
     return VALKEY_SERVER if request.param == "valkey" else tool("redis-server")
@@ -116,13 +132,13 @@ def run_canuse(target: str, clock: str, folder: Path) -> Iterator[Canuse]:
         yield server
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+@pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
     """A running server on the system clock, shared by all tests: they use ids of their own."""
     yield from run_canuse(request.param, "system", tmp_path_factory.mktemp("system"))
 
 
-@pytest.fixture(scope="session", params=TARGETS)
+@pytest.fixture(scope="session")
 def clocked_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Canuse]:
     """A running server on the manual clock, shared by all tests: they only move the clock forwards."""
     yield from run_canuse(request.param, "manual", tmp_path_factory.mktemp("manual"))

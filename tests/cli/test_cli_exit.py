@@ -24,6 +24,7 @@ from support.processes import STOP_SECONDS, Canuse
 
 NO, ERROR, UNEXPECTED, OUTPUT, INTERRUPTED = 1, 2, 70, 74, 130
 FULL = Path("/dev/full")
+pytestmark = pytest.mark.extended
 needs_dev_full = pytest.mark.skipif(not FULL.exists(), reason="the system has no /dev/full")
 
 

@@ -21,8 +21,7 @@ from support.resources import consumable, package, unique
 from support.tools import tool
 from support.wire import Stubs, failure
 
-STORES = ("valkey", "redis")
-TARGETS = [f"{transport}-{store}" for store in STORES for transport in ("native", "grpcio")]
+TARGETS = ("native-valkey", "grpcio-valkey", "native-redis")
 
 
 class Deployment(NamedTuple):

@@ -103,6 +103,7 @@ async def test_a_dry_run_that_is_resumed_counts_each_user_once(
     assert sorted(named) == sorted(population.user_ids)
 
 
+@pytest.mark.extended
 async def test_the_count_stays_exact_while_subscriptions_move_and_are_used(
     server: Canuse, client: Client, caller: AsyncClient, population: Population, store: StoreInspector
 ) -> None:

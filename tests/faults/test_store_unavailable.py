@@ -374,8 +374,6 @@ def patient(transport: str, own_redis: RedisServer, tmp_path: Path) -> Iterator[
         yield canuse
 
 
-# A store that is paused is the same whatever its program.
-@pytest.mark.parametrize("store_program", ["valkey"], indirect=True)
 async def test_no_caller_waits_for_the_store_twice(patient: Canuse, own_redis: RedisServer) -> None:
     user_id, feature_id = await asyncio.to_thread(somebody_of, patient.address)
     once = (("grpc.enable_retries", 0),)

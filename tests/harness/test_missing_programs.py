@@ -20,7 +20,7 @@ SEED_FLOW: Final = (
 )
 ONE_OF_EACH: Final = {
     "redis-server is not installed": (
-        "tests/chaos/test_rolling_restart.py::test_a_rolling_restart_gives_callers_no_error[redis-native]",
+        "tests/faults/test_store_recovers.py::test_after_the_scripts_are_forgotten_the_next_call_works[redis-native]",
         f"{SEED_FLOW}[grpcio-redis]",
         f"{SEED_FLOW}[native-acl]",
         "tests/store/test_manual_clock.py",

@@ -118,6 +118,7 @@ def create_catalog(target: Target, feature: str, packages: Sequence[str]) -> Non
         target.publish_package(package)
 
 
+@pytest.mark.extended
 def test_two_concurrent_writers_and_two_recorders_lead_to_the_state_of_some_serial_order(
     servers: list[SystemUnderTest],
 ) -> None:

@@ -71,6 +71,7 @@ async def test_the_stores_that_are_tested_with_are_sound(store: Store) -> None:
     assert list(risks_of((await store.infos())[0], None, Promise())) == []
 
 
+@pytest.mark.extended
 def test_a_server_says_at_its_start_what_can_lose_counts(tmp_path: Path) -> None:
     risky = ("--maxmemory-policy", "allkeys-lfu", "--appendonly", "no")
     valkey = RedisServer(VALKEY_SERVER, tmp_path / "valkey", risky).start()

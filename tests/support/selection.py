@@ -14,8 +14,36 @@ HTTP: Final = "http"
 STORES: Final = ("valkey", "redis", "sentinel", "cluster", "acl")
 TARGETS: Final = (*(f"{transport}-{store}" for store in STORES for transport in TRANSPORTS), f"{HTTP}-valkey")
 """Each transport on each store; `acl` has TLS and a user with no more rights than the docs grant."""
-FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey", "http-valkey")
-EXTENDED_FOLDERS: Final = ("chaos", "gateway", "web")
+MAIN_TARGETS: Final = (
+    "native-valkey",
+    "grpcio-valkey",
+    "native-redis",
+    "native-cluster",
+    "native-acl",
+    f"{HTTP}-valkey",
+)
+"""What all tests of a shared server run on: each transport, each program, slots and rights. The native transport sends
+commands both through its lane and as grpcio does. The others run the files about what each transport implements
+separately: behind a Sentinel is the same store, and grpcio sends each store the same commands."""
+FAST_TARGETS: Final = ("native-valkey", "grpcio-valkey", f"{HTTP}-valkey")
+BEFORE_THE_STORE: Final = ("test_malformed_requests.py", "test_request_bounds.py")
+"""Files of conformance tests about requests that are refused before the store sees them: they run on one store."""
+PROGRAMS: Final = ("valkey", "redis")
+ON_EACH_PROGRAM: Final = ("test_store_recovers.py", "test_store_refuses.py", "test_store_unavailable.py")
+"""Files about what the programs say and do; `tests/store` has its own stores, and runs on each program as well."""
+EXTENDED_FOLDERS: Final = ("chaos", "gateway", "harness", "web")
+FAST_FAULTS: Final = (
+    "test_concurrent_budget.py",
+    "test_concurrent_event_ids.py",
+    "test_kill_nine.py",
+    "test_leases.py",
+    "test_overload.py",
+    "test_shutdown.py",
+    "test_store_recovers.py",
+    "test_store_unavailable.py",
+    "test_two_servers.py",
+)
+"""Files of tests of faults that `make test` runs."""
 ON_ONE_TRANSPORT: Final = ("conformance", "faults")
 """Folders whose tests `make test` runs on the native transport only, except for the files below."""
 ON_EACH_TRANSPORT: Final = (
@@ -47,27 +75,42 @@ def is_fast(config: pytest.Config) -> bool:
     return bool(config.getoption(FAST))
 
 
+def targets_of(config: pytest.Config, path: str) -> tuple[str, ...]:
+    """Return the targets that the tests of a file run on which share a server."""
+    _, folder, *_, file = path.split("/")
+    targets = TARGETS if folder == "conformance" and file in ON_EACH_TRANSPORT else MAIN_TARGETS
+    if folder == "conformance" and file in BEFORE_THE_STORE:
+        targets = FAST_TARGETS
+    fast = tuple(target for target in targets if not _is_extended_target(target, folder, file))
+    # Where none is left, the tests are left out for their folder.
+    return fast if is_fast(config) and fast else targets
+
+
+def programs_of(config: pytest.Config, path: str) -> tuple[str, ...]:
+    """Return the programs of the store that the tests of a file run on which use a single one."""
+    file = path.rpartition("/")[2]
+    return PROGRAMS if file in ON_EACH_PROGRAM and not is_fast(config) else PROGRAMS[:1]
+
+
 def is_extended(item: pytest.Item) -> bool:
     """Whether only `make test-all` runs a test."""
-    field_paths = item.nodeid.partition("::")[0].split("/")
+    _, folder, *_, file = item.nodeid.partition("::")[0].split("/")
     callspec = getattr(item, "callspec", None)
     values = [value for value in callspec.params.values() if isinstance(value, str)] if callspec else []
     return (
         item.get_closest_marker("extended") is not None
-        or any(place in EXTENDED_FOLDERS for place in field_paths)
-        or (_is_on_one_transport(field_paths) and any(value.startswith("grpcio") for value in values))
-        or any(value in TARGETS and value not in FAST_TARGETS for value in values)
-        or (any(value.startswith(HTTP) for value in values) and not _is_fast_over_http(field_paths))
+        or folder in EXTENDED_FOLDERS
+        or (folder == "faults" and file not in FAST_FAULTS)
+        or any(_is_extended_target(value, folder, file) for value in values)
     )
 
 
-def _is_on_one_transport(field_paths: list[str]) -> bool:
-    """Whether `make test` runs a file of tests on the native transport only."""
-    _, folder, *_, file = field_paths
-    return folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in ON_EACH_TRANSPORT)
-
-
-def _is_fast_over_http(field_paths: list[str]) -> bool:
-    """Whether `make test` runs a file of tests over HTTP."""
-    _, folder, *_, file = field_paths
-    return folder != "conformance" or file in FAST_OVER_HTTP
+def _is_extended_target(value: str, folder: str, file: str) -> bool:
+    """Whether only `make test-all` runs the tests of a file on a target, or a transport."""
+    transport = value.partition("-")[0]
+    if value in TARGETS and value not in FAST_TARGETS:
+        return True
+    if transport == HTTP:
+        return folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in FAST_OVER_HTTP)
+    one_transport = folder in ON_ONE_TRANSPORT and not (folder == "conformance" and file in ON_EACH_TRANSPORT)
+    return transport == "grpcio" and one_transport
