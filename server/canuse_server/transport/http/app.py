@@ -9,13 +9,14 @@ from starlette.types import ASGIApp
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.transport.http import connect, ofrep
+from canuse_server.transport.http import connect, ofrep, reference
 from canuse_server.transport.http.guards import Guards, not_found
+from canuse_server.transport.http.pages import Page
 
 Door = Callable[[Dispatcher, AdmissionLimit], Iterable[BaseRoute]]
 """Returns the routes of a door, whose requests become calls of the dispatcher. The limit is that of the bodies that are
 read at a time."""
-DOORS: Final[Sequence[Door]] = (connect.routes, ofrep.routes)
+DOORS: Final[Sequence[Door]] = (connect.routes, ofrep.routes, reference.routes)
 """All of them: a door is deleted with its package and its place here."""
 
 
@@ -23,7 +24,8 @@ def application(
     dispatcher: Dispatcher, reading: AdmissionLimit, *, origins: Sequence[str], is_open: Callable[[], bool]
 ) -> ASGIApp:
     """Return the application. `reading` bounds the bodies that are read at a time; for the rest see Guards."""
-    app = Starlette(routes=[route for door in DOORS for route in door(dispatcher, reading)])
+    routes = [route for door in DOORS for route in door(dispatcher, reading)]
+    app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     app.router.default = not_found
-    return Guards(app, origins, is_open)
+    return Guards(app, origins, is_open, [route.path for route in routes if isinstance(route, Page)])

@@ -5,7 +5,7 @@ demands no keys. Browsers say from which page a request comes (`Origin`), and un
 (`Host`), which a page whose name leads to the loopback cannot change either.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import structlog
@@ -53,9 +53,14 @@ CORS_MAX_AGE_SECONDS: Final = 7200
 class Guards:
     """An ASGI application around another one, which sees only requests that may be answered."""
 
-    def __init__(self, app: ASGIApp, origins: Sequence[str], is_open: Callable[[], bool]) -> None:
-        """`origins`: the web pages that may call; `is_open`: whether calls need no key."""
+    def __init__(
+        self, app: ASGIApp, origins: Sequence[str], is_open: Callable[[], bool], pages: Collection[str] = ()
+    ) -> None:
+        """`origins`: the web pages that may call; `is_open`: whether calls need no key; `pages`: the paths that links
+        on other sites may lead to.
+        """
         self._app = app
+        self._pages = frozenset(pages)
         self._origins = frozenset(origins)
         self._is_open = is_open
 
@@ -99,7 +104,7 @@ class Guards:
             accepted = ", ".join(sorted(LOCAL_HOSTS))
             text = f"without API keys the header Host must be one of {accepted}; see docs/security.md"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
-        if not origins and headers.get("sec-fetch-site") in OTHER_SITES:
+        if not origins and headers.get("sec-fetch-site") in OTHER_SITES and not self._is_link(scope, headers):
             text = "web pages of other sites may not call without saying which: the header Origin is missing"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
         own = f"{scope['scheme']}://{hosts[0].lower()}" if hosts else None
@@ -107,6 +112,11 @@ class Guards:
             text = "web pages of this origin may not call: the setting http_cors_origins does not name it"
             return refusal(StatusCode.PERMISSION_DENIED, text, 403)
         return None
+
+    def _is_link(self, scope: Scope, headers: Headers) -> bool:
+        """Whether a person followed a link to a page, which is then all that the browser shows."""
+        opens = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == ("navigate", "document")
+        return opens and scope["method"] == "GET" and scope["path"] in self._pages
 
     def _preflight(self, scope: Scope, headers: Headers) -> Response | None:
         """Return the answer to a browser that asks whether a page may make a request."""
