@@ -18,7 +18,7 @@ import typer
 
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
-from canuse_server.api.scopes import SCOPES
+from canuse_server.api.scopes import PUBLIC_METHODS, SCOPES
 from canuse_server.cli.main import app
 from canuse_server.settings import Settings
 from canuse_server.transport.http.errors import CODES
@@ -74,11 +74,21 @@ def scopes_table() -> str:
     return table(("service", "scope", "methods"), rows)
 
 
+def public_methods_table() -> str:
+    """Return the methods for publishable keys and user tokens."""
+    rows = []
+    for path, field in PUBLIC_METHODS.items():
+        _, service, method = path.split("/")
+        rows.append((f"`{service}`", f"`{method}`", f"`{field}`"))
+    return table(("service", "method", "the user"), rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
     "reasons": ("docs/api.md", reasons_table),
     "scopes": ("docs/api.md", scopes_table),
+    "public-methods": ("docs/security.md", public_methods_table),
 }
 """The page and the function of each table, by the name in its markers."""
 

@@ -17,6 +17,7 @@ from canuse import v1
 from canuse._api_keys import NewApiKey
 from canuse._channel import channel_options, service_config
 from canuse._tls import Tls
+from canuse._user_tokens import UserToken
 from canuse.answers import (
     CanUseAnswer,
     Consumption,
@@ -89,6 +90,7 @@ __all__ = [
     "Unavailable",
     "UseFeatureAnswer",
     "UseFeaturesAnswer",
+    "UserToken",
     "__version__",
     "channel_options",
     "service_config",

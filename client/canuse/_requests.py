@@ -336,8 +336,15 @@ def create_grant(
 
 
 def create_api_key(
-    name: str, scopes: Iterable[str], *, environment: v1.Environment.ValueType, expires_at: Moment | None
+    name: str,
+    scopes: Iterable[str],
+    *,
+    environment: v1.Environment.ValueType,
+    expires_at: Moment | None,
+    type: v1.ApiKeyType.ValueType = v1.API_KEY_TYPE_SECRET,
 ) -> v1.CreateApiKeyRequest:
     """Build the request that creates an API key."""
-    key = build(v1.ApiKey, name=name, environment=environment, scopes=scopes, **optional(expires_at=expires_at))
+    key = build(
+        v1.ApiKey, name=name, environment=environment, scopes=scopes, type=type, **optional(expires_at=expires_at)
+    )
     return v1.CreateApiKeyRequest(api_key=key)

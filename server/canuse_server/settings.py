@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         "deny", description="Answer to Envoy for an unknown user or feature."
     )
     reflection: bool = Field(True, description="Serve gRPC reflection, which grpcurl uses to read the API.")
+    publishable_keys: bool = Field(
+        False,
+        description="Allow publishable API keys, which are for web pages: whoever can read the page can read the "
+        "entitlements and the usage of any user whose id is known.",
+    )
     insecure_no_auth: bool = Field(False, description="Do not require API keys, on any address.")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged, to stderr."

@@ -184,6 +184,12 @@ CASES: Final[dict[str, Case]] = {
         lambda s: v1.DeleteUserRequest(user_id=s.user_id), "USER_NOT_FOUND",
         lambda s: s.gone(s.user_id), lambda _: True,
     ),
+    "GenerateUserToken": Case(
+        lambda s: v1.GenerateUserTokenRequest(user_id=s.user_id), SAME, _counts, lambda _: (0, 0, 0, 0, 0)
+    ),
+    "RevokeUserTokens": Case(
+        lambda s: v1.RevokeUserTokensRequest(user_id=s.user_id), SAME, _counts, lambda _: (0, 0, 0, 0, 0)
+    ),
     "CreateFeature": Case(
         lambda s: v1.CreateFeatureRequest(feature=_feature(s, s.new_id)), "FEATURE_EXISTS",
         lambda s: s.client.get_feature(s.new_id).name, lambda _: "calls",

@@ -46,6 +46,7 @@ VOLATILE_FIELDS = {
     "user_id",
     "started_at",
     "cancel_at",
+    "token",
 }
 """Fields in which the answers to two equal calls differ, or that mark an answer as repeated."""
 

@@ -1,31 +1,38 @@
-"""Every method of the server is called with every kind of key: the outcome is exactly what the docs say."""
+"""Every method of the server is called with every kind of credentials: the outcome is exactly what the docs say."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import grpc
 import pytest
 from redis import Redis
 
+from canuse import v1
 from canuse_server.store.keys import API_KEYS_USED
-from support.authenticated_server import SCOPES, TEST, AuthenticatedServer, authenticated_server
+from support.authenticated_server import PUBLISHABLE_KEYS, SCOPES, TEST, AuthenticatedServer, authenticated_server
+from support.connect import ConnectChannel
 from support.docs_tables import table
 from support.every_method import OK, Method, Row, methods, rows
 from support.processes import Canuse
-from support.resources import Clock
+from support.resources import Clock, unique
 from support.stores import store_of
 from support.wire import Failure, failure
 
+CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
+GENERATE_TOKEN: Final = "/canuse.v1.UserService/GenerateUserToken"
 OPEN: Final = ("/grpc.",)
 ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
 """These are the same in both environments: there is one clock."""
+MAY_HAVE_OTHERS: Final = "a user token, for a call about another user"
+NEEDS_SECRET: Final = "a publishable key or a user token, for a method that needs a secret key"
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """A server with keys of all kinds, and a request for each of its methods."""
+    """A server with credentials of all kinds, and a request for each of its methods."""
 
     server: AuthenticatedServer
     channel: grpc.Channel
@@ -40,6 +47,14 @@ class Deployment:
     """The secret of a key with all scopes but some, by the missing ones."""
     only: dict[str, str]
     """The secret of a key with one scope, by the scope."""
+    publishable: str
+    token: str
+    """A token of the user whom the requests name."""
+    other_token: str
+    """A token of another user."""
+    expired_token: str
+    revoked_token: str
+    """Of the user whom the requests name, like `token`."""
 
     def refusal(self, path: str, authorization: str | None) -> Failure:
         """Make a call that must fail and change nothing; return the error."""
@@ -80,25 +95,39 @@ def documented() -> dict[str, tuple[str, ...]]:
     }
 
 
-@pytest.fixture(scope="module", params=["native", "grpcio"])
+@pytest.fixture(scope="module", params=["native", "grpcio", "http"])
 def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server with everything that canuse offers, including the clock."""
-    canuse = Canuse(tmp_path_factory.mktemp("matrix"), "--transport", request.param, "--clock", "manual")
-    with authenticated_server(canuse) as server, grpc.insecure_channel(canuse.address) as channel:
+    over_http = request.param == "http"
+    env = PUBLISHABLE_KEYS | ({"CANUSE_HTTP_LISTEN": "127.0.0.1:0"} if over_http else {})
+    options = ("--transport", "native" if over_http else request.param, "--clock", "manual")
+    canuse = Canuse(tmp_path_factory.mktemp("matrix"), *options, env=env)
+    with (
+        authenticated_server(canuse) as server,
+        grpc.insecure_channel(canuse.address) as described,
+        ConnectChannel(canuse.http_url) if over_http else grpc.insecure_channel(canuse.address) as channel,
+    ):
+        served = {path: each for path, each in methods(described).items() if not (over_http and path.startswith(OPEN))}
         clock = Clock(canuse.address, server.admin)
-        expired = server.key(expires_at=clock.now() + timedelta(seconds=1)).secret
-        clock.advance(seconds=1)
-        clock.close()
+        expired = server.key(expires_at=clock.now() + timedelta(minutes=1)).secret
         revoked = server.key()
         with server.client() as admin:
+            other = admin.create_user(unique("user")).id
+            expired_token = admin.generate_user_token(other, ttl=timedelta(minutes=1)).token
+            clock.advance(minutes=1)
             admin.revoke_api_key(revoked.api_key.id)
-            requests = rows(admin)
+            requests = {path: row for path, row in rows(admin).items() if path in served}
+            user = cast("Any", requests[CAN_USE].request).user_id
+            revoked_token = admin.generate_user_token(user).token
+            admin.revoke_user_tokens(user)
+            token, other_token = (admin.generate_user_token(each).token for each in (user, other))
+        clock.close()
         redis = store_of(canuse)
         yield Deployment(
             server,
             channel,
             redis,
-            methods(channel),
+            served,
             requests,
             live=server.key().secret,
             test=server.key(environment=TEST).secret,
@@ -106,6 +135,11 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             revoked=revoked.secret,
             without={enough: server.key(set(SCOPES) - set(enough)).secret for enough in set(documented().values())},
             only={scope: server.key([scope]).secret for scope in SCOPES},
+            publishable=server.publishable_key(),
+            token=token,
+            other_token=other_token,
+            expired_token=expired_token,
+            revoked_token=revoked_token,
         )
         redis.close()
 
@@ -114,6 +148,12 @@ def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 def scopes() -> dict[str, tuple[str, ...]]:
     """The scopes of which each method needs one, by path."""
     return documented()
+
+
+@pytest.fixture(scope="module")
+def public() -> Collection[str]:
+    """The methods for publishable keys and user tokens, from docs/security.md."""
+    return [f"/{service}/{name}" for service, name, _ in table("docs/security.md", "public-methods")]
 
 
 @pytest.fixture(scope="module")
@@ -131,13 +171,18 @@ def test_every_method_that_the_server_describes_is_in_the_matrix(
 
 
 def test_every_kind_of_invalid_key_is_refused_by_every_method_before_it_does_anything(
-    deployment: Deployment, scopes: dict[str, tuple[str, ...]], refusals: dict[str, tuple[str, str]]
+    deployment: Deployment,
+    scopes: dict[str, tuple[str, ...]],
+    public: Collection[str],
+    refusals: dict[str, tuple[str, str]],
 ) -> None:
     credentials = {
         "none": None,
         "a value that is not a key": "Bearer of bad news",
         "an unknown or revoked key": f"Bearer {deployment.revoked}",
         "an expired key": f"Bearer {deployment.expired}",
+        "a user token that was changed, revoked or made up": f"Bearer {deployment.token[:-1]}",
+        "an expired user token": f"Bearer {deployment.expired_token}",
     }
     outcomes = {
         (path, kind): deployment.refusal(path, authorization)
@@ -148,10 +193,24 @@ def test_every_kind_of_invalid_key_is_refused_by_every_method_before_it_does_any
         (path, "a key without the scope"): deployment.refusal(path, f"Bearer {deployment.without[enough]}")
         for path, enough in scopes.items()
     }
-    assert {kind for _, kind in outcomes} == set(refusals)
+    outcomes |= {
+        (path, kind): deployment.refusal(path, f"Bearer {sent}")
+        for path in public
+        for kind, sent in (
+            ("a user token that was changed, revoked or made up", deployment.revoked_token),
+            (MAY_HAVE_OTHERS, deployment.other_token),
+        )
+    }
+    outcomes |= {
+        (path, NEEDS_SECRET): deployment.refusal(path, f"Bearer {sent}")
+        for path in scopes.keys() - public
+        for sent in (deployment.publishable, deployment.token)
+    }
+    # A server that does not allow publishable keys is in test_publishable_keys.py.
+    assert {kind for _, kind in outcomes} == set(refusals) - {"a publishable key, where none is allowed"}
     for (path, kind), refused in outcomes.items():
         assert (refused.code.name, refused.reason) == refusals[kind], path
-        lacking = {"scope": scopes[path][0]} if kind == "a key without the scope" else {}
+        lacking = {"scope": scopes[path][0]} if kind in ("a key without the scope", NEEDS_SECRET) else {}
         assert {name: value for name, value in refused.metadata.items() if name != "key_id"} == lacking, path
 
 
@@ -172,6 +231,34 @@ def test_a_valid_key_finds_what_is_in_its_environment_and_nothing_of_the_other(d
         assert (here[0], sibling[0]) == (row.live, row.test), path
         if not path.startswith((*OPEN, *ALIKE)):
             assert here != sibling, path
+
+
+def test_what_web_pages_may_hold_reads_what_a_secret_key_reads(deployment: Deployment, public: Collection[str]) -> None:
+    for path in public:
+        expected = deployment.outcome(path, deployment.live)
+        assert expected[0] == OK
+        for secret in (deployment.publishable, deployment.token):
+            assert deployment.outcome(path, secret) == expected, path
+
+
+def test_a_token_for_one_user_reads_no_other_user_wherever_the_other_one_is_named(
+    deployment: Deployment, public: Collection[str]
+) -> None:
+    own, somebody = (cast("Any", deployment.rows[path].request) for path in (CAN_USE, GENERATE_TOKEN))
+    others = [somebody.user_id, unique("nobody"), "", own.user_id.upper(), f"{own.user_id}\x00"]
+    refused: list[Failure] = []
+    for path in public:
+        for other in others:
+            request: Any = deepcopy(deployment.rows[path].request)
+            if isinstance(request, v1.BatchCanUseRequest):
+                request.requests.add(user_id=other, feature_id=own.feature_id)
+            else:
+                request.user_id = other
+            call, payload = deployment.methods[path].call, request.SerializeToString()
+            refused.append(failure(call, deployment.channel, payload, f"Bearer {deployment.token}"))
+    # Nothing in it depends on whether there is such a user.
+    assert refused == [refused[0]] * len(refused)
+    assert refused[0].reason == "USER_MISMATCH"
 
 
 def test_health_and_reflection_answer_whoever_asks(deployment: Deployment) -> None:
@@ -195,9 +282,13 @@ def test_no_secret_is_in_the_log_or_in_the_store(deployment: Deployment) -> None
         deployment.revoked,
         *deployment.without.values(),
         *deployment.only.values(),
+        deployment.publishable,
+        deployment.token,
+        deployment.expired_token,
+        deployment.revoked_token,
     ]
     kept = repr(deployment.kept())
     for secret in secrets:
-        bits = secret.rpartition("_")[2]
+        bits = secret.removeprefix("utk_") if secret.startswith("utk_") else secret.rpartition("_")[2]
         assert bits not in deployment.server.canuse.log
         assert bits not in kept

@@ -20,8 +20,13 @@ from canuse_server.transport.http.errors import CODES
 from canuse_server.transport.http.ofrep.errors import ErrorCode
 from support.tools import ROOT
 
-PAGES = {"settings": "docs/settings.md", "errors": "docs/errors.md", "reasons": "docs/api.md", "scopes": "docs/api.md"}
-
+PAGES = {
+    "settings": "docs/settings.md",
+    "errors": "docs/errors.md",
+    "reasons": "docs/api.md",
+    "scopes": "docs/api.md",
+    "public-methods": "docs/security.md",
+}
 
 TOOL = ROOT / "tools" / "docs_tables.py"
 

@@ -51,7 +51,7 @@ IDS: Final = {
 }
 NUMBERS: Final = (0, 1, 2, 5, -1, 2**31 - 1, -(2**31))
 LARGE_NUMBERS: Final = (2**53 - 1, 2**53, 2**63 - 1, -(2**63))
-RANDOM: Final = frozenset({"leaseId", "subscriptionId", "nextPageToken"})
+RANDOM: Final = frozenset({"leaseId", "subscriptionId", "nextPageToken", "token"})
 """Fields that differ from server to server."""
 
 

@@ -37,6 +37,7 @@ from canuse_server.store.scripts.loader import (
     RESERVE,
     SETTLE,
     SWEEP_LEASES,
+    TOKEN_GENERATION,
     Script,
 )
 from support.database import HOUR_MS, KEYS, RETENTION, Database, digest, pack_counter, pack_grants, packed_event
@@ -71,6 +72,7 @@ ARITY: Final = {
     PUT_CATALOG: (5, 8),
     APPLY_CATALOG: (7, 5),
     ADVANCE_CLOCK: (1, 3),
+    TOKEN_GENERATION: (1, 1),
 }
 """The exact or minimum number of keys and arguments of each script."""
 NOTHING: Final[Mapping[str, Any]] = {}
@@ -645,7 +647,7 @@ def test_grants_of_others_and_of_other_features_are_left_alone(database: Databas
     assert database.grants(feature_id="messages") == database.grants("other") == (GRANT,)
 
 
-# delete_user, put_catalog, advance_clock.
+# delete_user, token_generation, put_catalog, advance_clock.
 
 
 def newest(database: Database) -> bytes:
@@ -691,6 +693,22 @@ def test_the_last_event_is_returned_for_a_missing_user_too(database: Database) -
     database.record(NOW, delta=1)
     last = newest(database)
     assert [delete(database, "124") for _ in range(2)] == [(1, last), (0, last)]
+
+
+def test_the_tokens_of_a_user_share_a_generation_that_ends_with_the_user(database: Database) -> None:
+    def generation(new: bytes) -> bytes | None:
+        reply: bytes | None = database.run(TOKEN_GENERATION, [KEYS.user("124")], new)
+        return reply
+
+    assert generation(b"1") is None
+    assert database.contents() == {}
+    apply(database)
+    assert [generation(new) for new in (b"1", b"2")] == [b"1", b"1"]
+    assert [generation(new) for new in (b"", b"", b"3")] == [b"", b"", b"3"]
+    delete(database, "124")
+    assert [generation(new) for new in (b"4", b"")] == [None, None]
+    apply(database)
+    assert generation(b"5") == b"5"
 
 
 def put(database: Database, before: str, after: str, version: str = "", item: str = "f", part: int = 7) -> bytes:

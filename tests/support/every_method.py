@@ -164,6 +164,8 @@ def rows(live: Client) -> dict[str, Row]:
                 v1.EnsureUserRequest(user=v1.User(id=user, name="new"), package_id=plan), OK, "PACKAGE_NOT_FOUND"
             ),
             "DeleteUser": Row(v1.DeleteUserRequest(user_id=erased), OK, "USER_NOT_FOUND"),
+            "GenerateUserToken": Row(v1.GenerateUserTokenRequest(user_id=subscriber), OK, "USER_NOT_FOUND"),
+            "RevokeUserTokens": Row(v1.RevokeUserTokensRequest(user_id=subscriber), OK, "USER_NOT_FOUND"),
         },
         "canuse.v1.SubscriptionService": {
             "Subscribe": Row(v1.SubscribeRequest(user_id=subscriber, package_ids=[plan]), OK, "USER_NOT_FOUND"),

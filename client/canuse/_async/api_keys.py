@@ -1,5 +1,7 @@
 """API keys."""
 
+# ruff: noqa: A002 - `type` is what the field is called everywhere else too
+
 from collections.abc import AsyncIterator, Iterable
 
 from canuse import _requests, v1
@@ -15,27 +17,30 @@ class ApiKeyMethods(BaseClient):
     async def create_api_key(
         self,
         name: str,
-        scopes: Iterable[str],
+        scopes: Iterable[str] = (),
         *,
         environment: v1.Environment.ValueType,
         expires_at: Moment | None = None,
+        type: v1.ApiKeyType.ValueType = v1.API_KEY_TYPE_SECRET,
     ) -> NewApiKey:
         """Create an API key. Its `secret` is in this answer only and never shown again: store it.
 
         Args:
             name: The holder of the key, 1 to 128 bytes. Several keys may have the same name.
             scopes: What the key may do: any of entitlements:read, usage:write, catalog:read, users:write,
-                catalog:write, keys:admin.
+                catalog:write, keys:admin. None for a publishable key, which has entitlements:read.
             environment: `v1.ENVIRONMENT_LIVE` or `v1.ENVIRONMENT_TEST`: the environment of every call with the key.
             expires_at: When the key expires, with a time zone. Default: never.
+            type: `v1.API_KEY_TYPE_PUBLISHABLE` for a key that web pages may contain, if the server allows them.
 
         Raises:
             FailedPrecondition: The first key must be a live key with keys:admin and no expiry; or there are too many
                 keys.
-            PermissionDenied: The client's own key may not create keys, or not in this environment.
+            PermissionDenied: The client's own key may not create keys, or not in this environment; or the server does
+                not allow publishable keys.
             BadArgument: A time has no time zone.
         """
-        request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at)
+        request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at, type=type)
         response = await self._call(self._api_keys.CreateApiKey, request)
         return NewApiKey(response.api_key, response.secret)
 

@@ -1,11 +1,14 @@
 """Users."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC
 
 from canuse import _requests, v1
 from canuse._arguments import build, optional
 from canuse._async.base import BaseClient
+from canuse._moments import Length
 from canuse._requests import UNSET, Unset
+from canuse._user_tokens import UserToken
 
 
 class UserMethods(BaseClient):
@@ -142,3 +145,23 @@ class UserMethods(BaseClient):
     async def delete_user(self, user_id: str) -> None:
         """Delete a user and all data about the user. NotFound if it does not exist."""
         await self._call(self._users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))
+
+    async def generate_user_token(self, user_id: str, *, ttl: Length | None = None) -> UserToken:
+        """Generate a token with which a web page or an app can read what this user may use, and nothing else.
+
+        The token is in this answer only: the server does not store it.
+
+        Args:
+            user_id: The user.
+            ttl: How long the token is valid, 1 minute to 30 days. None: 1 hour.
+
+        Raises:
+            NotFound: The user does not exist.
+        """
+        request = build(v1.GenerateUserTokenRequest, user_id=user_id, **optional(ttl=ttl))
+        response = await self._call(self._users.GenerateUserToken, request)
+        return UserToken(response.token, response.expires_at.ToDatetime(UTC))
+
+    async def revoke_user_tokens(self, user_id: str) -> None:
+        """Revoke all tokens of a user: from now on no server accepts them. NotFound if the user does not exist."""
+        await self._call(self._users.RevokeUserTokens, build(v1.RevokeUserTokensRequest, user_id=user_id))

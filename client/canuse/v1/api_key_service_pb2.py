@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x61nuse/v1/api_key_service.proto\x12\tcanuse.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf1\x01\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x0b\x65nvironment\x18\x03 \x01(\x0e\x32\x16.canuse.v1.Environment\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"9\n\x13\x43reateApiKeyRequest\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey\"O\n\x14\x43reateApiKeyResponse\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\";\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListApiKeysResponse\x12#\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x11.canuse.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13RevokeApiKeyRequest\x12\x12\n\napi_key_id\x18\x01 \x01(\t\":\n\x14RevokeApiKeyResponse\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey*V\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NVIRONMENT_LIVE\x10\x01\x12\x14\n\x10\x45NVIRONMENT_TEST\x10\x02\x32\x84\x02\n\rApiKeyService\x12O\n\x0c\x43reateApiKey\x12\x1e.canuse.v1.CreateApiKeyRequest\x1a\x1f.canuse.v1.CreateApiKeyResponse\x12Q\n\x0bListApiKeys\x12\x1d.canuse.v1.ListApiKeysRequest\x1a\x1e.canuse.v1.ListApiKeysResponse\"\x03\x90\x02\x01\x12O\n\x0cRevokeApiKey\x12\x1e.canuse.v1.RevokeApiKeyRequest\x1a\x1f.canuse.v1.RevokeApiKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63\x61nuse/v1/api_key_service.proto\x12\tcanuse.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12+\n\x0b\x65nvironment\x18\x03 \x01(\x0e\x32\x16.canuse.v1.Environment\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12.\n\nexpires_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12#\n\x04type\x18\x08 \x01(\x0e\x32\x15.canuse.v1.ApiKeyType\"9\n\x13\x43reateApiKeyRequest\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey\"O\n\x14\x43reateApiKeyResponse\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey\x12\x13\n\x06secret\x18\x02 \x01(\tB\x03\x80\x01\x01\";\n\x12ListApiKeysRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListApiKeysResponse\x12#\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x11.canuse.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\")\n\x13RevokeApiKeyRequest\x12\x12\n\napi_key_id\x18\x01 \x01(\t\":\n\x14RevokeApiKeyResponse\x12\"\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x11.canuse.v1.ApiKey*V\n\x0b\x45nvironment\x12\x1b\n\x17\x45NVIRONMENT_UNSPECIFIED\x10\x00\x12\x14\n\x10\x45NVIRONMENT_LIVE\x10\x01\x12\x14\n\x10\x45NVIRONMENT_TEST\x10\x02*a\n\nApiKeyType\x12\x1c\n\x18\x41PI_KEY_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x41PI_KEY_TYPE_SECRET\x10\x01\x12\x1c\n\x18\x41PI_KEY_TYPE_PUBLISHABLE\x10\x02\x32\x84\x02\n\rApiKeyService\x12O\n\x0c\x43reateApiKey\x12\x1e.canuse.v1.CreateApiKeyRequest\x1a\x1f.canuse.v1.CreateApiKeyResponse\x12Q\n\x0bListApiKeys\x12\x1d.canuse.v1.ListApiKeysRequest\x1a\x1e.canuse.v1.ListApiKeysResponse\"\x03\x90\x02\x01\x12O\n\x0cRevokeApiKey\x12\x1e.canuse.v1.RevokeApiKeyRequest\x1a\x1f.canuse.v1.RevokeApiKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEAPIKEYRESPONSE'].fields_by_name['secret']._serialized_options = b'\200\001\001'
   _globals['_APIKEYSERVICE'].methods_by_name['ListApiKeys']._loaded_options = None
   _globals['_APIKEYSERVICE'].methods_by_name['ListApiKeys']._serialized_options = b'\220\002\001'
-  _globals['_ENVIRONMENT']._serialized_start=712
-  _globals['_ENVIRONMENT']._serialized_end=798
+  _globals['_ENVIRONMENT']._serialized_start=749
+  _globals['_ENVIRONMENT']._serialized_end=835
+  _globals['_APIKEYTYPE']._serialized_start=837
+  _globals['_APIKEYTYPE']._serialized_end=934
   _globals['_APIKEY']._serialized_start=80
-  _globals['_APIKEY']._serialized_end=321
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=323
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=380
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=382
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=461
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=463
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=522
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=524
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=607
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=609
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=650
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=652
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=710
-  _globals['_APIKEYSERVICE']._serialized_start=801
-  _globals['_APIKEYSERVICE']._serialized_end=1061
+  _globals['_APIKEY']._serialized_end=358
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=360
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=417
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=419
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=498
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=500
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=559
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=561
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=644
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=646
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=687
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=689
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=747
+  _globals['_APIKEYSERVICE']._serialized_start=937
+  _globals['_APIKEYSERVICE']._serialized_end=1197
 # @@protoc_insertion_point(module_scope)

@@ -44,6 +44,36 @@ ENVIRONMENT_TEST: Environment.ValueType  # 2
 """For tests. Its keys begin with sk_test_."""
 Global___Environment: _TypeAlias = Environment  # noqa: Y015
 
+class _ApiKeyType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ApiKeyTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    API_KEY_TYPE_UNSPECIFIED: _ApiKeyType.ValueType  # 0
+    """API_KEY_TYPE_SECRET."""
+    API_KEY_TYPE_SECRET: _ApiKeyType.ValueType  # 1
+    """For services, which keep it secret. It begins with sk_."""
+    API_KEY_TYPE_PUBLISHABLE: _ApiKeyType.ValueType  # 2
+    """For web pages and apps, whose users can all read it. It begins with pk_, has only the scope entitlements:read, and
+    calls CanUse, BatchCanUse, ListEntitlements and ShowUsage, about any user. It creates no users: `default_package` has
+    no effect. Needs the setting `publishable_keys`.
+    """
+
+class ApiKeyType(_ApiKeyType, metaclass=_ApiKeyTypeEnumTypeWrapper):
+    """What a key is for."""
+
+API_KEY_TYPE_UNSPECIFIED: ApiKeyType.ValueType  # 0
+"""API_KEY_TYPE_SECRET."""
+API_KEY_TYPE_SECRET: ApiKeyType.ValueType  # 1
+"""For services, which keep it secret. It begins with sk_."""
+API_KEY_TYPE_PUBLISHABLE: ApiKeyType.ValueType  # 2
+"""For web pages and apps, whose users can all read it. It begins with pk_, has only the scope entitlements:read, and
+calls CanUse, BatchCanUse, ListEntitlements and ShowUsage, about any user. It creates no users: `default_package` has
+no effect. Needs the setting `publishable_keys`.
+"""
+Global___ApiKeyType: _TypeAlias = ApiKeyType  # noqa: Y015
+
 @_typing.final
 class ApiKey(_message.Message):
     """A key, without its secret."""
@@ -57,16 +87,20 @@ class ApiKey(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Set by the server. Not secret."""
     name: _builtins.str
     """The holder of the key, 1 to 128 bytes of UTF-8 without control characters. Several keys may have the same name."""
     environment: Global___Environment.ValueType
     """The environment of every call with this key."""
+    type: Global___ApiKeyType.ValueType
+    """What the key is for. Default API_KEY_TYPE_SECRET."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What the key may do, 1 to 32 entries of: entitlements:read, usage:write, catalog:read, users:write, catalog:write,
-        keys:admin. catalog:write includes users:write; no other scope includes another.
+        keys:admin. catalog:write includes users:write; no other scope includes another. Of a publishable key:
+        entitlements:read, or none, which means the same.
         """
 
     @_builtins.property
@@ -91,10 +125,11 @@ class ApiKey(_message.Message):
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         last_used_at: _timestamp_pb2.Timestamp | None = ...,
+        type: Global___ApiKeyType.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "environment", b"environment", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "scopes", b"scopes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "environment", b"environment", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "scopes", b"scopes", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,7 +144,7 @@ class CreateApiKeyRequest(_message.Message):
     API_KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
-        """The key; `name`, `environment` and `scopes` are required."""
+        """The key; `name` and `environment` are required, and so is `scopes` unless the key is publishable."""
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ class ApiKeyServiceServicer:
         """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
         the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
         creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
+        PERMISSION_DENIED, PUBLISHABLE_KEYS_NOT_ALLOWED for a publishable key if the server does not allow them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

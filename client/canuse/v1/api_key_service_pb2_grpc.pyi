@@ -40,6 +40,7 @@ class ApiKeyServiceStub:
     """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
     the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
     creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
+    PERMISSION_DENIED, PUBLISHABLE_KEYS_NOT_ALLOWED for a publishable key if the server does not allow them.
     """
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]
     """Lists keys without their secrets, oldest first."""
@@ -60,6 +61,7 @@ class ApiKeyServiceAsyncStub(ApiKeyServiceStub):
     """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
     the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
     creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
+    PERMISSION_DENIED, PUBLISHABLE_KEYS_NOT_ALLOWED for a publishable key if the server does not allow them.
     """
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_api_key_service_pb2.ListApiKeysRequest, _api_key_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
     """Lists keys without their secrets, oldest first."""
@@ -83,6 +85,7 @@ class ApiKeyServiceServicer(metaclass=_abc_1.ABCMeta):
         """Creates a key and returns its secret. The secret is never shown again. Once a key exists, every call needs one, so
         the first key must be a live key with keys:admin and no expiry (FAILED_PRECONDITION, ADMIN_KEY_NEEDED). A retry
         creates another key: if no answer arrives, find the key by its name, revoke it, and create a new one.
+        PERMISSION_DENIED, PUBLISHABLE_KEYS_NOT_ALLOWED for a publishable key if the server does not allow them.
         """
 
     @_abc_1.abstractmethod

@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from canuse.v1 import subscription_service_pb2 as canuse_dot_v1_dot_subscription__service__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61nuse/v1/user_service.proto\x12\tcanuse.v1\x1a$canuse/v1/subscription_service.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12/\n\x08metadata\x18\x05 \x03(\x0b\x32\x1d.canuse.v1.User.MetadataEntry\x12\x10\n\x08\x64isabled\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x11\x43reateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"c\n\x11UpdateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"o\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12\x11\n\tid_prefix\x18\x05 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.canuse.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse\"w\n\x11\x45nsureUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\npackage_id\x18\x03 \x01(\t\"\x98\x01\n\x12\x45nsureUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07updated\x18\x03 \x01(\x08\x12\x12\n\nsubscribed\x18\x04 \x01(\x08\x12-\n\x0csubscription\x18\x05 \x01(\x0b\x32\x17.canuse.v1.Subscription2\xcd\x03\n\x0bUserService\x12I\n\nCreateUser\x12\x1c.canuse.v1.CreateUserRequest\x1a\x1d.canuse.v1.CreateUserResponse\x12\x45\n\x07GetUser\x12\x19.canuse.v1.GetUserRequest\x1a\x1a.canuse.v1.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nUpdateUser\x12\x1c.canuse.v1.UpdateUserRequest\x1a\x1d.canuse.v1.UpdateUserResponse\x12K\n\tListUsers\x12\x1b.canuse.v1.ListUsersRequest\x1a\x1c.canuse.v1.ListUsersResponse\"\x03\x90\x02\x01\x12I\n\nDeleteUser\x12\x1c.canuse.v1.DeleteUserRequest\x1a\x1d.canuse.v1.DeleteUserResponse\x12I\n\nEnsureUser\x12\x1c.canuse.v1.EnsureUserRequest\x1a\x1d.canuse.v1.EnsureUserResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1c\x63\x61nuse/v1/user_service.proto\x12\tcanuse.v1\x1a$canuse/v1/subscription_service.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe7\x01\n\x04User\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12/\n\x08metadata\x18\x05 \x03(\x0b\x32\x1d.canuse.v1.User.MetadataEntry\x12\x10\n\x08\x64isabled\x18\x06 \x01(\x08\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"2\n\x11\x43reateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"3\n\x12\x43reateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"!\n\x0eGetUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"0\n\x0fGetUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"c\n\x11UpdateUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"3\n\x12UpdateUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\"o\n\x10ListUsersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12\r\n\x05\x65mail\x18\x03 \x01(\t\x12\x12\n\nbilling_id\x18\x04 \x01(\t\x12\x11\n\tid_prefix\x18\x05 \x01(\t\"L\n\x11ListUsersResponse\x12\x1e\n\x05users\x18\x01 \x03(\x0b\x32\x0f.canuse.v1.User\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x14\n\x12\x44\x65leteUserResponse\"w\n\x11\x45nsureUserRequest\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x12\n\npackage_id\x18\x03 \x01(\t\"\x98\x01\n\x12\x45nsureUserResponse\x12\x1d\n\x04user\x18\x01 \x01(\x0b\x32\x0f.canuse.v1.User\x12\x0f\n\x07\x63reated\x18\x02 \x01(\x08\x12\x0f\n\x07updated\x18\x03 \x01(\x08\x12\x12\n\nsubscribed\x18\x04 \x01(\x08\x12-\n\x0csubscription\x18\x05 \x01(\x0b\x32\x17.canuse.v1.Subscription\"S\n\x18GenerateUserTokenRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"_\n\x19GenerateUserTokenResponse\x12\x12\n\x05token\x18\x01 \x01(\tB\x03\x80\x01\x01\x12.\n\nexpires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"*\n\x17RevokeUserTokensRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\"\x1a\n\x18RevokeUserTokensResponse2\x8a\x05\n\x0bUserService\x12I\n\nCreateUser\x12\x1c.canuse.v1.CreateUserRequest\x1a\x1d.canuse.v1.CreateUserResponse\x12\x45\n\x07GetUser\x12\x19.canuse.v1.GetUserRequest\x1a\x1a.canuse.v1.GetUserResponse\"\x03\x90\x02\x01\x12I\n\nUpdateUser\x12\x1c.canuse.v1.UpdateUserRequest\x1a\x1d.canuse.v1.UpdateUserResponse\x12K\n\tListUsers\x12\x1b.canuse.v1.ListUsersRequest\x1a\x1c.canuse.v1.ListUsersResponse\"\x03\x90\x02\x01\x12I\n\nDeleteUser\x12\x1c.canuse.v1.DeleteUserRequest\x1a\x1d.canuse.v1.DeleteUserResponse\x12I\n\nEnsureUser\x12\x1c.canuse.v1.EnsureUserRequest\x1a\x1d.canuse.v1.EnsureUserResponse\x12^\n\x11GenerateUserToken\x12#.canuse.v1.GenerateUserTokenRequest\x1a$.canuse.v1.GenerateUserTokenResponse\x12[\n\x10RevokeUserTokens\x12\".canuse.v1.RevokeUserTokensRequest\x1a#.canuse.v1.RevokeUserTokensResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,38 +37,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USER_METADATAENTRY']._loaded_options = None
   _globals['_USER_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_GENERATEUSERTOKENRESPONSE'].fields_by_name['token']._loaded_options = None
+  _globals['_GENERATEUSERTOKENRESPONSE'].fields_by_name['token']._serialized_options = b'\200\001\001'
   _globals['_USERSERVICE'].methods_by_name['GetUser']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['GetUser']._serialized_options = b'\220\002\001'
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._loaded_options = None
   _globals['_USERSERVICE'].methods_by_name['ListUsers']._serialized_options = b'\220\002\001'
-  _globals['_USER']._serialized_start=149
-  _globals['_USER']._serialized_end=380
-  _globals['_USER_METADATAENTRY']._serialized_start=333
-  _globals['_USER_METADATAENTRY']._serialized_end=380
-  _globals['_CREATEUSERREQUEST']._serialized_start=382
-  _globals['_CREATEUSERREQUEST']._serialized_end=432
-  _globals['_CREATEUSERRESPONSE']._serialized_start=434
-  _globals['_CREATEUSERRESPONSE']._serialized_end=485
-  _globals['_GETUSERREQUEST']._serialized_start=487
-  _globals['_GETUSERREQUEST']._serialized_end=520
-  _globals['_GETUSERRESPONSE']._serialized_start=522
-  _globals['_GETUSERRESPONSE']._serialized_end=570
-  _globals['_UPDATEUSERREQUEST']._serialized_start=572
-  _globals['_UPDATEUSERREQUEST']._serialized_end=671
-  _globals['_UPDATEUSERRESPONSE']._serialized_start=673
-  _globals['_UPDATEUSERRESPONSE']._serialized_end=724
-  _globals['_LISTUSERSREQUEST']._serialized_start=726
-  _globals['_LISTUSERSREQUEST']._serialized_end=837
-  _globals['_LISTUSERSRESPONSE']._serialized_start=839
-  _globals['_LISTUSERSRESPONSE']._serialized_end=915
-  _globals['_DELETEUSERREQUEST']._serialized_start=917
-  _globals['_DELETEUSERREQUEST']._serialized_end=953
-  _globals['_DELETEUSERRESPONSE']._serialized_start=955
-  _globals['_DELETEUSERRESPONSE']._serialized_end=975
-  _globals['_ENSUREUSERREQUEST']._serialized_start=977
-  _globals['_ENSUREUSERREQUEST']._serialized_end=1096
-  _globals['_ENSUREUSERRESPONSE']._serialized_start=1099
-  _globals['_ENSUREUSERRESPONSE']._serialized_end=1251
-  _globals['_USERSERVICE']._serialized_start=1254
-  _globals['_USERSERVICE']._serialized_end=1715
+  _globals['_USER']._serialized_start=181
+  _globals['_USER']._serialized_end=412
+  _globals['_USER_METADATAENTRY']._serialized_start=365
+  _globals['_USER_METADATAENTRY']._serialized_end=412
+  _globals['_CREATEUSERREQUEST']._serialized_start=414
+  _globals['_CREATEUSERREQUEST']._serialized_end=464
+  _globals['_CREATEUSERRESPONSE']._serialized_start=466
+  _globals['_CREATEUSERRESPONSE']._serialized_end=517
+  _globals['_GETUSERREQUEST']._serialized_start=519
+  _globals['_GETUSERREQUEST']._serialized_end=552
+  _globals['_GETUSERRESPONSE']._serialized_start=554
+  _globals['_GETUSERRESPONSE']._serialized_end=602
+  _globals['_UPDATEUSERREQUEST']._serialized_start=604
+  _globals['_UPDATEUSERREQUEST']._serialized_end=703
+  _globals['_UPDATEUSERRESPONSE']._serialized_start=705
+  _globals['_UPDATEUSERRESPONSE']._serialized_end=756
+  _globals['_LISTUSERSREQUEST']._serialized_start=758
+  _globals['_LISTUSERSREQUEST']._serialized_end=869
+  _globals['_LISTUSERSRESPONSE']._serialized_start=871
+  _globals['_LISTUSERSRESPONSE']._serialized_end=947
+  _globals['_DELETEUSERREQUEST']._serialized_start=949
+  _globals['_DELETEUSERREQUEST']._serialized_end=985
+  _globals['_DELETEUSERRESPONSE']._serialized_start=987
+  _globals['_DELETEUSERRESPONSE']._serialized_end=1007
+  _globals['_ENSUREUSERREQUEST']._serialized_start=1009
+  _globals['_ENSUREUSERREQUEST']._serialized_end=1128
+  _globals['_ENSUREUSERRESPONSE']._serialized_start=1131
+  _globals['_ENSUREUSERRESPONSE']._serialized_end=1283
+  _globals['_GENERATEUSERTOKENREQUEST']._serialized_start=1285
+  _globals['_GENERATEUSERTOKENREQUEST']._serialized_end=1368
+  _globals['_GENERATEUSERTOKENRESPONSE']._serialized_start=1370
+  _globals['_GENERATEUSERTOKENRESPONSE']._serialized_end=1465
+  _globals['_REVOKEUSERTOKENSREQUEST']._serialized_start=1467
+  _globals['_REVOKEUSERTOKENSREQUEST']._serialized_end=1509
+  _globals['_REVOKEUSERTOKENSRESPONSE']._serialized_start=1511
+  _globals['_REVOKEUSERTOKENSRESPONSE']._serialized_end=1537
+  _globals['_USERSERVICE']._serialized_start=1540
+  _globals['_USERSERVICE']._serialized_end=2190
 # @@protoc_insertion_point(module_scope)

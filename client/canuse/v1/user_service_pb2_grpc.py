@@ -65,6 +65,16 @@ class UserServiceStub:
                 request_serializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.FromString,
                 _registered_method=True)
+        self.GenerateUserToken = channel.unary_unary(
+                '/canuse.v1.UserService/GenerateUserToken',
+                request_serializer=canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenResponse.FromString,
+                _registered_method=True)
+        self.RevokeUserTokens = channel.unary_unary(
+                '/canuse.v1.UserService/RevokeUserTokens',
+                request_serializer=canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensResponse.FromString,
+                _registered_method=True)
 
 
 class UserServiceServicer:
@@ -102,6 +112,7 @@ class UserServiceServicer:
 
     def DeleteUser(self, request, context):
         """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+        The user's tokens end, also if the user is created again.
         After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
         again in the meantime, events recorded since then stay.
         """
@@ -116,6 +127,23 @@ class UserServiceServicer:
         does not exist. FAILED_PRECONDITION, only if a subscription is needed: PACKAGE_NOT_PUBLISHED if the package is
         archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
         ended. After an error nothing was changed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GenerateUserToken(self, request, context):
+        """Generates a token with which a web page or an app of the user can call CanUse, BatchCanUse, ListEntitlements and
+        ShowUsage about this user, and nothing else. It ends at `expires_at`, with the user, or by RevokeUserTokens. It is sent
+        like a key: `authorization: Bearer utk_…`. The server does not store it. A retry generates another token; both are
+        valid.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeUserTokens(self, request, context):
+        """Revokes all tokens of a user that were generated so far: from now on no server accepts them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +181,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.EnsureUser,
                     request_deserializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.SerializeToString,
+            ),
+            'GenerateUserToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.GenerateUserToken,
+                    request_deserializer=canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenResponse.SerializeToString,
+            ),
+            'RevokeUserTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeUserTokens,
+                    request_deserializer=canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -318,6 +356,60 @@ class UserService:
             '/canuse.v1.UserService/EnsureUser',
             canuse_dot_v1_dot_user__service__pb2.EnsureUserRequest.SerializeToString,
             canuse_dot_v1_dot_user__service__pb2.EnsureUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GenerateUserToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UserService/GenerateUserToken',
+            canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenRequest.SerializeToString,
+            canuse_dot_v1_dot_user__service__pb2.GenerateUserTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeUserTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UserService/RevokeUserTokens',
+            canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensRequest.SerializeToString,
+            canuse_dot_v1_dot_user__service__pb2.RevokeUserTokensResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,7 @@ class UserServiceStub:
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+    The user's tokens end, also if the user is created again.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
     """
@@ -56,6 +57,14 @@ class UserServiceStub:
     archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
     ended. After an error nothing was changed.
     """
+    GenerateUserToken: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.GenerateUserTokenRequest, _user_service_pb2.GenerateUserTokenResponse]
+    """Generates a token with which a web page or an app of the user can call CanUse, BatchCanUse, ListEntitlements and
+    ShowUsage about this user, and nothing else. It ends at `expires_at`, with the user, or by RevokeUserTokens. It is sent
+    like a key: `authorization: Bearer utk_…`. The server does not store it. A retry generates another token; both are
+    valid.
+    """
+    RevokeUserTokens: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserTokensRequest, _user_service_pb2.RevokeUserTokensResponse]
+    """Revokes all tokens of a user that were generated so far: from now on no server accepts them."""
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -74,6 +83,7 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+    The user's tokens end, also if the user is created again.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
     """
@@ -85,6 +95,14 @@ class UserServiceAsyncStub(UserServiceStub):
     archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
     ended. After an error nothing was changed.
     """
+    GenerateUserToken: _aio.UnaryUnaryMultiCallable[_user_service_pb2.GenerateUserTokenRequest, _user_service_pb2.GenerateUserTokenResponse]  # type: ignore[assignment]
+    """Generates a token with which a web page or an app of the user can call CanUse, BatchCanUse, ListEntitlements and
+    ShowUsage about this user, and nothing else. It ends at `expires_at`, with the user, or by RevokeUserTokens. It is sent
+    like a key: `authorization: Bearer utk_…`. The server does not store it. A retry generates another token; both are
+    valid.
+    """
+    RevokeUserTokens: _aio.UnaryUnaryMultiCallable[_user_service_pb2.RevokeUserTokensRequest, _user_service_pb2.RevokeUserTokensResponse]  # type: ignore[assignment]
+    """Revokes all tokens of a user that were generated so far: from now on no server accepts them."""
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """Manages users."""
@@ -130,6 +148,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
         """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
+        The user's tokens end, also if the user is created again.
         After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
         again in the meantime, events recorded since then stay.
         """
@@ -147,5 +166,25 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         archived or has no published version, TOO_MANY_SUBSCRIPTIONS if it would be the 101st subscription that has not
         ended. After an error nothing was changed.
         """
+
+    @_abc_1.abstractmethod
+    def GenerateUserToken(
+        self,
+        request: _user_service_pb2.GenerateUserTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.GenerateUserTokenResponse, _abc.Awaitable[_user_service_pb2.GenerateUserTokenResponse]]:
+        """Generates a token with which a web page or an app of the user can call CanUse, BatchCanUse, ListEntitlements and
+        ShowUsage about this user, and nothing else. It ends at `expires_at`, with the user, or by RevokeUserTokens. It is sent
+        like a key: `authorization: Bearer utk_…`. The server does not store it. A retry generates another token; both are
+        valid.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeUserTokens(
+        self,
+        request: _user_service_pb2.RevokeUserTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_service_pb2.RevokeUserTokensResponse, _abc.Awaitable[_user_service_pb2.RevokeUserTokensResponse]]:
+        """Revokes all tokens of a user that were generated so far: from now on no server accepts them."""
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

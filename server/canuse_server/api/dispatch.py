@@ -1,8 +1,9 @@
 """The dispatcher of calls, shared by all transports: a transport passes bytes and gets bytes or an ApiError.
 
 A call is opened before its request is parsed: the size of its metadata is checked, and the call is authorized. When the
-request has arrived, the call is admitted, its handler runs within its deadline, and failures become errors of the
-table. The batch lane answers hot calls itself, by the same steps, and passes on those that it cannot answer.
+request has arrived, the call is admitted; if it has a user token, the user is checked; its handler runs within its
+deadline, and failures become errors of the table. The batch lane answers hot calls itself, by the same steps, and
+passes on those that it cannot answer.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.metadata import Metadata, authorization, check_metadata, required_durability
 from canuse_server.api.methods import method_at
+from canuse_server.api.users.tokens import check_token
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 from canuse_server.runtime.call_state import CallState, begin_call
@@ -38,7 +40,11 @@ class Caller(Protocol):
 
     @property
     def principal(self) -> Principal | None:
-        """The holder of the API key. None: anonymous."""
+        """The holder of the API key or the user token. None: anonymous."""
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the caller has a user token, which only `Dispatcher.run` checks completely."""
 
 
 class Authorizer(Protocol):
@@ -122,6 +128,7 @@ class Dispatcher:
         _start_store_deadline(context, sliding=context.path not in HOT_METHODS)
         try:
             try:
+                await check_token(context, payload)
                 return await self._handlers.unary[context.path](payload, context)
             except ApiError as error:
                 if error.reason.status is StatusCode.NOT_FOUND:

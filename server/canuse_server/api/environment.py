@@ -18,6 +18,7 @@ from canuse_server.store.repositories.leases import Leases
 from canuse_server.store.repositories.ledger import Ledger
 from canuse_server.store.repositories.usage_commands import Retention
 from canuse_server.store.repositories.user_search import UserSearch
+from canuse_server.store.repositories.user_tokens import TokenGenerations
 from canuse_server.store.repositories.users import Users
 
 
@@ -31,6 +32,7 @@ class Environment:
     users: Users
     search: UserSearch
     leases: Leases
+    token_generations: TokenGenerations
     catalog: CatalogStore
     cache: CatalogCache
     snapshots: CatalogSnapshots
@@ -68,6 +70,7 @@ class Environment:
             users=Users(store, keys, retention),
             search=UserSearch(store, keys),
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
+            token_generations=TokenGenerations(store, keys),
             catalog=catalog,
             cache=CatalogCache(catalog, store, keys),
             snapshots=CatalogSnapshots(store, keys),

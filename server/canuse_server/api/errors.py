@@ -79,6 +79,17 @@ class ErrorReason(Enum):
         StatusCode.UNAUTHENTICATED, "Send the key exactly as it was shown when it was created, or a new key."
     )
     API_KEY_EXPIRED = ErrorSpec(StatusCode.UNAUTHENTICATED, "Send a new key.")
+    USER_TOKEN_INVALID = ErrorSpec(
+        StatusCode.UNAUTHENTICATED, "Generate another token for the user. This one was changed, revoked or never valid."
+    )
+    USER_TOKEN_EXPIRED = ErrorSpec(StatusCode.UNAUTHENTICATED, "Generate another token for the user.")
+    USER_MISMATCH = ErrorSpec(StatusCode.PERMISSION_DENIED, "Name only the user for whom the token was generated.")
+    SECRET_KEY_NEEDED = ErrorSpec(
+        StatusCode.PERMISSION_DENIED, "Call it from your backend, with an API key that is not publishable."
+    )
+    PUBLISHABLE_KEYS_NOT_ALLOWED = ErrorSpec(
+        StatusCode.PERMISSION_DENIED, "Use a secret key or a user token, or set `publishable_keys` on the server."
+    )
     SCOPE_MISSING = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key with the scope that `metadata` names.")
     ENVIRONMENT_MISMATCH = ErrorSpec(StatusCode.PERMISSION_DENIED, "Use a key of the requested environment.")
     STORE_UNAVAILABLE = ErrorSpec(StatusCode.UNAVAILABLE, "Retry. Nothing was written.")
@@ -263,6 +274,12 @@ def overloaded() -> ApiError:
     """Return the error for a call above the limit of calls in flight."""
     text = "too many calls in flight; nothing was written"
     return ApiError(ErrorReason.OVERLOADED, text, retry_after_seconds=RETRY_SECONDS)
+
+
+def publishable_keys_not_allowed() -> ApiError:
+    """Return the error for a publishable API key, to use or to create, on a server that does not allow them."""
+    text = "this server does not allow publishable API keys: its setting `publishable_keys` is false"
+    return ApiError(ErrorReason.PUBLISHABLE_KEYS_NOT_ALLOWED, text)
 
 
 def reflection_limited() -> ApiError:

@@ -7,7 +7,7 @@ from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.descriptor_pool import Default
 
-from canuse_server.api.scopes import SCOPES
+from canuse_server.api.scopes import PUBLIC_METHODS, SCOPES
 from canuse_server.domain.api_keys import Scope
 
 
@@ -28,6 +28,8 @@ class Method(NamedTuple):
     """Whether its response is a stream of messages."""
     input_type: Descriptor
     output_type: Descriptor
+    user_field: str
+    """The field that names the user, for a method that publishable keys and user tokens may call; empty for others."""
 
 
 @cache
@@ -38,13 +40,16 @@ def method_at(path: str) -> Method:
 
 
 def method_of(descriptor: MethodDescriptor) -> Method:
-    """Return the method of a descriptor; raise LookupError if `api/scopes.py` has no scope for it."""
+    """Return the method of a descriptor; raise LookupError if `api/scopes.py` is wrong about it."""
     path = f"/{descriptor.containing_service.full_name}/{descriptor.name}"
     scopes = SCOPES.get(path)
     if scopes is None:
         raise LookupError(f"api/scopes.py has no scope for {path}")
     reads = descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
     paged = "next_page_token" in descriptor.output_type.fields_by_name
+    user_field = PUBLIC_METHODS.get(path, "")
+    if user_field and (not reads or descriptor.server_streaming):
+        raise LookupError(f"api/scopes.py opens {path} to user tokens, which only read, and call no streams")
     return Method(
         path=path,
         scopes=scopes,
@@ -54,4 +59,5 @@ def method_of(descriptor: MethodDescriptor) -> Method:
         streams=descriptor.server_streaming,
         input_type=descriptor.input_type,
         output_type=descriptor.output_type,
+        user_field=user_field,
     )

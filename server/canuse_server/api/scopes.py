@@ -24,7 +24,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "canuse.v1.UserService": {
         _READS_USERS: "GetUser ListUsers",
-        _WRITES_USERS: "CreateUser UpdateUser EnsureUser",
+        _WRITES_USERS: "CreateUser UpdateUser EnsureUser GenerateUserToken RevokeUserTokens",
         Scope.CATALOG_WRITE: "DeleteUser",
     },
     "canuse.v1.SubscriptionService": {
@@ -42,6 +42,14 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     },
 }
 """By service: the methods for which one of some scopes is enough."""
+
+PUBLIC_METHODS: Final = {
+    "/canuse.v1.EntitlementService/CanUse": "user_id",
+    "/canuse.v1.EntitlementService/BatchCanUse": "requests.user_id",
+    "/canuse.v1.EntitlementService/ListEntitlements": "user_id",
+    "/canuse.v1.UsageService/ShowUsage": "user_id",
+}
+"""The methods for publishable keys and user tokens, by path: the field of the request that names the user."""
 
 SCOPES: Final[Mapping[str, tuple[Scope, ...]]] = {
     f"/{service}/{method}": tuple(map(Scope, scopes.split()))

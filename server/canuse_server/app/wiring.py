@@ -274,13 +274,14 @@ def _rate_limits(settings: Settings, domain: str, other_domain: str) -> RateLimi
 
 
 def _handlers(access: Access, clock: ManualClock | None) -> Handlers:
+    api_keys = ApiKeyServicer(access.keys, access.key_cache.refresh, publishable_keys=access.publishable_keys)
     servicers: list[tuple[ModuleType, str, object]] = [
         (entitlement_service_pb2, "EntitlementService", EntitlementServicer()),
         (catalog_service_pb2, "CatalogService", CatalogServicer()),
-        (user_service_pb2, "UserService", UserServicer()),
+        (user_service_pb2, "UserService", UserServicer(access.authorizer.tokens)),
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
-        (api_key_service_pb2, "ApiKeyService", ApiKeyServicer(access.keys, access.key_cache.refresh)),
+        (api_key_service_pb2, "ApiKeyService", api_keys),
         # All its methods are hot methods.
         (rate_limit_service_pb2, "RateLimitService", object()),
     ]

@@ -18,6 +18,8 @@ class Access:
     keys: ApiKeys
     authorizer: Authorizer
     key_cache: ApiKeyCache
+    publishable_keys: bool
+    """Whether publishable keys may be created and used."""
     creates_first_key: bool
     """Whether this process creates the first key: keys are always required, and the process is not a worker."""
 
@@ -34,8 +36,15 @@ class Access:
             never_required=settings.insecure_no_auth,
             open_without_keys=on_loopback,
             keys_seen=keys_seen,
+            publishable_keys=settings.publishable_keys,
         )
-        return cls(keys, authorizer, ApiKeyCache(keys, authorizer), creates_first_key=always_required and not is_worker)
+        return cls(
+            keys,
+            authorizer,
+            ApiKeyCache(keys, authorizer),
+            publishable_keys=settings.publishable_keys,
+            creates_first_key=always_required and not is_worker,
+        )
 
     async def open(self) -> None:
         """Read the keys. If keys are required and none exists, create the first one and print it.

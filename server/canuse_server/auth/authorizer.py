@@ -1,6 +1,8 @@
 """The authorizer of every call, on every transport, before its request is read.
 
-The methods that a key may call are computed once, so authorizing a call is one dictionary look-up.
+The methods that a key may call are computed once, so authorizing a call is one dictionary look-up. Of a user token, the
+signature and the expiry are checked here. Whether the request names the user of the token, and whether the token was
+revoked, is checked by the dispatcher (`api/users/tokens.py`).
 """
 
 import time
@@ -10,22 +12,27 @@ from typing import Final, NamedTuple
 import structlog
 
 from canuse_server.api.environment import Environment, Environments
-from canuse_server.api.errors import ApiError, ErrorReason, store_error
-from canuse_server.api.scopes import SCOPES, paths_for
+from canuse_server.api.errors import publishable_keys_not_allowed, store_error
+from canuse_server.api.scopes import PUBLIC_METHODS, paths_for
+from canuse_server.api.tokens import user_token
 from canuse_server.api.tokens.api_key import digest, read_credentials
-from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, Scope
-from canuse_server.domain.principal import Principal
+from canuse_server.api.tokens.user_token import UserTokens
+from canuse_server.auth import refusals
+from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, KeyType, Scope
+from canuse_server.domain.principal import CredentialKind, Principal
 from canuse_server.store.errors import StoreUnavailableError
 
 log = structlog.get_logger(__name__)
 
 _ALL_SCOPES: Final = frozenset(Scope)
+_PUBLIC_PATHS: Final = frozenset(PUBLIC_METHODS)
+_TOKEN_PREFIX: Final = user_token.PREFIX.encode()
 
 
 class Caller:
-    """A known caller: the holder of an API key, or any caller if no key is required."""
+    """A caller: the holder of an API key or a user token, or any caller if no key is required."""
 
-    __slots__ = ("env", "expires_at_ms", "paths", "principal", "used")
+    __slots__ = ("env", "expires_at_ms", "has_token", "paths", "principal", "used")
 
     def __init__(
         self,
@@ -39,6 +46,8 @@ class Caller:
         """The methods that the caller may call."""
         self.principal = principal
         """None: anonymous."""
+        self.has_token = principal is not None and principal.kind is CredentialKind.USER_TOKEN
+        """Whether the caller has a user token: then the dispatcher has to check the request."""
         self.expires_at_ms = expires_at_ms
         self.used = False
         """Whether the caller has made a call since `take_used`."""
@@ -53,20 +62,31 @@ class _Callers(NamedTuple):
 
 
 class Authorizer:
-    """Authorizes calls by their API keys.
+    """Authorizes calls by their API keys or user tokens.
 
     `never_required`: keys are never required. `open_without_keys`: they are not required until one exists. `keys_seen`:
     one has existed before. Once a key has existed, keys stay required even if all are gone: a store that lost its data
-    or was flushed does not open access.
+    or was flushed does not open access. `publishable_keys`: publishable keys are accepted.
     """
 
     def __init__(
-        self, environments: Environments, *, never_required: bool, open_without_keys: bool, keys_seen: bool = False
+        self,
+        environments: Environments,
+        *,
+        never_required: bool,
+        open_without_keys: bool,
+        keys_seen: bool = False,
+        publishable_keys: bool = False,
     ) -> None:
         self._environments = environments
+        both = (environments.live, environments.test)
+        self._readers = {env.environment: env.without_default_package() for env in both}
+        """The environments for callers who only read."""
         self._never_required = never_required
         self._open_without_keys = open_without_keys
         self.keys_seen = keys_seen
+        self._publishable_keys = publishable_keys
+        self.tokens = UserTokens()
         self._clock_offset_ms = 0.0
         self._callers: _Callers | None = None
         self._by_header: dict[bytes | None, Caller] = {}
@@ -109,17 +129,37 @@ class Authorizer:
             # Other credentials may be for a proxy; if no key is required, they are ignored.
             if anonymous is not None and path in anonymous.paths:
                 return anonymous
-            raise _key_required(path, sent=authorization is not None)
+            raise refusals.key_required(path, sent=authorization is not None)
+        if secret.startswith(_TOKEN_PREFIX):
+            return self._authorize_token(path, secret)
         caller = callers.by_digest.get(digest(secret))
         if caller is None:
-            raise ApiError(ErrorReason.API_KEY_INVALID, "the API key is unknown: it is mistyped or was revoked")
+            raise refusals.unknown_key()
         if self._is_expired(caller):
-            raise ApiError(ErrorReason.API_KEY_EXPIRED, "the API key has expired", {"key_id": _key_id(caller)})
+            raise refusals.expired_key(_key_id(caller))
+        if caller.principal and caller.principal.kind is CredentialKind.PUBLISHABLE_KEY:
+            if not self._publishable_keys:
+                raise publishable_keys_not_allowed()
+            if path not in caller.paths:
+                raise refusals.secret_key_needed(path, "a publishable one")
         if path not in caller.paths:
-            raise _lacks_scope(path, _key_id(caller))
+            raise refusals.scope_missing(path, _key_id(caller))
         if authorization == b"Bearer " + secret:
             # Only this spelling is cached: the number of others is unlimited.
             callers.by_header[authorization] = caller
+        return caller
+
+    def _authorize_token(self, path: str, text: bytes) -> Caller:
+        """Authorize a call with a user token, as far as the token itself tells; raise the ApiError that refuses it."""
+        token = self.tokens.verify(text)
+        if token is None:
+            raise refusals.invalid_token()
+        principal = Principal("", token.environment, CredentialKind.USER_TOKEN, token.user_id, token.generation)
+        caller = Caller(self._readers[token.environment], _PUBLIC_PATHS, principal, token.expires_at_ms)
+        if self._is_expired(caller):
+            raise refusals.expired_token()
+        if path not in caller.paths:
+            raise refusals.secret_key_needed(path, "a user token")
         return caller
 
     def _is_expired(self, caller: Caller) -> bool:
@@ -155,9 +195,14 @@ class Authorizer:
 
     def _caller(self, key: ApiKey) -> Caller:
         env = self._environments.test if key.environment == TEST else self._environments.live
-        # A key for an environment of a newer version of canuse may call nothing.
-        paths = paths_for(key.scopes) if key.environment in ENVIRONMENTS else frozenset[str]()
-        return Caller(env, paths, Principal(key.id, key.environment), key.expires_at_ms)
+        paths, kind = paths_for(key.scopes), CredentialKind.SECRET_KEY
+        if key.type == KeyType.PUBLISHABLE:
+            kind, env = CredentialKind.PUBLISHABLE_KEY, self._readers[env.environment]
+            paths = paths & _PUBLIC_PATHS if self._publishable_keys else frozenset[str]()
+        # A key of a type or for an environment of a newer version of canuse may call nothing.
+        if key.environment not in ENVIRONMENTS or key.type not in tuple(KeyType):
+            paths = frozenset[str]()
+        return Caller(env, paths, Principal(key.id, key.environment, kind), key.expires_at_ms)
 
     def take_used(self) -> list[str]:
         """Return the ids of the keys that were used since the last call of this method."""
@@ -171,19 +216,6 @@ class Authorizer:
 
 def _key_id(caller: Caller) -> str:
     return caller.principal.key_id if caller.principal else ""
-
-
-def _key_required(path: str, *, sent: bool) -> ApiError:
-    text = f"{path.rpartition('/')[2]} needs an API key in the metadata: `authorization: Bearer sk_…`"
-    if sent:
-        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; the value that was sent is not an API key")
-    return ApiError(ErrorReason.API_KEY_MISSING, text)
-
-
-def _lacks_scope(path: str, key_id: str) -> ApiError:
-    scopes = SCOPES[path]
-    text = f"{path.rpartition('/')[2]} needs an API key with the scope {' or '.join(scopes)}; this key does not have it"
-    return ApiError(ErrorReason.SCOPE_MISSING, text, {"scope": scopes[0], "key_id": key_id})
 
 
 def _log_access(*, is_open: bool, any_address: bool) -> None:

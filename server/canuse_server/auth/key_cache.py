@@ -1,4 +1,4 @@
-"""A cache of the API keys in the server's memory, kept up to date with the store."""
+"""A cache of the API keys, and of the keys that sign user tokens, kept up to date with the store."""
 
 import asyncio
 import time
@@ -8,6 +8,7 @@ from typing import Any, Final
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.store.repositories.api_keys import ApiKeys
 from canuse_server.store.repositories.invalidation import keep_fresh
+from canuse_server.store.repositories.user_tokens import SigningKeys
 
 POLL_INTERVAL_SECONDS: Final = 0.4
 """Maximum age of the cache if the message about a change is lost. A revocation must take effect within a second."""
@@ -16,11 +17,12 @@ LAST_USED_INTERVAL_SECONDS: Final = 60.0
 
 
 class ApiKeyCache:
-    """Reads the keys and passes them to the authorizer."""
+    """Reads the keys and passes them to the authorizer. Rotates the keys that sign user tokens."""
 
     def __init__(self, keys: ApiKeys, authorizer: Authorizer) -> None:
         self._keys = keys
         self._authorizer = authorizer
+        self._signing_keys = SigningKeys(keys.store)
         self._stamp: bytes | None = None
         self._noted_at: dict[str, float] = {}
         self._refresh_lock = asyncio.Lock()
@@ -37,6 +39,7 @@ class ApiKeyCache:
                     await self._keys.store.require_data()
                 self._authorizer.set_keys(read.keys, keys_seen=read.ever_existed)
                 self._stamp = read.stamp
+            self._authorizer.tokens.keys = {key.number: key for key in await self._signing_keys.read_rotated()}
 
     async def note_used(self) -> None:
         """Write the last use of the used keys, at most once per minute for each. Raises StoreError."""

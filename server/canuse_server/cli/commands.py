@@ -12,11 +12,12 @@ from canuse import v1
 from canuse_server.cli import output as out
 from canuse_server.cli.catalog.commands import catalog
 from canuse_server.cli.connection import Connection, with_connection
+from canuse_server.cli.credentials.keys import keys
+from canuse_server.cli.credentials.tokens import tokens
 from canuse_server.cli.events import events
 from canuse_server.cli.exit_status import EXIT_NO
 from canuse_server.cli.export import export_user
 from canuse_server.cli.grants import grants
-from canuse_server.cli.keys import keys
 from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.options import Feature, Json, User
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(catalog, name="catalog")
     app.add_typer(grants, name="grants")
     app.add_typer(keys, name="keys")
+    app.add_typer(tokens, name="tokens")
 
 
 @with_connection

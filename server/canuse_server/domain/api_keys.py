@@ -12,6 +12,13 @@ MAX_API_KEYS: Final = 1000
 """Maximum number of keys: every server keeps all of them in memory."""
 
 
+class KeyType(StrEnum):
+    """What an API key is for: services, which keep it secret, or web pages, whose users can all read it."""
+
+    SECRET = "secret"  # noqa: S105 - a name
+    PUBLISHABLE = "publishable"
+
+
 class Scope(StrEnum):
     """A permission of an API key. CATALOG_WRITE includes USERS_WRITE; no other scope includes another."""
 
@@ -27,7 +34,7 @@ class Scope(StrEnum):
 class ApiKey:
     """A key without its secret. `digest` is the SHA-256 of the secret; `expires_at_ms` None means no expiry.
 
-    Scopes and environments of a newer canuse that this version does not know give no permission.
+    Scopes, environments and types of a newer canuse that this version does not know give no permission.
     """
 
     id: str
@@ -38,6 +45,11 @@ class ApiKey:
     expires_at_ms: int | None
     digest: bytes = field(repr=False)
     unknown_scopes: frozenset[str] = frozenset()
+    type: str = KeyType.SECRET
+
+
+PUBLISHABLE_SCOPES: Final = frozenset({Scope.ENTITLEMENTS_READ})
+"""The scopes of every publishable key."""
 
 
 def may_manage(manager: str, environment: str) -> bool:

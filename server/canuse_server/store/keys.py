@@ -19,6 +19,7 @@ INDEX_PARTS: Final = 16
 API_KEYS: Final = "canuse:{api_keys}:keys"
 API_KEYS_VERSION: Final = "canuse:{api_keys}:version"
 API_KEYS_USED: Final = "canuse:{api_keys}:used"
+SIGNING_KEYS: Final = "canuse:{api_keys}:signing_keys"
 API_KEYS_CHANNEL: Final = "canuse:api_keys"
 
 

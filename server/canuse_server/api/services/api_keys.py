@@ -1,6 +1,6 @@
 """ApiKeyService: creating, listing and revoking API keys."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -9,12 +9,22 @@ from canuse.v1 import api_key_service_pb2 as pb
 from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
 from canuse_server.api.environment import Environment
-from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.api.errors import ApiError, ErrorReason, invalid, publishable_keys_not_allowed
 from canuse_server.api.tokens import page as page_tokens
-from canuse_server.api.tokens.api_key import PREFIX, digest, new_id, new_secret
+from canuse_server.api.tokens.api_key import PREFIXES, digest, new_id, new_secret
 from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.api.validation import Violations, require_id, shown
-from canuse_server.domain.api_keys import LIVE, MAX_API_KEYS, TEST, ApiKey, Scope, is_manageable, may_manage
+from canuse_server.domain.api_keys import (
+    LIVE,
+    MAX_API_KEYS,
+    PUBLISHABLE_SCOPES,
+    TEST,
+    ApiKey,
+    KeyType,
+    Scope,
+    is_manageable,
+    may_manage,
+)
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.api_keys import ApiKeys, KeysRead
 
@@ -22,14 +32,29 @@ log = structlog.get_logger(__name__)
 
 _ENVIRONMENTS: Final = {pb.ENVIRONMENT_LIVE: LIVE, pb.ENVIRONMENT_TEST: TEST}
 _MESSAGES: Final = {name: number for number, name in _ENVIRONMENTS.items()}
+_TYPES: Final = {
+    pb.API_KEY_TYPE_UNSPECIFIED: KeyType.SECRET,
+    pb.API_KEY_TYPE_SECRET: KeyType.SECRET,
+    pb.API_KEY_TYPE_PUBLISHABLE: KeyType.PUBLISHABLE,
+}
+_TYPE_MESSAGES: Final[Mapping[str, pb.ApiKeyType.ValueType]] = {
+    KeyType.SECRET: pb.API_KEY_TYPE_SECRET,
+    KeyType.PUBLISHABLE: pb.API_KEY_TYPE_PUBLISHABLE,
+}
 
 
 class ApiKeyServicer:
-    """ApiKeyService. `refresh` is awaited after a change, so that the change is effective here before the response."""
+    """ApiKeyService. `refresh` is awaited after a change, so that the change is effective here before the response.
 
-    def __init__(self, keys: ApiKeys, refresh: Callable[[], Awaitable[None]]) -> None:
+    `publishable_keys`: publishable keys may be created.
+    """
+
+    def __init__(
+        self, keys: ApiKeys, refresh: Callable[[], Awaitable[None]], *, publishable_keys: bool = False
+    ) -> None:
         self._keys = keys
         self._refresh = refresh
+        self._publishable_keys = publishable_keys
 
     async def create_api_key(self, request: pb.CreateApiKeyRequest, context: CallContext) -> pb.CreateApiKeyResponse:
         """Create a key and return its secret, which is not shown again."""
@@ -38,7 +63,11 @@ class ApiKeyServicer:
         environment = _ENVIRONMENTS[requested.environment]
         if not may_manage(context.env.environment, environment):
             raise _not_yours(context.env.environment, environment)
-        secret = new_secret(environment)
+        key_type = _TYPES[requested.type]
+        is_publishable = key_type is KeyType.PUBLISHABLE
+        if is_publishable and not self._publishable_keys:
+            raise publishable_keys_not_allowed()
+        secret = new_secret(environment, key_type)
 
         async def create() -> ApiKey:
             read = await self._read(context)
@@ -46,10 +75,11 @@ class ApiKeyServicer:
                 id=new_id(),
                 name=requested.name,
                 environment=environment,
-                scopes=frozenset(map(Scope, requested.scopes)),
+                scopes=PUBLISHABLE_SCOPES if is_publishable else frozenset(map(Scope, requested.scopes)),
                 created_at_ms=read.now_ms,
                 expires_at_ms=expires_at_ms,
                 digest=digest(secret.encode()),
+                type=key_type,
             )
             if read.total >= MAX_API_KEYS:
                 raise ApiError(ErrorReason.TOO_MANY_API_KEYS, f"the maximum of {MAX_API_KEYS} API keys is reached")
@@ -76,7 +106,7 @@ class ApiKeyServicer:
     async def revoke_api_key(self, request: pb.RevokeApiKeyRequest, context: CallContext) -> pb.RevokeApiKeyResponse:
         """Revoke a key."""
         key_id = require_id("api_key_id", request.api_key_id)
-        if key_id.startswith(PREFIX):
+        if key_id.startswith(tuple(PREFIXES.values())):
             raise invalid([("api_key_id", "must be the id of a key; what was sent looks like its secret")])
 
         async def revoke() -> ApiKey:
@@ -115,8 +145,15 @@ def _check(requested: pb.ApiKey, now_ms: int) -> int | None:
     if requested.environment not in _ENVIRONMENTS:
         accepted = "must be ENVIRONMENT_LIVE or ENVIRONMENT_TEST"
         violations.add("api_key.environment", f"{accepted}; {requested.environment} was sent")
-    known = [str(scope) for scope in Scope]
-    if not requested.scopes:
+    known, is_publishable = [str(scope) for scope in Scope], False
+    if requested.type in _TYPES:
+        is_publishable = _TYPES[requested.type] is KeyType.PUBLISHABLE
+    else:
+        accepted = "must be API_KEY_TYPE_SECRET or API_KEY_TYPE_PUBLISHABLE"
+        violations.add("api_key.type", f"{accepted}; {requested.type} was sent")
+    if is_publishable:
+        known = [str(scope) for scope in PUBLISHABLE_SCOPES]
+    elif not requested.scopes:
         violations.add("api_key.scopes", f"must be at least one of {', '.join(known)}; none was sent")
     for index, scope in enumerate(requested.scopes):
         if scope not in known:
@@ -162,5 +199,6 @@ def _message(key: ApiKey, used_at_ms: int | None) -> pb.ApiKey:
         scopes=sorted({*key.scopes, *key.unknown_scopes}),
         created_at=timestamp(key.created_at_ms),
         expires_at=None if key.expires_at_ms is None else timestamp(key.expires_at_ms),
+        type=_TYPE_MESSAGES.get(key.type, pb.API_KEY_TYPE_UNSPECIFIED),
         last_used_at=None if used_at_ms is None else timestamp(used_at_ms),
     )

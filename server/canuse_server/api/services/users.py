@@ -7,6 +7,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, user_not_found
 from canuse_server.api.services.ensure_user import EnsureUserMethods
 from canuse_server.api.services.user_input import CHANGEABLE, PROFILE, changed_profile, check_user, profile_of
+from canuse_server.api.services.user_tokens import UserTokenMethods
 from canuse_server.api.tokens import page as page_tokens
 from canuse_server.api.users import changes
 from canuse_server.api.users.changes import Edit, ProfileChange, change_user
@@ -18,8 +19,8 @@ from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories.users import UserState
 
 
-class UserServicer(EnsureUserMethods):
-    """UserService; EnsureUser is in `ensure_user.py`."""
+class UserServicer(EnsureUserMethods, UserTokenMethods):
+    """UserService; EnsureUser is in `ensure_user.py`, and the methods about tokens are in `user_tokens.py`."""
 
     async def create_user(self, request: pb.CreateUserRequest, context: CallContext) -> pb.CreateUserResponse:
         """Create a user."""

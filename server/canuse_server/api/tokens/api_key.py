@@ -1,18 +1,23 @@
-"""The format of API keys: `sk_live_` or `sk_test_`, and 256 random bits in hex. Only their SHA-256 is stored."""
+"""The format of API keys: `sk_live_`, `sk_test_`, `pk_live_` or `pk_test_`, and 256 random bits in hex.
+
+`pk_` stands for a publishable key. Only the SHA-256 of a key is stored.
+"""
 
 import re
 import secrets
 from hashlib import sha256
 from typing import Final
 
-PREFIX: Final = "sk_"
+from canuse_server.domain.api_keys import KeyType
+
+PREFIXES: Final = {KeyType.SECRET: "sk_", KeyType.PUBLISHABLE: "pk_"}
 _BITS: Final = 256
-_CREDENTIALS: Final = re.compile(rb"(?i:bearer) +(sk_.*)", re.DOTALL)
+_CREDENTIALS: Final = re.compile(rb"(?i:bearer) +((?:sk|pk|utk)_.*)", re.DOTALL)
 
 
-def new_secret(environment: str) -> str:
+def new_secret(environment: str, key_type: KeyType = KeyType.SECRET) -> str:
     """Return a new secret for an environment."""
-    return f"{PREFIX}{environment}_{secrets.token_hex(_BITS // 8)}"
+    return f"{PREFIXES[key_type]}{environment}_{secrets.token_hex(_BITS // 8)}"
 
 
 def new_id() -> str:
@@ -26,6 +31,6 @@ def digest(secret: bytes) -> bytes:
 
 
 def read_credentials(authorization: bytes) -> bytes | None:
-    """Return the secret in the value of an `authorization` header, or None if it contains no API key."""
+    """Return the API key or user token in the value of an `authorization` header, or None if it contains neither."""
     found = _CREDENTIALS.fullmatch(authorization)
     return found[1] if found else None

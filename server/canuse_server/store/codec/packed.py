@@ -23,6 +23,8 @@ GRANTS_PREFIX: Final = b"g:"
 RESERVATION_PREFIX: Final = b"r:"
 LEASES_DUE_FIELD: Final = b"x"
 ENDED_UNTIL_FIELD: Final = b"e"
+TOKEN_GENERATION_FIELD: Final = b"k"
+"""Random bytes that the user's valid tokens contain; only if there are any."""
 
 _NONE: Final = -1
 CONSUMABLE, ACTIVE, OVERAGE, _GRANTED, _NO_LIMIT, _ENDS, _RUNS_OUT, PREDICTABLE = 1, 2, 4, 8, 16, 32, 64, 128

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
-from canuse_server.domain.api_keys import ENVIRONMENTS, ApiKey, Scope
+from canuse_server.domain.api_keys import ENVIRONMENTS, ApiKey, KeyType, Scope
 from canuse_server.store.codec.documents import UnreadableError, note_unknown, note_unreadable, read_document
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_USED, API_KEYS_VERSION
@@ -13,6 +13,7 @@ from canuse_server.store.repositories.stamps import random_part
 from canuse_server.store.scripts.loader import PUT_API_KEY
 
 _SCOPES: Final = frozenset(map(str, Scope))
+_TYPES: Final = frozenset(map(str, KeyType))
 
 
 class KeysRead(NamedTuple):
@@ -86,6 +87,7 @@ def _encode(key: ApiKey) -> bytes:
         "id": key.id,
         "name": key.name,
         "environment": key.environment,
+        "type": key.type,
         "scopes": sorted(key.scopes),
         "created_at_ms": key.created_at_ms,
         "expires_at_ms": key.expires_at_ms,
@@ -95,7 +97,7 @@ def _encode(key: ApiKey) -> bytes:
 
 
 def _decode(value: bytes) -> ApiKey:
-    """Read a key; raise UnreadableError. Unknown scopes and environments of a newer canuse give no permission."""
+    """Read a key; raise UnreadableError. Scopes, environments and types of a newer canuse give no permission."""
     try:
         fields = read_document(value)
         scopes = [str(scope) for scope in fields["scopes"]]
@@ -109,6 +111,7 @@ def _decode(value: bytes) -> ApiKey:
             expires_at_ms=None if expires_at_ms is None else int(expires_at_ms),
             digest=bytes.fromhex(fields["sha256"]),
             unknown_scopes=frozenset(scopes) - _SCOPES,
+            type=str(fields.get("type", KeyType.SECRET)),
         )
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         # The error's text can contain a part of the document, including the digest.
@@ -117,4 +120,6 @@ def _decode(value: bytes) -> ApiKey:
         note_unknown("API key", key.id, "scopes", scope)
     if key.environment not in ENVIRONMENTS:
         note_unknown("API key", key.id, "environment", key.environment)
+    if key.type not in _TYPES:
+        note_unknown("API key", key.id, "type", key.type)
     return key

@@ -92,6 +92,7 @@ PUT_CATALOG: Final = load("put_catalog")
 APPLY_CATALOG: Final = load("apply_catalog")
 PUT_API_KEY: Final = load("put_api_key")
 ADVANCE_CLOCK: Final = load("advance_clock")
+TOKEN_GENERATION: Final = load("token_generation")
 ALL: Final = (
     RECORD_USAGE,
     APPLY_USER,
@@ -105,4 +106,5 @@ ALL: Final = (
     APPLY_CATALOG,
     PUT_API_KEY,
     ADVANCE_CLOCK,
+    TOKEN_GENERATION,
 )

@@ -199,7 +199,8 @@ class Lane(threading.Thread):
             if metadata and method.writes:
                 durability = required_durability(metadata)
             is_promised = durability is _MEMORY or not durability & ~self._promised_level
-            if is_promised and not isinstance(method, Method):
+            # The dispatcher, to which the call is delegated, checks a user token completely.
+            if is_promised and not caller.has_token and not isinstance(method, Method):
                 cache = self._caches.get(caller.env)
                 if cache is None:
                     cache = self._caches[caller.env] = RequestCache(caller.env)

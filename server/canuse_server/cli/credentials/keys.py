@@ -15,6 +15,7 @@ keys = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.
 
 _ENVIRONMENTS: Final = {"live": v1.ENVIRONMENT_LIVE, "test": v1.ENVIRONMENT_TEST}
 _PREFIX: Final = "ENVIRONMENT_"
+_TYPE_PREFIX: Final = "API_KEY_TYPE_"
 
 
 @keys.command("create")
@@ -27,6 +28,10 @@ def create_key(
         list[str] | None, typer.Option(help=f"What the key may do: {', '.join(Scope)}. Repeat the option for several.")
     ] = None,
     all_scopes: Annotated[bool, typer.Option("--all-scopes", help="Give the key all scopes.")] = False,
+    publishable: Annotated[
+        bool,
+        typer.Option("--publishable", help="Create a key that web pages may contain. It needs no scope."),
+    ] = False,
     environment: Annotated[
         Literal["live", "test"], typer.Option(help="The environment of every call with the key.")
     ] = "live",
@@ -40,20 +45,22 @@ def create_key(
     as_json: Json = False,
 ) -> None:
     """Create a key. Its secret is printed and never shown again."""
-    if bool(scope) == all_scopes:
-        raise typer.BadParameter("give either --scope, at least once, or --all-scopes")
+    if [bool(scope), all_scopes, publishable].count(True) != 1:
+        raise typer.BadParameter("give either --scope, at least once, or --all-scopes or --publishable")
     with connection.client() as client:
         created = client.create_api_key(
             name,
             list(Scope) if all_scopes else scope or [],
             environment=_ENVIRONMENTS[environment],
             expires_at=moment("--expires-at", expires_at),
+            type=v1.API_KEY_TYPE_PUBLISHABLE if publishable else v1.API_KEY_TYPE_SECRET,
         )
     if as_json:
         out.print_json({"api_key": out.as_json(created.api_key), "secret": created.secret})
         return
     out.print_fields(_description(created.api_key))
-    typer.echo(f"\n{created.secret}\n\nThis is the key. It is never shown again: store it as a secret.")
+    advice = "whoever has it can read what any user may use" if publishable else "store it as a secret"
+    typer.echo(f"\n{created.secret}\n\nThis is the key. It is never shown again: {advice}.")
 
 
 @keys.command("list")
@@ -65,7 +72,7 @@ def list_keys(connection: Connection, limit: Limit = None, as_json: Json = False
     if as_json:
         out.print_json([out.as_json(key) for key in found])
         return
-    columns = ("key", "name", "environment", "scopes", "created at", "expires at", "last used at")
+    columns = ("key", "name", "environment", "scopes", "created at", "expires at", "last used at", "type")
     out.print_table(columns, (list(_description(key).values()) for key in found), empty="no keys")
 
 
@@ -95,4 +102,5 @@ def _description(key: v1.ApiKey) -> dict[str, str]:
         "created at": out.moment(key, "created_at", ""),
         "expires at": out.moment(key, "expires_at", "never"),
         "last used at": out.moment(key, "last_used_at", ""),
+        "type": out.enum_name(v1.ApiKeyType, key.type, _TYPE_PREFIX).lower(),
     }

@@ -1,0 +1,1 @@
+"""The commands about API keys and user tokens."""
