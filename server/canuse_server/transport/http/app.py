@@ -9,14 +9,14 @@ from starlette.types import ASGIApp
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.transport.http import connect, ofrep, reference
+from canuse_server.transport.http import connect, kana, ofrep, reference
 from canuse_server.transport.http.guards import Guards, not_found
 from canuse_server.transport.http.pages import Page
 
 Door = Callable[[Dispatcher, AdmissionLimit], Iterable[BaseRoute]]
 """Returns the routes of a door, whose requests become calls of the dispatcher. The limit is that of the bodies that are
 read at a time."""
-DOORS: Final[Sequence[Door]] = (connect.routes, ofrep.routes, reference.routes)
+DOORS: Final[Sequence[Door]] = (connect.routes, ofrep.routes, reference.routes, kana.routes)
 """All of them: a door is deleted with its package and its place here."""
 
 

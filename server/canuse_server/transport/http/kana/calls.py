@@ -1,0 +1,72 @@
+"""The calls of the API that one request makes: with its credentials, within its time, and a bounded number of them."""
+
+import asyncio
+import time
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.api.metadata import Metadata
+from canuse_server.api.methods import method_at
+from canuse_server.transport.http.kana.errors import KanaError
+
+MAX_CALLS: Final = 2000
+MAX_ITEMS: Final = 10_000
+"""The longest list that is answered: Kana's lists have no pages."""
+PAGE_SIZE: Final = 1000
+_Answer = TypeVar("_Answer", bound=Message)
+
+
+class Calls:
+    """Calls the methods of the API. What was read once is not read again before something is written."""
+
+    def __init__(self, dispatcher: Dispatcher, metadata: Metadata, ends_at: float) -> None:
+        """`ends_at`: when the time of the request ends, by `time.monotonic`."""
+        self._dispatcher = dispatcher
+        self._metadata = metadata
+        self._ends_at = ends_at
+        self._made = 0
+        self.writes = 0
+        """How many calls were made that write."""
+        self._reads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
+
+    async def __call__(self, method: str, request: Message, kind: type[_Answer]) -> _Answer:
+        """Call a method, `Service/Method`; raise ApiError where it fails, KanaError where there are too many calls."""
+        path, payload = f"/canuse.v1.{method}", request.SerializeToString(deterministic=True)
+        if method_at(path).writes:
+            self._reads.clear()
+            self.writes += 1
+            return kind.FromString(await self._call(path, payload))
+        task = self._reads.get((path, payload))
+        if task is None:
+            task = self._reads[path, payload] = asyncio.create_task(self._call(path, payload))
+        return kind.FromString(await task)
+
+    async def all(self, method: str, request: Any, kind: type[Any], field: str) -> list[Any]:
+        """Return all items of a list; raise KanaError where there are too many."""
+        items: list[Any] = []
+        request.page_size = PAGE_SIZE
+        while True:
+            page = await self(method, request, kind)
+            items += getattr(page, field)
+            if len(items) > MAX_ITEMS:
+                name = method.partition("/")[2]
+                raise KanaError(f"there are more than {MAX_ITEMS} {field}: call {name} of canuse, which has pages")
+            if not page.next_page_token:
+                return items
+            request.page_token = page.next_page_token
+
+    async def _call(self, path: str, payload: bytes) -> bytes:
+        self._made += 1
+        if self._made > MAX_CALLS:
+            raise KanaError(f"the request needs more than {MAX_CALLS} calls of the API: send several smaller requests")
+        context = self._dispatcher.open(path, self._metadata)
+        return await self._dispatcher.unary(context, payload, self._ends_at - time.monotonic())
+
+    async def close(self) -> None:
+        """End the calls that nobody waits for any more."""
+        tasks = list(self._reads.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

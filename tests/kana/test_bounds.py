@@ -1,0 +1,101 @@
+"""Requests that would cost much are refused before they do."""
+
+import httpx
+import pytest
+
+from canuse_server.transport.http.kana.calls import MAX_CALLS
+from support.kana import Kana
+from support.message_clients import Client
+from support.resources import consumable, subscriber, unique
+
+
+def nested(levels: int) -> str:
+    """Return a query with so many levels of fields."""
+    inner = levels - 1
+    return '{ canUseFeature(userId: "u", featureId: "f") ' + "{ data " * (inner - 1) + "{ access }" + " }" * inner
+
+
+def test_levels_are_bounded(kana: Kana) -> None:
+    assert kana.error(nested(20))["extensions"]["reason"] == "FEATURE_NOT_FOUND"
+    assert kana.message(nested(21)) == "the query has more than 20 levels"
+    assert kana.error(nested(5000))["extensions"]["code"] == "GRAPHQL_PARSE_FAILED"
+
+
+def test_aliases_are_bounded_also_where_fragments_repeat_them(kana: Kana, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+
+    def aliased(number: int) -> str:
+        asked = f'canUseFeature(userId: "{user_id}", featureId: "{feature_id}") {{ access }}'
+        return "{" + " ".join(f"a{index}: {asked}" for index in range(number)) + "}"
+
+    assert len(kana.ask(aliased(200))) == 200
+    assert kana.message(aliased(201)) == "the query has more than 200 aliases"
+    spread = "fragment F on Query { " + " ".join(f"a{index}: plans {{ id }}" for index in range(60)) + " } "
+    # In each of the places a fragment counts anew.
+    query = spread + "{ ...F } " + " ".join(f"query q{index} {{ ...F }}" for index in range(3))
+    assert "200 aliases" in kana.post(query, operationName="q1").json()["errors"][0]["message"]
+
+
+DOUBLING = "".join(
+    f"fragment F{index} on CanUseFeatureData {{ a: data {{ ...F{index + 1} }} b: data {{ ...F{index + 1} }} }} "
+    for index in range(15)
+)
+TOO_LARGE = {
+    "a field often": ("{ plans { " + "id " * 21 + "} }", "times the field 'id' in one place"),
+    "a field often in merged places": ("{ " + "plans { id id } " * 11 + "}", "times the field 'id' in one place"),
+    "fragments that double": (
+        DOUBLING
+        + 'fragment F15 on CanUseFeatureData { access } { canUseFeature(userId: "u", featureId: "f") { ...F0 } }',
+        "more than",
+    ),
+    "a fragment in itself": ("fragment F on Query { ...F } { ...F }", "spread"),
+    "a fragment in a field of itself": (
+        'fragment F on CanUseFeatureData { data { ...F } } { canUseFeature(userId: "u", featureId: "f") { ...F } }',
+        "20 levels",
+    ),
+    "much introspection": (
+        "{ " + " ".join(f"a{i}: __schema {{ types {{ name }} }}" for i in range(4)) + " }",
+        "introspections",
+    ),
+    "many tokens": ("{ plans(" + "a: 1 " * 5000 + ") { id } }", "token"),
+}
+
+
+@pytest.mark.parametrize("form", TOO_LARGE)
+def test_what_is_too_large_is_refused(kana: Kana, form: str) -> None:
+    query, text = TOO_LARGE[form]
+    answer = kana.post(query)
+    assert "data" not in answer.json()
+    assert text in answer.json()["errors"][0]["message"]
+
+
+def test_introspection_is_answered(kana: Kana) -> None:
+    names = {each["name"] for each in kana.ask("{ __schema { types { name } } }")["__schema"]["types"]}
+    assert {"Feature", "PackageSubscription", "CreateUsageEventInput"} <= names
+    looped = "{ __schema { types " + "{ fields { type " * 5 + "{ name }" + " } }" * 5 + " } }"
+    assert "errors" in kana.post(looped).json()
+
+
+def test_the_calls_of_a_request_are_bounded(kana: Kana, client: Client) -> None:
+    features = [consumable(client) for _ in range(12)]
+    user_id = unique("user")
+    client.create_user(user_id)
+    asked = "{ " + " ".join(
+        f'a{index}: features {{ id entitlement(userId: "{user_id}-{index}") {{ access }} }}' for index in range(199)
+    )
+    answer = kana.post(asked + " }").json()
+    assert any(f"more than {MAX_CALLS} calls" in error["message"] for error in answer["errors"])
+    assert len(features) * 199 > MAX_CALLS
+
+
+def test_equal_reads_of_a_request_are_made_once(http: httpx.Client, kana: Kana, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    ids = f'userId: "{user_id}", featureId: "{feature_id}"'
+    query = "mutation { " + " ".join(f"a{index}: createUsageEvent(input: {{ {ids} }}) " for index in range(3))
+    assert kana.ask(query + " }") == {"a0": True, "a1": True, "a2": True}
+    # What was written is seen by what is read after it.
+    shown = kana.ask(
+        f'mutation {{ updateUser(id: "{user_id}", input: {{ id: "{user_id}", name: "A" }}) {{ name }} '
+        f'b: updateUser(id: "{user_id}", input: {{ id: "{user_id}", name: "B" }}) {{ name }} }}'
+    )
+    assert shown == {"updateUser": {"name": "A"}, "b": {"name": "B"}}
