@@ -42,7 +42,9 @@ CORS_HEADERS: Final = ", ".join(
         "Connect-Timeout-Ms",
         "Content-Type",
         "If-None-Match",
+        "X-API-Version",
         "X-User-Agent",
+        "X-User-ID",
     )
 )
 CORS_EXPOSED: Final = "ETag, Retry-After"

@@ -2,19 +2,24 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 
+from canuse_server.api.context import CallContext
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.api.metadata import Metadata
+from canuse_server.api.failures import to_api_error
+from canuse_server.api.metadata import Metadata, authorization
 from canuse_server.api.methods import method_at
+from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.transport.http.kana.errors import KanaError
 
 MAX_CALLS: Final = 2000
 MAX_ITEMS: Final = 10_000
 """The longest list that is answered: Kana's lists have no pages."""
 PAGE_SIZE: Final = 1000
+_V1: Final = "/canuse.v1."
 _Answer = TypeVar("_Answer", bound=Message)
 
 
@@ -29,18 +34,19 @@ class Calls:
         self._made = 0
         self.writes = 0
         """How many calls were made that write."""
+        self._trusted: CallContext | None = None
         self._reads: dict[tuple[str, bytes], asyncio.Task[bytes]] = {}
 
     async def __call__(self, method: str, request: Message, kind: type[_Answer]) -> _Answer:
         """Call a method, `Service/Method`; raise ApiError where it fails, KanaError where there are too many calls."""
-        path, payload = f"/canuse.v1.{method}", request.SerializeToString(deterministic=True)
-        if method_at(path).writes:
+        payload = request.SerializeToString(deterministic=True)
+        if method_at(f"{_V1}{method}").writes:
             self._reads.clear()
             self.writes += 1
-            return kind.FromString(await self._call(path, payload))
-        task = self._reads.get((path, payload))
+            return kind.FromString(await self._call(method, payload))
+        task = self._reads.get((method, payload))
         if task is None:
-            task = self._reads[path, payload] = asyncio.create_task(self._call(path, payload))
+            task = self._reads[method, payload] = asyncio.create_task(self._call(method, payload))
         return kind.FromString(await task)
 
     async def all(self, method: str, request: Any, kind: type[Any], field: str) -> list[Any]:
@@ -57,11 +63,31 @@ class Calls:
                 return items
             request.page_token = page.next_page_token
 
-    async def _call(self, path: str, payload: bytes) -> bytes:
+    def open(self, method: str) -> CallContext:
+        """Authorize a call of a method; raise ApiError if it is refused."""
+        return self._dispatcher.open(f"{_V1}{method}", self._metadata)
+
+    def authorize(self, method: str) -> None:
+        """Raise ApiError if the credentials do not permit a method."""
+        self._dispatcher.authorizer.authorize(f"{_V1}{method}", authorization(self._metadata))
+
+    def trust(self, context: CallContext) -> None:
+        """Make the calls from here on as the server itself, in the environment of an authorized one."""
+        self._trusted = replace(context, principal=None, authorization=None)
+
+    async def now_ms(self, context: CallContext, user_id: str) -> int:
+        """Return the time of the store, by which the subscriptions of a user start; raise ApiError if it is unavailable."""
+        try:
+            return await context.env.store.now_ms(context.env.keys.user(user_id))
+        except (StoreUnavailableError, OutcomeUnknownError) as error:
+            raise to_api_error(context.path, error) from error
+
+    async def _call(self, method: str, payload: bytes) -> bytes:
         self._made += 1
         if self._made > MAX_CALLS:
             raise KanaError(f"the request needs more than {MAX_CALLS} calls of the API: send several smaller requests")
-        context = self._dispatcher.open(path, self._metadata)
+        trusted = self._trusted
+        context = self.open(method) if trusted is None else replace(trusted, path=f"{_V1}{method}")
         return await self._dispatcher.unary(context, payload, self._ends_at - time.monotonic())
 
     async def close(self) -> None:

@@ -8,6 +8,7 @@ from grpc import StatusCode
 from canuse_server.api.errors import ApiError, ErrorReason
 
 BAD_USER_INPUT: Final = "BAD_USER_INPUT"
+UNAUTHENTICATED: Final = "UNAUTHENTICATED"
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
 GENERAL: Final = "Error"
@@ -22,10 +23,10 @@ _NAMES: Final[Mapping[ErrorReason, str]] = {
     ErrorReason.TOO_MANY_SUBSCRIPTIONS: _SUBSCRIPTION,
 }
 """The classes of Kana's clients."""
-_AUTHENTICATION: Final = "AuthenticationError"
+AUTHENTICATION: Final = "AuthenticationError"
 _CODES: Final[Mapping[StatusCode, tuple[str, str | None]]] = {
-    StatusCode.UNAUTHENTICATED: ("UNAUTHENTICATED", _AUTHENTICATION),
-    StatusCode.PERMISSION_DENIED: ("FORBIDDEN", _AUTHENTICATION),
+    StatusCode.UNAUTHENTICATED: (UNAUTHENTICATED, AUTHENTICATION),
+    StatusCode.PERMISSION_DENIED: ("FORBIDDEN", AUTHENTICATION),
     StatusCode.INTERNAL: ("INTERNAL_SERVER_ERROR", None),
     StatusCode.UNAVAILABLE: ("INTERNAL_SERVER_ERROR", None),
     StatusCode.RESOURCE_EXHAUSTED: ("INTERNAL_SERVER_ERROR", None),
