@@ -30,6 +30,7 @@ TESTS = "tests"
 
 # Servers that tests start have no HTTP port unless they ask for one: many would have the same.
 os.environ.setdefault("CANUSE_HTTP_LISTEN", "")
+os.environ.setdefault("CANUSE_OPS_LISTEN", "")
 
 if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
     # Precompiled code halves the start of a server, and tests start hundreds. The cache is not beside the sources where

@@ -41,6 +41,14 @@ class Settings(BaseSettings):
         description="Origins of the web pages that may call over HTTP, separated by commas, like "
         "https://app.example.com.",
     )
+    ops_listen: str = Field(
+        "127.0.0.1:9464",
+        description="Address and port for health and metrics over HTTP (/livez, /readyz, /metrics), without keys. "
+        "Empty: off.",
+    )
+    metrics_features: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        200, description="Number of features with metrics of their own. The others are counted as `other`."
+    )
     data_dir: Path = Field(Path("canuse-data"), description="Directory for the data of the embedded Valkey.")
     redis_url: str | None = Field(
         None,
@@ -138,7 +146,7 @@ class Settings(BaseSettings):
         "info", description="Lowest level that is logged, to stderr."
     )
 
-    @field_validator("listen", "http_listen")
+    @field_validator("listen", "http_listen", "ops_listen")
     @classmethod
     def _check_listen(cls, value: str, info: ValidationInfo) -> str:
         host, _, port = value.rpartition(":")

@@ -16,6 +16,16 @@ class AdmissionLimit:
         self._lock = threading.Lock()
         self._calls = self._bytes = 0
 
+    @property
+    def calls(self) -> int:
+        """Number of calls in flight."""
+        return self._calls
+
+    @property
+    def size(self) -> int:
+        """Total size of their requests and metadata, in bytes."""
+        return self._bytes
+
     def acquire(self, size: int) -> None:
         """Admit a call; raise OVERLOADED if a limit is exceeded. A single call is always admitted."""
         with self._lock:

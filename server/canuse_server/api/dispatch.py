@@ -61,6 +61,24 @@ class Observer(Protocol):
         """Handle the end of a call; `seconds` is its duration."""
 
 
+class Observers:
+    """An Observer that tells several others."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
+        """See Observer."""
+        for observer in self._observers:
+            observer.call_ended(path, status, seconds)
+
+
+def observers_of(*observers: Observer | None) -> Observer | None:
+    """Return one observer for those that there are; None if there is none."""
+    present = [observer for observer in observers if observer is not None]
+    return present[0] if len(present) == 1 else Observers(*present) if present else None
+
+
 class Dispatcher:
     """Answers calls by their path. All transports share it."""
 
@@ -71,6 +89,10 @@ class Dispatcher:
         self.authorizer = authorizer
         self.admission = admission
         self.observer = observer
+
+    def with_observer(self, observer: Observer | None) -> "Dispatcher":
+        """Return a dispatcher of the same calls that notifies another observer."""
+        return Dispatcher(self._handlers, self.authorizer, self.admission, observer)
 
     @property
     def paths(self) -> Collection[str]:

@@ -2,11 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-import structlog
-
 from canuse_server import missing_package
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
+from canuse_server.app.ports import leave_out
 from canuse_server.app.supervisor import ReservedPort
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.settings import Settings
@@ -14,12 +13,6 @@ from canuse_server.transport.tls import TlsFiles
 
 if TYPE_CHECKING:
     from canuse_server.transport.http.server import HttpServer
-
-log = structlog.get_logger(__name__)
-
-
-class ListenError(RuntimeError):
-    """The address can't be listened on."""
 
 
 def keep_port(settings: Settings) -> ReservedPort | None:
@@ -29,7 +22,7 @@ def keep_port(settings: Settings) -> ReservedPort | None:
     try:
         return ReservedPort(settings.http_listen)
     except OSError as error:
-        _leave_out(settings, f"can't listen on {settings.http_listen}: {error}")
+        leave_out(settings, "http_listen", f"can't listen on {settings.http_listen}: {error}")
         return None
 
 
@@ -48,14 +41,18 @@ def open_port(
         # They are not installed with gRPC alone, and take a moment to import.
         from canuse_server.transport.http import app, server, tls  # noqa: PLC0415
     except ModuleNotFoundError as error:
-        _leave_out(settings, f"http_listen needs the package {missing_package(error)}: pip install 'canuse[http]'")
+        leave_out(
+            settings,
+            "http_listen",
+            f"http_listen needs the package {missing_package(error)}: pip install 'canuse[http]'",
+        )
         return None
     files = TlsFiles.of(settings)
     certificates = None if files is None else tls.HttpCertificates(files)
     try:
         listening = server.bind(settings.http_listen, share_port=share_port)
     except OSError as error:
-        _leave_out(settings, f"can't listen on {settings.http_listen}: {error}")
+        leave_out(settings, "http_listen", f"can't listen on {settings.http_listen}: {error}")
         return None
     # Of its own: whoever sends slowly over HTTP takes nothing from others.
     reading = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
@@ -63,10 +60,3 @@ def open_port(
         dispatcher, reading, origins=settings.http_cors_origins, is_open=lambda: authorizer.is_open
     )
     return server.HttpServer(application, listening, None if certificates is None else certificates.context)
-
-
-def _leave_out(settings: Settings, problem: str) -> None:
-    """Raise ListenError where somebody chose the port; where nobody did, log that there is none."""
-    if "http_listen" in settings.model_fields_set:
-        raise ListenError(problem)
-    log.warning("there is no HTTP port; choose another one with http_listen, or an empty one for none", cause=problem)

@@ -12,7 +12,7 @@ from pathlib import Path
 import structlog
 from pydantic import ValidationError
 
-from canuse_server.app.http_port import ListenError
+from canuse_server.app.ports import ListenError
 from canuse_server.app.settings_problems import problems, unknown_variables
 from canuse_server.app.supervisor import WorkerStartError
 from canuse_server.app.wiring import Ready, serve

@@ -12,11 +12,14 @@ from typing import Final
 
 import structlog
 
+from canuse_server.app.worker_metrics import Report, read_report
 from canuse_server.runtime import child
 from canuse_server.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+REPORTS: Final = "--reports"
+"""The argument before the path of the socket for reports."""
 KEYS_SEEN: Final = "--keys-seen"
 """The argument that tells a worker that an API key has existed before its start."""
 RETRY_INTERVAL_SECONDS: Final = 1.0
@@ -51,8 +54,14 @@ class ReservedPort:
 class Workers:
     """Keeps a number of workers running until `stop`."""
 
-    def __init__(self, settings: Settings, count: int, keys_seen: Callable[[], bool]) -> None:
-        """`settings` are those of each worker; `keys_seen` returns whether an API key exists or existed."""
+    def __init__(
+        self, settings: Settings, count: int, keys_seen: Callable[[], bool], reports: Path | None = None
+    ) -> None:
+        """`settings` are those of each worker; `keys_seen` returns whether an API key exists or existed.
+
+        `reports` is the folder for the sockets on which workers tell of their health and metrics, if they are asked.
+        """
+        self._reports = reports
         self._settings = settings
         self._keys_seen = keys_seen
         self._count = count
@@ -84,6 +93,9 @@ class Workers:
 
     async def _start(self, number: int) -> str:
         command = [sys.executable, "-m", "canuse_server.app.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
+        if (path := self._report_path(number)) is not None:
+            path.unlink(missing_ok=True)
+            command += [REPORTS, str(path)]
         if sys.platform == "linux":
             # The workers end with this process, even if it is killed by `kill -9`.
             program = Path(child.__file__)
@@ -130,6 +142,21 @@ class Workers:
         if self._is_stopping():
             with suppress(ProcessLookupError):
                 self._processes[number].terminate()
+
+    def _report_path(self, number: int) -> Path | None:
+        return None if self._reports is None else self._reports / f"worker-{number}.sock"
+
+    async def reports(self) -> dict[int, Report]:
+        """Return what the workers tell that answer, by process id."""
+        pids = {number: process.pid for number, process in self._processes.items()}
+        paths = [path for number in pids if (path := self._report_path(number)) is not None]
+        reports = await asyncio.gather(*map(read_report, paths))
+        return {pid: report for pid, report in zip(pids.values(), reports, strict=True) if report is not None}
+
+    async def are_ready(self) -> bool:
+        """Whether all workers are ready."""
+        reports = await self.reports()
+        return len(reports) == self._count and all(report.is_ready for report in reports.values())
 
     def _is_stopping(self) -> bool:
         return self._stopping

@@ -4,17 +4,16 @@ import asyncio
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote
 
 import structlog
 from grpc import aio
-from grpc_health.v1 import health, health_pb2
 
 from canuse.testing.v1 import clock_service_pb2
 from canuse.v1 import (
@@ -25,8 +24,9 @@ from canuse.v1 import (
     usage_service_pb2,
     user_service_pb2,
 )
+from canuse_server import missing_package
 from canuse_server.api.admission import AdmissionLimit
-from canuse_server.api.dispatch import Dispatcher, Observer
+from canuse_server.api.dispatch import Dispatcher, Observer, observers_of
 from canuse_server.api.endpoints import Handlers, handlers_of
 from canuse_server.api.environment import Environments
 from canuse_server.api.last_known import LastKnown
@@ -40,7 +40,8 @@ from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.app import http_port, rlimits
 from canuse_server.app.demo import load_demo
-from canuse_server.app.http_port import ListenError
+from canuse_server.app.health import Health
+from canuse_server.app.ports import ListenError, leave_out
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.supervisor import ReservedPort, Workers
 from canuse_server.auth.access import Access, is_loopback
@@ -61,6 +62,7 @@ from canuse_server.transport import aio_server, tls
 from canuse_server.transport.shutdown import Deadline
 
 if TYPE_CHECKING:
+    from canuse_server.app.process_metrics import ProcessMetrics
     from canuse_server.transport.http.server import HttpServer
     from canuse_server.transport.native.server import NativeTransport
 
@@ -83,12 +85,15 @@ class Ready(NamedTuple):
     workers: int
     http: str | None = None
     """The HTTP port's URL."""
+    ops: str | None = None
+    """The URL of the port for health and metrics."""
 
     def __str__(self) -> str:
         workers = f", workers {self.workers}" if self.workers > 1 else ""
         details = f"transport {self.transport}, store {self.store}, clock {self.clock}, access {self.access}{workers}"
         http = f", HTTP on {self.http}" if self.http else ""
-        return f"canuse ready on {self.address} ({details}){http}"
+        ops = f", metrics on {self.ops}/metrics" if self.ops else ""
+        return f"canuse ready on {self.address} ({details}){http}{ops}"
 
 
 async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asyncio.Event) -> None:
@@ -119,8 +124,12 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asy
         http = http_port.keep_port(settings)
         if http is not None:
             stack.callback(http.close)
-        update["http_listen"] = "" if http is None else http.address
-        workers = Workers(settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen)
+        update |= {"http_listen": "" if http is None else http.address, "ops_listen": ""}
+        reports = _folder(stack) if settings.ops_listen else None
+        workers = Workers(
+            settings.model_copy(update=update), settings.workers, lambda: access.authorizer.keys_seen, reports
+        )
+        ops = await _open_ops(settings, environments, workers, stack)
         stack.push_async_callback(workers.stop)
         starting = asyncio.create_task(workers.start())
         stack.callback(starting.cancel)
@@ -132,7 +141,7 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asy
         transport = await starting
         scheme = "http" if settings.tls_certificate is None else "https"
         url = None if http is None else f"{scheme}://{http.address}"
-        on_ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers, url))
+        on_ready(Ready(port.address, transport, name, settings.clock, access.description, settings.workers, url, ops))
         await stop.wait()
 
 
@@ -144,10 +153,12 @@ async def serve_in_process(
     share_port: bool = False,
     keys_seen: bool = False,
     observer: Observer | None = None,
+    reports: Path | None = None,
 ) -> None:
     """Serve in this process until `stop` is set, then drain. `share_port`: this is a worker.
 
-    `keys_seen`: an API key has existed before. `observer` is notified of each call that has ended.
+    `keys_seen`: an API key has existed before. `observer` is notified of each call that has ended. `reports` is the
+    socket on which a worker tells its supervisor of its health and metrics.
 
     Raises:
         ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
@@ -160,53 +171,72 @@ async def serve_in_process(
         clock = ManualClock(environments.live.store) if settings.clock == "manual" else None
         # A worker does not print a key: its parent reads its output.
         access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
-        health_servicer = health.aio.HealthServicer()
         handlers = _handlers(access, clock)
-        services = handlers.services()
-        await _set_health(health_servicer, services, health_pb2.HealthCheckResponse.NOT_SERVING)
+        health = Health(handlers.services())
+        await health.set_ready(False)
         admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
-        dispatcher = Dispatcher(handlers, access.authorizer, admission, observer)
+        metrics = _metrics(settings, environments, admission, health, is_worker=reports is not None)
+        grpc_calls = None if metrics is None else metrics.grpc_calls
+        dispatcher = Dispatcher(handlers, access.authorizer, admission, observers_of(observer, grpc_calls))
         server = aio_server.build(
-            dispatcher, services, health_servicer, share_port=share_port, with_reflection=settings.reflection
+            dispatcher, handlers.services(), health.servicer, share_port=share_port, with_reflection=settings.reflection
         )
-        store = environments.live.store
         deadline = Deadline(settings.grace_seconds)
-        http = http_port.open_port(settings, dispatcher, access.authorizer, share_port=share_port)
+        ops = None
+        if metrics is not None:
+            # It closes last, and tells until then that the server is not ready.
+            ops = await metrics.open(stack, reports)
+        http_calls = None if metrics is None else metrics.http_calls
+        over_http = dispatcher.with_observer(observers_of(observer, http_calls))
+        http = http_port.open_port(settings, over_http, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)
-        address, front = _listen(settings, certificates, server, dispatcher, store, stack, share_port)
+        address, front = _listen(
+            *(settings, certificates, server, dispatcher, environments.live.store, stack, share_port, observer),
+            with_metrics=metrics is not None,
+        )
+        transport = _transport_name(certificates) if front is None else "native"
+        if metrics is not None:
+            metrics.set_ports(transport, front, http)
         prepare = partial(_prepare, settings, environments, clock)
         answer = partial(_answer, server, front, http, stack, deadline)
         await prepare_store(environments, prepare, access, first=not share_port, answer=answer)
-
-        async def on_data_change(is_there: bool) -> None:
-            """Set the health status according to whether the store has its data."""
-            if is_there:
-                await environments.refresh()
-                await access.key_cache.refresh()
-            status = health_pb2.HealthCheckResponse
-            await _set_health(health_servicer, services, status.SERVING if is_there else status.NOT_SERVING)
-
-        coroutines = (
-            *environments.live.cache.keep_fresh(),
-            *environments.test.cache.keep_fresh(),
-            *access.key_cache.keep_fresh(),
-            watch_data(store, on_data_change),
-        )
+        counting = () if metrics is None else metrics.background()
+        coroutines = (*_keep_fresh(environments, access, health), *counting)
         tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
         stack.push_async_callback(background.cancel_all, tasks)
-        await _set_health(health_servicer, services, health_pb2.HealthCheckResponse.SERVING)
-        # The present objects stay, and calls leave no reference cycles: the garbage collector need not scan all of
-        # them.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(GC_THRESHOLD_GRPCIO if front is None else GC_THRESHOLD, 20, 20)
+        await health.set_ready(True)
+        _tune_garbage_collector(transport)
         url = None if http is None else http.address
-        transport = _transport_name(certificates) if front is None else "native"
-        on_ready(Ready(address, transport, name, settings.clock, access.description, 1, url))
+        on_ready(Ready(address, transport, name, settings.clock, access.description, 1, url, ops))
         await stop.wait()
         environments.close()
-        await health_servicer.enter_graceful_shutdown()
+        await health.end()
+
+
+def _keep_fresh(environments: Environments, access: Access, health: Health) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return the tasks that follow what other servers change in the store, and whether it has its data."""
+
+    async def on_data_change(is_there: bool) -> None:
+        """Set the health status according to whether the store has its data."""
+        if is_there:
+            await environments.refresh()
+            await access.key_cache.refresh()
+        await health.set_ready(is_there)
+
+    return (
+        *environments.live.cache.keep_fresh(),
+        *environments.test.cache.keep_fresh(),
+        *access.key_cache.keep_fresh(),
+        watch_data(environments.live.store, on_data_change),
+    )
+
+
+def _tune_garbage_collector(transport: str) -> None:
+    """The present objects stay, and calls leave no reference cycles: the collector need not scan all of them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
 
 
 def _environments(settings: Settings, endpoint: StoreAddress, stack: AsyncExitStack) -> Environments:
@@ -229,13 +259,6 @@ async def _prepare(settings: Settings, environments: Environments, clock: Manual
         await clock.start()
     if settings.demo:
         await load_demo(environments.live)
-
-
-async def _set_health(
-    servicer: health.aio.HealthServicer, services: list[str], status: health_pb2.HealthCheckResponse.ServingStatus
-) -> None:
-    for service in ("", *services):
-        await servicer.set(service, status)
 
 
 async def _open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreAddress, str]:
@@ -295,6 +318,39 @@ def _handlers(access: Access, clock: ManualClock | None) -> Handlers:
     return handlers
 
 
+def _metrics(
+    settings: Settings, environments: Environments, admission: AdmissionLimit, health: Health, *, is_worker: bool
+) -> "ProcessMetrics | None":
+    """Return the metrics of this process, or None if nobody reads them or their package is not installed."""
+    if not settings.ops_listen and not is_worker:
+        return None
+    try:
+        from canuse_server.app.process_metrics import ProcessMetrics  # noqa: PLC0415 - it takes a moment to import
+    except ModuleNotFoundError as error:
+        _leave_out_ops(settings, error)
+        return None
+    return ProcessMetrics(settings, environments, admission, health)
+
+
+async def _open_ops(
+    settings: Settings, environments: Environments, workers: Workers, stack: AsyncExitStack
+) -> str | None:
+    """Open the port for operations of a server with workers, if there is to be one; return its URL."""
+    if not settings.ops_listen:
+        return None
+    try:
+        from canuse_server.app import worker_totals  # noqa: PLC0415 - it takes a moment to import
+    except ModuleNotFoundError as error:
+        _leave_out_ops(settings, error)
+        return None
+    return await worker_totals.open_port(settings, environments, workers, stack)
+
+
+def _leave_out_ops(settings: Settings, error: ModuleNotFoundError) -> None:
+    problem = f"ops_listen needs the package {missing_package(error)}: pip install 'canuse[metrics]'"
+    leave_out(settings, "ops_listen", problem)
+
+
 def _native(settings: Settings, certificates: tls.Certificates | None) -> "type[NativeTransport] | None":
     """Return the native transport, or None if it is not selected or not installed."""
     transport = settings.transport
@@ -320,6 +376,9 @@ def _listen(
     store: Store,
     stack: AsyncExitStack,
     share_port: bool,
+    observer: Observer | None,
+    *,
+    with_metrics: bool,
 ) -> tuple[str, "NativeTransport | None"]:
     """Open the public port; return its address, and the native transport if that has opened it.
 
@@ -330,9 +389,7 @@ def _listen(
     try:
         if native is None:
             return f"{host}:{aio_server.open_port(server, settings.listen, certificates)}", None
-        folder = Path(tempfile.mkdtemp(prefix="canuse-"))
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        fallback = folder / "grpc.sock"
+        fallback = _folder(stack) / "grpc.sock"
         server.add_insecure_port(f"unix:{fallback}")
         front = native(
             settings.listen,
@@ -340,6 +397,8 @@ def _listen(
             dispatcher,
             store,
             share_port=share_port,
+            observer=observer,
+            with_metrics=with_metrics,
         )
         port = front.listen()
         # Callbacks run in reverse order: calls in flight end in the lane, then on the server, then the port closes.
@@ -371,6 +430,13 @@ async def _answer(
 def _transport_name(certificates: tls.Certificates | None) -> str:
     """Return the name of the reference transport in the line printed at startup."""
     return "grpcio" if certificates is None else f"grpcio with {certificates.description}"
+
+
+def _folder(stack: AsyncExitStack) -> Path:
+    """Return a new folder for sockets, which only this user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="canuse-"))
+    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 async def _stop(server: aio.Server, deadline: Deadline) -> None:

@@ -6,9 +6,10 @@ It prints the name of its transport when it is ready.
 import asyncio
 import sys
 from functools import partial
+from pathlib import Path
 
 from canuse_server.app.run import START_ERRORS, run_until_signal
-from canuse_server.app.supervisor import KEYS_SEEN
+from canuse_server.app.supervisor import KEYS_SEEN, REPORTS
 from canuse_server.app.wiring import Ready, serve_in_process
 from canuse_server.runtime import logs, standard_error
 from canuse_server.settings import Settings
@@ -25,7 +26,8 @@ def main() -> None:
 
     try:
         keys_seen = KEYS_SEEN in sys.argv
-        serving = partial(serve_in_process, settings, share_port=True, keys_seen=keys_seen)
+        reports = Path(sys.argv[sys.argv.index(REPORTS) + 1]) if REPORTS in sys.argv else None
+        serving = partial(serve_in_process, settings, share_port=True, keys_seen=keys_seen, reports=reports)
         asyncio.run(run_until_signal(serving, on_ready))
     except START_ERRORS as error:
         sys.exit(f"canuse: {error}")

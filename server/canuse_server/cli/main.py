@@ -23,6 +23,7 @@ commands.register(app)
 def serve(
     listen: Annotated[str | None, typer.Option(help="Address and port.")] = None,
     http_listen: Annotated[str | None, typer.Option(help="Address and port of HTTP; empty: off.")] = None,
+    ops_listen: Annotated[str | None, typer.Option(help="Address and port of health and metrics; empty: off.")] = None,
     data_dir: Annotated[Path | None, typer.Option(help="Directory for the data of the embedded Valkey.")] = None,
     redis_url: Annotated[str | None, typer.Option(help="URL of a Redis 7+ or Valkey 8+ to use instead.")] = None,
     transport: Annotated[str | None, typer.Option(help="auto, native or grpcio.")] = None,
@@ -42,6 +43,7 @@ def serve(
     options = {
         "listen": listen,
         "http_listen": http_listen,
+        "ops_listen": ops_listen,
         "data_dir": data_dir,
         "redis_url": redis_url,
         "transport": transport,

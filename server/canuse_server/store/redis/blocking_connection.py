@@ -10,6 +10,7 @@ from typing import Final
 import hiredis
 
 from canuse_server.store.errors import StoreError, UnreachableError
+from canuse_server.store.redis import stats
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.sentinel import MasterResolver
 
@@ -107,8 +108,10 @@ class BlockingConnection:
             if endpoint.handshake_replies:
                 self._socket.sendall(endpoint.handshake)
                 endpoint.check_handshake([self.receive() for _ in range(endpoint.handshake_replies)])
+            stats.EVENTS.add("connections_opened")
         except (OSError, StoreError) as error:
             self.abort(error)
+            stats.EVENTS.add("connection_failures")
             raise UnreachableError(f"no connection to the store at {self._master.address}: {error}") from error
 
     def _open(self, endpoint: StoreAddress) -> socket.socket:

@@ -14,6 +14,7 @@ from redis.asyncio.client import PubSub
 from canuse_server.runtime.call_state import current_call
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
 from canuse_server.store.keys import BUCKETS, SCHEMA, bucket_tag, data_mark, key_of
+from canuse_server.store.redis import stats
 from canuse_server.store.redis.address import Address, StoreAddress
 from canuse_server.store.redis.client import IN_MEMORY, REDIRECT_DELAY_SECONDS, RawCommand, Store
 from canuse_server.store.redis.command import Command
@@ -210,6 +211,7 @@ class ClusterStore(Store):
     async def _follow(self, error: StoreUnavailableError, owner: Address | None, slot: int) -> Address | None:
         """Learn from a refusal by `owner` where to retry; return the node of an ASK redirect, else None."""
         if isinstance(error, MovedError):
+            stats.EVENTS.add("redirects")
             address = Address(error.host or (owner.host if owner else ""), error.port)
             if isinstance(error, AskError):
                 return address

@@ -13,6 +13,7 @@ import hiredis
 from canuse_server.runtime.call_state import current_store_deadline
 from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
+from canuse_server.store.redis import stats
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.sentinel import MasterResolver
 
@@ -164,6 +165,7 @@ class PipelinedConnection:
                 raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
             replies = future.result()  # The reply was in time; the event loop was late.
         deadline.note_reply()
+        stats.ROUND_TRIPS.observe("loop", wire.now() - since)
         return replies
 
     async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:
@@ -230,6 +232,9 @@ class PipelinedConnection:
         if not task.cancelled() and task.exception() is None:
             self._wire = task.result()
             self.opened += 1
+            stats.EVENTS.add("connections_opened")
+        elif not task.cancelled():
+            stats.EVENTS.add("connection_failures")
 
     async def _open(self) -> _Wire:
         loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ data of another history is discarded.
 """
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Final
 
@@ -54,6 +55,8 @@ class CatalogCache:
         self._link: object = None
         self._reading = asyncio.Lock()
         self._packages_by_feature: tuple[bytes, dict[str, list[str]]] | None = None
+        self.refreshed_at = time.monotonic()
+        """Time of the last successful refresh, by `time.monotonic`; at first, of the start."""
         self.features: dict[str, Feature] = {}
         self.packages = PublishedPackages()
 
@@ -69,6 +72,12 @@ class CatalogCache:
                 else:
                     await self._read_changes(changes)
             self._link = link
+            self.refreshed_at = time.monotonic()
+
+    @property
+    def version(self) -> int:
+        """Number of the last change of the catalogue that is known."""
+        return self._number
 
     async def _read_changes(self, changes: Changes) -> None:
         number = number_of(changes.stamp)

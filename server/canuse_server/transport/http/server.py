@@ -72,6 +72,11 @@ class HttpServer:
         scheme = "http" if self._tls is None else "https"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
+    @property
+    def connection_count(self) -> int:
+        """Number of open connections."""
+        return len(self._connections.state.connections)
+
     async def start(self) -> None:
         """Accept connections."""
         self._server = await asyncio.get_running_loop().create_server(

@@ -31,7 +31,9 @@ from canuse_server.api.metadata import Metadata, check_metadata, required_durabi
 from canuse_server.api.methods import Method
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.durability import Durability
+from canuse_server.runtime.counters import ThreadHistograms
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
+from canuse_server.store.redis import stats
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import TIME, Store, time_ms
 from canuse_server.store.redis.replies import NoScriptError, ReadOnlyError, RedirectError, check
@@ -52,6 +54,8 @@ DRAIN_SECONDS: Final = 1.0
 """Maximum time that a draining lane accepts calls, while clients notice the new health status."""
 RECHECK_SECONDS: Final = 0.001
 """Time after reading calls from which on their deadlines are checked again before they are sent."""
+BATCH_BOUNDS: Final = (1, 2, 4, 8, 16, 24, 32, 40)
+"""Upper bounds of the numbers of calls in a batch, for metrics."""
 RETRYABLE_ERRORS: Final = (*RETRYABLE, NoScriptError)
 _MEMORY: Final = Durability.MEMORY
 _NO_DETAILS: Final = ((), "", None)
@@ -99,6 +103,7 @@ class Lane(threading.Thread):
         self._promised_level = store.promise.level
         # Writes that need no confirmation are as fast as checks and share their connection.
         self._durable_writer = DurableWriter(self, store, dispatcher.admission) if self._promised_level else None
+        self.batch_calls: ThreadHistograms[str] = ThreadHistograms(BATCH_BOUNDS)
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -121,6 +126,7 @@ class Lane(threading.Thread):
             events, self._arrived_at = received
             self._responder.note(events, self._arrived_at)
             if calls := self._divert_durable_writes(self._read(events)):
+                self.batch_calls.observe("lane", len(calls))
                 writes_sent = self._send_all(calls)
             max_in_flight = writes_sent if len(events) >= PIPELINE_CALLS else 0
             while len(self._in_flight) > max_in_flight:
@@ -278,6 +284,8 @@ class Lane(threading.Thread):
                 # The call is removed only now: if its reply does not arrive, it is among the lost ones.
                 self.respond(batch.calls.popleft(), reply, now)
             self._in_flight.popleft()
+            sent_at = batch.deadline - self._store.timeout_seconds
+            stats.ROUND_TRIPS.observe("lane", time.monotonic() - sent_at)
         except Exception as error:  # noqa: BLE001 - after any error every call must end, on a new connection
             self._abort(connection, error)
         if self._retire:

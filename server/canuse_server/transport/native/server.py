@@ -8,16 +8,17 @@ import asyncio
 import socket
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pygrpc_native import NativeGrpcFront
 
 from canuse_server.api.context import CallContext
-from canuse_server.api.dispatch import Dispatcher
+from canuse_server.api.dispatch import Dispatcher, Observer
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import Method, method_at
+from canuse_server.runtime.counters import ThreadHistograms
 from canuse_server.store.redis.client import Store
 from canuse_server.transport.limits import MAX_PARSED_METADATA_BYTES, MAX_STREAMS
 from canuse_server.transport.native.call_queue import CallQueue
@@ -40,7 +41,10 @@ class NativeTransport:
         store: Store,
         *,
         share_port: bool,
+        observer: Observer | None = None,
+        with_metrics: bool = False,
     ) -> None:
+        """`observer` is notified of the calls that are not forwarded; the dispatcher's of those that are."""
         if not share_port:
             _check_available(listen)
         self._dispatcher = dispatcher
@@ -62,16 +66,27 @@ class NativeTransport:
             keepalive_permit_without_calls=False,
             max_concurrent_streams=MAX_STREAMS,
             max_metadata_size=MAX_PARSED_METADATA_BYTES,
+            # Counted outside of Python's lock.
+            metrics=with_metrics,
             reuse_port=share_port,
         )
         self._front.set_fallback(str(fallback))
         paths = {method_id: method.path for method_id, method in enumerate(methods)}
-        self._responder = Responder(self._front, paths, dispatcher.observer)
+        self._responder = Responder(self._front, paths, observer)
         self._call_queue = CallQueue(self._front, dispatcher.admission, self._responder)
         # One lane: with two, uses took 5 to 11 % more CPU time, and checks the same (docs/performance.md).
         self._lane = Lane(
             self._responder, self._call_queue, dict(enumerate(methods)), dispatcher, store, self._delegate, self._cancel
         )
+
+    @property
+    def batch_calls(self) -> ThreadHistograms[str]:
+        """How many calls the batches of the lane had."""
+        return self._lane.batch_calls
+
+    def metrics(self) -> dict[str, Any] | None:
+        """Return the front's counts of calls; None if it does not count."""
+        return self._front.metrics()
 
     def listen(self) -> int:
         """Start to listen and return the port; calls wait until `serve`."""

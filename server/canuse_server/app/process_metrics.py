@@ -1,0 +1,81 @@
+"""Health and metrics of one process: what a scrape reads, and where it is answered."""
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.environment import Environments
+from canuse_server.app import ops_port
+from canuse_server.app.health import Health
+from canuse_server.app.worker_metrics import serve_reports
+from canuse_server.metrics.calls import CallCounts
+from canuse_server.metrics.census import Census
+from canuse_server.metrics.collector import Sources, exposition
+from canuse_server.settings import Settings
+from canuse_server.transport.shutdown import Deadline
+
+if TYPE_CHECKING:
+    from canuse_server.transport.http.server import HttpServer
+    from canuse_server.transport.native.server import NativeTransport
+
+
+class ProcessMetrics:
+    """The metrics of this process. Its parts are added as they start."""
+
+    def __init__(
+        self, settings: Settings, environments: Environments, admission: AdmissionLimit, health: Health
+    ) -> None:
+        self._settings = settings
+        self._health = health
+        self.grpc_calls, self.http_calls = CallCounts(), CallCounts()
+        self._census = Census((environments.live, environments.test))
+        self._sources = Sources(
+            environments=(environments.live, environments.test),
+            is_ready=lambda: health.is_ready,
+            grpc_calls=self.grpc_calls,
+            http_calls=self.http_calls,
+            admission=admission,
+        )
+
+    def set_ports(self, transport: str, native: "NativeTransport | None", http: "HttpServer | None") -> None:
+        """Add the counts of the ports: of the native transport, if that is the transport, and of HTTP, if it is on."""
+        self._sources.transport = transport
+        if native is not None:
+            self._sources.front, self._sources.batch_calls = native.metrics, native.batch_calls
+        if http is not None:
+            self._sources.http_connections = lambda: http.connection_count
+
+    async def open(self, stack: AsyncExitStack, reports: Path | None) -> str | None:
+        """Answer the supervisor on a Unix socket, if it asks there; open the port for operations, if there is to be
+        one, and return its URL.
+
+        Raises:
+            ListenError: it can't be opened, and somebody chose it.
+        """
+        if reports is not None:
+            server = await serve_reports(reports, lambda: self._health.is_ready, self._exposition)
+            stack.callback(server.close)
+
+        async def is_ready() -> bool:
+            return self._health.is_ready
+
+        async def metrics() -> bytes:
+            return await asyncio.to_thread(self._exposition)
+
+        opened = await ops_port.open_port(self._settings, is_ready, metrics)
+        if opened is None:
+            return None
+        # The process that has the port counts what the store has: once for all workers.
+        self._sources.census = self._census
+        stack.push_async_callback(opened.end, Deadline(0))
+        return opened.address
+
+    def background(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        """Return the tasks that keep figures of the store up to date."""
+        return () if self._sources.census is None else (self._census.keep_counting(),)
+
+    def _exposition(self) -> bytes:
+        return exposition(self._sources)

@@ -1,0 +1,121 @@
+"""The metrics of one process, collected from its parts at each scrape."""
+
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector as PrometheusCollector
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.environment import Environment
+from canuse_server.metrics import definitions as d
+from canuse_server.metrics.calls import CallCounts, CallFamilies, cumulated, fill_from_front
+from canuse_server.metrics.census import Census
+from canuse_server.runtime.counters import Histogram, ThreadHistograms
+from canuse_server.store.redis import stats
+
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily | InfoMetricFamily
+
+
+@dataclass
+class Sources:
+    """What a scrape reads. Those that a process does not have are absent."""
+
+    environments: Iterable[Environment] = ()
+    transport: str = ""
+    is_ready: Callable[[], bool] | None = None
+    grpc_calls: CallCounts | None = None
+    http_calls: CallCounts | None = None
+    front: Callable[[], Mapping[str, Any] | None] = lambda: None
+    """Returns the counts of the front of the native transport."""
+    admission: AdmissionLimit | None = None
+    batch_calls: ThreadHistograms[str] | None = None
+    http_connections: Callable[[], int] | None = None
+    census: Census | None = None
+    now: Callable[[], float] = field(default=time.monotonic)
+
+
+class Collector(PrometheusCollector):
+    """Yields the metrics of a process."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Any]:
+        """See prometheus_client: called at each scrape, in any thread."""
+        yield from self._calls()
+        yield from self._store()
+        yield from self._catalog()
+        if self._sources.http_connections is not None:
+            yield gauge(d.HTTP_CONNECTIONS, {(): self._sources.http_connections()})
+        if not self._sources.transport:
+            return
+        build = InfoMetricFamily(d.BUILD.name, d.BUILD.meaning)
+        labels = (version("canuse"), self._sources.transport, platform.python_version())
+        build.add_metric((), dict(zip(d.BUILD.labels, labels, strict=True)))
+        yield build
+
+    def _calls(self) -> Iterator[Any]:
+        families = CallFamilies()
+        in_flight: dict[tuple[str, ...], float] = {}
+        if self._sources.grpc_calls is not None:
+            self._sources.grpc_calls.fill(families, "grpc")
+        if self._sources.http_calls is not None:
+            self._sources.http_calls.fill(families, "http")
+        if (front := self._sources.front()) is not None:
+            in_flight[("lane",)] = fill_from_front(families, front)
+        yield from families.collect()
+        if self._sources.admission is not None:
+            in_flight[("loop",)] = self._sources.admission.calls
+            yield gauge(d.WAITING_BYTES, {(): self._sources.admission.size})
+        yield gauge(d.CALLS_IN_FLIGHT, in_flight)
+        if self._sources.batch_calls is not None:
+            yield histogram(d.BATCH_CALLS, {(): self._sources.batch_calls.total()})
+
+    def _store(self) -> Iterator[Any]:
+        if self._sources.is_ready is not None:
+            yield gauge(d.STORE_UP, {(): int(self._sources.is_ready())})
+        yield histogram(d.ROUND_TRIP, {(name,): total for name, total in stats.ROUND_TRIPS.totals().items()})
+        events = CounterMetricFamily(d.STORE_EVENTS.name, d.STORE_EVENTS.meaning, labels=d.STORE_EVENTS.labels)
+        for event, count in sorted(stats.EVENTS.totals().items()):
+            events.add_metric((event,), count)
+        yield events
+        if (census := self._sources.census) is not None:
+            yield gauge(d.USERS, {(name,): count for name, count in census.users.items()})
+            yield gauge(d.LEDGER_EVENTS, {(name,): count for name, count in census.ledger_events.items()})
+
+    def _catalog(self) -> Iterator[Any]:
+        caches = {(env.environment,): env.cache for env in self._sources.environments}
+        yield gauge(d.CATALOG_VERSION, {labels: cache.version for labels, cache in caches.items()})
+        now = self._sources.now()
+        yield gauge(d.CATALOG_AGE, {labels: now - cache.refreshed_at for labels, cache in caches.items()})
+
+
+def gauge(metric: d.Metric, values: Mapping[tuple[str, ...], float]) -> GaugeMetricFamily:
+    """Return a gauge with its values by labels."""
+    family = GaugeMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def histogram(metric: d.Metric, values: Mapping[tuple[str, ...], Histogram]) -> HistogramMetricFamily:
+    """Return a histogram with its values by labels."""
+    family = HistogramMetricFamily(metric.name, metric.meaning, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, *cumulated(value))
+    return family
+
+
+def exposition(sources: Sources) -> bytes:
+    """Return the metrics of a process as Prometheus reads them."""
+    registry = CollectorRegistry()
+    registry.register(Collector(sources))
+    ProcessCollector(registry=registry)
+    return generate_latest(registry)

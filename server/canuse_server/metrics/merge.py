@@ -1,0 +1,69 @@
+"""The metrics of workers, added up to those of one server."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector as PrometheusCollector
+
+from canuse_server.metrics.collector import gauge
+from canuse_server.metrics.definitions import METRICS, WORKERS
+
+Key = tuple[str, tuple[tuple[str, str], ...]]
+"""A sample's name and labels."""
+MERGES: Final = {metric.name: metric.merge for metric in METRICS} | {
+    "process_start_time_seconds": "min",
+    "process_max_fds": "min",
+}
+"""How the values of workers become one, where they are not added up."""
+_COMBINE: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {"sum": sum, "max": max, "min": min}
+ACCUMULATING: Final = ("counter", "histogram")
+
+
+class WorkerMetrics:
+    """Adds up the metrics of workers. What a worker has counted stays after its death: a counter never goes back."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, list[Metric]] = {}
+        self._ended: list[Metric] = []
+
+    def merged(self, workers: Mapping[int, bytes], others: Mapping[int, bytes]) -> bytes:
+        """Return the metrics of the workers that answered and of other processes, by process id, as Prometheus reads
+        them."""
+        expositions = {**workers, **others}
+        current = {pid: list(text_string_to_metric_families(text.decode())) for pid, text in expositions.items()}
+        for pid in self._last.keys() - current.keys():
+            ended = (family for family in self._last.pop(pid) if family.type in ACCUMULATING)
+            self._ended = list(_merge([*self._ended, *ended]))
+        self._last |= current
+        families = [*self._ended, *(family for families in current.values() for family in families)]
+        registry = CollectorRegistry()
+        registry.register(_Fixed([*_merge(families), gauge(WORKERS, {(): len(workers)})]))
+        return generate_latest(registry)
+
+
+class _Fixed(PrometheusCollector):
+    def __init__(self, families: list[Any]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Any]:
+        """See prometheus_client."""
+        return iter(self._families)
+
+
+def _merge(families: Iterable[Metric]) -> Iterator[Metric]:
+    """Yield one family for those of the same name."""
+    merged: dict[str, tuple[Metric, dict[Key, list[float]]]] = {}
+    for family in families:
+        _, samples = merged.setdefault(family.name, (family, {}))
+        for sample in family.samples:
+            samples.setdefault((sample.name, tuple(sorted(sample.labels.items()))), []).append(sample.value)
+    for name, (family, samples) in merged.items():
+        combine = _COMBINE[MERGES.get(name, "sum")]
+        result = Metric(family.name, family.documentation, family.type)
+        for (sample_name, labels), values in samples.items():
+            result.add_sample(sample_name, dict(labels), combine(values))
+        yield result
