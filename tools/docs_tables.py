@@ -1,4 +1,4 @@
-"""Generate the tables of the docs from the code: settings, errors, reasons, scopes.
+"""Generate the tables of the docs from the code: settings, errors, reasons, scopes, metrics.
 
     python tools/docs_tables.py [--check]
 
@@ -20,6 +20,7 @@ from canuse import v1
 from canuse_server.api.errors import ErrorReason
 from canuse_server.api.scopes import PUBLIC_METHODS, SCOPES
 from canuse_server.cli.main import app
+from canuse_server.metrics.definitions import METRICS
 from canuse_server.settings import Settings
 from canuse_server.transport.http.errors import CODES
 
@@ -83,12 +84,29 @@ def public_methods_table() -> str:
     return table(("service", "method", "the user"), rows)
 
 
+def metrics_table() -> str:
+    """Return all metrics with their meanings."""
+    suffixes = {"counter": "_total", "gauge": "", "histogram": ""}
+    rows = [
+        (
+            f"`{metric.name}{suffixes[metric.kind]}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.meaning,
+            metric.act,
+        )
+        for metric in METRICS
+    ]
+    return table(("metric", "type", "labels", "what it is", "when to act"), rows)
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
     "reasons": ("docs/api.md", reasons_table),
     "scopes": ("docs/api.md", scopes_table),
     "public-methods": ("docs/security.md", public_methods_table),
+    "metrics": ("docs/metrics.md", metrics_table),
 }
 """The page and the function of each table, by the name in its markers."""
 

@@ -42,7 +42,7 @@ def free_port() -> int:
 
 class Canuse:
     """A canuse server. `address` is where it serves; `log` is what it has written to stderr. `http_url` is its HTTP
-    port, if `CANUSE_HTTP_LISTEN` in `env` asks for one.
+    port and `ops_url` that for health and metrics, if `CANUSE_HTTP_LISTEN` and `CANUSE_OPS_LISTEN` in `env` ask for it.
 
     `startup_lines` are the lines it printed before it was ready.
     """
@@ -56,7 +56,7 @@ class Canuse:
             "CANUSE_STORE_TIMEOUT_SECONDS": str(STORE_TIMEOUT_SECONDS),
             **(env or {}),
         }
-        self.address = self.http_url = self.ready_line = ""
+        self.address = self.http_url = self.ops_url = self.ready_line = ""
         self.startup_lines: list[str] = []
         self.inspection_url = ""
         """Where a test looks into its store, where that is not where canuse does."""
@@ -87,8 +87,10 @@ class Canuse:
         found = re.match(r"canuse ready on (\S+) ", line)
         assert found, f"it did not start: {line}\n{self.log}"
         self.address, self.ready_line = found[1], line
-        http = re.search(r", HTTP on (\S+)", line)
+        http = re.search(r", HTTP on ([^\s,]+)", line)
         self.http_url = http[1] if http else ""
+        ops = re.search(r", metrics on (\S+)/metrics", line)
+        self.ops_url = ops[1] if ops else ""
         return self
 
     @property

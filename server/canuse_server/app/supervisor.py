@@ -146,17 +146,17 @@ class Workers:
     def _report_path(self, number: int) -> Path | None:
         return None if self._reports is None else self._reports / f"worker-{number}.sock"
 
-    async def reports(self) -> dict[int, Report]:
-        """Return what the workers tell that answer, by process id."""
+    async def reports(self) -> dict[int, Report | None]:
+        """Return what the workers tell, by process id; None for one that does not answer."""
         pids = {number: process.pid for number, process in self._processes.items()}
         paths = [path for number in pids if (path := self._report_path(number)) is not None]
         reports = await asyncio.gather(*map(read_report, paths))
-        return {pid: report for pid, report in zip(pids.values(), reports, strict=True) if report is not None}
+        return dict(zip(pids.values(), reports, strict=True))
 
     async def are_ready(self) -> bool:
         """Whether all workers are ready."""
         reports = await self.reports()
-        return len(reports) == self._count and all(report.is_ready for report in reports.values())
+        return len(reports) == self._count and all(report and report.is_ready for report in reports.values())
 
     def _is_stopping(self) -> bool:
         return self._stopping

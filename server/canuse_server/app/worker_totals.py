@@ -1,7 +1,6 @@
 """Health and metrics of a server with several workers: its supervisor asks them at each scrape, and adds up."""
 
 import asyncio
-import os
 from contextlib import AsyncExitStack
 
 from canuse_server.api.environment import Environments
@@ -27,8 +26,8 @@ async def open_port(
     own, totals = Sources(census=census), WorkerMetrics()
 
     async def metrics() -> bytes:
-        expositions = {pid: report.metrics for pid, report in (await workers.reports()).items()}
-        return await asyncio.to_thread(lambda: totals.merged(expositions, {os.getpid(): exposition(own)}))
+        told = {pid: report and report.metrics for pid, report in (await workers.reports()).items()}
+        return await asyncio.to_thread(lambda: totals.merged(told, exposition(own)))
 
     opened = await ops_port.open_port(settings, workers.are_ready, metrics)
     if opened is None:

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector as PrometheusCollector
 
@@ -20,7 +20,7 @@ from canuse_server.metrics.census import Census
 from canuse_server.runtime.counters import Histogram, ThreadHistograms
 from canuse_server.store.redis import stats
 
-Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily | InfoMetricFamily
+Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
 @dataclass
@@ -56,10 +56,7 @@ class Collector(PrometheusCollector):
             yield gauge(d.HTTP_CONNECTIONS, {(): self._sources.http_connections()})
         if not self._sources.transport:
             return
-        build = InfoMetricFamily(d.BUILD.name, d.BUILD.meaning)
-        labels = (version("canuse"), self._sources.transport, platform.python_version())
-        build.add_metric((), dict(zip(d.BUILD.labels, labels, strict=True)))
-        yield build
+        yield gauge(d.BUILD, {(version("canuse"), self._sources.transport, platform.python_version()): 1})
 
     def _calls(self) -> Iterator[Any]:
         families = CallFamilies()

@@ -2,7 +2,7 @@
 
 from typing import Final, Literal, NamedTuple
 
-Kind = Literal["counter", "gauge", "histogram", "info"]
+Kind = Literal["counter", "gauge", "histogram"]
 Merge = Literal["sum", "max", "min"]
 
 
@@ -47,20 +47,6 @@ WAITING_BYTES: Final = Metric(
     (),
     "Size of the requests and metadata of the calls in flight, without those in the batch lane.",
     "Close to `max_waiting_bytes` times `workers`: further calls are refused.",
-)
-DECISIONS: Final = Metric(
-    "canuse_decisions",
-    "counter",
-    ("environment", "feature", "reason"),
-    "Decisions and recorded uses by feature and reason. Features beyond `metrics_features` are `other`.",
-    "A sudden rise of `NOT_ENTITLED` or `BUDGET_EXCEEDED` of one feature: a package may be wrong.",
-)
-WITHOUT_STORE: Final = Metric(
-    "canuse_answers_without_store",
-    "counter",
-    ("source",),
-    "Answers given while the store was unavailable, by their `source`.",
-    "Any increase: the store is or was unavailable.",
 )
 BATCH_CALLS: Final = Metric(
     "canuse_lane_batch_calls",
@@ -126,7 +112,12 @@ HTTP_CONNECTIONS: Final = Metric(
     "Close to 1024 times `workers`: idle ones are closed.",
 )
 BUILD: Final = Metric(
-    "canuse_build", "info", ("version", "transport", "python"), "The version that runs.", "For information.", "max"
+    "canuse_build_info",
+    "gauge",
+    ("version", "transport", "python"),
+    "1, with what runs in the labels.",
+    "For information.",
+    "max",
 )
 WORKERS: Final = Metric(
     "canuse_workers",
@@ -137,7 +128,7 @@ WORKERS: Final = Metric(
 )
 
 METRICS: Final = (
-    *(CALLS, CALL_SECONDS, CALLS_IN_FLIGHT, WAITING_BYTES, DECISIONS, WITHOUT_STORE, BATCH_CALLS),
+    *(CALLS, CALL_SECONDS, CALLS_IN_FLIGHT, WAITING_BYTES, BATCH_CALLS),
     *(STORE_UP, ROUND_TRIP, STORE_EVENTS, LEDGER_EVENTS, USERS),
     *(CATALOG_VERSION, CATALOG_AGE, HTTP_CONNECTIONS, BUILD, WORKERS),
 )

@@ -30,18 +30,19 @@ class WorkerMetrics:
         self._last: dict[int, list[Metric]] = {}
         self._ended: list[Metric] = []
 
-    def merged(self, workers: Mapping[int, bytes], others: Mapping[int, bytes]) -> bytes:
-        """Return the metrics of the workers that answered and of other processes, by process id, as Prometheus reads
-        them."""
-        expositions = {**workers, **others}
-        current = {pid: list(text_string_to_metric_families(text.decode())) for pid, text in expositions.items()}
-        for pid in self._last.keys() - current.keys():
+    def merged(self, workers: Mapping[int, bytes | None], own: bytes = b"") -> bytes:
+        """Return the metrics of all workers that run, by process id, with the supervisor's own.
+
+        Those of a worker that does not answer (None) are the ones that it told last.
+        """
+        for pid in self._last.keys() - workers.keys():
             ended = (family for family in self._last.pop(pid) if family.type in ACCUMULATING)
             self._ended = list(_merge([*self._ended, *ended]))
-        self._last |= current
-        families = [*self._ended, *(family for families in current.values() for family in families)]
+        answered = {pid: text for pid, text in workers.items() if text is not None}
+        self._last |= {pid: _parsed(text) for pid, text in answered.items()}
+        families = [*self._ended, *(family for families in self._last.values() for family in families), *_parsed(own)]
         registry = CollectorRegistry()
-        registry.register(_Fixed([*_merge(families), gauge(WORKERS, {(): len(workers)})]))
+        registry.register(_Fixed([*_merge(families), gauge(WORKERS, {(): len(answered)})]))
         return generate_latest(registry)
 
 
@@ -52,6 +53,10 @@ class _Fixed(PrometheusCollector):
     def collect(self) -> Iterator[Any]:
         """See prometheus_client."""
         return iter(self._families)
+
+
+def _parsed(exposition: bytes) -> list[Metric]:
+    return list(text_string_to_metric_families(exposition.decode()))
 
 
 def _merge(families: Iterable[Metric]) -> Iterator[Metric]:
