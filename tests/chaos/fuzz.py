@@ -35,7 +35,8 @@ MAX_INPUT_BYTES: Final = 2048
 
 async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
     """Return the dispatcher, with the objects that the inputs refer to in the store."""
-    settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True})
+    # A slow machine is not an unavailable store.
+    settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True, "store_timeout_seconds": 15})
     environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
     access = Access.of(environments, settings)
     await prepare_store(environments, partial(wiring._prepare, settings, environments, None), access, first=True)
