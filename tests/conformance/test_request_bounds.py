@@ -27,6 +27,7 @@ NEEDS_NOTHING = (
     "ListSubscriptions",
     "ListUsageTotals",
 )
+ATTEMPTS = 10
 NO_TIME_SECONDS = 1.0
 """What takes milliseconds takes less on any machine; the defects found here took 1 to 10 seconds."""
 
@@ -104,13 +105,18 @@ def test_a_flood_of_items_is_refused_at_once(server: Canuse, stubs: Stubs, field
     payload = field_path.flood(max_bytes, other_fields(field_path))
     with Client(server.address) as client:
         user_id, feature_id = subscriber(client, None)
-        begun = time.monotonic()
-        if field_path.path == RATE_LIMIT:
-            assert Response.FromString(send(stubs, field_path.path, payload)).overall_code == Response.OVER_LIMIT
-        else:
-            assert "sent" in "".join(violations(stubs, field_path, payload).values())
-        assert client.can_use(user_id, feature_id).access
-        assert time.monotonic() - begun < NO_TIME_SECONDS
+
+        def took_no_time() -> bool:
+            begun = time.monotonic()
+            if field_path.path == RATE_LIMIT:
+                assert Response.FromString(send(stubs, field_path.path, payload)).overall_code == Response.OVER_LIMIT
+            else:
+                assert "sent" in "".join(violations(stubs, field_path, payload).values())
+            assert client.can_use(user_id, feature_id).access
+            return time.monotonic() - begun < NO_TIME_SECONDS
+
+        # On a busy machine it may have to wait, but not each time.
+        assert any(took_no_time() for _ in range(ATTEMPTS))
 
 
 def test_what_is_too_large_for_envoys_service_is_answered(client: Client, server: Canuse) -> None:

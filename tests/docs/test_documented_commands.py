@@ -138,8 +138,8 @@ ELSEWHERE: Final = {
 
 
 ASKING: Final = {name: block for name, block in BLOCKS.items() if any(map(CLIENT.match, block))}
-IN_MAKE_TEST: Final = ("README", "docs/cli")
-"""The pages whose commands `make test` runs; `make test-all` runs all."""
+IN_MAKE_TEST: Final = "README"
+"""The page whose commands `make test` runs; `make test-all` runs those of all pages."""
 
 
 def test_every_command_in_the_docs_is_run_by_a_test_or_by_ci() -> None:

@@ -18,7 +18,7 @@ from canuse_server.store.keys import SCHEMA
 from canuse_server.store.preflight.schema import VERSION
 from support.load import MAX_WAIT_SECONDS, OWN_CONNECTION, running, until
 from support.message_clients import AsyncClient, Client
-from support.processes import Canuse, RedisServer, free_port
+from support.processes import SHORT_STORE_TIMEOUT, Canuse, RedisServer, free_port
 from support.relay import Relay, server_behind_relay
 from support.resources import subscriber, unique
 
@@ -78,7 +78,7 @@ def canuse(request: pytest.FixtureRequest, own_redis: RedisServer) -> Iterator[C
     folder = own_redis.folder / request.param
     folder.mkdir()
     options = ("--transport", request.param, "--redis-url", own_redis.url)
-    env = {"CANUSE_STORE_TIMEOUT_SECONDS": "0.5"}
+    env = SHORT_STORE_TIMEOUT
     with running(Canuse(folder, *options, env=env)) as canuse:
         yield canuse
     assert not canuse.failed_unexpectedly()

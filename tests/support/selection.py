@@ -41,7 +41,6 @@ FAST_FAULTS: Final = (
     "test_shutdown.py",
     "test_store_recovers.py",
     "test_store_unavailable.py",
-    "test_two_servers.py",
 )
 """Files of tests of faults that `make test` runs."""
 ON_ONE_TRANSPORT: Final = ("conformance", "faults")
