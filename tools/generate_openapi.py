@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
                 "key": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "An API key. Without any key a server on the loopback accepts every call.",
+                    "description": "An API key or a user token. A server without keys on the loopback needs none.",
                 }
             },
             "parameters": PARAMETERS,

@@ -11,6 +11,16 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "featureId": "messages",
     "packageId": "pro",
     "packageIds": ["pro"],
+    "grantId": "welcome",
+    "subscriptionId": "sub_…",
+    "leaseId": "lease_…",
+    "apiKeyId": "key_…",
+    "canuse.v1.ArchiveFeatureRequest.featureId": "exports",
+    "canuse.v1.ArchivePackageRequest.packageId": "team",
+    "canuse.v1.PublishPackageRequest.packageId": "team",
+    "canuse.v1.DeleteUserRequest.userId": "300",
+    "canuse.v1.SettleRequest.used": "1",
+    "canuse.v1.UpdateSubscriptionRequest.subscription": {"id": "sub_…", "status": "SUBSCRIPTION_STATUS_PAST_DUE"},
     "canuse.v1.User.id": "300",
     "canuse.v1.Feature.id": "exports",
     "canuse.v1.Feature.type": "FEATURE_TYPE_CONSUMABLE",
@@ -30,13 +40,14 @@ EXAMPLES: Final[Mapping[str, Any]] = {
     "canuse.v1.UpdateUserRequest.user": {"id": "124", "name": "Ada"},
     "canuse.testing.v1.AdvanceTimeRequest.duration": "3600s",
 }
-"""Values of fields in the examples of requests, by full or short name; ids are those of the example data."""
+"""Values of fields in the examples of requests, by full or short name. Ids are those of the example data, or end with
+an ellipsis where only the server knows them."""
 PARAMETERS: Final[dict[str, Any]] = {
     "timeout": {
         "name": "Connect-Timeout-Ms",
         "in": "header",
         "description": "How long the caller waits, in milliseconds. Default: 30 seconds.",
-        "schema": {"type": "string", "pattern": "^[0-9]{1,10}$"},
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]{0,9}$"},
     },
     "durability": {
         "name": "Canuse-Durability",

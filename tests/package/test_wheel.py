@@ -125,6 +125,10 @@ def test_the_wheel_has_types_stubs_and_scripts_and_nothing_that_does_not_belong(
     for kind, source in (
         ("*.lua", "server"),
         ("*.json", "server"),
+        ("*.html", "server"),
+        ("*.css", "server"),
+        ("*.js", "server"),
+        ("*.svg", "server"),
         ("*.graphql", "server"),
         ("*.pyi", "client"),
         ("*.py", "client"),
