@@ -19,6 +19,8 @@ MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_mode
 ORDERS: Final = "tests/model/test_serial_orders.py"
 CLUSTER: Final = "tests/faults/test_cluster.py"
 LOST_REPLIES: Final = "tests/chaos/test_lost_replies.py"
+TOKENS: Final = "tests/conformance/test_user_tokens.py"
+MATRIX: Final = "tests/conformance/test_api_key_matrix.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
 DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
 DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
@@ -501,7 +503,98 @@ MUTANTS: Final = (
         "server/canuse_server/api/scopes.py",
         '        Scope.CATALOG_WRITE: "DeleteUser",',
         '        f"{Scope.CATALOG_WRITE} {Scope.USERS_WRITE}": "DeleteUser",',
-        "tests/conformance/test_api_key_matrix.py",
+        MATRIX,
+    ),
+    Mutant(
+        "tokens: calls with one are not checked",
+        "server/canuse_server/api/dispatch.py",
+        "await check_token(context, payload)",
+        "pass",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: the lane answers calls with one",
+        "server/canuse_server/transport/native/lane.py",
+        "if is_promised and not caller.has_token and",
+        "if is_promised and",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: other users beside the token's own are read",
+        "server/canuse_server/api/users/tokens.py",
+        "if named_users(method_at(context.path), payload) != {principal.user_id}:",
+        "if principal.user_id not in named_users(method_at(context.path), payload):",
+        MATRIX,
+    ),
+    Mutant(
+        "tokens: a revoked one is valid",
+        "server/canuse_server/api/users/tokens.py",
+        "if await context.env.token_generations.get(principal.user_id) != principal.token_generation:",
+        "if await context.env.token_generations.get(principal.user_id) is None:",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: one that was changed is valid",
+        "server/canuse_server/api/tokens/user_token.py",
+        "if key is None or not hmac.compare_digest(mac, _mac(key, signed)):",
+        "if key is None:",
+        "tests/unit/test_user_tokens.py",
+    ),
+    Mutant(
+        "tokens: another text stands for the same one",
+        "server/canuse_server/api/tokens/user_token.py",
+        'return content if base64url.encode(content) == text else b""',
+        "return content",
+        "tests/unit/test_user_tokens.py",
+    ),
+    Mutant(
+        "tokens: an expired one is valid",
+        "server/canuse_server/auth/authorizer.py",
+        "            raise refusals.expired_token()",
+        "            pass",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: one for an environment is valid in the other",
+        "server/canuse_server/auth/authorizer.py",
+        "caller = Caller(self._readers[token.environment],",
+        "caller = Caller(self._readers[TEST],",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: those who only read create users",
+        "server/canuse_server/auth/authorizer.py",
+        "self._readers = {env.environment: env.without_default_package() for env in both}",
+        "self._readers = {env.environment: env for env in both}",
+        TOKENS,
+    ),
+    Mutant(
+        "tokens: a key of the store that was just created signs at once",
+        "server/canuse_server/domain/user_tokens.py",
+        "now_ms + (ANNOUNCEMENT_MS if keys else 0)",
+        "now_ms",
+        "tests/unit/test_user_tokens.py",
+    ),
+    Mutant(
+        "publishable keys: read what is not about the users that a request names",
+        "server/canuse_server/auth/authorizer.py",
+        "paths = paths & _PUBLIC_PATHS if",
+        "paths = paths if",
+        MATRIX,
+    ),
+    Mutant(
+        "publishable keys: accepted without the setting",
+        "server/canuse_server/auth/authorizer.py",
+        "paths = paths & _PUBLIC_PATHS if self._publishable_keys else frozenset[str]()",
+        "paths = paths & _PUBLIC_PATHS",
+        "tests/conformance/test_credentials_on_two_servers.py",
+    ),
+    Mutant(
+        "publishable keys: created without the setting",
+        "server/canuse_server/api/services/api_keys.py",
+        "if is_publishable and not self._publishable_keys:",
+        "if False:",
+        "tests/conformance/test_credentials_on_two_servers.py",
     ),
     Mutant(
         "documents: written over a change that came after the read",

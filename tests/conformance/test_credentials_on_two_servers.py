@@ -5,8 +5,10 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 import pytest
+from redis import Redis
 
 from canuse import CanuseError, InvalidArgument, PermissionDenied, v1
+from canuse_server.store.keys import SIGNING_KEYS
 from support.authenticated_server import LIVE, PUBLISHABLE_KEYS, SCOPES, TEST
 from support.load import running, wait_until
 from support.message_clients import Client
@@ -99,3 +101,20 @@ def test_a_publishable_key_has_no_other_scope_and_a_key_no_unknown_type(servers:
         admin.revoke_api_key(named.api_key.id)
         with pytest.raises(InvalidArgument):
             admin.revoke_api_key(named.secret)
+
+
+async def test_without_the_signing_keys_all_tokens_end_and_new_ones_can_be_generated(
+    servers: Servers, redis: RedisServer
+) -> None:
+    with servers.client(servers.first) as admin, Redis.from_url(f"{redis.url}/7") as store:
+        user_id, feature_id = subscriber(admin, 5)
+        before = admin.generate_user_token(user_id).token
+        store.delete(SIGNING_KEYS)
+        for server in (servers.first, servers.second):
+            with servers.client(server, before) as client:
+                await wait_until(lambda: outcome(client, user_id, feature_id) == "USER_TOKEN_INVALID")
+        assert store.hlen(SIGNING_KEYS) == 1
+        after = admin.generate_user_token(user_id).token
+        for server in (servers.first, servers.second):
+            with servers.client(server, after) as client:
+                await wait_until(lambda: outcome(client, user_id, feature_id) == "")

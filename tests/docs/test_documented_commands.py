@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from support.authenticated_server import PUBLISHABLE_KEYS
 from support.documented_commands import BLOCKS, DOCUMENTED
 from support.load import running
 from support.processes import Canuse
@@ -117,6 +118,10 @@ ELSEWHERE: Final = {
         "tests/conformance/test_secure_by_default.py"
         "::test_where_others_can_reach_it_a_server_stays_closed_when_all_keys_are_gone"
     ),
+    "redis-cli DEL 'canuse:{api_keys}:signing_keys'": (
+        "tests/conformance/test_credentials_on_two_servers.py"
+        "::test_without_the_signing_keys_all_tokens_end_and_new_ones_can_be_generated"
+    ),
     "redis-cli CONFIG SET appendonly yes": _APPEND_ONLY,
     "redis-cli INFO persistence": _APPEND_ONLY,
     "redis-cli CONFIG REWRITE": _APPEND_ONLY,
@@ -169,7 +174,7 @@ def test_what_is_run_elsewhere_is_run_there() -> None:
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Canuse]:
     """A server with the example data."""
-    with running(Canuse(tmp_path, "--demo")) as canuse:
+    with running(Canuse(tmp_path, "--demo", env=PUBLISHABLE_KEYS)) as canuse:
         yield canuse
 
 

@@ -96,8 +96,8 @@ def test_a_signing_key_shows_no_secret_of_itself() -> None:
 
 def rotated(keys: list[SigningKey], now_ms: int) -> list[SigningKey]:
     """Return the keys after a rotation."""
-    outdated = outdated_keys(keys, now_ms)
-    return [*(key for key in keys if key not in outdated), next_key(keys, b"s", now_ms)]
+    outdated, last_number = outdated_keys(keys, now_ms), max((key.number for key in keys), default=0)
+    return [*(key for key in keys if key not in outdated), next_key(keys, last_number, b"s", now_ms)]
 
 
 def test_a_new_key_signs_only_when_every_server_has_read_it_except_the_first() -> None:
@@ -140,3 +140,7 @@ def test_of_a_field_that_is_sent_twice_the_check_reads_what_the_handler_reads() 
     single, batch = (method_at(f"/canuse.v1.EntitlementService/{name}") for name in ("CanUse", "BatchCanUse"))
     assert named_users(single, b"\n\x01a\n\x01b") == {"b"}
     assert named_users(batch, b"\n\x06\n\x01a\n\x01b\n\x03\n\x01c") == {"b", "c"}
+
+
+def test_a_method_that_is_not_for_user_tokens_names_no_user() -> None:
+    assert named_users(method_at("/canuse.v1.EntitlementService/UseFeature"), b"\n\x01a") == set()

@@ -49,10 +49,9 @@ def is_rotation_due(keys: Collection[SigningKey], now_ms: int) -> bool:
     return not keys or now_ms - max(keys, key=_number).signs_from_ms >= ROTATION_INTERVAL_MS
 
 
-def next_key(keys: Collection[SigningKey], secret: bytes, now_ms: int) -> SigningKey:
-    """Return the key to create. The first key signs at once, since without it there are no tokens."""
-    number = max(map(_number, keys), default=0) + 1
-    return SigningKey(number, secret, now_ms + (ANNOUNCEMENT_MS if keys else 0))
+def next_key(keys: Collection[SigningKey], last_number: int, secret: bytes, now_ms: int) -> SigningKey:
+    """Return the key to create after the number that was used last. If there is no other key, it signs at once."""
+    return SigningKey(last_number + 1, secret, now_ms + (ANNOUNCEMENT_MS if keys else 0))
 
 
 def outdated_keys(keys: Collection[SigningKey], now_ms: int) -> list[SigningKey]:

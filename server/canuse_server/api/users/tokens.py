@@ -36,6 +36,8 @@ def named_users(method: Method, payload: bytes) -> set[str]:
     """
     check_size(method.path, len(payload))
     field, _, field_of_item = method.user_field.partition(".")
+    if not field:
+        return set()
     if not field_of_item:
         return {getattr(parse(GetMessageClass(method.input_type), payload), field)}
     item_type = method.input_type.fields_by_name[field].message_type

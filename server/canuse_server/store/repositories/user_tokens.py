@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.user_tokens import GENERATION_BYTES, SigningKey, is_rotation_due, next_key, outdated_keys
 from canuse_server.store.codec.documents import UnreadableError, note_unreadable, read_document
@@ -14,14 +14,22 @@ from canuse_server.store.scripts.loader import TOKEN_GENERATION
 _SECRET_BYTES: Final = 32
 
 
+class SigningKeysRead(NamedTuple):
+    """All readable signing keys, the highest number in use, and the time."""
+
+    keys: list[SigningKey]
+    last_number: int
+    now_ms: int
+
+
 class SigningKeys:
     """The keys that sign user tokens, by number: one hash for all environments."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def read(self) -> tuple[list[SigningKey], int]:
-        """Return all readable keys, and the time."""
+    async def read(self) -> SigningKeysRead:
+        """Return all keys."""
         (reply,), now_ms = await self._store.call(("HGETALL", SIGNING_KEYS))
         items = cast("list[bytes]", reply)
         keys = []
@@ -30,19 +38,20 @@ class SigningKeys:
                 keys.append(_decode(number, value))
             except UnreadableError as error:
                 note_unreadable("signing key", number.decode(errors="replace"), error)
-        return keys, now_ms
+        numbers = (int(number) for number in items[::2] if number.isdigit())
+        return SigningKeysRead(keys, max(numbers, default=0), now_ms)
 
     async def read_rotated(self) -> list[SigningKey]:
         """Return all keys, after creating the next one if that is due. If several servers do so, one creates it."""
-        keys, now_ms = await self.read()
+        keys, last_number, now_ms = await self.read()
         if not is_rotation_due(keys, now_ms):
             return keys
         await self._store.require_data()
-        new = next_key(keys, secrets.token_bytes(_SECRET_BYTES), now_ms)
+        new = next_key(keys, last_number, secrets.token_bytes(_SECRET_BYTES), now_ms)
         outdated = [str(key.number) for key in outdated_keys(keys, now_ms)]
         removal = [("HDEL", SIGNING_KEYS, *outdated)] if outdated else []
         await self._store.call(("HSETNX", SIGNING_KEYS, str(new.number), _encode(new)), *removal)
-        return (await self.read())[0]
+        return (await self.read()).keys
 
 
 class TokenGenerations:
