@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from canuse_server.transport.http.kana.metadata import from_stored
+from canuse_server.kana.metadata import from_stored
 from support.kana import Kana
 from support.load import used
 from support.message_clients import Client

@@ -76,7 +76,7 @@ class Calls:
         self._trusted = replace(context, principal=None, authorization=None)
 
     async def now_ms(self, context: CallContext, user_id: str) -> int:
-        """Return the time of the store, by which the subscriptions of a user start; raise ApiError if it is unavailable."""
+        """Return the time of the store, by which a user's subscriptions start; raise ApiError if it cannot tell."""
         try:
             return await context.env.store.now_ms(context.env.keys.user(user_id))
         except (StoreUnavailableError, OutcomeUnknownError) as error:

@@ -5,12 +5,12 @@ from typing import Any, Final
 from ariadne import MutationType, ObjectType, QueryType
 
 from canuse import v1
+from canuse_server.kana.metadata import from_stored, to_stored
 from canuse_server.transport.http.kana import words
 from canuse_server.transport.http.kana.admin.changes import update_package_metadata
 from canuse_server.transport.http.kana.catalog import Entry
 from canuse_server.transport.http.kana.errors import KanaError
 from canuse_server.transport.http.kana.execution import Info
-from canuse_server.transport.http.kana.metadata import from_stored, to_stored
 from canuse_server.transport.http.kana.work import Work
 
 _query, _mutation = QueryType(), MutationType()

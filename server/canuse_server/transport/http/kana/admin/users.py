@@ -5,9 +5,9 @@ from typing import Any, Final
 from ariadne import MutationType, ObjectType, QueryType
 
 from canuse import v1
+from canuse_server.kana.metadata import from_stored, to_stored
 from canuse_server.transport.http.kana.errors import KanaError
 from canuse_server.transport.http.kana.execution import Info
-from canuse_server.transport.http.kana.metadata import from_stored, to_stored
 from canuse_server.transport.http.kana.work import Work
 
 _query, _mutation, _user = QueryType(), MutationType(), ObjectType("User")

@@ -5,10 +5,10 @@ from typing import Any, Final, NamedTuple
 from ariadne import ObjectType, QueryType
 
 from canuse import v1
+from canuse_server.kana.metadata import from_stored
 from canuse_server.transport.http.kana import words
 from canuse_server.transport.http.kana.client.access import Access
 from canuse_server.transport.http.kana.execution import Info
-from canuse_server.transport.http.kana.metadata import from_stored
 from canuse_server.transport.http.kana.work import Work
 
 _query, _user, _package = QueryType(), ObjectType("User"), ObjectType("Package")

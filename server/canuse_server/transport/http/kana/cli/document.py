@@ -1,0 +1,75 @@
+"""A file of Kana as a document for ApplyCatalog, with what is wrong with it."""
+
+import asyncio
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from canuse import v1
+from canuse_server.kana.config import Config, changed_feature, changed_package, read_config
+from canuse_server.transport.http.kana.calls import Calls
+from canuse_server.transport.http.kana.cli.state import State
+
+_PATH: Final = re.compile(r"packages\[(?P<package>\d+)\](?:\.features\[(?P<entry>\d+)\])?|features\[(?P<feature>\d+)\]")
+
+
+class Document(NamedTuple):
+    """What a file makes of the catalogue."""
+
+    request: v1.ApplyCatalogRequest
+    problems: list[str]
+    missing: list[str]
+    """What is in the catalogue and not in the file. It stays."""
+
+
+async def read_document(calls: Calls, sent: dict[str, Any]) -> Document:
+    """Return what a file makes of the catalogue as it is."""
+    return await asyncio.to_thread(_document, sent, await State.read(calls))
+
+
+def _document(sent: dict[str, Any], state: State) -> Document:
+    config = read_config(sent, {feature.id: feature.type for feature in state.features.values()})
+    request = v1.ApplyCatalogRequest()
+    for feature_id, name, kind in config.features:
+        request.features.append(changed_feature(feature_id, name, kind, state.features.get(feature_id)))
+    types = {feature.id: feature.type for feature in (*state.features.values(), *request.features)}
+    problems = list(config.problems)
+    for package in config.packages:
+        latest, shown = state.latest.get(package.id), state.shown.get(package.id)
+        is_published = shown is not None and shown.status == v1.PACKAGE_STATUS_PUBLISHED
+        if is_published and package.status == v1.PACKAGE_STATUS_DRAFT:
+            problems.append(f"package {package.id!r} is published and cannot become a draft again")
+            continue
+        request.packages.append(changed_package(package, types, shown))
+        if latest is not None and latest != shown:
+            # The draft of the next version, for which the file has no word.
+            draft = request.packages.add()
+            draft.CopyFrom(latest)
+            draft.type = package.kind
+    return Document(request, problems, list(_missing(config, state)))
+
+
+def _missing(config: Config, state: State) -> Iterator[str]:
+    features = {feature_id for feature_id, _, _ in config.features}
+    packages = {package.id for package in config.packages}
+    for feature in state.listed_features():
+        if feature.id not in features:
+            yield f"feature {feature.id!r}"
+    for package in state.listed_packages():
+        is_addon = package.type == v1.PACKAGE_TYPE_ADD_ON
+        if package.id not in packages and (config.has_addons or not is_addon):
+            yield f"package {package.id!r}"
+
+
+def named(message: str, request: v1.ApplyCatalogRequest) -> str:
+    """Return a message with the names of packages and features in place of their paths in a request."""
+
+    def name(found: re.Match[str]) -> str:
+        if found["package"] is None:
+            return f"feature {request.features[int(found['feature'])].id!r}"
+        package = request.packages[int(found["package"])]
+        if found["entry"] is None:
+            return f"package {package.id!r}"
+        return f"package {package.id!r}, feature {package.features[int(found['entry'])].feature_id!r}"
+
+    return _PATH.sub(name, message)
