@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from canuse import v1
-from support.authenticated_server import AuthenticatedServer, authenticated_server
+from support.authenticated_server import PUBLISHABLE_KEYS, AuthenticatedServer, authenticated_server
 from support.kana import ADMIN, CLIENT, Kana
 from support.load import used
 from support.message_clients import Client
@@ -120,7 +120,8 @@ def test_amounts_beyond_32_bits_are_an_error(http: httpx.Client, client: Client)
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthenticatedServer]:
     """A server that requires keys."""
-    canuse = Canuse(tmp_path_factory.mktemp("guarded"), env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"})
+    env = {"CANUSE_HTTP_LISTEN": "127.0.0.1:0", **PUBLISHABLE_KEYS}
+    canuse = Canuse(tmp_path_factory.mktemp("guarded"), "--clock", "manual", env=env)
     with authenticated_server(canuse) as server:
         yield server
 
@@ -177,3 +178,79 @@ def test_the_scopes_of_a_key_are_those_of_the_methods(guarded: AuthenticatedServ
             assert (error["extensions"]["code"], error["extensions"]["reason"]) == ("FORBIDDEN", "SCOPE_MISSING")
         refused = Kana(http, CLIENT, {"authorization": key, "x-user-id": user_id}).error(CURRENT_USER)
         assert refused["extensions"]["code"] == "FORBIDDEN"
+
+
+TOKEN = "mutation m($userId: String!) { generateUserToken(userId: $userId) { token } }"
+
+
+@pytest.fixture
+def users(guarded: AuthenticatedServer) -> tuple[str, str]:
+    """Two users with names."""
+    user_ids = unique("user"), unique("user")
+    with guarded.client() as client:
+        for user_id in user_ids:
+            client.create_user(user_id, name=f"name of {user_id}")
+            client.subscribe(user_id, [package(client, [v1.PackageFeature(feature_id=binary(client))])])
+    return user_ids
+
+
+def test_a_token_of_a_user_shows_that_user_whatever_else_is_sent(
+    guarded: AuthenticatedServer, users: tuple[str, str]
+) -> None:
+    own, other = users
+    with httpx.Client(base_url=guarded.canuse.http_url) as http:
+        admin = Kana(http, headers={"authorization": guarded.admin})
+        token = admin.ask(TOKEN, {"userId": own})["generateUserToken"]["token"]
+        assert admin.ask(f'mutation {{ generateUserToken(userId: "{own}") }}')["generateUserToken"].keys() == {"token"}
+        bearer = {"authorization": f"Bearer {token}"}
+        expected = {"currentUser": {"id": own, "name": f"name of {own}"}}
+        for headers in (bearer, {"authorization": token}, {**bearer, "x-user-id": other}):
+            assert Kana(http, CLIENT, headers).ask("{ currentUser { id name } }") == expected
+        assert len(Kana(http, CLIENT, bearer).ask(CURRENT_USER)["currentUser"]["subscribedPackages"]) == 1
+        aliased = f'{{ a: canUseFeature(userId: "{own}", featureId: "f") {{ access }} users {{ id }} }}'
+        refused = Kana(http, ADMIN, bearer).error(aliased)
+        assert refused["extensions"]["reason"] == "SECRET_KEY_NEEDED"
+        for route in ("validate", "publish"):
+            assert http.post(f"/cli/{route}", json={}, headers=bearer).status_code == 403
+        assert http.get("/cli/pull", headers=bearer).status_code == 403
+
+
+def test_a_token_ends_after_30_days_by_revocation_and_with_its_user(
+    guarded: AuthenticatedServer, users: tuple[str, str]
+) -> None:
+    own, other = users
+    clock = Clock(guarded.canuse.address, guarded.admin)
+    with httpx.Client(base_url=guarded.canuse.http_url) as http, guarded.client() as client:
+        admin = Kana(http, headers={"authorization": guarded.admin})
+
+        def tokens() -> list[Kana]:
+            made = (admin.ask(TOKEN, {"userId": each})["generateUserToken"]["token"] for each in (own, other))
+            return [Kana(http, CLIENT, {"authorization": f"Bearer {token}"}) for token in made]
+
+        first, second = tokens()
+        client.revoke_user_tokens(own)
+        assert first.error(CURRENT_USER)["message"].startswith("Unauthenticated: ")
+        clock.advance(days=29)
+        assert second.ask("{ currentUser { id } }") == {"currentUser": {"id": other}}
+        clock.advance(days=2)
+        assert second.error(CURRENT_USER)["extensions"]["reason"] == "USER_TOKEN_EXPIRED"
+        first, second = tokens()
+        client.delete_user(own)
+        client.create_user(own)
+        assert first.error(CURRENT_USER)["message"].startswith("Unauthenticated: ")
+        assert second.ask("{ currentUser { id } }") == {"currentUser": {"id": other}}
+    clock.close()
+
+
+def test_a_publishable_key_shows_what_a_user_has_but_not_who_it_is(
+    guarded: AuthenticatedServer, users: tuple[str, str]
+) -> None:
+    key = guarded.publishable_key()
+    with httpx.Client(base_url=guarded.canuse.http_url) as http:
+        for headers in ({"authorization": key}, {"authorization": f"Bearer {key}"}):
+            user = Kana(http, CLIENT, {**headers, "x-user-id": users[0]}).ask(CURRENT_USER)["currentUser"]
+            assert (user["id"], user["name"], user["email"]) == (users[0], None, None)
+            assert len(user["subscribedPackages"]) == 1
+        refused = Kana(http, ADMIN, {"authorization": key}).error("{ users { id } }")
+        assert refused["extensions"]["reason"] == "SECRET_KEY_NEEDED"
+        assert http.get("/cli/pull", headers={"authorization": key}).status_code == 403

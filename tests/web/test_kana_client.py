@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from canuse import v1
-from support.authenticated_server import AuthenticatedServer, authenticated_server
+from support.authenticated_server import PUBLISHABLE_KEYS, AuthenticatedServer, authenticated_server
 from support.browser import Site
 from support.npm import PACKAGES, Npm
 from support.processes import Canuse
@@ -15,11 +16,13 @@ from support.resources import binary, consumable, package, unique
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+TOKEN = "mutation m($userId: String!) { generateUserToken(userId: $userId) { token } }"
+
 
 @pytest.fixture(scope="module")
 def server(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AuthenticatedServer]:
     """A server that requires keys, and that the pages of the site may call."""
-    env = {"CANUSE_HTTP_LISTEN": "127.0.0.1:0", "CANUSE_HTTP_CORS_ORIGINS": site.origin}
+    env = {"CANUSE_HTTP_LISTEN": "127.0.0.1:0", "CANUSE_HTTP_CORS_ORIGINS": site.origin, **PUBLISHABLE_KEYS}
     with authenticated_server(Canuse(tmp_path_factory.mktemp("kana"), env=env)) as server:
         yield server
 
@@ -91,7 +94,11 @@ async def test_a_page_knows_what_its_user_has_until_it_asks_anew(server: Authent
 
 def credentials(server: AuthenticatedServer, user_id: str) -> Iterator[dict[str, str]]:
     """Yield the credentials with which a page may ask about a user."""
-    yield {"apiKey": server.key(("entitlements:read",)).secret, "userId": user_id}
+    yield {"apiKey": server.publishable_key(), "userId": user_id}
+    headers = {"authorization": server.admin}
+    body = {"query": TOKEN, "variables": {"userId": user_id}}
+    made = httpx.post(f"{server.canuse.http_url}/graphql", json=body, headers=headers).json()
+    yield {"userToken": made["data"]["generateUserToken"]["token"]}
 
 
 async def test_errors_reach_the_page_with_their_texts(server: AuthenticatedServer, caller: Caller) -> None:

@@ -18,13 +18,14 @@ ADMIN_METHODS: Final = tuple(
     f"{_V1}{name}"
     for name in (
         "CatalogService/GetFeature",
-        "EntitlementService/CanUse",
-        "EntitlementService/CreateUsageEvent",
-        "UserService/GetUser",
         "CatalogService/CreateFeature",
+        "EntitlementService/CreateUsageEvent",
+        "UsageService/ListUsageEvents",
+        "UserService/GetUser",
     )
 )
-"""Methods of which the key of a caller of the Admin API permits at least one."""
+"""Methods of which a caller of the Admin API may call at least one: one for each scope, and none that user tokens and
+publishable keys permit."""
 CLIENT_METHODS: Final = (f"{_V1}EntitlementService/ListEntitlements",)
 
 

@@ -3,6 +3,7 @@
 from typing import Any, Final
 
 from ariadne import MutationType, ObjectType, QueryType
+from google.protobuf.duration_pb2 import Duration
 
 from canuse import v1
 from canuse_server.kana.metadata import from_stored, to_stored
@@ -12,7 +13,7 @@ from canuse_server.transport.http.kana.work import Work
 
 _query, _mutation, _user = QueryType(), MutationType(), ObjectType("User")
 BOUND: Final = (_query, _mutation, _user)
-TOKEN_DAYS: Final = 30
+TOKEN_SECONDS: Final = 30 * 86_400
 """How long a token is valid, as Kana's are."""
 
 
@@ -65,6 +66,13 @@ async def _update_user(_: Any, info: Info, id: str, input: dict[str, Any]) -> v1
     if not request.update_mask.paths:
         return await get_user(work, id)
     return (await work.calls("UserService/UpdateUser", request, v1.UpdateUserResponse)).user
+
+
+@_mutation.field("generateUserToken")
+async def _generate_user_token(_: Any, info: Info, user_id: str) -> v1.GenerateUserTokenResponse:
+    work: Work = info.context
+    request = v1.GenerateUserTokenRequest(user_id=user_id, ttl=Duration(seconds=TOKEN_SECONDS))
+    return await work.calls("UserService/GenerateUserToken", request, v1.GenerateUserTokenResponse)
 
 
 @_user.field("billingId")

@@ -68,4 +68,4 @@ class Access:
 
 def _user_of(context: CallContext) -> str:
     """Return the user whose token the caller has, empty for another caller."""
-    return getattr(context.principal, "user_id", "")
+    return "" if context.principal is None else context.principal.user_id
