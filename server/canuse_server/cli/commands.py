@@ -18,6 +18,7 @@ from canuse_server.cli.events import events
 from canuse_server.cli.exit_status import EXIT_NO
 from canuse_server.cli.export import export_user
 from canuse_server.cli.grants import grants
+from canuse_server.cli.kana.command import import_kana
 from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
 from canuse_server.cli.options import Feature, Json, User
@@ -40,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("subscriptions")(subscriptions)
     app.command("export-user")(export_user)
     app.command("migrate")(migrate)
+    app.command("import-kana")(import_kana)
     users.command("ensure")(ensure_user)
     users.command("change-package")(change_package)
     app.add_typer(users, name="users")
