@@ -53,9 +53,8 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/python -m tools.generate_protos --check
 	$(BIN)/python -m tools.generate_sync_client --check
 	$(BIN)/python -m tools.generate_openapi --check
-	$(BIN)/python -m tools.generate_protos --image $(VENV)/protos.binpb
-	$(BIN)/buf lint $(VENV)/protos.binpb --config protos/buf.yaml
-	$(BIN)/buf breaking $(VENV)/protos.binpb --against protos/released.binpb --config protos/buf.yaml
+	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against protos/released.binpb
 
 protos: $(VENV)/.dev ## Generate the Python code and the OpenAPI document from protos/, and the synchronous client from the asynchronous one.
 	$(BIN)/buf format --write protos

@@ -3,10 +3,9 @@
 The code of the API goes into client/canuse, and code that only the server needs into server/canuse_server. The
 `__init__.py` of each package of the API exports all of its names.
 
-    python -m tools.generate_protos [--check | --image PATH]
+    python -m tools.generate_protos [--check]
 
-With `--check` nothing is written: it fails if the committed code differs from the generated code. With `--image` it
-only writes an image of the definitions with all their imports, for buf, which does not find imports in Python packages.
+With `--check` nothing is written: it fails if the committed code differs from the generated code.
 """
 
 import argparse
@@ -20,7 +19,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.rpc import status_pb2
 from grpc_tools import protoc
 from tools.formatting import ROOT, formatted
 
@@ -46,10 +44,11 @@ They set the clock of a server that runs with `--clock manual`.
 
 
 def run_protoc(*options: str) -> None:
-    """Run protoc on all definitions."""
-    sources = sorted(str(path.relative_to(PROTOS)) for path in PROTOS.rglob("*.proto"))
-    well_known, googleapis = Path(protoc.__file__).parent / "_proto", Path(status_pb2.__file__).parents[2]
-    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", f"-I{googleapis}", *options, *sources]):
+    """Run protoc on all definitions but those of Google, whose code googleapis-common-protos has."""
+    paths = (path.relative_to(PROTOS) for path in PROTOS.rglob("*.proto"))
+    sources = sorted(str(path) for path in paths if not path.is_relative_to("google"))
+    well_known = Path(protoc.__file__).parent / "_proto"
+    if protoc.main(["protoc", f"-I{PROTOS}", f"-I{well_known}", *options, *sources]):
         sys.exit("protoc failed")
 
 
@@ -113,12 +112,7 @@ def main() -> None:
     """Generate the code, and write or compare it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    parser.add_argument("--image", metavar="PATH", help="write an image of the definitions instead")
-    arguments = parser.parse_args()
-    if arguments.image:
-        run_protoc("--include_imports", "--include_source_info", f"--descriptor_set_out={arguments.image}")
-        return
-    check = arguments.check
+    check = parser.parse_args().check
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder))
         fresh = {destination(path.relative_to(folder)): path for path in modules(Path(folder))}

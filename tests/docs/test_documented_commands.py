@@ -22,6 +22,7 @@ CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
 MAX_WAIT_SECONDS: Final = 300
 
 _ONE_FILE: Final = ".venv/bin/python -m pytest tests/unit/test_period_rules.py"
+_RENEW: Final = ".venv/bin/buf build protos --exclude-source-info -o protos/released.binpb"
 _SHORT: Final = "--rounds 1 --seconds 0.05"
 _SMALL: Final = f"--users 3 --in-flight 2 --methods UseFeature {_SHORT}"
 _PEER: Final = f"{sys.executable} -m canuse_server serve --listen {{address}} --redis-url {{redis_url}}"
@@ -58,10 +59,7 @@ SMALLER: Final = {
         "make soak SOAK_SECONDS=1 SOAK_SEED=7 ARGS=\"-k kill_nine\" | grep '^chaos'"
     ),
     _ONE_FILE: _ONE_FILE,
-    ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb": (
-        ".venv/bin/python -m tools.generate_protos --image .venv/protos.binpb && "
-        ".venv/bin/buf build .venv/protos.binpb --exclude-source-info -o protos/released.binpb"
-    ),
+    _RENEW: _RENEW,
 }
 """Commands that take long, with the small variant that is run instead in a copy of the tree."""
 

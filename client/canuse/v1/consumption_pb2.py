@@ -25,13 +25,14 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x61nuse/v1/consumption.proto\x12\tcanuse.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x0b\x43onsumption\x12\x0c\n\x04used\x18\x01 \x01(\x03\x12\x13\n\x06\x62udget\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tremaining\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x17\n\x0foverage_enabled\x18\x05 \x01(\x08\x12\x30\n\x0cperiod_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tresets_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_budgetB\x0c\n\n_remainingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x63\x61nuse/v1/consumption.proto\x12\tcanuse.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xed\x01\n\x0b\x43onsumption\x12\x0c\n\x04used\x18\x01 \x01(\x03\x12\x13\n\x06\x62udget\x18\x02 \x01(\x03H\x00\x88\x01\x01\x12\x16\n\tremaining\x18\x03 \x01(\x03H\x01\x88\x01\x01\x12\x10\n\x08reserved\x18\x04 \x01(\x03\x12\x17\n\x0foverage_enabled\x18\x05 \x01(\x08\x12\x30\n\x0cperiod_start\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tresets_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07_budgetB\x0c\n\n_remainingB\x14Z\x12\x63\x61nuse/v1;canusev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'canuse.v1.consumption_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\022canuse/v1;canusev1'
   _globals['_CONSUMPTION']._serialized_start=76
   _globals['_CONSUMPTION']._serialized_end=313
 # @@protoc_insertion_point(module_scope)

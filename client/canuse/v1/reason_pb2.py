@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61nuse/v1/reason.proto\x12\tcanuse.v1*\xa5\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_INCLUDED\x10\x01\x12\x18\n\x14REASON_WITHIN_BUDGET\x10\x02\x12\x14\n\x10REASON_UNLIMITED\x10\x03\x12\x12\n\x0eREASON_OVERAGE\x10\x04\x12\x17\n\x13REASON_NOT_ENTITLED\x10\n\x12\x1a\n\x16REASON_BUDGET_EXCEEDED\x10\x0b\x12 \n\x1cREASON_SUBSCRIPTION_INACTIVE\x10\x0c\x12\x1b\n\x17REASON_FEATURE_ARCHIVED\x10\r\x12\x18\n\x14REASON_USER_DISABLED\x10\x0e\x12\x1c\n\x18REASON_STORE_UNAVAILABLE\x10\x14*^\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_STORE\x10\x01\x12\x15\n\x11SOURCE_LAST_KNOWN\x10\x02\x12\x13\n\x0fSOURCE_FALLBACK\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16\x63\x61nuse/v1/reason.proto\x12\tcanuse.v1*\xa5\x02\n\x06Reason\x12\x16\n\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n\x0fREASON_INCLUDED\x10\x01\x12\x18\n\x14REASON_WITHIN_BUDGET\x10\x02\x12\x14\n\x10REASON_UNLIMITED\x10\x03\x12\x12\n\x0eREASON_OVERAGE\x10\x04\x12\x17\n\x13REASON_NOT_ENTITLED\x10\n\x12\x1a\n\x16REASON_BUDGET_EXCEEDED\x10\x0b\x12 \n\x1cREASON_SUBSCRIPTION_INACTIVE\x10\x0c\x12\x1b\n\x17REASON_FEATURE_ARCHIVED\x10\r\x12\x18\n\x14REASON_USER_DISABLED\x10\x0e\x12\x1c\n\x18REASON_STORE_UNAVAILABLE\x10\x14*^\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSOURCE_STORE\x10\x01\x12\x15\n\x11SOURCE_LAST_KNOWN\x10\x02\x12\x13\n\x0fSOURCE_FALLBACK\x10\x03\x42\x14Z\x12\x63\x61nuse/v1;canusev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'canuse.v1.reason_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\022canuse/v1;canusev1'
   _globals['_REASON']._serialized_start=38
   _globals['_REASON']._serialized_end=331
   _globals['_SOURCE']._serialized_start=333

@@ -26,13 +26,14 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%canuse/testing/v1/clock_service.proto\x12\x11\x63\x61nuse.testing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eGetTimeRequest\";\n\x0fGetTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0eSetTimeRequest\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0fSetTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x12\x41\x64vanceTimeRequest\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x13\x41\x64vanceTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x95\x02\n\x0c\x43lockService\x12U\n\x07GetTime\x12!.canuse.testing.v1.GetTimeRequest\x1a\".canuse.testing.v1.GetTimeResponse\"\x03\x90\x02\x01\x12P\n\x07SetTime\x12!.canuse.testing.v1.SetTimeRequest\x1a\".canuse.testing.v1.SetTimeResponse\x12\\\n\x0b\x41\x64vanceTime\x12%.canuse.testing.v1.AdvanceTimeRequest\x1a&.canuse.testing.v1.AdvanceTimeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%canuse/testing/v1/clock_service.proto\x12\x11\x63\x61nuse.testing.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eGetTimeRequest\";\n\x0fGetTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\":\n\x0eSetTimeRequest\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\";\n\x0fSetTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"A\n\x12\x41\x64vanceTimeRequest\x12+\n\x08\x64uration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"?\n\x13\x41\x64vanceTimeResponse\x12(\n\x04time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x95\x02\n\x0c\x43lockService\x12U\n\x07GetTime\x12!.canuse.testing.v1.GetTimeRequest\x1a\".canuse.testing.v1.GetTimeResponse\"\x03\x90\x02\x01\x12P\n\x07SetTime\x12!.canuse.testing.v1.SetTimeRequest\x1a\".canuse.testing.v1.SetTimeResponse\x12\\\n\x0b\x41\x64vanceTime\x12%.canuse.testing.v1.AdvanceTimeRequest\x1a&.canuse.testing.v1.AdvanceTimeResponseB\x1dZ\x1b\x63\x61nuse/testing/v1;testingv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'canuse.testing.v1.clock_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\033canuse/testing/v1;testingv1'
   _globals['_CLOCKSERVICE'].methods_by_name['GetTime']._loaded_options = None
   _globals['_CLOCKSERVICE'].methods_by_name['GetTime']._serialized_options = b'\220\002\001'
   _globals['_GETTIMEREQUEST']._serialized_start=125
