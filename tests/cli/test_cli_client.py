@@ -1,5 +1,6 @@
 """The commands that call a running server, each run as a process."""
 
+import json
 import re
 import socket
 from contextlib import closing
@@ -7,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from canuse import v1
+from canuse import service_config, v1
 from support.command_line import CommandLine, Subscriber
 from support.message_clients import Client
 from support.resources import subscriber as daily_subscriber
@@ -220,3 +221,8 @@ def test_packages_are_listed_and_shown(run: CommandLine, subscriber: Subscriber)
 def test_the_option_wins_over_the_environment(run: CommandLine, subscriber: Subscriber) -> None:
     result = run("can-use", subscriber.user, subscriber.counted, "--server", run.address, CANUSE_SERVER="127.0.0.1:1")
     assert result.status == 0
+
+
+def test_the_service_config_for_other_languages_is_that_of_the_python_clients(run: CommandLine) -> None:
+    assert run("service-config").json() == json.loads(service_config())
+    assert run("service-config", "--retry-uses").json() == json.loads(service_config(retry_uses=True))

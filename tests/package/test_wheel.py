@@ -222,7 +222,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "catalog plan": ("catalog.yaml",),
         "catalog apply": ("catalog.yaml",),
     }
-    without_server = {"serve", "catalog schema"}
+    without_server = {"serve", "catalog schema", "service-config"}
     # A key would shut the other tests of this server out.
     refused = {
         ("keys", "create", "key", "--scope", "usage:write"): "(ADMIN_KEY_NEEDED)\n",
@@ -234,6 +234,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
     completed = run(with_command / "bin" / "python", "-c", COMMANDS, json.dumps(lines), cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     assert json.loads(run(program, "catalog", "schema", cwd=tmp_path).stdout)["title"] == "A catalogue of canuse"
+    assert run(program, "service-config", cwd=tmp_path).returncode == 0
     for line, reason in refused.items():
         completed = run(program, *line, *options, cwd=tmp_path)
         assert (completed.returncode, completed.stderr.endswith(reason)) == (2, True), f"{line}: {completed.stderr}"

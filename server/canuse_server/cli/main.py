@@ -1,13 +1,16 @@
 """The command `canuse`."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from canuse import service_config
 from canuse_server import missing_package
 from canuse_server.cli import commands
 from canuse_server.cli.exit_status import EPILOG, EXIT_NO, OutputError, tell
+from canuse_server.cli.output import print_json
 
 app = typer.Typer(
     help="canuse answers one question for every other service: may this user use this feature now?",
@@ -17,6 +20,17 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 commands.register(app)
+
+
+@app.command("service-config")
+def print_service_config(
+    *,
+    retry_uses: Annotated[
+        bool, typer.Option("--retry-uses", help="Also retry calls that record uses: each must have an event id.")
+    ] = False,
+) -> None:
+    """Print the gRPC service config, in JSON: which calls a gRPC client in any language retries, and how."""
+    print_json(json.loads(service_config(retry_uses=retry_uses)))
 
 
 @app.command()
