@@ -56,11 +56,12 @@ lint: $(VENV)/.dev ## Check style, types, the API's definitions and the generate
 	$(BIN)/buf lint protos
 	$(BIN)/buf breaking protos --against protos/released.binpb
 
-protos: $(VENV)/.dev ## Generate the Python code and the OpenAPI document from protos/, and the synchronous client from the asynchronous one.
+protos: $(VENV)/.dev ## Generate code and the OpenAPI document from protos/, and the synchronous client; needs Node.js and Go.
 	$(BIN)/buf format --write protos
 	$(BIN)/python -m tools.generate_protos
 	$(BIN)/python -m tools.generate_sync_client
 	$(BIN)/python -m tools.generate_openapi
+	$(BIN)/python -m tools.generate_clients
 
 docs: $(VENV)/.dev ## Update the tables in the docs from the code.
 	$(BIN)/python tools/docs_tables.py

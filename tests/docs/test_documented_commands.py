@@ -15,7 +15,7 @@ from support.authenticated_server import PUBLISHABLE_KEYS
 from support.documented_commands import BLOCKS, DOCUMENTED
 from support.load import running
 from support.processes import Canuse
-from support.tools import ROOT
+from support.tools import ROOT, tool
 
 CLIENT: Final = re.compile(r"(\.venv/bin/)?canuse (?!serve)")
 """Commands that call a server."""
@@ -62,6 +62,8 @@ SMALLER: Final = {
     _RENEW: _RENEW,
 }
 """Commands that take long, with the small variant that is run instead in a copy of the tree."""
+PROGRAMS: Final = {"make protos": ("go", "npm")}
+"""The programs that these commands need beside Python and make."""
 
 _TLS: Final = "tests/tls/test_tls.py::test_a_client_with_a_certificate_of_the_ca_is_accepted"
 _ENVOY: Final = "tests/gateway/test_envoy.py::test_envoy_finds_canuse_healthy_and_every_answer_good"
@@ -93,6 +95,9 @@ ELSEWHERE: Final = {
     """-d '{ "context": {"targetingKey": "124"}}'""": (
         "tests/docs/test_readme_story.py"
         "::test_the_python_and_the_call_with_curl_about_openfeature_run_on_the_example_data"
+    ),
+    "protoc -I protos --ruby_out=lib protos/canuse/v1/*.proto protos/google/rpc/*.proto": (
+        "tests/package/test_other_languages.py::test_the_definitions_build_by_themselves"
     ),
     ".venv/bin/python try.py": (
         "tests/docs/test_readme_story.py::test_the_python_in_the_readme_runs_on_the_example_data"
@@ -209,7 +214,7 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
 def copy(tmp_path: Path) -> Path:
     """A copy of the tree, with the installed packages."""
     folder = tmp_path / "copy"
-    ignored = shutil.ignore_patterns(".venv", ".git", ".*_cache", ".hypothesis", "__pycache__", "canuse-data")
+    ignored = shutil.ignore_patterns(".venv", ".git", ".tools", ".*_cache", ".hypothesis", "__pycache__", "canuse-data")
     shutil.copytree(ROOT, folder, ignore=ignored)
     (folder / ".venv").mkdir()
     for name in ("bin", "lib", "include", "pyvenv.cfg"):
@@ -229,6 +234,8 @@ def environment(folder: Path) -> dict[str, str]:
 @pytest.mark.extended
 @pytest.mark.parametrize("command", SMALLER)
 def test_each_command_that_works_on_the_tree_comes_to_its_end(command: str, copy: Path) -> None:
+    for program in PROGRAMS.get(command, ()):
+        tool(program)
     completed = subprocess.run(
         ["/bin/sh", "-c", SMALLER[command]],
         cwd=copy,

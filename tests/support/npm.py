@@ -6,9 +6,11 @@ file, outside the source tree.
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +43,13 @@ class Npm:
     ) -> subprocess.CompletedProcess[str]:
         """Run a script in Node.js; it has to succeed."""
         return run(tool("node"), script, *arguments, cwd=script.parent, env=self._env(env))
+
+    def pack(self, package: Path, folder: Path) -> None:
+        """Pack a package as for a registry, and unpack it in a folder."""
+        packed = run(tool("npm"), "pack", "--silent", cwd=package).stdout.strip()
+        with tarfile.open(package / packed) as archive:
+            archive.extractall(folder, filter="data")
+        (folder / "package").rename(folder / json.loads((package / "package.json").read_text())["name"])
 
     def bundle(self, entry: Path, output: Path, *options: str, platform: str = "browser") -> Path:
         """Bundle a module in JavaScript or TypeScript, and all that it imports, into one file; return that.
