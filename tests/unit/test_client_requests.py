@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.protobuf.message import Message
 
-from canuse import AsyncClient, BadArgument, Client, NewApiKey, _requests, v1
+from canuse import AsyncClient, BadArgument, Client, NewApiKey, UserToken, _requests, v1
 from canuse._channel import call_metadata, channel_options
 from canuse._requests import UNSET
 
@@ -172,13 +172,14 @@ def test_settings_that_a_channel_of_the_callers_own_would_ignore_are_refused() -
             Client(channel=channel, credentials=grpc.ssl_channel_credentials())
 
 
-async def test_no_secret_is_in_what_a_client_or_a_new_key_shows_of_itself() -> None:
+async def test_no_secret_is_in_what_a_client_a_new_key_or_a_token_shows_of_itself() -> None:
     secret = f"sk_live_{'7' * 64}"
     created = NewApiKey(v1.ApiKey(id="key_1", name="billing"), secret)
-    assert created.secret == secret
+    token = UserToken(secret, datetime(2026, 1, 1, tzinfo=UTC))
+    assert created.secret == token.token == secret
     with Client(api_key=secret) as client:
         async with AsyncClient(api_key=secret) as asynchronous:
-            for shown in (repr(client), repr(asynchronous), repr(created), str(created)):
+            for shown in (repr(client), repr(asynchronous), repr(created), str(created), repr(token), str(token)):
                 assert secret not in shown
     assert "billing" in repr(created)
 

@@ -1,5 +1,6 @@
 """Access to a server: its API keys and its authorizer, according to the settings."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -8,6 +9,7 @@ from canuse_server.auth.authorizer import Authorizer
 from canuse_server.auth.bootstrap import create_first_key
 from canuse_server.auth.key_cache import ApiKeyCache
 from canuse_server.settings import Settings
+from canuse_server.store.errors import StoreError
 from canuse_server.store.repositories.api_keys import ApiKeys
 
 
@@ -55,6 +57,8 @@ class Access:
         if self.creates_first_key:
             await create_first_key(self.keys)
         await self.key_cache.refresh()
+        with suppress(StoreError):  # The store may refuse writes; it is tried again in the background.
+            await self.key_cache.rotate_signing_keys()
 
     @property
     def description(self) -> str:

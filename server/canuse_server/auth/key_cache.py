@@ -8,7 +8,7 @@ from typing import Any, Final
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.store.repositories.api_keys import ApiKeys
 from canuse_server.store.repositories.invalidation import keep_fresh
-from canuse_server.store.repositories.user_tokens import SigningKeys
+from canuse_server.store.repositories.user_tokens import SigningKeys, SigningKeysRead
 
 POLL_INTERVAL_SECONDS: Final = 0.4
 """Maximum age of the cache if the message about a change is lost. A revocation must take effect within a second."""
@@ -23,12 +23,13 @@ class ApiKeyCache:
         self._keys = keys
         self._authorizer = authorizer
         self._signing_keys = SigningKeys(keys.store)
+        self._signing: SigningKeysRead | None = None
         self._stamp: bytes | None = None
         self._noted_at: dict[str, float] = {}
         self._refresh_lock = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Read the keys if they have changed. Raises StoreError."""
+        """Read the API keys if they have changed, and the keys that sign user tokens. Raises StoreError."""
         async with self._refresh_lock:
             stamp, now_ms = await self._keys.stamp()
             self._authorizer.set_clock(now_ms)
@@ -39,7 +40,8 @@ class ApiKeyCache:
                     await self._keys.store.require_data()
                 self._authorizer.set_keys(read.keys, keys_seen=read.ever_existed)
                 self._stamp = read.stamp
-            self._authorizer.tokens.keys = {key.number: key for key in await self._signing_keys.read_rotated()}
+            self._signing = await self._signing_keys.read()
+            self._authorizer.tokens.keys = {key.number: key for key in self._signing.keys}
 
     async def note_used(self) -> None:
         """Write the last use of the used keys, at most once per minute for each. Raises StoreError."""
@@ -60,6 +62,13 @@ class ApiKeyCache:
             "what is known of API keys",
         )
 
+    async def rotate_signing_keys(self) -> None:
+        """Create the next key that signs user tokens, if that is due. Raises StoreError."""
+        if self._signing is not None and await self._signing_keys.rotate(self._signing):
+            await self.refresh()
+
     async def _refresh_and_note(self) -> None:
         await self.refresh()
         await self.note_used()
+        # Last: a store that refuses writes must not stop the rest.
+        await self.rotate_signing_keys()

@@ -41,17 +41,20 @@ class SigningKeys:
         numbers = (int(number) for number in items[::2] if number.isdigit())
         return SigningKeysRead(keys, max(numbers, default=0), now_ms)
 
-    async def read_rotated(self) -> list[SigningKey]:
-        """Return all keys, after creating the next one if that is due. If several servers do so, one creates it."""
-        keys, last_number, now_ms = await self.read()
+    async def rotate(self, read: SigningKeysRead) -> bool:
+        """Create the next key if that is due, and remove outdated ones; return whether it was due. Raises StoreError.
+
+        If several servers do so at the same time, one creates the key.
+        """
+        keys, last_number, now_ms = read
         if not is_rotation_due(keys, now_ms):
-            return keys
+            return False
         await self._store.require_data()
         new = next_key(keys, last_number, secrets.token_bytes(_SECRET_BYTES), now_ms)
         outdated = [str(key.number) for key in outdated_keys(keys, now_ms)]
         removal = [("HDEL", SIGNING_KEYS, *outdated)] if outdated else []
         await self._store.call(("HSETNX", SIGNING_KEYS, str(new.number), _encode(new)), *removal)
-        return (await self.read()).keys
+        return True
 
 
 class TokenGenerations:
