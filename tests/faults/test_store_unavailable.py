@@ -140,6 +140,22 @@ def test_a_check_is_answered_as_its_feature_is_set_to(
     assert client.can_use(*denied).access
 
 
+def test_a_call_with_a_user_token_which_may_be_revoked_is_not_answered(
+    client: Client, canuse: Canuse, own_redis: RedisServer
+) -> None:
+    user_id, feature_id = create_subscriber(client, ALLOW)
+    token = client.generate_user_token(user_id).token
+    with Client(canuse.address, api_key=token, timeout_seconds=20) as page:
+        assert page.can_use(user_id, feature_id).access
+        with paused(own_redis):
+            for call in (
+                lambda: page.can_use(user_id, feature_id),
+                lambda: page.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)]),
+            ):
+                with pytest.raises(StoreUnavailable):
+                    call()
+
+
 def test_an_answer_says_what_a_caller_is_to_do_without_canuse(client: Client, own_redis: RedisServer) -> None:
     denied, allowed, remembered = (create_subscriber(client, choice, limit=3) for choice in (DENY, ALLOW, LAST_KNOWN))
     expected = {denied: DENY, allowed: ALLOW, remembered: LAST_KNOWN}

@@ -198,7 +198,7 @@ class Authorizer:
         paths, kind = paths_for(key.scopes), CredentialKind.SECRET_KEY
         if key.type == KeyType.PUBLISHABLE:
             kind, env = CredentialKind.PUBLISHABLE_KEY, self._readers[env.environment]
-            paths = paths & _PUBLIC_PATHS if self._publishable_keys else frozenset[str]()
+            paths &= _PUBLIC_PATHS
         # A key of a type or for an environment of a newer version of canuse may call nothing.
         if key.environment not in ENVIRONMENTS or key.type not in tuple(KeyType):
             paths = frozenset[str]()
