@@ -77,6 +77,18 @@ def outcome(deployment: Deployment, token: str, user_id: str) -> str:
     return checked
 
 
+def test_a_token_works_and_ends_on_each_kind_of_store(server: Canuse, client: Client) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    for _ in range(2):
+        with Client(server.address, api_key=client.generate_user_token(user_id).token) as page:
+            assert page.can_use(user_id, feature_id).access
+            client.revoke_user_tokens(user_id)
+            assert reason_of(lambda: page.can_use(user_id, feature_id)) == "USER_TOKEN_INVALID"
+    client.delete_user(user_id)
+    with pytest.raises(NotFound):
+        client.generate_user_token(user_id)
+
+
 def test_a_token_reads_what_its_user_may_use_and_has_used(deployment: Deployment) -> None:
     user_id, feature_id = subscriber(deployment.admin, 5)
     deployment.admin.use_feature(user_id, feature_id, 2)
