@@ -4,8 +4,8 @@ import { createRoot } from "react-dom/client";
 
 import { connect, Messages } from "documented";
 
-async function show(baseUrl: string, token: string, userId: string) {
-  await connect(baseUrl, token, userId);
+async function show(baseUrl: string, userId: string, token: string) {
+  await connect(baseUrl, userId, async () => token);
   createRoot(document.getElementById("page")!).render(<Messages />);
 }
 
