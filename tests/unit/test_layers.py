@@ -60,6 +60,21 @@ def test_no_part_of_the_store_imports_one_above_it() -> None:
     assert upwards == []
 
 
+def test_a_door_of_the_http_port_can_be_deleted_alone() -> None:
+    http = ROOT / "transport" / "http"
+    doors = [folder for folder in http.iterdir() if (folder / "__init__.py").exists()]
+    assert doors
+    needed = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for door in doors
+        for path in modules()
+        if not path.is_relative_to(door) and path != http / "app.py"
+        for name in imported(path)
+        if f"{name}.".startswith(f"canuse_server.transport.http.{door.name}.")
+    ]
+    assert needed == []
+
+
 def test_no_folder_has_more_modules_than_a_reader_takes_in() -> None:
     for folder in {path.parent for path in modules()}:
         assert len([path for path in folder.glob("*.py") if path.name != "__init__.py"]) <= MAX_ENTRIES, folder
