@@ -1,6 +1,6 @@
 // The page: the services and methods of /openapi.json, each with its request, its answer, and a form to call it.
 import { callForm } from "./calls.js";
-import { element, fieldsOf, prose } from "./fields.js";
+import { element, fieldsOf, inline, prose } from "./fields.js";
 
 const main = document.getElementById("methods");
 const find = document.getElementById("find");
@@ -30,11 +30,11 @@ function service(api, tag) {
 }
 
 function method(api, path, operation) {
-  const brief = operation.description.split("\n\n")[0];
+  const [sentence] = operation.description.match(/^.+?\.(?=\s|$)/s);
   const details = element(
     "details",
     { id: `${operation.tags[0]}.${operation.summary}` },
-    element("summary", {}, element("h3", {}, operation.summary), " ", element("span", { className: "brief" }, brief)),
+    element("summary", {}, element("h3", {}, operation.summary), " ", element("span", { className: "brief" }, ...inline(sentence))),
   );
   details.dataset.words = `${operation.summary} ${operation.description}`.toLowerCase();
   // What is in it is made when it is opened: there are many.

@@ -24,7 +24,8 @@ export function prose(text) {
   return made;
 }
 
-function inline(text) {
+/** A text with `code` in it. */
+export function inline(text) {
   return text.split("`").map((part, index) => (index % 2 ? element("code", {}, part) : part));
 }
 
