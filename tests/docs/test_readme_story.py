@@ -1,4 +1,4 @@
-"""The sessions in the README and in docs/http.md are run line by line, and the README's Python as a program."""
+"""The sessions in the README and in other pages are run line by line, and the README's Python as a program."""
 
 import json
 import re
@@ -50,6 +50,11 @@ def test_the_session_in_the_readme_happens_as_it_says(empty_server: Canuse) -> N
 def test_the_session_with_curl_happens_as_it_says(empty_server: Canuse) -> None:
     replaced = {"http://127.0.0.1:50052": empty_server.http_url, "curl ": f"{tool('curl')} "}
     assert checked_outputs("docs/http.md", replaced) == 10
+
+
+def test_the_session_with_kanas_graphql_happens_as_it_says(empty_server: Canuse) -> None:
+    replaced = {"http://127.0.0.1:50052": empty_server.http_url, "curl ": f"{tool('curl')} "}
+    assert checked_outputs("docs/kana.md", replaced) == 5
 
 
 def checked_outputs(page: str, replaced: dict[str, str]) -> int:
