@@ -57,6 +57,17 @@ TOO_LARGE = {
         "{ " + " ".join(f"a{i}: __schema {{ types {{ name }} }}" for i in range(4)) + " }",
         "introspections",
     ),
+    "introspection among other things": ("{ plans { id } __schema { types { name } } }", "by itself"),
+    "introspection among other things in a fragment": (
+        "fragment F on Query { __schema { types { name } } } { plans { id } ...F }",
+        "by itself",
+    ),
+    "many fields": (
+        "{ "
+        + " ".join('canUseFeature(userId: "u", featureId: "f") { ' + "access " * 99 + "} " for i in range(20))
+        + "}",
+        "more than",
+    ),
     "many tokens": ("{ plans(" + "a: 1 " * 5000 + ") { id } }", "token"),
 }
 

@@ -17,7 +17,7 @@ from canuse_server.transport.http.kana.errors import VALIDATION_FAILED, KanaErro
 
 MAX_DEPTH: Final = 20
 MAX_ALIASES: Final = 200
-MAX_FIELDS: Final = 3000
+MAX_FIELDS: Final = 2000
 """Maximum number of fields, those of a fragment counted each time that it is used."""
 MAX_REPEATS: Final = 20
 """How many times a field may be selected in the same place."""
@@ -26,13 +26,23 @@ MAX_SPREADS: Final = 300
 """Maximum number of fragments that are used."""
 
 
-def check_document(document: DocumentNode) -> None:
-    """Raise KanaError if an operation of a document is too large."""
+def check_document(document: DocumentNode) -> bool:
+    """Return whether a document asks for the schema; raise KanaError if it asks for other things too, or is too large.
+
+    The schema is a large answer that is made at once, so it is made in another thread, where nothing else is.
+    """
     fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
     measure = _Measure(fragments)
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
             measure.add([definition.selection_set], 1)
+    if not measure.introspections:
+        return False
+    if measure.root_names <= {"__schema", "__type", "__typename"}:
+        return True
+    raise KanaError(
+        "the query asks for the schema and for other things: ask for the schema by itself", VALIDATION_FAILED
+    )
 
 
 class _Measure:
@@ -40,7 +50,11 @@ class _Measure:
 
     def __init__(self, fragments: Mapping[str, FragmentDefinitionNode]) -> None:
         self._fragments = fragments
-        self._aliases = self._fields = self._introspections = self._spreads = 0
+        self._aliases = self._fields = self._spreads = 0
+        self.introspections = 0
+        """How many fields ask for the schema."""
+        self.root_names: set[str] = set()
+        """What the operations ask for."""
 
     def add(self, sets: Iterable[SelectionSetNode], depth: int) -> None:
         """Count what is selected in one place; raise KanaError where it is too much."""
@@ -49,6 +63,8 @@ class _Measure:
         for selected in sets:
             self._collect(selected, by_name, set())
         for name, fields in by_name.items():
+            if depth == 1:
+                self.root_names.update(field.name.value for field in fields)
             _bound(len(fields), MAX_REPEATS, f"times the field {name[:64]!r} in one place")
             nested = [field.selection_set for field in fields if field.selection_set is not None]
             if nested:
@@ -72,10 +88,10 @@ class _Measure:
     def _count(self, field: FieldNode) -> None:
         self._fields += 1
         self._aliases += field.alias is not None
-        self._introspections += field.name.value in ("__schema", "__type")
+        self.introspections += field.name.value in ("__schema", "__type")
         _bound(self._fields, MAX_FIELDS, "fields")
         _bound(self._aliases, MAX_ALIASES, "aliases")
-        _bound(self._introspections, MAX_INTROSPECTIONS, "introspections")
+        _bound(self.introspections, MAX_INTROSPECTIONS, "introspections")
 
     def _count_spread(self) -> None:
         self._spreads += 1

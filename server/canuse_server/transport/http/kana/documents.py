@@ -1,7 +1,7 @@
 """Documents of GraphQL, parsed and validated; those that were sent before are remembered."""
 
 from collections import OrderedDict
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from graphql import (
     DocumentNode,
@@ -23,10 +23,18 @@ MAX_TOKENS: Final = 10_000
 MAX_ERRORS: Final = 5
 """How many errors of a document are told."""
 MAX_REMEMBERED: Final = 100
-MAX_REMEMBERED_LENGTH: Final = 10_000
+MAX_REMEMBERED_LENGTH: Final = 2000
 """Longer documents are not remembered."""
 IMPLIED: Final = {"generateUserToken": "token"}
 """What is selected of mutations that Kana's documentation also shows without a selection."""
+
+
+class Document(NamedTuple):
+    """A valid document."""
+
+    node: DocumentNode
+    of_schema: bool
+    """Whether it asks for the schema, and for nothing else."""
 
 
 class Documents:
@@ -34,26 +42,27 @@ class Documents:
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
-        self._remembered: OrderedDict[str, DocumentNode] = OrderedDict()
+        self._remembered: OrderedDict[str, Document] = OrderedDict()
 
-    def find(self, text: str) -> DocumentNode | None:
+    def find(self, text: str) -> Document | None:
         """Return a document that was read before."""
         return self._remembered.get(text)
 
-    def read(self, text: str) -> DocumentNode | list[GraphQLError]:
+    def read(self, text: str) -> Document | list[GraphQLError]:
         """Return a valid document, or what is wrong with it; raise KanaError where it is too large or no GraphQL."""
         try:
-            document = parse(text, max_tokens=MAX_TOKENS)
-            check_document(document)
+            node = parse(text, max_tokens=MAX_TOKENS)
+            of_schema = check_document(node)
             if any(name in text for name in IMPLIED):
-                document = visit(document, _Implied())
-            errors = validate(self._schema, document, max_errors=MAX_ERRORS)
+                node = visit(node, _Implied())
+            errors = validate(self._schema, node, max_errors=MAX_ERRORS)
         except GraphQLError as error:
             raise KanaError(error.message, PARSE_FAILED) from None
         except RecursionError:
             raise KanaError("the query has too many levels", PARSE_FAILED) from None
         if errors:
             return errors
+        document = Document(node, of_schema)
         if len(text) <= MAX_REMEMBERED_LENGTH:
             self._remembered[text] = document
             while len(self._remembered) > MAX_REMEMBERED:

@@ -3,14 +3,17 @@
 import asyncio
 import logging
 import math
-from typing import Any, Final, NamedTuple, TypeAlias
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 import structlog
-from ariadne import graphql
-from graphql import DocumentNode, GraphQLError, GraphQLResolveInfo, GraphQLSchema
+from ariadne import graphql, graphql_sync
+from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema
 
 from canuse_server.api.errors import ApiError, internal
-from canuse_server.transport.http.kana.documents import Documents
+from canuse_server.transport.http.kana.documents import Document, Documents
 from canuse_server.transport.http.kana.errors import BAD_USER_INPUT, VALIDATION_FAILED, KanaError, error_fields
 from canuse_server.transport.http.kana.request import GraphqlRequest
 from canuse_server.transport.http.kana.words import USE_GRPC
@@ -27,6 +30,11 @@ Info: TypeAlias = GraphQLResolveInfo[Work]
 _TOO_LARGE: Final = "Int cannot represent non 32-bit signed integer value"
 
 
+THREADS: Final = 2
+"""Number of threads that read queries and write schemas."""
+_Result = TypeVar("_Result")
+
+
 class Result(NamedTuple):
     """What is answered."""
 
@@ -40,13 +48,15 @@ class Api:
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
         self._documents = Documents(schema)
+        # Of its own: who sends large queries keeps nobody else's work waiting.
+        self._threads = ThreadPoolExecutor(THREADS, "graphql")
 
     async def execute(self, request: GraphqlRequest, work: Work) -> Result:
         """Return the answer to a request."""
         document = self._documents.find(request.query)
         if document is None:
             try:
-                read = await asyncio.to_thread(self._documents.read, request.query)
+                read = await self._in_thread(partial(self._documents.read, request.query))
             except KanaError as error:
                 return Result({"errors": [error_fields(error)]}, {})
             if isinstance(read, list):
@@ -54,7 +64,7 @@ class Api:
             document = read
         return await self._execute(request, document, work)
 
-    async def _execute(self, request: GraphqlRequest, document: DocumentNode, work: Work) -> Result:
+    async def _execute(self, request: GraphqlRequest, document: Document, work: Work) -> Result:
         headers: dict[str, str] = {}
 
         def format_error(error: GraphQLError, debug: bool) -> dict[str, Any]:
@@ -64,16 +74,21 @@ class Api:
             return _formatted(error, BAD_USER_INPUT)
 
         data = {"query": request.query, "variables": request.variables, "operationName": request.operation_name}
-        _, body = await graphql(
-            self._schema,
-            data,
-            context_value=work,
-            query_document=document,
-            query_validator=_validated,
-            error_formatter=format_error,
-            logger=_SILENT,
-        )
+        options: dict[str, Any] = {
+            "context_value": work,
+            "query_document": document.node,
+            "query_validator": _validated,
+            "error_formatter": format_error,
+            "logger": _SILENT,
+        }
+        if document.of_schema:
+            _, body = await self._in_thread(partial(graphql_sync, self._schema, data, **options))
+        else:
+            _, body = await graphql(self._schema, data, **options)
         return Result(body, headers)
+
+    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _validated(*_: Any, **__: Any) -> list[GraphQLError]:

@@ -7,7 +7,7 @@ from canuse_server.transport.http.json_object import kind, read_object
 from canuse_server.transport.http.kana.errors import BAD_USER_INPUT, KanaError
 
 MAX_BODY_BYTES: Final = 256 << 10
-MAX_VALUES: Final = 20_000
+MAX_VALUES: Final = 10_000
 """Maximum number of values in a request."""
 FORM: Final = 'a JSON object with a "query"'
 VARIABLES_FORM: Final = "a JSON object, also as a text"
