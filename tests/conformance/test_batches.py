@@ -13,7 +13,7 @@ import canuse
 from canuse import v1
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
-from support.resources import Clock, binary, consumable, package, subscriber, unique
+from support.resources import Clock, binary, consumable, grant, package, subscriber, unique
 from support.store_inspection import StoreInspector
 from support.wire import Stubs, failure
 
@@ -388,10 +388,11 @@ def test_what_keeps_uses_waiting_goes_by_itself_and_keeps_no_later_batch_waiting
 ) -> None:
     user_id = clocked.create_user(unique("user")).id
     monthly, always = two_features(clocked, user_id)
+    grant(clocked, user_id, always, 1)  # Its uses are not recorded together with others.
     clock.advance(days=32)
     requests = [use(user_id, always), use(user_id, monthly), use(user_id, always), use(user_id, monthly)]
     clocked.batch_create_usage_events(requests)
-    # The result of the first attempt, in which the second use had to be repeated. The second attempt completed.
+    # The result of the attempt in which the second use had to be repeated. The next attempt completed.
     [milliseconds_left] = clocked_store.broken_chains(user_id)
     assert 0 < milliseconds_left <= 60_000
     again = clocked.batch_create_usage_events(requests)

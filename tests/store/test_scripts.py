@@ -33,6 +33,7 @@ from canuse_server.store.scripts.loader import (
     INDEX_USER,
     PUT_API_KEY,
     PUT_CATALOG,
+    RECORD_BATCH,
     RECORD_USAGE,
     RESERVE,
     SETTLE,
@@ -61,6 +62,7 @@ PACKED: Final = pack_entitlement(FIVE_A_DAY)
 GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
     RECORD_USAGE: (3, 5),
+    RECORD_BATCH: (2, 6),
     APPLY_USER: (6, 16),
     DELETE_USER: (8, 2),
     INDEX_USER: (2, 3),

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 from canuse_server.api.last_known import LastKnown
 from canuse_server.api.ratelimit.config import RateLimitRules
+from canuse_server.api.repeated_checks import RepeatedChecks
 from canuse_server.runtime.fairness import FairSemaphore
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
@@ -41,6 +42,7 @@ class Environment:
     default_package: str
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
     last_known: LastKnown = field(default_factory=LastKnown)
+    repeated_checks: RepeatedChecks = field(default_factory=RepeatedChecks)
     user_semaphores: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)
     """One for each user who is being changed, so that this server's own changes of a user do not conflict."""
     renewals: WeakValueDictionary[str, FairSemaphore] = field(default_factory=WeakValueDictionary)

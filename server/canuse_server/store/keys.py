@@ -115,6 +115,21 @@ class Keys:
             f"{prefix}d3:{user_id}",
         )
 
+    def of_batch(self, user_id: str, *, has_event: bool) -> tuple[str, ...]:
+        """Return the keys of a user's uses in a batch: the user's hash and the ledger, with event ids those of
+        `events`."""
+        prefix = self._buckets[bucket_of(user_id)]
+        if not has_event:
+            return f"{prefix}u:{user_id}", f"{prefix}ledger"
+        return (
+            f"{prefix}u:{user_id}",
+            f"{prefix}ledger",
+            f"{prefix}d0:{user_id}",
+            f"{prefix}d1:{user_id}",
+            f"{prefix}d2:{user_id}",
+            f"{prefix}d3:{user_id}",
+        )
+
     def chain(self, user_id: str, mark: str) -> str:
         """Return the key that counts the completed uses of one user in a batch; `mark` identifies the batch."""
         return f"{self._buckets[bucket_of(user_id)]}x:{mark}"

@@ -43,7 +43,8 @@ class _FieldParser:
         self._other_fields = 0
 
     def items(self) -> list[bytes]:
-        items, count = list[bytes](), 0
+        items = self._first_items()
+        count = len(items)
         while self._offset < len(self._payload):
             tag = self._varint()
             if tag != _ITEM:
@@ -57,6 +58,19 @@ class _FieldParser:
                 raise wrong_count(f"more than {MAX_COUNTED_ITEMS}")
         if not 1 <= count <= MAX_BATCH_REQUESTS:
             raise wrong_count(str(count))
+        return items
+
+    def _first_items(self) -> list[bytes]:
+        """Return the items before the first of 128 bytes or more and the first other field: nearly always all."""
+        items: list[bytes] = []
+        payload, offset, size = self._payload, 0, len(self._payload) - 1
+        while offset < size and payload[offset] == _ITEM and len(items) < MAX_BATCH_REQUESTS:
+            start = offset + 2
+            offset = start + payload[offset + 1]
+            if offset - start > 0x7F or offset - 1 > size:
+                return items
+            self._offset = offset
+            items.append(payload[start:offset])
         return items
 
     def _skip(self, tag: int, depth: int) -> None:

@@ -1,13 +1,13 @@
-"""Batches: many calls of one hot method, with one write to the store for all of them.
+"""Batches: many calls of one hot method, with few commands to the store for all of them.
 
-Each call ends as it would have ended alone. What one command can't answer is repaired and sent again, together
-with the calls of the same user that wait behind it, so that the calls of a user are made in their order in any case.
+The first round of a batch sends many calls with one command, and leaves those that need more to the second one. Each
+call ends as it would have ended alone. What one command can't answer is repaired and sent again, together with the
+calls of the same user that wait behind it, so that the calls of a user are made in their order in any case.
 """
 
 import asyncio
-import secrets
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from google.protobuf.message import DecodeError, Message
@@ -17,7 +17,10 @@ from canuse_server.api.bounds import check_size, method_bytes, too_large
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.failures import to_api_error
+from canuse_server.api.hotpath.batch_checks import CheckPlanner
 from canuse_server.api.hotpath.batch_items import batch_items
+from canuse_server.api.hotpath.batch_trips import Planner, SinglePlanner
+from canuse_server.api.hotpath.batch_uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.executor import repair, retries_exhausted, without_store
 from canuse_server.api.hotpath.method import (
@@ -35,12 +38,13 @@ from canuse_server.api.validation import malformed
 from canuse_server.runtime.call_state import current_call
 from canuse_server.runtime.fairness import WorkShare
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
-from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.replies import NoScriptError, NotMadeError
-from canuse_server.store.repositories.usage_commands import ChainBrokenError, chained
+from canuse_server.store.repositories.usage_commands import ChainBrokenError, UseNotMadeError
 
-_REPEATED: Final = (*RETRYABLE, ChainBrokenError, NoScriptError, NotMadeError)
+_REPEATED: Final = (*RETRYABLE, ChainBrokenError, UseNotMadeError, NoScriptError, NotMadeError)
 """What sends a call again. None of them has written anything."""
+_CALLS_BETWEEN_PAUSES: Final = 16
+"""Number of calls that are worked on before it is checked whether others have to get their turn."""
 # All batches number them alike.
 _RESULTS: Final = tag(pb.BatchCanUseResponse.RESULTS_FIELD_NUMBER, LENGTH_DELIMITED)
 _RESPONSE: Final = tag(pb.BatchCanUseResult.RESPONSE_FIELD_NUMBER, LENGTH_DELIMITED)
@@ -48,23 +52,31 @@ _STATUS: Final = tag(pb.BatchCanUseResult.STATUS_FIELD_NUMBER, LENGTH_DELIMITED)
 
 
 class BatchMethod(NamedTuple):
-    """A method that makes many calls of a hot one."""
+    """A method that makes many calls of a hot one. `planner` plans the first round of a batch."""
 
     path: str
     hot: HotMethod
     request: type[Message]
-    item: type[Message]
+    planner: Callable[[Environment], Planner]
 
 
+_CAN_USE: Final = CanUse()
+_CREATE_USAGE_EVENT: Final = CreateUsageEvent()
+_USE_FEATURE: Final = UseFeature()
 BATCH_METHODS: Final = (
-    BatchMethod(PREFIX + "BatchCanUse", CanUse(), pb.BatchCanUseRequest, pb.CanUseRequest),
+    BatchMethod(PREFIX + "BatchCanUse", _CAN_USE, pb.BatchCanUseRequest, partial(CheckPlanner, _CAN_USE)),
     BatchMethod(
         PREFIX + "BatchCreateUsageEvents",
-        CreateUsageEvent(),
+        _CREATE_USAGE_EVENT,
         pb.BatchCreateUsageEventsRequest,
-        pb.CreateUsageEventRequest,
+        partial(UsePlanner, _CREATE_USAGE_EVENT, pb.CreateUsageEventRequest),
     ),
-    BatchMethod(PREFIX + "BatchUseFeature", UseFeature(), pb.BatchUseFeatureRequest, pb.UseFeatureRequest),
+    BatchMethod(
+        PREFIX + "BatchUseFeature",
+        _USE_FEATURE,
+        pb.BatchUseFeatureRequest,
+        partial(UsePlanner, _USE_FEATURE, pb.UseFeatureRequest),
+    ),
 )
 
 
@@ -77,24 +89,26 @@ async def answer_batch(method: BatchMethod, payload: bytes, env: Environment) ->
     check_size(method.path, len(payload))
     name, share = method.request.DESCRIPTOR.full_name, WorkShare()
     payloads = batch_items(name, payload)
-    for item in payloads:
-        if len(item) <= method_bytes(method.hot.path):
-            try:
-                method.item.FromString(item)
-            except DecodeError:
-                raise malformed(name) from None
-            await share.pause_if_due()
+    # The same check has the same answer.
+    different = payloads if method.hot.writes else list(dict.fromkeys(payloads))
+    try:
+        answers = await _Batch(method, different, env, share).run()
+    except DecodeError:
+        raise malformed(name) from None
     results = []
-    for answer in await _Batch(method.hot, payloads, env, share).run():
-        if isinstance(answer, ApiError):
-            result = _field(_STATUS, answer.status().SerializeToString())
+    for place, answer in enumerate(answers):
+        if isinstance(answer, bytes):
+            results.append(_response_head(len(answer)) + answer)
         else:
-            result = _field(_RESPONSE, answer)
-        results.append(_field(_RESULTS, result))
-        await share.pause_if_due()
+            results.append(_field(_RESULTS, _field(_STATUS, answer.status().SerializeToString())))
+        if not place % _CALLS_BETWEEN_PAUSES:
+            await share.pause_if_due()
     if method.hot.writes:
         # Each by itself: there is nothing left that the call as a whole would have to wait for, or fail with.
         current_call().confirmed = True
+    if len(different) < len(payloads):
+        results_by_payload = dict(zip(different, results, strict=True))
+        return b"".join([results_by_payload[payload] for payload in payloads])
     return b"".join(results)
 
 
@@ -102,98 +116,119 @@ def _field(field_tag: bytes, value: bytes) -> bytes:
     return b"".join((field_tag, varint(len(value)), value))
 
 
+@lru_cache(maxsize=512)
+def _response_head(size: int) -> bytes:
+    """Return what stands before a response in the answer to a batch."""
+    head = _RESPONSE + varint(size)
+    return _RESULTS + varint(len(head) + size) + head
+
+
 class _Batch:
     """The calls of a batch on their way. They are known by their place in it."""
 
-    def __init__(self, method: HotMethod, payloads: Sequence[bytes], env: Environment, share: WorkShare) -> None:
-        self._method = method
+    def __init__(self, method: BatchMethod, payloads: Sequence[bytes], env: Environment, share: WorkShare) -> None:
+        self._method = method.hot
         self._payloads = payloads
         self._env = env
         self._share = share
+        self._max_bytes = method_bytes(method.hot.path)
+        self._planner = method.planner(env)
         self._answers: dict[int, bytes | ApiError] = {}
         self._planned: dict[int, Plan] = {}
+        self._failed_users: set[str] = set()
+        """Users of whom a use has failed that may have been sent and be made yet."""
 
     async def run(self) -> list[bytes | ApiError]:
-        """Return what each call came to."""
-        in_vain = 0
+        """Return what each call came to. Raises DecodeError, before anything is sent."""
+        await self._round(self._planner)
+        singly, in_vain = SinglePlanner(self._method, self._env), 0
         while waiting := self._waiting():
-            retryables = await self._execute(await self._plans())
-            await asyncio.gather(*(self._take(*retryable) for retryable in retryables))
+            await self._round(singly)
             in_vain = in_vain + 1 if self._waiting() == waiting else 0
             if in_vain == MAX_REPAIRS:
                 self._fail(waiting, retries_exhausted())
         return [self._answers[place] for place in range(len(self._payloads))]
 
+    async def _round(self, planner: Planner) -> None:
+        """Make the calls that wait, and repair what keeps them from being made."""
+        plans = await self._plans(planner)
+        retryables = await self._execute(planner, plans)
+        await asyncio.gather(*(self._take(*retryable) for retryable in retryables))
+
     def _waiting(self) -> list[int]:
         return [place for place in range(len(self._payloads)) if place not in self._answers]
 
-    async def _plans(self) -> dict[int, Plan]:
+    async def _plans(self, planner: Planner) -> dict[int, Plan]:
         """Plan the calls that wait, in order. Features that are not in memory are looked up, all at once."""
         plans: dict[int, Plan] = {}
         for _ in range(MAX_REPAIRS):
             unknown: dict[str, list[int]] = {}
-            for place in self._waiting():
+            for count, place in enumerate(self._waiting()):
                 try:
                     if place not in plans:
-                        plans[place] = self._plan(self._payloads[place])
+                        plans[place] = self._plan(planner, place)
                 except FeatureUnknownError as retryable:
                     unknown.setdefault(retryable.feature_id, []).append(place)
                 except ExplanationWantedError:
                     self._fail([place], invalid([("explain", "must not be set in a batch; true was sent")]))
+                except DecodeError:
+                    raise
                 except Exception as error:  # noqa: BLE001 - one bad call fails alone; `to_api_error` logs a defect
                     self._fail([place], error)
-                await self._share.pause_if_due()
+                if not count % _CALLS_BETWEEN_PAUSES:
+                    await self._share.pause_if_due()
             if not unknown:
                 break
             await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
+            plans = dict(sorted(plans.items()))
         else:
             self._fail([place for place in self._waiting() if place not in plans], retries_exhausted())
         self._planned |= plans
-        return dict(sorted(plans.items()))
+        return dict(sorted(plans.items())) if len(plans) > 1 else plans
 
-    def _plan(self, payload: bytes) -> Plan:
-        if len(payload) > method_bytes(self._method.path):
+    def _plan(self, planner: Planner, place: int) -> Plan:
+        payload = self._payloads[place]
+        if len(payload) > self._max_bytes:
             raise too_large(self._method.path, len(payload))
-        return self._method.plan(payload, self._env)
+        plan = planner.plan(place, payload)
+        if plan.user_id in self._failed_users:
+            raise StoreUnavailableError("the store failed an earlier use of this user in the batch")
+        return plan
 
-    async def _execute(self, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
+    async def _execute(self, planner: Planner, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
         """Send the commands of all calls in one write; return what to repair, each with its user and its calls."""
-        replies = await self._env.store.pipeline(self._commands(plans.values()))
+        trips = planner.trips(plans)
+        replies = await self._env.store.pipeline([trip.command for trip in trips])
         retryables: dict[str, tuple[Exception, str, list[int]]] = {}
-        failed: set[str] = set()
-        for (place, plan), (reply, now_ms) in zip(plans.items(), replies, strict=True):
-            try:
-                if isinstance(reply, Exception):
-                    raise reply
-                self._answers[place] = self._method.respond(plan, reply, now_ms)
-            except _REPEATED as retryable:
-                if self._method.writes and plan.user_id in failed:
-                    # One before it may have been sent and be made yet: this one must not be made before it.
-                    self._fail(
-                        [place], StoreUnavailableError("the store failed an earlier use of this user in the batch")
-                    )
-                    continue
-                # The first one says what the user's calls wait for.
-                retryables.setdefault(plan.user_id, (retryable, plan.user_id, []))[2].append(place)
-            except Exception as error:  # noqa: BLE001 - one bad call fails alone; `to_api_error` logs a defect
-                self._fail([place], error)
-                if isinstance(error, StoreError):
-                    failed.add(plan.user_id)
-            await self._share.pause_if_due()
+        count, writes, respond = 0, self._method.writes, planner.respond
+        for trip, (reply, now_ms) in zip(trips, replies, strict=True):
+            if isinstance(reply, Exception) or trip.parts is None:
+                parts: Sequence[object] = [reply] * len(trip.places)
+            else:
+                parts = trip.parts(reply)
+            for place, part in zip(trip.places, parts, strict=True):
+                plan = plans[place]
+                try:
+                    if isinstance(part, Exception):
+                        raise part
+                    self._answers[place] = respond(place, plan, part, now_ms)
+                except _REPEATED as retryable:
+                    if writes and plan.user_id in self._failed_users:
+                        # One before it may have been sent and be made yet: this one must not be made before it.
+                        self._fail(
+                            [place], StoreUnavailableError("the store failed an earlier use of this user in the batch")
+                        )
+                        continue
+                    # The first one says what the user's calls wait for.
+                    retryables.setdefault(plan.user_id, (retryable, plan.user_id, []))[2].append(place)
+                except Exception as error:  # noqa: BLE001 - one bad call fails alone; `to_api_error` logs a defect
+                    self._fail([place], error)
+                    if writes and isinstance(error, StoreError):
+                        self._failed_users.add(plan.user_id)
+                count += 1
+                if not count % _CALLS_BETWEEN_PAUSES:
+                    await self._share.pause_if_due()
         return list(retryables.values())
-
-    def _commands(self, plans: Iterable[Plan]) -> list[Command]:
-        """Return the commands; the uses of one user hang together, each made only where those before it were."""
-        plans = list(plans)
-        uses = Counter(plan.user_id for plan in plans if self._method.writes)
-        marks = {user_id: self._env.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
-        charge_indexes = Counter[str]()
-        commands = []
-        for plan in plans:
-            user_id, command, mark = plan.user_id, plan.command, marks.get(plan.user_id)
-            charge_indexes[user_id] += 1
-            commands.append(chained(command, mark, charge_indexes[user_id], uses[user_id]) if mark else command)
-        return commands
 
     async def _take(self, retryable: Exception, user_id: str, charge_indexes: list[int]) -> None:
         try:

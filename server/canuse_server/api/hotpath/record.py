@@ -22,7 +22,7 @@ from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import ChargeOutcome
+from canuse_server.store.codec.packed import ChargeOutcome, unpack_single
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, Use
 
@@ -101,6 +101,20 @@ class CreateUsageEvent(Writing):
             )
         )
 
+    def respond_done(self, reply: bytes, event_id: bytes) -> bytes:
+        """Return what `respond` does for a use that was made now. `event_id` is the id after its length, or empty."""
+        reason, used, applied, start_ms, budget, reserved, packed, ledger_id = unpack_single(reply, 1)
+        return b"".join(
+            (
+                _EVENT_RECORDED if ledger_id else b"",
+                _EVENT_REASON,
+                wire.varint(reason),
+                wire.counts_of(_EVENT_CONSUMPTION, used, budget, reserved, packed, start_ms),
+                _EVENT_APPLIED_DELTA + wire.int64(applied) if applied else b"",
+                _EVENT_EVENT_ID + event_id if event_id else wire.text(_EVENT_EVENT_ID, ledger_id),
+            )
+        )
+
 
 class UseFeature(Writing):
     """A check and a record in one step. See HotMethod."""
@@ -134,6 +148,16 @@ class UseFeature(Writing):
         if charge.reason < _FIRST_NO or not charge.applied_delta:
             return answer
         return answer + _USE_RETRY_AFTER + wire.moment(charge.applied_delta)
+
+    def respond_done(self, reply: bytes, event_id: bytes) -> bytes:
+        """Return what `respond` does for a use that was made now. `event_id` is the id after its length, or empty."""
+        reason, used, retry_after_ms, start_ms, budget, reserved, packed, ledger_id = unpack_single(reply, 1)
+        counts = wire.counts_of(_USE_CONSUMPTION, used, budget, reserved, packed, start_ms)
+        shown_id = _USE_EVENT_ID + event_id if event_id else wire.text(_USE_EVENT_ID, ledger_id)
+        answer = b"".join((wire.ACCESS[reason], counts, shown_id))
+        if reason < _FIRST_NO or not retry_after_ms:
+            return answer
+        return answer + _USE_RETRY_AFTER + wire.moment(retry_after_ms)
 
 
 class UseFeatures(Writing):

@@ -53,7 +53,8 @@ _NANOSECONDS: Final = tuple(_NANOS + varint(ms * 1_000_000) if ms else b"" for m
 _ACCESS: Final = tag(CanUseResponse.ACCESS_FIELD_NUMBER, VARINT) + TRUE
 _REASON: Final = tag(CanUseResponse.REASON_FIELD_NUMBER, VARINT)
 
-_USER_ID: Final = tag(LedgerEntry.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+USER_ID: Final = tag(LedgerEntry.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)
+"""Stands before the user id in an entry of the ledger, which begins with it."""
 _FEATURE_ID: Final = tag(LedgerEntry.FEATURE_ID_FIELD_NUMBER, LENGTH_DELIMITED)
 _DELTA: Final = tag(LedgerEntry.DELTA_FIELD_NUMBER, VARINT)
 _ACTION: Final = tag(LedgerEntry.ACTION_FIELD_NUMBER, VARINT)
@@ -87,11 +88,12 @@ def text(field_tag: bytes, value: bytes) -> bytes:
 
 def ledger_entry(user_id: str, feature_id: str, delta: int, action: int) -> bytes:
     """Return the ledger entry of an event without an event id and metadata."""
-    return text(_USER_ID, user_id.encode()) + _event(feature_id, delta, action)
+    return text(USER_ID, user_id.encode()) + ledger_event(feature_id, delta, action)
 
 
 @lru_cache(maxsize=4096)
-def _event(feature_id: str, delta: int, action: int) -> bytes:
+def ledger_event(feature_id: str, delta: int, action: int) -> bytes:
+    """Return the part of the entry after the user."""
     counted = _DELTA + int64(delta) if delta else b""
     return b"".join((text(_FEATURE_ID, feature_id.encode()), counted, _ACTION, varint(action)))
 
@@ -100,8 +102,12 @@ def counts(field_tag: bytes, single: Single) -> bytes:
     """Return the field with the counts after a use; empty if the feature has none."""
     if not single.packed:
         return b""
-    frame = _frame_of(single.packed, single.period_start_ms)
-    return _with_frame(field_tag, single.used, single.budget, single.reserved, frame)
+    return counts_of(field_tag, single.used, single.budget, single.reserved, single.packed, single.period_start_ms)
+
+
+def counts_of(field_tag: bytes, used: int, budget: int, reserved: int, packed: bytes, period_start_ms: int) -> bytes:
+    """Return the field with the counts of a packed entitlement, in the period that starts then."""
+    return _with_frame(field_tag, used, budget, reserved, _frame_of(packed, period_start_ms))
 
 
 def consumption(
@@ -128,6 +134,7 @@ def _frame_of(packed: bytes, period_start_ms: int) -> bytes:
     return _frame(flags, *rolled(start_ms, end_ms, reset_period, period_start_ms))
 
 
+@lru_cache(maxsize=4096)
 def _frame(flags: int, start_ms: int, end_ms: int) -> bytes:
     overage_and_start = _OVERAGE_AND_START if flags & OVERAGE else _START
     if end_ms < 0:

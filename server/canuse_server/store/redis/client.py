@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
+import hiredis
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 
@@ -155,7 +156,11 @@ class Store:
         else:
             replies, failure = await self._batches.collect(packed, count, writes=bool(scripts))
             unconfirmed = None
-        checked = [_checked(reply, unconfirmed) for reply in replies] + [failure] * (count - len(replies))
+        if unconfirmed is None:
+            checked = [_checked(each, None) if isinstance(each, hiredis.ReplyError) else each for each in replies]
+        else:
+            checked = [_checked(each, unconfirmed) for each in replies]
+        checked += [failure] * (count - len(replies))
         if now_ms is None:
             if isinstance(checked[0], Exception):
                 return [(checked[0], 0)] * len(commands)
@@ -349,4 +354,7 @@ def _checked(reply: object, unconfirmed: StoreError | None) -> object:
         reply = check(reply)
     except StoreError as error:
         return error
-    return reply if unconfirmed is None or needs_repair(reply) else unconfirmed
+    if unconfirmed is None or needs_repair(reply):
+        return reply
+    # A list has the replies to the uses of a batch.
+    return [_checked(each, unconfirmed) for each in reply] if isinstance(reply, list) else unconfirmed

@@ -24,6 +24,8 @@ from canuse_server.store.redis.command import Command
 from canuse_server.store.scripts import statuses
 from canuse_server.store.scripts.loader import RECORD_USAGE
 
+DONE: Final = b"K"[0]
+"""First byte of the reply of a script that has made a use."""
 ADD: Final = "A"
 SET: Final = "S"
 USE: Final = "U"
@@ -46,6 +48,10 @@ class UserMissingError(Exception):
 
 class ChainBrokenError(Exception):
     """A use of the same user that comes before this one has not been made."""
+
+
+class UseNotMadeError(Exception):
+    """The script for batches leaves this use to the one for single calls."""
 
 
 class EventIdReusedError(Exception):
@@ -100,6 +106,18 @@ class Use(NamedTuple):
 def check_command(keys: Keys, user_id: str, feature_id: str) -> Command:
     """Return the command that reads all a check depends on. It only reads, so it needs no script."""
     return Command(("HMGET", keys.user(user_id), "m", "x", f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
+
+
+def checks_command(keys: Keys, user_id: str, feature_ids: Iterable[str]) -> Command:
+    """Return the command that does what `check_command` does for several features. See `checks_replies`."""
+    fields = (name for feature_id in feature_ids for name in (f"f:{feature_id}", f"g:{feature_id}", f"r:{feature_id}"))
+    return Command(("HMGET", keys.user(user_id), "m", "x", *fields))
+
+
+def checks_replies(reply: object) -> list[list[bytes | None]]:
+    """Return the replies to `check_command` for each of the features of `checks_command`."""
+    meta, due, *fields = cast("list[bytes | None]", reply)
+    return [[meta, due, *fields[at : at + 3]] for at in range(0, len(fields), 3)]
 
 
 def feature_state(reply: object, now_ms: int, *, archived: bool) -> FeatureState:
@@ -265,5 +283,6 @@ STATUS_ERRORS: Final[dict[bytes, type[Exception]]] = {
     statuses.STALE: StaleError,
     statuses.EVENT_ID_REUSED: EventIdReusedError,
     statuses.OUT_OF_RANGE: RecordOutOfRangeError,
+    statuses.NOT_MADE: UseNotMadeError,
 }
 """What the scripts that count refuse, by the first byte of their reply."""

@@ -81,6 +81,7 @@ def _insert(constants: Mapping[str, str], source: str) -> str:
 
 
 RECORD_USAGE: Final = load("record_usage")
+RECORD_BATCH: Final = load("record_batch")
 APPLY_USER: Final = load("apply_user")
 DELETE_USER: Final = load("delete_user")
 INDEX_USER: Final = load("index_user")
@@ -95,6 +96,7 @@ ADVANCE_CLOCK: Final = load("advance_clock")
 TOKEN_GENERATION: Final = load("token_generation")
 ALL: Final = (
     RECORD_USAGE,
+    RECORD_BATCH,
     APPLY_USER,
     DELETE_USER,
     INDEX_USER,

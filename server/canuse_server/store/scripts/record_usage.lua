@@ -42,32 +42,12 @@ assert(
   'record_usage takes 3 keys, 4 with an event id, 1 of a chain; 2 arguments, 3 for each charge, 1 with an event id, 1 of a chain'
 )
 
--- The uses of a chain are sent together, in their order. Each is made only where the one before it was: that one may have been
--- sent elsewhere by a Cluster, or the script not known to the store, or it has to be repeated.
-local CHAIN_MS = 60000 -- more than it takes until the last use of a chain has come
 local step_back
 if chain then
-  local place, made = tonumber(ARGV[last + 1]), 1
-  if place == 1 then
-    redis.call('SET', chain, 1, 'PX', CHAIN_MS)
-  else
-    made = redis.call('INCR', chain)
-  end
-  step_back = function()
-    if made == 1 then
-      redis.call('DEL', chain)
-    else
-      redis.call('SET', chain, made - 1, 'KEEPTTL')
-    end
-  end
-  if made ~= math.abs(place) then
-    step_back()
-    return 'B'
-  end
-  if place < 0 then
-    redis.call('DEL', chain)
-    step_back = nil
-  end
+-- include: chain
+  local is_next
+  is_next, step_back = enter_chain(chain, tonumber(ARGV[last + 1]))
+  if not is_next then return 'B' end
 end
 
 local now

@@ -8,8 +8,9 @@ LEASES_DUE: Final = b"L"
 STALE: Final = b"S"
 EVENT_ID_REUSED: Final = b"X"
 OUT_OF_RANGE: Final = b"O"
+NOT_MADE: Final = b"N"
 
-_REPAIRABLE: Final = (CHAIN_BROKEN, USER_MISSING, LEASES_DUE, STALE)
+_REPAIRABLE: Final = (CHAIN_BROKEN, USER_MISSING, LEASES_DUE, STALE, NOT_MADE)
 
 
 def needs_repair(reply: object) -> bool:
