@@ -17,7 +17,7 @@ from canuse_server.store.repositories.use_batches import MAX_USES
 from canuse_server.store.scripts.loader import RECORD_BATCH, RECORD_USAGE
 from support.load import running, used, wait_until
 from support.message_clients import AsyncClient, Client
-from support.processes import Canuse, RedisServer
+from support.processes import Canuse, RedisServer, free_port
 from support.relay import Relay, server_behind_relay
 from support.resources import subscriber
 from support.tools import VALKEY_SERVER
@@ -193,6 +193,32 @@ def test_uses_of_a_user_keep_their_order_while_the_store_forgets_and_learns_the_
                 assert {type(answer) for answer in answers} == {v1.CreateUsageEventResponse}
         forgetting.result()
         assert [event.delta for event in client.list_usage_events(user_id)] == list(range(2000, 0, -1))
+
+
+def test_batches_work_on_a_cluster_of_one_node_that_is_used_as_a_single_server(
+    transport: str, store_program: str, tmp_path: Path
+) -> None:
+    """Uses of several users are sent together to a single server. A node of a Cluster refuses that."""
+    store = RedisServer(
+        store_program, tmp_path / "node", ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+    )
+    with ExitStack() as stack:
+        stack.callback(store.stop)
+        assert store.start().command("CLUSTER", "ADDSLOTSRANGE", "0", "16383") == b"+OK\r\n"
+        server = Canuse(tmp_path, "--transport", transport, "--redis-url", store.url)
+        stack.enter_context(running(server))
+        client = stack.enter_context(Client(server.address))
+        users = [subscriber(client, None) for _ in range(5)]
+        requests = [
+            v1.CreateUsageEventRequest(user_id=user_id, feature_id=feature_id, event_id=event_id)
+            for event_id in ("a", "b", "a")
+            for user_id, feature_id in users
+        ]
+        for replayed in (False, True):
+            results = client.batch_create_usage_events(requests)
+            answers = [result for result in results if isinstance(result, v1.CreateUsageEventResponse)]
+            assert [answer.replayed for answer in answers] == [replayed] * 10 + [True] * 5
+        assert [used(client, *user) for user in users] == [2] * 5
 
 
 def test_while_the_store_is_unavailable_every_call_of_a_batch_says_so(

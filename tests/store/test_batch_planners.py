@@ -17,6 +17,7 @@ from canuse_server.api.hotpath.batch_uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import FeatureUnknownError
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
+from canuse_server.api.repeated_checks import MAX_CHECKS
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason, ResetPeriod
 from canuse_server.domain.periods import DAY_MS, Period
@@ -202,3 +203,25 @@ def test_a_repeated_check_follows_a_change_of_its_feature(env: Environment) -> N
         for _ in range(2):
             [answer] = answers(CheckPlanner(CanUse(), env), sent, users)
             assert pb.CanUseResponse.FromString(answer).access is not archived
+
+
+def test_repeated_checks_are_cached_from_the_second_time_on_and_bounded(env: Environment) -> None:
+    env.cache.features["f0"] = Feature("f0", FeatureType.CONSUMABLE, 1)
+    planner, checks = CheckPlanner(CanUse(), env), env.repeated_checks
+    first, second = (pb.CanUseRequest(user_id=user, feature_id="f0").SerializeToString() for user in "ab")
+    planner.plan(0, first)
+    assert len(checks) == 0
+    plan = planner.plan(0, first)
+    assert len(checks) == 1
+    assert planner.plan(1, first) is plan
+    planner.plan(2, second)
+    assert len(checks) == 1
+    for number in range(2 * MAX_CHECKS):
+        for _ in range(2):
+            planner.plan(0, pb.CanUseRequest(user_id=f"u{number}", feature_id="f0").SerializeToString())
+        assert len(checks) <= MAX_CHECKS
+    large = pb.CanUseRequest(user_id="u" * 128, feature_id="f0", delta=1).SerializeToString() + unknown(2000)
+    before = len(checks)
+    for _ in range(3):
+        planner.plan(0, large)
+    assert len(checks) == before

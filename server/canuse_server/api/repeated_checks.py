@@ -33,11 +33,15 @@ class RepeatedCheck:
 
 
 class RepeatedChecks:
-    """The checks of one environment, by their bytes: at most about 20 MB."""
+    """The checks of one environment, by their bytes: at most 4 KiB each."""
 
     def __init__(self) -> None:
         self._checks: dict[bytes, RepeatedCheck] = {}
         self._seen: set[int] = set()
+
+    def __len__(self) -> int:
+        """Return the number of checks."""
+        return len(self._checks)
 
     def find(self, payload: bytes) -> RepeatedCheck | None:
         """Return a check that was noted, or None."""

@@ -161,12 +161,12 @@ class _Batch:
     async def _plans(self, planner: Planner) -> dict[int, Plan]:
         """Plan the calls that wait, in order. Features that are not in memory are looked up, all at once."""
         plans: dict[int, Plan] = {}
+        places, looked_up = self._waiting(), False
         for _ in range(MAX_REPAIRS):
             unknown: dict[str, list[int]] = {}
-            for count, place in enumerate(self._waiting()):
+            for count, place in enumerate(places):
                 try:
-                    if place not in plans:
-                        plans[place] = self._plan(planner, place)
+                    plans[place] = self._plan(planner, place)
                 except FeatureUnknownError as retryable:
                     unknown.setdefault(retryable.feature_id, []).append(place)
                 except ExplanationWantedError:
@@ -180,18 +180,20 @@ class _Batch:
             if not unknown:
                 break
             await asyncio.gather(*(self._take(FeatureUnknownError(name), "", at) for name, at in unknown.items()))
-            plans = dict(sorted(plans.items()))
+            places, looked_up = [place for place in self._waiting() if place not in plans], True
         else:
-            self._fail([place for place in self._waiting() if place not in plans], retries_exhausted())
+            self._fail(places, retries_exhausted())
+        if looked_up:
+            plans = dict(sorted(plans.items()))
         self._planned |= plans
-        return dict(sorted(plans.items())) if len(plans) > 1 else plans
+        return plans
 
     def _plan(self, planner: Planner, place: int) -> Plan:
         payload = self._payloads[place]
         if len(payload) > self._max_bytes:
             raise too_large(self._method.path, len(payload))
         plan = planner.plan(place, payload)
-        if plan.user_id in self._failed_users:
+        if self._failed_users and plan.user_id in self._failed_users:
             raise StoreUnavailableError("the store failed an earlier use of this user in the batch")
         return plan
 

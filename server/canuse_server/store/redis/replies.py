@@ -90,6 +90,7 @@ def check(reply: object) -> object:
 
     Raises:
         NoScriptError: the script has to be loaded first.
+        NotMadeError: the command has keys of several slots, and the server is a node of a Cluster.
         StoreUnavailableError: the server refuses the command, and has written nothing.
         StoreError: another error, which is a bug in canuse or in the setup of the server.
     """
@@ -103,6 +104,8 @@ def check(reply: object) -> object:
         raise _moved(text)
     if word == "READONLY":
         raise ReadOnlyError(text)
+    if word == "CROSSSLOT":
+        raise NotMadeError(text)
     if word in ("TRYAGAIN", "CLUSTERDOWN"):
         raise TryLaterError(text)
     if word in REFUSAL_CODES or any(phrase in text for phrase in REFUSAL_PHRASES):
