@@ -10,7 +10,13 @@ from canuse_server.api.hotpath.method import HotMethod
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.model import Feature, FeatureType
-from canuse_server.transport.native.request_cache import MAX_BYTES, MAX_PAYLOAD_BYTES, MAX_REQUESTS, RequestCache
+from canuse_server.transport.native.request_cache import (
+    MAX_BYTES,
+    MAX_PAYLOAD_BYTES,
+    MAX_REQUESTS,
+    MAX_TEMPLATES,
+    RequestCache,
+)
 from canuse_server.transport.native.request_cache import Request as Remembered
 from support.rate_limits import Request, descriptor
 from support.requests import unknown
@@ -78,22 +84,30 @@ async def test_requests_take_no_more_bytes_than_they_may_and_are_counted_for_wha
     assert taken < cache.held_bytes + MAX_REQUESTS * 200
 
 
-async def test_requests_with_event_ids_are_counted_for_what_they_take(env: Environment) -> None:
+async def test_templates_are_counted_for_what_they_take(env: Environment) -> None:
     cache, events, feature_id = cache_with_feature(env), itertools.count(), "f" * 127
     env.cache.features[feature_id] = Feature(feature_id, FeatureType.CONSUMABLE, 1)
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        for number in range(MAX_REQUESTS // 4):
-            user_id = f"{number:0127}"
+        for number in range(MAX_TEMPLATES):
             for _ in range(3):
-                request = v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id, event_id=f"event-{next(events)}")
+                user_id, event_id = f"{next(events):0127}", f"event-{next(events):09}"
+                # Each amount needs a template of its own.
+                request = v1.UseFeatureRequest(
+                    user_id=user_id, feature_id=feature_id, event_id=event_id, delta=number + 1
+                )
                 request_several_times(cache, "UseFeature", request.SerializeToString(), 1)
         taken = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    assert len(cache) == MAX_REQUESTS // 4
+    assert (len(cache), cache.template_count) == (0, MAX_TEMPLATES)
     assert taken < cache.held_bytes + MAX_REQUESTS * 200
+    held = cache.held_bytes
+    for number in range(2):
+        request = v1.UseFeatureRequest(user_id=f"{number:0127}", feature_id=feature_id, delta=MAX_TEMPLATES + 1)
+        request_several_times(cache, "UseFeature", request.SerializeToString(), 1)
+    assert (cache.template_count, cache.held_bytes < held // MAX_TEMPLATES * 2) == (1, True)
 
 
 async def test_the_cache_holds_its_maximum_of_requests_though_their_ids_are_long(env: Environment) -> None:

@@ -51,6 +51,11 @@ def key_of(command: tuple[str | bytes, ...]) -> str | bytes:
     return command[3] if command[0] == "EVALSHA" else command[1]
 
 
+def key_count(command: tuple[str | bytes, ...]) -> int:
+    """Return the number of keys of a command; of those other than scripts, one."""
+    return int(command[2]) if command[0] == "EVALSHA" else 1
+
+
 def confirmation_marker(tag: str) -> str:
     """Return the key that is written before a wait for a confirmation; in a Cluster, `tag` selects the node."""
     return f"canuse:{{{tag}}}:written" if tag else "canuse:written"
@@ -61,6 +66,7 @@ class Keys:
 
     def __init__(self, environment: str) -> None:
         self._buckets = [f"canuse:{environment}:{{{bucket_tag(bucket)}}}:" for bucket in range(BUCKETS)]
+        self._packed_buckets = [prefix.encode() for prefix in self._buckets]
         catalog = f"canuse:{environment}:{{catalog}}:"
         self.features = catalog + "features"
         self.feature_ids = catalog + "feature_ids"
@@ -71,6 +77,10 @@ class Keys:
         self.catalog_changes = catalog + "changes"
         self.catalog_channel = f"canuse:{environment}:catalog"
         self.users_indexed = f"canuse:{environment}:users_indexed"
+
+    def prefix(self, user_id: bytes) -> bytes:
+        """Return what all keys of a user begin with."""
+        return self._packed_buckets[crc32(user_id) % BUCKETS]
 
     def user(self, user_id: str) -> str:
         """Return the hash with the data of a decision (meta, entitlements, counters) and the subscriptions."""

@@ -48,6 +48,7 @@ class CanUse:
 
     path = PREFIX + "CanUse"
     writes = method_at(path).writes
+    user_tag = wire.tag(pb.CanUseRequest.USER_ID_FIELD_NUMBER, wire.LENGTH_DELIMITED)[0]
     event_tag = 0
 
     def plan(self, payload: bytes, env: Environment) -> Plan:

@@ -40,7 +40,8 @@ class Plan(NamedTuple):
     delta: int
     event_id: str = ""
     repeatable: bool = False
-    """Whether a request with the same bytes has the same plan, and one with another event id differs only in the id."""
+    """Whether a request with the same bytes has the same plan, and one with other ids of the user and the event differs
+    only in these. It has one feature."""
     lease_id: str = ""
     last_known: LastKnown | None = None
     """The cache for the store's reply, for a check whose feature uses it."""
@@ -80,6 +81,8 @@ class HotMethod(Protocol):
 
     path: str
     writes: bool
+    user_tag: int
+    """The tag of the user id in a request, one byte; 0 if a plan is not reused for other users."""
     event_tag: int
     """The tag of the event id in a request, one byte; 0 if a plan is not reused for other event ids."""
 

@@ -47,7 +47,7 @@ _FIRST_NO: Final = Reason.NOT_ENTITLED.value  # An enum is slower to compare.
 class Writing:
     """What all methods share that write. See HotMethod."""
 
-    event_tag = 0
+    user_tag = event_tag = 0
 
     def without_store(self, _plan: Plan) -> bytes | None:
         """See HotMethod: nothing can be recorded."""
@@ -63,6 +63,7 @@ class CreateUsageEvent(Writing):
 
     path = PREFIX + "CreateUsageEvent"
     writes = method_at(path).writes
+    user_tag = tag(pb.CreateUsageEventRequest.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
     event_tag = tag(pb.CreateUsageEventRequest.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
@@ -121,6 +122,7 @@ class UseFeature(Writing):
 
     path = PREFIX + "UseFeature"
     writes = method_at(path).writes
+    user_tag = tag(pb.UseFeatureRequest.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
     event_tag = tag(pb.UseFeatureRequest.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
@@ -165,6 +167,8 @@ class UseFeatures(Writing):
 
     path = PREFIX + "UseFeatures"
     writes = method_at(path).writes
+    user_tag = tag(pb.UseFeaturesRequest.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
+    event_tag = tag(pb.UseFeaturesRequest.EVENT_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
 
     def plan(self, payload: bytes, env: Environment) -> Plan:
         """See HotMethod."""
@@ -307,9 +311,12 @@ def _plan(
         features.append(feature)
         parts.append(Charge(feature_id, delta, feature.archived, entry))
     event = event_argument(env, request, fingerprint(mode, charges, metadata)) if event_id else b""
-    use = Use(mode, user_id, tuple(parts), event)
-    command = usage_commands.record_command(env.keys, use, env.retention, env.store.manual_now)
-    return Plan(command, user_id, tuple(features), charges[0][1], event_id)
+    manual_now = env.store.manual_now
+    command = usage_commands.record_command(
+        env.keys, Use(mode, user_id, tuple(parts), event), env.retention, manual_now
+    )
+    is_repeatable = len(features) == 1 and not manual_now
+    return Plan(command, user_id, tuple(features), charges[0][1], event_id, is_repeatable)
 
 
 def fill_counts(

@@ -15,7 +15,7 @@ from hiredis import ReplyError
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
-from canuse_server.store.keys import key_of, tag_of
+from canuse_server.store.keys import bucket_of, bucket_tag
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.durability import Confirmation
@@ -26,7 +26,7 @@ from canuse_server.transport.native.calls import Call
 class CallCompleter(Protocol):
     """Ends the calls with a response or an error."""
 
-    def respond(self, call: Call, reply: object, now: object, unconfirmed: Exception | None = None) -> None:
+    def respond(self, call: Call, reply: object, now: int | Exception, unconfirmed: Exception | None = None) -> None:
         """Respond with the store's reply; `unconfirmed` is the error if the write is not confirmed."""
 
     def fail_expired(self, calls: list[Call], now: float) -> list[Call]:
@@ -159,7 +159,7 @@ class DurableWriter(threading.Thread):
 
     def _confirmation(self, call: Call) -> Confirmation:
         """Return the commands that confirm all writes on the node of a call."""
-        tag = "" if self._router.single else tag_of(key_of(call.request.plan.command.command))
+        tag = "" if self._router.single else bucket_tag(bucket_of(call.request.plan.user_id))
         return self._promise.confirmation(self._promise.level, tag)
 
     def _confirm_by_another_key(

@@ -1,7 +1,8 @@
 """The lane's cache of repeated requests.
 
 The same check is repeated many times between two uses, and the same use is recorded many times. The store is still
-asked each time; the cache saves parsing the same request again and computing the same response from the same reply.
+asked each time; the cache saves parsing the same request again and computing the same response from the same reply. For
+the same request of other users, or with other event ids, it has a template.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from typing import Final
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.method import HotMethod, Plan
 from canuse_server.store.redis.replies import pack, reply_bytes
-from canuse_server.transport.native.event_templates import EventField, EventTemplate, find_event_id
+from canuse_server.transport.native.request_templates import (
+    CutRequest,
+    RequestTemplate,
+    TemplateKey,
+    cut,
+    template_of,
+)
 
 MAX_REQUESTS: Final = 8192
 """Maximum number of cached requests in each environment. A full cache is cleared."""
@@ -22,8 +29,10 @@ MAX_ANSWER_BYTES: Final = 1024
 """Maximum total size of a cached reply and its response."""
 OBJECT_BYTES: Final = 1280
 """Size of the objects of a cached request, without the bytes in them."""
-TEMPLATE_BYTES: Final = 512
-"""Size of the objects of its template for other event ids, if it has one, without the bytes in them."""
+MAX_TEMPLATES: Final = 1024
+"""Maximum number of templates in each environment. If there are more, all are dropped."""
+TEMPLATE_BYTES: Final = 1536
+"""Size of the objects of a template, without the bytes in them."""
 MAX_SEEN: Final = MAX_REQUESTS
 """Maximum number of hashes of requests that were seen once. A request is cached when it is repeated within that many
 others: one that repeats less often would be evicted before its next repetition."""
@@ -44,24 +53,30 @@ class Request:
     from_ms: int = 0
     until_ms: int = 0
     cached: bool = False
-    template: EventTemplate | None = None
-    """Makes the request for other event ids, if it has an event id."""
     held_bytes: int = 0
     """Size in the cache, in bytes."""
 
 
 class RequestCache:
-    """The cached requests of one lane in one environment, by method and bytes. `held_bytes` is their total size."""
+    """The cached requests of one lane in one environment, by method and bytes, and the templates by what they do not
+    replace. `held_bytes` is their total size."""
 
     def __init__(self, env: Environment) -> None:
         self.env = env
         self._requests: dict[tuple[int, bytes], Request] = {}
+        self._templates: dict[TemplateKey, RequestTemplate] = {}
         self._seen: set[int] = set()
+        self._template_bytes = 0
         self.held_bytes = 0
 
     def __len__(self) -> int:
         """Return the number of cached requests."""
         return len(self._requests)
+
+    @property
+    def template_count(self) -> int:
+        """The number of templates."""
+        return len(self._templates)
 
     def request(self, method_id: int, method: HotMethod, payload: bytes) -> Request:
         """Return the request from the cache, or plan it. Raises the errors of `plan`."""
@@ -69,47 +84,37 @@ class RequestCache:
             plan = method.plan(payload, self.env)
             return Request(method, plan, pack(plan.command.command))
         key = (method_id, payload)
-        # As in `_find`, which would be one more call for each request: 1 % of a check.
-        cached = self._requests.get(key)
-        if cached is not None:
-            feature = cached.plan.features[0]
-            if self.env.cache.features.get(feature.id) is feature:
-                return cached
-        field = find_event_id(payload, method.event_tag) if method.event_tag else None
-        if field is not None:
-            return self._with_event_id(method_id, method, payload, field)
-        plan = method.plan(payload, self.env)
-        request = Request(method, plan, pack(plan.command.command))
-        if plan.repeatable and self._is_repeated(key):
-            self._cache(key, request)
-        return request
-
-    def _find(self, key: tuple[int, bytes]) -> Request | None:
         cached = self._requests.get(key)
         if cached is not None:
             feature = cached.plan.features[0]
             # A changed feature is a new object.
             if self.env.cache.features.get(feature.id) is feature:
                 return cached
-        return None
-
-    def _with_event_id(self, method_id: int, method: HotMethod, payload: bytes, field: EventField) -> Request:
-        """Plan a request with an event id. It is cached without the id: only the rest is the same in other requests."""
-        key = (-1 - method_id, payload[: field.field_at] + payload[field.end :])
-        cached = self._find(key)
-        if cached is not None and cached.template is not None:
-            filled = cached.template.fill(payload[field.id_at : field.end])
-            if filled is not None:
-                return Request(method, *filled)
-        plan = method.plan(payload, self.env)
-        request = Request(method, plan, pack(plan.command.command))
-        # The rest must have no event id: if a request has two, the last one is valid.
-        if plan.repeatable and self._is_repeated(key) and not method.plan(key[1], self.env).event_id:
-            request.template = EventTemplate(plan, self.env.store.event_key)
+        parts = cut(method_id, method, payload) if method.user_tag else None
+        filled = None
+        if parts is not None and (template := self._templates.get(parts[0])) is not None:
+            feature = template.features[0]
+            if self.env.cache.features.get(feature.id) is feature:
+                _, user_id, event_id = parts
+                filled = template.fill(user_id, event_id)
+        plan, packed = filled or self._planned(method, payload, parts)
+        request = Request(method, plan, packed)
+        # A request with an event id of its own does not come again.
+        if plan.repeatable and not (parts and parts[2]) and self._is_repeated(key):
             self._cache(key, request)
         return request
 
-    def _is_repeated(self, key: tuple[int, bytes]) -> bool:
+    def _planned(self, method: HotMethod, payload: bytes, parts: CutRequest | None) -> tuple[Plan, bytes]:
+        """Plan a request; return also the packed command. If it came before with other ids, keep its template."""
+        plan = method.plan(payload, self.env)
+        packed = pack(plan.command.command)
+        if parts is not None and plan.repeatable and self._is_repeated(parts[0]):
+            template = template_of(method, parts[0], packed, self.env)
+            if template is not None:
+                self._keep_template(parts[0], template)
+        return plan, packed
+
+    def _is_repeated(self, key: tuple[int, bytes] | TemplateKey) -> bool:
         """Whether a request has come before, as far as is known; note that it has come."""
         key_hash = hash(key)
         if key_hash in self._seen:
@@ -122,28 +127,45 @@ class RequestCache:
     def _cache(self, key: tuple[int, bytes], request: Request) -> None:
         # The plan contains the ids of the payload and the parts of the command a second time.
         request.held_bytes = OBJECT_BYTES + 2 * len(key[1]) + 2 * len(request.packed)
-        if request.template is not None:
-            request.held_bytes += TEMPLATE_BYTES + len(request.packed)
         if not request.method.writes:
             request.held_bytes += MAX_ANSWER_BYTES
         if (outdated := self._requests.pop(key, None)) is not None:
             self.held_bytes -= outdated.held_bytes
-        if len(self._requests) >= MAX_REQUESTS or self.held_bytes + request.held_bytes > MAX_BYTES:
-            self._requests.clear()
-            self.held_bytes = 0
+        self._make_room(request.held_bytes)
         request.cached = True
         self._requests[key] = request
         self.held_bytes += request.held_bytes
+
+    def _make_room(self, size: int) -> None:
+        if len(self._requests) >= MAX_REQUESTS or self.held_bytes + size > MAX_BYTES:
+            self._requests.clear()
+            self.held_bytes = self._template_bytes
+
+    def _keep_template(self, key: TemplateKey, template: RequestTemplate) -> None:
+        size = TEMPLATE_BYTES + len(key[-1]) + template.size
+        if len(self._templates) >= MAX_TEMPLATES and key not in self._templates:
+            self.held_bytes -= self._template_bytes
+            self._template_bytes = 0
+            self._templates.clear()
+        self._make_room(size)
+        if key not in self._templates:
+            self.held_bytes += size
+            self._template_bytes += size
+        self._templates[key] = template
 
     def respond(self, request: Request, reply: object, now_ms: int) -> bytes:
         """Return the response for the store's reply. Raises the errors of the method's `respond`."""
         method, plan = request.method, request.plan
         if method.writes:
             return method.respond(plan, reply, now_ms)
-        if request.from_ms <= now_ms < request.until_ms and reply == request.reply:
+        is_same = request.cached and reply == request.reply
+        if is_same and request.from_ms <= now_ms < request.until_ms:
             return request.response
         response = method.respond(plan, reply, now_ms)
-        if request.cached and len(response) + reply_bytes(reply) <= MAX_ANSWER_BYTES:
-            request.reply, request.response = reply, response
+        # How long it holds is computed with the second of the same replies: between two uses there may be one only.
+        if is_same:
+            request.response = response
             request.from_ms, request.until_ms = now_ms, method.holds_until_ms(response, reply, now_ms)
+        elif request.cached and len(response) + reply_bytes(reply) <= MAX_ANSWER_BYTES:
+            request.reply, request.until_ms = reply, 0
         return response
