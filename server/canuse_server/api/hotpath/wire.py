@@ -21,6 +21,7 @@ _LONG: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14
 _LOW: Final = (1 << 14) - 1
 _THREE_GROUPS: Final = 1 << 28
 """The smallest number that needs three groups of 14 bits. Times in seconds have needed them since 1978."""
+_FOUR_GROUPS: Final = 1 << 42
 _UNSIGNED: Final = (1 << 64) - 1
 
 
@@ -30,7 +31,8 @@ def varint(number: int) -> bytes:
         return _SHORT[number]
     if number < _THREE_GROUPS:
         return _LONG[number & _LOW] + _SHORT[number >> 14]
-    return _LONG[number & _LOW] + _LONG[number >> 14 & _LOW] + varint(number >> 28)
+    high = _SHORT[number >> 28] if number < _FOUR_GROUPS else varint(number >> 28)
+    return _LONG[number & _LOW] + _LONG[number >> 14 & _LOW] + high
 
 
 VARINT: Final = 0
@@ -121,16 +123,22 @@ def _with_frame(field_tag: bytes, used: int, budget: int, reserved: int, frame: 
     counted = _USED + varint(used) if used else b""
     if budget >= 0:
         remaining = budget - used - reserved
-        counted += _BUDGET + varint(budget) + _REMAINING + (varint(remaining) if remaining > 0 else _ZERO)
+        counted += _budget(budget) + (varint(remaining) if remaining > 0 else _ZERO)
     if reserved:
         counted += _RESERVED + varint(reserved)
     return b"".join((field_tag, varint(len(counted) + len(frame)), counted, frame))
 
 
 @lru_cache(maxsize=4096)
+def _budget(budget: int) -> bytes:
+    """Return the budget, and the tag of what remains of it."""
+    return _BUDGET + varint(budget) + _REMAINING
+
+
+@lru_cache(maxsize=4096)
 def _frame_of(packed: bytes, period_start_ms: int) -> bytes:
     """Return the part of the counts that is the same for all uses of a period."""
-    flags, reset_period, _, start_ms, end_ms, _, _ = terms(packed)
+    flags, reset_period, _, start_ms, end_ms, *_ = terms(packed)
     return _frame(flags, *rolled(start_ms, end_ms, reset_period, period_start_ms))
 
 

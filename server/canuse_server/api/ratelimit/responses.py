@@ -77,7 +77,7 @@ def response_to_one(charge: Single) -> bytes:
 @lru_cache(maxsize=4096)
 def _reset(packed: bytes, period_start_ms: int) -> tuple[int, int]:
     """Return the reset period of an entitlement, and the end of the period in milliseconds, -1 for none."""
-    _, reset_period, _, start_ms, end_ms, _, _ = terms(packed)
+    _, reset_period, _, start_ms, end_ms, *_ = terms(packed)
     return reset_period, rolled(start_ms, end_ms, reset_period, period_start_ms)[1]
 
 
