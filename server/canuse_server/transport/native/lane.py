@@ -44,10 +44,20 @@ from canuse_server.transport.native.durable_writer import DurableWriter
 from canuse_server.transport.native.request_cache import RequestCache
 from canuse_server.transport.native.responder import Responder
 
-MAX_BATCH_CALLS: Final = 40
-PIPELINE_CALLS: Final = 32
-"""Number of calls in a batch from which on the next batch is sent before the replies to this one are read: more calls
-are likely to be waiting. Under less load that would only make the batches smaller."""
+
+class BatchSize(NamedTuple):
+    """The sizes of batches."""
+
+    max_calls: int
+    pipeline_calls: int
+    """Number of calls from which on the next batch is sent before the replies to this one are read: more calls are
+    likely to be waiting. Under less load that would only make the batches smaller."""
+
+
+CHECKS: Final = BatchSize(40, 32)
+"""After a batch with checks: they cost the store little, so there is little to gain from working at the same time."""
+WRITES: Final = BatchSize(16, 8)
+"""After a batch of writes, which take the store about as long as the server."""
 MAX_WAIT_MS: Final = 250
 """Maximum time of one wait for calls: closing the front wakes only one of the threads that wait."""
 DRAIN_SECONDS: Final = 1.0
@@ -107,6 +117,7 @@ class Lane(threading.Thread):
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
+        self._batch_size = CHECKS
         self._in_flight: deque[_Batch] = deque()
         """Batches whose replies are due, oldest first: at most two for each connection."""
         self._retire = False
@@ -119,7 +130,7 @@ class Lane(threading.Thread):
             self._durable_writer.start()
         while True:
             draining, drain_until = self._draining, self._drain_until
-            received = self._call_queue.take(MAX_BATCH_CALLS, 0 if self._in_flight else MAX_WAIT_MS)
+            received = self._call_queue.take(self._batch_size.max_calls, 0 if self._in_flight else MAX_WAIT_MS)
             if received is None:
                 break
             writes_sent = 0
@@ -128,7 +139,7 @@ class Lane(threading.Thread):
             if calls := self._divert_durable_writes(self._read(events)):
                 self.batch_calls.observe("lane", len(calls))
                 writes_sent = self._send_all(calls)
-            max_in_flight = writes_sent if len(events) >= PIPELINE_CALLS else 0
+            max_in_flight = writes_sent if len(events) >= self._batch_size.pipeline_calls else 0
             while len(self._in_flight) > max_in_flight:
                 self._answer(self._in_flight[0])
             # All calls from before `drain` are answered when no more arrive for a while or, under steady load, when the
@@ -257,6 +268,7 @@ class Lane(threading.Thread):
         for call in calls:
             packed.append(call.request.packed)
             timed = timed or not call.request.method.writes
+        self._batch_size = CHECKS if timed else WRITES
         # All checks of the batch use one reading of the clock; scripts read it themselves.
         timed = timed and manual_now_ms is None
         self._in_flight.append(_Batch(connection, deque(calls), timed, manual_now_ms, deadline))
