@@ -12,6 +12,7 @@ import hiredis
 from canuse_server.store.errors import StoreError, UnreachableError
 from canuse_server.store.redis import stats
 from canuse_server.store.redis.address import StoreAddress
+from canuse_server.store.redis.brief_poll import BriefPoll
 from canuse_server.store.redis.sentinel import MasterResolver
 
 RECONNECT_DELAY_SECONDS: Final = 0.5
@@ -37,9 +38,12 @@ class BlockingConnection:
         self._given_up = False
         self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
         self._poll = select.poll()
+        self._brief_poll = BriefPoll(self._poll)
         self._socket_timeout = _NOT_SET
         self.deadline = 0.0
         """The deadline of the current batch, by `time.monotonic`."""
+        self.polls = False
+        """Whether to poll for replies before waiting for them. It takes CPU time that other calls may need."""
 
     def begin(self) -> float:
         """Start the timeout of a batch; return its deadline."""
@@ -102,6 +106,7 @@ class BlockingConnection:
             self._socket_timeout = _NOT_SET
             self._reader = hiredis.Reader(notEnoughData=_NOT_ENOUGH)
             self._poll = select.poll()
+            self._brief_poll = BriefPoll(self._poll)
             self._poll.register(self._socket, select.POLLIN)
             if self._given_up:
                 raise UnreachableError("canuse is stopping")
@@ -153,6 +158,8 @@ class BlockingConnection:
         assert self._socket is not None
         while (reply := self._reader.gets()) is _NOT_ENOUGH:
             self._limit_next_call()
+            if self.polls:
+                self._brief_poll.wait()
             try:
                 data = self._socket.recv(READ_BYTES)
             except BlockingIOError as error:

@@ -58,6 +58,8 @@ CHECKS: Final = BatchSize(40, 32)
 """After a batch with checks: they cost the store little, so there is little to gain from working at the same time."""
 WRITES: Final = BatchSize(16, 8)
 """After a batch of writes, which take the store about as long as the server."""
+MIN_SINGLE_BATCHES: Final = 16
+"""Number of batches of one call in succession after which the lane polls for replies: there is one call in flight."""
 MAX_WAIT_MS: Final = 250
 """Maximum time of one wait for calls: closing the front wakes only one of the threads that wait."""
 DRAIN_SECONDS: Final = 1.0
@@ -118,6 +120,8 @@ class Lane(threading.Thread):
         self._draining = False
         self._drain_until = 0.0
         self._batch_size = CHECKS
+        self._single_batches = 0
+        """Number of batches of one call since the last one that was larger."""
         self._in_flight: deque[_Batch] = deque()
         """Batches whose replies are due, oldest first: at most two for each connection."""
         self._retire = False
@@ -290,6 +294,9 @@ class Lane(threading.Thread):
         """Read the replies to the oldest batch and respond to its calls."""
         connection = batch.connection
         connection.deadline = batch.deadline
+        # With other calls in flight, polling would take the CPU time from the front that reads them.
+        self._single_batches = self._single_batches + 1 if len(batch.calls) == 1 else 0
+        connection.polls = self._single_batches > MIN_SINGLE_BATCHES
         try:
             now, calls = self._receive_now(batch), batch.calls
             while calls:
