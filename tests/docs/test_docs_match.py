@@ -26,6 +26,7 @@ PAGES = {
     "reasons": "docs/api.md",
     "scopes": "docs/api.md",
     "public-methods": "docs/security.md",
+    "metrics": "docs/metrics.md",
 }
 
 TOOL = ROOT / "tools" / "docs_tables.py"

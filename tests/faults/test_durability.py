@@ -106,7 +106,9 @@ WRITES: dict[str, Call] = {
     "BatchUseFeature": lambda client, user, feature, _: _use_batch(client, user, feature),
     "Reserve": lambda client, user, feature, _: client.reserve(user, feature, 1),
     "ExtendLease": lambda client, user, feature, _: _extend(client, user, feature),
-    "BatchUseFeature, each with a script of its own": lambda client, user, feature, _: _use_batch(client, user, feature),
+    "BatchUseFeature, each with a script of its own": lambda client, user, feature, _: _use_batch(
+        client, user, feature
+    ),
     "Subscribe": lambda client, user, _, addon: client.subscribe(user, [addon]),
     "CreateGrant": lambda client, user, feature, _: client.create_grant(user, unique("grant"), feature, amount=1),
     "CreateUser": lambda client, *_: client.create_user(unique("user")),

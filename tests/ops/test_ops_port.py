@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from canuse import CanuseError
+from canuse import CanuseError, v1
 from canuse_server.metrics.definitions import METRICS
 from support import fork_server
 from support.load import running, until
@@ -136,3 +136,33 @@ def test_the_store_is_counted_now_and_then(tmp_path: Path) -> None:
         until(lambda: value(canuse, "canuse_users", environment="live") == 1)
         until(lambda: value(canuse, "canuse_ledger_events", environment="live") == 1)
         assert value(canuse, "canuse_users", environment="test") == 0
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_decisions_are_counted_by_feature_and_reason(tmp_path: Path, transport: str) -> None:
+    env = {**ANY_PORT, "CANUSE_METRICS_FEATURES": "1", "CANUSE_TRANSPORT": transport}
+    with running(Canuse(tmp_path, env=env)) as canuse, Client(canuse.address) as client:
+        user_id, feature_id = subscriber(client, 2)
+        for _ in range(3):
+            client.can_use(user_id, feature_id)
+        client.can_use(user_id, feature_id, explain=True)
+        # The same check in a batch is one decision.
+        client.batch_can_use([v1.CanUseRequest(user_id=user_id, feature_id=feature_id)] * 5)
+        for _ in range(3):
+            client.use_feature(user_id, feature_id)
+        client.can_use(user_id, feature_id)
+        client.use_features(user_id, {feature_id: 1})
+        client.batch_use_feature([v1.UseFeatureRequest(user_id=user_id, feature_id=feature_id)])
+        client.create_usage_event(user_id, feature_id)
+        client.reserve(user_id, feature_id, 1)
+
+        def decisions(**labels: str) -> float:
+            return value(canuse, "canuse_decisions_total", environment="live", **labels)
+
+        assert decisions(feature=feature_id, reason="WITHIN_BUDGET") == 3 + 1 + 1 + 2
+        assert decisions(feature=feature_id, reason="BUDGET_EXCEEDED") == 1 + 1 + 1 + 1 + 1 + 1
+        assert decisions() == 13
+        # The one after the first has no label of its own.
+        other_user, other_feature = subscriber(client, 2)
+        client.use_feature(other_user, other_feature)
+        assert decisions(feature="other", reason="WITHIN_BUDGET") == 1

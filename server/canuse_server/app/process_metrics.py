@@ -14,6 +14,7 @@ from canuse_server.app.worker_metrics import serve_reports
 from canuse_server.metrics.calls import CallCounts
 from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
+from canuse_server.metrics.decisions import DecisionMetrics
 from canuse_server.settings import Settings
 from canuse_server.transport.shutdown import Deadline
 
@@ -38,6 +39,7 @@ class ProcessMetrics:
             grpc_calls=self.grpc_calls,
             http_calls=self.http_calls,
             admission=admission,
+            decisions=DecisionMetrics(settings.metrics_features),
         )
 
     def set_ports(self, transport: str, native: "NativeTransport | None", http: "HttpServer | None") -> None:

@@ -17,6 +17,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.metrics import definitions as d
 from canuse_server.metrics.calls import CallCounts, CallFamilies, cumulated, fill_from_front
 from canuse_server.metrics.census import Census
+from canuse_server.metrics.decisions import DecisionMetrics
 from canuse_server.runtime.counters import Histogram, ThreadHistograms
 from canuse_server.store.redis import stats
 
@@ -37,6 +38,7 @@ class Sources:
     admission: AdmissionLimit | None = None
     batch_calls: ThreadHistograms[str] | None = None
     http_connections: Callable[[], int] | None = None
+    decisions: DecisionMetrics | None = None
     census: Census | None = None
     now: Callable[[], float] = field(default=time.monotonic)
 
@@ -50,6 +52,8 @@ class Collector(PrometheusCollector):
     def collect(self) -> Iterator[Any]:
         """See prometheus_client: called at each scrape, in any thread."""
         yield from self._calls()
+        if self._sources.decisions is not None:
+            yield from self._sources.decisions.collect()
         yield from self._store()
         yield from self._catalog()
         if self._sources.http_connections is not None:

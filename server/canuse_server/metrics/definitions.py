@@ -48,6 +48,21 @@ WAITING_BYTES: Final = Metric(
     "Size of the requests and metadata of the calls in flight, without those in the batch lane.",
     "Close to `max_waiting_bytes` times `workers`: further calls are refused.",
 )
+DECISIONS: Final = Metric(
+    "canuse_decisions",
+    "counter",
+    ("environment", "feature", "reason"),
+    "Decisions and recorded uses by feature and reason, repeats included. Features beyond `metrics_features` are "
+    "`other`. Envoy's calls have `RATE_LIMIT_OK` or `RATE_LIMIT_OVER_LIMIT` as reason.",
+    "A sudden rise of `NOT_ENTITLED` or `BUDGET_EXCEEDED` of one feature: a package may be wrong.",
+)
+WITHOUT_STORE: Final = Metric(
+    "canuse_answers_without_store",
+    "counter",
+    ("source",),
+    "Answers given while the store was unavailable, by their `source`.",
+    "Any increase: the store is or was unavailable.",
+)
 BATCH_CALLS: Final = Metric(
     "canuse_lane_batch_calls",
     "histogram",
@@ -128,7 +143,7 @@ WORKERS: Final = Metric(
 )
 
 METRICS: Final = (
-    *(CALLS, CALL_SECONDS, CALLS_IN_FLIGHT, WAITING_BYTES, BATCH_CALLS),
+    *(CALLS, CALL_SECONDS, CALLS_IN_FLIGHT, WAITING_BYTES, DECISIONS, WITHOUT_STORE, BATCH_CALLS),
     *(STORE_UP, ROUND_TRIP, STORE_EVENTS, LEDGER_EVENTS, USERS),
     *(CATALOG_VERSION, CATALOG_AGE, HTTP_CONNECTIONS, BUILD, WORKERS),
 )

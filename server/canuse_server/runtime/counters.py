@@ -16,13 +16,18 @@ class ThreadCounts(Generic[K]):
         self._local = threading.local()
         self._all: list[dict[K, int]] = []
 
-    def add(self, key: K, amount: int = 1) -> None:
-        """Count a key."""
+    def own(self) -> dict[K, int]:
+        """Return the counts of this thread, which only this thread may change."""
         try:
             counts: dict[K, int] = self._local.counts
         except AttributeError:
             counts = self._local.counts = {}
             self._all.append(counts)
+        return counts
+
+    def add(self, key: K, amount: int = 1) -> None:
+        """Count a key."""
+        counts = self.own()
         counts[key] = counts.get(key, 0) + amount
 
     def totals(self) -> Counter[K]:

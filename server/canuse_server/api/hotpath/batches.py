@@ -22,6 +22,7 @@ from canuse_server.api.hotpath.batch_items import batch_items
 from canuse_server.api.hotpath.batch_trips import Planner, SinglePlanner
 from canuse_server.api.hotpath.batch_uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
+from canuse_server.api.hotpath.decisions import DECISIONS, count_decision
 from canuse_server.api.hotpath.executor import repair, retries_exhausted, without_store
 from canuse_server.api.hotpath.method import (
     PREFIX,
@@ -203,6 +204,7 @@ class _Batch:
         replies = await self._env.store.pipeline([trip.command for trip in trips])
         retryables: dict[str, tuple[Exception, str, list[int]]] = {}
         count, writes, respond = 0, self._method.writes, planner.respond
+        counts, environment = DECISIONS.own(), self._env.environment
         for trip, (reply, now_ms) in zip(trips, replies, strict=True):
             if isinstance(reply, Exception) or trip.parts is None:
                 parts: Sequence[object] = [reply] * len(trip.places)
@@ -213,7 +215,8 @@ class _Batch:
                 try:
                     if isinstance(part, Exception):
                         raise part
-                    self._answers[place] = respond(place, plan, part, now_ms)
+                    self._answers[place] = response = respond(place, plan, part, now_ms)
+                    count_decision(counts, environment, self._method, plan, response)
                 except _REPEATED as retryable:
                     if writes and plan.user_id in self._failed_users:
                         # One before it may have been sent and be made yet: this one must not be made before it.

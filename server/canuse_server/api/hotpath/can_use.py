@@ -10,6 +10,7 @@ from canuse_server.api.convert import consumption, duration, fill_consumption
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import total_out_of_range
 from canuse_server.api.hotpath import wire
+from canuse_server.api.hotpath.decisions import WITHOUT_STORE
 from canuse_server.api.hotpath.method import PREFIX, ExplanationWantedError, Plan, known_feature, parse, reason_message
 from canuse_server.api.last_known import KnownReply
 from canuse_server.api.methods import method_at
@@ -174,10 +175,12 @@ def response_message_without_store(plan: Plan, known: KnownReply | None) -> pb.C
             plan, usage_commands.feature_state(known.reply, known.now_ms, archived=feature.archived)
         )
         response.source = SOURCE_LAST_KNOWN
+        WITHOUT_STORE.add("LAST_KNOWN")
         response.ClearField("retry_after")
     else:
         access = feature.on_unavailable is OnUnavailable.ALLOW and not feature.archived
         response = pb.CanUseResponse(access=access, source=SOURCE_FALLBACK)
+        WITHOUT_STORE.add("FALLBACK")
         _fill_on_unavailable(response, feature)
     response.reason = REASON_STORE_UNAVAILABLE
     return response

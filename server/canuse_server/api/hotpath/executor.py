@@ -3,6 +3,7 @@
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import feature_not_found
 from canuse_server.api.failures import log_store_failure
+from canuse_server.api.hotpath.decisions import DECISIONS, count_decision
 from canuse_server.api.hotpath.explain import explain
 from canuse_server.api.hotpath.method import (
     RETRYABLE,
@@ -31,11 +32,15 @@ async def answer(method: HotMethod, payload: bytes, env: Environment) -> bytes:
             try:
                 plan = method.plan(payload, env)
                 reply, now_ms = await env.store.execute(plan.command)
-                return method.respond(plan, reply, now_ms)
+                response = method.respond(plan, reply, now_ms)
+                count_decision(DECISIONS.own(), env.environment, method, plan, response)
+                return response
             except StoreNotNeededError as error:
                 return error.answer
             except ExplanationWantedError as error:
-                return await explain(error.plan, env)
+                response = await explain(error.plan, env)
+                count_decision(DECISIONS.own(), env.environment, method, error.plan, response)
+                return response
             except RETRYABLE as retryable:
                 await repair(retryable, plan.user_id if plan else "", env)
         raise retries_exhausted()

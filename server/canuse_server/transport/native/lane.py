@@ -25,6 +25,7 @@ from canuse_server.api.dispatch import Caller, Dispatcher
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed, message_too_large, shutting_down
 from canuse_server.api.failures import to_api_error
+from canuse_server.api.hotpath.decisions import DECISIONS, count_decision
 from canuse_server.api.hotpath.executor import without_store
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
 from canuse_server.api.metadata import Metadata, check_metadata, required_durability
@@ -370,6 +371,7 @@ class Lane(threading.Thread):
             if isinstance(now, Exception):
                 now = 0 if method.writes else cast("int", check(now))
             answer = call.cache.respond(request, reply, now)
+            count_decision(DECISIONS.own(), call.cache.env.environment, method, request.plan, answer)
             if unconfirmed is not None:
                 raise unconfirmed
             self._responder.ok(call.id, answer)
