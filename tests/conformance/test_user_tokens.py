@@ -232,6 +232,33 @@ def test_what_was_made_up_is_refused_and_not_repeated(deployment: Deployment) ->
             assert token[-20:] not in f"{refused.message}{deployment.server.canuse.log}" or len(token) < 20
 
 
+def test_of_a_user_that_is_named_twice_the_one_that_is_read_is_the_one_that_is_checked(deployment: Deployment) -> None:
+    """In protobuf the last one counts. Templates and caches must not read another one."""
+    feature_id = deployment.feature_id
+    own, other = (unique("user") for _ in range(2))
+    for user_id, used in ((own, 1), (other, 2)):
+        deployment.admin.use_feature(user_id, feature_id, used)
+    metadata = (("authorization", f"Bearer {deployment.token(own)}"),)
+    first, last = (v1.CanUseRequest(user_id=user_id).SerializeToString() for user_id in (other, own))
+    feature = v1.CanUseRequest(feature_id=feature_id).SerializeToString()
+    with grpc.insecure_channel(deployment.server.canuse.address) as channel:
+        single: grpc.UnaryUnaryMultiCallable[bytes, v1.CanUseResponse] = channel.unary_unary(
+            "/canuse.v1.EntitlementService/CanUse", response_deserializer=v1.CanUseResponse.FromString
+        )
+        batch: grpc.UnaryUnaryMultiCallable[bytes, v1.BatchCanUseResponse] = channel.unary_unary(
+            "/canuse.v1.EntitlementService/BatchCanUse", response_deserializer=v1.BatchCanUseResponse.FromString
+        )
+        for _ in range(3):
+            payload = first + last + feature
+            item = b"\n" + bytes((len(payload),)) + payload
+            [result] = batch(item, metadata=metadata).results
+            assert single(payload, metadata=metadata).consumption.used == result.response.consumption.used == 1
+            payload = last + first + feature
+            item = b"\n" + bytes((len(payload),)) + payload
+            assert failure(lambda: single(payload, metadata=metadata)).reason == "USER_MISMATCH"  # noqa: B023
+            assert failure(lambda: batch(item, metadata=metadata)).reason == "USER_MISMATCH"  # noqa: B023
+
+
 def test_a_request_that_is_no_message_or_too_large_is_refused_as_any_other(deployment: Deployment) -> None:
     metadata = (("authorization", f"Bearer {deployment.token('u')}"),)
     item = v1.CanUseRequest(user_id="u", feature_id="f")
