@@ -17,6 +17,7 @@ from support.resources import Clock, package, unique
 if TYPE_CHECKING:
     from playwright.async_api import Page
 
+TYPE_CHECK = ("--noEmit", "--strict", "--jsx", "react-jsx", "--module", "esnext", "--moduleResolution", "bundler")
 FEATURE = "messages"
 LIMIT = 2
 
@@ -39,6 +40,8 @@ def path(npm: Npm, site: Site, tmp_path_factory: pytest.TempPathFactory) -> str:
     [code] = code_blocks("docs/openfeature.md", "tsx")
     documented = folder / "documented.tsx"
     documented.write_text(code, encoding="utf-8")
+    (folder / "node_modules").symlink_to(npm.node_modules)
+    npm.run("tsc", *TYPE_CHECK, documented, cwd=folder)
     output = npm.bundle(PACKAGES / "openfeature.tsx", folder / "openfeature.js", f"--alias:documented={documented}")
     return site.add("openfeature", output, '<div id="page"></div>')
 
