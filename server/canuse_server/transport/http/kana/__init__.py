@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.kana import cli
 from canuse_server.transport.http.kana.endpoint import GraphqlEndpoint
 
@@ -31,6 +32,8 @@ CLIENT_METHODS: Final = (f"{_V1}EntitlementService/ListEntitlements",)
 
 def routes(dispatcher: Dispatcher, reading: AdmissionLimit) -> Iterator[Route]:
     """Yield the routes of the door. `reading` bounds the bodies that are read at a time."""
-    yield Route("/graphql", GraphqlEndpoint(dispatcher, reading, f"{__name__}.admin", ADMIN_METHODS))
-    yield Route("/client/graphql", GraphqlEndpoint(dispatcher, reading, f"{__name__}.client", CLIENT_METHODS))
-    yield from cli.routes(dispatcher, reading)
+    # All requests take their breaks together, as pages do.
+    pace = YieldBudget()
+    yield Route("/graphql", GraphqlEndpoint(dispatcher, reading, pace, f"{__name__}.admin", ADMIN_METHODS))
+    yield Route("/client/graphql", GraphqlEndpoint(dispatcher, reading, pace, f"{__name__}.client", CLIENT_METHODS))
+    yield from cli.routes(dispatcher, reading, pace)

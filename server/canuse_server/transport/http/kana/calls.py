@@ -12,6 +12,7 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.metadata import Metadata, authorization
 from canuse_server.api.methods import method_at
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.transport.http.kana.errors import KanaError
 
@@ -26,11 +27,12 @@ _Answer = TypeVar("_Answer", bound=Message)
 class Calls:
     """Calls the methods of the API. What was read once is not read again before something is written."""
 
-    def __init__(self, dispatcher: Dispatcher, metadata: Metadata, ends_at: float) -> None:
-        """`ends_at`: when the time of the request ends, by `time.monotonic`."""
+    def __init__(self, dispatcher: Dispatcher, metadata: Metadata, ends_at: float, pace: YieldBudget) -> None:
+        """`ends_at`: when the time of the request ends, by `time.monotonic`; `pace`: shared by all requests."""
         self._dispatcher = dispatcher
         self._metadata = metadata
         self._ends_at = ends_at
+        self.pace = pace
         self._made = 0
         self.writes = 0
         """How many calls were made that write."""
@@ -86,6 +88,7 @@ class Calls:
         self._made += 1
         if self._made > MAX_CALLS:
             raise KanaError(f"the request needs more than {MAX_CALLS} calls of the API: send several smaller requests")
+        await self.pace.yield_if_due()
         trusted = self._trusted
         context = self.open(method) if trusted is None else replace(trusted, path=f"{_V1}{method}")
         return await self._dispatcher.unary(context, payload, self._ends_at - time.monotonic())

@@ -38,7 +38,7 @@ class Document(NamedTuple):
 
 
 class Documents:
-    """The documents of a schema. It is used from several threads: an entry is only ever added or removed."""
+    """The documents of a schema. It is used from two threads: an entry is only ever added or removed."""
 
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
@@ -47,6 +47,10 @@ class Documents:
     def find(self, text: str) -> Document | None:
         """Return a document that was read before."""
         return self._remembered.get(text)
+
+    def remembers(self, text: str) -> bool:
+        """Whether a document is small enough to be remembered."""
+        return len(text) <= MAX_REMEMBERED_LENGTH
 
     def read(self, text: str) -> Document | list[GraphQLError]:
         """Return a valid document, or what is wrong with it; raise KanaError where it is too large or no GraphQL."""
@@ -63,7 +67,7 @@ class Documents:
         if errors:
             return errors
         document = Document(node, of_schema)
-        if len(text) <= MAX_REMEMBERED_LENGTH:
+        if self.remembers(text):
             self._remembered[text] = document
             while len(self._remembered) > MAX_REMEMBERED:
                 self._remembered.popitem(last=False)

@@ -15,13 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.api.errors import ApiError, deadline_passed
+from canuse_server.api.errors import ApiError
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.body import BodyTooLargeError, read_body
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert
 from canuse_server.transport.http.errors import code_of, error_headers
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.credentials import check_credentials, metadata_of
-from canuse_server.transport.http.kana.errors import KanaError, error_fields
+from canuse_server.transport.http.kana.errors import INTERNAL, KanaError, error_fields
 from canuse_server.transport.http.kana.request import MAX_BODY_BYTES, read_request
 from canuse_server.transport.http.kana.work import Work
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 JSON: Final = "application/json"
 """The content type of answers: Kana's client does not read those of another one."""
 USER_ID: Final = "x-user-id"
+TOO_LATE: Final = "the request took too long and was given up; of its mutations, some may have been made"
 LARGE: Final = 100
 """Number of objects in lists from which on an answer is written in another thread."""
 
@@ -38,10 +40,18 @@ LARGE: Final = 100
 class GraphqlEndpoint:
     """One of Kana's GraphQL APIs."""
 
-    def __init__(self, dispatcher: Dispatcher, reading: AdmissionLimit, package: str, methods: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        reading: AdmissionLimit,
+        pace: YieldBudget,
+        package: str,
+        methods: tuple[str, ...],
+    ) -> None:
         """`package` has the function `api`; `methods`: those of which a caller needs one."""
         self._dispatcher = dispatcher
         self._reading = reading
+        self._pace = pace
         self._package = package
         self._methods = methods
         self._loading: asyncio.Task[Api] | None = None
@@ -66,13 +76,15 @@ class GraphqlEndpoint:
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
             async with read_body(request, MAX_BODY_BYTES, self._reading) as body:
                 graphql_request = await convert(read_request, body)
-                calls = Calls(self._dispatcher, metadata, ends_at)
+                calls = Calls(self._dispatcher, metadata, ends_at, self._pace)
                 work = Work(calls, graphql_request.variables, request.headers.get(USER_ID))
                 try:
                     async with asyncio.timeout_at(ends_at):
-                        result = await (await self._api()).execute(graphql_request, work)
+                        api = await self._api()
+                        with self._pace.under_way():
+                            result = await api.execute(graphql_request, work)
                 except TimeoutError:
-                    raise deadline_passed() from None
+                    return _failure(KanaError(TOO_LATE, INTERNAL), 504)
                 finally:
                     await calls.close()
         except BodyTooLargeError as error:

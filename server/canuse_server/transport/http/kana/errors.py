@@ -9,6 +9,7 @@ from canuse_server.api.errors import ApiError, ErrorReason
 
 BAD_USER_INPUT: Final = "BAD_USER_INPUT"
 UNAUTHENTICATED: Final = "UNAUTHENTICATED"
+INTERNAL: Final = "INTERNAL_SERVER_ERROR"
 PARSE_FAILED: Final = "GRAPHQL_PARSE_FAILED"
 VALIDATION_FAILED: Final = "GRAPHQL_VALIDATION_FAILED"
 GENERAL: Final = "Error"
@@ -27,10 +28,10 @@ AUTHENTICATION: Final = "AuthenticationError"
 _CODES: Final[Mapping[StatusCode, tuple[str, str | None]]] = {
     StatusCode.UNAUTHENTICATED: (UNAUTHENTICATED, AUTHENTICATION),
     StatusCode.PERMISSION_DENIED: ("FORBIDDEN", AUTHENTICATION),
-    StatusCode.INTERNAL: ("INTERNAL_SERVER_ERROR", None),
-    StatusCode.UNAVAILABLE: ("INTERNAL_SERVER_ERROR", None),
-    StatusCode.RESOURCE_EXHAUSTED: ("INTERNAL_SERVER_ERROR", None),
-    StatusCode.DEADLINE_EXCEEDED: ("INTERNAL_SERVER_ERROR", None),
+    StatusCode.INTERNAL: (INTERNAL, None),
+    StatusCode.UNAVAILABLE: (INTERNAL, None),
+    StatusCode.RESOURCE_EXHAUSTED: (INTERNAL, None),
+    StatusCode.DEADLINE_EXCEEDED: (INTERNAL, None),
 }
 """The code and the class by the status; of others the code is BAD_USER_INPUT. Clients know these codes from Apollo."""
 

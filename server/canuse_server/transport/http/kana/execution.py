@@ -1,12 +1,9 @@
 """Executing a GraphQL request against a schema that Ariadne has bound to its resolvers."""
 
-import asyncio
 import logging
 import math
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 from ariadne import graphql, graphql_sync
@@ -15,6 +12,7 @@ from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema
 from canuse_server.api.errors import ApiError, internal
 from canuse_server.transport.http.kana.documents import Document, Documents
 from canuse_server.transport.http.kana.errors import BAD_USER_INPUT, VALIDATION_FAILED, KanaError, error_fields
+from canuse_server.transport.http.kana.lanes import Lane
 from canuse_server.transport.http.kana.request import GraphqlRequest
 from canuse_server.transport.http.kana.words import USE_GRPC
 from canuse_server.transport.http.kana.work import Work
@@ -30,11 +28,6 @@ Info: TypeAlias = GraphQLResolveInfo[Work]
 _TOO_LARGE: Final = "Int cannot represent non 32-bit signed integer value"
 
 
-THREADS: Final = 2
-"""Number of threads that read queries and write schemas."""
-_Result = TypeVar("_Result")
-
-
 class Result(NamedTuple):
     """What is answered."""
 
@@ -48,15 +41,16 @@ class Api:
     def __init__(self, schema: GraphQLSchema) -> None:
         self._schema = schema
         self._documents = Documents(schema)
-        # Of its own: who sends large queries keeps nobody else's work waiting.
-        self._threads = ThreadPoolExecutor(THREADS, "graphql")
+        # Two: who sends large queries keeps nobody's small ones waiting.
+        self._small, self._large = Lane("graphql-small"), Lane("graphql-large")
 
     async def execute(self, request: GraphqlRequest, work: Work) -> Result:
         """Return the answer to a request."""
         document = self._documents.find(request.query)
         if document is None:
+            lane = self._small if self._documents.remembers(request.query) else self._large
             try:
-                read = await self._in_thread(partial(self._documents.read, request.query))
+                read = await lane.run(partial(self._documents.read, request.query))
             except KanaError as error:
                 return Result({"errors": [error_fields(error)]}, {})
             if isinstance(read, list):
@@ -82,13 +76,10 @@ class Api:
             "logger": _SILENT,
         }
         if document.of_schema:
-            _, body = await self._in_thread(partial(graphql_sync, self._schema, data, **options))
+            _, body = await self._large.run(partial(graphql_sync, self._schema, data, **options))
         else:
             _, body = await graphql(self._schema, data, **options)
         return Result(body, headers)
-
-    async def _in_thread(self, work: Callable[[], _Result]) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 def _validated(*_: Any, **__: Any) -> list[GraphQLError]:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, TypeVar
 
-from canuse_server.runtime.fairness import WorkShare
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.catalog import Catalog
 from canuse_server.transport.http.kana.errors import KanaError
@@ -32,11 +31,9 @@ class Work:
         self.objects += len(items)
         if self.objects > MAX_OBJECTS:
             raise KanaError(f"the answer has more than {MAX_OBJECTS} objects: ask for less at a time")
-        return items if len(items) < SHORT else _paced(items)
+        return items if len(items) < SHORT else self._paced(items)
 
-
-async def _paced(items: Sequence[_Item]) -> AsyncIterator[_Item]:
-    share = WorkShare()
-    for item in items:
-        yield item
-        await share.pause_if_due()
+    async def _paced(self, items: Sequence[_Item]) -> AsyncIterator[_Item]:
+        for item in items:
+            yield item
+            await self.calls.pace.yield_if_due()

@@ -14,6 +14,7 @@ from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.bounds import method_bytes
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.body import BodyTooLargeError, read_body, too_large
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert
 from canuse_server.transport.http.errors import code_of, error_headers
@@ -32,9 +33,10 @@ _METHODS: Final = {"pull": ("GET", "/canuse.v1.CatalogService/ListPackages"), "v
 class CliEndpoint:
     """A route of Kana's command line."""
 
-    def __init__(self, dispatcher: Dispatcher, reading: AdmissionLimit, name: str) -> None:
+    def __init__(self, dispatcher: Dispatcher, reading: AdmissionLimit, pace: YieldBudget, name: str) -> None:
         self._dispatcher = dispatcher
         self._reading = reading
+        self._pace = pace
         self._name = name
         self._verb, self._path = _METHODS.get(name, ("POST", APPLY))
 
@@ -51,7 +53,7 @@ class CliEndpoint:
         try:
             metadata = metadata_of(request)
             check_credentials(self._dispatcher, (self._path,), metadata)
-            calls = Calls(self._dispatcher, metadata, time.monotonic() + DEFAULT_TIMEOUT_SECONDS)
+            calls = Calls(self._dispatcher, metadata, time.monotonic() + DEFAULT_TIMEOUT_SECONDS, self._pace)
             if self._verb == "GET":
                 return await self._run(calls, None)
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
@@ -69,7 +71,8 @@ class CliEndpoint:
     async def _run(self, calls: Calls, document: dict[str, Any] | None) -> Response:
         package = __package__
         module = await asyncio.to_thread(importlib.import_module, f"{package}.{self._name}")
-        response: Response = await module.answer(calls, document)
+        with self._pace.under_way():
+            response: Response = await module.answer(calls, document)
         return response
 
 
