@@ -40,6 +40,7 @@ DOUBLING = "".join(
     f"fragment F{index} on CanUseFeatureData {{ a: data {{ ...F{index + 1} }} b: data {{ ...F{index + 1} }} }} "
     for index in range(15)
 )
+DECISION = "access reason consumption { used budget overageEnabled }"
 TOO_LARGE = {
     "a field often": ("{ plans { " + "id " * 21 + "} }", "times the field 'id' in one place"),
     "a field often in merged places": ("{ " + "plans { id id } " * 11 + "}", "times the field 'id' in one place"),
@@ -64,9 +65,12 @@ TOO_LARGE = {
     ),
     "many fields": (
         "{ "
-        + " ".join('canUseFeature(userId: "u", featureId: "f") { ' + "access " * 99 + "} " for i in range(20))
-        + "}",
-        "more than",
+        + " ".join(
+            f'a{index}: canUseFeature(userId: "u", featureId: "f") {{ {DECISION} data {{ {DECISION} }} }}'
+            for index in range(200)
+        )
+        + " }",
+        "more than 2000 fields",
     ),
     "many tokens": ("{ plans(" + "a: 1 " * 5000 + ") { id } }", "token"),
 }
@@ -87,6 +91,7 @@ def test_introspection_is_answered(kana: Kana) -> None:
     assert "errors" in kana.post(looped).json()
 
 
+@pytest.mark.extended
 def test_the_calls_of_a_request_are_bounded(kana: Kana, client: Client) -> None:
     features = [consumable(client) for _ in range(12)]
     user_id = unique("user")
