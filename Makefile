@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all soak mutants lint protos docs lock bench clean
+.PHONY: help run example test test-all soak mutants lint protos docs lock bench clean
 
 help: ## Show this help.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,9 @@ $(VENV)/.dev: requirements-dev.lock $(VENV)/.server
 
 run: $(VENV)/.server ## Start canuse on 127.0.0.1:50051 (HTTP: 50052) with the example data; data is stored in canuse-data/.
 	@exec $(BIN)/canuse serve --demo
+
+example: $(VENV)/.test ## Start the example page on 127.0.0.1:8000, with its service and a canuse of its own; needs Node.js.
+	@exec $(BIN)/python -m examples.page $(ARGS)
 
 TEST_PROCESSES ?= 4
 

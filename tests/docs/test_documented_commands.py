@@ -49,6 +49,7 @@ SMALLER: Final = {
     ),
     "make clean": "make clean && test ! -e .venv",
     "make docs": "make docs",
+    "make example": 'make example ARGS="--help"',
     "make lock": "make lock",
     "make mutants": "make mutants ARGS=\"'many pages'\"",
     "make protos": "make protos",
@@ -81,6 +82,10 @@ ELSEWHERE: Final = {
     "make test-all": ".ci/run",
     "make soak": ".ci/run",
     "make run": "tests/docs/test_documented_commands.py::test_make_run_starts_a_server_with_the_example_data",
+    'make example ARGS="--port 8001"': (
+        "tests/web/test_example_page.py"
+        "::test_what_the_page_shows_goes_when_its_budget_is_used_up_and_comes_back_at_the_reset"
+    ),
     '.venv/bin/canuse serve --clock manual --data-dir "$(mktemp -d)"': (
         "tests/docs/test_readme_story.py::test_the_session_in_the_readme_happens_as_it_says"
     ),
