@@ -13,12 +13,15 @@ from canuse_server.transport.shutdown import Deadline
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 WITH_BODY = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
-ANSWER = b"x" * (16 << 20)
+ANSWERS = {"/large": b"x" * (16 << 20), "/long": b"x" * (48 << 10)}
+"""More than the network takes at once, and less than asyncio keeps without pausing."""
+held = asyncio.Event()
+"""Set when what is at `/held` may be answered."""
 Start = Callable[[], "asyncio.Future[tuple[asyncio.StreamReader, asyncio.StreamWriter]]"]
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with the length of the body, or, at `/large`, with more than the network takes at once."""
+    """Answer with the length of the body, or at some paths with an answer that is long, or later."""
     size = 0
     while (message := await receive())["type"] == "http.request":
         size += len(message["body"])
@@ -26,14 +29,17 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             break
     else:
         return
+    if scope["path"] == "/held":
+        await held.wait()
     await send({"type": "http.response.start", "status": 200, "headers": []})
-    body = ANSWER if scope["path"] == "/large" else str(size).encode()
+    body = ANSWERS.get(scope["path"]) or str(size).encode()
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[HttpServer]:
     """A server in this process."""
+    held.clear()
     server = HttpServer(app, bind("127.0.0.1:0", share_port=False), None)
     await server.start()
     yield server
@@ -176,19 +182,64 @@ async def _open(server: HttpServer, number: int) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_where_none_is_idle_the_newest_goes(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_all_are_being_answered_the_newest_goes(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(server._connections, "_max", 1)
     reader, writer = await connect(server)
-    writer.write(WITH_BODY)
+    writer.write(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n")
     async with asyncio.timeout(30):
-        while server._connections._idle or not server._connections.state.connections:
+        while server._connections._waiting or not server._connections.state.connections:
             await asyncio.sleep(0.01)
     newest, other = await connect(server)
     assert await ends(newest) == b""
-    writer.write(b"abcde")
-    assert await answer(reader) == b"5"
+    held.set()
+    assert await answer(reader) == b"0"
     for each in (writer, other):
         each.close()
+
+
+async def test_where_all_are_in_use_the_one_that_has_waited_longest_for_a_body_goes(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slow bodies on all connections had kept everybody else out."""
+    monkeypatch.setattr(server._connections, "_max", 2)
+    slow = []
+    for number in range(2):
+        slow.append(await connect(server))
+        slow[number][1].write(WITH_BODY + b"a")
+        async with asyncio.timeout(30):
+            while len(server._connections.state.tasks) <= number:
+                await asyncio.sleep(0.01)
+    # More of its body does not make it younger.
+    slow[0][1].write(b"b")
+    reader, writer = await connect(server)
+    writer.write(WITH_BODY + b"abcde")
+    assert await answer(reader) == b"5"
+    assert await ends(slow[0][0]) == b""
+    slow[1][1].write(b"bcde")
+    assert await answer(slow[1][0]) == b"5"
+    for _, each in (*slow, (reader, writer)):
+        each.close()
+
+
+async def test_a_closed_connection_whose_last_answer_nobody_takes_goes(
+    server: HttpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stayed for ever, since what asyncio had not sent was less than what it pauses at."""
+    monkeypatch.setattr(connection, "STALLED_SECONDS", 0.3)
+    with socket.socket() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.setblocking(False)
+        host, _, port = server.address.removeprefix("http://").rpartition(":")
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(caller, (host, int(port)))
+        async with asyncio.timeout(30):
+            while not server._connections.state.connections:
+                await asyncio.sleep(0.01)
+            _only(server).transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+            await loop.sock_sendall(caller, b"GET /long HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            await server._connections.none_left.wait()
 
 
 async def test_an_answer_does_not_wait_for_the_caller_to_acknowledge_a_part_of_it(server: HttpServer) -> None:

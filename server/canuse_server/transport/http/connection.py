@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 from canuse_server.transport.http.guards import SECURITY_HEADERS
 
 MAX_CONNECTIONS: Final = 1024
-"""The most connections of a process. For one more, the one that has been idle longest is closed."""
+"""The most connections of a process. For one more, the one that has waited longest for its caller is closed."""
 HEAD_SECONDS: Final = 10
 """How long a request may take to send its head."""
 BODY_SECONDS: Final = 30
@@ -32,28 +32,30 @@ class Connections:
     def __init__(self, max_connections: int = MAX_CONNECTIONS) -> None:
         self._max = max_connections
         self.state = ServerState()
-        self._idle: dict[Connection, None] = {}
+        self._waiting: dict[Connection, None] = {}
         self.none_left = asyncio.Event()
         self.none_left.set()
 
     def add(self, newest: "Connection") -> None:
-        """Note a new one. Where there are too many, the one that has been idle longest is closed, else the newest."""
+        """Note a new one. Where there are too many, the one that has waited longest for its caller is closed, else the
+        newest. Callers who send a body or take an answer make theirs wait less long than those who attack.
+        """
         self.none_left.clear()
         if len(self.state.connections) > self._max:
-            (next(iter(self._idle), None) or newest).transport.abort()
+            (next(iter(self._waiting), None) or newest).transport.abort()
 
     def remove(self, connection: "Connection") -> None:
         """Note that a connection is closed."""
-        self.mark(connection, idle=False)
+        self.mark(connection, waits=False)
         if not self.state.connections:
             self.none_left.set()
 
-    def mark(self, connection: "Connection", *, idle: bool) -> None:
-        """Note whether a connection waits for a request."""
-        if not idle:
-            self._idle.pop(connection, None)
-        elif connection not in self._idle:
-            self._idle[connection] = None
+    def mark(self, connection: "Connection", *, waits: bool) -> None:
+        """Note whether a connection waits for its caller: for a request or its body, or until an answer is taken."""
+        if waits:
+            self._waiting.setdefault(connection)
+        else:
+            self._waiting.pop(connection, None)
 
 
 class Connection(H11Protocol):
@@ -69,8 +71,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """See asyncio.Protocol."""
         super().connection_made(transport)
+        # So that an answer of any length that the caller leaves is noticed, also while the connection is closed.
+        transport.set_write_buffer_limits(high=1)
         self._all.add(self)
-        self._all.mark(self, idle=True)
+        self._all.mark(self, waits=True)
         self._wait(h11.IDLE, HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -89,19 +93,21 @@ class Connection(H11Protocol):
 
     def handle_events(self) -> None:
         """Read what has come."""
+        before = self.conn.their_state
         super().handle_events()
         state = self.conn.their_state
         if state is h11.SEND_BODY:
             self._wait(state, BODY_SECONDS)
         elif state is not h11.IDLE:
             self._wait(None, 0)
-        self._all.mark(self, idle=state is h11.IDLE)
+        if state is not before:
+            self._all.mark(self, waits=False)  # Its wait begins anew.
+        self._mark()
 
     def on_response_complete(self) -> None:
         """Wait for the next request."""
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
-            self._all.mark(self, idle=True)
+        self._mark()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, if that can still be done, and close the connection."""
@@ -117,6 +123,7 @@ class Connection(H11Protocol):
         super().pause_writing()
         if self._stalled is None:
             self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+            self._mark()
 
     def resume_writing(self) -> None:
         """See asyncio.Protocol."""
@@ -124,6 +131,11 @@ class Connection(H11Protocol):
         if self._stalled is not None:
             self._stalled.cancel()
             self._stalled = None
+            self._mark()
+
+    def _mark(self) -> None:
+        waits = self.conn.their_state in (h11.IDLE, h11.SEND_BODY) or self._stalled is not None
+        self._all.mark(self, waits=waits and self in self.connections)
 
     def _wait(self, state: object, seconds: float) -> None:
         """Close the connection unless it gets beyond a state in so many seconds, from when it was first in it."""
@@ -132,4 +144,4 @@ class Connection(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._waits_for = state
-        self._timer = None if state is None else self.loop.call_later(seconds, self.transport.close)
+        self._timer = None if state is None else self.loop.call_later(seconds, self.transport.abort)
