@@ -1,7 +1,7 @@
 """Admission control: calls beyond a limit are refused at once, so that the others are answered."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from canuse_server.api.errors import overloaded
@@ -39,6 +39,29 @@ class AdmissionLimit:
         with self._lock:
             self._calls -= len(sizes)
             self._bytes -= sum(sizes)
+
+    def grow(self, size: int) -> None:
+        """Add to the size of an admitted call; raise OVERLOADED if that exceeds the limit. A single call may grow."""
+        with self._lock:
+            if self._calls > 1 and self._bytes + size > self._max_bytes:
+                raise overloaded()
+            self._bytes += size
+
+    @contextmanager
+    def growing(self) -> Iterator[Callable[[int], None]]:
+        """Admit a call until the block ends, and add its size as it becomes known; raise OVERLOADED as `holding`."""
+        held = 0
+
+        def grow(size: int) -> None:
+            nonlocal held
+            self.grow(size)
+            held += size
+
+        self.acquire(0)
+        try:
+            yield grow
+        finally:
+            self.release(held)
 
     @contextmanager
     def holding(self, size: int) -> Iterator[None]:

@@ -30,14 +30,14 @@ async def read_body(request: Request, max_bytes: int, reading: AdmissionLimit) -
     size = declared_bytes(request)
     if size is not None and size > max_bytes:
         raise BodyTooLargeError(size)
-    # A body of unknown length counts as the largest: it may become that.
-    counted = max_bytes if size is None else size
-    with reading.holding(counted):
+    # What has come counts, not what is announced: announcing costs a caller nothing.
+    with reading.growing() as grow:
         body = bytearray()
         async for chunk in request.stream():
+            if len(body) + len(chunk) > max_bytes:
+                raise BodyTooLargeError(len(body) + len(chunk))
+            grow(len(chunk))
             body += chunk
-            if len(body) > max_bytes:
-                raise BodyTooLargeError(len(body))
         yield bytes(body)
 
 
