@@ -63,11 +63,22 @@ class AdmissionLimit:
         finally:
             self.release(held)
 
-    @contextmanager
-    def holding(self, size: int) -> Iterator[None]:
+    def holding(self, size: int) -> "_Held":
         """Admit a call until the block ends; raise OVERLOADED if a limit is exceeded."""
-        self.acquire(size)
-        try:
-            yield
-        finally:
-            self.release(size)
+        return _Held(self, size)
+
+
+class _Held:
+    """The context of an admitted call. A generator as the context takes three times as long."""
+
+    __slots__ = ("_limit", "_size")
+
+    def __init__(self, limit: AdmissionLimit, size: int) -> None:
+        self._limit = limit
+        self._size = size
+
+    def __enter__(self) -> None:
+        self._limit.acquire(self._size)
+
+    def __exit__(self, *_: object) -> None:
+        self._limit.release(self._size)

@@ -10,8 +10,8 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncGenerator, Collection, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager
-from typing import Protocol
+from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
+from typing import Final, Protocol
 
 from grpc import StatusCode
 
@@ -29,6 +29,8 @@ from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 from canuse_server.runtime.call_state import CallState, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
+
+_NOT_OBSERVED: Final = nullcontext()
 
 
 class Caller(Protocol):
@@ -140,8 +142,10 @@ class Dispatcher:
 
     async def run(self, context: CallContext, payload: bytes) -> bytes:
         """Answer an admitted call within its deadline. Raises only ApiError."""
+        if context.deadline == math.inf:
+            return await self._answer(context, payload)
         try:
-            async with asyncio.timeout_at(None if context.deadline == math.inf else context.deadline):
+            async with asyncio.timeout_at(context.deadline):
                 return await self._answer(context, payload)
         except TimeoutError:
             raise deadline_passed() from None
@@ -173,9 +177,15 @@ class Dispatcher:
         except Exception as error:  # As in `_answer`.
             raise to_api_error(context.path, error) from error
 
-    @contextmanager
-    def _observed(self, path: str, started_at: float, *, only_failures: bool = False) -> Iterator[None]:
+    def _observed(self, path: str, started_at: float, *, only_failures: bool = False) -> AbstractContextManager[None]:
         """Tell the observer how a call ends in the block; `only_failures`: the call goes on after a success."""
+        if self.observer is None:
+            return _NOT_OBSERVED
+        return self._observe(self.observer, path, started_at, only_failures=only_failures)
+
+    @staticmethod
+    @contextmanager
+    def _observe(observer: Observer, path: str, started_at: float, *, only_failures: bool) -> Iterator[None]:
         status = StatusCode.CANCELLED
         try:
             yield
@@ -184,8 +194,8 @@ class Dispatcher:
             status = error.reason.status
             raise
         finally:
-            if self.observer is not None and not (only_failures and status is StatusCode.OK):
-                self.observer.call_ended(path, status, time.monotonic() - started_at)
+            if not (only_failures and status is StatusCode.OK):
+                observer.call_ended(path, status, time.monotonic() - started_at)
 
 
 def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:
