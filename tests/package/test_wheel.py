@@ -221,6 +221,9 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "catalog pull": ("catalog.yaml",),
         "catalog plan": ("catalog.yaml",),
         "catalog apply": ("catalog.yaml",),
+        "tokens create": (name,),
+        "tokens revoke": (name,),
+        "import-kana": ("kana.json",),
     }
     without_server = {"serve", "catalog schema", "service-config"}
     # A key would shut the other tests of this server out.
@@ -229,6 +232,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         ("keys", "revoke", "key"): "(API_KEY_NOT_FOUND)\n",
     }
     assert {*calls, *(" ".join(line[:2]) for line in refused)} == set(commands()) - without_server
+    (tmp_path / "kana.json").write_text('{"data": {"users": [{"id": "command-alone"}]}}')
     program, options = with_command / "bin" / "canuse", ("--server", server.address)
     lines = [[*command.split(), *arguments, *options] for command, arguments in calls.items()]
     completed = run(with_command / "bin" / "python", "-c", COMMANDS, json.dumps(lines), cwd=tmp_path)
