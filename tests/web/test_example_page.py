@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 from examples.page.build import PACKAGES, SOURCES
+from examples.page.service import create_service
 
+from canuse import AsyncClient
 from support.npm import run
+from support.processes import free_port
 from support.tools import ROOT, tool
 
 if TYPE_CHECKING:
@@ -158,6 +161,21 @@ def test_a_page_elsewhere_gets_no_token(service: httpx.Client) -> None:
         headers = {"Authorization": f"Bearer {token}"}
         answer = httpx.post(f"{url}/ofrep/v1/evaluate/flags", json=context, headers=headers, timeout=60)
         assert answer.status_code == status
+
+
+async def test_without_canuse_the_service_does_nothing_and_says_that_it_can_not() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    async with AsyncClient(address) as canuse:
+        transport = httpx.ASGITransport(create_service(canuse, "", manual_clock=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://service") as service:
+            headers = {"Idempotency-Key": "a"}
+            answers = [
+                await service.post("/api/messages", json={"text": "a"}, headers=headers),
+                await service.post("/api/prints", headers=headers),
+                await service.get("/api/session"),
+            ]
+            assert [answer.status_code for answer in answers] == [503] * 3
+            assert (await service.get("/api/messages")).json() == []
 
 
 def test_the_types_of_the_page_match(example: str, tmp_path: Path) -> None:
