@@ -66,8 +66,8 @@ class ThreadHistograms(Generic[K]):
         self._local = threading.local()
         self._all: list[dict[K, Histogram]] = []
 
-    def observe(self, key: K, value: float) -> None:
-        """Count a value."""
+    def own(self, key: K) -> Histogram:
+        """Return the histogram of this thread, in which only this thread may count."""
         try:
             histograms: dict[K, Histogram] = self._local.histograms
         except AttributeError:
@@ -76,7 +76,11 @@ class ThreadHistograms(Generic[K]):
         histogram = histograms.get(key)
         if histogram is None:
             histogram = histograms[key] = Histogram(self.bounds)
-        histogram.observe(value)
+        return histogram
+
+    def observe(self, key: K, value: float) -> None:
+        """Count a value."""
+        self.own(key).observe(value)
 
     def total(self) -> Histogram:
         """Return the histograms of all keys, added up."""

@@ -140,6 +140,7 @@ class PipelinedConnection:
         self.opened = 0
         """Number of times it was opened. Data of an earlier connection can be of another history of the store."""
         self._connecting: asyncio.Task[_Wire] | None = None
+        self._round_trips = stats.ROUND_TRIPS.own("loop")
 
     async def execute(self, packed: bytes, count: int, *, writes: bool, guarded: bool = True) -> list[object]:
         """Send packed commands and return their `count` replies; error replies are values.
@@ -165,7 +166,7 @@ class PipelinedConnection:
                 raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
             replies = future.result()  # The reply was in time; the event loop was late.
         deadline.note_reply()
-        stats.ROUND_TRIPS.observe("loop", wire.now() - since)
+        self._round_trips.observe(wire.now() - since)
         return replies
 
     async def collect(self, packed: bytes, count: int, *, writes: bool) -> tuple[list[object], StoreError | None]:

@@ -32,7 +32,7 @@ from canuse_server.api.metadata import Metadata, check_metadata, required_durabi
 from canuse_server.api.methods import Method
 from canuse_server.api.ratelimit.method import ShouldRateLimit
 from canuse_server.domain.durability import Durability
-from canuse_server.runtime.counters import ThreadHistograms
+from canuse_server.runtime.counters import Histogram, ThreadHistograms
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis import stats
 from canuse_server.store.redis.blocking_connection import BlockingConnection
@@ -117,6 +117,8 @@ class Lane(threading.Thread):
         # Writes that need no confirmation are as fast as checks and share their connection.
         self._durable_writer = DurableWriter(self, store, dispatcher.admission) if self._promised_level else None
         self.batch_calls: ThreadHistograms[str] = ThreadHistograms(BATCH_BOUNDS)
+        self._round_trips = Histogram(stats.ROUND_TRIP_BOUNDS)
+        """Of the thread, once it runs."""
         self.drained = threading.Event()
         self._draining = False
         self._drain_until = 0.0
@@ -131,6 +133,8 @@ class Lane(threading.Thread):
 
     def run(self) -> None:
         """Serve until the front is closed."""
+        batch_calls = self.batch_calls.own("lane")
+        self._round_trips = stats.ROUND_TRIPS.own("lane")
         if self._durable_writer is not None:
             self._durable_writer.start()
         while True:
@@ -142,7 +146,7 @@ class Lane(threading.Thread):
             events, self._arrived_at = received
             self._responder.note(events, self._arrived_at)
             if calls := self._divert_durable_writes(self._read(events)):
-                self.batch_calls.observe("lane", len(calls))
+                batch_calls.observe(len(calls))
                 writes_sent = self._send_all(calls)
             max_in_flight = writes_sent if len(events) >= self._batch_size.pipeline_calls else 0
             while len(self._in_flight) > max_in_flight:
@@ -306,7 +310,7 @@ class Lane(threading.Thread):
                 self.respond(calls.popleft(), reply, now)
             self._in_flight.popleft()
             sent_at = batch.deadline - self._store.timeout_seconds
-            stats.ROUND_TRIPS.observe("lane", time.monotonic() - sent_at)
+            self._round_trips.observe(time.monotonic() - sent_at)
         except Exception as error:  # noqa: BLE001 - after any error every call must end, on a new connection
             self._abort(connection, error)
         if self._retire:
