@@ -92,14 +92,14 @@ MUTANTS: Final = (
     ),
     Mutant(
         "batches: a repeated check does not see a new count",
-        "server/canuse_server/api/hotpath/batch_checks.py",
+        "server/canuse_server/api/hotpath/batch/checks.py",
         "check.from_ms <= now_ms < check.until_ms and reply == check.reply",
         "check.from_ms <= now_ms < check.until_ms and check.reply is not None",
         "tests/store/test_batch_planners.py",
     ),
     Mutant(
         "batches: a repeated check does not see a changed feature",
-        "server/canuse_server/api/hotpath/batch_checks.py",
+        "server/canuse_server/api/hotpath/batch/checks.py",
         "if self._features.get(feature.id) is feature:",
         "if feature.id in self._features:",
         "tests/store/test_batch_planners.py",

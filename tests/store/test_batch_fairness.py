@@ -4,7 +4,7 @@ import asyncio
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
+from canuse_server.api.hotpath.batch.execution import BATCH_METHODS, answer_batch
 
 
 async def test_others_go_on_while_a_batch_is_worked_on(env: Environment) -> None:

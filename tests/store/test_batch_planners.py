@@ -12,8 +12,8 @@ from canuse import v1
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hotpath.batch_checks import MAX_FEATURES, CheckPlanner
-from canuse_server.api.hotpath.batch_uses import UsePlanner
+from canuse_server.api.hotpath.batch.checks import MAX_FEATURES, CheckPlanner
+from canuse_server.api.hotpath.batch.uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import FeatureUnknownError
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature

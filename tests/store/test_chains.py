@@ -10,7 +10,7 @@ from redis.exceptions import NoScriptError
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batches import BATCH_METHODS, answer_batch
+from canuse_server.api.hotpath.batch.execution import BATCH_METHODS, answer_batch
 from canuse_server.app.demo import load_demo
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, ResetPeriod

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from canuse import v1
 from canuse_server.api.errors import ApiError
-from canuse_server.api.hotpath.batch_items import MAX_COUNTED_ITEMS, MAX_OTHER_FIELDS, batch_items
+from canuse_server.api.hotpath.batch.items import MAX_COUNTED_ITEMS, MAX_OTHER_FIELDS, batch_items
 
 NAME = "canuse.v1.BatchCanUseRequest"
 items = st.builds(v1.CanUseRequest, user_id=st.text(max_size=200), delta=st.none() | st.integers(-5, 2**53))

@@ -16,7 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import check_counts, check_size, method_bytes
 from canuse_server.api.context import CallContext
-from canuse_server.api.hotpath.batches import BATCH_METHODS, BatchMethod, answer_batch
+from canuse_server.api.hotpath.batch.execution import BATCH_METHODS, BatchMethod, answer_batch
 from canuse_server.api.hotpath.executor import answer
 from canuse_server.api.hotpath.method import HotMethod, Request, parse
 from canuse_server.api.hotpath.methods import HOT_METHODS

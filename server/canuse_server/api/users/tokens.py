@@ -5,7 +5,7 @@ from google.protobuf.message_factory import GetMessageClass
 from canuse_server.api.bounds import check_size
 from canuse_server.api.context import CallContext
 from canuse_server.api.errors import ApiError, ErrorReason
-from canuse_server.api.hotpath.batch_items import batch_items
+from canuse_server.api.hotpath.batch.items import batch_items
 from canuse_server.api.hotpath.method import parse
 from canuse_server.api.methods import Method, method_at
 

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batch_trips import NO_COMMAND, Trip, listed
+from canuse_server.api.hotpath.batch.trips import NO_COMMAND, Trip, listed
 from canuse_server.api.hotpath.event_ids import event_argument, is_plain_ttl
 from canuse_server.api.hotpath.method import Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature

@@ -6,7 +6,7 @@ from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batch_trips import Trip
+from canuse_server.api.hotpath.batch.trips import Trip
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import Plan
 from canuse_server.api.repeated_checks import MAX_ANSWER_BYTES, RepeatedCheck

@@ -17,10 +17,10 @@ from canuse_server.api.bounds import check_size, method_bytes, too_large
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.failures import to_api_error
-from canuse_server.api.hotpath.batch_checks import CheckPlanner
-from canuse_server.api.hotpath.batch_items import batch_items
-from canuse_server.api.hotpath.batch_trips import Planner, SinglePlanner
-from canuse_server.api.hotpath.batch_uses import UsePlanner
+from canuse_server.api.hotpath.batch.checks import CheckPlanner
+from canuse_server.api.hotpath.batch.items import batch_items
+from canuse_server.api.hotpath.batch.trips import Planner, SinglePlanner
+from canuse_server.api.hotpath.batch.uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.decisions import DECISIONS, count_decision
 from canuse_server.api.hotpath.executor import repair, retries_exhausted, without_store
