@@ -1,12 +1,16 @@
 """Every query and mutation of Kana's Admin API, as Kana's documentation writes them."""
 
+import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
 from canuse import v1
 from support.kana import Kana
-from support.load import used
+from support.load import until, used
 from support.message_clients import Client
 from support.resources import Clock, binary, consumable, package, subscriber, unique
 
@@ -156,6 +160,35 @@ def test_new_metadata_of_a_published_package_leaves_its_draft_and_its_content(ka
     query = "query q($id: String!) { package(id: $id) { status features { limit } } }"
     shown = {"status": "PUBLISHED", "features": [{"limit": 5}]}
     assert kana.ask(query, {"id": package_id}) == {"package": shown}
+
+
+def test_new_metadata_of_a_package_loses_no_change_that_is_made_meanwhile(kana: Kana, client: Client) -> None:
+    package_id = package(client, [entry(binary(client))])
+    client.update_package(package_id, name="first")
+    query = "mutation m($id: String!, $input: UpdatePackageInput!) { updatePackage(id: $id, input: $input) { id } }"
+    done, changes = threading.Event(), itertools.count()
+    made = [0]
+
+    def change_metadata() -> None:
+        while not done.is_set():
+            sent = {"id": package_id, "input": {"metadata": {"n": str(next(changes))}}}
+            made[0] += "errors" not in kana.post(query, sent).json()
+
+    def at_least(number: int) -> bool:
+        return made[0] >= number
+
+    with ThreadPoolExecutor() as threads:
+        changing = threads.submit(change_metadata)
+        try:
+            for index in range(40):
+                client.update_package(package_id, name=f"name {index}")
+                # The change that was under way, and one after it.
+                wanted = made[0] + 2
+                until(partial(at_least, wanted))
+                assert client.get_package(package_id).name == f"name {index}"
+        finally:
+            done.set()
+        changing.result()
 
 
 @pytest.mark.parametrize("metadata", [{"a": "b"}, {"seats": 5, "deep": [{"x": None}]}, [1, "2"], "text", 7, True])
