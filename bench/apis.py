@@ -25,7 +25,7 @@ from bench.methods import (
 from bench.processes import START_SECONDS, StartError
 from bench.store import Store
 from canuse import AlreadyExists, CanuseError, Client, v1
-from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.codec import user_values
 from canuse_server.store.keys import BUCKETS, Keys, bucket_of
 
 PACKAGE: Final = "bench"
@@ -91,12 +91,12 @@ def _keep_event_ids(address: str, users: Sequence[str], count: int) -> None:
 
 
 def _used_canuse(store: Store, users: Sequence[str]) -> int:
-    field = packed_codec.FEATURE_PREFIX + FEATURE.encode()
+    field = user_values.FEATURE_PREFIX + FEATURE.encode()
     used = 0
     for user, value in zip(users, store.execute(("HGET", KEYS.user(user), field) for user in users), strict=True):
         if value is None:
             raise LoadError(f"user {user} is not in the store")
-        counter = packed_codec.unpack_feature(value)[1]
+        counter = user_values.unpack_feature(value)[1]
         used += counter.used if counter else 0
     return used
 

@@ -109,7 +109,7 @@ class FuzzTarget:
             if method.path == path:
                 try:
                     first, second = (self._request_cache.request(number, method, payload) for _ in range(2))
-                    assert second.packed == first.packed or not first.plan.repeatable
+                    assert second.packed == first.packed or not first.plan.cacheable
                 except ApiError as error:
                     assert error.reason.status not in SERVER_FAULTS, error.message
                     return error

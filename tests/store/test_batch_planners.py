@@ -21,7 +21,7 @@ from canuse_server.api.repeated_checks import MAX_CHECKS
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason, ResetPeriod
 from canuse_server.domain.periods import DAY_MS, Period
-from canuse_server.store.codec.packed import Meta, pack_entitlement
+from canuse_server.store.codec.user_values import Meta, pack_entitlement
 from canuse_server.store.repositories.use_batches import batch_commands, batch_use
 from support.database import pack_counter
 from support.requests import unknown
@@ -82,7 +82,7 @@ def test_a_use_is_sent_as_its_command_would_be_alone(
             assert str(refused.value) == str(error)
             continue
         plan = planner.plan(place, sent)
-        assert plan._replace(command=alone.command, repeatable=alone.repeatable) == alone
+        assert plan._replace(command=alone.command, cacheable=alone.cacheable) == alone
         use = batch_use(alone.user_id, alone.command)
         expected = [] if use is None else [*batch_commands(env.keys, [use], env.retention, "", one_slot=False)]
         assert [trip.command for trip in planner.trips({place: plan})] == [command for command, _ in expected]

@@ -26,7 +26,7 @@ from canuse_server.domain.model import (
     SubscriptionStatus,
 )
 from canuse_server.domain.subscriptions import has_ended
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.repositories.users import UserChange, UserState
 from support.database import KEYS, Database
 from support.strategies import ms

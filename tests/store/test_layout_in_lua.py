@@ -10,8 +10,8 @@ from canuse_server.domain.decision import Counter, Reservation
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT
-from canuse_server.store.codec import packed as packed_codec
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec import user_values
+from canuse_server.store.codec.user_values import Meta
 from support.database import Database, pack_counter, pack_grants
 from support.strategies import amounts, balances, entitlements, moments, recent_moments
 
@@ -49,7 +49,7 @@ def test_meta(shared_database: Database, disabled: bool, revision: int, created_
 def test_an_entitlement_and_its_count(
     shared_database: Database, entitlement: Entitlement, counted: tuple[int, int] | None
 ) -> None:
-    value = packed_codec.pack_entitlement(entitlement)
+    value = user_values.pack_entitlement(entitlement)
     flags = (
         entitlement.consumable
         + 2 * entitlement.active
@@ -71,7 +71,7 @@ def test_an_entitlement_and_its_count(
     assert shared_database.call("EVAL", split, "0", value + count) == [value, count]
     if counted is not None:
         assert read_in_lua(shared_database, "COUNTER", count) == (list(counted), count)
-        assert packed_codec.unpack_feature(value + count)[1] == Counter(*counted)
+        assert user_values.unpack_feature(value + count)[1] == Counter(*counted)
 
 
 @given(st.lists(recent_moments.flatmap(balances), max_size=4))
@@ -91,7 +91,7 @@ def test_grants(shared_database: Database, grants: list[GrantBalance]) -> None:
 def test_reservations(shared_database: Database, epoch: int, start_ms: int, units: int) -> None:
     value = epoch.to_bytes(4, "little") + start_ms.to_bytes(6, "little") + units.to_bytes(7, "little")
     assert read_in_lua(shared_database, "RESERVATION", value) == ([epoch, start_ms, units], value)
-    assert packed_codec.unpack_reservation(value) == Reservation(epoch, start_ms, units)
+    assert user_values.unpack_reservation(value) == Reservation(epoch, start_ms, units)
 
 
 @given(moments)
@@ -99,7 +99,7 @@ def test_reservations(shared_database: Database, epoch: int, start_ms: int, unit
 def test_when_leases_are_due(shared_database: Database, moment_ms: int) -> None:
     value = moment_ms.to_bytes(6, "little")
     assert read_in_lua(shared_database, "MOMENT", value) == ([moment_ms], value)
-    assert packed_codec.unpack_moment(value) == moment_ms
+    assert user_values.unpack_moment(value) == moment_ms
 
 
 def test_the_largest_numbers_are_exact(shared_database: Database) -> None:
@@ -118,4 +118,4 @@ def test_the_largest_numbers_are_exact(shared_database: Database) -> None:
 
 def test_both_know_the_same_reset_periods() -> None:
     decision = (FOLDER / "decision.lua").read_text()
-    assert f"local LAST_RESET_PERIOD = {packed_codec.LAST_RESET_PERIOD}\n" in decision
+    assert f"local LAST_RESET_PERIOD = {user_values.LAST_RESET_PERIOD}\n" in decision

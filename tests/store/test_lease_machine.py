@@ -26,7 +26,7 @@ from canuse_server.domain.decision import decide
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import Period, period_at
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories import usage_commands

@@ -95,7 +95,7 @@ def test_a_request_gets_the_same_plan_whatever_was_cached_before(
             continue
         request = cache.request(1, method, sent)
         assert request.packed == pack(plan.command.command)
-        assert request.plan._replace(command=plan.command, repeatable=plan.repeatable) == plan
+        assert request.plan._replace(command=plan.command, cacheable=plan.cacheable) == plan
 
 
 def ids_of(event_id: str) -> dict[str, Any]:

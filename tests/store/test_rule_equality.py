@@ -20,7 +20,7 @@ from canuse_server.domain.past_periods import PastPeriod, kept
 from canuse_server.domain.periods import FIXED_LENGTH_MS, Period
 from canuse_server.domain.retry import retry_at_ms
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome
+from canuse_server.store.codec.user_values import ChargeOutcome, Meta, Outcome
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.leases import Reserved

@@ -13,7 +13,7 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store.codec.packed import pack_entitlement
+from canuse_server.store.codec.user_values import pack_entitlement
 from canuse_server.store.keys import CLOCK, bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.manual_clock import LATEST_MS

@@ -6,8 +6,8 @@ import pytest
 
 from canuse_server.domain.model import Profile
 from canuse_server.store.codec.documents import encode
-from canuse_server.store.codec.packed import Meta
 from canuse_server.store.codec.user_index import FIELDS, entry_of
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import INDEX_PARTS, bucket_of
 from canuse_server.store.redis.client import Store

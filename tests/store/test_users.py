@@ -13,7 +13,7 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Grant, Profile, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.users import PlacedGrant, UserChange, Users
 from support.database import KEYS, Database

@@ -11,7 +11,7 @@ from canuse_server.domain.model import Reason
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.store.codec import past_periods as past_periods_codec
 from canuse_server.store.codec.event_ids import EventKey
-from canuse_server.store.codec.packed import (
+from canuse_server.store.codec.user_values import (
     ChargeOutcome,
     Meta,
     Outcome,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
 from canuse_server.domain.decision import FeatureState, Reservation
-from canuse_server.store.codec.packed import unpack_moment, unpack_reservation
+from canuse_server.store.codec.user_values import unpack_moment, unpack_reservation
 from canuse_server.store.repositories import leases, usage_commands
 from canuse_server.store.repositories.leases import (
     SWEPT_AT_A_TIME,

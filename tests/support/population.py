@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from canuse import v1
-from canuse_server.store.codec import packed as packed_codec
+from canuse_server.store.codec import user_values
 from support.load import in_groups
 from support.message_clients import AsyncClient, Client
 from support.processes import Canuse
@@ -29,15 +29,15 @@ class Population:
     def versions(self, store: StoreInspector) -> set[int]:
         """Return the versions that the users are on, according to the store."""
         return {
-            packed_codec.unpack_subscription("", value).package_version
+            user_values.unpack_subscription("", value).package_version
             for user_id in self.user_ids
             for field, value in store.user(user_id).items()
-            if field.startswith(packed_codec.SUBSCRIPTION_PREFIX)
+            if field.startswith(user_values.SUBSCRIPTION_PREFIX)
         }
 
     def changes(self, store: StoreInspector) -> list[int]:
         """Return how often each user has changed since they subscribed; uses do not count as changes."""
-        metas = (packed_codec.Meta.unpack(store.user(user_id)[packed_codec.META_FIELD]) for user_id in self.user_ids)
+        metas = (user_values.Meta.unpack(store.user(user_id)[user_values.META_FIELD]) for user_id in self.user_ids)
         return [meta.revision - CHANGES_BEFORE for meta in metas]
 
     async def used(self, client: AsyncClient) -> list[int]:

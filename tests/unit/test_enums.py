@@ -12,8 +12,8 @@ from canuse import v1
 from canuse_server.domain import model
 from canuse_server.domain.catalog_changes import CatalogAction
 from canuse_server.domain.periods import CALENDAR_MONTHS, FIXED_LENGTH_MS
-from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec import past_periods as past_periods_codec
+from canuse_server.store.codec import user_values
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.scripts.loader import ALL, APPLY_USER, RECORD_USAGE, Script
 
@@ -73,22 +73,22 @@ def test_the_script_s_periods_of_fixed_length_are_the_domain_s() -> None:
 @pytest.mark.parametrize(
     ("name", "flag"),
     [
-        ("DISABLED", packed_codec.DISABLED),
-        ("CONSUMABLE", packed_codec.CONSUMABLE),
-        ("ACTIVE", packed_codec.ACTIVE),
-        ("OVERAGE", packed_codec.OVERAGE),
-        ("GRANTED", packed_codec._GRANTED),
-        ("NO_LIMIT", packed_codec._NO_LIMIT),
-        ("ENDS", packed_codec._ENDS),
-        ("RUNS_OUT", packed_codec._RUNS_OUT),
-        ("NONE", packed_codec._NONE),
+        ("DISABLED", user_values.DISABLED),
+        ("CONSUMABLE", user_values.CONSUMABLE),
+        ("ACTIVE", user_values.ACTIVE),
+        ("OVERAGE", user_values.OVERAGE),
+        ("GRANTED", user_values._GRANTED),
+        ("NO_LIMIT", user_values._NO_LIMIT),
+        ("ENDS", user_values._ENDS),
+        ("RUNS_OUT", user_values._RUNS_OUT),
+        ("NONE", user_values._NONE),
         ("MAX_AMOUNT", model.MAX_AMOUNT),
-        ("ENTITLEMENT_BYTES", packed_codec._ENTITLEMENT.size),
-        ("MOMENT_BYTES", packed_codec._MOMENT.size),
-        ("GRANT_BYTES", packed_codec._GRANT.size),
+        ("ENTITLEMENT_BYTES", user_values._ENTITLEMENT.size),
+        ("MOMENT_BYTES", user_values._MOMENT.size),
+        ("GRANT_BYTES", user_values._GRANT.size),
         ("PAST_HEAD_BYTES", past_periods_codec._HEAD.size),
         ("OLD_PAST_PERIOD_BYTES", past_periods_codec._OLD_PAST_PERIOD.size),
-        ("RETENTION_BYTES", packed_codec._RETENTION.size),
+        ("RETENTION_BYTES", user_values._RETENTION.size),
     ],
 )
 def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: int) -> None:
@@ -99,18 +99,18 @@ def test_the_scripts_flags_and_bounds_are_those_of_the_layout(name: str, flag: i
 @pytest.mark.parametrize(
     ("name", "struct"),
     [
-        ("META", packed_codec._META),
-        ("ENTITLEMENT", packed_codec._ENTITLEMENT),
-        ("MOMENT", packed_codec._MOMENT),
-        ("COUNTER", packed_codec._COUNTER),
-        ("GRANT", packed_codec._GRANT),
+        ("META", user_values._META),
+        ("ENTITLEMENT", user_values._ENTITLEMENT),
+        ("MOMENT", user_values._MOMENT),
+        ("COUNTER", user_values._COUNTER),
+        ("GRANT", user_values._GRANT),
         ("PAST_HEAD", past_periods_codec._HEAD),
         ("PAST_PERIOD", past_periods_codec._PAST_PERIOD),
         ("OLD_PAST_PERIOD", past_periods_codec._OLD_PAST_PERIOD),
-        ("RETENTION", packed_codec._RETENTION),
-        ("KEPT", packed_codec._KEPT),
-        ("KEPT_RESERVED", packed_codec._KEPT_RESERVED),
-        ("KEPT_WIDE", packed_codec._KEPT_WIDE),
+        ("RETENTION", user_values._RETENTION),
+        ("KEPT", user_values._KEPT),
+        ("KEPT_RESERVED", user_values._KEPT_RESERVED),
+        ("KEPT_WIDE", user_values._KEPT_WIDE),
     ],
 )
 def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Struct) -> None:
@@ -119,7 +119,7 @@ def test_the_scripts_pack_in_as_many_bytes_as_the_layout(name: str, struct: Stru
 
 
 @pytest.mark.parametrize(
-    ("name", "struct"), [("GRANT", packed_codec._GRANT), ("OLD_PAST_PERIOD", past_periods_codec._OLD_PAST_PERIOD)]
+    ("name", "struct"), [("GRANT", user_values._GRANT), ("OLD_PAST_PERIOD", past_periods_codec._OLD_PAST_PERIOD)]
 )
 def test_the_scripts_pack_what_the_layout_packs(name: str, struct: Struct) -> None:
     # Lua's `i8` is Python's `q`, and its `I4` is `I`.
@@ -144,9 +144,9 @@ def test_the_script_s_outcome_is_what_the_layout_reads() -> None:
     assert single
     assert outcome
     assert charge
-    assert single[1] == packed_codec._SINGLE.format.replace("q", "i8")
-    assert outcome[1] == packed_codec._OUTCOME.format.replace("q", "i8")
-    assert charge[1] == packed_codec._CHARGE.format.replace("q", "i8")
+    assert single[1] == user_values._SINGLE.format.replace("q", "i8")
+    assert outcome[1] == user_values._OUTCOME.format.replace("q", "i8")
+    assert charge[1] == user_values._CHARGE.format.replace("q", "i8")
 
 
 def test_the_modes_are_those_that_the_script_knows() -> None:

@@ -22,7 +22,7 @@ from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import MAX_AMOUNT, OnUnavailable, Reason
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import Meta, Outcome, pack_entitlement
+from canuse_server.store.codec.user_values import Meta, Outcome, pack_entitlement
 from canuse_server.store.repositories import usage_commands
 from support.database import pack_counter
 from support.strategies import DAY_MS, amounts, entitlements, recent_moments

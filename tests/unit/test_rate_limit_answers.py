@@ -10,7 +10,7 @@ from canuse_server.api.ratelimit.responses import response_to, response_to_one
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Reason
 from canuse_server.envoy.rate_limit_service_pb2 import RateLimitResponse
-from canuse_server.store.codec.packed import Outcome, Single, pack_entitlement
+from canuse_server.store.codec.user_values import Outcome, Single, pack_entitlement
 from support.strategies import amounts, entitlements, recent_moments
 
 REPLY: Final = Struct("<BqBBBqqqqq")

@@ -15,7 +15,7 @@ from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import Feature, Grant, Package, Profile, Subscription
 from canuse_server.domain.periods import Period
 from canuse_server.domain.subscriptions import status_at
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 
 
 def timestamp(time_ms: int) -> Timestamp:

@@ -19,7 +19,7 @@ from canuse_server.domain.decision import FeatureState, TotalOutOfRangeError, ac
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, OnUnavailable, Reason
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS, rolled
 from canuse_server.domain.retry import retry_at_ms
-from canuse_server.store.codec.packed import (
+from canuse_server.store.codec.user_values import (
     ACTIVE,
     CONSUMABLE,
     DISABLED,
@@ -69,7 +69,7 @@ class CanUse:
         command = usage_commands.check_command(env.keys, user_id, feature_id)
         last_known = env.last_known if feature.on_unavailable is OnUnavailable.LAST_KNOWN else None
         # With `last_known` each reply is cached there, so the response must not come from the request cache.
-        plan = Plan(command, user_id, (feature,), delta, repeatable=last_known is None, last_known=last_known)
+        plan = Plan(command, user_id, (feature,), delta, cacheable=last_known is None, last_known=last_known)
         if request.explain:
             raise ExplanationWantedError(plan)
         return plan

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Final
 from canuse_server.api.environment import Environment
 from canuse_server.api.validation import Violations
 from canuse_server.domain.periods import DAY_MS, SECOND_MS
-from canuse_server.store.codec.packed import pack_event
+from canuse_server.store.codec.user_values import pack_event
 
 if TYPE_CHECKING:
     from canuse.v1 import entitlement_service_pb2 as pb

@@ -18,7 +18,7 @@ from canuse_server.api.validation import Violations
 from canuse_server.domain.model import Feature
 from canuse_server.domain.periods import SECOND_MS
 from canuse_server.store.codec.event_ids import fingerprint
-from canuse_server.store.codec.packed import LONGEST_LEASE_MS
+from canuse_server.store.codec.user_values import LONGEST_LEASE_MS
 from canuse_server.store.repositories import leases
 from canuse_server.store.repositories.leases import (
     TOKEN_BYTES,

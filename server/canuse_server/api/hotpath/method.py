@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     features: tuple[Feature, ...]
     delta: int
     event_id: str = ""
-    repeatable: bool = False
+    cacheable: bool = False
     """Whether a request with the same bytes has the same plan, and one with other ids of the user and the event differs
     only in these. It has one feature."""
     lease_id: str = ""

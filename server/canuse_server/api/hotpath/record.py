@@ -22,7 +22,7 @@ from canuse_server.api.validation import Violations, is_plain_id, repeated
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType, Reason
 from canuse_server.store.codec.event_ids import fingerprint
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import ChargeOutcome, unpack_single
+from canuse_server.store.codec.user_values import ChargeOutcome, unpack_single
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.usage_commands import Charge, Use
 
@@ -269,7 +269,7 @@ def _quick_plan(
     charge = Charge(feature.id, delta, feature.archived, entry)
     event = event_argument(env, request, _fingerprint_of_one(mode, feature.id, delta))
     command = usage_commands.record_event_command(env.keys, mode, user_id, charge, env.retention, manual_now, event)
-    return Plan(command, user_id, (feature,), delta, event_id, repeatable=not manual_now)
+    return Plan(command, user_id, (feature,), delta, event_id, cacheable=not manual_now)
 
 
 @lru_cache(maxsize=4096)
@@ -292,7 +292,7 @@ def plan_one(
     charge = Charge(feature.id, delta, feature.archived, entry)
     command = usage_commands.record_one_command(env.keys, mode, user_id, charge, env.retention, manual_now)
     # The manual clock's time is part of the command.
-    return Plan(command, user_id, (feature,), delta, repeatable=not manual_now, charge_indexes=charge_indexes)
+    return Plan(command, user_id, (feature,), delta, cacheable=not manual_now, charge_indexes=charge_indexes)
 
 
 def _plan(
@@ -315,8 +315,8 @@ def _plan(
     command = usage_commands.record_command(
         env.keys, Use(mode, user_id, tuple(parts), event), env.retention, manual_now
     )
-    is_repeatable = len(features) == 1 and not manual_now
-    return Plan(command, user_id, tuple(features), charges[0][1], event_id, is_repeatable)
+    is_cacheable = len(features) == 1 and not manual_now
+    return Plan(command, user_id, tuple(features), charges[0][1], event_id, is_cacheable)
 
 
 def fill_counts(

@@ -13,7 +13,7 @@ from canuse.v1.entitlement_service_pb2 import CanUseResponse
 from canuse_server.domain.model import Reason
 from canuse_server.domain.periods import rolled
 from canuse_server.store.codec.ledger_pb2 import LedgerEntry
-from canuse_server.store.codec.packed import OVERAGE, Single, terms
+from canuse_server.store.codec.user_values import OVERAGE, Single, terms
 
 _SHORT: Final = tuple(bytes((n,)) if n < 128 else bytes((n & 127 | 128, n >> 7)) for n in range(1 << 14))
 _LONG: Final = tuple(bytes((n & 127 | 128, n >> 7 | 128)) for n in range(1 << 14))
@@ -102,9 +102,11 @@ def ledger_event(feature_id: str, delta: int, action: int) -> bytes:
 
 def counts(field_tag: bytes, single: Single) -> bytes:
     """Return the field with the counts after a use; empty if the feature has none."""
-    if not single.packed:
+    if not single.entitlement_bytes:
         return b""
-    return counts_of(field_tag, single.used, single.budget, single.reserved, single.packed, single.period_start_ms)
+    return counts_of(
+        field_tag, single.used, single.budget, single.reserved, single.entitlement_bytes, single.period_start_ms
+    )
 
 
 def counts_of(field_tag: bytes, used: int, budget: int, reserved: int, packed: bytes, period_start_ms: int) -> bytes:

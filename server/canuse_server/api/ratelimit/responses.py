@@ -9,7 +9,7 @@ from canuse_server.api.ratelimit.requests import LIMITS_NOTHING, NOT_CHECKED, RE
 from canuse_server.domain.model import Reason, ResetPeriod
 from canuse_server.domain.periods import rolled
 from canuse_server.envoy import rate_limit_service_pb2 as pb
-from canuse_server.store.codec.packed import ChargeOutcome, Outcome, Single, terms
+from canuse_server.store.codec.user_values import ChargeOutcome, Outcome, Single, terms
 
 if TYPE_CHECKING:
     from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -63,8 +63,8 @@ def response_to_one(charge: Single) -> bytes:
     status = code
     if access and budget < 0:
         status += _REMAINING + varint(MAX_UINT32)
-    elif budget >= 0 and charge.packed and (access or reason == Reason.BUDGET_EXCEEDED):
-        reset_period, end_ms = _reset(charge.packed, charge.period_start_ms)
+    elif budget >= 0 and charge.entitlement_bytes and (access or reason == Reason.BUDGET_EXCEEDED):
+        reset_period, end_ms = _reset(charge.entitlement_bytes, charge.period_start_ms)
         remaining = budget - charge.used - charge.reserved
         status += _limit(budget, reset_period)
         if remaining > 0:

@@ -13,7 +13,7 @@ from canuse_server.api.users.subscriptions import free_token, refuse_too_much
 from canuse_server.api.validation import masked
 from canuse_server.domain.model import Profile, Subscription, SubscriptionStatus
 from canuse_server.domain.subscriptions import in_place_of
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.repositories.users import UserState
 

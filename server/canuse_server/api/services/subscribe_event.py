@@ -5,7 +5,7 @@ from struct import Struct
 from typing import Final
 
 from canuse_server.domain.model import Subscription
-from canuse_server.store.codec.packed import pack_subscription, unpack_subscription
+from canuse_server.store.codec.user_values import pack_subscription, unpack_subscription
 
 _TIME: Final = Struct("<q")
 # length of the token, length of the subscription; both follow

@@ -13,7 +13,7 @@ from canuse_server.api.users import changes
 from canuse_server.api.users.changes import Edit, ProfileChange, change_user
 from canuse_server.api.validation import Violations, masked, page_size, require_id
 from canuse_server.domain.model import Profile
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import bucket_of
 from canuse_server.store.repositories.users import UserState

@@ -25,7 +25,7 @@ from canuse_server.domain.model import (
 from canuse_server.domain.subscriptions import end_ms
 from canuse_server.runtime.call_state import unconfirmed
 from canuse_server.runtime.fairness import FairSemaphore
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError, OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.users import Event, PlacedGrant, UserChange, UserState
 

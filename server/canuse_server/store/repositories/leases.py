@@ -4,7 +4,7 @@ from struct import Struct
 from typing import Final, NamedTuple, cast
 
 from canuse_server.runtime.call_state import unconfirmed
-from canuse_server.store.codec.packed import ChargeOutcome, Outcome
+from canuse_server.store.codec.user_values import ChargeOutcome, Outcome
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.decision import FeatureState, runs_ahead
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS, DAY_MS
-from canuse_server.store.codec.packed import (
+from canuse_server.store.codec.user_values import (
     Outcome,
     Single,
     as_of_ms,

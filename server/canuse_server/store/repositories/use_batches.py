@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final, NamedTuple
 
-from canuse_server.store.codec.packed import RETENTION_BYTES
+from canuse_server.store.codec.user_values import RETENTION_BYTES
 from canuse_server.store.keys import Keys, bucket_of
 from canuse_server.store.redis.command import Command
 from canuse_server.store.repositories.usage_commands import ADD, SET, USE, Retention

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.user_tokens import GENERATION_BYTES, SigningKey, is_rotation_due, next_key, outdated_keys
 from canuse_server.store.codec.documents import UnreadableError, note_unreadable, read_document
-from canuse_server.store.codec.packed import TOKEN_GENERATION_FIELD
+from canuse_server.store.codec.user_values import TOKEN_GENERATION_FIELD
 from canuse_server.store.keys import SIGNING_KEYS, Keys
 from canuse_server.store.redis.client import Store
 from canuse_server.store.scripts.loader import TOKEN_GENERATION

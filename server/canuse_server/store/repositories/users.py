@@ -14,12 +14,11 @@ from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import CLOCKS_DIFFER_MS
 from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import map_yielding, yield_if_due
-from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec import past_periods as past_periods_codec
-from canuse_server.store.codec import user_index
+from canuse_server.store.codec import user_index, user_values
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.codec.event_ids import DIGEST_BYTES, FINGERPRINT_BYTES
-from canuse_server.store.codec.packed import Meta
+from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, INDEX_PARTS, Keys, bucket_of
 from canuse_server.store.redis.client import Store
@@ -63,7 +62,7 @@ class UserState:
 
     def leases_are_due(self) -> bool:
         """Whether a sweep of leases is due."""
-        return self.leases_due_ms is not None and packed_codec.is_due(self.leases_due_ms, self.now_ms)
+        return self.leases_due_ms is not None and user_values.is_due(self.leases_due_ms, self.now_ms)
 
     def was_computed_ahead(self) -> bool:
         """Whether the entitlements were computed under a clock that was too far ahead."""
@@ -174,14 +173,14 @@ class Users:
         commands = (("HGETALL", self._keys.user(user_id)), ("HGETALL", self._keys.ended(user_id)))
         (reply, ended), now_ms = await self._store.call(*commands)
         fields = _fields(reply)
-        if packed_codec.META_FIELD not in fields:
+        if user_values.META_FIELD not in fields:
             return None
         return _merged(await map_yielding(_fields(ended).items(), _ended), _subscriptions(fields)), now_ms
 
     async def ended_subscription(self, user_id: str, token: str) -> Subscription | None:
         """Return a subscription from the `ended` hash. Those of `read` take precedence, so call that first."""
         (value,), _ = await self._store.call(("HGET", self._keys.ended(user_id), token))
-        return None if value is None else packed_codec.unpack_subscription(token, cast("bytes", value))
+        return None if value is None else user_values.unpack_subscription(token, cast("bytes", value))
 
     async def refuse_answered(self, user_id: str, event: bytes) -> None:
         """Check that there is no stored answer for an event id; `event` is as `pack_event` packs it.
@@ -221,7 +220,7 @@ class Users:
         subscriptions, ended = _subscription_arguments(change.subscriptions), _subscription_arguments(change.ended)
         entitlements: list[str | bytes] = []
         for feature_id, entitlement in change.entitlements.items():
-            entitlements += (feature_id, packed_codec.pack_entitlement(entitlement))
+            entitlements += (feature_id, user_values.pack_entitlement(entitlement))
         removals = list(change.removed_entitlements)
         carry_overs = list(change.carry_overs)
         touched = (*(item.feature_id for item in carry_overs), *change.entitlements, *removals)
@@ -246,7 +245,7 @@ class Users:
             *(str(self._retention.past_periods_max_age_days), str(change.meta.as_of_ms)),
             *(str(len(indexed)), *(str(entry.score) if is_new else "" for entry, is_new in indexed)),
             *(str(len(subscriptions) // 2), *subscriptions),
-            *(packed_codec.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
+            *(user_values.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
             *(str(len(entitlements) // 2), *entitlements),
             *(str(len(removals)), *removals),
             *(str(len(counters) // 2), *counters),
@@ -312,7 +311,7 @@ class Users:
         for user, past in zip(replies[::2], replies[1::2], strict=True):
             fields = _fields(user)
             put_away = await map_yielding(_fields(past).items(), _ended)
-            found.append(_merged(put_away, _subscriptions(fields)) if packed_codec.META_FIELD in fields else ())
+            found.append(_merged(put_away, _subscriptions(fields)) if user_values.META_FIELD in fields else ())
         return found, now_ms
 
     async def usage(self, user_ids: Sequence[str], feature_id: str = "") -> list[tuple[UserState, PastUsage] | None]:
@@ -383,16 +382,16 @@ def _fields(reply: object) -> dict[bytes, bytes]:
 def _subscriptions(fields: Mapping[bytes, bytes]) -> list[Subscription]:
     """Read the subscriptions of a user's hash, oldest first."""
     found = [
-        packed_codec.unpack_subscription(name[2:].decode(), value)
+        user_values.unpack_subscription(name[2:].decode(), value)
         for name, value in fields.items()
-        if name.startswith(packed_codec.SUBSCRIPTION_PREFIX)
+        if name.startswith(user_values.SUBSCRIPTION_PREFIX)
     ]
     return sorted(found, key=_age_key)
 
 
 def _ended(item: tuple[bytes, bytes]) -> Subscription:
     token, value = item
-    return packed_codec.unpack_subscription(token.decode(), value)
+    return user_values.unpack_subscription(token.decode(), value)
 
 
 def _merged(ended: Iterable[Subscription], subscriptions: Iterable[Subscription]) -> list[Subscription]:
@@ -406,37 +405,37 @@ def _age_key(subscription: Subscription) -> tuple[int, str]:
 
 
 def _ended_until_ms(fields: Mapping[bytes, bytes]) -> int:
-    value = fields.get(packed_codec.ENDED_UNTIL_FIELD)
-    return 0 if value is None else packed_codec.unpack_moment(value)
+    value = fields.get(user_values.ENDED_UNTIL_FIELD)
+    return 0 if value is None else user_values.unpack_moment(value)
 
 
 def _subscription_arguments(subscriptions: Iterable[Subscription]) -> list[str | bytes]:
     arguments: list[str | bytes] = []
     for subscription in subscriptions:
-        arguments += (subscription.token, packed_codec.pack_subscription(subscription))
+        arguments += (subscription.token, user_values.pack_subscription(subscription))
     return arguments
 
 
 def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState | None:
     """Read a user's hash; None if the user does not exist."""
-    raw_meta = fields.pop(packed_codec.META_FIELD, None)
+    raw_meta = fields.pop(user_values.META_FIELD, None)
     if raw_meta is None:
         return None
     entitlements: dict[str, Entitlement] = {}
     counters: dict[str, Counter] = {}
     grants: dict[str, tuple[GrantBalance, ...]] = {}
     reservations: dict[str, Reservation] = {}
-    due = fields.pop(packed_codec.LEASES_DUE_FIELD, None)
+    due = fields.pop(user_values.LEASES_DUE_FIELD, None)
     for name, value in fields.items():
         prefix, key = name[:2], name[2:].decode()
-        if prefix == packed_codec.FEATURE_PREFIX:
-            entitlements[key], counter = packed_codec.unpack_feature(value)
+        if prefix == user_values.FEATURE_PREFIX:
+            entitlements[key], counter = user_values.unpack_feature(value)
             if counter is not None:
                 counters[key] = counter
-        elif prefix == packed_codec.GRANTS_PREFIX:
-            grants[key] = packed_codec.unpack_grants(value)
-        elif prefix == packed_codec.RESERVATION_PREFIX:
-            reservations[key] = packed_codec.unpack_reservation(value)
+        elif prefix == user_values.GRANTS_PREFIX:
+            grants[key] = user_values.unpack_grants(value)
+        elif prefix == user_values.RESERVATION_PREFIX:
+            reservations[key] = user_values.unpack_reservation(value)
     return UserState(
         user_id=user_id,
         now_ms=now_ms,
@@ -447,7 +446,7 @@ def _state(user_id: str, fields: dict[bytes, bytes], now_ms: int) -> UserState |
         counters=counters,
         grants=grants,
         reservations=reservations,
-        leases_due_ms=None if due is None else packed_codec.unpack_moment(due),
+        leases_due_ms=None if due is None else user_values.unpack_moment(due),
         ended_until_ms=_ended_until_ms(fields),
     )
 

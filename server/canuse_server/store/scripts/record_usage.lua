@@ -32,10 +32,10 @@ local WEEK = 4 -- the reset periods up to it have a fixed length, but NEVER
 local mode, manual_now, retention = ARGV[1], '', ARGV[2]
 if #mode > 1 then mode, manual_now = string.sub(mode, 1, 1), string.sub(mode, 2) end
 local key_count, last = #KEYS, #ARGV
-local repeatable = key_count > 4
-local chain = KEYS[repeatable and 8 or 4]
+local has_event_id = key_count > 4
+local chain = KEYS[has_event_id and 8 or 4]
 if chain then last = last - 1 end
-local event = repeatable and ARGV[last]
+local event = has_event_id and ARGV[last]
 local count = (last - FIRST + 1 - (event and 1 or 0)) / WIDTH
 assert(
   key_count == (event and 7 or 3) + (chain and 1 or 0) and count >= 1 and count % 1 == 0,

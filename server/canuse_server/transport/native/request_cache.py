@@ -100,7 +100,7 @@ class RequestCache:
         plan, packed = filled or self._planned(method, payload, parts)
         request = Request(method, plan, packed)
         # A request with an event id of its own does not come again.
-        if plan.repeatable and not (parts and parts[2]) and self._is_repeated(key):
+        if plan.cacheable and not (parts and parts[2]) and self._is_repeated(key):
             self._cache(key, request)
         return request
 
@@ -108,7 +108,7 @@ class RequestCache:
         """Plan a request; return also the packed command. If it came before with other ids, keep its template."""
         plan = method.plan(payload, self.env)
         packed = pack(plan.command.command)
-        if parts is not None and plan.repeatable and self._is_repeated(parts[0]):
+        if parts is not None and plan.cacheable and self._is_repeated(parts[0]):
             template = template_of(method, parts[0], packed, self.env)
             if template is not None:
                 self._keep_template(parts[0], template)

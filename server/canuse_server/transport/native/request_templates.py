@@ -149,7 +149,7 @@ def template_of(method: HotMethod, key: TemplateKey, packed: bytes, env: Environ
         plan = method.plan(ids + rest, env)
     except _NO_TEMPLATE:
         return None
-    if (plan.user_id.encode(), plan.event_id.encode(), plan.repeatable) != (user_id, event_id, True):
+    if (plan.user_id.encode(), plan.event_id.encode(), plan.cacheable) != (user_id, event_id, True):
         return None
     command, tail = pack(plan.command.command), b""
     if event_id:

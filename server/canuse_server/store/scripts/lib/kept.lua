@@ -1,5 +1,5 @@
 -- An outcome as it is stored under an event id: the number of the refused charge (8 bits), then for each charge the data from which
--- the answer is built again, 21 to 45 bytes; store/codec/packed.py reads it.
+-- the answer is built again, 21 to 45 bytes; store/codec/user_values.py reads it.
 --
 -- A script that includes this declares pack_kept before, as for dedupe.
 local KEPT = '<BI6I6I4I4'            -- flags, period start, period end (0: none), used, budget

@@ -1,4 +1,4 @@
--- How the values of a user's hash are packed; store/codec/packed.py reads and writes the same bytes. -1 stands for "none".
+-- How the values of a user's hash are packed; store/codec/user_values.py reads and writes the same bytes. -1 stands for "none".
 -- Times have 48 bits, amounts 56.
 local META = '<BI4I6'             -- flags, revision, created at; a MOMENT may follow: the entitlements were worked out at
 local META_BYTES = 11

@@ -1,4 +1,4 @@
--- The outcome of a call, as it is returned; store/codec/packed.py reads the same bytes. kept.lua packs it for an event id.
+-- The outcome of a call, as it is returned; store/codec/user_values.py reads the same bytes. kept.lua packs it for an event id.
 local function pack_outcome(refused, now)
   return struct.pack('<Bi8', refused, now)
 end

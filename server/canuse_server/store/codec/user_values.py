@@ -1,4 +1,4 @@
-"""How the values of a user's hash are packed. `scripts/lib/layout.lua` reads and writes the same bytes.
+"""The bytes of the values in a user's hash. `scripts/lib/layout.lua` reads and writes the same bytes.
 
 All numbers are little-endian. Values are short, so that Redis keeps the hash in its small form: that ends at 64 bytes,
 which only a long id or more than two grants of one feature exceed.
@@ -143,7 +143,7 @@ class Single(NamedTuple):
     period_start_ms: int
     budget: int
     reserved: int
-    packed: bytes
+    entitlement_bytes: bytes
     """The entitlement, as `unpack_feature` reads it; empty where there is none."""
     ledger_id: bytes
     now_ms: int
@@ -220,7 +220,11 @@ class Outcome(NamedTuple):
             charges.append(
                 ChargeOutcome(
                     *(_REASONS[kept.reason], kept.used, kept.applied_delta, kept.period_start_ms, _some(kept.budget)),
-                    *(kept.reserved, _unpack_entitlement(kept.packed) if kept.packed else None, ""),
+                    *(
+                        kept.reserved,
+                        _unpack_entitlement(kept.entitlement_bytes) if kept.entitlement_bytes else None,
+                        "",
+                    ),
                     recorded=kept.recorded,
                 )
             )

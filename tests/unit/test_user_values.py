@@ -9,9 +9,9 @@ from canuse_server.domain.grants import GrantBalance
 from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod, Subscription, SubscriptionStatus
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
-from canuse_server.store.codec import packed as packed_codec
 from canuse_server.store.codec import past_periods as past_periods_codec
-from canuse_server.store.codec.packed import ChargeOutcome, Meta, Outcome
+from canuse_server.store.codec import user_values
+from canuse_server.store.codec.user_values import ChargeOutcome, Meta, Outcome
 from support.database import pack_counter, pack_grants
 from support.strategies import amounts, balances, entitlements, limits, moments, recent_moments, subscriptions
 
@@ -36,11 +36,11 @@ def test_meta_is_read_as_it_was_written(disabled: bool, revision: int, created_a
 def test_an_entitlement_and_the_count_after_it_are_read_as_they_were_written(
     entitlement: Entitlement, counted: tuple[int, int] | None
 ) -> None:
-    packed = packed_codec.pack_entitlement(entitlement)
+    packed = user_values.pack_entitlement(entitlement)
     has_end, runs_out = entitlement.period.end_ms is not None, entitlement.valid_until_ms is not None
     assert len(packed) == 15 + 6 * has_end + 6 * runs_out
     value = packed if counted is None else packed + pack_counter(*counted)
-    assert packed_codec.unpack_feature(value) == (entitlement, None if counted is None else Counter(*counted))
+    assert user_values.unpack_feature(value) == (entitlement, None if counted is None else Counter(*counted))
     assert len(value) <= 40 < LISTPACK_BYTES
 
 
@@ -58,11 +58,11 @@ def test_every_bound_of_an_entitlement_fits() -> None:
                     valid_until_ms=None if flags & 2 else 253_402_300_799_999 * (flags >> 4),
                     granted=bool(flags & 8),
                 )
-                packed = packed_codec.pack_entitlement(entitlement)
-                assert packed_codec.unpack_feature(packed) == (entitlement, None)
+                packed = user_values.pack_entitlement(entitlement)
+                assert user_values.unpack_feature(packed) == (entitlement, None)
                 largest = Counter(MAX_AMOUNT, 253_402_300_799_999)
                 counted = packed + pack_counter(largest.used, largest.period_start_ms)
-                assert packed_codec.unpack_feature(counted) == (entitlement, largest)
+                assert user_values.unpack_feature(counted) == (entitlement, largest)
 
 
 @given(subscriptions("t0", ("p",), moments), ids, st.integers(1, 2**31 - 1))
@@ -71,8 +71,8 @@ def test_a_subscription_is_read_as_it_was_written(item: Subscription, package_id
     subscription = Subscription(
         "t0", package_id, version, item.status, item.started_at_ms, item.trial_end_ms, item.cancel_at_ms
     )
-    packed = packed_codec.pack_subscription(subscription)
-    assert packed_codec.unpack_subscription("t0", packed) == subscription
+    packed = user_values.pack_subscription(subscription)
+    assert user_values.unpack_subscription("t0", packed) == subscription
     dates = (item.trial_end_ms, item.cancel_at_ms)
     assert len(packed) == 11 + 6 * sum(date is not None for date in dates) + len(package_id.encode())
 
@@ -80,15 +80,15 @@ def test_a_subscription_is_read_as_it_was_written(item: Subscription, package_id
 def test_a_package_id_of_41_bytes_keeps_the_hash_small_and_the_longest_still_fits() -> None:
     for size in (41, 42, 128):
         subscription = Subscription("t", "p" * size, 2**32 - 1, SubscriptionStatus.TRIALING, 0, 5, 253_402_300_799_999)
-        packed = packed_codec.pack_subscription(subscription)
+        packed = user_values.pack_subscription(subscription)
         assert (len(packed) <= LISTPACK_BYTES) == (size <= 41)
-        assert packed_codec.unpack_subscription("t", packed) == subscription
+        assert user_values.unpack_subscription("t", packed) == subscription
 
 
 @given(st.lists(recent_moments.flatmap(balances), max_size=4))
 @hundreds
 def test_grants_are_read_in_the_order_they_are_kept(grants: list[GrantBalance]) -> None:
-    assert packed_codec.unpack_grants(pack_grants(grants)) == tuple(grants)
+    assert user_values.unpack_grants(pack_grants(grants)) == tuple(grants)
     assert len(pack_grants(grants)) == 32 * len(grants)
 
 
@@ -126,7 +126,7 @@ charge_outcomes = st.builds(
 def test_an_outcome_is_read_from_any_offset(refused: int, now_ms: int, charges: list[ChargeOutcome]) -> None:
     value = bytes([refused]) + _eight(now_ms)
     for charge in charges:
-        packed = b"" if charge.entitlement is None else packed_codec.pack_entitlement(charge.entitlement)
+        packed = b"" if charge.entitlement is None else user_values.pack_entitlement(charge.entitlement)
         value += bytes((charge.reason, len(packed), len(charge.ledger_id)))
         value += _eight(charge.used) + _eight(charge.applied_delta) + _eight(charge.period_start_ms)
         value += _eight(-1 if charge.budget is None else charge.budget) + _eight(charge.reserved)
