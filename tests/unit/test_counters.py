@@ -56,7 +56,7 @@ def merged(totals: WorkerMetrics, workers: dict[int, bytes | None]) -> dict[str,
 
 
 def test_counters_of_workers_are_added_up_and_never_go_back() -> None:
-    totals = WorkerMetrics()
+    totals = WorkerMetrics(100)
     first = merged(totals, {1: exposition(10, 1), 2: exposition(20, 1)})
     assert first == {"canuse_calls_total": 30, "canuse_store_up": 1, "canuse_waiting_bytes": 30, "canuse_workers": 2}
     # The first has died; the one in its place has another process id.
@@ -71,3 +71,20 @@ def test_counters_of_workers_are_added_up_and_never_go_back() -> None:
     assert merged(totals, {2: None, 3: exposition(1, 1)})["canuse_calls_total"] == 36
     assert merged(totals, {2: exposition(25, 1), 3: exposition(1, 1)})["canuse_calls_total"] == 36
     assert merged(totals, {3: exposition(2, 1)})["canuse_calls_total"] == 37
+
+
+def test_features_beyond_the_bound_share_a_label_in_all_workers() -> None:
+    def told(*features: str) -> bytes:
+        samples = (f'canuse_decisions_total{{feature="{feature}",reason="UNLIMITED"}} 1' for feature in features)
+        return "\n".join(("# TYPE canuse_decisions_total counter", *samples, "")).encode()
+
+    totals = WorkerMetrics(1)
+    for _ in range(2):
+        text = totals.merged({1: told("a", "b"), 2: told("c", "a")}).decode()
+        values = {
+            sample.labels["feature"]: sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == "canuse_decisions_total"
+        }
+        assert values == {"a": 2, "other": 2}

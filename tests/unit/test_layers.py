@@ -8,7 +8,7 @@ from typing import Final
 import canuse_server
 
 ROOT: Final = Path(str(canuse_server.__file__)).parent
-LAYERS: Final = ("domain", "runtime", "store", "api", "settings", "auth", "metrics", "transport", "app", "cli")
+LAYERS: Final = ("domain", "runtime", "store", "api", "kana", "settings", "auth", "metrics", "transport", "app", "cli")
 """Each may import those before it; `app` and `cli` are one layer."""
 RANK: Final = {name: rank for rank, name in enumerate(LAYERS)} | {"cli": LAYERS.index("app")}
 STORE_LAYERS: Final = ("errors", "keys", "codec", "scripts", "redis", "repositories", "preflight", "embedded")
@@ -46,6 +46,11 @@ def test_no_layer_imports_one_above_it() -> None:
         if RANK[layer(name)] > RANK[own]
     ]
     assert upwards == []
+
+
+def test_every_folder_is_in_a_layer() -> None:
+    folders = {path.relative_to(ROOT).parts[0] for path in modules() if path.parent != ROOT}
+    assert folders <= set(LAYERS)
 
 
 def test_no_part_of_the_store_imports_one_above_it() -> None:

@@ -27,7 +27,13 @@ class ProcessMetrics:
     """The metrics of this process. Its parts are added as they start."""
 
     def __init__(
-        self, settings: Settings, environments: Environments, admission: AdmissionLimit, health: Health
+        self,
+        settings: Settings,
+        environments: Environments,
+        admission: AdmissionLimit,
+        health: Health,
+        *,
+        is_worker: bool,
     ) -> None:
         self._settings = settings
         self._health = health
@@ -39,7 +45,7 @@ class ProcessMetrics:
             grpc_calls=self.grpc_calls,
             http_calls=self.http_calls,
             admission=admission,
-            decisions=DecisionMetrics(settings.metrics_features),
+            decisions=DecisionMetrics(None if is_worker else settings.metrics_features),
         )
 
     def set_ports(self, transport: str, native: "NativeTransport | None", http: "HttpServer | None") -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from canuse_server.app.worker_metrics import Report, read_report
+from canuse_server.app.worker_metrics import READINESS, READY, read_report
 from canuse_server.runtime import child
 from canuse_server.settings import Settings
 
@@ -146,17 +146,17 @@ class Workers:
     def _report_path(self, number: int) -> Path | None:
         return None if self._reports is None else self._reports / f"worker-{number}.sock"
 
-    async def reports(self) -> dict[int, Report | None]:
-        """Return what the workers tell, by process id; None for one that does not answer."""
+    async def ask(self, question: bytes) -> dict[int, bytes | None]:
+        """Return the workers' answers to a question, by process id; None for one that does not answer."""
         pids = {number: process.pid for number, process in self._processes.items()}
         paths = [path for number in pids if (path := self._report_path(number)) is not None]
-        reports = await asyncio.gather(*map(read_report, paths))
-        return dict(zip(pids.values(), reports, strict=True))
+        answers = await asyncio.gather(*(read_report(path, question) for path in paths))
+        return dict(zip(pids.values(), answers, strict=True))
 
     async def are_ready(self) -> bool:
         """Whether all workers are ready."""
-        reports = await self.reports()
-        return len(reports) == self._count and all(report and report.is_ready for report in reports.values())
+        answers = await self.ask(READINESS)
+        return len(answers) == self._count and all(answer == READY for answer in answers.values())
 
     def _is_stopping(self) -> bool:
         return self._stopping

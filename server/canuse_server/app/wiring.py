@@ -329,7 +329,7 @@ def _metrics(
     except ModuleNotFoundError as error:
         _leave_out_ops(settings, error)
         return None
-    return ProcessMetrics(settings, environments, admission, health)
+    return ProcessMetrics(settings, environments, admission, health, is_worker=is_worker)
 
 
 async def _open_ops(

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from canuse_server.api.environment import Environments
 from canuse_server.app import ops_port
 from canuse_server.app.supervisor import Workers
+from canuse_server.app.worker_metrics import METRICS
 from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
 from canuse_server.metrics.merge import WorkerMetrics
@@ -23,11 +24,13 @@ async def open_port(
         ListenError: it can't be opened, and somebody chose it.
     """
     census = Census((environments.live, environments.test))
-    own, totals = Sources(census=census), WorkerMetrics()
+    own, totals, one_at_a_time = Sources(census=census), WorkerMetrics(settings.metrics_features), asyncio.Lock()
 
     async def metrics() -> bytes:
-        told = {pid: report and report.metrics for pid, report in (await workers.reports()).items()}
-        return await asyncio.to_thread(lambda: totals.merged(told, exposition(own)))
+        # An earlier answer of a worker must not replace a later one.
+        async with one_at_a_time:
+            answers = await workers.ask(METRICS)
+            return await asyncio.to_thread(lambda: totals.merged(answers, exposition(own)))
 
     opened = await ops_port.open_port(settings, workers.are_ready, metrics)
     if opened is None:

@@ -18,12 +18,25 @@ _NAMES: Final[dict[int, str]] = {
 }
 
 
-class DecisionMetrics:
-    """The metrics of decisions of this process. The first features that are asked for keep their labels."""
+class FeatureLabels:
+    """The labels of features: the first ones keep their ids, the others share one."""
 
     def __init__(self, max_features: int) -> None:
         self._max_features = max_features
         self._named: set[str] = set()
+
+    def of(self, feature_id: str) -> str:
+        """Return the label of a feature."""
+        if len(self._named) < self._max_features:
+            self._named.add(feature_id)
+        return feature_id if feature_id in self._named else OTHER
+
+
+class DecisionMetrics:
+    """The metrics of decisions of this process. None: a worker, whose supervisor bounds the labels."""
+
+    def __init__(self, max_features: int | None) -> None:
+        self._label = str if max_features is None else FeatureLabels(max_features).of
 
     def collect(self) -> Iterator[Any]:
         """Yield the metrics."""
@@ -40,11 +53,6 @@ class DecisionMetrics:
         for source, count in sorted(WITHOUT_STORE.totals().items()):
             without_store.add_metric((source,), count)
         yield without_store
-
-    def _label(self, feature_id: str) -> str:
-        if len(self._named) < self._max_features:
-            self._named.add(feature_id)
-        return feature_id if feature_id in self._named else OTHER
 
 
 def _reason_name(number: int) -> str:

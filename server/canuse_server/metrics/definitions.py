@@ -38,7 +38,8 @@ CALLS_IN_FLIGHT: Final = Metric(
     "canuse_calls_in_flight",
     "gauge",
     ("executor",),
-    "Calls that have arrived and have not ended: in the batch `lane`, or on the event `loop`.",
+    "Calls that have arrived and have not ended: in the batch `lane`, or on the event `loop`. "
+    "A call that the lane hands to the loop is in both.",
     "Close to `max_calls_in_flight` times `workers`: further calls are refused.",
 )
 WAITING_BYTES: Final = Metric(
@@ -52,8 +53,9 @@ DECISIONS: Final = Metric(
     "canuse_decisions",
     "counter",
     ("environment", "feature", "reason"),
-    "Decisions and recorded uses by feature and reason, repeats included. Features beyond `metrics_features` are "
-    "`other`. Envoy's calls have `RATE_LIMIT_OK` or `RATE_LIMIT_OVER_LIMIT` as reason.",
+    "Decisions and recorded uses by feature and reason, repeats with an event id included; equal checks of one batch "
+    "are one. Features beyond `metrics_features` are `other`. Envoy's calls have `RATE_LIMIT_OK` or "
+    "`RATE_LIMIT_OVER_LIMIT` as reason.",
     "A sudden rise of `NOT_ENTITLED` or `BUDGET_EXCEEDED` of one feature: a package may be wrong.",
 )
 WITHOUT_STORE: Final = Metric(
@@ -116,7 +118,7 @@ CATALOG_AGE: Final = Metric(
     "gauge",
     ("environment",),
     "Time since the server last checked that its catalogue is current.",
-    "Above 10: changes of the catalogue have no effect on this server.",
+    "Above 30: changes of the catalogue have no effect on this server.",
     "max",
 )
 HTTP_CONNECTIONS: Final = Metric(

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector as PrometheusCollector
 
 from canuse_server.metrics.collector import gauge
-from canuse_server.metrics.definitions import METRICS, WORKERS
+from canuse_server.metrics.decisions import FeatureLabels
+from canuse_server.metrics.definitions import DECISIONS, METRICS, WORKERS
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """A sample's name and labels."""
@@ -26,7 +27,8 @@ ACCUMULATING: Final = ("counter", "histogram")
 class WorkerMetrics:
     """Adds up the metrics of workers. What a worker has counted stays after its death: a counter never goes back."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_features: int) -> None:
+        self._labels = FeatureLabels(max_features)
         self._last: dict[int, list[Metric]] = {}
         self._ended: list[Metric] = []
 
@@ -39,11 +41,21 @@ class WorkerMetrics:
             ended = (family for family in self._last.pop(pid) if family.type in ACCUMULATING)
             self._ended = list(_merge([*self._ended, *ended]))
         answered = {pid: text for pid, text in workers.items() if text is not None}
-        self._last |= {pid: _parsed(text) for pid, text in answered.items()}
+        self._last |= {pid: self._bounded(_parsed(text)) for pid, text in answered.items()}
         families = [*self._ended, *(family for families in self._last.values() for family in families), *_parsed(own)]
         registry = CollectorRegistry()
         registry.register(_Fixed([*_merge(families), gauge(WORKERS, {(): len(answered)})]))
         return generate_latest(registry)
+
+    def _bounded(self, families: list[Metric]) -> list[Metric]:
+        """Give the features beyond the bound one label; `_merge` adds their samples up."""
+        for family in families:
+            if family.name == DECISIONS.name:
+                family.samples = [
+                    sample._replace(labels=sample.labels | {"feature": self._labels.of(sample.labels["feature"])})
+                    for sample in family.samples
+                ]
+        return families
 
 
 class _Fixed(PrometheusCollector):

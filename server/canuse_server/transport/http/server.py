@@ -96,6 +96,8 @@ class HttpServer:
 
     async def end(self, grace: Deadline) -> None:
         """Wait for the answers under way as long as there is time, then cut them off."""
+        if self._server is not None:
+            self._server.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._connections.none_left.wait(), grace.remaining())
         state = self._connections.state
