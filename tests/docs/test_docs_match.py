@@ -15,6 +15,7 @@ from grpc import StatusCode
 from canuse import v1
 from canuse_server.api.errors import ErrorReason
 from canuse_server.cli.connection import Connection
+from canuse_server.cli.operations.ops_port import Ops
 from canuse_server.settings import Settings
 from canuse_server.transport.http.errors import CODES
 from canuse_server.transport.http.ofrep.errors import ErrorCode
@@ -117,6 +118,7 @@ def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None
     known |= {status.name for status in StatusCode} | {code.value for code in ErrorCode}
     known |= {f"CANUSE_{name.upper()}" for name in Settings.model_fields}
     known |= {get_args(option.type)[1].envvar for option in fields(Connection)} | {"CANUSE_CONFIG"}
+    known.add(get_args(Ops)[1].envvar)
     suffixes = ("_FOUND", "_EXISTS", "_REUSED", "_UNAVAILABLE", "_UNKNOWN", "_EXCEEDED", "_ENTITLED", "_OUT_OF_RANGE")
     for page in pages:
         for word in re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", page.read_text(encoding="utf-8")):

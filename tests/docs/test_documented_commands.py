@@ -183,7 +183,8 @@ def test_what_is_run_elsewhere_is_run_there() -> None:
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[Canuse]:
     """A server with the example data."""
-    with running(Canuse(tmp_path, "--demo", env=PUBLISHABLE_KEYS)) as canuse:
+    env = PUBLISHABLE_KEYS | {"CANUSE_OPS_LISTEN": "127.0.0.1:0"}
+    with running(Canuse(tmp_path, "--demo", env=env)) as canuse:
         yield canuse
 
 
@@ -195,7 +196,8 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
     name: str, demo: Canuse, tmp_path: Path
 ) -> None:
     env = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
-    env |= {"PATH": f"{Path(sys.executable).parent}:{env.get('PATH', '')}", "CANUSE_SERVER": demo.address}
+    path = f"{Path(sys.executable).parent}:{env.get('PATH', '')}"
+    env |= {"PATH": path, "CANUSE_SERVER": demo.address, "CANUSE_OPS": demo.ops_url}
     created_key = ""
     block = BLOCKS[name]
     if any(" keys create " in command for command in block) and not any("--all-scopes" in command for command in block):

@@ -225,13 +225,15 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "tokens revoke": (name,),
         "import-kana": ("kana.json",),
     }
+    # These ask another port.
+    unanswered = {"health": (), "top": ("--once",)}
     without_server = {"serve", "catalog schema", "service-config"}
     # A key would shut the other tests of this server out.
     refused = {
         ("keys", "create", "key", "--scope", "usage:write"): "(ADMIN_KEY_NEEDED)\n",
         ("keys", "revoke", "key"): "(API_KEY_NOT_FOUND)\n",
     }
-    assert {*calls, *(" ".join(line[:2]) for line in refused)} == set(commands()) - without_server
+    assert {*calls, *(" ".join(line[:2]) for line in refused), *unanswered} == set(commands()) - without_server
     (tmp_path / "kana.json").write_text('{"data": {"users": [{"id": "command-alone"}]}}')
     program, options = with_command / "bin" / "canuse", ("--server", server.address)
     lines = [[*command.split(), *arguments, *options] for command, arguments in calls.items()]
@@ -239,6 +241,9 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
     assert completed.returncode == 0, completed.stderr
     assert json.loads(run(program, "catalog", "schema", cwd=tmp_path).stdout)["title"] == "A catalogue of canuse"
     assert run(program, "service-config", cwd=tmp_path).returncode == 0
+    for command, arguments in unanswered.items():
+        completed = run(program, command, *arguments, "--ops", "http://127.0.0.1:1", cwd=tmp_path)
+        assert (completed.returncode, completed.stderr.startswith("canuse: no answer from")) == (2, True)
     for line, reason in refused.items():
         completed = run(program, *line, *options, cwd=tmp_path)
         assert (completed.returncode, completed.stderr.endswith(reason)) == (2, True), f"{line}: {completed.stderr}"

@@ -17,6 +17,7 @@ COMMAND_VARIABLES: Final = frozenset(
         "CONFIG",
         "DEBUG",
         "SERVER",
+        "OPS",
         "API_KEY",
         "CLIENT_TLS",
         "CLIENT_TLS_CA",

@@ -21,6 +21,8 @@ from canuse_server.cli.grants import grants
 from canuse_server.cli.kana.command import import_kana
 from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
+from canuse_server.cli.operations.health import health
+from canuse_server.cli.operations.top import top
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
 from canuse_server.cli.subscriptions import subscriptions
@@ -42,6 +44,8 @@ def register(app: typer.Typer) -> None:
     app.command("export-user")(export_user)
     app.command("migrate")(migrate)
     app.command("import-kana")(import_kana)
+    app.command("health")(health)
+    app.command("top")(top)
     users.command("ensure")(ensure_user)
     users.command("change-package")(change_package)
     app.add_typer(users, name="users")

@@ -17,8 +17,8 @@ from rich.table import Table
 from canuse import Consumption, v1
 
 _INT64_TYPES: Final = frozenset({FieldDescriptor.CPPTYPE_INT64, FieldDescriptor.CPPTYPE_UINT64})
-# Wide enough for any row. The terminal wraps a row that is too long, so ids can be copied as a whole.
-_WIDTH: Final = 10_000
+WIDTH: Final = 10_000
+"""Wide enough for any row. The terminal wraps a row that is too long, so ids can be copied as a whole."""
 _NUMBER_COLUMNS: Final = frozenset(
     {"change", "used", "reserved", "budget", "remaining", "limit", "version", "amount", "priority"}
 )
@@ -79,7 +79,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], empty: st
         typer.echo(printable(empty))
         return
     # Ids and names are the caller's and contain no markup.
-    Console(width=_WIDTH, markup=False, emoji=False, highlight=False).print(table)
+    Console(width=WIDTH, markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_fields(fields: Mapping[str, str]) -> None:
