@@ -606,8 +606,8 @@ MUTANTS: Final = (
     Mutant(
         "tokens: one for an environment is valid in the other",
         "server/canuse_server/auth/authorizer.py",
-        "caller = Caller(self._readers[token.environment],",
-        "caller = Caller(self._readers[TEST],",
+        "return Caller(self._readers[token.environment],",
+        "return Caller(self._readers[TEST],",
         TOKENS,
     ),
     Mutant(

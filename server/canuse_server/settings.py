@@ -142,6 +142,14 @@ class Settings(BaseSettings):
         "entitlements and the usage of any user whose id is known.",
     )
     insecure_no_auth: bool = Field(False, description="Do not require API keys, on any address.")
+    access_log: Literal["off", "errors", "all"] = Field(
+        "off",
+        description="Calls that are logged, to stderr, one line of JSON each: all, or those that fail. While it is "
+        "on, each call gets a request id, or keeps that of its caller (x-request-id), and returns it.",
+    )
+    access_log_sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="Share of these calls that is logged, chosen by chance."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged, to stderr."
     )

@@ -12,6 +12,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from canuse import v1
+from canuse_server.api.metadata import Metadata
 from canuse_server.app.wiring import serve_in_process
 from canuse_server.settings import Settings
 from support.load import wait_until
@@ -33,7 +34,7 @@ class Recorder:
     def __init__(self) -> None:
         self.heard: list[tuple[str, StatusCode]] = []
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
+    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
         """See Observer."""
         assert 0 <= seconds < 60
         self.heard.append((path.removeprefix(PREFIX), status))

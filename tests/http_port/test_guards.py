@@ -73,7 +73,7 @@ def test_a_page_of_an_allowed_origin_and_one_of_the_server_itself_are_answered(
     answered = http.post(LIST, json={}, headers={"origin": ORIGIN})
     assert answered.status_code == 200
     assert answered.headers["access-control-allow-origin"] == ORIGIN
-    assert answered.headers["access-control-expose-headers"] == "ETag, Retry-After"
+    assert answered.headers["access-control-expose-headers"] == "ETag, Retry-After, X-Request-ID"
     assert answered.headers["vary"] == "Origin"
     assert "access-control-allow-credentials" not in answered.headers
     own = http.post(LIST, json={}, headers={"origin": canuse.http_url})

@@ -8,7 +8,20 @@ from typing import Final
 import canuse_server
 
 ROOT: Final = Path(str(canuse_server.__file__)).parent
-LAYERS: Final = ("domain", "runtime", "store", "api", "kana", "settings", "auth", "metrics", "transport", "app", "cli")
+LAYERS: Final = (
+    "domain",
+    "runtime",
+    "store",
+    "api",
+    "kana",
+    "settings",
+    "auth",
+    "metrics",
+    "access_log",
+    "transport",
+    "app",
+    "cli",
+)
 """Each may import those before it; `app` and `cli` are one layer."""
 RANK: Final = {name: rank for rank, name in enumerate(LAYERS)} | {"cli": LAYERS.index("app")}
 STORE_LAYERS: Final = ("errors", "keys", "codec", "scripts", "redis", "repositories", "preflight", "embedded")

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, field
 
 from canuse_server.api.environment import Environment
+from canuse_server.api.metadata import Metadata
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 
@@ -26,5 +27,7 @@ class CallContext:
     """Arrival time. It is set again when the request is complete; then the store deadline starts."""
     deadline: float = math.inf
     """The caller's deadline."""
+    metadata: Metadata = field(default=(), repr=False)
+    """The metadata of the call, for the observer."""
     authorization: bytes | None = field(default=None, repr=False)
     """The credentials. Those of a streaming call are checked again before each further message."""

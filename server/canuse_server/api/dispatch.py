@@ -59,8 +59,8 @@ class Authorizer(Protocol):
 class Observer(Protocol):
     """A hook for metrics, traces and logs. It is called from several threads."""
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
-        """Handle the end of a call; `seconds` is its duration."""
+    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
+        """Handle the end of a call; `seconds` is its duration, `metadata` what its caller sent."""
 
 
 class Observers:
@@ -69,10 +69,10 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float) -> None:
+    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
         """See Observer."""
         for observer in self._observers:
-            observer.call_ended(path, status, seconds)
+            observer.call_ended(path, status, seconds, metadata)
 
 
 def observers_of(*observers: Observer | None) -> Observer | None:
@@ -85,16 +85,24 @@ class Dispatcher:
     """Answers calls by their path. All transports share it."""
 
     def __init__(
-        self, handlers: Handlers, authorizer: Authorizer, admission: AdmissionLimit, observer: Observer | None = None
+        self,
+        handlers: Handlers,
+        authorizer: Authorizer,
+        admission: AdmissionLimit,
+        observer: Observer | None = None,
+        *,
+        request_ids: bool = False,
     ) -> None:
+        """`request_ids`: transports give each call a request id, and return it."""
         self._handlers = handlers
         self.authorizer = authorizer
         self.admission = admission
         self.observer = observer
+        self.request_ids = request_ids
 
     def with_observer(self, observer: Observer | None) -> "Dispatcher":
         """Return a dispatcher of the same calls that notifies another observer."""
-        return Dispatcher(self._handlers, self.authorizer, self.admission, observer)
+        return Dispatcher(self._handlers, self.authorizer, self.admission, observer, request_ids=self.request_ids)
 
     @property
     def paths(self) -> Collection[str]:
@@ -104,21 +112,23 @@ class Dispatcher:
     def open(self, path: str, metadata: Metadata) -> CallContext:
         """Authorize a call before its request is read; raise ApiError if it is refused."""
         arrived_at = time.monotonic()
-        with self._observed(path, arrived_at, only_failures=True):
+        with self._observed(path, arrived_at, metadata, only_failures=True):
             # gRPC enforces its limit once the client has acknowledged it; until then, the limit is 16 MiB.
             size = check_metadata(metadata)
             credentials = authorization(metadata)
             caller = self.authorizer.authorize(path, credentials)
             level = required_durability(metadata) if method_at(path).writes else Durability.MEMORY
-        return CallContext(caller.env, caller.principal, path, size, level, arrived_at, authorization=credentials)
+        return CallContext(
+            caller.env, caller.principal, path, size, level, arrived_at, metadata=metadata, authorization=credentials
+        )
 
     def reading(self, context: CallContext) -> AbstractContextManager[None]:
         """Tell the observer of an opened call whose request a transport fails to read within the block."""
-        return self._observed(context.path, context.arrived_at, only_failures=True)
+        return self._observed(context.path, context.arrived_at, context.metadata, only_failures=True)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
         """Answer a unary call; `seconds_left` is the time until the caller's deadline. Raises only ApiError."""
-        with self._observed(context.path, context.arrived_at):
+        with self._observed(context.path, context.arrived_at, context.metadata):
             if seconds_left is not None:
                 if seconds_left <= 0:
                     raise deadline_passed()
@@ -130,7 +140,7 @@ class Dispatcher:
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Answer a call with a stream of messages. Raises only ApiError."""
         with (
-            self._observed(context.path, context.arrived_at),
+            self._observed(context.path, context.arrived_at, context.metadata),
             self.admission.holding(context.metadata_bytes + len(payload)),
         ):
             context.arrived_at = time.monotonic()
@@ -177,15 +187,19 @@ class Dispatcher:
         except Exception as error:  # As in `_answer`.
             raise to_api_error(context.path, error) from error
 
-    def _observed(self, path: str, started_at: float, *, only_failures: bool = False) -> AbstractContextManager[None]:
+    def _observed(
+        self, path: str, started_at: float, metadata: Metadata, *, only_failures: bool = False
+    ) -> AbstractContextManager[None]:
         """Tell the observer how a call ends in the block; `only_failures`: the call goes on after a success."""
         if self.observer is None:
             return _NOT_OBSERVED
-        return self._observe(self.observer, path, started_at, only_failures=only_failures)
+        return self._observe(self.observer, path, started_at, metadata, only_failures=only_failures)
 
     @staticmethod
     @contextmanager
-    def _observe(observer: Observer, path: str, started_at: float, *, only_failures: bool) -> Iterator[None]:
+    def _observe(
+        observer: Observer, path: str, started_at: float, metadata: Metadata, *, only_failures: bool
+    ) -> Iterator[None]:
         status = StatusCode.CANCELLED
         try:
             yield
@@ -195,7 +209,7 @@ class Dispatcher:
             raise
         finally:
             if not (only_failures and status is StatusCode.OK):
-                observer.call_ended(path, status, time.monotonic() - started_at)
+                observer.call_ended(path, status, time.monotonic() - started_at, metadata)
 
 
 def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:

@@ -1,5 +1,7 @@
 """The metadata of a call that canuse reads."""
 
+import re
+import secrets
 from collections.abc import Sequence
 from typing import Final
 
@@ -11,6 +13,9 @@ Metadata = Sequence[tuple[str, str | bytes]]
 AUTHORIZATION: Final = "authorization"
 DURABILITY: Final = "canuse-durability"
 """Required durability of a write. It has no effect on methods that only read."""
+REQUEST_ID: Final = "x-request-id"
+"""By which callers and proxies find the calls of a request in logs."""
+_SAFE_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 MAX_METADATA_BYTES: Final = 16 << 10
 """Maximum size of the metadata of a call: names, values, and PAIR_BYTES for each pair."""
 PAIR_BYTES: Final = 32
@@ -48,3 +53,17 @@ def required_durability(metadata: Metadata) -> Durability:
                 raise invalid([(DURABILITY, f"must be one of {accepted}; {value!r} was sent")])
             level |= required
     return level
+
+
+def with_request_id(metadata: Metadata) -> Metadata:
+    """Return metadata with exactly one request id: the caller's, or a new one if it is absent or not safe to log."""
+    sent = [value for name, value in metadata if name == REQUEST_ID]
+    if len(sent) == 1 and isinstance(sent[0], str) and _SAFE_REQUEST_ID.fullmatch(sent[0]):
+        return metadata
+    others = [(name, value) for name, value in metadata if name != REQUEST_ID]
+    return [*others, (REQUEST_ID, secrets.token_hex(16))]
+
+
+def request_id(metadata: Metadata) -> str:
+    """Return the request id in the result of `with_request_id`; empty if the metadata has none."""
+    return next((str(value) for name, value in metadata if name == REQUEST_ID), "")

@@ -25,6 +25,7 @@ from canuse.v1 import (
     user_service_pb2,
 )
 from canuse_server import missing_package
+from canuse_server.access_log.log import access_logs
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher, Observer, observers_of
 from canuse_server.api.endpoints import Handlers, handlers_of
@@ -177,7 +178,11 @@ async def serve_in_process(
         admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
         metrics = _metrics(settings, environments, admission, health, is_worker=reports is not None)
         grpc_calls = None if metrics is None else metrics.grpc_calls
-        dispatcher = Dispatcher(handlers, access.authorizer, admission, observers_of(observer, grpc_calls))
+        logs = access_logs(settings, access.authorizer, stack)
+        of_grpc, of_http = (observer, observer) if logs is None else (observers_of(observer, log) for log in logs)
+        dispatcher = Dispatcher(
+            *(handlers, access.authorizer, admission, observers_of(of_grpc, grpc_calls)), request_ids=logs is not None
+        )
         server = aio_server.build(
             dispatcher, handlers.services(), health.servicer, share_port=share_port, with_reflection=settings.reflection
         )
@@ -187,12 +192,12 @@ async def serve_in_process(
             # It closes last, and tells until then that the server is not ready.
             ops = await metrics.open(stack, reports)
         http_calls = None if metrics is None else metrics.http_calls
-        over_http = dispatcher.with_observer(observers_of(observer, http_calls))
+        over_http = dispatcher.with_observer(observers_of(of_http, http_calls))
         http = http_port.open_port(settings, over_http, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)
         address, front = _listen(
-            *(settings, certificates, server, dispatcher, environments.live.store, stack, share_port, observer),
+            *(settings, certificates, server, dispatcher, environments.live.store, stack, share_port, of_grpc),
             with_metrics=metrics is not None,
         )
         transport = _transport_name(certificates) if front is None else "native"

@@ -118,6 +118,18 @@ class Authorizer:
         caller.used = True
         return caller
 
+    def identify(self, authorization: bytes | None) -> Caller | None:
+        """Return whose credentials these are, whatever they permit; None if that is not known."""
+        callers = self._callers
+        if callers is None:
+            return None
+        if (caller := callers.by_header.get(authorization)) is not None:
+            return caller
+        secret = None if authorization is None else read_credentials(authorization)
+        if secret is None:
+            return callers.by_header.get(None)
+        return self._token_caller(secret) if secret.startswith(_TOKEN_PREFIX) else callers.by_digest.get(digest(secret))
+
     def _authorize_uncached(self, path: str, authorization: bytes | None) -> Caller:
         """Authorize a call whose header value is not known, or raise the ApiError that refuses it."""
         callers = self._callers
@@ -151,16 +163,22 @@ class Authorizer:
 
     def _authorize_token(self, path: str, text: bytes) -> Caller:
         """Authorize a call with a user token, as far as the token itself tells; raise the ApiError that refuses it."""
-        token = self.tokens.verify(text)
-        if token is None:
+        caller = self._token_caller(text)
+        if caller is None:
             raise refusals.invalid_token()
-        principal = Principal("", token.environment, CredentialKind.USER_TOKEN, token.user_id, token.generation)
-        caller = Caller(self._readers[token.environment], _PUBLIC_PATHS, principal, token.expires_at_ms)
         if self._is_expired(caller):
             raise refusals.expired_token()
         if path not in caller.paths:
             raise refusals.secret_key_needed(path, "a user token")
         return caller
+
+    def _token_caller(self, text: bytes) -> Caller | None:
+        """Return the holder of a user token; None if the token is not valid."""
+        token = self.tokens.verify(text)
+        if token is None:
+            return None
+        principal = Principal("", token.environment, CredentialKind.USER_TOKEN, token.user_id, token.generation)
+        return Caller(self._readers[token.environment], _PUBLIC_PATHS, principal, token.expires_at_ms)
 
     def _is_expired(self, caller: Caller) -> bool:
         expires_at_ms = caller.expires_at_ms

@@ -15,7 +15,7 @@ from grpc_health.v1 import health
 from canuse_server.api.context import CallContext
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
-from canuse_server.api.metadata import check_metadata
+from canuse_server.api.metadata import REQUEST_ID, Metadata, check_metadata, request_id, with_request_id
 from canuse_server.api.methods import method_at
 from canuse_server.api.validation import malformed
 from canuse_server.transport.limits import GRPC_OPTIONS, MAX_PUBLIC_REQUEST_BYTES
@@ -24,6 +24,7 @@ from canuse_server.transport.tls import Certificates
 
 HandlerFactory = Callable[[CallContext], "_Handler"]
 """Makes the handler of an authorized call."""
+_Pairs = tuple[tuple[str, str | bytes], ...]
 
 if TYPE_CHECKING:
     _Handler = grpc.RpcMethodHandler[Any, Any]
@@ -40,22 +41,30 @@ class _Handlers(grpc.GenericRpcHandler):
         self._public = public
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> _Handler | None:
-        path, metadata = handler_call_details.method, handler_call_details.invocation_metadata or ()
+        path = handler_call_details.method
+        metadata: Metadata = handler_call_details.invocation_metadata or ()
         factory = self._factories.get(path)
+        if self._dispatcher.request_ids:
+            metadata = with_request_id(metadata)
         try:
             if factory is None:
                 check_metadata(metadata)
                 return self._public.get(path)
             return factory(self._dispatcher.open(path, metadata))
         except ApiError as error:
-            return _error_handler(error)
+            return _error_handler(error, _returned(self._dispatcher, metadata))
 
 
-def _error_handler(error: ApiError) -> _Handler:
+def _returned(dispatcher: Dispatcher, metadata: Metadata) -> _Pairs:
+    """Return the metadata that the response to a call has for its caller: its request id."""
+    return ((REQUEST_ID, request_id(metadata)),) if dispatcher.request_ids else ()
+
+
+def _error_handler(error: ApiError, returned: _Pairs) -> _Handler:
     """Return a handler that ends a call with an error."""
 
     async def call(_: object, context: aio.ServicerContext[bytes, bytes]) -> None:
-        _fail(context, error)
+        _fail(context, error, returned)
 
     # A handler of streams: with a unary request gRPC would wait for it, which costs memory and may take forever; with a
     # unary response it would send an empty message before the error.
@@ -90,11 +99,15 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
 
 
 def _unary(dispatcher: Dispatcher, call: CallContext) -> _Handler:
+    returned = _returned(dispatcher, call.metadata)
+
     async def answer(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+        if returned:
+            context.set_trailing_metadata(returned)
         try:
             return await dispatcher.unary(call, payload, cast("float | None", context.time_remaining()))
         except ApiError as error:
-            _fail(context, error)
+            _fail(context, error, returned)
             return None
 
     # Without (de)serializers the handler gets and returns bytes, so that it can answer invalid ones with an error.
@@ -102,23 +115,27 @@ def _unary(dispatcher: Dispatcher, call: CallContext) -> _Handler:
 
 
 def _streaming(dispatcher: Dispatcher, call: CallContext) -> _Handler:
+    returned = _returned(dispatcher, call.metadata)
+
     async def answer(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> None:
+        if returned:
+            context.set_trailing_metadata(returned)
         try:
             async with aclosing(dispatcher.stream(call, payload)) as messages:
                 async for message in messages:
                     await context.write(message)
         except ApiError as error:
-            _fail(context, error)
+            _fail(context, error, returned)
 
     return grpc.unary_stream_rpc_method_handler(cast("Any", answer))
 
 
-def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError) -> None:
+def _fail(context: aio.ServicerContext[bytes, bytes], error: ApiError, returned: _Pairs = ()) -> None:
     """Set the error with which a call ends when its handler returns.
 
     Not `abort`: its exception and the call refer to each other, and keep the request until the garbage collector runs.
     """
-    metadata: tuple[tuple[str, str | bytes], ...] = (*error.trailing_metadata(), *error.retry_metadata())
+    metadata: _Pairs = (*error.trailing_metadata(), *error.retry_metadata(), *returned)
     context.set_code(error.reason.status)
     context.set_details(error.message)
     context.set_trailing_metadata(metadata)

@@ -12,6 +12,7 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.transport.http import connect, kana, ofrep, reference
 from canuse_server.transport.http.guards import Guards, not_found
 from canuse_server.transport.http.pages import Page
+from canuse_server.transport.http.request_ids import RequestIds
 
 Door = Callable[[Dispatcher, AdmissionLimit], Iterable[BaseRoute]]
 """Returns the routes of a door, whose requests become calls of the dispatcher. The limit is that of the bodies that are
@@ -28,4 +29,5 @@ def application(
     app = Starlette(routes=routes)
     app.router.redirect_slashes = False
     app.router.default = not_found
-    return Guards(app, origins, is_open, [route.path for route in routes if isinstance(route, Page)])
+    guarded = Guards(app, origins, is_open, [route.path for route in routes if isinstance(route, Page)])
+    return RequestIds(guarded) if dispatcher.request_ids else guarded

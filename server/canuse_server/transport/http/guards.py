@@ -43,11 +43,12 @@ CORS_HEADERS: Final = ", ".join(
         "Content-Type",
         "If-None-Match",
         "X-API-Version",
+        "X-Request-ID",
         "X-User-Agent",
         "X-User-ID",
     )
 )
-CORS_EXPOSED: Final = "ETag, Retry-After"
+CORS_EXPOSED: Final = "ETag, Retry-After, X-Request-ID"
 CORS_MAX_AGE_SECONDS: Final = 7200
 """How long a browser may remember what it was allowed; Chromium's most."""
 
