@@ -32,9 +32,9 @@ def test_a_no_says_when_it_will_be_a_yes(run: CommandLine, client: Client) -> No
     for arguments in (("can-use", user, feature), ("reserve", user, feature, "1")):
         asked = run(*arguments)
         assert asked.status == 1
-        assert re.search(r", yes after (1 day, 0:00:00|23:59:[0-9.]+) if nothing else changes\n$", asked.stdout)
+        assert re.search(r", a yes in (1 d|23 h 59 min( \d+ s)?) if nothing else changes\n$", asked.stdout)
     assert float(run("can-use", user, feature, "--json").json()["retry_after"].removesuffix("s")) > 86_000
-    assert "yes after" not in run("can-use", user, feature, "--delta", "4").stdout
+    assert "a yes in" not in run("can-use", user, feature, "--delta", "4").stdout
 
 
 def test_can_use_of_what_is_not_counted(run: CommandLine, subscriber: Subscriber) -> None:

@@ -6,9 +6,10 @@ from canuse_server.api.scopes import SCOPES
 
 def key_required(path: str, *, sent: bool) -> ApiError:
     """Return the error for a call without an API key; `sent`: something else was sent in its place."""
-    text = f"{_name(path)} needs an API key in the metadata: `authorization: Bearer sk_…`"
+    text = f"{_name(path)} needs an API key: send `authorization: Bearer sk_…` (metadata or header)"
     if sent:
-        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; the value that was sent is not an API key")
+        problem = "what was sent is not `Bearer ` and then an API key or a user token"
+        return ApiError(ErrorReason.API_KEY_INVALID, f"{text}; {problem}")
     return ApiError(ErrorReason.API_KEY_MISSING, text)
 
 

@@ -1,6 +1,7 @@
 """The command `canuse`."""
 
 import json
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,22 @@ app = typer.Typer(
     epilog=EPILOG,
 )
 commands.register(app)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"canuse {metadata.version('canuse')}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options before a command."""
 
 
 @app.command("service-config")

@@ -1,7 +1,9 @@
 """The output of commands: JSON for programs, tables and sentences for people."""
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 import typer
@@ -136,7 +138,7 @@ def retry_words(message: Message) -> str:
     if not message.HasField("retry_after"):
         return ""
     retry_after: Duration = message.retry_after  # type: ignore[attr-defined]
-    return f", yes after {retry_after.ToTimedelta()} if nothing else changes"
+    return f", a yes in {_duration(retry_after.ToTimedelta())} if nothing else changes"
 
 
 def consumption_cells(consumption: Consumption | None) -> list[str]:
@@ -160,3 +162,14 @@ def consumption_words(consumption: Consumption) -> str:
         counts = f"{consumption.used} of {consumption.budget} used{reserved}, {consumption.remaining} remaining"
     resets_at = moment(consumption.message, "resets_at", "")
     return f"{counts}, resets at {resets_at}" if resets_at else f"{counts}, never resets"
+
+
+def _duration(duration: timedelta) -> str:
+    """Return a duration in days, hours, minutes and seconds, rounded up to a second."""
+    seconds = math.ceil(duration.total_seconds())
+    parts = []
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, seconds = divmod(seconds, length)
+        if count:
+            parts.append(f"{count} {unit}")
+    return " ".join(parts) or "0 s"
