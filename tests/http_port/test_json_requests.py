@@ -117,8 +117,31 @@ def test_all_that_is_wrong_is_named_with_its_path(http: httpx.Client) -> None:
 
 
 def test_a_list_that_is_too_long_is_refused_before_its_items_are_read(http: httpx.Client) -> None:
+    refused = http.post(f"{SERVICE}BatchCanUse", json={"requests": [{}] * 3000})
+    assert read(refused) == {"requests": "must be at most 1000; 3000 were sent"}
+
+
+def test_many_values_are_refused_before_any_is_read(http: httpx.Client) -> None:
+    """Reading a few MiB of them takes Python's lock for a third of a second, and much memory."""
     refused = http.post(f"{SERVICE}BatchCanUse", json={"requests": [{}] * 300_000})
-    assert read(refused) == {"requests": "must be at most 1000; 300000 were sent"}
+    [(named, text)] = read(refused).items()
+    assert named == "request"
+    assert " as a JSON object; one with more than " in text
+    many = {f"a{index}": 0 for index in range(50_000)}
+    assert "values was sent" in read(http.post(f"{SERVICE}CanUse", json=many))["request"]
+    # What is in a text counts not.
+    text = "," * 256
+    assert http.post(
+        "/canuse.v1.UserService/CreateUser", json={"user": {"id": unique("user"), "name": text}}
+    ).is_success
+
+
+def test_names_are_shortened_and_shown_as_text(http: httpx.Client) -> None:
+    long = "x" * 100_000
+    for body in (f'{{"{long}": 0, "a{long}": 0}}', f'{{"{long}": 0, "{long}": 0}}', '{"\\ud800": 0}'):
+        refused = http.post(f"{SERVICE}CanUse", content=body, headers={"content-type": "application/json"})
+        assert refused.status_code == 400
+        assert all(0 < len(field) < 200 for field in read(refused))
 
 
 def test_times_and_masks_are_told_how_to_be_written(http: httpx.Client) -> None:

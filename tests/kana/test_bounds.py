@@ -1,9 +1,18 @@
 """Requests that would cost much are refused before they do."""
 
+import json
+from typing import Any
+
 import httpx
 import pytest
+from graphql import DocumentNode, build_schema
 
-from canuse_server.transport.http.kana.calls import MAX_CALLS
+from canuse_server.kana.metadata import from_stored
+from canuse_server.transport.http.kana import work
+from canuse_server.transport.http.kana.calls import MAX_CALLS, Calls
+from canuse_server.transport.http.kana.documents import Documents
+from canuse_server.transport.http.kana.execution import Api
+from canuse_server.transport.http.kana.request import GraphqlRequest
 from support.kana import Kana
 from support.message_clients import Client
 from support.resources import consumable, subscriber, unique
@@ -115,3 +124,73 @@ def test_equal_reads_of_a_request_are_made_once(http: httpx.Client, kana: Kana, 
         f'b: updateUser(id: "{user_id}", input: {{ id: "{user_id}", name: "B" }}) {{ name }} }}'
     )
     assert shown == {"updateUser": {"name": "A"}, "b": {"name": "B"}}
+
+
+def test_what_is_told_of_a_query_is_short_however_long_it_is(kana: Kana) -> None:
+    """A name that five operations use was quoted ten times."""
+    query = "fragment F on Query { user(id: $%s) { id } } " % ("v" * 200_000)
+    answer = kana.post(query + " ".join(f"query q{index} {{ ...F }}" for index in range(5)))
+    assert len(answer.json()["errors"]) == 5
+    assert len(answer.content) < 20_000
+
+
+def test_remembered_documents_are_bounded_together() -> None:
+    """A hundred of 10,000 characters took 170 MB."""
+    schema = build_schema("type Query { a(b: [Int]): Int }")
+    documents = Documents(schema)
+    texts = [f"{{ n{number}: a(b: [{'1 ' * 2000}]) }}" for number in range(100)]
+    for text in texts:
+        assert isinstance(documents.read(text), DocumentNode)
+    found = [text for text in texts if documents.find(text) is not None]
+    assert found == texts[-len(found) :]
+    assert 40_000 < sum(map(len, found)) <= 50_000
+
+
+async def execute(sdl: str, query: str, items: int) -> dict[str, Any]:
+    """Return the answer of a schema whose list has so many items."""
+    schema = build_schema(sdl)
+    assert schema.query_type is not None
+    schema.query_type.fields["items"].resolve = lambda *_: [{"id": "a"}] * items
+    request = GraphqlRequest(query, {}, None)
+    return (await Api(schema).execute(request, work.Work(Calls(None, [], 0), {}))).body  # type: ignore[arg-type]
+
+
+async def test_errors_of_fields_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MAX_ERRORS", 20)
+    body = await execute("type Query { items: [Item] } type Item { id: Int }", "{ items { id } }", 30)
+    assert body["data"]["items"] == [{"id": None}] * 30
+    assert len(body["errors"]) == 20
+
+
+async def test_fields_are_bounded_in_all_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each object of a list had as many as a query may have in all."""
+    monkeypatch.setattr(work, "MAX_FIELDS", 50)
+    body = await execute("type Query { items: [Item] } type Item { id: ID }", "{ items { id b: id } }", 30)
+    answered = [item for item in body["data"]["items"] if item is not None]
+    assert len(answered) == 24
+    assert body["errors"][0]["message"] == "the answer has more than 50 fields: ask for less at a time"
+
+
+METADATA = "mutation m($i: CreateUserInput!) { createUser(input: $i) { metadata } }"
+
+
+@pytest.mark.parametrize("metadata", ["1e999", '{"a": -1e999}', '"\\ud800"', '{"\\udfff": 1}', "[" * 200 + "]" * 200])
+@pytest.mark.parametrize("as_text", [False, True])
+def test_what_cannot_be_answered_again_is_refused(http: httpx.Client, metadata: str, as_text: bool) -> None:
+    """The answer had the word Infinity, or was an internal error."""
+    variables = f'{{"i": {{"id": "{unique("user")}", "name": "A", "metadata": {metadata}}}}}'
+    sent = json.dumps(variables) if as_text else variables
+    answer = http.post("/graphql", content=f'{{"query": {json.dumps(METADATA)}, "variables": {sent}}}')
+    [error] = answer.json()["errors"]
+    assert error["extensions"]["code"] == "BAD_USER_INPUT"
+
+
+@pytest.mark.parametrize("literal", ["1e999", "{a: [1e999]}", "9" * 5000])
+def test_literals_that_no_number_is_are_refused(kana: Kana, literal: str) -> None:
+    query = f'mutation {{ createUser(input: {{id: "{unique("user")}", name: "A", metadata: {literal}}}) {{ id }} }}'
+    assert kana.message(query).startswith("metadata: must be JSON")
+
+
+@pytest.mark.parametrize("stored", ["Infinity", "1e999", "[" * 300 + "]" * 300, "[" * 2000])
+def test_stored_metadata_that_cannot_be_answered_is_shown_as_it_is(stored: str) -> None:
+    assert from_stored({"kana_json": stored}) == {"kana_json": stored}

@@ -295,6 +295,35 @@ def test_a_file_of_another_form_has_error_lines_and_an_empty_one_has_none(comman
     assert any(line.startswith("[ERROR]") for line in command.validate(config)) is (config != {})
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"features": [{"id": "\\ud800", "name": "A", "type": "BINARY"}]}',
+        '{"features": [{"id": "a", "name": "\\udfff", "type": "BINARY"}]}',
+        '{"addons": {"draft": [{"id": "a", "name": "A", "features": [], "base_packages": [[]]}]}}',
+    ],
+)
+@pytest.mark.parametrize("route", ["validate", "publish"])
+def test_values_that_are_no_ids_are_error_lines(canuse: Canuse, route: str, body: str) -> None:
+    """They were internal errors."""
+    answer = httpx.post(f"{canuse.http_url}/cli/{route}", content=body, timeout=60)
+    assert answer.status_code in (200, 400)
+    assert answer.json()["data"][0].startswith("[ERROR] ")
+
+
+def test_a_field_twice_among_very_many_is_found_soon(canuse: Canuse) -> None:
+    """It took time by the square of their number: minutes."""
+    fields = ", ".join(f'"{index:x}": 0' for index in range(150_000))
+    answer = httpx.post(f"{canuse.http_url}/cli/validate", content=f'{{{fields}, "249ef": 0}}', timeout=60)
+    assert answer.json()["data"] == ["[ERROR] 249ef: must be sent once in an object; it was sent twice"]
+
+
+def test_of_very_many_lines_only_the_first_are_answered(command: Command) -> None:
+    lines = command.validate({"features": [1] * 50_000})
+    assert len(lines) == 1001
+    assert lines[-1] == "[ERROR] and 49000 more"
+
+
 def test_the_routes_demand_keys_with_their_scopes(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("guarded")
     with authenticated_server(Canuse(folder, env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"})) as server:

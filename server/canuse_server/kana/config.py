@@ -124,7 +124,7 @@ class _Reader:
             for item in listed if isinstance(listed, list) else ():
                 bases = item.get("base_packages") if isinstance(item, dict) else None
                 for base in bases if isinstance(bases, list) else ():
-                    if base not in package_ids:
+                    if not isinstance(base, str) or base not in package_ids:
                         self._wrong(f"add-on {item.get('id')!r}: the base package {base!r} is not in the file")
 
     def _entries(self, where: str, sent: Any, types: Mapping[str, int]) -> Iterator[dict[str, Any]]:

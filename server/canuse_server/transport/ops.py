@@ -1,5 +1,6 @@
 """The ASGI application of the port for operations: health and metrics, without keys, and nothing about users."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -24,8 +25,12 @@ def application(is_ready: Callable[[], Awaitable[bool]], metrics: Callable[[], A
         text = "not ready: the store is unavailable or has lost its data, or the server is stopping; see the log\n"
         return PlainTextResponse(text, status_code=503, headers=HEADERS)
 
+    one_at_a_time = asyncio.Lock()
+
     async def scrape(_: Request) -> Response:
-        return Response(await metrics(), media_type=CONTENT_TYPE, headers=HEADERS)
+        async with one_at_a_time:
+            content = await metrics()
+        return Response(content, media_type=CONTENT_TYPE, headers=HEADERS)
 
     routes = {"/livez": livez, "/readyz": readyz, "/metrics": scrape}
     return Starlette(routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in routes.items()])

@@ -3,8 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Router
 from starlette.types import ASGIApp
 
 from canuse_server.api.admission import AdmissionLimit
@@ -26,8 +25,7 @@ def application(
 ) -> ASGIApp:
     """Return the application. `reading` bounds the bodies that are read at a time; for the rest see Guards."""
     routes = [route for door in DOORS for route in door(dispatcher, reading)]
-    app = Starlette(routes=routes)
-    app.router.redirect_slashes = False
-    app.router.default = not_found
+    # Without Starlette's own middleware, which answers internal errors before the guards can.
+    app = Router(routes, redirect_slashes=False, default=not_found)
     guarded = Guards(app, origins, is_open, [route.path for route in routes if isinstance(route, Page)])
     return RequestIds(guarded) if dispatcher.request_ids else guarded

@@ -1,27 +1,41 @@
 """Reading a JSON object that a caller sends, strictly: what is wrong with it is said in the words of an API error."""
 
 import json
-from typing import Any
+import re
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, Final
 
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.validation import shown
+
+MAX_VALUES: Final = 400_000
+"""Maximum number of values in a request of any kind: that of the largest catalogue, and some more."""
+_QUOTE: Final = ord('"')
+_NAME_LENGTH: Final = 128
+_STRUCTURE: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[,\]}]', re.DOTALL)
+"""A string, or what ends a value within an object or a list. It matches also a string without an end: a search that
+went on within it would take time by the square of its length."""
 
 
 class _TwiceError(Exception):
     """An object has a field twice."""
 
 
-def read_object(body: bytes, form: str) -> dict[str, Any]:
+def read_object(body: bytes, form: str, max_values: int = MAX_VALUES) -> dict[str, Any]:
     """Return the fields of a JSON object, of which none is there twice; raise ApiError where it is no such object.
 
-    `form`: what it should be, for the error: "a … as a JSON object".
+    `form`: what it should be, for the error: "a … as a JSON object"; `max_values`: how many values it may have in all,
+    which take time and many times their size in memory.
     """
     if not body.strip():
         raise malformed(form, "nothing")
+    if _has_more_values(body, max_values):
+        raise malformed(form, f"one with more than {max_values} values")
     try:
         found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_number)
     except _TwiceError as error:
-        raise invalid([(str(error), "must be sent once in an object; it was sent twice")]) from None
+        raise invalid([(name_of(str(error)), "must be sent once in an object; it was sent twice")]) from None
     except RecursionError:
         raise malformed(form, "something with too many levels") from None
     except ValueError as error:
@@ -32,6 +46,16 @@ def read_object(body: bytes, form: str) -> dict[str, Any]:
     return found
 
 
+def check_plain(fields: dict[str, Any], form: str) -> None:
+    """Raise ApiError where a value cannot be written as JSON again: half a character, or a number beyond all floats."""
+    try:
+        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise malformed(form, "something with too many levels") from None
+    except ValueError:
+        raise malformed(form, "one with half a character or too large a number") from None
+
+
 def malformed(form: str, what: str) -> ApiError:
     """Return the error for a request that as a whole is something else than it should be."""
     return invalid([("request", f"must be {form}; {what} was sent")])
@@ -40,13 +64,35 @@ def malformed(form: str, what: str) -> ApiError:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+        raise _TwiceError(_first_repeated(name for name, _ in pairs))
     return found
+
+
+def _first_repeated(names: Iterable[str]) -> str:
+    seen = set[str]()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    raise AssertionError("no name is there twice")
+
+
+def _has_more_values(body: bytes, maximum: int) -> bool:
+    if sum(map(body.count, (b",", b"]", b"}"))) <= maximum:
+        return False
+    # Now without those in strings.
+    ends = (found for found in _STRUCTURE.finditer(body) if body[found.start()] != _QUOTE)
+    return next(islice(ends, maximum, None), None) is not None
 
 
 def _no_number(text: str) -> None:
     raise ValueError(text)
+
+
+def name_of(name: str) -> str:
+    """Return the name of a field for an error: of valid Unicode, and not as long as a caller likes."""
+    plain = name if is_unicode(name) else ascii(name)[1:-1]
+    return plain if len(plain) <= _NAME_LENGTH else f"{plain[:_NAME_LENGTH]}…"
 
 
 def is_unicode(text: str) -> bool:

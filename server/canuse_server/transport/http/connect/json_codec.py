@@ -17,11 +17,21 @@ from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import is_map, max_items
 from canuse_server.api.validation import Violations
-from canuse_server.transport.http.json_object import is_unicode, kind, malformed, read_object, sent
+from canuse_server.transport.http.json_object import (
+    MAX_VALUES,
+    is_unicode,
+    kind,
+    malformed,
+    name_of,
+    read_object,
+    sent,
+)
 
 MANY: Final = 2
 """How many times the items that a list may have are read: the method itself says that there are too many. More would
 take long to read."""
+SPARE_VALUES: Final = 100
+"""How many values beyond that a request may have, so that fields it does not have are named."""
 _INTEGERS: Final[Mapping[int, tuple[int, int]]] = {
     FieldDescriptor.CPPTYPE_INT32: (-(1 << 31), (1 << 31) - 1),
     FieldDescriptor.CPPTYPE_INT64: (-(1 << 63), (1 << 63) - 1),
@@ -44,11 +54,12 @@ class JsonCodec:
     def __init__(self, request: Descriptor, answer: Descriptor) -> None:
         self._request = request
         self._form = f"a {request.full_name} as a JSON object"
+        self._max_values = min(MANY * _max_values(request) + SPARE_VALUES, MAX_VALUES)
         self._answer = GetMessageClass(answer)
 
     def decode(self, body: bytes) -> bytes:
         """Return a request in protobuf's wire format; raise ApiError that names what is wrong with it."""
-        fields = read_object(body, self._form)
+        fields = read_object(body, self._form, self._max_values)
         found = Violations()
         for field, text in _violations(fields, self._request, ""):
             found.add(field, text)
@@ -70,7 +81,7 @@ def _violations(fields: dict[str, Any], message: Descriptor, prefix: str) -> Ite
     """Yield the path of each field with a mistake, as the caller wrote it, and what is wrong with it."""
     known, seen = _fields(message), dict[str, str]()
     for name, value in fields.items():
-        path = f"{prefix}{name}"
+        path = f"{prefix}{name_of(name)}"
         field = known.get(name)
         if field is None:
             closest = get_close_matches(name[:64], [each.json_name for each in message.fields], n=1)
@@ -84,6 +95,19 @@ def _violations(fields: dict[str, Any], message: Descriptor, prefix: str) -> Ite
                 yield from _violations_of_many(value, field, path)
             else:
                 yield from _violations_of_one(value, field, path)
+
+
+def _max_values(message: Descriptor) -> int:
+    """Return how many values a valid message of a type has at most, as JSON."""
+    return sum(_max_values_of(field) for field in message.fields)
+
+
+def _max_values_of(field: FieldDescriptor) -> int:
+    if is_map(field):
+        return 1 + max_items(field)
+    message = field.message_type
+    inner = 0 if message is None or message.full_name.startswith(_GOOGLE) else _max_values(message)
+    return 1 + (max_items(field) if field.is_repeated else 1) * (1 + inner)
 
 
 @cache
@@ -104,7 +128,7 @@ def _violations_of_many(value: Any, field: FieldDescriptor, path: str) -> Iterat
             if not is_unicode(key):
                 yield path, f"must have keys of valid Unicode; {key[:40]!a} was sent"
             else:
-                yield from _violations_of_one(item, of_pair, f"{path}.{key}")
+                yield from _violations_of_one(item, of_pair, f"{path}.{name_of(key)}")
     else:
         for index, item in enumerate(value):
             yield from _violations_of_one(item, field, f"{path}[{index}]")

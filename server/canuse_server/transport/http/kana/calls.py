@@ -49,7 +49,10 @@ class Calls:
         task = self._reads.get((method, payload))
         if task is None:
             task = self._reads[method, payload] = asyncio.create_task(self._call(method, payload))
-        return kind.FromString(await task)
+        answer = kind.FromString(await task)
+        # Many may wait for the same one.
+        await self.pace.yield_if_due()
+        return answer
 
     async def all(self, method: str, request: Any, kind: type[Any], field: str) -> list[Any]:
         """Return all items of a list; raise KanaError where there are too many."""

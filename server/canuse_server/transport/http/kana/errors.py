@@ -24,6 +24,8 @@ _NAMES: Final[Mapping[ErrorReason, str]] = {
     ErrorReason.TOO_MANY_SUBSCRIPTIONS: _SUBSCRIPTION,
 }
 """The classes of Kana's clients."""
+MAX_MESSAGE_LENGTH: Final = 1000
+"""Messages of the GraphQL library quote what was sent, of any length."""
 AUTHENTICATION: Final = "AuthenticationError"
 _CODES: Final[Mapping[StatusCode, tuple[str, str | None]]] = {
     StatusCode.UNAUTHENTICATED: (UNAUTHENTICATED, AUTHENTICATION),
@@ -65,4 +67,6 @@ def error_fields(error: ApiError | KanaError) -> dict[str, Any]:
 
 
 def _fields(message: str, code: str, name: str) -> dict[str, Any]:
+    if len(message) > MAX_MESSAGE_LENGTH:
+        message = f"{message[:MAX_MESSAGE_LENGTH]}…"
     return {"message": message, "extensions": {"code": code, "exception": {"name": name, "message": message}}}

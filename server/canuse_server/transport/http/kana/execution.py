@@ -7,7 +7,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 
 import structlog
 from ariadne import graphql, graphql_sync
-from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema
+from graphql import GraphQLError, GraphQLResolveInfo, GraphQLSchema, is_non_null_type
+from graphql.execution.executor import Executor
 
 from canuse_server.api.errors import ApiError, internal
 from canuse_server.transport.http.kana.documents import Document, Documents
@@ -33,6 +34,20 @@ class Result(NamedTuple):
 
     body: dict[str, Any]
     headers: dict[str, str]
+
+
+class _BoundedExecutor(Executor[Work]):
+    """Executes a document, and bounds what is answered."""
+
+    def execute_field(self, *args: Any, **kwargs: Any) -> Any:
+        """Execute a field."""
+        self.context_value.count_field()
+        return super().execute_field(*args, **kwargs)
+
+    def handle_field_error(self, raw_error: Exception, return_type: Any, *args: Any, **kwargs: Any) -> None:
+        """Add the error of a field to the answer, or to the object around it if the field cannot be null."""
+        if is_non_null_type(return_type) or self.context_value.may_tell_error():
+            super().handle_field_error(raw_error, return_type, *args, **kwargs)
 
 
 class Api:
@@ -74,6 +89,7 @@ class Api:
             "query_validator": _validated,
             "error_formatter": format_error,
             "logger": _SILENT,
+            "execution_context_class": _BoundedExecutor,
         }
         if document.of_schema:
             _, body = await self._large.run(partial(graphql_sync, self._schema, data, **options))

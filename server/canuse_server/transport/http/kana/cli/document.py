@@ -1,12 +1,12 @@
 """A file of Kana as a document for ApplyCatalog, with what is wrong with it."""
 
-import asyncio
 import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from canuse import v1
 from canuse_server.kana.config import Config, changed_feature, changed_package, read_config
+from canuse_server.transport.http.calls import in_worker
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.cli.state import State
 
@@ -24,7 +24,7 @@ class Document(NamedTuple):
 
 async def read_document(calls: Calls, sent: dict[str, Any]) -> Document:
     """Return what a file makes of the catalogue as it is."""
-    return await asyncio.to_thread(_document, sent, await State.read(calls))
+    return await in_worker(_document, sent, await State.read(calls))
 
 
 def _document(sent: dict[str, Any], state: State) -> Document:

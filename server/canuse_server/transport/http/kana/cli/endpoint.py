@@ -18,13 +18,14 @@ from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.body import BodyTooLargeError, read_body, too_large
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert
 from canuse_server.transport.http.errors import code_of, error_headers
-from canuse_server.transport.http.json_object import read_object
+from canuse_server.transport.http.json_object import check_plain, read_object
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.credentials import check_credentials, metadata_of
 from canuse_server.transport.http.kana.errors import KanaError, error_fields
 
 ERROR: Final = "[ERROR]"
 """How a line begins that keeps Kana's command line from publishing."""
+MAX_LINES: Final = 1000
 FORM: Final = "a configuration of Kana as a JSON object"
 APPLY: Final = "/canuse.v1.CatalogService/ApplyCatalog"
 _METHODS: Final = {"pull": ("GET", "/canuse.v1.CatalogService/ListPackages"), "validate": ("POST", APPLY)}
@@ -58,7 +59,7 @@ class CliEndpoint:
                 return await self._run(calls, None)
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
             async with read_body(request, method_bytes(APPLY), self._reading) as body:
-                return await self._run(calls, await convert(lambda sent: read_object(sent, FORM), body))
+                return await self._run(calls, await convert(_read, body))
         except BodyTooLargeError as error:
             return lines_response([_line(too_large(error, method_bytes(APPLY), self._name))], 400)
         except (ApiError, KanaError) as error:
@@ -76,8 +77,16 @@ class CliEndpoint:
         return response
 
 
+def _read(body: bytes) -> dict[str, Any]:
+    document = read_object(body, FORM)
+    check_plain(document, FORM)
+    return document
+
+
 def lines_response(lines: list[str], http_status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return lines for the command line to print."""
+    """Return lines for the command line to print, of very many only the first."""
+    if len(lines) > MAX_LINES:
+        lines = [*lines[:MAX_LINES], f"{ERROR} and {len(lines) - MAX_LINES} more"]
     return JSONResponse({"data": lines}, http_status, headers)
 
 

@@ -1,11 +1,11 @@
 """The catalogue as Kana's file shows it."""
 
-import asyncio
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from canuse import v1
 from canuse_server.kana.config import KINDS, PERIODS, STATUSES, TYPES, VERSION
+from canuse_server.transport.http.calls import in_worker
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.catalog import Catalog
 
@@ -40,7 +40,7 @@ class State(NamedTuple):
 
     async def config(self) -> dict[str, Any]:
         """Return the file."""
-        return await asyncio.to_thread(self._config)
+        return await in_worker(self._config)
 
     def _config(self) -> dict[str, Any]:
         packages = self.listed_packages()
