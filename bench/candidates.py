@@ -68,12 +68,11 @@ class Running:
         return self.api.used(self.store, users)
 
 
-def canuse(transport: str, options: Sequence[str] = ()) -> Candidate:
-    """Return this canuse with the given transport."""
+def canuse(transport: str, options: Sequence[str] = (), *, http_listen: str = "") -> Candidate:
+    """Return this canuse with the given transport, and with an HTTP port if it has an address."""
     serve = (sys.executable, "-m", "canuse_server", "serve", "--transport", transport, *options)
-    return Candidate(
-        transport, (*serve, "--listen", "{address}", "--http-listen", "", "--redis-url", "{redis_url}"), api=CANUSE
-    )
+    ports = ("--listen", "{address}", "--http-listen", http_listen)
+    return Candidate(transport, (*serve, *ports, "--redis-url", "{redis_url}"), api=CANUSE)
 
 
 def plain() -> Candidate:

@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from bench.headers import request_blocks
@@ -437,15 +437,15 @@ ATTACKS: Final[dict[str, Callable[[Attack], None]]] = {
 }
 
 
-def main() -> None:
+def run(attacks: Mapping[str, Callable[[Attack], None]]) -> None:
     """Run the attack that the command line names."""
     name, address, security, seed, seconds = sys.argv[1:]
     _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     attack = Attack(address, security, seed, float(seconds))
-    ATTACKS[name](attack)
+    attacks[name](attack)
     print(json.dumps(attack.counts))
 
 
 if __name__ == "__main__":
-    main()
+    run(ATTACKS)

@@ -24,7 +24,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +85,11 @@ class Front:
     beside: "Front | None" = None
     """A second server on the same machine."""
 
+    @property
+    def security(self) -> str:
+        """How an attack connects."""
+        return "tls" if self.tls else "plain"
+
     def client(self) -> Client:
         """Return a client with a connection of its own."""
         return Client(self.address, timeout_seconds=MAX_WAIT_SECONDS, tls=self.tls or False, options=OWN_CONNECTION)
@@ -135,12 +140,12 @@ def few_files() -> Iterator[None]:
 
 
 @contextmanager
-def serving(folder: Path, name: str) -> Iterator[Front]:
-    """Run a server with a user to call for and a catalog of large pages."""
+def serving(folder: Path, name: str, more: Mapping[str, str] | None = None) -> Iterator[Front]:
+    """Run a server with a user to call for and a catalog of large pages. `more`: of its environment."""
     with ExitStack() as stack:
         transport = "grpcio" if name == "grpcio" else "native"
         # A server that stalls for a while must show in the latency, not as a failure of the store.
-        env = {"CANUSE_STORE_TIMEOUT_SECONDS": "10"}
+        env = {"CANUSE_STORE_TIMEOUT_SECONDS": "10", **(more or {})}
         with few_files():
             canuse = stack.enter_context(running(Canuse(folder, "--transport", transport, env=env)))
         front = Front(name, canuse, canuse.address, None)
@@ -194,11 +199,12 @@ class Calls:
 
 
 @contextmanager
-def attacked(front: Front, name: str, seed: int) -> Iterator["subprocess.Popen[str]"]:
+def attacked(
+    address: str, name: str, seed: int, security: str = "plain", module: str = "chaos.attacks"
+) -> Iterator["subprocess.Popen[str]"]:
     """Run an attack at least while the block runs: it ends when the attack is over."""
     paths = os.pathsep.join((str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")))
-    how = "tls" if front.tls else "plain"
-    command = [sys.executable, "-m", "chaos.attacks", name, front.address, how, str(seed), str(ATTACK_SECONDS)]
+    command = [sys.executable, "-m", module, name, address, security, str(seed), str(ATTACK_SECONDS)]
     env = {**os.environ, "PYTHONPATH": paths}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         try:
@@ -226,9 +232,9 @@ def test_a_hostile_client_takes_nothing_from_the_others(
         for rng in rounds(SHORT, LONG):
             seed = rng.getrandbits(32)
             if front.beside:
-                with attacked(front.beside, name, seed) as attack:
+                with attacked(front.beside.address, name, seed, front.security) as attack:
                     beside.make(client, front, over(attack, beside))
-            with attacked(front, name, seed) as attack:
+            with attacked(front.address, name, seed, front.security) as attack:
                 assert front.is_serving()
                 during.make(client, front, over(attack, during))
                 assert attack.stdout is not None

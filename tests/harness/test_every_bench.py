@@ -18,6 +18,7 @@ CATALOG: Final = ("--features", "60", "--packages", "3")
 USES: Final = ("UseFeature", "UseFeature+id", "BatchCreateUsageEvents+id", "ShouldRateLimit")
 BENCHES: Final = {
     "bench": (*SHORT, "--built-in", *BUILT_IN, "--users", "3", "--in-flight", "2", "--methods", *USES),
+    "bench.beside": (*SHORT, "--users", "5", "--in-flight", "2"),
     "bench.growth": (*SHORT, "--users", "5", "--fill-seconds", "0.05"),
     "bench.migrate": (*SHORT, "--users", "5", "--in-flight", "2", "--transports", "native"),
     "bench.scaling": ("--workers", "1", "2", "--shards", "1"),
@@ -28,6 +29,7 @@ BENCHES: Final = {
 CANDIDATES: Final = {"bare_lane", "plain"}
 TELLS: Final = {
     "bench": ("UseFeature+id", "BatchCreateUsageEvents+id", "bare-lane"),
+    "bench.beside": ("HTTP", "gRPC"),
     "bench.growth": ("one user, after filling the ledger",),
     "bench.migrate": ("native: 5 subscriptions moved",),
     "bench.scaling": ("decisions/s",),
@@ -37,7 +39,7 @@ TELLS: Final = {
 """A text in the output of each."""
 
 
-LONGER: Final = ("bench", "bench.growth", "bench.migrate")
+LONGER: Final = ("bench", "bench.beside", "bench.growth", "bench.migrate")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from typing import Any
 
 import httpx
 import pytest
-from graphql import DocumentNode, build_schema
+from graphql import build_schema
 
 from canuse_server.kana.metadata import from_stored
+from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.kana import work
 from canuse_server.transport.http.kana.calls import MAX_CALLS, Calls
-from canuse_server.transport.http.kana.documents import Documents
 from canuse_server.transport.http.kana.execution import Api
 from canuse_server.transport.http.kana.request import GraphqlRequest
 from support.kana import Kana
@@ -134,25 +134,13 @@ def test_what_is_told_of_a_query_is_short_however_long_it_is(kana: Kana) -> None
     assert len(answer.content) < 20_000
 
 
-def test_remembered_documents_are_bounded_together() -> None:
-    """A hundred of 10,000 characters took 170 MB."""
-    schema = build_schema("type Query { a(b: [Int]): Int }")
-    documents = Documents(schema)
-    texts = [f"{{ n{number}: a(b: [{'1 ' * 2000}]) }}" for number in range(100)]
-    for text in texts:
-        assert isinstance(documents.read(text), DocumentNode)
-    found = [text for text in texts if documents.find(text) is not None]
-    assert found == texts[-len(found) :]
-    assert 40_000 < sum(map(len, found)) <= 50_000
-
-
 async def execute(sdl: str, query: str, items: int) -> dict[str, Any]:
     """Return the answer of a schema whose list has so many items."""
     schema = build_schema(sdl)
     assert schema.query_type is not None
     schema.query_type.fields["items"].resolve = lambda *_: [{"id": "a"}] * items
     request = GraphqlRequest(query, {}, None)
-    return (await Api(schema).execute(request, work.Work(Calls(None, [], 0), {}))).body  # type: ignore[arg-type]
+    return (await Api(schema).execute(request, work.Work(Calls(None, [], 0, YieldBudget()), {}))).body  # type: ignore[arg-type]
 
 
 async def test_errors_of_fields_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What the calls of all doors have in common: headers, time, and converting what is large."""
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,9 @@ DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 OFF_LOOP_BYTES: Final = 16 << 10
 """Messages from this size on are converted in another thread, so that other calls do not wait for that."""
 UNCOMPRESSED: Final = (None, "", "identity")
+SWITCH_SECONDS: Final = 0.0005
+"""How long the worker keeps Python's global lock from threads that wait for it; by default it is ten times as long, and
+the batch lane needs the lock several times for a call."""
 _WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-worker")
 _Result = TypeVar("_Result")
 
@@ -46,7 +50,15 @@ async def convert(function: Callable[[bytes], _Result], message: bytes) -> _Resu
 async def in_worker(function: Callable[..., _Result], *arguments: object) -> _Result:
     """Return what a function makes of arguments, in the one thread for long work of all doors.
 
-    Each thread that works takes Python's global lock from the event loop and the batch lane for five milliseconds at a
-    time; several would take it in turns.
+    Several threads would take Python's global lock from the event loop and the batch lane in turns.
     """
-    return await asyncio.get_running_loop().run_in_executor(_WORKER, partial(function, *arguments))
+    return await asyncio.get_running_loop().run_in_executor(_WORKER, partial(_work, function, *arguments))
+
+
+def _work(function: Callable[..., _Result], *arguments: object) -> _Result:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        return function(*arguments)
+    finally:
+        sys.setswitchinterval(usual)

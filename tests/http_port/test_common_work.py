@@ -1,0 +1,66 @@
+"""What the doors share: the thread for long work, the answer to a defect; and scrapes of metrics, one at a time."""
+
+import asyncio
+import sys
+import threading
+from typing import Any
+
+import httpx
+import pytest
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.transport import ops
+from canuse_server.transport.http import app
+from canuse_server.transport.http.calls import SWITCH_SECONDS, in_worker
+
+
+async def test_long_work_is_done_in_one_thread_that_gives_way() -> None:
+    """With a thread for each, the batch lane waited for all of them, five milliseconds each."""
+    usual = sys.getswitchinterval()
+    seen = []
+
+    def work() -> None:
+        seen.append((threading.get_ident(), sys.getswitchinterval()))
+
+    await asyncio.gather(*(in_worker(work) for _ in range(20)))
+    assert len(set(seen)) == 1
+    assert seen[0][0] != threading.get_ident()
+    assert seen[0][1] == pytest.approx(SWITCH_SECONDS, rel=0.1)
+    assert sys.getswitchinterval() == usual
+
+
+async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+    """Fail."""
+    raise ZeroDivisionError
+
+
+async def test_a_defect_is_answered_as_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "DOORS", (lambda *_: [Route("/broken", broken)],))
+    dispatcher: Any = None
+    served = app.application(dispatcher, AdmissionLimit(1, 1), origins=(), is_open=lambda: True)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://localhost") as client:
+        answer = await client.get("/broken")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_metrics_are_collected_once_at_a_time() -> None:
+    under_way = most = 0
+
+    async def metrics() -> bytes:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0)
+        under_way -= 1
+        return b""
+
+    async def is_ready() -> bool:
+        return True
+
+    served = ops.application(is_ready, metrics)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://localhost") as client:
+        await asyncio.gather(*(client.get("/metrics") for _ in range(5)))
+    assert most == 1
