@@ -82,7 +82,7 @@ def build(
     """Return a server of all methods, without a port yet. Health and reflection require no key."""
     # Only workers share a port: any other server must fail on a port that is in use.
     server = aio.server(options=(("grpc.so_reuseport", int(share_port)), *GRPC_OPTIONS))
-    unary, streaming = partial(_unary, dispatcher), partial(_streaming, dispatcher)
+    unary, streaming = cast("HandlerFactory", partial(_UnaryHandler, dispatcher)), partial(_streaming, dispatcher)
     factories = {path: streaming if method_at(path).streams else unary for path in dispatcher.paths}
     public = _health(health_servicer)
     if with_reflection:
@@ -98,20 +98,28 @@ def open_port(server: aio.Server, listen: str, certificates: Certificates | None
     return server.add_secure_port(listen, certificates.credentials)
 
 
-def _unary(dispatcher: Dispatcher, call: CallContext) -> _Handler:
-    returned = _returned(dispatcher, call.metadata)
+class _UnaryHandler:
+    """The handler of an authorized unary call, with what gRPC reads. One of its own class takes 5 us longer to make."""
 
-    async def answer(payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+    __slots__ = ("_call", "_dispatcher")
+    request_streaming = response_streaming = False
+    # Without (de)serializers the handler gets and returns bytes, so that it can answer invalid ones with an error.
+    request_deserializer = response_serializer = None
+
+    def __init__(self, dispatcher: Dispatcher, call: CallContext) -> None:
+        self._dispatcher = dispatcher
+        self._call = call
+
+    async def unary_unary(self, payload: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes | None:
+        """Answer the call."""
+        returned = _returned(self._dispatcher, self._call.metadata)
         if returned:
             context.set_trailing_metadata(returned)
         try:
-            return await dispatcher.unary(call, payload, cast("float | None", context.time_remaining()))
+            return await self._dispatcher.unary(self._call, payload, cast("float | None", context.time_remaining()))
         except ApiError as error:
             _fail(context, error, returned)
             return None
-
-    # Without (de)serializers the handler gets and returns bytes, so that it can answer invalid ones with an error.
-    return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def _streaming(dispatcher: Dispatcher, call: CallContext) -> _Handler:
