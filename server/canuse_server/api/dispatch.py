@@ -9,9 +9,10 @@ passes on those that it cannot answer.
 import asyncio
 import math
 import time
-from collections.abc import AsyncGenerator, Collection, Iterator
-from contextlib import AbstractContextManager, aclosing, contextmanager, nullcontext
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, Collection, Coroutine
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from types import TracebackType
+from typing import Any, Final, Protocol
 
 from grpc import StatusCode
 
@@ -150,10 +151,13 @@ class Dispatcher:
                     # A key that is revoked during the stream ends it.
                     self.authorizer.authorize(context.path, context.authorization)
 
-    async def run(self, context: CallContext, payload: bytes) -> bytes:
+    def run(self, context: CallContext, payload: bytes) -> Coroutine[Any, Any, bytes]:
         """Answer an admitted call within its deadline. Raises only ApiError."""
         if context.deadline == math.inf:
-            return await self._answer(context, payload)
+            return self._answer(context, payload)
+        return self._answer_in_time(context, payload)
+
+    async def _answer_in_time(self, context: CallContext, payload: bytes) -> bytes:
         try:
             async with asyncio.timeout_at(context.deadline):
                 return await self._answer(context, payload)
@@ -193,23 +197,36 @@ class Dispatcher:
         """Tell the observer how a call ends in the block; `only_failures`: the call goes on after a success."""
         if self.observer is None:
             return _NOT_OBSERVED
-        return self._observe(self.observer, path, started_at, metadata, only_failures=only_failures)
+        return _Observed(self.observer, path, started_at, metadata, only_failures=only_failures)
 
-    @staticmethod
-    @contextmanager
-    def _observe(
-        observer: Observer, path: str, started_at: float, metadata: Metadata, *, only_failures: bool
-    ) -> Iterator[None]:
-        status = StatusCode.CANCELLED
-        try:
-            yield
+
+class _Observed:
+    """The context of a call that an observer is told of. A generator as the context takes three times as long."""
+
+    __slots__ = ("_metadata", "_observer", "_only_failures", "_path", "_started_at")
+
+    def __init__(
+        self, observer: Observer, path: str, started_at: float, metadata: Metadata, *, only_failures: bool
+    ) -> None:
+        self._observer = observer
+        self._path = path
+        self._started_at = started_at
+        self._metadata = metadata
+        self._only_failures = only_failures
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _type: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if error is None:
+            if self._only_failures:
+                return
             status = StatusCode.OK
-        except ApiError as error:
-            status = error.reason.status
-            raise
-        finally:
-            if not (only_failures and status is StatusCode.OK):
-                observer.call_ended(path, status, time.monotonic() - started_at, metadata)
+        else:
+            status = error.reason.status if isinstance(error, ApiError) else StatusCode.CANCELLED
+        self._observer.call_ended(self._path, status, time.monotonic() - self._started_at, self._metadata)
 
 
 def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:

@@ -71,12 +71,12 @@ def _unary(method: Method, servicer: object, pages: PageScheduler) -> UnaryHandl
 
 
 def _hot(method: HotMethod) -> UnaryHandler:
-    async def call(payload: bytes, context: CallContext) -> bytes:
+    def call(payload: bytes, context: CallContext) -> Awaitable[bytes]:
         check_size(method.path, len(payload))
-        return await answer(method, payload, context.env)
+        return answer(method, payload, context.env)
 
-    async def rate_limit(payload: bytes, context: CallContext) -> bytes:
-        return await should_rate_limit(payload, context.env)
+    def rate_limit(payload: bytes, context: CallContext) -> Awaitable[bytes]:
+        return should_rate_limit(payload, context.env)
 
     return rate_limit if isinstance(method, ShouldRateLimit) else call
 
