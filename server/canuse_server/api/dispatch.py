@@ -134,9 +134,13 @@ class Dispatcher:
                 if seconds_left <= 0:
                     raise deadline_passed()
                 context.deadline = time.monotonic() + seconds_left
-            with self.admission.holding(context.metadata_bytes + len(payload)):
+            size = context.metadata_bytes + len(payload)
+            self.admission.acquire(size)
+            try:
                 context.arrived_at = time.monotonic()
                 return await self.run(context, payload)
+            finally:
+                self.admission.release(size)
 
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Answer a call with a stream of messages. Raises only ApiError."""
