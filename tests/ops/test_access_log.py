@@ -1,5 +1,6 @@
 """The access log: a line for each call on every port, with request ids, and nothing about users."""
 
+import importlib
 import io
 import json
 import re
@@ -213,3 +214,13 @@ def test_metadata_gets_exactly_one_id() -> None:
         assert [name for name, _ in metadata] == ["a", "x-request-id"]
         assert re.fullmatch(NEW_ID, request_id(metadata))
     assert request_id([("a", "b")]) == ""
+
+
+def test_while_it_is_off_the_lane_responds_through_the_front_itself() -> None:
+    native = pytest.importorskip("pygrpc_native", reason="the native transport is not available on this platform")
+    responder = importlib.import_module("canuse_server.transport.native.responder")
+    front = native.NativeGrpcFront("127.0.0.1:0", [(f"/{CAN_USE}", False)])
+    try:
+        assert responder.Responder(front, {0: f"/{CAN_USE}"}).ok == front.respond
+    finally:
+        front.close()

@@ -9,10 +9,10 @@ from pygrpc_native import EVENT_CALL, EVENT_CANCEL, NativeGrpcFront
 
 from canuse_server.api.dispatch import Observer
 from canuse_server.api.errors import ApiError
-from canuse_server.api.metadata import AUTHORIZATION, REQUEST_ID, Metadata, request_id, with_request_id
+from canuse_server.api.metadata import REQUEST_ID, Metadata, request_id, with_request_id
 
 if TYPE_CHECKING:
-    from pygrpc_native._native import CallDetails, DetailedEvent
+    from pygrpc_native._native import DetailedEvent
 
 
 class _Observed(NamedTuple):
@@ -56,11 +56,13 @@ class Responder:
         """Note new and cancelled calls for the observer."""
         if self._observer is None:
             return
-        for kind, call_id, method_id, _, client_key, details in events:
+        for kind, call_id, method_id, _, _, details in events:
             if kind == EVENT_CALL:
                 # The overflow thread may already have noted it.
                 if call_id not in self._in_flight:
-                    metadata = self._metadata(client_key, details)
+                    metadata: Metadata = details[0] if details else ()
+                    if self._request_ids:
+                        metadata = with_request_id(metadata)
                     self._in_flight[call_id] = _Observed(self._paths[method_id], arrived_at, metadata)
             elif kind == EVENT_CANCEL:
                 self._report_end(call_id, StatusCode.CANCELLED)
@@ -68,13 +70,6 @@ class Responder:
     def _ok(self, call_id: int, answer: bytes) -> None:
         self._front.respond(call_id, answer, trailing_metadata=self._returned(call_id))
         self._report_end(call_id, StatusCode.OK)
-
-    def _metadata(self, client_key: bytes | str | None, details: "CallDetails | None") -> Metadata:
-        """Return the metadata of a call, with its credentials, which the front passes separately."""
-        metadata: Metadata = details[0] if details else ()
-        if isinstance(client_key, bytes):
-            metadata = ((AUTHORIZATION, client_key), *metadata)
-        return with_request_id(metadata) if self._request_ids else metadata
 
     def _returned(self, call_id: int) -> tuple[tuple[str, str], ...]:
         """Return the metadata that the response to a call has for its caller: its request id."""
