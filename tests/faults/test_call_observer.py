@@ -1,7 +1,6 @@
 """An observer hears of each call once it has ended, on every transport: metrics and traces are made from that."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,8 +12,7 @@ from grpc import StatusCode, aio
 
 from canuse import v1
 from canuse_server.api.metadata import Metadata
-from canuse_server.app.wiring import serve_in_process
-from canuse_server.settings import Settings
+from support.in_process import served_in_process
 from support.load import wait_until
 from support.processes import RedisServer, free_port
 from support.relay import Relay
@@ -43,20 +41,12 @@ class Recorder:
 @asynccontextmanager
 async def observed(transport: str, url: str, **more: str) -> AsyncIterator[tuple[Recorder, aio.Channel]]:
     """Serve in this process with an observer, and with more settings."""
-    recorder, stop, ready = Recorder(), asyncio.Event(), asyncio.Queue[Any]()
-    threshold = gc.get_threshold()
-    given = {"redis_url": url, "transport": transport, "listen": "127.0.0.1:0", "store_timeout_seconds": 20, **more}
-    serving = serve_in_process(Settings.load(None, given), ready.put_nowait, stop, observer=recorder)
-    task = asyncio.create_task(serving)
-    try:
-        address = (await asyncio.wait_for(ready.get(), 30)).address
-        async with aio.insecure_channel(address) as channel:
-            yield recorder, channel
-    finally:
-        stop.set()
-        await task
-        gc.set_threshold(*threshold)
-        gc.unfreeze()
+    recorder = Recorder()
+    async with (
+        served_in_process(transport, url, observer=recorder, **more) as ready,
+        aio.insecure_channel(ready.address) as channel,
+    ):
+        yield recorder, channel
 
 
 async def status_of(channel: aio.Channel, path: str, payload: bytes, **options: Any) -> StatusCode:

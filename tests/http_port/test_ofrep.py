@@ -1,10 +1,13 @@
 """OFREP: features as flags, as the protocol has them, and read by the OpenFeature SDK for Python."""
 
+import hashlib
 import json
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import httpx
@@ -16,7 +19,10 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
 from canuse import NotFound, v1
+from canuse_server.transport.http.calls import OFF_LOOP_BYTES
+from canuse_server.transport.http.ofrep import evaluations
 from support.authenticated_server import AuthenticatedServer, authenticated_server
+from support.in_process import served_in_process
 from support.load import running, until
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -286,6 +292,44 @@ def test_more_flags_than_a_page_of_the_api_has(http: httpx.Client, client: Clien
     assert evaluate_all(http, ids[0], answer.headers["etag"]).status_code == 304
     client.archive_feature(features[-1].id)
     assert evaluate_all(http, ids[0], answer.headers["etag"]).status_code == 200
+
+
+async def test_many_flags_are_written_and_hashed_beside_the_event_loop(
+    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """10,000 flags blocked all other calls for 0.1 seconds."""
+    sizes: list[int] = []
+    sizes_elsewhere: list[int] = []
+
+    def dumps(*args: Any, **more: Any) -> str:
+        text = json.dumps(*args, **more)
+        note(text)
+        return text
+
+    def blake2b(body: bytes, **more: Any) -> Any:
+        note(body)
+        return hashlib.blake2b(body, **more)
+
+    def note(content: str | bytes) -> None:
+        if threading.current_thread() is threading.main_thread():
+            sizes.append(len(content))
+        else:
+            sizes_elsewhere.append(len(content))
+
+    monkeypatch.setattr(evaluations, "json", SimpleNamespace(dumps=dumps))
+    monkeypatch.setattr(evaluations, "hashlib", SimpleNamespace(blake2b=blake2b))
+    async with served_in_process("grpcio", f"{redis.url}/7", http_listen="127.0.0.1:0", ops_listen="") as ready:
+        assert ready.http is not None
+        features = [{"id": f"feature-{number:04}", "type": "FEATURE_TYPE_BINARY"} for number in range(1050)]
+        async with httpx.AsyncClient(base_url=ready.http, timeout=60) as http:
+            created = await http.post("/canuse.v1.CatalogService/ApplyCatalog", json={"features": features})
+            user_id = unique("user")
+            user = await http.post("/canuse.v1.UserService/CreateUser", json={"user": {"id": user_id}})
+            answer = await http.post(FLAGS, json={"context": {"targetingKey": user_id}})
+    assert created.status_code == user.status_code == 200
+    assert [flag["key"] for flag in answer.json()["flags"]] == [feature["id"] for feature in features]
+    assert len(answer.content) in sizes_elsewhere
+    assert max(sizes, default=0) < OFF_LOOP_BYTES
 
 
 @pytest.fixture(scope="module")
