@@ -241,6 +241,14 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda file: file["addons"]["published"][0].update(base_packages=["team", "nothing"]),
         "add-on 'extra': the base package 'nothing' is not in the file",
     ),
+    "a list as a base package": (
+        lambda file: file["addons"]["published"][0].update(base_packages=[["team"]]),
+        "add-on 'extra': the base package ['team'] is not in the file",
+    ),
+    "an object as a base package": (
+        lambda file: file["addons"]["published"][0].update(base_packages=[{"id": "team"}]),
+        "add-on 'extra': the base package {'id': 'team'} is not in the file",
+    ),
     "a published package as a draft": (
         lambda file: drafts(file).append(published(file).pop()),
         "package 'team' is published and cannot become a draft again",

@@ -116,5 +116,20 @@ def test_a_mistake_in_a_file_imports_nothing(canuse: Canuse, client: Client, tmp
         done = run("import-kana", str(file))
         assert done.status == 2
         assert problem in done.stderr
+    for text, problem in (
+        (
+            "version: 1.0.0\naddons:\n  draft:\n    - {id: refused-more, base_packages: [[a]]}\n",
+            "['a'] is not in the file",
+        ),
+        ("version: 1.0.0\nfeatures:\n  - {id: refused-1, type: BINARY, 5: 6}\n", "'5' is unknown"),
+        (
+            "subscriptions:\n  - {userId: refused-1, package: {id: refused-team}}",
+            "subscriptions[0].status: must be a string",
+        ),
+    ):
+        file.write_text(text)
+        done = run("import-kana", str(file))
+        assert (done.status, done.stdout) == (2, "")
+        assert problem in done.stderr
     done = run("import-kana", str(tmp_path / "missing.yaml"))
     assert (done.status, done.stderr) == (2, f"canuse: {tmp_path / 'missing.yaml'}: No such file or directory\n")

@@ -187,7 +187,7 @@ class _Reader:
     def _check_names(self, where: str, item: dict[str, Any], names: tuple[str, ...]) -> None:
         for name in item:
             if name not in names:
-                self._wrong(f"{where}: {name[:64]!r} is unknown; there can be {', '.join(names)}")
+                self._wrong(f"{where}: {str(name)[:64]!r} is unknown; there can be {', '.join(names)}")
 
     def _wrong(self, problem: str) -> None:
         self.problems.append(problem)

@@ -127,7 +127,7 @@ class _Reader:
         package_id = self._text(f"{where}.package", package if isinstance(package, dict) else {}, "id")
         if status and status not in STATUSES:
             self._wrong(f"{where}.status: {status!r} is unknown")
-        elif user_id and package_id and status not in ENDED:
+        elif user_id and package_id and status and status not in ENDED:
             self._source.subscriptions.append(KanaSubscription(user_id, package_id, STATUSES[status]))
 
     def _items(self, name: str, sent: Any) -> Iterable[tuple[str, dict[str, Any]]]:
