@@ -127,6 +127,19 @@ def test_a_server_whose_store_has_lost_its_data_is_alive_and_not_ready(tmp_path:
         store.stop()
 
 
+def test_a_store_that_does_not_answer_is_not_up_and_the_server_stays_ready(tmp_path: Path) -> None:
+    store = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
+    try:
+        env = {**ANY_PORT, **SHORT_STORE_TIMEOUT}
+        with running(Canuse(tmp_path, "--redis-url", store.url, env=env)) as canuse:
+            with store.paused():
+                until(lambda: value(canuse, "canuse_store_up") == 0)
+                assert ready(canuse) == 200
+            until(lambda: value(canuse, "canuse_store_up") == 1)
+    finally:
+        store.stop()
+
+
 def test_the_store_is_counted_now_and_then(tmp_path: Path) -> None:
     canuse = Canuse(tmp_path, env=ANY_PORT)
     with running(canuse), Client(canuse.address) as client:

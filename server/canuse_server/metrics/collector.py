@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -21,6 +21,8 @@ from canuse_server.metrics.decisions import DecisionMetrics
 from canuse_server.runtime.counters import Histogram, ThreadHistograms
 from canuse_server.store.redis import stats
 
+MAX_SILENCE_SECONDS: Final = 5.0
+"""Time without an answer after which the store counts as unavailable."""
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
 
@@ -81,7 +83,8 @@ class Collector(PrometheusCollector):
 
     def _store(self) -> Iterator[Any]:
         if self._sources.is_ready is not None:
-            yield gauge(d.STORE_UP, {(): int(self._sources.is_ready())})
+            is_up = self._sources.is_ready() and self._catalog_age() < MAX_SILENCE_SECONDS
+            yield gauge(d.STORE_UP, {(): int(is_up)})
         yield histogram(d.ROUND_TRIP, {(name,): total for name, total in stats.ROUND_TRIPS.totals().items()})
         events = CounterMetricFamily(d.STORE_EVENTS.name, d.STORE_EVENTS.meaning, labels=d.STORE_EVENTS.labels)
         for event, count in sorted(stats.EVENTS.totals().items()):
@@ -90,6 +93,11 @@ class Collector(PrometheusCollector):
         if (census := self._sources.census) is not None:
             yield gauge(d.USERS, {(name,): count for name, count in census.users.items()})
             yield gauge(d.LEDGER_EVENTS, {(name,): count for name, count in census.ledger_events.items()})
+
+    def _catalog_age(self) -> float:
+        """Return the time since the store last answered, which is asked for its catalogue each second."""
+        now = self._sources.now()
+        return min((now - env.cache.refreshed_at for env in self._sources.environments), default=0.0)
 
     def _catalog(self) -> Iterator[Any]:
         caches = {(env.environment,): env.cache for env in self._sources.environments}

@@ -76,7 +76,7 @@ STORE_UP: Final = Metric(
     "canuse_store_up",
     "gauge",
     (),
-    "1 if the server is ready: the store answers and has its data.",
+    "1 if the store has its data and has answered in the last 5 seconds.",
     "0: calls fail or get answers without the store. See the log and docs/reliability.md.",
     "min",
 )

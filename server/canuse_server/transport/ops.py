@@ -22,7 +22,7 @@ def application(is_ready: Callable[[], Awaitable[bool]], metrics: Callable[[], A
     async def readyz(_: Request) -> Response:
         if await is_ready():
             return PlainTextResponse("ok\n", headers=HEADERS)
-        text = "not ready: the store is unavailable or has lost its data, or the server is stopping; see the log\n"
+        text = "not ready: the server is starting or stopping, or its store has lost its data; see the log\n"
         return PlainTextResponse(text, status_code=503, headers=HEADERS)
 
     one_at_a_time = asyncio.Lock()
