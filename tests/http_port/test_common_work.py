@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -38,7 +39,7 @@ async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
 
 async def test_a_defect_is_answered_as_any_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "DOORS", (lambda *_: [Route("/broken", broken)],))
-    dispatcher: Any = None
+    dispatcher: Any = SimpleNamespace(request_ids=False)
     served = app.application(dispatcher, AdmissionLimit(1, 1), origins=(), is_open=lambda: True)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(served), base_url="http://localhost") as client:
         answer = await client.get("/broken")
