@@ -12,12 +12,23 @@ from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
-from canuse import AsyncClient, CanuseError, DeadlineExceeded, Reason, Unavailable
+from canuse import (
+    AsyncClient,
+    CanuseError,
+    DeadlineExceeded,
+    OutcomeUnknown,
+    Reason,
+    Unavailable,
+)
 from canuse.answers import CanUseAnswer, UseFeatureAnswer
 
 MESSAGES: Final = "messages"
 PAGES: Final = "printed-pages"
 USER_ID: Final = "ada"
+NOT_COUNTED: Final = "Nothing was counted."
+MAYBE_COUNTED: Final = "It may have been counted: sending it again with the same Idempotency-Key counts it once."
+MAX_PRINTS: Final = 1000
+"""Number of prints that are kept for requests that are sent again."""
 
 
 def signed_in_user() -> str:
@@ -39,7 +50,10 @@ class Message(BaseModel):
 def create_service(canuse: AsyncClient, canuse_url: str, *, manual_clock: bool) -> FastAPI:
     """Return the service. `canuse_url` is where the page reaches the HTTP port of canuse."""
     service = FastAPI(title="Messages")
-    sent: list[str] = []
+    sent: dict[str, str] = {}
+    """The messages by the id of their event."""
+    prints: dict[str, int] = {}
+    """The pages of the last prints by the id of their event."""
 
     @service.get("/api/session")
     async def session(user_id: User) -> dict[str, Any]:
@@ -50,36 +64,49 @@ def create_service(canuse: AsyncClient, canuse_url: str, *, manual_clock: bool) 
     @service.get("/api/messages")
     async def messages() -> list[str]:
         """Return the messages that were sent."""
-        return sent
+        return list(sent.values())
 
     @service.post("/api/messages", status_code=201)
     async def send_message(message: Message, user_id: User, idempotency_key: IdempotencyKey) -> list[str]:
         """Send a message, and return all."""
-        answer = await canuse.use_feature(user_id, MESSAGES, event_id=f"message-{idempotency_key}")
+        event_id = f"message-{idempotency_key}"
+        answer = await canuse.use_feature(user_id, MESSAGES, event_id=event_id)
         if not answer:
             raise refusal(answer)
-        if not answer.replayed:
-            sent.append(message.text)
-        return sent
+        # Not only if the use is new: of an earlier request it may be unknown whether it was counted.
+        sent.setdefault(event_id, message.text)
+        return list(sent.values())
 
     @service.post("/api/prints")
     async def print_messages(user_id: User, idempotency_key: IdempotencyKey) -> dict[str, int]:
         """Print all messages, and return the number of pages."""
-        answer = await canuse.can_use(user_id, PAGES)
-        if not answer:
-            raise refusal(answer)
-        pages = len(printed_pages(sent))
+        event_id = f"print-{idempotency_key}"
+        pages = prints.get(event_id)
+        if pages is None:
+            answer = await canuse.can_use(user_id, PAGES)
+            if not answer:
+                raise refusal(answer)
+            # Kept, since there may be more messages when the request is sent again.
+            pages = prints[event_id] = len(printed_pages(sent.values()))
+            if len(prints) > MAX_PRINTS:
+                del prints[next(iter(prints))]
         if pages:
-            await canuse.create_usage_event(user_id, PAGES, pages, event_id=f"print-{idempotency_key}")
+            await canuse.create_usage_event(user_id, PAGES, pages, event_id=event_id)
         return {"pages": pages}
 
     @service.exception_handler(CanuseError)
     async def canuse_failed(_: Request, error: CanuseError) -> JSONResponse:
-        """Answer a request about which canuse could not be asked: nothing was done."""
+        """Answer a request for which canuse failed, and say whether it may have been counted."""
         unavailable = isinstance(error, (Unavailable, DeadlineExceeded))
-        return JSONResponse({"detail": {"message": error.message}}, 503 if unavailable else 500)
+        message = f"{error.message}. {MAYBE_COUNTED if may_be_counted(error) else NOT_COUNTED}"
+        return JSONResponse({"detail": {"message": message}}, 503 if unavailable else 500)
 
     return service
+
+
+def may_be_counted(error: CanuseError) -> bool:
+    """Whether a failed call may have recorded its use: its answer was lost, or the store did not confirm it."""
+    return isinstance(error, (OutcomeUnknown, DeadlineExceeded)) or not error.reason
 
 
 def refusal(answer: CanUseAnswer | UseFeatureAnswer) -> HTTPException:

@@ -3,6 +3,7 @@
 With UPDATE_SCREENSHOTS=1 the pictures of docs/example.md are taken anew.
 """
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,11 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 import httpx
 import pytest
 from examples.page.build import PACKAGES, SOURCES
-from examples.page.service import create_service
+from examples.page.canuse_server import TIMEOUT_SECONDS, prepare
+from examples.page.service import MAYBE_COUNTED, PAGES, USER_ID, create_service
+from examples.page.service import MESSAGES as MESSAGES_FEATURE
 
 from canuse import AsyncClient
 from support.npm import run
-from support.processes import free_port
+from support.processes import RedisServer, free_port
+from support.relay import server_behind_relay
 from support.tools import ROOT, tool
 
 if TYPE_CHECKING:
@@ -176,6 +180,42 @@ async def test_without_canuse_the_service_does_nothing_and_says_that_it_can_not(
             ]
             assert [answer.status_code for answer in answers] == [503] * 3
             assert (await service.get("/api/messages")).json() == []
+
+
+async def test_what_is_sent_again_counts_once_also_if_nobody_knew_whether_it_was_counted(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    """A print that was sent again after another message failed with 500; a message that was counted was never sent."""
+    async with server_behind_relay("grpcio", tmp_path, redis, database="6") as (canuse, relay):
+        keys = await asyncio.to_thread(prepare, canuse.address)
+        async with AsyncClient(canuse.address, api_key=keys.service, timeout_seconds=TIMEOUT_SECONDS) as client:
+            transport = httpx.ASGITransport(create_service(client, "", manual_clock=False))
+            async with httpx.AsyncClient(transport=transport, base_url="http://service") as service:
+
+                async def send_message(key: str) -> httpx.Response:
+                    headers = {"Idempotency-Key": key}
+                    return await service.post("/api/messages", json={"text": key}, headers=headers)
+
+                async def print_all() -> httpx.Response:
+                    return await service.post("/api/prints", headers={"Idempotency-Key": "print"})
+
+                relay.drop_reply_to(b"message-first")
+                unknown = await send_message("first")
+                assert (unknown.status_code, relay.lost_replies) == (503, 1)
+                assert MAYBE_COUNTED in unknown.json()["detail"]["message"]
+                for _ in range(2):
+                    assert (await send_message("first")).json() == ["first"]
+
+                relay.drop_reply_to(b"print-print")
+                unknown = await print_all()
+                assert (unknown.status_code, relay.lost_replies) == (503, 2)
+                assert (await send_message("second")).json() == ["first", "second"]
+                for _ in range(2):
+                    assert (await print_all()).json() == {"pages": 1}
+                for feature_id, used in ((MESSAGES_FEATURE, 2), (PAGES, 1)):
+                    answer = await client.can_use(USER_ID, feature_id)
+                    assert answer.consumption is not None
+                    assert answer.consumption.used == used
 
 
 def test_the_types_of_the_page_match(example: str, tmp_path: Path) -> None:
