@@ -27,7 +27,7 @@ _WITH_OWN_FORM: Final[Mapping[str, Schema]] = {
         "description": "An integer of 64 bits: a string in answers; requests may have a number as well.",
         "type": ["string", "integer"],
         "format": "int64",
-        "pattern": "^-?(0|[1-9][0-9]{0,17})$",
+        "pattern": "^-?(0|[1-9][0-9]{0,18})$",
         "minimum": -(1 << 63),
         "maximum": (1 << 63) - 1,
     },
@@ -57,7 +57,7 @@ _WITH_OWN_FORM: Final[Mapping[str, Schema]] = {
     "google.protobuf.UInt64Value": {
         "description": "A number of 64 bits without a sign.",
         "type": ["string", "integer"],
-        "pattern": "^(0|[1-9][0-9]{0,17})$",
+        "pattern": "^(0|[1-9][0-9]{0,19})$",
         "minimum": 0,
         "maximum": (1 << 64) - 1,
     },

@@ -57,6 +57,17 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(item)
 
 
+@pytest.mark.parametrize("name", ["Int64", "google.protobuf.UInt64Value"])
+def test_the_pattern_of_a_long_number_fits_its_bounds(document: dict[str, Any], name: str) -> None:
+    """The patterns had 18 digits, so that answers with more did not match them."""
+    schema = document["components"]["schemas"][name]
+    low, high = schema["minimum"], schema["maximum"]
+    for number in (low, high, 10**18, 0, 7):
+        assert re.search(schema["pattern"], str(number))
+    for text in (f"{high}0", "01", "", "+1", "1.0", "--1"):
+        assert not re.search(schema["pattern"], text)
+
+
 def test_every_comment_of_the_definitions_is_in_the_document(document: dict[str, Any]) -> None:
     described = "\n".join(texts(document))
     comments = [
