@@ -137,6 +137,15 @@ def test_revoking_ends_all_tokens_of_a_user_and_of_no_other_and_none_generated_l
     assert outcome(deployment, later, user_id) == "USER_TOKEN_INVALID"
 
 
+def test_the_revocation_of_tokens_is_logged_without_the_user(deployment: Deployment) -> None:
+    user_id = deployment.admin.create_user(unique("user")).id
+    before = deployment.server.canuse.log
+    deployment.admin.revoke_user_tokens(user_id)
+    added = deployment.server.canuse.log.removeprefix(before)
+    assert "tokens of a user revoked" in added
+    assert user_id not in added
+
+
 def test_a_token_ends_with_its_user_and_stays_so_if_the_user_is_created_again(deployment: Deployment) -> None:
     user_id = deployment.admin.create_user(unique("user")).id
     token = deployment.token(user_id)

@@ -46,6 +46,8 @@ class UserTokenMethods:
         user_id = require_id("user_id", request.user_id)
         if not await context.env.token_generations.end(user_id):
             raise user_not_found(user_id)
+        # Without the user's id: a log has no data of users.
+        log.info("tokens of a user revoked", environment=context.env.environment)
         return pb.RevokeUserTokensResponse()
 
 
