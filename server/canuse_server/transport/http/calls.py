@@ -1,9 +1,9 @@
-"""What the calls of all doors have in common: headers, time, and converting what is large."""
+"""Shared by the calls of all doors: headers, time limits, and the conversion of large messages."""
 
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final, TypeVar
@@ -12,12 +12,12 @@ from starlette.requests import Request
 
 from canuse_server.api.context import CallContext
 from canuse_server.api.metadata import Metadata
-from canuse_server.transport.http.errors import COMPRESSED, FormError
+from canuse_server.transport.http.errors import COMPRESSED, UNSUPPORTED_MEDIA_TYPE, FormError
 
 DEFAULT_TIMEOUT_SECONDS: Final = 30.0
-"""How long a unary call may take whose caller does not say how long it waits."""
+"""Time limit of a unary call without a deadline of its caller, in seconds."""
 OFF_LOOP_BYTES: Final = 16 << 10
-"""Messages from this size on are converted in another thread, so that other calls do not wait for that."""
+"""Minimum size of a message that is converted in another thread, so that other calls do not wait for it."""
 UNCOMPRESSED: Final = (None, "", "identity")
 SWITCH_SECONDS: Final = 0.0005
 """How long the worker keeps Python's global lock from threads that wait for it; by default it is ten times as long, and
@@ -32,23 +32,34 @@ def metadata(request: Request) -> Metadata:
 
 
 def seconds_left(context: CallContext, seconds: float) -> float:
-    """Return how much is left of the time of a call, which began when its head came."""
+    """Return the seconds that remain of a time limit, which began when the headers of the call arrived."""
     return seconds - (time.monotonic() - context.arrived_at)
 
 
+def media_type(request: Request, accepted: Collection[str]) -> str:
+    """Return the media type of a request; raise FormError unless it is accepted, with UTF-8 as the only charset."""
+    content_type = request.headers.get("content-type", "")
+    name, _, parameter = content_type.partition(";")
+    name = name.strip().lower()
+    if name not in accepted or parameter.replace(" ", "").lower() not in ("", "charset=utf-8"):
+        text = f"must be {' or '.join(accepted)}; {content_type[:80]!r} was sent"
+        raise FormError(UNSUPPORTED_MEDIA_TYPE, "content-type", text)
+    return name
+
+
 def check_uncompressed(field: str, encoding: str | None) -> None:
-    """Raise FormError where a request is compressed: a few bytes could become very many."""
+    """Raise FormError if a request is compressed: a few bytes could expand to very many."""
     if encoding not in UNCOMPRESSED:
         raise FormError(COMPRESSED, field, f"must be identity; {encoding[:80]!r} was sent")
 
 
 async def convert(function: Callable[[bytes], _Result], message: bytes) -> _Result:
-    """Return what a function makes of a message, in another thread where it is large."""
+    """Return the result of a function for a message; a large one is converted in the worker."""
     return function(message) if len(message) < OFF_LOOP_BYTES else await in_worker(function, message)
 
 
 async def in_worker(function: Callable[..., _Result], *arguments: object) -> _Result:
-    """Return what a function makes of arguments, in the one thread for long work of all doors.
+    """Return the result of a function, which runs in the one thread for long work of all doors.
 
     Several threads would take Python's global lock from the event loop and the batch lane in turns.
     """

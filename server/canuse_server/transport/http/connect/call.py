@@ -7,9 +7,8 @@ from starlette.requests import Request
 from canuse_server.api.bounds import MAX_REQUEST_BYTES, method_bytes
 from canuse_server.api.errors import invalid
 from canuse_server.api.methods import Method
-from canuse_server.transport.http.calls import convert
+from canuse_server.transport.http.calls import convert, media_type
 from canuse_server.transport.http.connect.json_codec import JsonCodec
-from canuse_server.transport.http.errors import UNSUPPORTED_MEDIA_TYPE, FormError
 
 TIMEOUT: Final = "connect-timeout-ms"
 TIMEOUT_DIGITS: Final = 10
@@ -48,14 +47,8 @@ class Codecs:
 
     def of(self, request: Request) -> tuple[str, Codec]:
         """Return the content type of a request and its codec; raise FormError where there is none."""
-        sent = request.headers.get("content-type", "")
-        media_type, _, parameter = sent.partition(";")
-        name = media_type.strip().lower()
-        codec = self._by_type.get(name)
-        if codec is None or parameter.replace(" ", "").lower() not in ("", "charset=utf-8"):
-            accepted = " or ".join(self._by_type)
-            raise FormError(UNSUPPORTED_MEDIA_TYPE, "content-type", f"must be {accepted}; {sent[:80]!r} was sent")
-        return name, codec
+        name = media_type(request, self._by_type)
+        return name, self._by_type[name]
 
 
 def check_version(version: str | None, field: str = VERSION, accepted: str = "1") -> None:

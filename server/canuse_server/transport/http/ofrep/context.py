@@ -7,19 +7,19 @@ from starlette.requests import Request
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.errors import ApiError
 from canuse_server.transport.http.body import BodyTooLargeError, read_body
-from canuse_server.transport.http.calls import check_uncompressed, convert
-from canuse_server.transport.http.errors import UNSUPPORTED_MEDIA_TYPE, FormError
+from canuse_server.transport.http.calls import check_uncompressed, convert, media_type
 from canuse_server.transport.http.json_object import is_unicode, kind, read_object, sent
 from canuse_server.transport.http.ofrep.errors import ContextError, ErrorCode
 
 MAX_BODY_BYTES: Final = 64 << 10
+JSON: Final = "application/json"
 FORM: Final = 'a JSON object with a "context"'
 TARGETING_KEY: Final = "context.targetingKey"
 
 
 async def read_targeting_key(request: Request, reading: AdmissionLimit) -> str:
     """Return the targeting key in the body of a request; raise ApiError where there is none."""
-    _check_content_type(request.headers.get("content-type", ""))
+    media_type(request, (JSON,))
     check_uncompressed("content-encoding", request.headers.get("content-encoding"))
     try:
         async with read_body(request, MAX_BODY_BYTES, reading) as body:
@@ -27,16 +27,6 @@ async def read_targeting_key(request: Request, reading: AdmissionLimit) -> str:
     except BodyTooLargeError as error:
         text = f"must be at most {MAX_BODY_BYTES} bytes; {error.size} were sent"
         raise ContextError(ErrorCode.PARSE_ERROR, "request", text) from None
-
-
-def _check_content_type(content_type: str) -> None:
-    media_type, _, parameter = content_type.partition(";")
-    if media_type.strip().lower() != "application/json" or parameter.replace(" ", "").lower() not in (
-        "",
-        "charset=utf-8",
-    ):
-        text = f"must be application/json; {content_type[:80]!r} was sent"
-        raise FormError(UNSUPPORTED_MEDIA_TYPE, "content-type", text)
 
 
 def _targeting_key(body: bytes) -> str:
