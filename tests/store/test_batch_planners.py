@@ -85,7 +85,7 @@ def test_a_use_is_sent_as_its_command_would_be_alone(
         assert plan._replace(command=alone.command, cacheable=alone.cacheable) == alone
         use = batch_use(alone.user_id, alone.command)
         expected = [] if use is None else [*batch_commands(env.keys, [use], env.retention, "", one_slot=False)]
-        assert [trip.command for trip in planner.trips({place: plan})] == [command for command, _ in expected]
+        assert [batch.command for batch in planner.commands({place: plan})] == [command for command, _ in expected]
 
 
 small = st.integers(0, 3) | st.integers(0, MAX_AMOUNT)
@@ -149,10 +149,10 @@ def answers(planner: CheckPlanner, sent: list[bytes], users: dict[str, User], no
     """Return the responses to checks."""
     plans = {place: planner.plan(place, payload) for place, payload in enumerate(sent)}
     found = {}
-    for trip in planner.trips(plans):
-        reply = users[plans[trip.places[0]].user_id].reply(trip.command.command)
-        parts = [reply] if trip.parts is None else trip.parts(reply)
-        for place, part in zip(trip.places, parts, strict=True):
+    for batch in planner.commands(plans):
+        reply = users[plans[batch.places[0]].user_id].reply(batch.command.command)
+        parts = [reply] if batch.parts is None else batch.parts(reply)
+        for place, part in zip(batch.places, parts, strict=True):
             found[place] = planner.respond(place, plans[place], part, now_ms)
     return [found[place] for place in range(len(sent))]
 
@@ -190,9 +190,9 @@ def test_checks_of_a_user_read_a_bounded_number_of_features_at_once(env: Environ
     for number in range(100):
         env.cache.features[f"f{number}"] = Feature(f"f{number}", FeatureType.BINARY, 1)
         plans[number] = planner.plan(number, pb.CanUseRequest(user_id="a", feature_id=f"f{number}").SerializeToString())
-    trips = planner.trips(plans)
-    assert len(trips) == -(-100 // MAX_FEATURES)
-    assert {len(trip.command.command) for trip in trips[:-1]} == {4 + 3 * MAX_FEATURES}
+    commands = planner.commands(plans)
+    assert len(commands) == -(-100 // MAX_FEATURES)
+    assert {len(batch.command.command) for batch in commands[:-1]} == {4 + 3 * MAX_FEATURES}
 
 
 def test_a_repeated_check_follows_a_change_of_its_feature(env: Environment) -> None:

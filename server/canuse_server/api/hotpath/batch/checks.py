@@ -1,4 +1,4 @@
-"""The checks of a batch on their first trip: one command for each user reads all that its checks depend on."""
+"""The checks of a batch in their first round: one command for each user reads all that its checks depend on."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -6,7 +6,7 @@ from typing import Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batch.trips import Trip
+from canuse_server.api.hotpath.batch.commands import BatchCommand
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import Plan
 from canuse_server.api.repeated_checks import MAX_ANSWER_BYTES, RepeatedCheck
@@ -52,7 +52,7 @@ class CheckPlanner:
             self._repeated[place] = check
         return plan
 
-    def trips(self, plans: Mapping[int, Plan]) -> list[Trip]:
+    def commands(self, plans: Mapping[int, Plan]) -> list[BatchCommand]:
         """See Planner."""
         by_user: dict[str, list[int]] = {}
         for place, plan in plans.items():
@@ -61,13 +61,13 @@ class CheckPlanner:
                 by_user[plan.user_id] = [place]
             else:
                 places.append(place)
-        trips = []
+        commands = []
         for user_id, places in by_user.items():
             if len(places) == 1:
-                trips.append(Trip(plans[places[0]].command, places))
+                commands.append(BatchCommand(plans[places[0]].command, places))
             else:
-                trips += self._of_user(user_id, {place: plans[place].features[0].id for place in places})
-        return trips
+                commands += self._of_user(user_id, {place: plans[place].features[0].id for place in places})
+        return commands
 
     def respond(self, place: int, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See Planner."""
@@ -82,7 +82,7 @@ class CheckPlanner:
             check.from_ms, check.until_ms = now_ms, self._method.holds_until_ms(response, reply, now_ms)
         return response
 
-    def _of_user(self, user_id: str, feature_ids: Mapping[int, str]) -> Iterator[Trip]:
+    def _of_user(self, user_id: str, feature_ids: Mapping[int, str]) -> Iterator[BatchCommand]:
         """Yield the commands for several checks of a user, given with their places."""
         by_feature: dict[str, list[int]] = {}
         for place, feature_id in feature_ids.items():
@@ -92,7 +92,9 @@ class CheckPlanner:
             part = ids[first : first + MAX_FEATURES]
             indexes = [index for index, feature_id in enumerate(part) for _ in by_feature[feature_id]]
             places = [place for feature_id in part for place in by_feature[feature_id]]
-            yield Trip(usage_commands.checks_command(self._env.keys, user_id, part), places, partial(_parts, indexes))
+            yield BatchCommand(
+                usage_commands.checks_command(self._env.keys, user_id, part), places, partial(_parts, indexes)
+            )
 
 
 def _parts(indexes: Sequence[int], reply: object) -> Sequence[object]:

@@ -18,8 +18,8 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.batch.checks import CheckPlanner
+from canuse_server.api.hotpath.batch.commands import Planner, SinglePlanner
 from canuse_server.api.hotpath.batch.items import batch_items
-from canuse_server.api.hotpath.batch.trips import Planner, SinglePlanner
 from canuse_server.api.hotpath.batch.uses import UsePlanner
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.decisions import DECISIONS, count_decision
@@ -200,17 +200,17 @@ class _Batch:
 
     async def _execute(self, planner: Planner, plans: Mapping[int, Plan]) -> list[tuple[Exception, str, list[int]]]:
         """Send the commands of all calls in one write; return what to repair, each with its user and its calls."""
-        trips = planner.trips(plans)
-        replies = await self._env.store.pipeline([trip.command for trip in trips])
+        commands = planner.commands(plans)
+        replies = await self._env.store.pipeline([batch.command for batch in commands])
         retryables: dict[str, tuple[Exception, str, list[int]]] = {}
         count, writes, respond = 0, self._method.writes, planner.respond
         counts, environment = DECISIONS.own(), self._env.environment
-        for trip, (reply, now_ms) in zip(trips, replies, strict=True):
-            if isinstance(reply, Exception) or trip.parts is None:
-                parts: Sequence[object] = [reply] * len(trip.places)
+        for batch, (reply, now_ms) in zip(commands, replies, strict=True):
+            if isinstance(reply, Exception) or batch.parts is None:
+                parts: Sequence[object] = [reply] * len(batch.places)
             else:
-                parts = trip.parts(reply)
-            for place, part in zip(trip.places, parts, strict=True):
+                parts = batch.parts(reply)
+            for place, part in zip(batch.places, parts, strict=True):
                 plan = plans[place]
                 try:
                     if isinstance(part, Exception):
@@ -235,14 +235,14 @@ class _Batch:
                     await self._share.pause_if_due()
         return list(retryables.values())
 
-    async def _take(self, retryable: Exception, user_id: str, charge_indexes: list[int]) -> None:
+    async def _take(self, retryable: Exception, user_id: str, places: list[int]) -> None:
         try:
             await repair(retryable, user_id, self._env)
         except Exception as error:  # noqa: BLE001 - the calls of one user fail alone; `to_api_error` logs a defect
-            self._fail(charge_indexes, error)
+            self._fail(places, error)
 
-    def _fail(self, charge_indexes: Iterable[int], error: Exception) -> None:
-        for place in charge_indexes:
+    def _fail(self, places: Iterable[int], error: Exception) -> None:
+        for place in places:
             self._answers[place] = self._failure(self._planned.get(place), error)
 
     def _failure(self, plan: Plan | None, error: Exception) -> bytes | ApiError:

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batch.trips import NO_COMMAND, Trip, listed
+from canuse_server.api.hotpath.batch.commands import NO_COMMAND, BatchCommand, listed
 from canuse_server.api.hotpath.event_ids import event_argument, is_plain_ttl
 from canuse_server.api.hotpath.method import Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
@@ -62,7 +62,7 @@ class UsePlanner:
             plan, self._uses[place] = self._plan_in_full(payload)
         return plan
 
-    def trips(self, plans: Mapping[int, Plan]) -> list[Trip]:
+    def commands(self, plans: Mapping[int, Plan]) -> list[BatchCommand]:
         """See Planner. A use that needs a script of its own waits, and those of the user behind it do."""
         waiting_users, places, uses = set[str](), [], []
         for place, plan in plans.items():
@@ -76,7 +76,7 @@ class UsePlanner:
         commands = batch_commands(
             env.keys, uses, env.retention, env.store.manual_now, one_slot=bool(env.store.endpoint.seeds)
         )
-        return [Trip(command, [places[index] for index in indexes], listed) for command, indexes in commands]
+        return [BatchCommand(command, [places[index] for index in indexes], listed) for command, indexes in commands]
 
     def respond(self, place: int, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See Planner."""

@@ -16,7 +16,7 @@ NO_COMMAND: Final = Command(())
 """The command in the plan of a call that is sent with others."""
 
 
-class Trip(NamedTuple):
+class BatchCommand(NamedTuple):
     """A command and the places of its calls in the batch.
 
     `parts` takes its reply apart into the replies to these; None: there is one call.
@@ -33,7 +33,7 @@ class Planner(Protocol):
     def plan(self, place: int, payload: bytes) -> Plan:
         """Plan a call. Raises DecodeError, and the errors of `plan` of the method."""
 
-    def trips(self, plans: Mapping[int, Plan]) -> list[Trip]:
+    def commands(self, plans: Mapping[int, Plan]) -> list[BatchCommand]:
         """Return the commands of planned calls, in their order. A call that is not among them waits for the next
         round."""
 
@@ -52,19 +52,19 @@ class SinglePlanner:
         """See Planner."""
         return self._method.plan(payload, self._env)
 
-    def trips(self, plans: Mapping[int, Plan]) -> list[Trip]:
+    def commands(self, plans: Mapping[int, Plan]) -> list[BatchCommand]:
         """See Planner. The uses of one user hang together, each made only where those before it were."""
         uses = Counter(plan.user_id for plan in plans.values() if self._method.writes)
         marks = {user_id: self._env.keys.chain(user_id, secrets.token_hex(8)) for user_id, n in uses.items() if n > 1}
         made = Counter[str]()
-        trips = []
+        commands = []
         for place, plan in plans.items():
             user_id, command, mark = plan.user_id, plan.command, marks.get(plan.user_id)
             made[user_id] += 1
             if mark is not None:
                 command = chained(command, mark, made[user_id], uses[user_id])
-            trips.append(Trip(command, (place,)))
-        return trips
+            commands.append(BatchCommand(command, (place,)))
+        return commands
 
     def respond(self, _place: int, plan: Plan, reply: object, now_ms: int) -> bytes:
         """See Planner."""
