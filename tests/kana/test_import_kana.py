@@ -111,7 +111,13 @@ def test_a_mistake_in_a_file_imports_nothing(canuse: Canuse, client: Client, tmp
         "canuse: user 'refused-1' is subscribed to package 'gone', which is in no file",
     ]
     assert [user.id for user in client.list_users(id_prefix="refused")] == []
-    for text, problem in (("- 1", "must be a configuration"), ("a: [", ":1: "), ("a: 1\na: 2", "found duplicate key")):
+    for text, problem in (
+        ("- 1", "must be a configuration"),
+        ("a: [", ":1: "),
+        ("a: 1\na: 2", "found duplicate key"),
+        (r'users: [{id: "\ud800"}]', "values that JSON has"),
+        ("users: [{id: a, name: 2026-01-31}]", "values that JSON has"),
+    ):
         file.write_text(text)
         done = run("import-kana", str(file))
         assert done.status == 2

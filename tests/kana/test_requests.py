@@ -75,6 +75,14 @@ REFUSED = {
     "another query": (b'{"query": {"a": 1}}', "an object was sent"),
     "an empty query": (b'{"query": " "}', "query: must be"),
     "a query twice": (b'{"query": "{ a }", "query": "{ plans { id } }"}', "query: must be sent once in an object"),
+    "half a character in a variable": (
+        rb'{"query": "query q($u: String!) { user(id: $u) { id } }", "variables": {"u": "\ud800"}}',
+        "half a character",
+    ),
+    "half a character in variables as a text": (
+        rb'{"query": "query q($u: String!) { user(id: $u) { id } }", "variables": "{\"u\": \"\\ud800\"}"}',
+        "half a character",
+    ),
     "a variable twice": (b'{"query": "{ a }", "variables": {"a": 1, "a": 2}}', "a: must be sent once in an object"),
     "a variable twice in a text": (
         b'{"query": "{ a }", "variables": "{\\"a\\": 1, \\"a\\": 2}"}',

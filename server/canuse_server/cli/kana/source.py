@@ -1,6 +1,7 @@
 """Reading Kana's files: its configuration, and the answers of its Admin API to queries for the rest."""
 
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -83,9 +84,20 @@ def _load(path: Path) -> dict[str, Any]:
         raise Refused(f"{path}{line}: {' '.join(str(error.problem or error.context).split())}") from error
     except (YAMLError, ValueError, RecursionError) as error:
         raise Refused(f"{path}: neither YAML nor JSON") from error
+    loaded = _as_json(loaded, path)
     if not isinstance(loaded, dict):
         raise Refused(f"{path}: must be a configuration of Kana, or an answer of its Admin API")
     return loaded
+
+
+def _as_json(loaded: Any, path: Path) -> Any:
+    """Return what JSON makes of YAML; raise Refused where it has no such value."""
+    try:
+        text = json.dumps(loaded, ensure_ascii=False, allow_nan=False)
+        text.encode()
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Refused(f"{path}: must have only values that JSON has; write a date as a text, in quotes") from error
 
 
 class _Reader:
