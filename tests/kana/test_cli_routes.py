@@ -258,6 +258,10 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda file: file["addons"]["published"].append(published(file).pop()),
         "package 'team' was published as BASE; its type cannot change",
     ),
+    "an id like a path": (
+        lambda file: file["features"].append({"id": "features[99]\n", "type": "BINARY"}),
+        "feature 'features[99]\\n'.id: must be 1 to 128 bytes",
+    ),
     "no limit": (lambda file: calls(file).pop("limit"), "limit is missing; null means unlimited"),
     "a negative limit": (lambda file: calls(file).update(limit=-1), "limit must be null or a whole number from 0"),
     "a text as a limit": (lambda file: calls(file).update(limit="5"), "limit must be null or a whole number from 0"),
@@ -286,7 +290,17 @@ def test_a_file_with_a_mistake_changes_nothing(client: Client, command: Command,
     assert everything(client) == before
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"features": [], "features": []}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"features": [], "features": []}',
+        rb'{"features": [{"id": "\ud800", "type": "BINARY"}]}',
+        rb'{"features": [{"id": "a", "name": "\udfff", "type": "BINARY"}]}',
+    ],
+)
 def test_what_is_no_file_is_an_error_line(canuse: Canuse, body: bytes) -> None:
     for route in ("validate", "publish"):
         answer = httpx.post(f"{canuse.http_url}/cli/{route}", content=body)

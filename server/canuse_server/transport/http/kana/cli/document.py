@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from canuse import v1
+from canuse_server.api.errors import ApiError
 from canuse_server.kana.config import Config, changed_feature, changed_package, read_config
 from canuse_server.transport.http.calls import in_worker
 from canuse_server.transport.http.kana.calls import Calls
@@ -61,15 +62,24 @@ def _missing(config: Config, state: State) -> Iterator[str]:
             yield f"package {package.id!r}"
 
 
-def named(message: str, request: v1.ApplyCatalogRequest) -> str:
-    """Return a message with the names of packages and features in place of their paths in a request."""
+def problems_of(error: ApiError, request: v1.ApplyCatalogRequest) -> list[str]:
+    """Return what is wrong with a request, with the names of packages and features in place of their paths."""
+    if not error.violations:
+        return [error.message]
+    listed = "; ".join(f"{field}: {text}" for field, text in error.violations)
+    unlisted = error.message[len(listed) :].removeprefix("; ")
+    problems = [f"{_named(field, request)}: {text}" for field, text in error.violations]
+    return [*problems, unlisted] if unlisted else problems
 
-    def name(found: re.Match[str]) -> str:
-        if found["package"] is None:
-            return f"feature {request.features[int(found['feature'])].id!r}"
-        package = request.packages[int(found["package"])]
-        if found["entry"] is None:
-            return f"package {package.id!r}"
-        return f"package {package.id!r}, feature {package.features[int(found['entry'])].feature_id!r}"
 
-    return _PATH.sub(name, message)
+def _named(field: str, request: v1.ApplyCatalogRequest) -> str:
+    found = _PATH.match(field)
+    if found is None:
+        return field
+    rest = field[found.end() :]
+    if found["package"] is None:
+        return f"feature {request.features[int(found['feature'])].id!r}{rest}"
+    package = request.packages[int(found["package"])]
+    if found["entry"] is None:
+        return f"package {package.id!r}{rest}"
+    return f"package {package.id!r}, feature {package.features[int(found['entry'])].feature_id!r}{rest}"

@@ -6,11 +6,11 @@ from starlette.responses import Response
 
 from canuse import v1
 from canuse_server.api.errors import ApiError
-from canuse_server.transport.http.errors import code_of
+from canuse_server.transport.http.errors import code_of, error_headers
 from canuse_server.transport.http.kana.applying import apply
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.cli import pull
-from canuse_server.transport.http.kana.cli.document import named, read_document
+from canuse_server.transport.http.kana.cli.document import problems_of, read_document
 from canuse_server.transport.http.kana.cli.endpoint import ERROR, lines_response
 from canuse_server.transport.http.kana.errors import KanaError
 
@@ -43,5 +43,6 @@ async def answer(calls: Calls, sent: dict[str, Any] | None) -> Response:
     except _RefusedError as refused:
         return lines_response(refused.lines, 400)
     except ApiError as error:
-        return lines_response([f"{ERROR} {named(error.message, request)}"], code_of(error).http_status)
+        lines = [f"{ERROR} {problem}" for problem in problems_of(error, request)]
+        return lines_response(lines, code_of(error).http_status, error_headers(error))
     return await pull.answer(calls, None)

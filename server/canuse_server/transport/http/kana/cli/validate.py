@@ -9,7 +9,7 @@ from canuse import v1
 from canuse_server.api.errors import ApiError, ErrorReason
 from canuse_server.transport.http.kana.applying import APPLY
 from canuse_server.transport.http.kana.calls import Calls
-from canuse_server.transport.http.kana.cli.document import named, read_document
+from canuse_server.transport.http.kana.cli.document import problems_of, read_document
 from canuse_server.transport.http.kana.cli.endpoint import ERROR, lines_response
 
 WARNING: Final = "[WARNING]"
@@ -29,7 +29,7 @@ async def answer(calls: Calls, sent: dict[str, Any] | None) -> Response:
     except ApiError as error:
         if error.reason in _PASSING:
             raise
-        return lines_response([f"{ERROR} {named(error.message, request)}"])
+        return lines_response([f"{ERROR} {problem}" for problem in problems_of(error, request)])
     missing = [f"{WARNING} {item} is not in the file; it stays as it is" for item in document.missing]
     return lines_response([*_changes(planned), *_losses(planned), *missing])
 
