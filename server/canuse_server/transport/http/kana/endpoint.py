@@ -91,7 +91,10 @@ class GraphqlEndpoint:
             text = f"the request must be at most {MAX_BODY_BYTES} bytes; {error.size} were sent"
             return _failure(KanaError(text), 400)
         except (ApiError, KanaError) as error:
-            return _failure(error, 400 if isinstance(error, KanaError) else code_of(error).http_status)
+            status, headers = (
+                (400, None) if isinstance(error, KanaError) else (code_of(error).http_status, error_headers(error))
+            )
+            return _failure(error, status, headers)
         large = work.objects > LARGE
         answer = await asyncio.to_thread(_dumps, result.body) if large else _dumps(result.body)
         return Response(answer, 200, result.headers, JSON)

@@ -13,8 +13,18 @@ from canuse_server.transport.http.kana.cli.document import problems_of, read_doc
 from canuse_server.transport.http.kana.cli.endpoint import ERROR, lines_response
 
 WARNING: Final = "[WARNING]"
-_PASSING: Final = (ErrorReason.OVERLOADED, ErrorReason.STORE_UNAVAILABLE, ErrorReason.INTERNAL)
-"""Errors that say nothing of the file."""
+_OF_THE_FILE: Final = frozenset(
+    {
+        ErrorReason.INVALID_FIELD,
+        ErrorReason.MESSAGE_TOO_LARGE,
+        ErrorReason.FEATURE_NOT_FOUND,
+        ErrorReason.FEATURE_ARCHIVED,
+        ErrorReason.PACKAGE_NOT_FOUND,
+        ErrorReason.PACKAGE_IMMUTABLE,
+        ErrorReason.PACKAGE_ARCHIVED,
+    }
+)
+"""Errors that say what is wrong with a file. Others are answered as such."""
 
 
 async def answer(calls: Calls, sent: dict[str, Any] | None) -> Response:
@@ -27,7 +37,7 @@ async def answer(calls: Calls, sent: dict[str, Any] | None) -> Response:
     try:
         planned = await calls(APPLY, request, v1.ApplyCatalogResponse)
     except ApiError as error:
-        if error.reason in _PASSING:
+        if error.reason not in _OF_THE_FILE:
             raise
         return lines_response([f"{ERROR} {problem}" for problem in problems_of(error, request)])
     missing = [f"{WARNING} {item} is not in the file; it stays as it is" for item in document.missing]
