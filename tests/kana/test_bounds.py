@@ -81,6 +81,14 @@ TOO_LARGE = {
         + " }",
         "more than 2000 fields",
     ),
+    "large fragments that nothing uses": (
+        " ".join(f"fragment F{index} on Package {{ {'id ' * 200}}}" for index in range(10)) + " { plans { id } }",
+        "the fragment 'F0' is not used",
+    ),
+    "a large fragment of the same name": (
+        f"fragment F on Package {{ {'id ' * 2000}}} fragment F on Package {{ id }} {{ plans {{ ...F }} }}",
+        "the fragment 'F' is defined more than once",
+    ),
     "many tokens": ("{ plans(" + "a: 1 " * 5000 + ") { id } }", "token"),
 }
 

@@ -31,11 +31,12 @@ def check_document(document: DocumentNode) -> bool:
 
     The schema is a large answer that is made at once, so it is made in another thread, where nothing else is.
     """
-    fragments = {each.name.value: each for each in document.definitions if isinstance(each, FragmentDefinitionNode)}
-    measure = _Measure(fragments)
+    defined = [each for each in document.definitions if isinstance(each, FragmentDefinitionNode)]
+    measure = _Measure({each.name.value: each for each in defined})
     for definition in document.definitions:
         if isinstance(definition, OperationDefinitionNode):
             measure.add([definition.selection_set], 1)
+    _check_all_measured(defined, measure.used)
     if not measure.introspections:
         return False
     if measure.root_names <= {"__schema", "__type", "__typename"}:
@@ -43,6 +44,16 @@ def check_document(document: DocumentNode) -> bool:
     raise KanaError(
         "the query asks for the schema and for other things: ask for the schema by itself", VALIDATION_FAILED
     )
+
+
+def _check_all_measured(defined: Iterable[FragmentDefinitionNode], used: set[str]) -> None:
+    """Raise KanaError if a fragment is not part of what was measured: the validation reads it all the same."""
+    unread = set(used)
+    for name in (fragment.name.value for fragment in defined):
+        if name not in unread:
+            problem = "is defined more than once" if name in used else "is not used"
+            raise KanaError(f"the fragment {name[:64]!r} {problem}", VALIDATION_FAILED)
+        unread.remove(name)
 
 
 class _Measure:
@@ -55,6 +66,8 @@ class _Measure:
         """How many fields ask for the schema."""
         self.root_names: set[str] = set()
         """What the operations ask for."""
+        self.used: set[str] = set()
+        """The fragments that the operations use."""
 
     def add(self, sets: Iterable[SelectionSetNode], depth: int) -> None:
         """Count what is selected in one place; raise KanaError where it is too much."""
@@ -81,6 +94,7 @@ class _Measure:
             elif isinstance(node, FragmentSpreadNode) and node.name.value not in used:
                 self._count_spread()
                 used.add(node.name.value)
+                self.used.add(node.name.value)
                 # An unknown one is an error of the validation.
                 if fragment := self._fragments.get(node.name.value):
                     self._collect(fragment.selection_set, by_name, used)
