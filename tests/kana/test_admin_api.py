@@ -3,7 +3,7 @@
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -358,6 +358,17 @@ def test_the_three_rules_of_subscribing_are_told_in_kanas_words(kana: Kana, clie
     kana.ask(SUBSCRIBE, {"packageIds": [addon], "userId": user_id})
     client.cancel_subscription(made["id"])
     assert refused(addon) == "Cannot subscribe to addon. Missing live tier subscription."
+
+
+def test_an_add_on_needs_a_base_package_that_gives_access_already(kana: Kana, client: Client, clock: Clock) -> None:
+    user_id = unique("user")
+    client.create_user(user_id)
+    addon = add_on(client)
+    client.subscribe(user_id, [base(client)], started_at=clock.now() + timedelta(days=1))
+    variables = {"packageIds": [addon], "userId": user_id}
+    assert kana.message(SUBSCRIBE, variables) == "Cannot subscribe to addon. Missing live tier subscription."
+    clock.advance(days=2)
+    assert len(kana.ask(SUBSCRIBE, variables)["subscribe"]) == 1
 
 
 def test_there_are_no_links_to_a_payment_provider(kana: Kana) -> None:

@@ -38,7 +38,12 @@ def has_ended(subscription: Subscription, now_ms: int) -> bool:
 
 def counts_at(subscription: Subscription, now_ms: int) -> bool:
     """Whether a subscription gives access now."""
-    return subscription.started_at_ms <= now_ms and status_at(subscription, now_ms) in COUNTING
+    return gives_access(status_at(subscription, now_ms), subscription.started_at_ms, now_ms)
+
+
+def gives_access(status: int, started_at_ms: int, now_ms: int) -> bool:
+    """Whether a subscription gives access now, by its status now."""
+    return started_at_ms <= now_ms and status in COUNTING
 
 
 def next_change_ms(subscription: Subscription, now_ms: int) -> int | None:

@@ -9,11 +9,9 @@ from google.protobuf.message import Message
 
 from canuse_server.api.context import CallContext
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.api.failures import to_api_error
 from canuse_server.api.metadata import Metadata, authorization
 from canuse_server.api.methods import method_at
 from canuse_server.runtime.fairness import YieldBudget
-from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.transport.http.kana.errors import KanaError
 
 MAX_CALLS: Final = 2000
@@ -79,13 +77,6 @@ class Calls:
     def trust(self, context: CallContext) -> None:
         """Make the calls from here on as the server itself, in the environment of an authorized one."""
         self._trusted = replace(context, principal=None, authorization=None)
-
-    async def now_ms(self, context: CallContext, user_id: str) -> int:
-        """Return the time of the store, by which a user's subscriptions start; raise ApiError if it cannot tell."""
-        try:
-            return await context.env.store.now_ms(context.env.keys.user(user_id))
-        except (StoreUnavailableError, OutcomeUnknownError) as error:
-            raise to_api_error(context.path, error) from error
 
     async def _call(self, method: str, payload: bytes) -> bytes:
         self._made += 1

@@ -6,6 +6,7 @@ from ariadne import MutationType, ObjectType, QueryType
 
 from canuse import v1
 from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.api.users.access import giving_access
 from canuse_server.transport.http.kana import words
 from canuse_server.transport.http.kana.errors import KanaError, subscription_error
 from canuse_server.transport.http.kana.execution import Info
@@ -13,8 +14,7 @@ from canuse_server.transport.http.kana.work import Work
 
 _query, _mutation, _subscription = QueryType(), MutationType(), ObjectType("PackageSubscription")
 BOUND: Final = (_query, _mutation, _subscription)
-_LIVE: Final = (v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING)
-
+LIST_SUBSCRIPTIONS: Final = "SubscriptionService/ListSubscriptions"
 NO_BASE: Final = "Cannot subscribe to addon. Missing live tier subscription."
 SECOND_BASE: Final = "Cannot subscribe to multiple tiers"
 NO_PACKAGE: Final = "Package Id not found for app"
@@ -41,9 +41,7 @@ async def _subscriptions(_: Any, info: Info, user_id: str | None = None) -> Any:
 async def subscriptions_of(work: Work, user_id: str) -> list[v1.Subscription]:
     """Return the subscriptions of a user, or of all users if the id is empty."""
     request = v1.ListSubscriptionsRequest(user_id=user_id)
-    return await work.calls.all(
-        "SubscriptionService/ListSubscriptions", request, v1.ListSubscriptionsResponse, "subscriptions"
-    )
+    return await work.calls.all(LIST_SUBSCRIPTIONS, request, v1.ListSubscriptionsResponse, "subscriptions")
 
 
 @_mutation.field("subscribe")
@@ -75,8 +73,9 @@ async def _require_base(work: Work, user_id: str, packages: list[v1.Package]) ->
     """Raise KanaError if there are only add-ons, for a user without a base package. canuse has no such rule."""
     if not packages or not all(map(words.is_addon, packages)):
         return
-    for subscription in await subscriptions_of(work, user_id):
-        if subscription.status in _LIVE and not words.is_addon(await _package(subscription, work)):
+    subscriptions = await subscriptions_of(work, user_id)
+    for subscription in await giving_access(work.calls.open(LIST_SUBSCRIPTIONS), user_id, subscriptions):
+        if not words.is_addon(await _package(subscription, work)):
             return
     raise subscription_error(NO_BASE)
 

@@ -10,11 +10,11 @@ from typing import Final
 from canuse import v1
 from canuse_server.api.context import CallContext
 from canuse_server.api.errors import ApiError
+from canuse_server.api.users.access import giving_access
 from canuse_server.transport.http.kana.errors import AUTHENTICATION, UNAUTHENTICATED, KanaError
 from canuse_server.transport.http.kana.work import Work
 
 LIST_ENTITLEMENTS: Final = "EntitlementService/ListEntitlements"
-LIVE: Final = (v1.SUBSCRIPTION_STATUS_ACTIVE, v1.SUBSCRIPTION_STATUS_TRIALING)
 NO_USER: Final = "Unauthenticated: send a token of the user, or a key and the user's id in the header X-User-ID"
 
 
@@ -57,12 +57,8 @@ class Access:
         subscriptions = await self._work.calls.all(
             "SubscriptionService/ListSubscriptions", request, v1.ListSubscriptionsResponse, "subscriptions"
         )
-        now_ms = await self._work.calls.now_ms(self._context, self.user_id)
-        versions = {
-            (subscription.package_id, subscription.package_version)
-            for subscription in subscriptions
-            if subscription.status in LIVE and subscription.started_at.ToMilliseconds() <= now_ms
-        }
+        live = await giving_access(self._context, self.user_id, subscriptions)
+        versions = {(subscription.package_id, subscription.package_version) for subscription in live}
         return [await self._work.catalog.package(*version) for version in sorted(versions)]
 
 
