@@ -137,5 +137,10 @@ def test_a_mistake_in_a_file_imports_nothing(canuse: Canuse, client: Client, tmp
         done = run("import-kana", str(file))
         assert (done.status, done.stdout) == (2, "")
         assert problem in done.stderr
+    file.write_text(FILE.replace("imported", "refused"))
+    export.write_text("version: 1.0.0\nfeatures: []\n")
+    done = run("import-kana", str(file), str(export))
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == f"canuse: {export}: there is another configuration already: give the file of kana pull once\n"
     done = run("import-kana", str(tmp_path / "missing.yaml"))
     assert (done.status, done.stderr) == (2, f"canuse: {tmp_path / 'missing.yaml'}: No such file or directory\n")

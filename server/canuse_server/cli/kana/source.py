@@ -111,6 +111,9 @@ class _Reader:
         """Read a document. The configuration has its packages by status, an answer of the API has them in a list."""
         source = self._source
         if isinstance(found.get("packages"), dict) or "version" in found:
+            if source.config:
+                self._wrong("there is another configuration already: give the file of kana pull once")
+                return
             source.config.update(found)
         else:
             for name, into in (("features", source.features), ("packages", source.packages)):
