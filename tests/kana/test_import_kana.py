@@ -91,6 +91,26 @@ def test_everything_is_imported_and_a_second_time_changes_nothing(
     assert len(list(client.list_subscriptions("imported-1"))) == 1
 
 
+def test_a_draft_beside_a_published_version_stays(canuse: Canuse, client: Client, tmp_path: Path) -> None:
+    run = CommandLine(canuse.address)
+    (tmp_path / "kana.yaml").write_text(FILE.replace("imported", "drafted"))
+    (tmp_path / "export.json").write_text(json.dumps({"packages": [{"id": "drafted-team", "metadata": {"tier": "3"}}]}))
+    files = [str(tmp_path / name) for name in ("kana.yaml", "export.json")]
+    assert run("import-kana", str(tmp_path / "kana.yaml")).status == 0
+    draft = client.update_package("drafted-team", features=[v1.PackageFeature(feature_id="drafted-sso")], name="Next")
+    assert run("import-kana", *files).status == 0
+    latest = client.get_package("drafted-team")
+    assert (latest.status, latest.name, latest.features) == (v1.PACKAGE_STATUS_DRAFT, "Next", draft.features)
+    assert dict(latest.metadata) == {}
+    published = client.get_package("drafted-team", version=latest.published_version)
+    assert (published.name, len(published.features), dict(published.metadata)) == ("Team", 2, {"tier": "3"})
+    moved = FILE.replace("imported", "drafted").replace("  published:\n", "")
+    (tmp_path / "kana.yaml").write_text(moved)
+    done = run("import-kana", *files)
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == "canuse: package 'drafted-team' is published and cannot become a draft again\n"
+
+
 def test_a_mistake_in_a_file_imports_nothing(canuse: Canuse, client: Client, tmp_path: Path) -> None:
     run = CommandLine(canuse.address)
     file, export = tmp_path / "kana.yaml", tmp_path / "export.json"

@@ -11,7 +11,8 @@ from canuse import v1
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.exit_status import EXIT_ERROR, tell
 from canuse_server.cli.output import printable
-from canuse_server.kana.config import changed_feature, changed_package, read_config
+from canuse_server.kana.config import read_config
+from canuse_server.kana.document import Stored, build
 
 if TYPE_CHECKING:
     from canuse_server.cli.kana.source import Source
@@ -46,7 +47,7 @@ def import_kana(
             if len(problems) > MAX_PROBLEMS:
                 tell(f"and {len(problems) - MAX_PROBLEMS} more")
             raise typer.Exit(EXIT_ERROR)
-        changes = client.apply_catalog(request.features, request.packages).changes
+        changes = client.apply_catalog(request.features, request.packages, etag=request.etag).changes
         typer.echo(f"features and packages: {len(changes):,} changes")
         typer.echo(f"users: {_import_users(client, source):,} created or changed, {len(source.users):,} in total")
         subscribed = _subscribe(client, source)
@@ -58,31 +59,39 @@ def import_kana(
 
 def _catalogue(client: canuse.Client, source: "Source") -> tuple[v1.ApplyCatalogRequest, list[str]]:
     """Return the catalogue of the files as a document, and what is wrong with it."""
+    etag = client.apply_catalog().etag
     features = {feature.id: feature for feature in client.list_features(page_size=PAGE_SIZE)}
-    packages = {package.id: package for package in client.list_packages(page_size=PAGE_SIZE)}
+    latest = {package.id: package for package in client.list_packages(page_size=PAGE_SIZE)}
+    shown = {package.id: _shown(client, package) for package in latest.values()}
     config = read_config(source.config, {feature.id: feature.type for feature in features.values()})
-    request = v1.ApplyCatalogRequest()
-    for feature_id, name, kind in config.features:
-        feature = changed_feature(feature_id, name, kind, features.get(feature_id))
-        if more := source.features.get(feature_id):
+    request, problems = build(config, Stored(features, latest, shown))
+    request.etag = etag
+    for feature in request.features:
+        if more := source.features.get(feature.id):
             _set_metadata(feature, more["metadata"])
             for sent, field in _LABELS:
                 if isinstance(more.get(sent), str):
                     setattr(feature, field, more[sent])
-        request.features.append(feature)
-    types = {feature.id: feature.type for feature in (*features.values(), *request.features)}
-    for each in config.packages:
-        package = changed_package(each, types, packages.get(each.id))
-        if more := source.packages.get(each.id):
+    changed: set[str] = set()
+    for package in request.packages:
+        # The second one of an id is a draft that stays.
+        if package.id not in changed and (more := source.packages.get(package.id)):
             _set_metadata(package, more["metadata"])
-        request.packages.append(package)
-    known = packages.keys() | {package.id for package in request.packages}
+        changed.add(package.id)
+    known = latest.keys() | {package.id for package in config.packages}
     lost = [
         f"user {each.user_id!r} is subscribed to package {each.package_id!r}, which is in no file"
         for each in source.subscriptions
         if each.package_id not in known
     ]
-    return request, [*config.problems, *lost]
+    return request, [*problems, *lost]
+
+
+def _shown(client: canuse.Client, latest: v1.Package) -> v1.Package:
+    """Return the version of a package that a file shows: a draft only while no version is published."""
+    if latest.status == v1.PACKAGE_STATUS_DRAFT and latest.published_version:
+        return client.get_package(latest.id, version=latest.published_version)
+    return latest
 
 
 def _set_metadata(item: v1.Feature | v1.Package, metadata: dict[str, str]) -> None:

@@ -6,7 +6,8 @@ from typing import Any, Final, NamedTuple
 
 from canuse import v1
 from canuse_server.api.errors import ApiError
-from canuse_server.kana.config import Config, changed_feature, changed_package, read_config
+from canuse_server.kana.config import Config, read_config
+from canuse_server.kana.document import Stored, build
 from canuse_server.transport.http.calls import in_worker
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.cli.state import State
@@ -30,23 +31,7 @@ async def read_document(calls: Calls, sent: dict[str, Any]) -> Document:
 
 def _document(sent: dict[str, Any], state: State) -> Document:
     config = read_config(sent, {feature.id: feature.type for feature in state.features.values()})
-    request = v1.ApplyCatalogRequest()
-    for feature_id, name, kind in config.features:
-        request.features.append(changed_feature(feature_id, name, kind, state.features.get(feature_id)))
-    types = {feature.id: feature.type for feature in (*state.features.values(), *request.features)}
-    problems = list(config.problems)
-    for package in config.packages:
-        latest, shown = state.latest.get(package.id), state.shown.get(package.id)
-        is_published = shown is not None and shown.status == v1.PACKAGE_STATUS_PUBLISHED
-        if is_published and package.status == v1.PACKAGE_STATUS_DRAFT:
-            problems.append(f"package {package.id!r} is published and cannot become a draft again")
-            continue
-        request.packages.append(changed_package(package, types, shown))
-        if latest is not None and latest != shown:
-            # The draft of the next version, for which the file has no word.
-            draft = request.packages.add()
-            draft.CopyFrom(latest)
-            draft.type = package.kind
+    request, problems = build(config, Stored(state.features, state.latest, state.shown))
     return Document(request, problems, list(_missing(config, state)))
 
 
