@@ -1,4 +1,4 @@
-"""What all calls over Connect have in common: how a request becomes a call of the dispatcher."""
+"""Shared by all calls over Connect: codecs, the protocol version and the time limit."""
 
 from typing import Final
 
@@ -14,7 +14,7 @@ TIMEOUT: Final = "connect-timeout-ms"
 TIMEOUT_DIGITS: Final = 10
 VERSION: Final = "connect-protocol-version"
 JSON_FACTOR: Final = 3
-"""How much longer JSON may be than protobuf: an escaped character takes up to three times as many bytes."""
+"""Maximum ratio of the size of JSON to that of protobuf: an escaped character takes up to three times as many bytes."""
 
 
 class Codec:

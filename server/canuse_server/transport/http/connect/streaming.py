@@ -72,8 +72,8 @@ class StreamingCall:
         try:
             with self._dispatcher.reading(self._dispatcher.open(self._method.path, metadata(request))):
                 raise error
-        except ApiError as told:
-            return error_response(told)
+        except ApiError as refusal:
+            return error_response(refusal)
 
     async def _answer(
         self, context: CallContext, payload: bytes, codec: Codec, seconds: float | None

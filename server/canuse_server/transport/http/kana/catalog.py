@@ -66,10 +66,10 @@ class Catalog:
 
     async def named(self, feature_ids: Iterable[str]) -> dict[str, v1.Feature]:
         """Return features by their ids."""
-        wanted = set(feature_ids)
-        if len(wanted) > FEW:
+        requested = set(feature_ids)
+        if len(requested) > FEW:
             return {feature.id: feature for feature in await self.features()}
-        return {feature_id: await self.feature(feature_id) for feature_id in wanted}
+        return {feature_id: await self.feature(feature_id) for feature_id in requested}
 
     async def packages_by_feature(self) -> dict[str, list[v1.Package]]:
         """Return the packages that have a feature, for each feature."""

@@ -68,6 +68,6 @@ def decision(answer: v1.CanUseResponse | v1.Entitlement) -> dict[str, Any]:
     return {"access": answer.access, "reason": reason(answer.reason), "counts": counts}
 
 
-def consumption_of(made: dict[str, Any], _: Any) -> dict[str, Any] | None:
+def consumption_of(answer: dict[str, Any], _: Any) -> dict[str, Any] | None:
     """Resolve the field `consumption` of a decision."""
-    return None if made["counts"] is None else consumption(made["counts"])
+    return None if answer["counts"] is None else consumption(answer["counts"])
