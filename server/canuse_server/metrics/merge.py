@@ -35,7 +35,7 @@ class WorkerMetrics:
     def merged(self, workers: Mapping[int, bytes | None], own: bytes = b"") -> bytes:
         """Return the metrics of all workers that run, by process id, with the supervisor's own.
 
-        Those of a worker that does not answer (None) are the ones that it told last.
+        Of a worker that does not answer (None) the last known ones are taken.
         """
         for pid in self._last.keys() - workers.keys():
             ended = (family for family in self._last.pop(pid) if family.type in ACCUMULATING)

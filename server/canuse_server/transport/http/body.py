@@ -15,15 +15,15 @@ class BodyTooLargeError(Exception):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        """How many it has, or how many came before it was given up."""
+        """Declared size in bytes, or the bytes received before reading ended."""
 
 
 @asynccontextmanager
 async def read_body(request: Request, max_bytes: int, reading: AdmissionLimit) -> AsyncGenerator[bytes, None]:
-    """Give the body of a request, which counts against a limit until the block ends.
+    """Read the body of a request, which counts against the limit `reading` until the block ends.
 
     Raises:
-        BodyTooLargeError: there are more bytes than `max_bytes`. What is left of it is not kept.
+        BodyTooLargeError: it has more bytes than `max_bytes`. The rest is discarded.
         ApiError: too much is being read.
         ClientDisconnect: the caller is gone.
     """

@@ -20,8 +20,8 @@ OFF_LOOP_BYTES: Final = 16 << 10
 """Minimum size of a message that is converted in another thread, so that other calls do not wait for it."""
 UNCOMPRESSED: Final = (None, "", "identity")
 SWITCH_SECONDS: Final = 0.0005
-"""How long the worker keeps Python's global lock from threads that wait for it; by default it is ten times as long, and
-the batch lane needs the lock several times for a call."""
+"""Switch interval of Python's global lock while the worker runs, in seconds. The default is ten times as long, and the
+batch lane needs the lock several times for a call."""
 _WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-worker")
 _Result = TypeVar("_Result")
 

@@ -50,7 +50,7 @@ CORS_HEADERS: Final = ", ".join(
 )
 CORS_EXPOSED: Final = "ETag, Retry-After, X-Request-ID"
 CORS_MAX_AGE_SECONDS: Final = 7200
-"""How long a browser may remember what it was allowed; Chromium's most."""
+"""How long a browser may cache the answer to a preflight request, in seconds; the maximum of Chromium."""
 
 
 class Guards:
