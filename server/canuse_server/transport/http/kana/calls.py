@@ -25,11 +25,11 @@ _Answer = TypeVar("_Answer", bound=Message)
 class Calls:
     """Calls the methods of the API. What was read once is not read again before something is written."""
 
-    def __init__(self, dispatcher: Dispatcher, metadata: Metadata, ends_at: float, pace: YieldBudget) -> None:
-        """`ends_at`: when the time of the request ends, by `time.monotonic`; `pace`: shared by all requests."""
+    def __init__(self, dispatcher: Dispatcher, metadata: Metadata, deadline: float, pace: YieldBudget) -> None:
+        """`deadline` of the request, by `time.monotonic`; `pace`: shared by all requests."""
         self._dispatcher = dispatcher
         self._metadata = metadata
-        self._ends_at = ends_at
+        self._deadline = deadline
         self.pace = pace
         self._made = 0
         self.writes = 0
@@ -85,7 +85,7 @@ class Calls:
         await self.pace.yield_if_due()
         trusted = self._trusted
         context = self.open(method) if trusted is None else replace(trusted, path=f"{_V1}{method}")
-        return await self._dispatcher.unary(context, payload, self._ends_at - time.monotonic())
+        return await self._dispatcher.unary(context, payload, self._deadline - time.monotonic())
 
     async def close(self) -> None:
         """End the calls that nobody waits for any more."""

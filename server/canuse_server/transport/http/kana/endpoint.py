@@ -65,7 +65,7 @@ class GraphqlEndpoint:
         if request.method != "POST":
             error = KanaError(f"GraphQL is called with POST, not {request.method}")
             return _failure(error, 405, {"allow": "POST"})
-        ends_at = time.monotonic() + DEFAULT_TIMEOUT_SECONDS
+        deadline = time.monotonic() + DEFAULT_TIMEOUT_SECONDS
         try:
             metadata = metadata_of(request)
             check_credentials(self._dispatcher, self._methods, metadata)
@@ -76,10 +76,10 @@ class GraphqlEndpoint:
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
             async with read_body(request, MAX_BODY_BYTES, self._reading) as body:
                 graphql_request = await convert(read_request, body)
-                calls = Calls(self._dispatcher, metadata, ends_at, self._pace)
+                calls = Calls(self._dispatcher, metadata, deadline, self._pace)
                 work = Work(calls, graphql_request.variables, request.headers.get(USER_ID))
                 try:
-                    async with asyncio.timeout_at(ends_at):
+                    async with asyncio.timeout_at(deadline):
                         api = await self._api()
                         with self._pace.under_way():
                             result = await api.execute(graphql_request, work)
