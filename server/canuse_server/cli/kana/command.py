@@ -11,6 +11,7 @@ from canuse import v1
 from canuse_server.cli.connection import Connection, with_connection
 from canuse_server.cli.exit_status import EXIT_ERROR, tell
 from canuse_server.cli.output import printable
+from canuse_server.domain.subscriptions import ENDED
 from canuse_server.kana.config import read_config
 from canuse_server.kana.document import Stored, build
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 PAGE_SIZE: Final = 1000
 MAX_PROBLEMS: Final = 20
 """Maximum number of problems that are told."""
-_ENDED: Final = (v1.SUBSCRIPTION_STATUS_CANCELLED, v1.SUBSCRIPTION_STATUS_INCOMPLETE_EXPIRED)
 _LABELS: Final = (("unitLabel", "unit_label"), ("unitLabelPlural", "unit_label_plural"))
 
 
@@ -114,7 +114,7 @@ def _subscribe(client: canuse.Client, source: "Source") -> int:
     """Subscribe the users to packages that they do not have; return how many subscriptions are new."""
     created = 0
     for user_id, wanted in _by_user(source):
-        held = {each.package_id for each in client.list_subscriptions(user_id) if each.status not in _ENDED}
+        held = {each.package_id for each in client.list_subscriptions(user_id) if int(each.status) not in ENDED}
         for package_id, status in wanted.items():
             if package_id not in held:
                 client.subscribe(user_id, [package_id], status=status)

@@ -11,12 +11,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from canuse import v1
 from canuse_server.cli.connection import Refused
+from canuse_server.domain.subscriptions import ENDED
 from canuse_server.kana.metadata import to_stored
 
 STATUSES: Final = {
     name.removeprefix("SUBSCRIPTION_STATUS_"): number for name, number in v1.SubscriptionStatus.items() if number
 }
-ENDED: Final = ("CANCELLED", "INCOMPLETE_EXPIRED")
 
 
 class KanaUser(NamedTuple):
@@ -142,7 +142,7 @@ class _Reader:
         package_id = self._text(f"{where}.package", package if isinstance(package, dict) else {}, "id")
         if status and status not in STATUSES:
             self._wrong(f"{where}.status: {status!r} is unknown")
-        elif user_id and package_id and status and status not in ENDED:
+        elif user_id and package_id and status and int(STATUSES[status]) not in ENDED:
             self._source.subscriptions.append(KanaSubscription(user_id, package_id, STATUSES[status]))
 
     def _items(self, name: str, sent: Any) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -13,7 +13,7 @@ from graphql.execution.executor import Executor
 from canuse_server.api.errors import ApiError, internal
 from canuse_server.transport.http.kana.documents import Document, Documents
 from canuse_server.transport.http.kana.errors import BAD_USER_INPUT, VALIDATION_FAILED, KanaError, error_fields
-from canuse_server.transport.http.kana.lanes import Lane
+from canuse_server.transport.http.kana.paced_executor import PacedExecutor
 from canuse_server.transport.http.kana.request import GraphqlRequest
 from canuse_server.transport.http.kana.words import USE_GRPC
 from canuse_server.transport.http.kana.work import Work
@@ -57,15 +57,15 @@ class Api:
         self._schema = schema
         self._documents = Documents(schema)
         # Two: who sends large queries keeps nobody's small ones waiting.
-        self._small, self._large = Lane("graphql-small"), Lane("graphql-large")
+        self._small, self._large = PacedExecutor("graphql-small"), PacedExecutor("graphql-large")
 
     async def execute(self, request: GraphqlRequest, work: Work) -> Result:
         """Return the answer to a request."""
         document = self._documents.find(request.query)
         if document is None:
-            lane = self._small if self._documents.remembers(request.query) else self._large
+            executor = self._small if self._documents.remembers(request.query) else self._large
             try:
-                read = await lane.run(partial(self._documents.read, request.query))
+                read = await executor.run(partial(self._documents.read, request.query))
             except KanaError as error:
                 return Result({"errors": [error_fields(error)]}, {})
             if isinstance(read, list):

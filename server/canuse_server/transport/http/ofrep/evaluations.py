@@ -22,7 +22,7 @@ from canuse_server.transport.http.ofrep.errors import ErrorCode, failure, failur
 from canuse_server.transport.http.ofrep.flags import flag
 
 CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
-LIST_ENTITLEMENTS: Final = "/canuse.v1.EntitlementService/ListEntitlements"
+LIST_ENTITLEMENTS_PATH: Final = "/canuse.v1.EntitlementService/ListEntitlements"
 PAGE_SIZE: Final = 1000
 ETAG_BYTES: Final = 16
 
@@ -81,7 +81,7 @@ class OneFlag(Evaluation):
 class AllFlags(Evaluation):
     """Evaluates all features that are not archived, and those of the user that are."""
 
-    method_path = LIST_ENTITLEMENTS
+    method_path = LIST_ENTITLEMENTS_PATH
 
     async def _answer(self, request: Request, context: CallContext, user_id: str) -> Response:
         page = pb.ListEntitlementsRequest(user_id=user_id, page_size=PAGE_SIZE, include_locked=True)

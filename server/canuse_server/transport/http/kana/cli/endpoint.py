@@ -27,8 +27,8 @@ ERROR: Final = "[ERROR]"
 """How a line begins that keeps Kana's command line from publishing."""
 MAX_LINES: Final = 1000
 FORM: Final = "a configuration of Kana as a JSON object"
-APPLY: Final = "/canuse.v1.CatalogService/ApplyCatalog"
-_METHODS: Final = {"pull": ("GET", "/canuse.v1.CatalogService/ListPackages"), "validate": ("POST", APPLY)}
+APPLY_PATH: Final = "/canuse.v1.CatalogService/ApplyCatalog"
+_METHODS: Final = {"pull": ("GET", "/canuse.v1.CatalogService/ListPackages"), "validate": ("POST", APPLY_PATH)}
 
 
 class CliEndpoint:
@@ -39,7 +39,7 @@ class CliEndpoint:
         self._reading = reading
         self._pace = pace
         self._name = name
-        self._verb, self._path = _METHODS.get(name, ("POST", APPLY))
+        self._verb, self._path = _METHODS.get(name, ("POST", APPLY_PATH))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
@@ -58,10 +58,10 @@ class CliEndpoint:
             if self._verb == "GET":
                 return await self._run(calls, None)
             check_uncompressed("content-encoding", request.headers.get("content-encoding"))
-            async with read_body(request, method_bytes(APPLY), self._reading) as body:
+            async with read_body(request, method_bytes(APPLY_PATH), self._reading) as body:
                 return await self._run(calls, await convert(_read, body))
         except BodyTooLargeError as error:
-            return lines_response([_line(too_large(error, method_bytes(APPLY), self._name))], 400)
+            return lines_response([_line(too_large(error, method_bytes(APPLY_PATH), self._name))], 400)
         except (ApiError, KanaError) as error:
             status = code_of(error).http_status if isinstance(error, ApiError) else 400
             return lines_response([_line(error)], status, error_headers(error) if isinstance(error, ApiError) else None)
