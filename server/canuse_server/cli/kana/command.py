@@ -32,7 +32,8 @@ def import_kana(
     """Import features, packages, users, subscriptions and counts from Kana.
 
     A file is what `kana pull` writes, or an answer of Kana's Admin API; docs/kana.md has the queries. What is there
-    already becomes what the files say, so a second import changes nothing. A file with a mistake imports nothing.
+    already becomes what the files say, so a second import changes nothing. A file with a mistake imports nothing;
+    a count or subscription of something that is nowhere ends the import where it is reached.
     """
     # Imported here, since it takes a moment.
     from canuse_server.cli.kana.source import read_files  # noqa: PLC0415
