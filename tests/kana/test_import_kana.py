@@ -152,6 +152,7 @@ def test_a_mistake_in_a_file_imports_nothing(canuse: Canuse, client: Client, tmp
             "subscriptions:\n  - {userId: refused-1, package: {id: refused-team}}",
             "subscriptions[0].status: must be a string",
         ),
+        (f"users: [{{id: refused-1, metadata: {'[' * 120}{']' * 120}}}]", "users[0].metadata: must be JSON of at most"),
     ):
         file.write_text(text)
         done = run("import-kana", str(file))

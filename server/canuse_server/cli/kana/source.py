@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from canuse import v1
+from canuse_server.api.errors import ApiError
 from canuse_server.cli.connection import Refused
 from canuse_server.domain.subscriptions import ENDED
 from canuse_server.kana.metadata import to_stored
@@ -119,13 +120,13 @@ class _Reader:
             for name, into in (("features", source.features), ("packages", source.packages)):
                 for where, item in self._items(name, found.get(name)):
                     if item_id := self._text(where, item, "id"):
-                        into[item_id] = {**item, "metadata": to_stored(item.get("metadata"))}
+                        into[item_id] = {**item, "metadata": self._metadata(where, item)}
         for where, item in self._items("users", found.get("users")):
             if user_id := self._text(where, item, "id"):
                 name, email, billing_id = (
                     self._text(where, item, field, needed=False) for field in ("name", "email", "billingId")
                 )
-                source.users.append(KanaUser(user_id, name, email, billing_id, to_stored(item.get("metadata"))))
+                source.users.append(KanaUser(user_id, name, email, billing_id, self._metadata(where, item)))
         for where, item in self._items("subscriptions", found.get("subscriptions")):
             self._add_subscription(where, item)
         for where, item in self._items("usage", found.get("usage")):
@@ -165,6 +166,13 @@ class _Reader:
         if needed or found is not None:
             self._wrong(f"{where}.{name}: must be a string")
         return ""
+
+    def _metadata(self, where: str, item: Mapping[str, Any]) -> dict[str, str]:
+        try:
+            return to_stored(item.get("metadata"))
+        except ApiError as error:
+            self._wrong(f"{where}.{error.message}")
+            return {}
 
     def _wrong(self, problem: str) -> None:
         self._source.problems.append(f"{self._path}: {problem}")

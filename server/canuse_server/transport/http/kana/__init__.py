@@ -32,7 +32,7 @@ CLIENT_METHODS: Final = (f"{_V1}EntitlementService/ListEntitlements",)
 
 def routes(dispatcher: Dispatcher, reading: AdmissionLimit) -> Iterator[Route]:
     """Yield the routes of the door. `reading` bounds the bodies that are read at a time."""
-    # All requests take their breaks together, as pages do.
+    # All requests yield by one budget, as pages do.
     pace = YieldBudget()
     yield Route("/graphql", GraphqlEndpoint(dispatcher, reading, pace, f"{__name__}.admin", ADMIN_METHODS))
     yield Route("/client/graphql", GraphqlEndpoint(dispatcher, reading, pace, f"{__name__}.client", CLIENT_METHODS))
