@@ -25,10 +25,15 @@ RATE_LIMIT_OK: Final = -1
 RATE_LIMIT_OVER_LIMIT: Final = -2
 
 _RATE_LIMIT: Final = rate_limit_service_pb2.DESCRIPTOR.services_by_name["RateLimitService"]
+_RATE_LIMIT_CODES: Final[dict[int, int]] = {
+    RateLimitResponse.UNKNOWN: RATE_LIMIT_OVER_LIMIT,
+    RateLimitResponse.OK: RATE_LIMIT_OK,
+    RateLimitResponse.OVER_LIMIT: RATE_LIMIT_OVER_LIMIT,
+}
 _ACCESS: Final = wire.tag(pb.CanUseResponse.ACCESS_FIELD_NUMBER, wire.VARINT)[0]
 _REASON: Final = wire.tag(pb.CanUseResponse.REASON_FIELD_NUMBER, wire.VARINT)[0]
 _RETRY_AFTER: Final = wire.tag(pb.CanUseResponse.RETRY_AFTER_FIELD_NUMBER, wire.LENGTH_DELIMITED)[0]
-for _message in (pb.UseFeatureResponse, pb.CreateUsageEventResponse):
+for _message in (pb.UseFeatureResponse, pb.UseFeaturesResponse, pb.CreateUsageEventResponse):
     assert _message.DESCRIPTOR.fields_by_name["reason"].number == pb.CanUseResponse.REASON_FIELD_NUMBER
 
 
@@ -56,9 +61,10 @@ def _reason_behind(response: bytes) -> int:
 
 def _of_use_features(plan: Plan, response: bytes) -> list[tuple[str, int]]:
     """Return a decision for each feature, or that of the one that was refused."""
+    if response[0] == _ACCESS:
+        return [(feature.id, response[3]) for feature in plan.features]
     answer = pb.UseFeaturesResponse.FromString(response)
-    refused = answer.blocking_feature_id
-    return [(refused, answer.reason)] if refused else [(feature.id, answer.reason) for feature in plan.features]
+    return [(answer.blocking_feature_id, answer.reason)]
 
 
 def _of_reserve(plan: Plan, response: bytes) -> list[tuple[str, int]]:
@@ -71,13 +77,13 @@ def _of_settle(plan: Plan, response: bytes) -> list[tuple[str, int]]:
 
 def _of_rate_limit(plan: Plan, response: bytes) -> list[tuple[str, int]]:
     """Return a decision for each descriptor whose feature is known."""
+    if plan.charge_indexes == (0,):
+        # The code of the whole response, its first field, is that of the only descriptor.
+        return [(plan.features[0].id, _RATE_LIMIT_CODES[response[1]])]
     statuses = RateLimitResponse.FromString(response).statuses
     return [
-        (
-            plan.features[index].id,
-            RATE_LIMIT_OK if status.code == RateLimitResponse.OK else RATE_LIMIT_OVER_LIMIT,
-        )
-        for index, status in zip(plan.charge_indexes, statuses, strict=True)
+        (plan.features[index].id, _RATE_LIMIT_CODES[status.code])
+        for index, status in zip(plan.charge_indexes, statuses, strict=False)
         if 0 <= index < len(plan.features)
     ]
 
