@@ -185,7 +185,8 @@ CASES: Final[dict[str, Case]] = {
         lambda s: s.gone(s.user_id), lambda _: True,
     ),
     "GenerateUserToken": Case(
-        lambda s: v1.GenerateUserTokenRequest(user_id=s.user_id), SAME, _counts, lambda _: (0, 0, 0, 0, 0)
+        lambda s: v1.GenerateUserTokenRequest(user_id=s.user_id), "one more each time",
+        _counts, lambda _: (0, 0, 0, 0, 0),
     ),
     "RevokeUserTokens": Case(
         lambda s: v1.RevokeUserTokensRequest(user_id=s.user_id), SAME, _counts, lambda _: (0, 0, 0, 0, 0)

@@ -17,6 +17,7 @@ import typer
 import canuse
 from canuse import v1
 from canuse_server.cli.main import app
+from support.load import running
 from support.processes import Canuse
 from support.tools import ROOT
 
@@ -181,11 +182,18 @@ def test_the_command_alone_brings_no_store_and_no_server(with_command: Path) -> 
     assert installed & SERVER_NEEDS == set()
 
 
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[Canuse]:
+    """A server of the test's own: with what other tests make, a catalogue is larger than a document may be."""
+    with running(Canuse(tmp_path)) as canuse:
+        yield canuse
+
+
 @installs
-@pytest.mark.parametrize("server", ["native-valkey"], indirect=True)
 def test_every_command_that_calls_a_server_works_without_one_installed(
-    server: Canuse, with_command: Path, tmp_path: Path
+    own_server: Canuse, with_command: Path, tmp_path: Path
 ) -> None:
+    server = own_server
     name = "command-alone"
     with canuse.Client(server.address) as client:
         client.create_user(name)

@@ -243,7 +243,11 @@ class _Batch:
 
     def _fail(self, places: Iterable[int], error: Exception) -> None:
         for place in places:
-            self._answers[place] = self._failure(self._planned.get(place), error)
+            answer = self._failure(self._planned.get(place), error)
+            if isinstance(answer, ApiError):
+                # Its traceback leads to this batch, which has the answer: a cycle with all the bytes of the request.
+                answer.__traceback__ = answer.__context__ = answer.__cause__ = None
+            self._answers[place] = answer
 
     def _failure(self, plan: Plan | None, error: Exception) -> bytes | ApiError:
         """Return what a call that failed is answered."""
