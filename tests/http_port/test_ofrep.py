@@ -28,6 +28,7 @@ from support.message_clients import Client
 from support.processes import Canuse, RedisServer
 from support.relay import server_behind_relay
 from support.resources import Clock, binary, consumable, grant, package, subscriber, unique
+from support.tools import VALKEY_SERVER
 
 ANY_PORT: Final = {"CANUSE_HTTP_LISTEN": "127.0.0.1:0"}
 FLAGS: Final = "/ofrep/v1/evaluate/flags"
@@ -294,8 +295,15 @@ def test_more_flags_than_a_page_of_the_api_has(http: httpx.Client, client: Clien
     assert evaluate_all(http, ids[0], answer.headers["etag"]).status_code == 200
 
 
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[RedisServer]:
+    store = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
+    yield store
+    store.stop()
+
+
 async def test_many_flags_are_written_and_hashed_beside_the_event_loop(
-    redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+    own_store: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """10,000 flags blocked all other calls for 0.1 seconds."""
     sizes: list[int] = []
@@ -318,7 +326,7 @@ async def test_many_flags_are_written_and_hashed_beside_the_event_loop(
 
     monkeypatch.setattr(evaluations, "json", SimpleNamespace(dumps=dumps))
     monkeypatch.setattr(evaluations, "hashlib", SimpleNamespace(blake2b=blake2b))
-    async with served_in_process("grpcio", f"{redis.url}/7", http_listen="127.0.0.1:0", ops_listen="") as ready:
+    async with served_in_process("grpcio", own_store.url, http_listen="127.0.0.1:0", ops_listen="") as ready:
         assert ready.http is not None
         features = [{"id": f"feature-{number:04}", "type": "FEATURE_TYPE_BINARY"} for number in range(1050)]
         async with httpx.AsyncClient(base_url=ready.http, timeout=60) as http:
