@@ -115,7 +115,13 @@ def test_top_in_a_terminal_shows_a_server_that_went_and_came_back_and_ends_with_
     env = {"CANUSE_OPS_LISTEN": f"127.0.0.1:{free_port()}"}
     terminal, inside = pty.openpty()
     server = Canuse(tmp_path, env=env).start()
-    top = subprocess.Popen([*TOP, server.ops_url], stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
+    # A background job, as CI may be, inherits that SIGINT is ignored.
+    heeding = (
+        "-c",
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])",
+    )
+    command = (sys.executable, *heeding, *TOP, server.ops_url)
+    top = subprocess.Popen(command, stdin=inside, stdout=inside, stderr=inside, start_new_session=True)
     os.close(inside)
     try:
         read_until(terminal, ": ready, ")
