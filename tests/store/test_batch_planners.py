@@ -33,7 +33,7 @@ METHODS: Final[list[tuple[Any, Any]]] = [
     (UseFeature(), pb.UseFeatureRequest),
     (CreateUsageEvent(), pb.CreateUsageEventRequest),
 ]
-IDS: Final = ("", "e", "order-1", "0123456789abcdef" * 2, "x" * 127, "x" * 128, "é", "a\nb", "日本", "\x7f")
+IDS: Final = ("", "e", "u", "order-1", "0123456789abcdef" * 2, "x" * 127, "x" * 128, "é", "a\nb", "日本", "\x7f")
 any_field = st.one_of(
     st.sampled_from(IDS).map(lambda text: {"event_id": text}),
     st.sampled_from(IDS).map(lambda text: {"user_id": text}),

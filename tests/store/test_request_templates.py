@@ -12,10 +12,10 @@ from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature, UseFeatures
+from canuse_server.api.hotpath.request_ids import cut, find_event_id
 from canuse_server.domain.model import Feature, FeatureType
 from canuse_server.store.redis.replies import pack
 from canuse_server.transport.native.request_cache import RequestCache
-from canuse_server.transport.native.request_templates import cut, find_event_id
 from support.requests import unknown
 
 FEATURE: Final = "api-calls"
@@ -191,4 +191,22 @@ def test_any_bytes_are_cut_into_their_parts_or_not_at_all(sent: bytes) -> None:
 def test_in_any_bytes_an_event_id_is_found_at_valid_offsets_or_not_at_all(sent: bytes) -> None:
     tag = UseFeature.event_tag
     found = find_event_id(sent, tag)
-    assert found is None or (sent[found.field_at] == tag and found.id_at < found.end <= len(sent))
+    if found is not None:
+        field_at, id_at, end = found
+        assert sent[field_at] == tag
+        assert id_at < end <= len(sent)
+
+
+async def test_an_unknown_field_whose_tag_has_two_bytes_is_not_taken_for_an_event_id(env: Environment) -> None:
+    """The content of field 16 was read as fields: a use of 128 without an event id became one of 1 with one."""
+    env.cache.features[FEATURE] = Feature(FEATURE, FeatureType.CONSUMABLE, 1)
+    cache, method = RequestCache(env), UseFeature()
+    feature = v1.UseFeatureRequest(feature_id=FEATURE).SerializeToString()
+    event, use_of_128, field_16 = bytes((method.event_tag, 1)) + b"e", b"\x18\x80\x01", b"\x82\x01\x03"
+    users = [v1.UseFeatureRequest(user_id=f"user-{number}").SerializeToString() for number in range(4)]
+    for user in users[:3]:
+        cache.request(1, method, user + event + feature + field_16 + use_of_128)
+    sent = users[3] + feature + field_16 + event + use_of_128
+    plan = method.plan(sent, env)
+    assert (plan.delta, plan.event_id) == (128, "")
+    assert cache.request(1, method, sent).packed == pack(plan.command.command)

@@ -1,6 +1,6 @@
 """Commands of the hot path."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from canuse_server.store.scripts.loader import Script
 
@@ -10,3 +10,7 @@ class Command(NamedTuple):
 
     command: tuple[str | bytes, ...]
     script: Script | None = None
+
+
+NO_COMMAND: Final = Command(())
+"""The command in the plan of a call whose command is made without one, or with those of others."""

@@ -10,14 +10,9 @@ from typing import Final
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.method import HotMethod, Plan
+from canuse_server.api.hotpath.request_ids import CutRequest, TemplateKey, cut
 from canuse_server.store.redis.replies import pack, reply_bytes
-from canuse_server.transport.native.request_templates import (
-    CutRequest,
-    RequestTemplate,
-    TemplateKey,
-    cut,
-    template_of,
-)
+from canuse_server.transport.native.request_templates import RequestTemplate, template_of
 
 MAX_REQUESTS: Final = 8192
 """Maximum number of cached requests in each environment. A full cache is cleared."""

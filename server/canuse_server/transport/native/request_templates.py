@@ -9,78 +9,13 @@ from typing import Final, NamedTuple
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.hotpath.method import RETRYABLE, HotMethod, Plan
-from canuse_server.api.hotpath.wire import LENGTH_DELIMITED, VARINT
+from canuse_server.api.hotpath.request_ids import TemplateKey, plain_text
 from canuse_server.store.keys import key_count
-from canuse_server.store.redis.command import Command
+from canuse_server.store.redis.command import NO_COMMAND
 from canuse_server.store.redis.replies import pack
 
-_WIRE_TYPE: Final = 7
-"""Mask of the wire type in a tag."""
-_MORE: Final = 128
-"""The bit of a varint's byte that is not its last; numbers below it take one byte."""
 _PRINTABLE: Final = range(33, 127)
-_NO_COMMAND: Final = Command(())
 _NO_TEMPLATE: Final = (ApiError, *RETRYABLE)
-
-TemplateKey = tuple[int, int, int, bytes]
-"""The method, the lengths of both ids, and the request without them."""
-
-
-CutRequest = tuple[TemplateKey, bytes, bytes]
-"""What remains of a request without its ids, and the ids of the user and the event. A named tuple is slower to make."""
-
-
-def cut(method_id: int, method: HotMethod, payload: bytes) -> CutRequest | None:
-    """Cut the ids out of a request; None unless it starts with the user id, as generated code writes it.
-
-    The event id is empty if there is none, or if it is written in an unusual way.
-    """
-    if len(payload) < 2 or payload[0] != method.user_tag:
-        return None
-    length = payload[1]
-    end = 2 + length
-    if not 0 < length < _MORE or end > len(payload):
-        return None
-    user_id, rest, tag = payload[2:end], payload[end:], method.event_tag
-    field = find_event_id(rest, tag) if tag in rest else None
-    if field is None:
-        return (method_id, length, 0, rest), user_id, b""
-    event_id = rest[field.id_at : field.end]
-    return (method_id, length, len(event_id), rest[: field.field_at] + rest[field.end :]), user_id, event_id
-
-
-class EventField(NamedTuple):
-    """The offsets of an event id in a request: of the field's tag, of the id, and of its end."""
-
-    field_at: int
-    id_at: int
-    end: int
-
-
-def find_event_id(fields: bytes, tag: int) -> EventField | None:
-    """Find the event id in fields by the tag of its field; None if there is none, or if the fields are unusual."""
-    at, size = 0, len(fields)
-    try:
-        while at < size:
-            key = fields[at]
-            if key & _WIRE_TYPE == LENGTH_DELIMITED:
-                length = fields[at + 1]
-                end = at + 2 + length
-                if length >= _MORE or end > size:
-                    return None
-                if key == tag:
-                    return EventField(at, at + 2, end) if length else None
-                at = end
-            elif key & _WIRE_TYPE == VARINT and key < _MORE:
-                at += 1
-                while fields[at] >= _MORE:
-                    at += 1
-                at += 1
-            else:
-                return None
-    except IndexError:
-        return None
-    return None
 
 
 class RequestTemplate:
@@ -102,21 +37,18 @@ class RequestTemplate:
 
     def fill(self, user_id: bytes, event_id: bytes) -> tuple[Plan, bytes] | None:
         """Return the plan, without its command, and the packed command; None if an id has to be validated."""
-        if not user_id.isascii():
-            return None
-        user, event = user_id.decode(), ""
-        if not user.isprintable():
+        user, event = plain_text(user_id), ""
+        if user is None:
             return None
         packed = self._prefix(user_id).join(self._pieces).replace(self._user_mark, user_id)
         if event_id:
-            if not event_id.isascii():
+            text = plain_text(event_id)
+            if text is None:
                 return None
-            event = event_id.decode()
-            if not event.isprintable():
-                return None
+            event = text
             packed = b"".join((packed.replace(self._event_mark, event_id), self._digest(event_id), self._tail))
         # In half the time of a call of Plan.
-        return tuple.__new__(Plan, (_NO_COMMAND, user, self.features, self._delta, event, True, "", None, ())), packed
+        return tuple.__new__(Plan, (NO_COMMAND, user, self.features, self._delta, event, True, "", None, ())), packed
 
 
 class _Marks(NamedTuple):

@@ -3,7 +3,7 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.hotpath.method import HotMethod, Plan
@@ -11,9 +11,6 @@ from canuse_server.store.errors import StoreError
 from canuse_server.store.redis.command import Command
 from canuse_server.store.redis.replies import check
 from canuse_server.store.repositories.usage_commands import chained
-
-NO_COMMAND: Final = Command(())
-"""The command in the plan of a call that is sent with others."""
 
 
 class BatchCommand(NamedTuple):

@@ -9,25 +9,23 @@ from typing import Final, NamedTuple
 
 from canuse.v1 import entitlement_service_pb2 as pb
 from canuse_server.api.environment import Environment
-from canuse_server.api.hotpath.batch.commands import NO_COMMAND, BatchCommand, listed
+from canuse_server.api.hotpath.batch.commands import BatchCommand, listed
 from canuse_server.api.hotpath.event_ids import event_argument, is_plain_ttl
 from canuse_server.api.hotpath.method import Plan
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature
-from canuse_server.api.hotpath.wire import LEDGER_EVENT_ID, LENGTH_DELIMITED, USER_ID, VARINT, ledger_event, tag
+from canuse_server.api.hotpath.request_ids import cut, plain_text
+from canuse_server.api.hotpath.wire import LEDGER_EVENT_ID, USER_ID, ledger_event
 from canuse_server.domain.model import MAX_AMOUNT, Feature, FeatureType
 from canuse_server.store.codec.event_ids import DIGEST_BYTES, fingerprint
+from canuse_server.store.redis.command import NO_COMMAND
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.use_batches import BatchUse, batch_commands, batch_use, packed_head
 
 UseRequest = type[pb.CreateUsageEventRequest] | type[pb.UseFeatureRequest]
 _ADDS: Final = (pb.USAGE_ACTION_UNSPECIFIED, pb.USAGE_ACTION_ADD)
-_USER: Final = tag(pb.UseFeatureRequest.USER_ID_FIELD_NUMBER, LENGTH_DELIMITED)[0]
-"""The tag of the user id, which is the same in all requests and in the ledger."""
-_WIRE_TYPE: Final = 7
-"""Mask of the wire type in a tag."""
-_MORE: Final = 0x80
-"""The bit of a varint's byte that is not its last; numbers below it take one byte."""
-assert USER_ID[0] == _USER
+_PRINTABLE: Final = range(33, 127)
+# A user id is copied from the request to the ledger with its tag.
+assert USER_ID[0] == UseFeature.user_tag == CreateUsageEvent.user_tag
 
 
 class _Template(NamedTuple):
@@ -50,7 +48,6 @@ class UsePlanner:
         self._method = method
         self._request_class = request_class
         self._env = env
-        self._event_tag = method.event_tag
         self._templates: dict[bytes, _Template | None] = {}
         self._uses: dict[int, BatchUse | None] = {}
         self._event_ids: dict[int, bytes] = {}
@@ -87,37 +84,36 @@ class UsePlanner:
 
     def _quick_plan(self, place: int, payload: bytes) -> Plan | None:
         """Return the plan of a request and note its use for a script of many; None if the request is unusual."""
-        found = _event_field(payload, self._event_tag)
-        if found is None:
+        parts = cut(0, self._method, payload)
+        if parts is None:
             return None
-        rest_at, event_at, event_end = found
-        rest = payload[rest_at:event_at] + payload[event_end:]
+        (_, user_bytes, event_bytes, rest), user, event = parts
         template = self._templates[rest] if rest in self._templates else self._template(rest)
-        user_id = _plain(payload[2:rest_at])
-        if template is None or user_id is None:
+        user_id, event_id = plain_text(user), plain_text(event)
+        if template is None or user_id is None or event_id is None:
             return None
-        if event_at == event_end:
-            self._uses[place] = user_id, template.head + payload[:rest_at] + template.entry, False
+        user_field = payload[: 2 + user_bytes]
+        if not event_bytes:
+            self._uses[place] = user_id, template.head + user_field + template.entry, False
             return Plan(NO_COMMAND, user_id, template.features, template.delta)
-        encoded = payload[event_at + 2 : event_end]
-        event_id = _plain(encoded)
-        if not event_id:
-            return None
-        self._event_ids[place] = field = payload[event_at + 1 : event_end]
-        event = self._env.store.event_key.digest(encoded) + template.event_tail
-        entry = payload[:rest_at], template.entry, LEDGER_EVENT_ID, field
-        self._uses[place] = user_id, b"".join((template.head_with_event, event, *entry)), True
+        self._event_ids[place] = field = bytes((event_bytes,)) + event
+        argument = self._env.store.event_key.digest(event) + template.event_tail
+        entry = user_field, template.entry, LEDGER_EVENT_ID, field
+        self._uses[place] = user_id, b"".join((template.head_with_event, argument, *entry)), True
         return Plan(NO_COMMAND, user_id, template.features, template.delta, event_id)
 
     def _template(self, rest: bytes) -> _Template | None:
         """Return the template for requests with the same fields besides the user id and the event id; None: they are
         unusual."""
-        request = self._request_class.FromString(rest)
+        request = self._parsed_rest(rest)
+        if request is None:
+            self._templates[rest] = None
+            return None
         action = request.action if isinstance(request, pb.CreateUsageEventRequest) else pb.USAGE_ACTION_ADD
         is_fact = isinstance(request, pb.CreateUsageEventRequest)
         delta = request.delta if request.HasField("delta") else 1
         feature, template = self._env.cache.features.get(request.feature_id), None
-        is_plain = action in _ADDS and not (request.user_id or request.event_id or request.metadata)
+        is_plain = action in _ADDS and not request.metadata
         is_plain = is_plain and delta != 0 and (-MAX_AMOUNT if is_fact else 1) <= delta <= MAX_AMOUNT
         is_plain = is_plain and is_plain_ttl(request)
         if is_plain and feature is not None and feature.type == FeatureType.CONSUMABLE and not feature.archived:
@@ -134,52 +130,20 @@ class UsePlanner:
         self._templates[rest] = template
         return template
 
+    def _parsed_rest(self, rest: bytes) -> "pb.CreateUsageEventRequest | pb.UseFeatureRequest | None":
+        """Parse what remains of a request without its ids, behind others that do not occur in it.
+
+        None if it has an id, too: that one is valid, since it comes last.
+        """
+        absent = next((byte for byte in _PRINTABLE if byte not in rest), None)
+        if absent is None:
+            return None
+        ids = b"".join(bytes((id_tag, 1, absent)) for id_tag in (self._method.user_tag, self._method.event_tag))
+        request = self._request_class.FromString(ids + rest)
+        return request if request.user_id == request.event_id == chr(absent) else None
+
     def _plan_in_full(self, payload: bytes) -> tuple[Plan, BatchUse | None]:
         """Return the plan of any request and its use for a script of many; None: it needs a script of its own."""
         self._request_class.FromString(payload)  # DecodeError fails the whole batch.
         plan = self._method.plan(payload, self._env)
         return plan, batch_use(plan.user_id, plan.command)
-
-
-def _event_field(payload: bytes, event_tag: int) -> tuple[int, int, int] | None:
-    """Find the event id in a request; None if the request is unusual.
-
-    Returns:
-        The offsets of the end of the user id, which is the first field, and of start and end of the field of the event
-        id; if there is none, of the end of the request.
-    """
-    size = len(payload)
-    event_at = event_end = size
-    try:
-        at = rest_at = 2 + payload[1]
-        if payload[0] != _USER or not 2 < rest_at < 2 + _MORE:
-            return None
-        while at < size:
-            key = payload[at]
-            if key >= _MORE or key == _USER:
-                return None
-            if key & _WIRE_TYPE == LENGTH_DELIMITED:
-                end = at + 2 + payload[at + 1]
-                if end - at >= 2 + _MORE or (key == event_tag and event_at < size):
-                    return None
-                if key == event_tag:
-                    event_at, event_end = at, end
-                at = end
-            elif key & _WIRE_TYPE == VARINT:
-                at += 1
-                while payload[at] >= _MORE:
-                    at += 1
-                at += 1
-            else:
-                return None
-    except IndexError:
-        return None
-    return (rest_at, event_at, event_end) if at == size else None
-
-
-def _plain(encoded: bytes) -> str | None:
-    """Return an id of fewer than 128 bytes if it is certainly valid, or None."""
-    if not encoded.isascii():
-        return None
-    text = encoded.decode()
-    return text if text.isprintable() else None
