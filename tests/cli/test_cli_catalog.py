@@ -18,6 +18,9 @@ from support.migrations import create_subscriber, versions
 from support.processes import Canuse
 from support.tools import ROOT
 
+# Nearly each starts a server of its own: the catalogue is one document, and others would change it.
+pytestmark = pytest.mark.extended
+
 EXAMPLE: Final = ROOT / "docs" / "examples" / "catalog.yaml"
 ENUMS: Final[dict[tuple[str, str], Any]] = {
     ("feature", "type"): v1.FeatureType,

@@ -39,6 +39,7 @@ def ask(canuse: Canuse, *arguments: str) -> Outcome:
     return CommandLine(canuse.address)(*arguments, CANUSE_OPS=canuse.ops_url)
 
 
+@pytest.mark.extended
 def test_health_follows_the_store_and_live_does_not(tmp_path: Path) -> None:
     store = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
     try:
@@ -100,6 +101,7 @@ def test_top_agrees_with_the_calls_that_were_made(watched: Canuse) -> None:
     assert re.match(r"… and \d+ more", first)
 
 
+@pytest.mark.extended
 def test_top_goes_on_in_a_pipe_until_nobody_reads(watched: Canuse) -> None:
     with subprocess.Popen([*TOP, watched.ops_url], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as top:
         assert top.stdout is not None
@@ -111,6 +113,7 @@ def test_top_goes_on_in_a_pipe_until_nobody_reads(watched: Canuse) -> None:
         assert top.wait(MAX_WAIT_SECONDS) == 74
 
 
+@pytest.mark.extended
 def test_top_in_a_terminal_shows_a_server_that_went_and_came_back_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     env = {"CANUSE_OPS_LISTEN": f"127.0.0.1:{free_port()}"}
     terminal, inside = pty.openpty()

@@ -137,6 +137,7 @@ def test_calls_over_http_have_ids_at_every_door(tmp_path: Path) -> None:
             line_with(canuse, returned)
 
 
+@pytest.mark.extended
 def test_the_settings_choose_which_calls_are_lines(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("errors", "sample", "off")]
     for folder in folders:
@@ -162,6 +163,7 @@ def test_the_settings_choose_which_calls_are_lines(tmp_path: Path) -> None:
     assert lines(canuse) == []
 
 
+@pytest.mark.extended
 def test_workers_log_their_calls(tmp_path: Path) -> None:
     env = {"CANUSE_WORKERS": "2", "CANUSE_ACCESS_LOG": "all"}
     with running(Canuse(tmp_path, env=env)) as canuse:

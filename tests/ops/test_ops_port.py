@@ -98,6 +98,7 @@ def test_every_metric_of_the_documentation_is_told_and_no_other(tmp_path: Path) 
     assert told == {metric.name for metric in METRICS}
 
 
+@pytest.mark.extended
 def test_workers_are_added_up_and_what_a_dead_one_counted_stays(tmp_path: Path) -> None:
     with running(Canuse(tmp_path, "--workers", "2", env=ANY_PORT)) as canuse:
         for _ in range(20):
@@ -127,6 +128,7 @@ def test_a_server_whose_store_has_lost_its_data_is_alive_and_not_ready(tmp_path:
         store.stop()
 
 
+@pytest.mark.extended
 def test_a_store_that_does_not_answer_is_not_up_and_the_server_stays_ready(tmp_path: Path) -> None:
     store = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
     try:
