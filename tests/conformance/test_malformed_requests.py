@@ -164,7 +164,9 @@ def test_a_number_in_the_place_of_a_text_is_not_taken_for_one(stubs: Stubs, meth
     payload = in_place_of_text(method, lambda number: bytes([number << 3, 124]))
     # An empty document is good; one with an empty feature is not.
     if method.name in UNNEEDING and method.name != "ApplyCatalog":
-        assert stubs.call_raw(path(method), payload) == stubs.call_raw(path(method), b"")
+        # As messages: two responses may hold the pairs of a map in different orders.
+        answer = GetMessageClass(method.output_type).FromString
+        assert answer(stubs.call_raw(path(method), payload)) == answer(stubs.call_raw(path(method), b""))
     elif method.name in BATCHES:
         [result] = BATCHES[method.name].FromString(stubs.call_raw(path(method), payload)).results
         assert result.status.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
