@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-COPIED: Final = ("bench", "client", "server", "tests", "pyproject.toml")
+COPIED: Final = ("bench", "client", "docs", "server", "tests", "pyproject.toml")
 MACHINE: Final = "tests/model/test_machine.py::test_a_server_answers_as_the_model_does[native]"
 ORDERS: Final = "tests/model/test_serial_orders.py"
 CLUSTER: Final = "tests/faults/test_cluster.py"
