@@ -19,6 +19,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import Reason
 
 from canuse import NotFound, v1
+from canuse_server.transport.http import json_in_steps
 from canuse_server.transport.http.calls import OFF_LOOP_BYTES
 from canuse_server.transport.http.ofrep import evaluations
 from support.authenticated_server import AuthenticatedServer, authenticated_server
@@ -310,7 +311,7 @@ async def test_many_flags_are_written_and_hashed_beside_the_event_loop(
     sizes_elsewhere: list[int] = []
 
     def dumps(*args: Any, **more: Any) -> str:
-        text = json.dumps(*args, **more)
+        text = json_in_steps.dumps(*args, **more)
         note(text)
         return text
 
@@ -324,7 +325,7 @@ async def test_many_flags_are_written_and_hashed_beside_the_event_loop(
         else:
             sizes_elsewhere.append(len(content))
 
-    monkeypatch.setattr(evaluations, "json", SimpleNamespace(dumps=dumps))
+    monkeypatch.setattr(evaluations, "dumps", dumps)
     monkeypatch.setattr(evaluations, "hashlib", SimpleNamespace(blake2b=blake2b))
     async with served_in_process("grpcio", own_store.url, http_listen="127.0.0.1:0", ops_listen="") as ready:
         assert ready.http is not None

@@ -1,7 +1,6 @@
 """The wiring: the only module that connects all parts."""
 
 import asyncio
-import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -9,7 +8,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import structlog
@@ -39,7 +38,7 @@ from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.subscriptions import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
-from canuse_server.app import http_port, rlimits
+from canuse_server.app import http_port, interpreter, rlimits
 from canuse_server.app.demo import load_demo
 from canuse_server.app.health import Health
 from canuse_server.app.ports import ListenError, leave_out
@@ -68,11 +67,6 @@ if TYPE_CHECKING:
     from canuse_server.transport.native.server import NativeTransport
 
 log = structlog.get_logger(__name__)
-
-GC_THRESHOLD: Final = 50_000
-"""Generation-0 threshold of the garbage collector: net allocations between two runs."""
-GC_THRESHOLD_GRPCIO: Final = 10_000
-"""The same with grpc.aio, which leaves a reference cycle with the metadata of each call."""
 
 
 class Ready(NamedTuple):
@@ -211,7 +205,7 @@ async def serve_in_process(
         tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
         stack.push_async_callback(background.cancel_all, tasks)
         await health.set_ready(True)
-        _tune_garbage_collector(transport)
+        interpreter.tune(transport)
         url = None if http is None else http.address
         on_ready(Ready(address, transport, name, settings.clock, access.description, 1, url, ops))
         await stop.wait()
@@ -235,13 +229,6 @@ def _keep_fresh(environments: Environments, access: Access, health: Health) -> t
         *access.key_cache.keep_fresh(),
         watch_data(environments.live.store, on_data_change),
     )
-
-
-def _tune_garbage_collector(transport: str) -> None:
-    """The present objects stay, and calls leave no reference cycles: the collector need not scan all of them."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD if transport == "native" else GC_THRESHOLD_GRPCIO, 20, 20)
 
 
 def _environments(settings: Settings, endpoint: StoreAddress, stack: AsyncExitStack) -> Environments:

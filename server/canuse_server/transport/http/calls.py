@@ -1,7 +1,6 @@
 """Shared by the calls of all doors: headers, time limits, and the conversion of large messages."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +18,6 @@ DEFAULT_TIMEOUT_SECONDS: Final = 30.0
 OFF_LOOP_BYTES: Final = 16 << 10
 """Minimum size of a message that is converted in another thread, so that other calls do not wait for it."""
 UNCOMPRESSED: Final = (None, "", "identity")
-SWITCH_SECONDS: Final = 0.0005
-"""Switch interval of Python's global lock while the worker runs, in seconds. The default is ten times as long, and the
-batch lane needs the lock several times for a call."""
 _WORKER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="http-worker")
 _Result = TypeVar("_Result")
 
@@ -63,13 +59,4 @@ async def in_worker(function: Callable[..., _Result], *arguments: object) -> _Re
 
     Several threads would take Python's global lock from the event loop and the batch lane in turns.
     """
-    return await asyncio.get_running_loop().run_in_executor(_WORKER, partial(_work, function, *arguments))
-
-
-def _work(function: Callable[..., _Result], *arguments: object) -> _Result:
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    try:
-        return function(*arguments)
-    finally:
-        sys.setswitchinterval(usual)
+    return await asyncio.get_running_loop().run_in_executor(_WORKER, partial(function, *arguments))

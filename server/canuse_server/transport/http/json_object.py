@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from canuse_server.api.errors import ApiError, invalid
 from canuse_server.api.validation import shown
+from canuse_server.transport.http import json_in_steps
 
 MAX_VALUES: Final = 400_000
 """Maximum number of values in a request of any kind: that of the largest catalogue, and some more."""
@@ -33,7 +34,7 @@ def read_object(body: bytes, form: str, max_values: int = MAX_VALUES) -> dict[st
     if _has_more_values(body, max_values):
         raise malformed(form, f"one with more than {max_values} values")
     try:
-        found = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_no_number)
+        found = json_in_steps.loads(body.decode(), _object, _no_number)
     except _TwiceError as error:
         raise invalid([(name_of(str(error)), "must be sent once in an object; it was sent twice")]) from None
     except RecursionError:
@@ -49,7 +50,7 @@ def read_object(body: bytes, form: str, max_values: int = MAX_VALUES) -> dict[st
 def check_plain(fields: dict[str, Any], form: str) -> None:
     """Raise ApiError where a value cannot be written as JSON again: half a character, or a number beyond all floats."""
     try:
-        json.dumps(fields, ensure_ascii=False, allow_nan=False).encode()
+        json_in_steps.check_plain(fields)
     except RecursionError:
         raise malformed(form, "something with too many levels") from None
     except ValueError:

@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any, Final
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
+from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 from google.protobuf.message_factory import GetMessageClass
 
 from canuse_server.api.bounds import is_map, max_items
 from canuse_server.api.validation import Violations
+from canuse_server.transport.http.json_in_steps import LARGE, dumps
 from canuse_server.transport.http.json_object import (
     MAX_VALUES,
     is_unicode,
@@ -72,8 +73,8 @@ class JsonCodec:
     def encode(self, answer: bytes) -> bytes:
         """Return an answer as JSON. Fields that can't be absent are there also where they are false, 0 or empty."""
         message = self._answer.FromString(answer)
-        return MessageToJson(
-            message, always_print_fields_with_no_presence=True, ensure_ascii=False, indent=None
+        return dumps(
+            MessageToDict(message, always_print_fields_with_no_presence=True), large=len(answer) >= LARGE
         ).encode()
 
 

@@ -5,7 +5,6 @@ The GraphQL library is imported with the first request: it takes a moment, and m
 
 import asyncio
 import importlib
-import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,8 +17,9 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
 from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.body import BodyTooLargeError, read_body
-from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert
+from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert, in_worker
 from canuse_server.transport.http.errors import code_of, error_headers
+from canuse_server.transport.http.json_in_steps import COMPACT, dumps
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.credentials import check_credentials, metadata_of
 from canuse_server.transport.http.kana.errors import INTERNAL, KanaError, error_fields
@@ -96,7 +96,7 @@ class GraphqlEndpoint:
             )
             return _failure(error, status, headers)
         large = work.objects > LARGE
-        answer = await asyncio.to_thread(_dumps, result.body) if large else _dumps(result.body)
+        answer = await in_worker(_dumps, result.body, large) if large else _dumps(result.body)
         return Response(answer, 200, result.headers, JSON)
 
     async def _api(self) -> "Api":
@@ -109,8 +109,8 @@ class GraphqlEndpoint:
         return found
 
 
-def _dumps(body: dict[str, Any]) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(errors="surrogatepass")
+def _dumps(body: dict[str, Any], large: bool = False) -> bytes:
+    return dumps(body, large=large, separators=COMPACT).encode(errors="surrogatepass")
 
 
 def _failure(error: ApiError | KanaError, http_status: int, headers: dict[str, str] | None = None) -> Response:

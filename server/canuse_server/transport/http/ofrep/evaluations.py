@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import time
 from abc import ABC, abstractmethod
 from typing import Final
@@ -17,6 +16,7 @@ from canuse_server.api.context import CallContext
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.errors import ApiError
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, convert, metadata
+from canuse_server.transport.http.json_in_steps import COMPACT, LARGE, dumps
 from canuse_server.transport.http.ofrep.context import read_targeting_key
 from canuse_server.transport.http.ofrep.errors import ErrorCode, failure, failure_response
 from canuse_server.transport.http.ofrep.flags import flag
@@ -103,7 +103,7 @@ def _flags(answer: bytes) -> tuple[bytes, str]:
     """Return the flags on a page of entitlements in JSON, separated by commas, and the token of the next page."""
     page = pb.ListEntitlementsResponse.FromString(answer)
     flags = [flag(each.feature_id, each) for each in page.entitlements]
-    text = json.dumps(flags, ensure_ascii=False, separators=(",", ":"))
+    text = dumps(flags, large=len(answer) >= LARGE, separators=COMPACT)
     return text[1:-1].encode(), page.next_page_token
 
 

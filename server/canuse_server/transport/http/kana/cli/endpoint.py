@@ -2,7 +2,6 @@
 
 import asyncio
 import importlib
-import json
 import time
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from canuse_server.runtime.fairness import YieldBudget
 from canuse_server.transport.http.body import BodyTooLargeError, read_body, too_large
 from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, check_uncompressed, convert
 from canuse_server.transport.http.errors import code_of, error_headers
+from canuse_server.transport.http.json_in_steps import dumps
 from canuse_server.transport.http.json_object import check_plain, read_object
 from canuse_server.transport.http.kana.calls import Calls
 from canuse_server.transport.http.kana.credentials import check_credentials, metadata_of
@@ -92,7 +92,7 @@ def lines_response(lines: list[str], http_status: int = 200, headers: dict[str, 
 
 def config_response(config: dict[str, Any]) -> Response:
     """Return a configuration."""
-    return Response(json.dumps(config, ensure_ascii=False), media_type="application/json")
+    return Response(dumps(config, large=True), media_type="application/json")
 
 
 def _line(error: ApiError | KanaError) -> str:
