@@ -19,8 +19,9 @@ import atheris
 with atheris.instrument_imports(include=["canuse_server"], enable_loader_override=False):
     from canuse_server.api.admission import AdmissionLimit
     from canuse_server.api.dispatch import Dispatcher
-    from canuse_server.app import wiring
+    from canuse_server.app.servicers import all_handlers
     from canuse_server.app.startup import prepare_store
+    from canuse_server.app.stores import environments_of, prepare
     from canuse_server.auth.access import Access
     from canuse_server.settings import Settings
     from canuse_server.store.redis.address import StoreAddress
@@ -33,14 +34,14 @@ MAX_INPUT_BYTES: Final = 2048
 """Maximum length of an input, in bytes."""
 
 
-async def prepare(stack: AsyncExitStack, url: str) -> FuzzTarget:
+async def fuzz_target(stack: AsyncExitStack, url: str) -> FuzzTarget:
     """Return the dispatcher, with the objects that the inputs refer to in the store."""
     # A slow machine is not an unavailable store.
     settings = Settings.load(None, {"redis_url": url, "insecure_no_auth": True, "store_timeout_seconds": 15})
-    environments = wiring._environments(settings, StoreAddress.from_url(url), stack)
+    environments = environments_of(settings, StoreAddress.from_url(url), stack)
     access = Access.of(environments, settings)
-    await prepare_store(environments, partial(wiring._prepare, settings, environments, None), access, first=True)
-    dispatcher = Dispatcher(wiring._handlers(access, None), access.authorizer, AdmissionLimit(1000, 1 << 30))
+    await prepare_store(environments, partial(prepare, settings, environments, None), access, first=True)
+    dispatcher = Dispatcher(all_handlers(access, None), access.authorizer, AdmissionLimit(1000, 1 << 30))
     target = FuzzTarget(environments.open, dispatcher)
     await target.reset()
     return target
@@ -53,7 +54,7 @@ def main() -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     run: Callable[[Coroutine[Any, Any, Any]], Any] = loop.run_until_complete
-    target: FuzzTarget = run(prepare(AsyncExitStack(), url))
+    target: FuzzTarget = run(fuzz_target(AsyncExitStack(), url))
     inputs = Inputs(target.paths if methods == ["all"] else methods)
 
     def one(data: bytes) -> None:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from canuse_server.api.dispatch import Observer
-from canuse_server.app.wiring import Ready, serve_in_process
+from canuse_server.app.ready import Ready
+from canuse_server.app.wiring import serve_in_process
 from canuse_server.settings import Settings
 
 

@@ -20,7 +20,7 @@ from canuse_server.api.hotpath.methods import HOT_METHODS
 from canuse_server.api.methods import method_at, method_of
 from canuse_server.api.scopes import SCOPES
 from canuse_server.api.services.users import UserServicer
-from canuse_server.app import wiring
+from canuse_server.app import servicers
 from canuse_server.runtime.fairness import PageScheduler
 from canuse_server.settings import Settings
 from canuse_server.transport import native
@@ -52,10 +52,10 @@ def test_a_method_that_no_servicer_implements_keeps_the_server_from_starting(mon
 
 def test_every_method_of_the_api_has_a_scope_and_every_service_a_servicer() -> None:
     files = [import_module(f"canuse.v1.{path.stem}") for path in Path(str(v1.__file__)).parent.glob("*_service_pb2.py")]
-    source = Path(str(wiring.__file__)).read_text(encoding="utf-8")
+    source = Path(str(servicers.__file__)).read_text(encoding="utf-8")
     for file in files:
         for name, service in file.DESCRIPTOR.services_by_name.items():
-            assert f'"{name}"' in source, f"app/wiring.py does not serve {service.full_name}"
+            assert f'"{name}"' in source, f"app/servicers.py does not serve {service.full_name}"
             assert all(method_of(method).scopes for method in service.methods)
 
 

@@ -6,7 +6,7 @@ from canuse_server import missing_package
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.app.ports import leave_out
-from canuse_server.app.supervisor import ReservedPort
+from canuse_server.app.workers.supervisor import ReservedPort
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.settings import Settings
 from canuse_server.transport.tls import TlsFiles

@@ -13,9 +13,10 @@ import structlog
 from pydantic import ValidationError
 
 from canuse_server.app.ports import ListenError
+from canuse_server.app.ready import Ready
 from canuse_server.app.settings_problems import problems, unknown_variables
-from canuse_server.app.supervisor import WorkerStartError
-from canuse_server.app.wiring import Ready, serve
+from canuse_server.app.wiring import serve
+from canuse_server.app.workers.supervisor import WorkerStartError
 from canuse_server.runtime import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.environment import Environments
-from canuse_server.app import ops_port
-from canuse_server.app.health import Health
-from canuse_server.app.worker_metrics import serve_reports
+from canuse_server.app.operations.health import Health
+from canuse_server.app.operations.port import open_port
+from canuse_server.app.workers.reports import serve_reports
 from canuse_server.metrics.calls import CallCounts
 from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
@@ -73,7 +73,7 @@ class ProcessMetrics:
         async def metrics() -> bytes:
             return await asyncio.to_thread(self._exposition)
 
-        opened = await ops_port.open_port(self._settings, is_ready, metrics)
+        opened = await open_port(self._settings, is_ready, metrics)
         if opened is None:
             return None
         # The process that has the port counts what the store has: once for all workers.

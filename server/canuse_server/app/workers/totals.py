@@ -4,9 +4,9 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from canuse_server.api.environment import Environments
-from canuse_server.app import ops_port
-from canuse_server.app.supervisor import Workers
-from canuse_server.app.worker_metrics import METRICS
+from canuse_server.app.operations import port
+from canuse_server.app.workers.reports import METRICS
+from canuse_server.app.workers.supervisor import Workers
 from canuse_server.metrics.census import Census
 from canuse_server.metrics.collector import Sources, exposition
 from canuse_server.metrics.merge import WorkerMetrics
@@ -32,7 +32,7 @@ async def open_port(
             answers = await workers.ask(METRICS)
             return await asyncio.to_thread(lambda: totals.merged(answers, exposition(own)))
 
-    opened = await ops_port.open_port(settings, workers.are_ready, metrics)
+    opened = await port.open_port(settings, workers.are_ready, metrics)
     if opened is None:
         return None
     stack.push_async_callback(opened.end, Deadline(0))

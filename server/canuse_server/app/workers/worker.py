@@ -1,4 +1,4 @@
-"""A worker process: `python -m canuse_server.app.worker`, with the settings as JSON on stdin.
+"""A worker process: `python -m canuse_server.app.workers.worker`, with the settings as JSON on stdin.
 
 It prints the name of its transport when it is ready.
 """
@@ -8,9 +8,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from canuse_server.app.ready import Ready
 from canuse_server.app.run import START_ERRORS, run_until_signal
-from canuse_server.app.supervisor import KEYS_SEEN, REPORTS
-from canuse_server.app.wiring import Ready, serve_in_process
+from canuse_server.app.wiring import serve_in_process
+from canuse_server.app.workers.supervisor import KEYS_SEEN, REPORTS
 from canuse_server.runtime import logs, standard_error
 from canuse_server.settings import Settings
 

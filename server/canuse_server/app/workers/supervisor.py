@@ -12,7 +12,7 @@ from typing import Final
 
 import structlog
 
-from canuse_server.app.worker_metrics import READINESS, READY, read_report
+from canuse_server.app.workers.reports import READINESS, READY, read_report
 from canuse_server.runtime import child
 from canuse_server.settings import Settings
 
@@ -92,7 +92,12 @@ class Workers:
         await asyncio.gather(*(process.wait() for process in self._processes.values()))
 
     async def _start(self, number: int) -> str:
-        command = [sys.executable, "-m", "canuse_server.app.worker", *([KEYS_SEEN] if self._keys_seen() else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "canuse_server.app.workers.worker",
+            *([KEYS_SEEN] if self._keys_seen() else []),
+        ]
         if (path := self._report_path(number)) is not None:
             path.unlink(missing_ok=True)
             command += [REPORTS, str(path)]
