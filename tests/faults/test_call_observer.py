@@ -1,6 +1,7 @@
 """An observer hears of each call once it has ended, on every transport: metrics and traces are made from that."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from grpc import StatusCode, aio
 
 from canuse import v1
-from canuse_server.api.metadata import Metadata
+from canuse_server.api.dispatch import EndedCall
 from support.in_process import served_in_process
 from support.load import wait_until
 from support.processes import RedisServer, free_port
@@ -31,11 +32,13 @@ class Recorder:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, StatusCode]] = []
+        self.calls: list[EndedCall] = []
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
+    def call_ended(self, call: EndedCall) -> None:
         """See Observer."""
-        assert 0 <= seconds < 60
-        self.heard.append((path.removeprefix(PREFIX), status))
+        assert 0 <= call.seconds < 60
+        self.heard.append((call.path.removeprefix(PREFIX), call.status))
+        self.calls.append(call)
 
 
 @asynccontextmanager
@@ -104,6 +107,21 @@ async def test_each_call_is_heard_of_once_with_its_status(transport: str, redis:
         migrate: Any = channel.unary_stream(f"{PREFIX}CatalogService/MigrateSubscriptions")
         assert await migrate(b"").code() is StatusCode.INVALID_ARGUMENT
         assert recorder.heard[len(statuses) :] == [("CatalogService/MigrateSubscriptions", StatusCode.INVALID_ARGUMENT)]
+
+
+async def test_a_call_lies_within_the_time_that_its_caller_waits(transport: str, redis: RedisServer) -> None:
+    """The batch lane counted the time that it had waited for the call, up to a quarter of a second."""
+    async with observed(transport, redis.url) as (recorder, channel):
+        known = (await somebody(channel)).SerializeToString()
+        for path in ("EntitlementService/CanUse", "EntitlementService/BatchCanUse", "UserService/ListUsers"):
+            recorder.calls.clear()
+            await asyncio.sleep(0.1)
+            began_at = time.monotonic()
+            await status_of(channel, path, known if path.endswith("/CanUse") else b"")
+            answered_at = time.monotonic()
+            await wait_until(lambda: bool(recorder.calls))
+            [call] = recorder.calls
+            assert began_at <= call.started_at <= call.ended_at <= answered_at
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from grpc import StatusCode
 
 from canuse_server.access_log.line_writer import LineWriter
-from canuse_server.api.metadata import Metadata, authorization, request_id
+from canuse_server.api.dispatch import EndedCall
+from canuse_server.api.metadata import authorization, request_id
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.settings import Settings
 
@@ -22,25 +23,25 @@ class AccessLog:
         self._authorizer = authorizer
         self._writer = writer
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
+    def call_ended(self, call: EndedCall) -> None:
         """See Observer."""
-        if self._only_errors and status is StatusCode.OK:
+        if self._only_errors and call.status is StatusCode.OK:
             return
         if random.random() >= self._sample:  # noqa: S311 - not for cryptography
             return
-        caller = self._authorizer.identify(authorization(metadata))
+        caller = self._authorizer.identify(authorization(call.metadata))
         principal = None if caller is None else caller.principal
         self._writer.put(
             {
                 "event": "call",
                 "timestamp": datetime.now(UTC).isoformat(),
                 "port": self._port,
-                "method": path.removeprefix("/"),
-                "status": status.name,
-                "duration_ms": round(seconds * 1000, 3),
+                "method": call.path.removeprefix("/"),
+                "status": call.status.name,
+                "duration_ms": round(call.seconds * 1000, 3),
                 "environment": None if caller is None else caller.env.environment,
                 "key_id": None if principal is None else principal.key_id or None,
-                "request_id": request_id(metadata),
+                "request_id": request_id(call.metadata),
             }
         )
 

@@ -8,6 +8,7 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.metadata import Metadata
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
+from canuse_server.runtime.round_trips import RoundTrips
 
 
 @dataclass(slots=True)
@@ -29,5 +30,7 @@ class CallContext:
     """The caller's deadline."""
     metadata: Metadata = field(default=(), repr=False)
     """The metadata of the call, for the observer."""
+    round_trips: RoundTrips | None = field(default=None, repr=False)
+    """Its round trips to the store, if it is traced."""
     authorization: bytes | None = field(default=None, repr=False)
     """The credentials. Those of a streaming call are checked again before each further message."""

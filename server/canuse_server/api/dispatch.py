@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncGenerator, Collection, Coroutine
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from grpc import StatusCode
 
@@ -30,6 +30,7 @@ from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
 from canuse_server.runtime.call_state import CallState, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
+from canuse_server.runtime.round_trips import RoundTrips
 
 _NOT_OBSERVED: Final = nullcontext()
 
@@ -57,11 +58,39 @@ class Authorizer(Protocol):
         """Return the caller if the credentials permit the call; else raise ApiError."""
 
 
+class EndedCall(NamedTuple):
+    """A call that has ended. Times are of `time.monotonic`."""
+
+    path: str
+    status: StatusCode
+    started_at: float
+    ended_at: float
+    metadata: Metadata
+    """The metadata that its caller sent."""
+    round_trips: RoundTrips | None = None
+    """Its round trips to the store, if it is traced."""
+
+    @property
+    def seconds(self) -> float:
+        """Its duration."""
+        return self.ended_at - self.started_at
+
+
 class Observer(Protocol):
     """A hook for metrics, traces and logs. It is called from several threads."""
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
-        """Handle the end of a call; `seconds` is its duration, `metadata` what its caller sent."""
+    def call_ended(self, call: EndedCall) -> None:
+        """Handle the end of a call."""
+
+
+class Tracer(Protocol):
+    """A hook for traces, which only need some of the calls. It is called from several threads."""
+
+    def begin(self, metadata: Metadata) -> RoundTrips | None:
+        """Return where the round trips of a new call are noted; None if it is not traced."""
+
+    def call_ended(self, call: EndedCall) -> None:
+        """Handle the end of a call that is traced."""
 
 
 class Observers:
@@ -70,10 +99,10 @@ class Observers:
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
+    def call_ended(self, call: EndedCall) -> None:
         """See Observer."""
         for observer in self._observers:
-            observer.call_ended(path, status, seconds, metadata)
+            observer.call_ended(call)
 
 
 def observers_of(*observers: Observer | None) -> Observer | None:
@@ -91,6 +120,7 @@ class Dispatcher:
         authorizer: Authorizer,
         admission: AdmissionLimit,
         observer: Observer | None = None,
+        tracer: Tracer | None = None,
         *,
         request_ids: bool = False,
     ) -> None:
@@ -99,11 +129,14 @@ class Dispatcher:
         self.authorizer = authorizer
         self.admission = admission
         self.observer = observer
+        self.tracer = tracer
         self.request_ids = request_ids
 
-    def with_observer(self, observer: Observer | None) -> "Dispatcher":
-        """Return a dispatcher of the same calls that notifies another observer."""
-        return Dispatcher(self._handlers, self.authorizer, self.admission, observer, request_ids=self.request_ids)
+    def with_observer(self, observer: Observer | None, tracer: Tracer | None) -> "Dispatcher":
+        """Return a dispatcher of the same calls that notifies others."""
+        return Dispatcher(
+            self._handlers, self.authorizer, self.admission, observer, tracer, request_ids=self.request_ids
+        )
 
     @property
     def paths(self) -> Collection[str]:
@@ -113,23 +146,28 @@ class Dispatcher:
     def open(self, path: str, metadata: Metadata) -> CallContext:
         """Authorize a call before its request is read; raise ApiError if it is refused."""
         arrived_at = time.monotonic()
-        with self._observed(path, arrived_at, metadata, only_failures=True):
+        round_trips = None if self.tracer is None else self.tracer.begin(metadata)
+        with self._observed(path, arrived_at, metadata, round_trips, only_failures=True):
             # gRPC enforces its limit once the client has acknowledged it; until then, the limit is 16 MiB.
             size = check_metadata(metadata)
             credentials = authorization(metadata)
             caller = self.authorizer.authorize(path, credentials)
             level = required_durability(metadata) if method_at(path).writes else Durability.MEMORY
         return CallContext(
-            caller.env, caller.principal, path, size, level, arrived_at, metadata=metadata, authorization=credentials
+            *(caller.env, caller.principal, path, size, level, arrived_at),
+            metadata=metadata,
+            round_trips=round_trips,
+            authorization=credentials,
         )
 
     def reading(self, context: CallContext) -> AbstractContextManager[None]:
         """Tell the observer of an opened call whose request a transport fails to read within the block."""
-        return self._observed(context.path, context.arrived_at, context.metadata, only_failures=True)
+        started_at = context.arrived_at
+        return self._observed(context.path, started_at, context.metadata, context.round_trips, only_failures=True)
 
     async def unary(self, context: CallContext, payload: bytes, seconds_left: float | None) -> bytes:
         """Answer a unary call; `seconds_left` is the time until the caller's deadline. Raises only ApiError."""
-        with self._observed(context.path, context.arrived_at, context.metadata):
+        with self._observed(context.path, context.arrived_at, context.metadata, context.round_trips):
             if seconds_left is not None:
                 if seconds_left <= 0:
                     raise deadline_passed()
@@ -145,7 +183,7 @@ class Dispatcher:
     async def stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
         """Answer a call with a stream of messages. Raises only ApiError."""
         with (
-            self._observed(context.path, context.arrived_at, context.metadata),
+            self._observed(context.path, context.arrived_at, context.metadata, context.round_trips),
             self.admission.holding(context.metadata_bytes + len(payload)),
         ):
             context.arrived_at = time.monotonic()
@@ -196,26 +234,42 @@ class Dispatcher:
             raise to_api_error(context.path, error) from error
 
     def _observed(
-        self, path: str, started_at: float, metadata: Metadata, *, only_failures: bool = False
+        self,
+        path: str,
+        started_at: float,
+        metadata: Metadata,
+        round_trips: RoundTrips | None,
+        *,
+        only_failures: bool = False,
     ) -> AbstractContextManager[None]:
-        """Tell the observer how a call ends in the block; `only_failures`: the call goes on after a success."""
-        if self.observer is None:
+        """Tell the observers how a call ends in the block; `only_failures`: the call goes on after a success."""
+        tracer = None if round_trips is None else self.tracer
+        if self.observer is None and tracer is None:
             return _NOT_OBSERVED
-        return _Observed(self.observer, path, started_at, metadata, only_failures=only_failures)
+        observers = self.observer, tracer
+        return _Observed(observers, path, started_at, metadata, round_trips, only_failures=only_failures)
 
 
 class _Observed:
-    """The context of a call that an observer is told of. A generator as the context takes three times as long."""
+    """The context of a call that observers are told of. A generator as the context takes three times as long."""
 
-    __slots__ = ("_metadata", "_observer", "_only_failures", "_path", "_started_at")
+    __slots__ = ("_metadata", "_observers", "_only_failures", "_path", "_round_trips", "_started_at")
 
     def __init__(
-        self, observer: Observer, path: str, started_at: float, metadata: Metadata, *, only_failures: bool
+        self,
+        observers: tuple[Observer | None, Tracer | None],
+        path: str,
+        started_at: float,
+        metadata: Metadata,
+        round_trips: RoundTrips | None,
+        *,
+        only_failures: bool,
     ) -> None:
-        self._observer = observer
+        self._observers = observers
         self._path = path
         self._started_at = started_at
         self._metadata = metadata
+        self._round_trips = round_trips
         self._only_failures = only_failures
 
     def __enter__(self) -> None:
@@ -230,11 +284,16 @@ class _Observed:
             status = StatusCode.OK
         else:
             status = error.reason.status if isinstance(error, ApiError) else StatusCode.CANCELLED
-        self._observer.call_ended(self._path, status, time.monotonic() - self._started_at, self._metadata)
+        ended_at = time.monotonic()
+        call = EndedCall(self._path, status, self._started_at, ended_at, self._metadata, self._round_trips)
+        for observer in self._observers:
+            if observer is not None:
+                observer.call_ended(call)
 
 
 def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:
     """Start the store deadline of a call at its arrival, not when the event loop gets to it."""
     store = context.env.store
     seconds = store.call_seconds(context.durability) if method_at(context.path).writes else store.timeout_seconds
-    begin_call(CallState(StoreDeadline(seconds, sliding=sliding, since=context.arrived_at), context.durability))
+    deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)
+    begin_call(CallState(deadline, context.durability, context.round_trips))

@@ -93,7 +93,7 @@ async def serve_in_process(
             # It closes last, and tells until then that the server is not ready.
             ops = await metrics.open(stack, reports)
         http_calls = None if metrics is None else metrics.http_calls
-        over_http = dispatcher.with_observer(observers_of(of_http, http_calls))
+        over_http = dispatcher.with_observer(observers_of(of_http, http_calls), None)
         http = http_port.open_port(settings, over_http, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from grpc import StatusCode
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from canuse_server.api.metadata import Metadata
+from canuse_server.api.dispatch import EndedCall
 from canuse_server.metrics.definitions import CALL_SECONDS, CALLS
 from canuse_server.runtime.counters import Histogram, ThreadCounts, ThreadHistograms
 
@@ -23,10 +23,10 @@ class CallCounts:
         self._ended: ThreadCounts[tuple[str, str]] = ThreadCounts()
         self._seconds: ThreadHistograms[str] = ThreadHistograms(BOUNDS)
 
-    def call_ended(self, path: str, status: StatusCode, seconds: float, metadata: Metadata) -> None:
+    def call_ended(self, call: EndedCall) -> None:
         """See Observer."""
-        self._ended.add((path, status.name))
-        self._seconds.observe(path, seconds)
+        self._ended.add((call.path, call.status.name))
+        self._seconds.observe(call.path, call.seconds)
 
     def fill(self, families: "CallFamilies", port: str) -> None:
         """Add the counts to metrics."""

@@ -13,15 +13,19 @@ from canuse_server.runtime.deadline import StoreDeadline
 
 if TYPE_CHECKING:
     from canuse_server.runtime.fairness import YieldBudget
+    from canuse_server.runtime.round_trips import RoundTrips
 
 
 class CallState:
     """The store deadline of a call and the durability that its writes require."""
 
-    __slots__ = ("confirmed", "durability", "store_deadline", "yield_budget")
+    __slots__ = ("confirmed", "durability", "round_trips", "store_deadline", "yield_budget")
 
     def __init__(
-        self, store_deadline: StoreDeadline | None = None, durability: Durability | None = Durability.MEMORY
+        self,
+        store_deadline: StoreDeadline | None = None,
+        durability: Durability | None = Durability.MEMORY,
+        round_trips: "RoundTrips | None" = None,
     ) -> None:
         self.store_deadline = store_deadline
         self.durability = durability
@@ -30,6 +34,8 @@ class CallState:
         """Whether the store has already confirmed the writes of this call."""
         self.yield_budget: YieldBudget | None = None
         """The budget that the call shares with other long calls. None: the call does not yield."""
+        self.round_trips = round_trips
+        """Where round trips to the store are noted, if the call is traced."""
 
 
 _CURRENT: Final[ContextVar[CallState | None]] = ContextVar("call_state", default=None)
@@ -64,7 +70,7 @@ def unconfirmed() -> Iterator[None]:
     for its own confirmation, which covers all earlier writes.
     """
     call = current_call()
-    state = CallState(call.store_deadline, None)
+    state = CallState(call.store_deadline, None, call.round_trips)
     state.yield_budget = call.yield_budget
     token = _CURRENT.set(state)
     try:

@@ -13,6 +13,7 @@ import hiredis
 
 from canuse_server.runtime.call_state import current_store_deadline
 from canuse_server.runtime.deadline import StoreDeadline
+from canuse_server.runtime.round_trips import measured
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError, UnreachableError
 from canuse_server.store.redis import stats
 from canuse_server.store.redis.address import StoreAddress
@@ -184,15 +185,16 @@ class PipelinedConnection:
         deadline = current_store_deadline(self._timeout_seconds)
         if guarded:
             self._master.guard.check()
-        wire = self._usable_wire(deadline) or await self._connect_in_time(deadline)
-        since = wire.now()
-        waiter = wire.send(packed, count, writes=writes)
-        wire.expire_at(waiter, min(deadline.expires_at, since + self._timeout_seconds))
-        try:
-            replies = await waiter.future
-        except TimeoutError:
-            self._give_up_on(wire, since)
-            raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
+        with measured(packed):
+            wire = self._usable_wire(deadline) or await self._connect_in_time(deadline)
+            since = wire.now()
+            waiter = wire.send(packed, count, writes=writes)
+            wire.expire_at(waiter, min(deadline.expires_at, since + self._timeout_seconds))
+            try:
+                replies = await waiter.future
+            except TimeoutError:
+                self._give_up_on(wire, since)
+                raise (OutcomeUnknownError if writes else StoreUnavailableError)(self._silence) from None
         now = wire.now()
         deadline.note_reply(now)
         self._round_trips.observe(now - since)
@@ -207,11 +209,12 @@ class PipelinedConnection:
         deadline = current_store_deadline(self._timeout_seconds)
         try:
             self._master.guard.check()
-            wire = self._usable_wire(deadline) or await self._connect_in_time(deadline)
-            waiter = wire.send(packed, count, writes=writes)
-            replies = waiter.replies
-            await self._wait(waiter, wire, deadline)
-            return await waiter.future, None
+            with measured(packed):
+                wire = self._usable_wire(deadline) or await self._connect_in_time(deadline)
+                waiter = wire.send(packed, count, writes=writes)
+                replies = waiter.replies
+                await self._wait(waiter, wire, deadline)
+                return await waiter.future, None
         except StoreError as error:
             # A copy: replies that arrive later must not change the result.
             return list(replies), error

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from canuse_server.domain.durability import Durability
 from canuse_server.runtime.deadline import StoreDeadline
+from canuse_server.runtime.round_trips import measured
 from canuse_server.store.errors import OutcomeUnknownError, StoreError, StoreUnavailableError
 from canuse_server.store.redis.connection import PipelinedConnection
 from canuse_server.store.redis.durability import Promise
@@ -52,8 +53,10 @@ class GroupCommit:
             # An empty context: it sends for all callers, and must not inherit the deadline of the first one.
             self._sender = asyncio.create_task(self._send(), context=Context())
         try:
-            async with asyncio.timeout_at(deadline.expires_at):
-                written = await write.future
+            with measured(packed) as measurement:
+                async with asyncio.timeout_at(deadline.expires_at):
+                    written = await write.future
+                measurement.failed(written.error)
         except TimeoutError:
             if any(write is other for other in self._waiting):
                 return Written([], StoreUnavailableError("the time for the store ran out before this was sent"))

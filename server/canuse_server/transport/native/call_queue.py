@@ -71,6 +71,7 @@ class CallQueue(threading.Thread):
         self._lane_is_waiting = False
         if events is None:
             return None
+        self._responder.note(events)
         now = time.monotonic()
         # Calls that had already arrived may have done so at any time since the previous ones were received.
         arrived_at = self._received_at or called_at if now - called_at < IMMEDIATE_SECONDS else called_at
@@ -102,7 +103,7 @@ class CallQueue(threading.Thread):
         with self._receive_lock:
             events = [] if self._lane_is_waiting else self._front.recv_batch_details(MAX_OVERFLOW_CALLS, 0) or []
             now = time.monotonic()
-            self._responder.note(events, now)
+            self._responder.note(events)
             for event in events:
                 if event[0] == EVENT_CALL:
                     self._queue(event, now)

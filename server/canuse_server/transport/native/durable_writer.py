@@ -7,7 +7,7 @@ well. Therefore these writes have their own thread and connections.
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from hiredis import ReplyError
@@ -41,6 +41,9 @@ class CallCompleter(Protocol):
     def fail_lost(self, calls: Iterable[Call], error: Exception) -> None:
         """End calls whose replies were lost."""
 
+    def note_round_trips(self, calls: Collection[Call], sent_at: float, error: Exception | None = None) -> None:
+        """Note that the replies to calls that were sent with one write have arrived, or were lost by an error."""
+
 
 class DurableWriter(threading.Thread):
     """A thread with its own connections to the store."""
@@ -50,7 +53,8 @@ class DurableWriter(threading.Thread):
         self._completer = completer
         self._admission = admission
         self._promise = store.promise
-        self._router = store.connection_router(store.write_timeout_seconds(store.promise.level))
+        self._timeout_seconds = store.write_timeout_seconds(store.promise.level)
+        self._router = store.connection_router(self._timeout_seconds)
         self._changed = threading.Condition()
         self._waiting: list[Call] = []
         self._busy = self._stopping = False
@@ -151,6 +155,7 @@ class DurableWriter(threading.Thread):
             return
         if any(isinstance(reply, ReplyError) and str(reply).startswith("READONLY") for reply in replies):
             connection.retire()
+        self._completer.note_round_trips(calls, connection.deadline - self._timeout_seconds)
         self._release(calls)
         problem = confirmation.problem(confirmed)
         unconfirmed = OutcomeUnknownError(problem) if problem else None
@@ -176,5 +181,6 @@ class DurableWriter(threading.Thread):
     def _abort(self, connection: BlockingConnection, calls: list[Call], error: Exception) -> None:
         connection.abort(error)
         self._router.failed()
+        self._completer.note_round_trips(calls, connection.deadline - self._timeout_seconds, error)
         self._release(calls)
         self._completer.fail_lost(calls, error)

@@ -11,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from pygrpc_native import EVENT_CALL, EVENT_CANCEL
@@ -100,6 +100,7 @@ class Lane(threading.Thread):
     ) -> None:
         super().__init__(name="canuse-lane", daemon=True)
         self._responder = responder
+        self._is_traced = responder.tracer is not None
         self._call_queue = call_queue
         self._methods = methods
         # ShouldRateLimit itself answers a request that is too large: on an error, Envoy would let its request through.
@@ -144,7 +145,6 @@ class Lane(threading.Thread):
                 break
             writes_sent = 0
             events, self._arrived_at = received
-            self._responder.note(events, self._arrived_at)
             if calls := self._divert_durable_writes(self._read(events)):
                 batch_calls.observe(len(calls))
                 writes_sent = self._send_all(calls)
@@ -302,14 +302,16 @@ class Lane(threading.Thread):
         # With other calls in flight, polling would take the CPU time from the front that reads them.
         self._single_batches = self._single_batches + 1 if len(batch.calls) == 1 else 0
         connection.polls = self._single_batches > MIN_SINGLE_BATCHES
+        sent_at, size, is_traced = batch.deadline - self._store.timeout_seconds, len(batch.calls), self._is_traced
         try:
             now, calls = self._receive_now(batch), batch.calls
             while calls:
                 reply = connection.receive()
+                if is_traced:
+                    self._responder.note_round_trip(calls[0], sent_at, size)
                 # The call is removed only now: if its reply does not arrive, it is among the lost ones.
                 self.respond(calls.popleft(), reply, now)
             self._in_flight.popleft()
-            sent_at = batch.deadline - self._store.timeout_seconds
             self._round_trips.observe(time.monotonic() - sent_at)
         except Exception as error:  # noqa: BLE001 - after any error every call must end, on a new connection
             self._abort(connection, error)
@@ -324,6 +326,7 @@ class Lane(threading.Thread):
         lost = [batch for batch in self._in_flight if batch.connection is connection]
         self._in_flight = deque(batch for batch in self._in_flight if batch.connection is not connection)
         for batch in lost:
+            self.note_round_trips(batch.calls, batch.deadline - self._store.timeout_seconds, error)
             self.fail_lost(batch.calls, error)
 
     def _receive_now(self, batch: _Batch) -> int | Exception:
@@ -332,6 +335,12 @@ class Lane(threading.Thread):
             return batch.manual_now_ms or 0
         now = batch.connection.receive()
         return now if isinstance(now, Exception) else time_ms(now)
+
+    def note_round_trips(self, calls: Collection[Call], sent_at: float, error: Exception | None = None) -> None:
+        """Note that the replies to calls that were sent with one write have arrived, or were lost by an error."""
+        if self._is_traced:
+            for call in calls:
+                self._responder.note_round_trip(call, sent_at, len(calls), error)
 
     def fail(self, call: Call, error: ApiError) -> None:
         """End a call with an error."""
