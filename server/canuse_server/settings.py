@@ -20,11 +20,21 @@ Transport = Literal["auto", "native", "grpcio"]
 Clock = Literal["system", "manual"]
 DurabilityName = Literal["memory", "fsync", "replica"]
 Fsync = Literal["everysec", "always"]
+OtlpProtocol = Literal["grpc", "http/protobuf"]
 
 DAY_SECONDS = 86_400
 HIGHEST_PORT = 65_535
 MAX_SECONDS = 3_650 * DAY_SECONDS
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
+_COLLECTOR = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
+
+
+def collector_problem(url: str) -> str | None:
+    """Return what is wrong with the URL of a collector of traces, None if it is valid."""
+    if _COLLECTOR.fullmatch(url):
+        return None
+    accepted = "must be a URL, like http://localhost:4317 or https://collector.example.com:4318"
+    return f"{accepted}, without credentials: those are for OTEL_EXPORTER_OTLP_HEADERS" if "@" in url else accepted
 
 
 class Settings(BaseSettings):
@@ -150,6 +160,19 @@ class Settings(BaseSettings):
     access_log_sample: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="Share of these calls that is logged, chosen by chance."
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        description="URL of the collector that traces are sent to by OTLP, like http://localhost:4317. Without it, "
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT or OTEL_EXPORTER_OTLP_ENDPOINT, if set. Empty: no traces.",
+    )
+    otlp_protocol: OtlpProtocol | None = Field(
+        None,
+        description="How traces are sent: grpc or http/protobuf. Without it, OTEL_EXPORTER_OTLP_TRACES_PROTOCOL or "
+        "OTEL_EXPORTER_OTLP_PROTOCOL, if set, else grpc.",
+    )
+    trace_sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01, description="Share of the calls that are traced, chosen by chance, if their callers do not say."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Lowest level that is logged, to stderr."
     )
@@ -160,6 +183,13 @@ class Settings(BaseSettings):
         host, _, port = value.rpartition(":")
         if not (host and port.isdecimal() and int(port) <= HIGHEST_PORT) and (value or info.field_name == "listen"):
             raise ValueError("must be an address and a port, like 127.0.0.1:50051")
+        return value
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _check_otlp_endpoint(cls, value: str | None) -> str | None:
+        if value and (problem := collector_problem(value)):
+            raise ValueError(problem)
         return value
 
     @field_validator("http_cors_origins", mode="before")

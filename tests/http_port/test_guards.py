@@ -90,7 +90,8 @@ def test_a_browser_may_ask_first_what_a_page_may_do(http: httpx.Client) -> None:
     assert allowed.headers["access-control-allow-origin"] == ORIGIN
     assert allowed.headers["access-control-allow-methods"] == "GET, POST"
     names = allowed.headers["access-control-allow-headers"].lower().split(", ")
-    assert {"authorization", "content-type", "connect-protocol-version", "connect-timeout-ms"} <= set(names)
+    asked_for = {"authorization", "content-type", "connect-protocol-version", "connect-timeout-ms", "traceparent"}
+    assert asked_for <= set(names)
     assert http.options(USE, headers={"origin": "https://evil.example", **asked}).status_code == 403
 
 

@@ -19,6 +19,7 @@ LAYERS: Final = (
     "metrics",
     "access_log",
     "transport",
+    "traces",
     "app",
     "cli",
 )

@@ -21,11 +21,21 @@ from canuse_server.runtime import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError
 from canuse_server.store.errors import StoreError
+from canuse_server.traces.target import TracesError
 from canuse_server.transport.tls import TlsError
 
 log = structlog.get_logger(__name__)
 
-START_ERRORS = (ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError, OSError)
+START_ERRORS = (
+    ListenError,
+    TlsError,
+    TracesError,
+    WorkerStartError,
+    DataDirInUse,
+    EmbeddedStartError,
+    StoreError,
+    OSError,
+)
 
 
 def run(config: Path | None, overrides: dict[str, object]) -> str | None:

@@ -26,6 +26,7 @@ from canuse_server.runtime import background
 from canuse_server.settings import Settings
 from canuse_server.store.preflight.schema import watch_data
 from canuse_server.store.repositories.manual_clock import ManualClock
+from canuse_server.traces import opening as traces_opening
 from canuse_server.transport import aio_server, tls
 from canuse_server.transport.shutdown import Deadline
 
@@ -36,13 +37,15 @@ async def serve(settings: Settings, on_ready: Callable[[Ready], None], stop: asy
     """Serve until `stop` is set, then drain. With more than one worker, serve in separate processes.
 
     Raises:
-        ListenError, TlsError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
+        ListenError, TlsError, TracesError, WorkerStartError, DataDirInUse, EmbeddedStartError, StoreError: the server
+            cannot start.
     """
     if settings.transport == "native" and not is_loopback(settings.listen):
         log.warning(
             "use the native transport only for trusted callers or behind Envoy (deploy/envoy/tls.yaml): it "
             "decompresses requests without a limit"
         )
+    settings = traces_opening.checked(settings)
     serving = serve_in_process if settings.workers == 1 else serve_with_workers
     await serving(settings, on_ready, stop)
 
@@ -63,7 +66,7 @@ async def serve_in_process(
     socket on which a worker tells its supervisor of its health and metrics.
 
     Raises:
-        ListenError, TlsError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
+        ListenError, TlsError, TracesError, DataDirInUse, EmbeddedStartError, StoreError: the server cannot start.
     """
     certificates = tls.certificates(settings)
     rlimits.raise_nofile_limit()
@@ -80,20 +83,24 @@ async def serve_in_process(
         metrics = process_metrics(settings, environments, admission, health, is_worker=reports is not None)
         grpc_calls = None if metrics is None else metrics.grpc_calls
         logs = access_logs(settings, access.authorizer, stack)
+        deadline = Deadline(settings.grace_seconds)
+        has_ids = logs is not None
+        traces = traces_opening.open_traces(settings, stack, deadline, request_ids=has_ids)
         of_grpc, of_http = (observer, observer) if logs is None else (observers_of(observer, log) for log in logs)
+        tracer = None if traces is None else traces.of_grpc
         dispatcher = Dispatcher(
-            *(handlers, access.authorizer, admission, observers_of(of_grpc, grpc_calls)), request_ids=logs is not None
+            *(handlers, access.authorizer, admission, observers_of(of_grpc, grpc_calls), tracer), request_ids=has_ids
         )
         server = aio_server.build(
             dispatcher, handlers.services(), health.servicer, share_port=share_port, with_reflection=settings.reflection
         )
-        deadline = Deadline(settings.grace_seconds)
         ops = None
         if metrics is not None:
             # It closes last, and tells until then that the server is not ready.
             ops = await metrics.open(stack, reports)
         http_calls = None if metrics is None else metrics.http_calls
-        over_http = dispatcher.with_observer(observers_of(of_http, http_calls), None)
+        tracer = None if traces is None else traces.of_http
+        over_http = dispatcher.with_observer(observers_of(of_http, http_calls), tracer)
         http = http_port.open_port(settings, over_http, access.authorizer, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)

@@ -42,6 +42,8 @@ CORS_HEADERS: Final = ", ".join(
         "Connect-Timeout-Ms",
         "Content-Type",
         "If-None-Match",
+        "Traceparent",
+        "Tracestate",
         "X-API-Version",
         "X-Request-ID",
         "X-User-Agent",
