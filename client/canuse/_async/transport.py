@@ -13,6 +13,7 @@ import grpc.aio
 
 from canuse import _requests
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._traces import call_span
 from canuse.errors import closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
@@ -50,8 +51,8 @@ class Transport:
         """Make one call; raises a CanuseError if it fails."""
         if self._give_event_ids:
             _requests.give_event_ids(request)
-        with self._typed_errors():
-            return await method(request, timeout=self._timeout_seconds, metadata=self._metadata)
+        with call_span(request, self._metadata) as metadata, self._typed_errors():
+            return await method(request, timeout=self._timeout_seconds, metadata=metadata)
 
     async def _pages(
         self,
@@ -72,13 +73,14 @@ class Transport:
         self, method: "grpc.aio.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
     ) -> AsyncIterator[_Response]:
         """Yield the messages of a call, and cancel it when the iteration ends or no message arrives in time."""
-        with self._typed_errors():
-            call = method(request, metadata=self._metadata)
-        try:
-            while (message := await self._next(call)) is not None:
-                yield message
-        finally:
-            call.cancel()
+        with call_span(request, self._metadata) as metadata:
+            with self._typed_errors():
+                call = method(request, metadata=metadata)
+            try:
+                while (message := await self._next(call)) is not None:
+                    yield message
+            finally:
+                call.cancel()
 
     async def _next(self, call: "grpc.aio.UnaryStreamCall[_Request, _Response]") -> _Response | None:
         """Return the next message of a stream, None at its end; DeadlineExceeded if none arrives in time."""

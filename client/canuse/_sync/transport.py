@@ -11,6 +11,7 @@ import grpc
 
 from canuse import _requests
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._traces import call_span
 from canuse.errors import closed_before_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
@@ -45,10 +46,11 @@ class Transport:
         """Make one call; raises a CanuseError if it fails."""
         if self._give_event_ids:
             _requests.give_event_ids(request)
-        try:
-            return method(request, timeout=self._timeout_seconds, metadata=self._metadata)
-        except (grpc.RpcError, ValueError) as error:
-            raise _typed(error) from error
+        with call_span(request, self._metadata) as metadata:
+            try:
+                return method(request, timeout=self._timeout_seconds, metadata=metadata)
+            except (grpc.RpcError, ValueError) as error:
+                raise _typed(error) from error
 
     def _pages(
         self,
@@ -68,15 +70,16 @@ class Transport:
         self, method: "grpc.UnaryStreamMultiCallable[_Request, _Response]", request: _Request
     ) -> Iterator[_Response]:
         """Yield the messages of a call, and cancel it when the iteration ends or no message arrives in time."""
-        try:
-            call = method(request, metadata=self._metadata)
-        except ValueError as error:
-            raise _typed(error) from error
-        try:
-            while (message := _next(call, call.cancel, self._silence_timeout_seconds)) is not None:
-                yield message
-        finally:
-            call.cancel()
+        with call_span(request, self._metadata) as metadata:
+            try:
+                call = method(request, metadata=metadata)
+            except ValueError as error:
+                raise _typed(error) from error
+            try:
+                while (message := _next(call, call.cancel, self._silence_timeout_seconds)) is not None:
+                    yield message
+            finally:
+                call.cancel()
 
 
 def open_channel(
