@@ -16,6 +16,7 @@ from importlib.metadata import version
 from canuse import v1
 from canuse._api_keys import NewApiKey
 from canuse._channel import channel_options, service_config
+from canuse._retry import Retry
 from canuse._tls import Tls
 from canuse._user_tokens import UserToken
 from canuse.answers import (
@@ -80,6 +81,7 @@ __all__ = [
     "PermissionDenied",
     "Reason",
     "ReserveAnswer",
+    "Retry",
     "SettleAnswer",
     "ShowUsageAnswer",
     "Source",

@@ -16,6 +16,9 @@ from canuse.errors import BadArgument
 _M = TypeVar("_M", bound=Message)
 _Converter = Callable[[str, Any], object]
 
+MAX_SECONDS: Final = 366 * 24 * 60 * 60
+"""gRPC ends a call at once if its timeout is some hundred years or infinite, and threads cannot wait that long."""
+
 _SCALARS: Final[Mapping[int, str]] = {
     FieldDescriptor.CPPTYPE_STRING: "a str",
     FieldDescriptor.CPPTYPE_BOOL: "True or False",
@@ -75,6 +78,16 @@ def bad_argument(name: str, value: object, accepted: str) -> BadArgument:
     """Return the error for an argument of the wrong type or value."""
     actual = "None" if value is None else f"{shown(value)} of type {type(value).__name__}"
     return BadArgument.of(name, f"{actual} is not accepted; expected {accepted}")
+
+
+def positive(name: str, seconds: Any) -> float:
+    """Return a number of seconds; BadArgument unless it is above zero and at most `MAX_SECONDS`."""
+    accepted = f"a number of seconds above 0 and at most {MAX_SECONDS}"
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        raise bad_argument(name, seconds, accepted)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise BadArgument.of(name, f"{shown(seconds)} is not {accepted}")
+    return float(seconds)
 
 
 def shown(value: object) -> str:

@@ -1,6 +1,8 @@
 """TLS between a client and the server."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,11 @@ class Tls:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """Read the files; OSError if one cannot be read."""
-        return grpc.ssl_channel_credentials(_read(self.ca), _read(self.key), _read(self.certificate))
+        return self.credentials_maker()()
+
+    def credentials_maker(self) -> Callable[[], grpc.ChannelCredentials]:
+        """Read the files, and return what makes the credentials; OSError if a file cannot be read."""
+        return partial(grpc.ssl_channel_credentials, _read(self.ca), _read(self.key), _read(self.certificate))
 
 
 def _read(path: str | PathLike[str] | None) -> bytes | None:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import grpc
 from google.protobuf.message import Message
 
-from canuse._channel import Metadata, _methods
+from canuse._channel import Metadata
+from canuse._safety import methods
 from canuse.errors import CanuseError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _tracer(provider: "TracerProvider") -> "Tracer":
 @cache
 def _names(request_type: str) -> tuple[str, str]:
     """Return the service and the method with a type of request: each method has one of its own."""
-    for method in _methods():
+    for method in methods():
         if method.input_type.full_name == request_type:
             return method.containing_service.full_name, method.name
     return request_type.rpartition(".")[0], request_type.rpartition(".")[2].removesuffix("Request")

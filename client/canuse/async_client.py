@@ -33,17 +33,18 @@ class AsyncClient(
                 ...
                 await client.create_usage_event("user-124", "api-calls")
 
-    A client holds one connection. Create one and keep it: connecting costs more than a call. It belongs to the event
-    loop in which it was created, and any number of its tasks may share it; without a running loop, or in another one,
-    it raises RuntimeError.
+    A client holds one connection for each event loop in which it is used, which all tasks of the loop may share.
+    Create one, at the top of a module or anywhere else, and keep it: connecting costs more than a call. The first call
+    in a loop connects. A process that is forked from one that has used it cannot use it: its calls raise RuntimeError.
 
     Every method raises a `CanuseError` if the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
     that the server does not accept, `BadArgument` for input that cannot be sent, `Unavailable` or `DeadlineExceeded` if
     no answer arrives, `ClientClosed` if the client was closed. A no is an answer, not an error: an answer is true if it
     is a yes, or if something was recorded. A call without `await` raises TypeError when it is used as a condition.
 
-    Reads are retried if the service does not answer, up to three times within the deadline; uses only with
-    `retry_uses`. Retry one yourself only with an `event_id`.
+    If the service does not answer, calls are made again within their deadline: those that only read, and those that
+    record uses, each of which has an `event_id` and counts once (`canuse.Retry`). Make other calls again yourself only
+    where the error says that nothing was written.
 
     The `list_*` methods return asynchronous iterators that fetch page after page as they are consumed, `page_size`
     items (1 to 1000) at a time, so that errors arise while iterating.

@@ -32,14 +32,17 @@ class Client(
                 client.create_usage_event("user-124", "api-calls")
 
     A client holds one connection, which threads may share. Create one and keep it: connecting costs more than a call.
+    The first call connects, and so does the first call in each forked process; where gRPC does not survive a fork, the
+    call raises RuntimeError and says what to do.
 
     Every method raises a `CanuseError` if the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
     that the server does not accept, `BadArgument` for input that cannot be sent, `Unavailable` or `DeadlineExceeded` if
     no answer arrives, `ClientClosed` if the client was closed. A no is an answer, not an error: an answer is true if it
     is a yes, or if something was recorded.
 
-    Reads are retried if the service does not answer, up to three times within the deadline; uses only with
-    `retry_uses`. Retry one yourself only with an `event_id`.
+    If the service does not answer, calls are made again within their deadline: those that only read, and those that
+    record uses, each of which has an `event_id` and counts once (`canuse.Retry`). Make other calls again yourself only
+    where the error says that nothing was written.
 
     The `list_*` methods return iterators that fetch page after page as they are consumed, `page_size` items (1 to 1000)
     at a time, so that errors arise while iterating.

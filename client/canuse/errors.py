@@ -45,6 +45,9 @@ class CanuseError(Exception):
     """The invalid fields. Empty except for invalid input."""
     retry_after_seconds: float | None
     """Delay before a retry that the server asks for, in seconds. None: it asks for none."""
+    event_id: str
+    """The `event_id` with which the call was sent, also a generated one: a later call with it counts once. Empty: the
+    call had none. A generated one is kept for at least 10 minutes."""
 
     # Every argument but the message has a default: pickling calls the class with `args` and then restores the
     # attributes.
@@ -66,6 +69,7 @@ class CanuseError(Exception):
         self.metadata = dict(metadata or {})
         self.violations = tuple(violations)
         self.retry_after_seconds = retry_after_seconds
+        self.event_id = ""
         self._is_batch_item = False
 
     def __str__(self) -> str:
@@ -74,7 +78,12 @@ class CanuseError(Exception):
 
     def __repr__(self) -> str:
         """Return the class with every attribute that is set."""
-        values = {"reason": self.reason, "metadata": self.metadata, "violations": self.violations}
+        values = {
+            "reason": self.reason,
+            "metadata": self.metadata,
+            "violations": self.violations,
+            "event_id": self.event_id,
+        }
         shown = "".join(f", {name}={value!r}" for name, value in values.items() if value)
         if self.retry_after_seconds is not None:
             shown += f", retry_after_seconds={self.retry_after_seconds!r}"

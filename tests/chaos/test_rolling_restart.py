@@ -1,6 +1,6 @@
 """Two servers on one store are restarted one after the other under load, repeatedly.
 
-Callers that spread over both, and retry by the standard policy, see no error, and everything acknowledged counts once.
+Callers that spread over both, and retry as clients do by default, see no error; everything acknowledged counts once.
 
 Guards: a server that is asked to stop answers what it has and says `SHUTTING_DOWN` to the rest (`lane.py`,
 `_draining`), and a retried use has an event id (`client/canuse/_requests.py`, `give_event_ids`): without the first a
@@ -46,7 +46,7 @@ async def test_a_rolling_restart_gives_callers_no_error(
         target = "ipv4:" + ",".join(each.address for each in servers)
         # Otherwise gRPC sends both addresses at once as the host.
         host = (("grpc.default_authority", "canuse"),)
-        async with AsyncClient(target, timeout_seconds=20, options=host, retry_uses=True) as client:
+        async with AsyncClient(target, timeout_seconds=20, options=host, retry=True) as client:
             done = asyncio.Event()
 
             async def work() -> None:

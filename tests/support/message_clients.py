@@ -1,17 +1,28 @@
 """The clients with answers as messages of the API, which tests of the API compare.
 
-The clients' own answer types have their own tests; everything else about the clients is as callers have it.
+The clients' own answer types and their retries have their own tests. These clients send no event ids of their own, and
+soon give up where nobody answers.
 """
 
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import canuse
-from canuse import CanuseError, v1
+from canuse import CanuseError, Retry, v1
+
+
+def with_few_retries(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a client, with other retries than the default ones unless they say which."""
+    if "channel" in settings:
+        return settings
+    return {"retry": Retry(recording=False, max_seconds=0.5), **settings}
 
 
 class Client(canuse.Client):
     """`canuse.Client` with messages as answers."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **with_few_retries(settings))
 
     def can_use(self, *arguments: Any, **named: Any) -> v1.CanUseResponse:  # type: ignore[override]
         """Return the message."""
@@ -70,6 +81,9 @@ class Client(canuse.Client):
 
 class AsyncClient(canuse.AsyncClient):
     """`canuse.AsyncClient` with messages as answers."""
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **with_few_retries(settings))
 
     async def can_use(self, *arguments: Any, **named: Any) -> v1.CanUseResponse:  # type: ignore[override]
         """Return the message."""

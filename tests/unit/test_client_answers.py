@@ -195,7 +195,7 @@ async def test_a_call_that_was_not_awaited_is_neither_true_nor_false() -> None:
 
 
 async def test_a_call_is_a_coroutine_for_everything_that_runs_one() -> None:
-    async with AsyncClient("127.0.0.1:1") as client:
+    async with AsyncClient("127.0.0.1:1", retry=False) as client:
         call = client.can_use("u", "f")
         assert asyncio.iscoroutine(call)
         assert inspect.iscoroutine(call)

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from canuse import AsyncClient, BadArgument, CanuseError, Client, InvalidArgument, Tls, _requests, v1
+from canuse import AsyncClient, BadArgument, CanuseError, Client, InvalidArgument, Retry, Tls, _requests, v1
 
 NOBODY = "127.0.0.1:1"
 AT = datetime(2025, 1, 31, 12, 30, tzinfo=UTC)
@@ -157,7 +157,13 @@ def test_items_of_an_iterator_are_all_sent() -> None:
         ({"target": "host:http"}, "target: 'host:http'"),
         ({"target": "two words:1"}, "target: 'two words:1'"),
         ({"target": 5}, "target: 5 of type int"),
-        ({"target": None}, "target: None"),
+        # gRPC took the first for a name to look up, and the second for one with the port 443.
+        (
+            {"target": "http://host:50051"},
+            "target: 'http://host:50051' is a URL; expected host:port with",
+        ),
+        ({"target": "host"}, "target: 'host' has no port; expected host:port"),
+        ({"target": "::1:50051"}, "target: '::1:50051' is not an address"),
         ({"timeout_seconds": "5"}, "timeout_seconds: '5' of type str"),
         ({"timeout_seconds": 0}, "timeout_seconds: 0 is not a number of seconds above 0"),
         # With infinity every call was DEADLINE_EXCEEDED at once.
@@ -178,7 +184,7 @@ def test_items_of_an_iterator_are_all_sent() -> None:
         ({"options": {"grpc.a": 1}}, "options: .* expected a list of pairs"),
         ({"options": [("grpc.a", None)]}, "options: .* expected a list of pairs"),
         ({"options": ["grpc.a"]}, "options: .* expected a list of pairs"),
-        ({"retry_uses": "no"}, "retry_uses: 'no' of type str is not accepted; expected True or False"),
+        ({"retry": "no"}, "retry: 'no' of type str is not accepted; expected True, False or a canuse.Retry"),
         ({"tls": True, "credentials": grpc.ssl_channel_credentials()}, "tls: cannot be combined with credentials"),
     ],
 )
@@ -199,6 +205,22 @@ async def test_a_channel_of_the_other_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"recording": "yes"}, "recording: 'yes' of type str"),
+        ({"initial_backoff_seconds": 0}, "initial_backoff_seconds: 0 is not"),
+        ({"max_backoff_seconds": "1"}, "max_backoff_seconds: '1' of type str"),
+        ({"max_seconds": -1}, "max_seconds: -1 is not"),
+        ({"budget": 1.5}, "budget: 1.5 of type float"),
+        ({"budget": 0}, "budget: 0 is not 1 or more"),
+    ],
+)
+def test_what_cannot_be_a_policy_for_retries_is_named(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadArgument, match=f"^{message}"):
+        Retry(**settings)
+
+
+@pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"ca": 5}, "ca: 5 of type int is not accepted; expected the path of a file"),
@@ -215,7 +237,7 @@ def test_what_names_no_file_of_tls_is_refused_by_its_name(files: dict[str, Any],
 
 
 @pytest.mark.parametrize(
-    "target", ["host:50051", "[::1]:50051", "dns:///host:50051", "unix:/path", "unix:path", "ipv4:10.0.0.1:5", "host"]
+    "target", ["host:50051", "[::1]:50051", "dns:///host:50051", "unix:/path", "unix:path", "ipv4:10.0.0.1:5"]
 )
 def test_every_kind_of_address_that_grpc_knows_is_left_to_it(target: str) -> None:
     Client(target).close()

@@ -1,5 +1,6 @@
 """The clients' calls over real gRPC, to a server in this process that notes what arrives."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -108,10 +109,10 @@ async def test_a_call_ends_when_its_time_is_up(server: Server) -> None:
 
 
 async def test_a_server_that_is_not_there_is_unavailable_without_a_reason(nobody: str) -> None:
-    with Client(nobody) as client, pytest.raises(canuse.Unavailable) as caught:
+    with Client(nobody, retry=False) as client, pytest.raises(canuse.Unavailable) as caught:
         client.get_user("u")
     assert (type(caught.value), caught.value.reason) == (canuse.Unavailable, "")
-    async with AsyncClient(nobody) as asynchronous:
+    async with AsyncClient(nobody, retry=False) as asynchronous:
         with pytest.raises(canuse.Unavailable):
             await asynchronous.get_user("u")
 
@@ -160,6 +161,37 @@ async def test_a_channel_that_was_passed_in_stays_open(server: Server) -> None:
                 assert (await asynchronous.get_user("u")).id == "u"
 
 
-def test_an_asyncio_client_outside_an_event_loop_is_refused_at_once() -> None:
+def test_an_asyncio_client_is_made_anywhere_and_used_in_one_loop_after_the_other(server: Server) -> None:
+    # It was RuntimeError at the first line of a module.
+    client = AsyncClient(server.address)
+    for _ in range(2):
+        assert asyncio.run(name_of(client, "u")) == "u"
     with pytest.raises(RuntimeError, match="no running event loop"):
-        AsyncClient()
+        client.list_users()
+
+
+def test_an_asyncio_client_serves_loops_in_several_threads_and_closes_for_all(server: Server) -> None:
+    client = AsyncClient(server.address)
+    closed, called = Event(), Event()
+
+    async def call_twice() -> None:
+        assert await name_of(client, "u") == "u"
+        called.set()
+        await asyncio.to_thread(closed.wait, 30)
+        with pytest.raises(canuse.ClientClosed, match="nothing was sent"):
+            await client.get_user("u")
+
+    async def call_and_close() -> None:
+        await asyncio.to_thread(called.wait, 30)
+        assert await name_of(client, "u") == "u"
+        await client.close()
+        closed.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        for ended in [threads.submit(asyncio.run, call_twice()), threads.submit(asyncio.run, call_and_close())]:
+            ended.result()
+
+
+async def name_of(client: AsyncClient, user_id: str) -> str:
+    """Return the id of a user as the server says it."""
+    return (await client.get_user(user_id)).id

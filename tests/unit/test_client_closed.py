@@ -186,11 +186,11 @@ async def test_closing_the_callers_own_channel_is_reported_in_the_same_way(serve
         sync_client.can_use("u", "f")
 
 
-async def test_a_client_of_another_event_loop_says_so(server: Server) -> None:
-    async with AsyncClient(server.address) as client:
+async def test_a_channel_of_another_event_loop_says_so(server: Server) -> None:
+    async with grpc.aio.insecure_channel(server.address) as channel, AsyncClient(channel=channel) as client:
 
         def call_from_another_loop() -> None:
-            with pytest.raises(RuntimeError, match="another event loop"):
+            with pytest.raises(RuntimeError, match="belongs to another event loop: pass a target"):
                 asyncio.run(run(client.can_use("u", "f")))
 
         await asyncio.to_thread(call_from_another_loop)

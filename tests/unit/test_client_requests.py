@@ -153,7 +153,7 @@ def test_an_api_key_that_cannot_be_sent_is_refused_without_showing_it() -> None:
 
 def test_channel_options_of_the_caller_win_over_the_defaults() -> None:
     name = "grpc.max_reconnect_backoff_ms"
-    assert dict(channel_options([]))[name] == 2_000
+    assert dict(channel_options([]))[name] == 1_000
     chosen = dict(channel_options([(name, 9), ("grpc.x", 1)]))
     assert (chosen[name], chosen["grpc.x"]) == (9, 1)
 

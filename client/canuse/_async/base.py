@@ -6,20 +6,21 @@ from typing import Any, Self
 
 import grpc
 
-from canuse import v1
-from canuse._async.transport import Channel, Transport, open_channel
+from canuse import _environment
+from canuse._arguments import positive
+from canuse._async.channel import Channel, open_channel
+from canuse._async.connection import Connections
+from canuse._async.transport import Transport
 from canuse._channel import (
     DEFAULT_SILENCE_TIMEOUT_SECONDS,
-    DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     Durability,
-    call_metadata,
-    channel_credentials,
-    channel_options,
     check_settings,
-    check_target,
-    positive,
+    client_options,
+    credentials_maker,
+    retry_policy,
 )
+from canuse._retry import Retry
 from canuse._tls import Tls
 
 
@@ -28,61 +29,63 @@ class BaseClient(Transport):
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | None = None,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         silence_timeout_seconds: float = DEFAULT_SILENCE_TIMEOUT_SECONDS,
         api_key: str | None = None,
         durability: Durability | None = None,
-        tls: Tls | bool = False,
+        tls: Tls | bool | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
-        retry_uses: bool = False,
+        retry: Retry | bool | None = None,
     ) -> None:
         """Prepare a client; the first call connects.
 
         Args:
-            target: The server's address, in gRPC's syntax: `host:port`, `dns:///host:port`, `unix:/path`.
-            timeout_seconds: Deadline of one call (of a list: one page).
+            target: The server's address, in gRPC's syntax: `host:port`, `dns:///host:port`, `unix:/path`. Default: the
+                environment variable CANUSE_SERVER, otherwise `127.0.0.1:50051`.
+            timeout_seconds: Deadline of one call with its retries (of a list: one page).
             silence_timeout_seconds: Maximum time between two messages of a stream (`migrate_subscriptions`).
-            api_key: Sent with each call as `authorization: Bearer …`. Over a network, use it only with `tls`.
+            api_key: Sent with each call as `authorization: Bearer …`. Over a network, use it only with `tls`. Default:
+                CANUSE_API_KEY; an empty key sends none.
             durability: What a write must reach before it is acknowledged, if the server requires less: `fsync` is the
                 store's append-only file, `replica` its replicas. A write that does not reach it is OutcomeUnknown.
-            tls: True for TLS with a server certified by a public CA, otherwise a `Tls` with the files.
+            tls: True for TLS with a server certified by a public CA, otherwise a `Tls` with the files. Default: the
+                files that CANUSE_CLIENT_TLS_CA, CANUSE_CLIENT_TLS_CERTIFICATE and CANUSE_CLIENT_TLS_KEY name, or
+                CANUSE_CLIENT_TLS.
             credentials: gRPC credentials in place of `tls`, such as `grpc.ssl_channel_credentials()`.
             channel: Your own channel in place of `target`, `tls`, `credentials` and `options`. `close` leaves it open.
             options: gRPC channel options, which override those of `canuse.channel_options`.
-            retry_uses: Retry calls that record uses, too, if the service does not answer. Each such call gets an
-                `event_id` unless it has one, so that it counts once. Your own channel needs its own retries.
+            retry: How calls are repeated if the service does not answer; see `canuse.Retry`. True: with its defaults.
+                False: never. Default: True, but False with your own channel, which may have retries of its own.
 
         Raises:
             BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
             OSError: A file of `tls` cannot be read.
         """
-        check_settings(Channel, channel, credentials, tls, options, retry_uses)
-        metadata = call_metadata(api_key, durability)
-        timeout_seconds = positive("timeout_seconds", timeout_seconds)
-        silence_timeout_seconds = positive("silence_timeout_seconds", silence_timeout_seconds)
-        self._owned_channel = None
-        if channel is None:
-            channel = self._owned_channel = open_channel(
-                check_target(target),
-                channel_credentials(credentials, tls),
-                channel_options(options, retry_uses=retry_uses),
-            )
-        super().__init__(channel, metadata, timeout_seconds, silence_timeout_seconds, give_event_ids=retry_uses)
-        self._entitlements = v1.EntitlementServiceStub(channel)
-        self._usage = v1.UsageServiceStub(channel)
-        self._catalog = v1.CatalogServiceStub(channel)
-        self._users = v1.UserServiceStub(channel)
-        self._subscriptions = v1.SubscriptionServiceStub(channel)
-        self._api_keys = v1.ApiKeyServiceStub(channel)
+        check_settings(Channel, channel, credentials, tls, options, retry)
+        metadata = _environment.metadata(api_key, durability)
+        self._target = "" if channel is not None else _environment.target(target)
+        if tls is None:
+            tls = credentials is None and channel is None and _environment.tls()
+        make_credentials = credentials_maker(credentials, tls)
+        super().__init__(
+            Connections(lambda: open_channel(self._target, make_credentials(), client_options(options)), channel),
+            metadata,
+            positive("timeout_seconds", timeout_seconds),
+            positive("silence_timeout_seconds", silence_timeout_seconds),
+            retry_policy(retry, own_channel=channel is not None),
+        )
+
+    def __repr__(self) -> str:
+        """Return the class and the server's address, without the key."""
+        return f"<canuse.{type(self).__name__} {self._target or 'with a channel of its caller'}>"
 
     async def close(self) -> None:
         """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open."""
-        if self._owned_channel is not None:
-            await self._owned_channel.close()
+        await self._connections.close()
 
     async def __aenter__(self) -> Self:
         """Return the client."""

@@ -48,13 +48,13 @@ class FeatureMethods(BaseClient):
             on_unavailable=on_unavailable,
             **optional(metadata=metadata),
         )
-        response = await self._call(self._catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature))
+        response = await self._call(self._stubs.catalog.CreateFeature, v1.CreateFeatureRequest(feature=feature))
         return response.feature
 
     async def get_feature(self, feature_id: str) -> v1.Feature:
         """Get a feature. NotFound if it does not exist."""
         request = build(v1.GetFeatureRequest, feature_id=feature_id)
-        response = await self._call(self._catalog.GetFeature, request)
+        response = await self._call(self._stubs.catalog.GetFeature, request)
         return response.feature
 
     async def update_feature(
@@ -84,16 +84,16 @@ class FeatureMethods(BaseClient):
             metadata=metadata,
             on_unavailable=on_unavailable,
         )
-        response = await self._call(self._catalog.UpdateFeature, request)
+        response = await self._call(self._stubs.catalog.UpdateFeature, request)
         return response.feature
 
     def list_features(self, *, page_size: int = 50) -> AsyncIterator[v1.Feature]:
         """Iterate over all features by id, including archived ones."""
         request = build(v1.ListFeaturesRequest, page_size=page_size)
-        return self._pages(self._catalog.ListFeatures, request, lambda page: page.features)
+        return self._pages(self._stubs.catalog.ListFeatures, request, lambda page: page.features)
 
     async def archive_feature(self, feature_id: str) -> v1.Feature:
         """Archive a feature: from then on nobody may use it. This cannot be undone. NotFound if it does not exist."""
         request = build(v1.ArchiveFeatureRequest, feature_id=feature_id)
-        response = await self._call(self._catalog.ArchiveFeature, request)
+        response = await self._call(self._stubs.catalog.ArchiveFeature, request)
         return response.feature

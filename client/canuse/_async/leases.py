@@ -42,7 +42,7 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
-        return ReserveAnswer.from_message(await self._call(self._entitlements.Reserve, request))
+        return ReserveAnswer.from_message(await self._call(self._stubs.entitlements.Reserve, request))
 
     async def settle(
         self,
@@ -71,7 +71,7 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.settle(lease_id, used, final=final, event_id=event_id, metadata=metadata)
-        return SettleAnswer.from_message(await self._call(self._entitlements.Settle, request))
+        return SettleAnswer.from_message(await self._call(self._stubs.entitlements.Settle, request))
 
     async def extend_lease(
         self,
@@ -99,4 +99,4 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.extend_lease(lease_id, ttl=ttl, amount=amount, event_id=event_id)
-        return ExtendLeaseAnswer.from_message(await self._call(self._entitlements.ExtendLease, request))
+        return ExtendLeaseAnswer.from_message(await self._call(self._stubs.entitlements.ExtendLease, request))

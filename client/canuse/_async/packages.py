@@ -39,13 +39,13 @@ class PackageMethods(BaseClient):
         package = build(
             v1.Package, id=package_id, features=features, type=type, name=name, **optional(metadata=metadata)
         )
-        response = await self._call(self._catalog.CreatePackage, v1.CreatePackageRequest(package=package))
+        response = await self._call(self._stubs.catalog.CreatePackage, v1.CreatePackageRequest(package=package))
         return response.package
 
     async def get_package(self, package_id: str, *, version: int | None = None) -> v1.Package:
         """Get a package: its latest version, draft or not, or a published one. NotFound if it does not exist."""
         request = build(v1.GetPackageRequest, package_id=package_id, **optional(version=version))
-        response = await self._call(self._catalog.GetPackage, request)
+        response = await self._call(self._stubs.catalog.GetPackage, request)
         return response.package
 
     async def update_package(
@@ -71,24 +71,24 @@ class PackageMethods(BaseClient):
             BadArgument: No field was given.
         """
         request = _requests.update_package(package_id, features=features, type=type, name=name, metadata=metadata)
-        response = await self._call(self._catalog.UpdatePackage, request)
+        response = await self._call(self._stubs.catalog.UpdatePackage, request)
         return response.package
 
     def list_packages(self, *, page_size: int = 50) -> AsyncIterator[v1.Package]:
         """Iterate over all packages by id, in every status."""
         request = build(v1.ListPackagesRequest, page_size=page_size)
-        return self._pages(self._catalog.ListPackages, request, lambda page: page.packages)
+        return self._pages(self._stubs.catalog.ListPackages, request, lambda page: page.packages)
 
     async def publish_package(self, package_id: str) -> v1.Package:
         """Publish a draft: new subscriptions get this version, and it never changes. NotFound if it does not exist."""
         request = build(v1.PublishPackageRequest, package_id=package_id)
-        response = await self._call(self._catalog.PublishPackage, request)
+        response = await self._call(self._stubs.catalog.PublishPackage, request)
         return response.package
 
     async def archive_package(self, package_id: str) -> v1.Package:
         """Archive a package: it accepts no new subscriptions, existing ones stay. NotFound if it does not exist."""
         request = build(v1.ArchivePackageRequest, package_id=package_id)
-        response = await self._call(self._catalog.ArchivePackage, request)
+        response = await self._call(self._stubs.catalog.ArchivePackage, request)
         return response.package
 
     def migrate_subscriptions(
@@ -128,4 +128,4 @@ class PackageMethods(BaseClient):
         request = _requests.migrate_subscriptions(
             package_id, from_version=from_version, to_version=to_version, dry_run=dry_run, resume_token=resume_token
         )
-        return self._stream(self._catalog.MigrateSubscriptions, request)
+        return self._stream(self._stubs.catalog.MigrateSubscriptions, request)

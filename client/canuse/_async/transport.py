@@ -1,20 +1,23 @@
-"""Calls from asyncio over one channel, with errors as CanuseErrors.
+"""Calls from asyncio, with errors as CanuseErrors.
 
 Written by hand, as is `canuse._sync.transport`: this is where the two clients differ.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import grpc
 import grpc.aio
 
-from canuse import _requests
+from canuse._async.connection import Connections
+from canuse._async.stubs import Stubs
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._retry import Retries, Retry
 from canuse._traces import call_span
-from canuse.errors import closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
+from canuse.errors import CanuseError, closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -22,37 +25,68 @@ _PagedRequest = TypeVar("_PagedRequest", bound=PagedRequest)
 _PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
 _Item = TypeVar("_Item")
 
-Channel: TypeAlias = grpc.aio.Channel
-
 
 class Transport:
-    """Calls, streams and lists of pages over one channel."""
+    """Calls, streams and lists of pages over a client's connections."""
 
     def __init__(
         self,
-        channel: Channel,
+        connections: Connections,
         metadata: Metadata,
         timeout_seconds: float,
         silence_timeout_seconds: float,
-        *,
-        give_event_ids: bool,
+        retry: Retry | None,
     ) -> None:
-        """Use a channel; RuntimeError outside an event loop."""
-        self._loop = asyncio.get_running_loop()
-        self._channel = channel
+        self._connections = connections
         self._metadata = metadata
         self._timeout_seconds = timeout_seconds
         self._silence_timeout_seconds = silence_timeout_seconds
-        self._give_event_ids = give_event_ids
+        self._retries = Retries(retry)
+
+    @property
+    def _stubs(self) -> Stubs:
+        """The stubs on the channel of the running event loop."""
+        return self._connections.stubs()
 
     async def _call(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
     ) -> _Response:
-        """Make one call; raises a CanuseError if it fails."""
-        if self._give_event_ids:
-            _requests.give_event_ids(request)
+        """Make one call, again if it may be repeated; raises a CanuseError if it fails."""
+        self._retries.prepare(request)
+        started_at = time.monotonic()
+        try:
+            answer = await self._attempt(method, request, self._timeout_seconds)
+        except CanuseError as error:
+            answer = await self._repeat(method, request, error, started_at)
+        self._retries.answered()
+        return answer
+
+    async def _repeat(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        error: CanuseError,
+        started_at: float,
+    ) -> _Response:
+        """Make the further attempts of a call."""
+        attempts = self._retries.attempts(request, started_at, self._timeout_seconds)
+        while True:
+            error.event_id = getattr(request, "event_id", "")
+            await asyncio.sleep(attempts.delay_after(error))
+            try:
+                return await self._attempt(method, request, attempts.remaining_seconds(), wait_for_ready=True)
+            except CanuseError as again:
+                error = again
+
+    async def _attempt(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        timeout_seconds: float,
+        **options: Any,
+    ) -> _Response:
         with call_span(request, self._metadata) as metadata, self._typed_errors():
-            return await method(request, timeout=self._timeout_seconds, metadata=metadata)
+            return await method(request, timeout=timeout_seconds, metadata=metadata, **options)
 
     async def _pages(
         self,
@@ -95,35 +129,20 @@ class Transport:
     @contextmanager
     def _typed_errors(self) -> Iterator[None]:
         """Turn what gRPC raises into a CanuseError; the cancellation of the caller's task stays what it is."""
-        if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("this AsyncClient belongs to another event loop: create one in each")
         cancelled_before = _cancellation_requests()
         try:
             yield
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         except grpc.aio.UsageError:
-            if self._is_closed():
+            if self._connections.is_closed():
                 raise closed_before_call() from None
             raise
         except asyncio.CancelledError:
             # gRPC cancels the calls of a channel that is closed, as if somebody had cancelled their tasks.
-            if self._is_closed() and _cancellation_requests() == cancelled_before:
+            if self._connections.is_closed() and _cancellation_requests() == cancelled_before:
                 raise closed_during_call() from None
             raise
-
-    def _is_closed(self) -> bool:
-        return self._channel.get_state() is grpc.ChannelConnectivity.SHUTDOWN
-
-
-def open_channel(
-    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-) -> Channel:
-    """Open a channel, with TLS if there are credentials; RuntimeError outside an event loop."""
-    asyncio.get_running_loop()  # Without one gRPC would make an event loop of its own, which nobody runs.
-    if credentials is None:
-        return grpc.aio.insecure_channel(target, options)
-    return grpc.aio.secure_channel(target, credentials, options)
 
 
 def _cancellation_requests() -> int:

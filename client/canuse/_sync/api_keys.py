@@ -42,13 +42,13 @@ class ApiKeyMethods(BaseClient):
             BadArgument: A time has no time zone.
         """
         request = _requests.create_api_key(name, scopes, environment=environment, expires_at=expires_at, type=type)
-        response = self._call(self._api_keys.CreateApiKey, request)
+        response = self._call(self._stubs.api_keys.CreateApiKey, request)
         return NewApiKey(response.api_key, response.secret)
 
     def list_api_keys(self, *, page_size: int = 50) -> Iterator[v1.ApiKey]:
         """Iterate over the API keys, oldest first, without their secrets."""
         request = build(v1.ListApiKeysRequest, page_size=page_size)
-        return self._pages(self._api_keys.ListApiKeys, request, lambda page: page.api_keys)
+        return self._pages(self._stubs.api_keys.ListApiKeys, request, lambda page: page.api_keys)
 
     def revoke_api_key(self, api_key_id: str) -> v1.ApiKey:
         """Revoke an API key by its id: within a second no server accepts it.
@@ -61,5 +61,5 @@ class ApiKeyMethods(BaseClient):
             FailedPrecondition: It is the last key that can manage keys.
         """
         request = build(v1.RevokeApiKeyRequest, api_key_id=api_key_id)
-        response = self._call(self._api_keys.RevokeApiKey, request)
+        response = self._call(self._stubs.api_keys.RevokeApiKey, request)
         return response.api_key

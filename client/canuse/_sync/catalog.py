@@ -41,9 +41,9 @@ class CatalogMethods(BaseClient):
         request = _requests.apply_catalog(
             features, packages, archive_missing=archive_missing, dry_run=dry_run, etag=etag
         )
-        total = self._call(self._catalog.ApplyCatalog, request)
+        total = self._call(self._stubs.catalog.ApplyCatalog, request)
         while total.resume_token:
             # The users are counted for one state of the catalogue.
             request.etag, request.resume_token = total.etag, total.resume_token
-            _requests.add_losses(total, self._call(self._catalog.ApplyCatalog, request))
+            _requests.add_losses(total, self._call(self._stubs.catalog.ApplyCatalog, request))
         return total

@@ -38,7 +38,7 @@ class EntitlementMethods(BaseClient):
             NotFound: The user or the feature does not exist.
         """
         request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
-        return CanUseAnswer.from_message(self._call(self._entitlements.CanUse, request))
+        return CanUseAnswer.from_message(self._call(self._stubs.entitlements.CanUse, request))
 
     def create_usage_event(
         self,
@@ -73,7 +73,7 @@ class EntitlementMethods(BaseClient):
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
         )
-        return CreateUsageEventAnswer.from_message(self._call(self._entitlements.CreateUsageEvent, request))
+        return CreateUsageEventAnswer.from_message(self._call(self._stubs.entitlements.CreateUsageEvent, request))
 
     def use_feature(
         self,
@@ -102,7 +102,7 @@ class EntitlementMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
-        return UseFeatureAnswer.from_message(self._call(self._entitlements.UseFeature, request))
+        return UseFeatureAnswer.from_message(self._call(self._stubs.entitlements.UseFeature, request))
 
     def use_features(
         self,
@@ -130,7 +130,7 @@ class EntitlementMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.use_features(user_id, charges, event_id=event_id, metadata=metadata)
-        return UseFeaturesAnswer.from_message(self._call(self._entitlements.UseFeatures, request))
+        return UseFeaturesAnswer.from_message(self._call(self._stubs.entitlements.UseFeatures, request))
 
     def batch_can_use(self, requests: Iterable[v1.CanUseRequest]) -> list[CanUseAnswer | CanuseError]:
         """Make many checks in one call.
@@ -143,7 +143,7 @@ class EntitlementMethods(BaseClient):
             answer is true if it is a yes; an error is false.
         """
         request = build(v1.BatchCanUseRequest, requests=requests)
-        return batch_can_use_answers(self._call(self._entitlements.BatchCanUse, request))
+        return batch_can_use_answers(self._call(self._stubs.entitlements.BatchCanUse, request))
 
     def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
@@ -158,7 +158,7 @@ class EntitlementMethods(BaseClient):
             raised. An answer is true if its use was recorded; an error is false.
         """
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
-        return batch_create_usage_events_answers(self._call(self._entitlements.BatchCreateUsageEvents, request))
+        return batch_create_usage_events_answers(self._call(self._stubs.entitlements.BatchCreateUsageEvents, request))
 
     def batch_use_feature(self, requests: Iterable[v1.UseFeatureRequest]) -> list[UseFeatureAnswer | CanuseError]:
         """Check and record many uses in one call, those of one user in their order, each in one atomic step.
@@ -171,7 +171,7 @@ class EntitlementMethods(BaseClient):
             answer is true if its use was recorded; an error is false.
         """
         request = build(v1.BatchUseFeatureRequest, requests=requests)
-        return batch_use_feature_answers(self._call(self._entitlements.BatchUseFeature, request))
+        return batch_use_feature_answers(self._call(self._stubs.entitlements.BatchUseFeature, request))
 
     def list_entitlements(
         self, user_id: str, *, include_locked: bool = False, page_size: int = 50
@@ -181,7 +181,7 @@ class EntitlementMethods(BaseClient):
         With `include_locked` also over the features that the user does not have, with the packages that give them.
         """
         request = build(v1.ListEntitlementsRequest, user_id=user_id, include_locked=include_locked, page_size=page_size)
-        return self._pages(self._entitlements.ListEntitlements, request, _entitlements)
+        return self._pages(self._stubs.entitlements.ListEntitlements, request, _entitlements)
 
 
 def _entitlements(page: v1.ListEntitlementsResponse) -> Iterable[Entitlement]:

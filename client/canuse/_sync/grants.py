@@ -54,13 +54,13 @@ class GrantMethods(BaseClient):
             priority=priority,
             note=note,
         )
-        response = self._call(self._subscriptions.CreateGrant, request)
+        response = self._call(self._stubs.subscriptions.CreateGrant, request)
         return response.grant
 
     def list_grants(self, user_id: str, *, page_size: int = 50) -> Iterator[v1.Grant]:
         """Iterate over a user's grants by id, including ended ones."""
         request = build(v1.ListGrantsRequest, user_id=user_id, page_size=page_size)
-        return self._pages(self._subscriptions.ListGrants, request, lambda page: page.grants)
+        return self._pages(self._stubs.subscriptions.ListGrants, request, lambda page: page.grants)
 
     def revoke_grant(self, user_id: str, grant_id: str) -> v1.Grant:
         """Revoke a grant: from now on it gives nothing. Units already used from it stay used.
@@ -72,5 +72,5 @@ class GrantMethods(BaseClient):
             NotFound: The user or the grant does not exist.
         """
         request = build(v1.RevokeGrantRequest, user_id=user_id, grant_id=grant_id)
-        response = self._call(self._subscriptions.RevokeGrant, request)
+        response = self._call(self._stubs.subscriptions.RevokeGrant, request)
         return response.grant

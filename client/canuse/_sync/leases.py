@@ -43,7 +43,7 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
-        return ReserveAnswer.from_message(self._call(self._entitlements.Reserve, request))
+        return ReserveAnswer.from_message(self._call(self._stubs.entitlements.Reserve, request))
 
     def settle(
         self,
@@ -72,7 +72,7 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.settle(lease_id, used, final=final, event_id=event_id, metadata=metadata)
-        return SettleAnswer.from_message(self._call(self._entitlements.Settle, request))
+        return SettleAnswer.from_message(self._call(self._stubs.entitlements.Settle, request))
 
     def extend_lease(
         self,
@@ -100,4 +100,4 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.extend_lease(lease_id, ttl=ttl, amount=amount, event_id=event_id)
-        return ExtendLeaseAnswer.from_message(self._call(self._entitlements.ExtendLease, request))
+        return ExtendLeaseAnswer.from_message(self._call(self._stubs.entitlements.ExtendLease, request))

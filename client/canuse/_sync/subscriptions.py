@@ -46,13 +46,13 @@ class SubscriptionMethods(BaseClient):
         request = _requests.subscribe(
             user_id, package_ids, started_at=started_at, trial_end=trial_end, status=status, event_id=event_id
         )
-        response = self._call(self._subscriptions.Subscribe, request)
+        response = self._call(self._stubs.subscriptions.Subscribe, request)
         return list(response.subscriptions)
 
     def get_subscription(self, subscription_id: str) -> v1.Subscription:
         """Get a subscription. NotFound if it does not exist."""
         request = build(v1.GetSubscriptionRequest, subscription_id=subscription_id)
-        response = self._call(self._subscriptions.GetSubscription, request)
+        response = self._call(self._stubs.subscriptions.GetSubscription, request)
         return response.subscription
 
     def list_subscriptions(
@@ -76,7 +76,7 @@ class SubscriptionMethods(BaseClient):
         """
         filters = optional(user_id=user_id, package_id=package_id, status=status)
         request = build(v1.ListSubscriptionsRequest, page_size=page_size, **filters)
-        return self._pages(self._subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
+        return self._pages(self._stubs.subscriptions.ListSubscriptions, request, lambda page: page.subscriptions)
 
     def update_subscription(
         self,
@@ -98,7 +98,7 @@ class SubscriptionMethods(BaseClient):
         request = _requests.update_subscription(
             subscription_id, status=status, trial_end=trial_end, cancel_at=cancel_at
         )
-        response = self._call(self._subscriptions.UpdateSubscription, request)
+        response = self._call(self._stubs.subscriptions.UpdateSubscription, request)
         return response.subscription
 
     def cancel_subscription(self, subscription_id: str, *, at_period_end: bool = False) -> v1.Subscription:
@@ -112,7 +112,7 @@ class SubscriptionMethods(BaseClient):
             FailedPrecondition: It has no period that ends.
         """
         request = build(v1.CancelSubscriptionRequest, subscription_id=subscription_id, at_period_end=at_period_end)
-        response = self._call(self._subscriptions.CancelSubscription, request)
+        response = self._call(self._stubs.subscriptions.CancelSubscription, request)
         return response.subscription
 
     def change_package(
@@ -142,4 +142,4 @@ class SubscriptionMethods(BaseClient):
             timing=v1.CHANGE_TIMING_PERIOD_END if at_period_end else v1.CHANGE_TIMING_NOW,
             **optional(event_id=event_id),
         )
-        return self._call(self._subscriptions.ChangePackage, request)
+        return self._call(self._stubs.subscriptions.ChangePackage, request)

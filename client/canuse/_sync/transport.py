@@ -1,18 +1,22 @@
-"""Calls from threads over one channel, with errors as CanuseErrors.
+"""Calls from threads, with errors as CanuseErrors.
 
 Written by hand, as is `canuse._async.transport`: this is where the two clients differ.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from threading import Event, Timer
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
-from canuse import _requests
+from canuse import _fork
 from canuse._channel import Metadata, PagedRequest, PagedResponse
+from canuse._retry import Retries, Retry
+from canuse._sync.connection import Connections
+from canuse._sync.stubs import Stubs
 from canuse._traces import call_span
-from canuse.errors import closed_before_call, from_rpc_error, stream_timed_out
+from canuse.errors import CanuseError, closed_before_call, from_rpc_error, stream_timed_out
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -20,35 +24,71 @@ _PagedRequest = TypeVar("_PagedRequest", bound=PagedRequest)
 _PagedResponse = TypeVar("_PagedResponse", bound=PagedResponse)
 _Item = TypeVar("_Item")
 
-Channel: TypeAlias = grpc.Channel
-
 
 class Transport:
-    """Calls, streams and lists of pages over one channel."""
+    """Calls, streams and lists of pages over a client's connections."""
 
     def __init__(
         self,
-        channel: Channel,
+        connections: Connections,
         metadata: Metadata,
         timeout_seconds: float,
         silence_timeout_seconds: float,
-        *,
-        give_event_ids: bool,
+        retry: Retry | None,
     ) -> None:
-        """Use a channel."""
-        self._channel = channel
+        self._connections = connections
         self._metadata = metadata
         self._timeout_seconds = timeout_seconds
         self._silence_timeout_seconds = silence_timeout_seconds
-        self._give_event_ids = give_event_ids
+        self._retries = Retries(retry)
+
+    @property
+    def _stubs(self) -> Stubs:
+        """The stubs of this process."""
+        return self._connections.stubs()
 
     def _call(self, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request) -> _Response:
-        """Make one call; raises a CanuseError if it fails."""
-        if self._give_event_ids:
-            _requests.give_event_ids(request)
+        """Make one call, again if it may be repeated; raises a CanuseError if it fails."""
+        self._retries.prepare(request)
+        started_at = time.monotonic()
+        call = object()
+        _fork.in_flight.add(call)
+        try:
+            answer = self._attempt(method, request, self._timeout_seconds)
+        except CanuseError as error:
+            answer = self._repeat(method, request, error, started_at)
+        finally:
+            _fork.in_flight.discard(call)
+        self._retries.answered()
+        return answer
+
+    def _repeat(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        error: CanuseError,
+        started_at: float,
+    ) -> _Response:
+        """Make the further attempts of a call."""
+        attempts = self._retries.attempts(request, started_at, self._timeout_seconds)
+        while True:
+            error.event_id = getattr(request, "event_id", "")
+            time.sleep(attempts.delay_after(error))
+            try:
+                return self._attempt(method, request, attempts.remaining_seconds(), wait_for_ready=True)
+            except CanuseError as again:
+                error = again
+
+    def _attempt(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        timeout_seconds: float,
+        **options: Any,
+    ) -> _Response:
         with call_span(request, self._metadata) as metadata:
             try:
-                return method(request, timeout=self._timeout_seconds, metadata=metadata)
+                return method(request, timeout=timeout_seconds, metadata=metadata, **options)
             except (grpc.RpcError, ValueError) as error:
                 raise _typed(error) from error
 
@@ -75,20 +115,13 @@ class Transport:
                 call = method(request, metadata=metadata)
             except ValueError as error:
                 raise _typed(error) from error
+            _fork.in_flight.add(call)
             try:
                 while (message := _next(call, call.cancel, self._silence_timeout_seconds)) is not None:
                     yield message
             finally:
                 call.cancel()
-
-
-def open_channel(
-    target: str, credentials: grpc.ChannelCredentials | None, options: Sequence[tuple[str, Any]]
-) -> Channel:
-    """Open a channel, with TLS if there are credentials."""
-    if credentials is None:
-        return grpc.insecure_channel(target, options)
-    return grpc.secure_channel(target, credentials, options)
+                _fork.in_flight.discard(call)
 
 
 def _typed(error: grpc.RpcError | ValueError) -> Exception:

@@ -21,7 +21,7 @@ class UsageMethods(BaseClient):
             FailedPrecondition: The feature is binary.
         """
         request = build(v1.ShowUsageRequest, user_id=user_id, feature_id=feature_id)
-        return ShowUsageAnswer.from_message(self._call(self._usage.ShowUsage, request))
+        return ShowUsageAnswer.from_message(self._call(self._stubs.usage.ShowUsage, request))
 
     def list_usage_events(
         self,
@@ -48,7 +48,7 @@ class UsageMethods(BaseClient):
         request = _requests.list_usage_events(
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
         )
-        return self._pages(self._usage.ListUsageEvents, request, lambda page: page.events)
+        return self._pages(self._stubs.usage.ListUsageEvents, request, lambda page: page.events)
 
     def list_usage_totals(
         self,
@@ -75,4 +75,4 @@ class UsageMethods(BaseClient):
         request = _requests.list_usage_totals(
             start_time=start_time, end_time=end_time, feature_id=feature_id, page_size=page_size
         )
-        return self._pages(self._usage.ListUsageTotals, request, lambda page: page.totals)
+        return self._pages(self._stubs.usage.ListUsageTotals, request, lambda page: page.totals)

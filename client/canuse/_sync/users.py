@@ -47,13 +47,13 @@ class UserMethods(BaseClient):
             disabled=disabled,
             **optional(metadata=metadata),
         )
-        response = self._call(self._users.CreateUser, v1.CreateUserRequest(user=user))
+        response = self._call(self._stubs.users.CreateUser, v1.CreateUserRequest(user=user))
         return response.user
 
     def get_user(self, user_id: str) -> v1.User:
         """Get a user. NotFound if it does not exist."""
         request = build(v1.GetUserRequest, user_id=user_id)
-        response = self._call(self._users.GetUser, request)
+        response = self._call(self._stubs.users.GetUser, request)
         return response.user
 
     def update_user(
@@ -78,7 +78,7 @@ class UserMethods(BaseClient):
         request = _requests.update_user(
             user_id, name=name, email=email, billing_id=billing_id, metadata=metadata, disabled=disabled
         )
-        response = self._call(self._users.UpdateUser, request)
+        response = self._call(self._stubs.users.UpdateUser, request)
         return response.user
 
     def ensure_user(
@@ -121,7 +121,7 @@ class UserMethods(BaseClient):
             disabled=disabled,
             package_id=package_id,
         )
-        return self._call(self._users.EnsureUser, request)
+        return self._call(self._stubs.users.EnsureUser, request)
 
     def list_users(
         self,
@@ -141,11 +141,11 @@ class UserMethods(BaseClient):
         """
         filters = optional(email=email, billing_id=billing_id, id_prefix=id_prefix)
         request = build(v1.ListUsersRequest, page_size=page_size, **filters)
-        return self._pages(self._users.ListUsers, request, lambda page: page.users)
+        return self._pages(self._stubs.users.ListUsers, request, lambda page: page.users)
 
     def delete_user(self, user_id: str) -> None:
         """Delete a user and all data about the user. NotFound if it does not exist."""
-        self._call(self._users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))
+        self._call(self._stubs.users.DeleteUser, build(v1.DeleteUserRequest, user_id=user_id))
 
     def generate_user_token(self, user_id: str, *, ttl: Length | None = None) -> UserToken:
         """Generate a token with which a web page or an app can read what this user may use, and nothing else.
@@ -160,9 +160,9 @@ class UserMethods(BaseClient):
             NotFound: The user does not exist.
         """
         request = build(v1.GenerateUserTokenRequest, user_id=user_id, **optional(ttl=ttl))
-        response = self._call(self._users.GenerateUserToken, request)
+        response = self._call(self._stubs.users.GenerateUserToken, request)
         return UserToken(response.token, response.expires_at.ToDatetime(UTC))
 
     def revoke_user_tokens(self, user_id: str) -> None:
         """Revoke all tokens of a user: from now on no server accepts them. NotFound if the user does not exist."""
-        self._call(self._users.RevokeUserTokens, build(v1.RevokeUserTokensRequest, user_id=user_id))
+        self._call(self._stubs.users.RevokeUserTokens, build(v1.RevokeUserTokensRequest, user_id=user_id))

@@ -11,26 +11,26 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec
 import typer
 
 import canuse
+from canuse import _environment
 from canuse_server.cli.exit_status import EXIT_ERROR, tell
 from canuse_server.cli.output import printable
 
 _P = ParamSpec("_P")
 
 Server = Annotated[
-    str, typer.Option("--server", envvar="CANUSE_SERVER", help="The server's address, host:port or unix:/path.")
+    str, typer.Option("--server", envvar=_environment.SERVER, help="The server's address, host:port or unix:/path.")
 ]
-ApiKey = Annotated[str | None, typer.Option("--api-key", envvar="CANUSE_API_KEY", help="The API key to send.")]
-# The environment variables are not CANUSE_TLS_…: those are settings of the server.
-UseTls = Annotated[bool, typer.Option("--tls", envvar="CANUSE_CLIENT_TLS", help="Use TLS. The next three imply it.")]
+ApiKey = Annotated[str | None, typer.Option("--api-key", envvar=_environment.API_KEY, help="The API key to send.")]
+UseTls = Annotated[bool, typer.Option("--tls", envvar=_environment.TLS, help="Use TLS. The next three imply it.")]
 TlsCa = Annotated[
     Path | None,
-    typer.Option("--tls-ca", envvar="CANUSE_CLIENT_TLS_CA", help="The server's CA, PEM. Default: public CAs."),
+    typer.Option("--tls-ca", envvar=_environment.TLS_CA, help="The server's CA, PEM. Default: public CAs."),
 ]
 TlsCertificate = Annotated[
     Path | None,
-    typer.Option("--tls-certificate", envvar="CANUSE_CLIENT_TLS_CERTIFICATE", help="The client's certificate, PEM."),
+    typer.Option("--tls-certificate", envvar=_environment.TLS_CERTIFICATE, help="The client's certificate, PEM."),
 ]
-TlsKey = Annotated[Path | None, typer.Option("--tls-key", envvar="CANUSE_CLIENT_TLS_KEY", help="Its key, PEM.")]
+TlsKey = Annotated[Path | None, typer.Option("--tls-key", envvar=_environment.TLS_KEY, help="Its key, PEM.")]
 
 _OPTION_BY_ARGUMENT: Final = {
     "target": "--server",
@@ -40,6 +40,10 @@ _OPTION_BY_ARGUMENT: Final = {
     "key": "--tls-key",
 }
 """The options by the names of the client's arguments."""
+
+
+_RETRY: Final = canuse.Retry(max_seconds=1)
+"""People who wait for a command learn soon that nobody answers."""
 
 
 class Refused(Exception):  # noqa: N818 - it is an answer to the user
@@ -69,12 +73,11 @@ class Connection:
 
     def _open(self) -> canuse.Client:
         """Return a client; CanuseError or Refused if an option cannot be used."""
-        if self.server and ":" not in self.server:
-            raise Refused(f"--server: {self.server!r} has no port; expected host:port or unix:/path")
         if self.api_key == "":
             raise Refused("--api-key: must not be empty; omit the option to send no key")
         try:
-            return canuse.Client(self.server, api_key=self.api_key, tls=self._tls())
+            # The command has read the environment: what it did not find there, the client does not look for again.
+            return canuse.Client(self.server, api_key=self.api_key or "", tls=self._tls(), retry=_RETRY)
         except canuse.CanuseError:
             raise
         except OSError as error:
