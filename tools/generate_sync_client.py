@@ -20,7 +20,7 @@ from tools.formatting import ROOT, formatted
 
 SOURCE: Final = Path("client/canuse/_async")
 TARGET: Final = Path("client/canuse/_sync")
-BY_HAND: Final = frozenset({"__init__.py", "channel.py", "connection.py", "transport.py"})
+BY_HAND: Final = frozenset({"__init__.py", "channel.py", "connection.py", "limited.py", "transport.py"})
 
 REMOVED: Final = frozenset({"async", "await"})
 NAMES: Final = {
@@ -29,6 +29,7 @@ NAMES: Final = {
     "__aexit__": "__exit__",
     "AsyncIterator": "Iterator",
     "AsyncClient": "Client",
+    "asynccontextmanager": "contextmanager",
 }
 """Replaced names in code."""
 PHRASES: Final = {

@@ -18,6 +18,7 @@ from canuse._api_keys import NewApiKey
 from canuse._channel import channel_options, service_config
 from canuse._retry import Retry
 from canuse._tls import Tls
+from canuse._use import Use
 from canuse._user_tokens import UserToken
 from canuse.answers import (
     CanUseAnswer,
@@ -38,6 +39,7 @@ from canuse.client import Client
 from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import (
     Aborted,
+    AccessDenied,
     AlreadyExists,
     BadArgument,
     CanuseError,
@@ -57,6 +59,7 @@ from canuse.errors import (
 
 __all__ = [
     "Aborted",
+    "AccessDenied",
     "AlreadyExists",
     "AsyncClient",
     "BadArgument",
@@ -90,6 +93,7 @@ __all__ = [
     "Tls",
     "Unauthenticated",
     "Unavailable",
+    "Use",
     "UseFeatureAnswer",
     "UseFeaturesAnswer",
     "UserToken",

@@ -119,17 +119,18 @@ class Retries:
         if self.budget is not None:
             self.budget.answered()
 
-    def attempts(self, request: Any, started_at: float, timeout_seconds: float) -> "Attempts":
-        """Return the attempts of a call whose first one has failed."""
+    def attempts(
+        self, request: Any, started_at: float, timeout_seconds: float, retry_seconds: float | None = None
+    ) -> "Attempts":
+        """Return the attempts of a call whose first one has failed; the last starts after `retry_seconds` at most."""
         if self.policy is None or self.budget is None:
             return Attempts(_NO_RETRIES, RetryBudget(1), Safety.NONE, started_at)
         safety = SAFETY.get(request.DESCRIPTOR, Safety.NONE)
         if not self.policy.recording and safety is not Safety.READS:
             safety = Safety.NONE
-        limit_seconds = timeout_seconds
-        if self.policy.max_seconds is not None:
-            limit_seconds = min(limit_seconds, self.policy.max_seconds)
-        return Attempts(self.policy, self.budget, safety, started_at + limit_seconds)
+        limits = (timeout_seconds, self.policy.max_seconds, retry_seconds)
+        deadline = started_at + min(seconds for seconds in limits if seconds is not None)
+        return Attempts(self.policy, self.budget, safety, deadline)
 
 
 class Attempts:

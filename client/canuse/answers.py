@@ -4,13 +4,18 @@
 Amounts are in the feature's units.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from typing import Any
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc.status_pb2 import Status
 
 from canuse import v1
+from canuse._denial import Decision
 from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import CanuseError, from_status
 
@@ -83,7 +88,7 @@ def _consumption_of(message: _HasConsumption) -> Consumption | None:
 
 
 @dataclass(frozen=True, slots=True)
-class CanUseAnswer:
+class CanUseAnswer(Decision):
     """Whether a user may use an amount now. True if and only if `access` is."""
 
     access: bool
@@ -102,14 +107,19 @@ class CanUseAnswer:
     """What the feature is set to do while the store is unavailable: do the same while canuse is."""
     message: v1.CanUseResponse = field(repr=False, compare=False)
     """The message of the API."""
+    feature_id: str = ""
+    """The feature. Empty if the answer was made from a message alone."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
         return self.access
 
+    def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
+        return self.feature_id, self.reason, self.consumption
+
     @classmethod
-    def from_message(cls, message: v1.CanUseResponse) -> "CanUseAnswer":
-        """Convert a message."""
+    def from_message(cls, message: v1.CanUseResponse, feature_id: str = "") -> "CanUseAnswer":
+        """Convert a message that answers about a feature."""
         return cls(
             message.access,
             Reason(message.reason),
@@ -119,6 +129,7 @@ class CanUseAnswer:
             _length_in(message, "retry_after"),
             OnUnavailable(message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY),
             message,
+            feature_id,
         )
 
 
@@ -160,7 +171,7 @@ class CreateUsageEventAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class UseFeatureAnswer:
+class UseFeatureAnswer(Decision):
     """The result of a check with a use. True if and only if the use was recorded."""
 
     access: bool
@@ -177,14 +188,19 @@ class UseFeatureAnswer:
     """After what time the same call, with another event id, will be a yes. None: a yes, or not known."""
     message: v1.UseFeatureResponse = field(repr=False, compare=False)
     """The message of the API."""
+    feature_id: str = ""
+    """The feature. Empty if the answer was made from a message alone."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
         return self.access
 
+    def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
+        return self.feature_id, self.reason, self.consumption
+
     @classmethod
-    def from_message(cls, message: v1.UseFeatureResponse) -> "UseFeatureAnswer":
-        """Convert a message."""
+    def from_message(cls, message: v1.UseFeatureResponse, feature_id: str = "") -> "UseFeatureAnswer":
+        """Convert a message that answers about a feature."""
         return cls(
             message.access,
             Reason(message.reason),
@@ -193,11 +209,12 @@ class UseFeatureAnswer:
             message.replayed,
             _length_in(message, "retry_after"),
             message,
+            feature_id,
         )
 
 
 @dataclass(frozen=True, slots=True)
-class UseFeaturesAnswer:
+class UseFeaturesAnswer(Decision):
     """The result of a check with uses of several features. True if and only if all were recorded."""
 
     access: bool
@@ -221,6 +238,10 @@ class UseFeaturesAnswer:
         """Return `access`."""
         return self.access
 
+    def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
+        # It is not known which of the counts are those of the refused charge.
+        return self.blocking_feature_id, self.reason, None
+
     @classmethod
     def from_message(cls, message: v1.UseFeaturesResponse) -> "UseFeaturesAnswer":
         """Convert a message."""
@@ -237,7 +258,7 @@ class UseFeaturesAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class ReserveAnswer:
+class ReserveAnswer(Decision):
     """The result of a reservation. True if and only if something was granted."""
 
     granted: int
@@ -258,14 +279,19 @@ class ReserveAnswer:
     """After what time the same call, with another event id, will grant something. None: it did, or not known."""
     message: v1.ReserveResponse = field(repr=False, compare=False)
     """The message of the API."""
+    feature_id: str = ""
+    """The feature. Empty if the answer was made from a message alone."""
 
     def __bool__(self) -> bool:
         """Return whether anything was granted."""
         return self.granted > 0
 
+    def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
+        return self.feature_id, self.reason, self.consumption
+
     @classmethod
-    def from_message(cls, message: v1.ReserveResponse) -> "ReserveAnswer":
-        """Convert a message."""
+    def from_message(cls, message: v1.ReserveResponse, feature_id: str = "") -> "ReserveAnswer":
+        """Convert a message that answers about a feature."""
         return cls(
             message.granted,
             message.lease_id,
@@ -276,6 +302,7 @@ class ReserveAnswer:
             message.replayed,
             _length_in(message, "retry_after"),
             message,
+            feature_id,
         )
 
 
@@ -357,7 +384,7 @@ class ExtendLeaseAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Entitlement:
+class Entitlement(Decision):
     """A user's entitlement to one feature. True if and only if the user may use one unit now."""
 
     feature_id: str
@@ -382,6 +409,9 @@ class Entitlement:
     def __bool__(self) -> bool:
         """Return `access`."""
         return self.access
+
+    def _grounds(self) -> "tuple[str, Reason, Consumption | None]":
+        return self.feature_id, self.reason, self.consumption
 
     @classmethod
     def from_message(cls, message: v1.Entitlement) -> "Entitlement":
@@ -486,27 +516,48 @@ class ShowUsageAnswer:
         )
 
 
-def batch_can_use_answers(message: v1.BatchCanUseResponse) -> list[CanUseAnswer | CanuseError]:
+def batch_can_use_answers(
+    message: v1.BatchCanUseResponse, requests: Sequence[v1.CanUseRequest] = ()
+) -> list[CanUseAnswer | CanuseError]:
     """Convert the results of many checks: for each an answer or an error."""
     return [
-        from_status(each.status) if each.HasField("status") else CanUseAnswer.from_message(each.response)
-        for each in message.results
+        _failure(each.status) if each.HasField("status") else CanUseAnswer.from_message(each.response, feature_id)
+        for each, (feature_id, _) in zip(message.results, _ids(requests), strict=False)
     ]
 
 
 def batch_create_usage_events_answers(
-    message: v1.BatchCreateUsageEventsResponse,
+    message: v1.BatchCreateUsageEventsResponse, requests: Sequence[v1.CreateUsageEventRequest] = ()
 ) -> list[CreateUsageEventAnswer | CanuseError]:
     """Convert the results of many uses: for each an answer or an error."""
     return [
-        from_status(each.status) if each.HasField("status") else CreateUsageEventAnswer.from_message(each.response)
-        for each in message.results
+        _failure(each.status, event_id)
+        if each.HasField("status")
+        else CreateUsageEventAnswer.from_message(each.response)
+        for each, (_, event_id) in zip(message.results, _ids(requests), strict=False)
     ]
 
 
-def batch_use_feature_answers(message: v1.BatchUseFeatureResponse) -> list[UseFeatureAnswer | CanuseError]:
+def batch_use_feature_answers(
+    message: v1.BatchUseFeatureResponse, requests: Sequence[v1.UseFeatureRequest] = ()
+) -> list[UseFeatureAnswer | CanuseError]:
     """Convert the results of many checked uses: for each an answer or an error."""
     return [
-        from_status(each.status) if each.HasField("status") else UseFeatureAnswer.from_message(each.response)
-        for each in message.results
+        _failure(each.status, event_id)
+        if each.HasField("status")
+        else UseFeatureAnswer.from_message(each.response, feature_id)
+        for each, (feature_id, event_id) in zip(message.results, _ids(requests), strict=False)
     ]
+
+
+def _ids(requests: Sequence[Any]) -> Iterator[tuple[str, str]]:
+    """Yield the feature and the event id of each request, and then empty ones for ever."""
+    for request in requests:
+        yield request.feature_id, getattr(request, "event_id", "")
+    yield from repeat(("", ""))
+
+
+def _failure(status: Status, event_id: str = "") -> CanuseError:
+    error = from_status(status)
+    error.event_id = event_id
+    return error

@@ -2,10 +2,9 @@
 
 from canuse._async.api_keys import ApiKeyMethods
 from canuse._async.catalog import CatalogMethods
-from canuse._async.entitlements import EntitlementMethods
 from canuse._async.features import FeatureMethods
 from canuse._async.grants import GrantMethods
-from canuse._async.leases import LeaseMethods
+from canuse._async.limited import LimitedMethods
 from canuse._async.packages import PackageMethods
 from canuse._async.subscriptions import SubscriptionMethods
 from canuse._async.usage import UsageMethods
@@ -15,9 +14,8 @@ from canuse._pending import calls_are_pending
 
 @calls_are_pending
 class AsyncClient(
-    EntitlementMethods,
+    LimitedMethods,
     UsageMethods,
-    LeaseMethods,
     FeatureMethods,
     PackageMethods,
     CatalogMethods,

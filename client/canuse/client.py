@@ -2,10 +2,9 @@
 
 from canuse._sync.api_keys import ApiKeyMethods
 from canuse._sync.catalog import CatalogMethods
-from canuse._sync.entitlements import EntitlementMethods
 from canuse._sync.features import FeatureMethods
 from canuse._sync.grants import GrantMethods
-from canuse._sync.leases import LeaseMethods
+from canuse._sync.limited import LimitedMethods
 from canuse._sync.packages import PackageMethods
 from canuse._sync.subscriptions import SubscriptionMethods
 from canuse._sync.usage import UsageMethods
@@ -13,9 +12,8 @@ from canuse._sync.users import UserMethods
 
 
 class Client(
-    EntitlementMethods,
+    LimitedMethods,
     UsageMethods,
-    LeaseMethods,
     FeatureMethods,
     PackageMethods,
     CatalogMethods,
@@ -34,6 +32,8 @@ class Client(
     A client holds one connection, which threads may share. Create one and keep it: connecting costs more than a call.
     The first call connects, and so does the first call in each forked process; where gRPC does not survive a fork, the
     call raises RuntimeError and says what to do.
+
+    `limited` decorates `async` functions, too: its calls for them are made in other threads.
 
     Every method raises a `CanuseError` if the call fails: `NotFound` for an unknown id, `InvalidArgument` for input
     that the server does not accept, `BadArgument` for input that cannot be sent, `Unavailable` or `DeadlineExceeded` if

@@ -7,12 +7,15 @@ docs/errors.md lists the reasons. A no to `can_use` or `use_feature` is an answe
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
+
+if TYPE_CHECKING:
+    from canuse._denial import Decision
 
 DOMAIN: Final = "canuse"
 DETAILS_KEY: Final = "grpc-status-details-bin"
@@ -201,6 +204,27 @@ class DeadlineExceeded(CanuseError):
     """
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class AccessDenied(Exception):
+    """The answer is no. Its text is a sentence for the end user, without ids other than the feature's.
+
+    Raised by `raise_if_denied`, `using` and `limited`. It is no CanuseError: the call was answered. Handlers for failed
+    calls, which may let users pass, do not catch it.
+    """
+
+    answer: "Decision"
+    """The answer, with its reason and counts."""
+
+    def __init__(self, message: str, answer: "Decision") -> None:
+        """Create the error."""
+        super().__init__(message, answer)
+        self.message = message
+        self.answer = answer
+
+    def __str__(self) -> str:
+        """Return the sentence for the end user."""
+        return self.message
 
 
 # Part of gRPC's message for a call that ends because its synchronous channel is closed.

@@ -68,7 +68,8 @@ def test_an_answer_is_true_where_it_is_a_yes(yes: Message, no: Message) -> None:
 @pytest.mark.parametrize("message", ANSWERS, ids=lambda message: message.DESCRIPTOR.name)
 def test_an_answer_has_every_field_of_its_message_and_the_message(message: type[Message]) -> None:
     kind = ANSWERS[message]
-    assert {field.name for field in fields(kind)} == {*message.DESCRIPTOR.fields_by_name, "message"}
+    more = {"feature_id"} if hasattr(kind, "raise_if_denied") and kind is not canuse.UseFeaturesAnswer else set()
+    assert {field.name for field in fields(kind)} == {*message.DESCRIPTOR.fields_by_name, "message", *more}
     sent = message()
     assert kind.from_message(sent).message is sent
 
@@ -121,6 +122,72 @@ def test_answers_are_compared_hashed_copied_and_pickled_and_never_changed() -> N
         one.access = False  # type: ignore[misc]
     with pytest.raises((AttributeError, TypeError)):
         one.acces = False  # type: ignore[attr-defined]
+
+
+DENIED = v1.REASON_BUDGET_EXCEEDED
+USED_UP = v1.Consumption(used=5, budget=5, remaining=0, resets_at=stamp(AT))
+SENTENCES: list[tuple[Any, str]] = [
+    (v1.CanUseResponse(reason=v1.REASON_NOT_ENTITLED), "Your plan does not include api calls."),
+    (
+        v1.CanUseResponse(reason=DENIED, consumption=USED_UP),
+        "You have used all 5 api calls. You get more on 2025-01-31 at 12:30 UTC.",
+    ),
+    (
+        v1.UseFeatureResponse(reason=DENIED, consumption=FULL),
+        "You have 1 api calls left, which is not enough. You get more on 2025-01-31 at 12:30 UTC.",
+    ),
+    (
+        v1.ReserveResponse(reason=DENIED, consumption=v1.Consumption(used=3, budget=5, remaining=0, reserved=2)),
+        "Your last api calls are in use right now. Please try again in a moment.",
+    ),
+    (
+        v1.CanUseResponse(reason=DENIED, consumption=v1.Consumption(budget=0, remaining=0)),
+        "Your plan includes no api calls.",
+    ),
+    (v1.CanUseResponse(reason=DENIED), "You have used all your api calls for now."),
+    (v1.CanUseResponse(reason=v1.REASON_SUBSCRIPTION_INACTIVE), "Your subscription with api calls is not active."),
+    (v1.CanUseResponse(reason=v1.REASON_FEATURE_ARCHIVED), "The feature api calls is no longer available."),
+    (v1.CanUseResponse(reason=v1.REASON_USER_DISABLED), "Your account is disabled."),
+    (
+        v1.CanUseResponse(reason=v1.REASON_STORE_UNAVAILABLE),
+        "We cannot check api calls right now. Please try again in a moment.",
+    ),
+    (v1.CanUseResponse(reason=999), "You cannot use api calls at the moment."),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("message", "sentence"), SENTENCES)
+def test_a_denied_answer_raises_a_sentence_for_the_end_user(message: Any, sentence: str) -> None:
+    answer = ANSWERS[type(message)].from_message(message, "api-calls")
+    with pytest.raises(canuse.AccessDenied) as caught:
+        answer.raise_if_denied()
+    assert str(caught.value) == sentence
+    assert caught.value.answer is answer
+    assert pickle.loads(pickle.dumps(caught.value)).answer == answer
+    with pytest.raises(canuse.AccessDenied) as named:
+        answer.raise_if_denied("API calls")
+    assert str(named.value) == sentence.replace("api calls", "API calls")
+
+
+def test_a_granted_answer_is_returned_and_others_name_what_is_known() -> None:
+    answer = canuse.CanUseAnswer.from_message(v1.CanUseResponse(access=True))
+    assert answer.raise_if_denied() is answer
+    denied: list[tuple[Any, str]] = [
+        (
+            canuse.UseFeaturesAnswer.from_message(v1.UseFeaturesResponse(blocking_feature_id="a_b", reason=DENIED)),
+            "a b",
+        ),
+        (canuse.Entitlement.from_message(v1.Entitlement(feature_id="f", reason=v1.REASON_NOT_ENTITLED)), "include f."),
+        (canuse.CanUseAnswer.from_message(v1.CanUseResponse(reason=v1.REASON_NOT_ENTITLED)), "include this feature."),
+    ]
+    for each, text in denied:
+        with pytest.raises(canuse.AccessDenied, match=text):
+            each.raise_if_denied()
+
+
+def test_a_denial_is_no_failed_call() -> None:
+    # Handlers of failed calls let users pass, some of them.
+    assert not issubclass(canuse.AccessDenied, canuse.CanuseError)
 
 
 def failed() -> canuse.CanuseError:

@@ -126,7 +126,7 @@ def test_that_the_last_attempt_wrote_nothing_does_not_hide_that_an_earlier_one_m
 ) -> None:
     server.fail("UseFeature", first)
     server.always["UseFeature"] = last
-    policy = Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.01, max_seconds=0.1)
+    policy = Retry(initial_backoff_seconds=0.001, max_backoff_seconds=0.002, budget=3)
     with Client(server.address, retry=policy) as client, pytest.raises(canuse.Unavailable) as caught:
         client.use_feature("u", "f")
     assert caught.value.reason == first[1]

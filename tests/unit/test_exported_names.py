@@ -23,6 +23,10 @@ SERVICES = (
 )
 
 
+MORE = ("limited", "using")
+"""Methods for common jobs, which are no RPCs."""
+
+
 def generated_names(package: ModuleType) -> set[str]:
     """Return every message, enum, enum value and stub of the generated modules in a package."""
     names: set[str] = set()
@@ -70,7 +74,7 @@ def public_classes(module: ModuleType) -> set[str]:
 def test_the_client_library_exports_the_clients_the_answers_the_errors_and_the_api() -> None:
     classes = public_classes(canuse.errors) | public_classes(canuse.answers) | public_classes(canuse.enums)
     others = {"Client", "AsyncClient", "Tls", "channel_options", "service_config", "v1", "__version__"}
-    others |= {"NewApiKey", "Retry", "UserToken"}
+    others |= {"NewApiKey", "Retry", "Use", "UserToken"}
     assert set(canuse.__all__) == others | classes
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", canuse.__version__)
 
@@ -126,5 +130,5 @@ def test_the_clients_have_a_method_for_every_rpc() -> None:
     ]
     assert not missing, "\n".join(missing)
     rpcs = {rpc for descriptor in services.values() for rpc in descriptor.methods_by_name}
-    assert public_methods(AsyncClient).keys() - {"close"} == set(map(snake_case, rpcs))
+    assert public_methods(AsyncClient).keys() - {"close", *MORE} == set(map(snake_case, rpcs))
     assert public_methods(Client).keys() == public_methods(AsyncClient).keys(), "run `make protos`"

@@ -37,7 +37,8 @@ class EntitlementMethods(BaseClient):
             NotFound: The user or the feature does not exist.
         """
         request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
-        return CanUseAnswer.from_message(await self._call(self._stubs.entitlements.CanUse, request))
+        response = await self._call(self._stubs.entitlements.CanUse, request)
+        return CanUseAnswer.from_message(response, feature_id)
 
     async def create_usage_event(
         self,
@@ -101,7 +102,8 @@ class EntitlementMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
-        return UseFeatureAnswer.from_message(await self._call(self._stubs.entitlements.UseFeature, request))
+        response = await self._call(self._stubs.entitlements.UseFeature, request)
+        return UseFeatureAnswer.from_message(response, feature_id)
 
     async def use_features(
         self,
@@ -142,7 +144,8 @@ class EntitlementMethods(BaseClient):
             answer is true if it is a yes; an error is false.
         """
         request = build(v1.BatchCanUseRequest, requests=requests)
-        return batch_can_use_answers(await self._call(self._stubs.entitlements.BatchCanUse, request))
+        response = await self._call(self._stubs.entitlements.BatchCanUse, request)
+        return batch_can_use_answers(response, request.requests)
 
     async def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]
@@ -157,9 +160,8 @@ class EntitlementMethods(BaseClient):
             raised. An answer is true if its use was recorded; an error is false.
         """
         request = build(v1.BatchCreateUsageEventsRequest, requests=requests)
-        return batch_create_usage_events_answers(
-            await self._call(self._stubs.entitlements.BatchCreateUsageEvents, request)
-        )
+        response = await self._call(self._stubs.entitlements.BatchCreateUsageEvents, request)
+        return batch_create_usage_events_answers(response, request.requests)
 
     async def batch_use_feature(self, requests: Iterable[v1.UseFeatureRequest]) -> list[UseFeatureAnswer | CanuseError]:
         """Check and record many uses in one call, those of one user in their order, each in one atomic step.
@@ -172,7 +174,8 @@ class EntitlementMethods(BaseClient):
             answer is true if its use was recorded; an error is false.
         """
         request = build(v1.BatchUseFeatureRequest, requests=requests)
-        return batch_use_feature_answers(await self._call(self._stubs.entitlements.BatchUseFeature, request))
+        response = await self._call(self._stubs.entitlements.BatchUseFeature, request)
+        return batch_use_feature_answers(response, request.requests)
 
     def list_entitlements(
         self, user_id: str, *, include_locked: bool = False, page_size: int = 50

@@ -42,7 +42,8 @@ class LeaseMethods(BaseClient):
             AlreadyExists: The `event_id` was already used for a different request.
         """
         request = _requests.reserve(user_id, feature_id, amount, min_amount=min_amount, ttl=ttl, event_id=event_id)
-        return ReserveAnswer.from_message(await self._call(self._stubs.entitlements.Reserve, request))
+        response = await self._call(self._stubs.entitlements.Reserve, request)
+        return ReserveAnswer.from_message(response, feature_id)
 
     async def settle(
         self,

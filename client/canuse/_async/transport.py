@@ -15,7 +15,7 @@ import grpc.aio
 from canuse._async.connection import Connections
 from canuse._async.stubs import Stubs
 from canuse._channel import Metadata, PagedRequest, PagedResponse
-from canuse._retry import Retries, Retry
+from canuse._retry import Attempts, Retries, Retry
 from canuse._traces import call_span
 from canuse.errors import CanuseError, closed_before_call, closed_during_call, from_rpc_error, stream_timed_out
 
@@ -49,15 +49,28 @@ class Transport:
         return self._connections.stubs()
 
     async def _call(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        *,
+        timeout_seconds: float | None = None,
+        retry_seconds: float | None = None,
     ) -> _Response:
-        """Make one call, again if it may be repeated; raises a CanuseError if it fails."""
+        """Make one call, again if it may be repeated; raises a CanuseError if it fails.
+
+        Its deadline is that of the client unless `timeout_seconds` is sooner; it is repeated for `retry_seconds` at
+        most.
+        """
         self._retries.prepare(request)
+        limit_seconds = (
+            self._timeout_seconds if timeout_seconds is None else min(timeout_seconds, self._timeout_seconds)
+        )
         started_at = time.monotonic()
         try:
-            answer = await self._attempt(method, request, self._timeout_seconds)
+            answer = await self._attempt(method, request, limit_seconds)
         except CanuseError as error:
-            answer = await self._repeat(method, request, error, started_at)
+            attempts = self._retries.attempts(request, started_at, limit_seconds, retry_seconds)
+            answer = await self._repeat(method, request, attempts, error)
         self._retries.answered()
         return answer
 
@@ -65,11 +78,10 @@ class Transport:
         self,
         method: "grpc.aio.UnaryUnaryMultiCallable[_Request, _Response]",
         request: _Request,
+        attempts: Attempts,
         error: CanuseError,
-        started_at: float,
     ) -> _Response:
         """Make the further attempts of a call."""
-        attempts = self._retries.attempts(request, started_at, self._timeout_seconds)
         while True:
             error.event_id = getattr(request, "event_id", "")
             await asyncio.sleep(attempts.delay_after(error))

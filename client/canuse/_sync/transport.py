@@ -12,7 +12,7 @@ import grpc
 
 from canuse import _fork
 from canuse._channel import Metadata, PagedRequest, PagedResponse
-from canuse._retry import Retries, Retry
+from canuse._retry import Attempts, Retries, Retry
 from canuse._sync.connection import Connections
 from canuse._sync.stubs import Stubs
 from canuse._traces import call_span
@@ -47,16 +47,31 @@ class Transport:
         """The stubs of this process."""
         return self._connections.stubs()
 
-    def _call(self, method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]", request: _Request) -> _Response:
-        """Make one call, again if it may be repeated; raises a CanuseError if it fails."""
+    def _call(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
+        request: _Request,
+        *,
+        timeout_seconds: float | None = None,
+        retry_seconds: float | None = None,
+    ) -> _Response:
+        """Make one call, again if it may be repeated; raises a CanuseError if it fails.
+
+        Its deadline is that of the client unless `timeout_seconds` is sooner; it is repeated for `retry_seconds` at
+        most.
+        """
         self._retries.prepare(request)
+        limit_seconds = (
+            self._timeout_seconds if timeout_seconds is None else min(timeout_seconds, self._timeout_seconds)
+        )
         started_at = time.monotonic()
         call = object()
         _fork.in_flight.add(call)
         try:
-            answer = self._attempt(method, request, self._timeout_seconds)
+            answer = self._attempt(method, request, limit_seconds)
         except CanuseError as error:
-            answer = self._repeat(method, request, error, started_at)
+            attempts = self._retries.attempts(request, started_at, limit_seconds, retry_seconds)
+            answer = self._repeat(method, request, attempts, error)
         finally:
             _fork.in_flight.discard(call)
         self._retries.answered()
@@ -66,11 +81,10 @@ class Transport:
         self,
         method: "grpc.UnaryUnaryMultiCallable[_Request, _Response]",
         request: _Request,
+        attempts: Attempts,
         error: CanuseError,
-        started_at: float,
     ) -> _Response:
         """Make the further attempts of a call."""
-        attempts = self._retries.attempts(request, started_at, self._timeout_seconds)
         while True:
             error.event_id = getattr(request, "event_id", "")
             time.sleep(attempts.delay_after(error))
