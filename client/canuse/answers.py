@@ -109,6 +109,9 @@ class CanUseAnswer(Decision):
     """The message of the API."""
     feature_id: str = ""
     """The feature. Empty if the answer was made from a message alone."""
+    failure: CanuseError | None = field(default=None, compare=False)
+    """Why the service did not answer. Then the client did, as `Client(unavailable=…)` or the feature says: the `source`
+    is FALLBACK or LAST_KNOWN, and the reason is STORE_UNAVAILABLE. None: the service answered."""
 
     def __bool__(self) -> bool:
         """Return `access`."""
@@ -118,7 +121,9 @@ class CanUseAnswer(Decision):
         return self.feature_id, self.reason, self.consumption
 
     @classmethod
-    def from_message(cls, message: v1.CanUseResponse, feature_id: str = "") -> "CanUseAnswer":
+    def from_message(
+        cls, message: v1.CanUseResponse, feature_id: str = "", failure: CanuseError | None = None
+    ) -> "CanUseAnswer":
         """Convert a message that answers about a feature."""
         return cls(
             message.access,
@@ -130,6 +135,7 @@ class CanUseAnswer(Decision):
             OnUnavailable(message.on_unavailable if message.HasField("on_unavailable") else v1.ON_UNAVAILABLE_DENY),
             message,
             feature_id,
+            failure,
         )
 
 

@@ -6,6 +6,7 @@ docs/errors.md lists the reasons. A no to `can_use` or `use_feature` is an answe
 # ruff: noqa: N818 - they are named after the gRPC statuses
 
 from collections.abc import Iterable, Iterator, Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -267,6 +268,13 @@ def from_status(status: Status) -> CanuseError:
     error = _typed_error(_CODES.get(status.code, grpc.StatusCode.UNKNOWN), status.message, status)
     error._is_batch_item = True  # noqa: SLF001 - of a class of this module
     return error
+
+
+def as_batch_item(error: CanuseError) -> CanuseError:
+    """Return a copy of an error for the results of a batch: it is false until it is raised."""
+    item = copy(error)
+    item._is_batch_item = True  # noqa: SLF001 - of a class of this module
+    return item
 
 
 def closed_before_call() -> ClientClosed:

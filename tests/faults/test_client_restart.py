@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import canuse
+from canuse import v1
 from support.load import MAX_WAIT_SECONDS, used
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer
@@ -84,3 +85,27 @@ def wait_for_more(answered: Counter[str]) -> None:
     while answered.total() < target:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_while_the_server_is_gone_checks_are_answered_by_the_feature_and_soon_after_it_is_back_by_the_service(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    server = Canuse(tmp_path, "--redis-url", redis.url).start()
+    try:
+        with Client(server.address) as setup:
+            user_id, feature_id = subscriber(setup, 5)
+            setup.update_feature(feature_id, on_unavailable=v1.ON_UNAVAILABLE_LAST_KNOWN)
+        with canuse.Client(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client:
+            assert client.can_use(user_id, feature_id).source == canuse.Source.SOURCE_STORE
+            server.kill()
+            five, six = client.can_use(user_id, feature_id, 5), client.can_use(user_id, feature_id, 6)
+            assert (five.access, six.access) == (True, False)
+            assert five.source == six.source == canuse.Source.SOURCE_LAST_KNOWN
+            assert isinstance(five.failure, canuse.Unavailable)
+            server.start()
+            deadline = time.monotonic() + MAX_WAIT_SECONDS
+            while client.can_use(user_id, feature_id).source != canuse.Source.SOURCE_STORE:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+    finally:
+        server.stop()

@@ -1,7 +1,7 @@
 """The clients with answers as messages of the API, which tests of the API compare.
 
-The clients' own answer types and their retries have their own tests. These clients send no event ids of their own, and
-soon give up where nobody answers.
+The clients' own answer types and their retries have their own tests. These clients send no event ids of their own,
+soon give up where nobody answers, and raise then.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -11,18 +11,17 @@ import canuse
 from canuse import CanuseError, Retry, v1
 
 
-def with_few_retries(settings: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a client, with other retries than the default ones unless they say which."""
-    if "channel" in settings:
-        return settings
-    return {"retry": Retry(recording=False, max_seconds=0.5), **settings}
+def for_tests(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a client with few retries and no answers of its own, unless they ask for others."""
+    settings = {"unavailable_default": "raise", **settings}
+    return settings if "channel" in settings else {"retry": Retry(recording=False, max_seconds=0.5), **settings}
 
 
 class Client(canuse.Client):
     """`canuse.Client` with messages as answers."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **with_few_retries(settings))
+        super().__init__(*arguments, **for_tests(settings))
 
     def can_use(self, *arguments: Any, **named: Any) -> v1.CanUseResponse:  # type: ignore[override]
         """Return the message."""
@@ -83,7 +82,7 @@ class AsyncClient(canuse.AsyncClient):
     """`canuse.AsyncClient` with messages as answers."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **with_few_retries(settings))
+        super().__init__(*arguments, **for_tests(settings))
 
     async def can_use(self, *arguments: Any, **named: Any) -> v1.CanUseResponse:  # type: ignore[override]
         """Return the message."""

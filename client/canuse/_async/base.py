@@ -1,6 +1,6 @@
 """The settings of a client, its connection, and its end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from canuse._channel import (
 )
 from canuse._retry import Retry
 from canuse._tls import Tls
+from canuse._unavailable import NOTHING, Fallback, Fallbacks
 
 
 class BaseClient(Transport):
@@ -40,6 +41,8 @@ class BaseClient(Transport):
         channel: Channel | None = None,
         options: Sequence[tuple[str, Any]] = (),
         retry: Retry | bool | None = None,
+        unavailable: Mapping[str, Fallback] = NOTHING,
+        unavailable_default: Fallback | None = None,
     ) -> None:
         """Prepare a client; the first call connects.
 
@@ -60,6 +63,11 @@ class BaseClient(Transport):
             options: gRPC channel options, which override those of `canuse.channel_options`.
             retry: How calls are repeated if the service does not answer; see `canuse.Retry`. True: with its defaults.
                 False: never. Default: True, but False with your own channel, which may have retries of its own.
+            unavailable: What to answer to checks of a feature, by its id, if the service does not answer in time:
+                "deny", "allow", "last_known" (by the counts that this client last saw, at most 5 minutes ago, otherwise
+                no), or "raise" for the error. It is visible in the answer's `failure`. Calls that record always raise.
+            unavailable_default: The same for features that `unavailable` does not name. None: as the feature's
+                `on_unavailable` said in the last answer about it; "raise" if there was none.
 
         Raises:
             BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
@@ -71,6 +79,7 @@ class BaseClient(Transport):
         if tls is None:
             tls = credentials is None and channel is None and _environment.tls()
         make_credentials = credentials_maker(credentials, tls)
+        self._fallbacks = Fallbacks(unavailable, unavailable_default)
         super().__init__(
             Connections(lambda: open_channel(self._target, make_credentials(), client_options(options)), channel),
             metadata,

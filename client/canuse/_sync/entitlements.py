@@ -33,13 +33,22 @@ class EntitlementMethods(BaseClient):
 
         Returns:
             `access`, the `reason`, the `consumption` that the answer is based on, and with `explain` the `explanation`.
+            If the service does not answer, the client does: as its setting `unavailable` says for the feature, or the
+            feature itself. Then the `failure` is set.
 
         Raises:
             NotFound: The user or the feature does not exist.
+            Unavailable, DeadlineExceeded: There is no answer, and none is to be given in its place.
         """
         request = build(v1.CanUseRequest, user_id=user_id, feature_id=feature_id, delta=delta, explain=explain)
-        response = self._call(self._stubs.entitlements.CanUse, request)
-        return CanUseAnswer.from_message(response, feature_id)
+        patience = self._fallbacks.retry_seconds(feature_id)
+        try:
+            response = self._call(self._stubs.entitlements.CanUse, request, retry_seconds=patience)
+        except CanuseError as error:
+            return self._fallbacks.answer(user_id, feature_id, delta, error)
+        answer = CanUseAnswer.from_message(response, feature_id)
+        self._fallbacks.note(user_id, answer)
+        return answer
 
     def create_usage_event(
         self,
@@ -74,7 +83,10 @@ class EntitlementMethods(BaseClient):
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
         )
-        return CreateUsageEventAnswer.from_message(self._call(self._stubs.entitlements.CreateUsageEvent, request))
+        response = self._call(self._stubs.entitlements.CreateUsageEvent, request)
+        answer = CreateUsageEventAnswer.from_message(response)
+        self._fallbacks.note_counts(user_id, feature_id, answer)
+        return answer
 
     def use_feature(
         self,
@@ -104,7 +116,9 @@ class EntitlementMethods(BaseClient):
         """
         request = _requests.use_feature(user_id, feature_id, delta=delta, event_id=event_id, metadata=metadata)
         response = self._call(self._stubs.entitlements.UseFeature, request)
-        return UseFeatureAnswer.from_message(response, feature_id)
+        answer = UseFeatureAnswer.from_message(response, feature_id)
+        self._fallbacks.note_counts(user_id, feature_id, answer)
+        return answer
 
     def use_features(
         self,
@@ -145,8 +159,12 @@ class EntitlementMethods(BaseClient):
             answer is true if it is a yes; an error is false.
         """
         request = build(v1.BatchCanUseRequest, requests=requests)
-        response = self._call(self._stubs.entitlements.BatchCanUse, request)
-        return batch_can_use_answers(response, request.requests)
+        patience = self._fallbacks.retry_seconds(*{each.feature_id for each in request.requests})
+        try:
+            response = self._call(self._stubs.entitlements.BatchCanUse, request, retry_seconds=patience)
+        except CanuseError as error:
+            return self._fallbacks.batch(request.requests, error)
+        return self._fallbacks.settled(request.requests, batch_can_use_answers(response, request.requests))
 
     def batch_create_usage_events(
         self, requests: Iterable[v1.CreateUsageEventRequest]

@@ -34,7 +34,8 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
 
         Before the block the units are reserved, so blocks that run at once never use more than the budget together.
         After it they are recorded, with an `event_id`, so that retries count once. A block that raises an exception
-        gives them back. A binary feature is only checked.
+        gives them back. A binary feature is only checked. If the service does not answer before the block, the client
+        does, as to `can_use`; the use is recorded after the block nevertheless.
 
         Args:
             user_id: The user.
@@ -67,17 +68,25 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
             raise
         if lease_id:
             self._record_use(user_id, feature_id, lease_id, use)
+        elif isinstance(answer, CanUseAnswer) and answer.failure is not None:
+            self._record_fact(user_id, feature_id, use)
 
     def _reserve_or_check(
         self, user_id: str, feature_id: str, delta: int, ttl: Length | None
     ) -> ReserveAnswer | CanUseAnswer:
         """Reserve units, or check a feature that has none."""
+        request = _requests.reserve(user_id, feature_id, delta, min_amount=delta, ttl=ttl, event_id=None)
+        patience = self._fallbacks.retry_seconds(feature_id)
         try:
-            return self.reserve(user_id, feature_id, delta, min_amount=delta, ttl=ttl)
+            response = self._call(self._stubs.entitlements.Reserve, request, retry_seconds=patience)
         except FailedPrecondition as error:
             if error.reason != "FEATURE_NOT_CONSUMABLE":
                 raise
-        return self.can_use(user_id, feature_id)
+            return self.can_use(user_id, feature_id)
+        except CanuseError as error:
+            # A lease that was made without an answer expires by itself.
+            return self._fallbacks.answer(user_id, feature_id, delta, error)
+        return ReserveAnswer.from_message(response, feature_id)
 
     def _record_use(self, user_id: str, feature_id: str, lease_id: str, use: Use) -> None:
         """Record a use and end its lease."""
@@ -91,9 +100,15 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
 
     def _record_fact(self, user_id: str, feature_id: str, use: Use) -> None:
         """Record a use without a lease."""
-        if use.delta:
-            event = _requests.create_usage_event(
-                user_id, feature_id, delta=use.delta, action=v1.USAGE_ACTION_ADD, event_id=use.event_id, metadata=None
-            )
-            event.event_id_ttl.seconds = GENERATED_ID_SECONDS
+        if not use.delta:
+            return
+        event = _requests.create_usage_event(
+            user_id, feature_id, delta=use.delta, action=v1.USAGE_ACTION_ADD, event_id=use.event_id, metadata=None
+        )
+        event.event_id_ttl.seconds = GENERATED_ID_SECONDS
+        try:
             self._call(self._stubs.entitlements.CreateUsageEvent, event)
+        except FailedPrecondition as error:
+            # Without an answer it was not known that the feature is binary.
+            if error.reason != "FEATURE_NOT_CONSUMABLE":
+                raise
