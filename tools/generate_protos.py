@@ -37,7 +37,7 @@ Each is documented there; editors show the same text. `canuse.Client` calls the 
 """,
     "canuse.testing.v1": """The messages and the stub of `canuse.testing.v1`, as protos/canuse/testing/v1 defines them.
 
-They set the clock of a server that runs with `--clock manual`.
+They set the clock of a server that runs with `--clock manual`, and reset its store.
 """,
 }
 """The packages with a generated `__init__.py`, and its docstring."""

@@ -24,8 +24,8 @@ from support.wire import Failure, failure
 CAN_USE: Final = "/canuse.v1.EntitlementService/CanUse"
 GENERATE_TOKEN: Final = "/canuse.v1.UserService/GenerateUserToken"
 OPEN: Final = ("/grpc.",)
-ALIKE: Final = ("/canuse.testing.v1.ClockService/",)
-"""These are the same in both environments: there is one clock."""
+ALIKE: Final = ("/canuse.testing.v1.ClockService/", "/canuse.testing.v1.StoreService/")
+"""These are the same in both environments: there is one clock and one store."""
 MAY_HAVE_OTHERS: Final = "a user token, for a call about another user"
 NEEDS_SECRET: Final = "a publishable key or a user token, for a method that needs a secret key"
 

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import grpc
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodDescriptorProto
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -209,6 +210,11 @@ def rows(live: Client) -> dict[str, Row]:
             "GetTime": Row(testing.GetTimeRequest(), OK, OK),
             "SetTime": Row(testing.SetTimeRequest(), "INVALID_FIELD", "INVALID_FIELD"),
             "AdvanceTime": Row(testing.AdvanceTimeRequest(), OK, OK),
+        },
+        # There is one store for both environments.
+        "canuse.testing.v1.StoreService": {
+            "ResetStore": Row(testing.ResetStoreRequest(time=Timestamp(seconds=-1)), "INVALID_FIELD", "INVALID_FIELD"),
+            "SetStoreAvailability": Row(testing.SetStoreAvailabilityRequest(available=True), OK, OK),
         },
         # These are open to everybody.
         "grpc.health.v1.Health": {

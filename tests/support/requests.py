@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
-from canuse.testing.v1 import clock_service_pb2
+from canuse.testing.v1 import clock_service_pb2, store_service_pb2
 from canuse.v1 import (
     api_key_service_pb2,
     catalog_service_pb2,
@@ -29,6 +29,7 @@ _FILES: Final = (
     api_key_service_pb2,
     rate_limit_service_pb2,
     clock_service_pb2,
+    store_service_pb2,
 )
 METHODS: Final[dict[str, MethodDescriptor]] = {
     f"/{service.full_name}/{method.name}": method

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from canuse import service_config
-from canuse.testing.v1 import clock_service_pb2
+from canuse.testing.v1 import clock_service_pb2, store_service_pb2
 from canuse_server.api.methods import Method, method_at
 from canuse_server.api.scopes import SCOPES
 from canuse_server.domain.api_keys import Scope
 from canuse_server.envoy import rate_limit_service_pb2
 
 # A descriptor is found once its module is imported.
-SERVED = (clock_service_pb2, rate_limit_service_pb2)
+SERVED = (clock_service_pb2, store_service_pb2, rate_limit_service_pb2)
 METHODS = [method_at(path) for path in SCOPES]
 READING = (Scope.ENTITLEMENTS_READ, Scope.CATALOG_READ)
 

@@ -1,2 +1,3 @@
-// The service that sets the clock of a server that runs with `--clock manual`.
+// The services that set the clock of a server that runs with `--clock manual`, and reset its store.
 export * from "./gen/canuse/testing/v1/clock_service_pb.js";
+export * from "./gen/canuse/testing/v1/store_service_pb.js";

@@ -82,6 +82,12 @@ class LastKnown:
         age_seconds = time.monotonic() - entry.noted_at
         return KnownReply(entry.reply, entry.now_ms, age_seconds) if age_seconds <= self._max_age_seconds else None
 
+    def clear(self) -> None:
+        """Remove all entries."""
+        with self._lock:
+            self._entries_by_key.clear()
+            self.held_bytes = 0
+
     def forget(self, user_id: str) -> None:
         """Remove all entries of a user."""
         with self._lock:

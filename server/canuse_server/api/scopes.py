@@ -40,6 +40,9 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "canuse.testing.v1.ClockService": {
         Scope.KEYS_ADMIN: "GetTime SetTime AdvanceTime",
     },
+    "canuse.testing.v1.StoreService": {
+        Scope.KEYS_ADMIN: "ResetStore SetStoreAvailability",
+    },
 }
 """By service: the methods for which one of some scopes is enough."""
 

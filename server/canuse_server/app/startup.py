@@ -1,4 +1,4 @@
-"""Startup: wait for the store, check it, and prepare it."""
+"""Startup: wait for the store, check it, and prepare it. A reset: empty it, and start anew."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,8 +9,9 @@ import structlog
 from canuse_server.api.environment import Environments
 from canuse_server.auth.access import Access
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
+from canuse_server.store.keys import CLOCK, EVENT_KEY, SCHEMA
 from canuse_server.store.preflight.durability import check_durability
-from canuse_server.store.preflight.schema import check_schema, check_version
+from canuse_server.store.preflight.schema import VERSION, check_schema, check_version
 from canuse_server.store.redis.replies import ACCESS_ERRORS
 
 log = structlog.get_logger(__name__)
@@ -76,3 +77,27 @@ async def _open(
     # Last: until then the authorizer refuses all calls.
     await access.open()
     store.guard.is_on = True
+
+
+async def reset_store(environments: Environments, access: Access, time_ms: int) -> None:
+    """Delete all data, set the manual clock, and forget what is cached. Only for a store that nobody else uses.
+
+    Raises:
+        StoreError: the store is unavailable.
+    """
+    store = environments.live.store
+    # In one step: a store without a schema would be taken for one that has lost its data.
+    await store.call(
+        ("MULTI",),
+        ("FLUSHALL",),
+        ("SET", SCHEMA, VERSION),
+        ("SET", EVENT_KEY, store.event_key.key),
+        ("SET", CLOCK, str(time_ms)),
+        ("EXEC",),
+    )
+    store.manual_now_ms = time_ms
+    for environment in (environments.live, environments.test):
+        environment.last_known.clear()
+    await environments.refresh()
+    await access.key_cache.forget()
+    await access.open()

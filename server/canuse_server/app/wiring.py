@@ -17,7 +17,7 @@ from canuse_server.app import http_port, interpreter, public_port, rlimits
 from canuse_server.app.operations.health import Health
 from canuse_server.app.operations.metrics import process_metrics
 from canuse_server.app.ready import Ready
-from canuse_server.app.servicers import all_handlers
+from canuse_server.app.servicers import all_handlers, store_servicer
 from canuse_server.app.startup import prepare_store
 from canuse_server.app.stores import environments_of, open_store, prepare
 from canuse_server.app.workers.serving import serve_with_workers
@@ -76,7 +76,7 @@ async def serve_in_process(
         clock = ManualClock(environments.live.store) if settings.clock == "manual" else None
         # A worker does not print a key: its parent reads its output.
         access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
-        handlers = all_handlers(access, clock)
+        handlers = all_handlers(access, clock, store_servicer(settings, environments, access))
         health = Health(handlers.services())
         await health.set_ready(False)
         admission = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)

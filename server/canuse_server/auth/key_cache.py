@@ -43,6 +43,12 @@ class ApiKeyCache:
             self._signing = await self._signing_keys.read()
             self._authorizer.tokens.keys = {key.number: key for key in self._signing.keys}
 
+    async def forget(self) -> None:
+        """Forget that keys ever existed: the data was deleted on purpose. The next refresh reads them."""
+        async with self._refresh_lock:
+            self._authorizer.keys_seen = False
+            self._stamp = None
+
     async def note_used(self) -> None:
         """Write the last use of the used keys, at most once per minute for each. Raises StoreError."""
         now = time.monotonic()

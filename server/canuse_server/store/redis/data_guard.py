@@ -17,6 +17,7 @@ GONE: Final = (
     "the store, or a node of the Cluster, has lost its data: the key canuse:schema or canuse:{b…}:schema is missing. "
     "Restore the data, or restart canuse to continue with the data that is left"
 )
+BLOCKED: Final = "SetStoreAvailability has made the store unavailable"
 
 
 class DataGuard:
@@ -29,14 +30,22 @@ class DataGuard:
         """The reason why the store is blocked; empty if it is not."""
         self.changed = asyncio.Event()
         """Set when `problem` changes."""
+        self._blocked = False
 
     def check(self) -> None:
         """Raise StoreUnavailableError if the store is blocked."""
         if self.problem:
             raise StoreUnavailableError(self.problem)
 
+    def block(self, blocked: bool) -> None:
+        """Treat the store as unavailable whatever its data is, or no longer: for tests of callers."""
+        self._blocked = blocked
+        self.note("")
+
     def note(self, problem: str) -> None:
         """Note the result of a check of the data: the problem, or empty."""
+        if self._blocked:
+            problem = BLOCKED
         if problem == self.problem:
             return
         if problem:
