@@ -25,7 +25,17 @@ LAYERS: Final = (
 )
 """Each may import those before it; `app` and `cli` are one layer."""
 RANK: Final = {name: rank for rank, name in enumerate(LAYERS)} | {"cli": LAYERS.index("app")}
-STORE_LAYERS: Final = ("errors", "keys", "codec", "scripts", "redis", "repositories", "preflight", "embedded")
+STORE_LAYERS: Final = (
+    "errors",
+    "keys",
+    "codec",
+    "scripts",
+    "redis",
+    "repositories",
+    "preflight",
+    "embedded",
+    "backup",
+)
 """The parts of the store: each may import those before it."""
 STORE_RANK: Final = {name: rank for rank, name in enumerate(STORE_LAYERS)}
 MAX_ENTRIES: Final = 16

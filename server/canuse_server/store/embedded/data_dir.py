@@ -15,6 +15,9 @@ HANDOVER_SECONDS = 10.0  # how long the Valkey of a killed canuse may take to fl
 ANSWER_SECONDS = 1.0
 SOCKET_PATH_BYTES = 100  # AF_UNIX takes 108 on Linux and 104 on macOS, with the closing zero
 
+CANUSE_LOCK = "canuse.lock"
+VALKEY_LOCK = "valkey.lock"
+
 log = structlog.get_logger(__name__)
 
 
@@ -35,6 +38,15 @@ async def ask(socket_path: Path, command: bytes) -> bytes:
                 await writer.wait_closed()
     except OSError:  # includes TimeoutError
         return b""
+
+
+def running_socket(data_dir: Path) -> Path | None:
+    """Return the socket of the Valkey that a canuse runs on a data directory, or None if there is no such socket."""
+    with suppress(OSError, IndexError):
+        path = Path((data_dir / VALKEY_LOCK).read_text().splitlines()[1])
+        if path.is_socket():
+            return path
+    return None
 
 
 def choose_socket(data_dir: Path) -> Path:
@@ -116,7 +128,7 @@ class DataDir:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError as error:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(self.path)) from error
-        canuse = _LockFile(self.path / "canuse.lock")
+        canuse = _LockFile(self.path / CANUSE_LOCK)
         if not canuse.take():
             pid = canuse.read()
             canuse.close()
@@ -127,7 +139,7 @@ class DataDir:
         self._canuse = canuse
         try:
             canuse.write(str(os.getpid()))
-            self._valkey = _LockFile(self.path / "valkey.lock")
+            self._valkey = _LockFile(self.path / VALKEY_LOCK)
             await self._wait_for_previous(self._valkey)
         except BaseException:
             self.release()

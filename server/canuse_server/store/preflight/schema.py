@@ -15,6 +15,8 @@ from canuse_server.store.redis.data_guard import GONE
 VERSION: Final = "5"
 OLDER: Final = ("3", "4")
 """Schemas that this version reads as well; its writes convert the data."""
+RESTORING: Final = "restoring"
+"""The version while a backup is being restored: no server starts, and those that run do not use the store."""
 OLDEST_REDIS: Final = 7
 OLDEST_VALKEY: Final = 8
 CHECK_INTERVAL_SECONDS: Final = 0.5
@@ -77,6 +79,11 @@ def problem_with(found: bytes | None) -> str:
     version = found.decode(errors="replace")
     if version in (VERSION, *OLDER):
         return ""
+    if version == RESTORING:
+        return (
+            "a backup is being restored into the store. If that has ended before its end, the store has a part of it: "
+            "repeat it with canuse restore --replace"
+        )
     return f"the store has data of schema {version!r}; this version of canuse supports only schema {VERSION!r}"
 
 

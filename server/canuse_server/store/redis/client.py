@@ -1,7 +1,7 @@
 """The interface of the store: pipelined commands, scripts, the time, and a redis-py client for administration."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -32,6 +32,8 @@ ASKING: Final = pack(("ASKING",))
 IN_MEMORY: Final = Promise()
 MAX_ATTEMPTS: Final = 10
 """Maximum number of times that one call loads a script that the server does not know."""
+SCAN_COUNT: Final = 1000
+"""About how many keys one step of a scan looks at."""
 REDIRECT_DELAY_SECONDS: Final = 0.02
 """Delay before a retry after a server refused a command because of a failover or a moving slot."""
 
@@ -214,6 +216,20 @@ class Store:
         (reply,), _ = await self.call(("INFO",))
         lines = (line.partition(":") for line in cast("bytes", reply).decode().splitlines())
         return [{name: value for name, _, value in lines}]
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """Yield the names of all keys that match a pattern, some at a time. A name can be there twice.
+
+        Raises:
+            StoreUnavailableError: the store is unavailable. Begin again.
+        """
+        cursor = b"0"
+        while True:
+            (reply,), _ = await self.call(("SCAN", cursor, "MATCH", pattern, "COUNT", str(SCAN_COUNT)))
+            cursor, keys = cast("tuple[bytes, list[bytes]]", reply)
+            yield keys
+            if cursor == b"0":
+                return
 
     async def now_ms(self, near: str = "") -> int:
         """Return the time of the manual clock, or of the server; in a Cluster, of the node with the key `near`."""

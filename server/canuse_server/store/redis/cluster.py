@@ -5,7 +5,7 @@ No other command is sent again.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import count
 from typing import Final, TypeVar
 
@@ -140,6 +140,12 @@ class ClusterStore(Store):
     async def infos(self) -> list[dict[str, str]]:
         """See Store."""
         return [info for node in await self._all_nodes() for info in await node.infos()]
+
+    async def scan(self, pattern: str) -> AsyncIterator[list[bytes]]:
+        """See Store."""
+        for node in await self._all_nodes():
+            async for keys in node.scan(pattern):
+                yield keys
 
     async def now_ms(self, near: str = "") -> int:
         """See Store."""

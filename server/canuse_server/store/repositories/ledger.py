@@ -26,6 +26,12 @@ class Place(NamedTuple):
         return f"{self.time_ms}-{self.serial}"
 
     @classmethod
+    def read(cls, entry_id: bytes) -> "Place":
+        """Read the id of an entry as the store returns it."""
+        time_ms, _, serial = entry_id.partition(b"-")
+        return cls(int(time_ms), int(serial))
+
+    @classmethod
     def parse(cls, text: str) -> "Place":
         """Read an id; raise ValueError if it is invalid or no event can precede it."""
         time_ms, serial = map(int, text.split("-"))

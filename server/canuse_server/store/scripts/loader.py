@@ -94,6 +94,8 @@ APPLY_CATALOG: Final = load("apply_catalog")
 PUT_API_KEY: Final = load("put_api_key")
 ADVANCE_CLOCK: Final = load("advance_clock")
 TOKEN_GENERATION: Final = load("token_generation")
+READ_KEYS: Final = load("read_keys")
+"""Only for backups: a server does not load it."""
 ALL: Final = (
     RECORD_USAGE,
     RECORD_BATCH,
