@@ -204,6 +204,7 @@ def test_each_command_that_asks_a_server_does_what_the_docs_say_after_those_befo
     env = {key: value for key, value in os.environ.items() if not key.startswith("CANUSE_")}
     path = f"{Path(sys.executable).parent}:{env.get('PATH', '')}"
     env |= {"PATH": path, "CANUSE_SERVER": demo.address, "CANUSE_OPS": demo.ops_url}
+    env["CANUSE_DATA_DIR"] = demo.env["CANUSE_DATA_DIR"]
     created_key = ""
     block = BLOCKS[name]
     if any(" keys create " in command for command in block) and not any("--all-scopes" in command for command in block):

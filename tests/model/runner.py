@@ -28,12 +28,12 @@ def running_server(folder: Path, transport: str) -> Iterator[Canuse]:
         yield canuse
 
 
-def run_examples(canuse: Canuse, number: int, examples: int) -> int:
+def run_examples(canuse: Canuse, number: int, examples: int, machine: type[Machine] = Machine) -> int:
     """Run so many examples, generated from a seed; return how many answers were compared.
 
     Raises the failure of the first failing example, shrunk.
     """
-    kind: type[Machine] = type("TheMachine", (Machine,), {"canuse": canuse})
+    kind: type[Machine] = type("TheMachine", (machine,), {"canuse": canuse})
     try:
         run_state_machine_as_test(
             seed(number)(kind),

@@ -235,7 +235,9 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
     }
     # These ask another port.
     unanswered = {"health": (), "top": ("--once",)}
-    without_server = {"serve", "catalog schema", "service-config"}
+    # These use the store itself.
+    on_store = {"backup": ("file",), "restore": ("file",)}
+    without_server = {"serve", "catalog schema", "service-config", *on_store}
     # A key would shut the other tests of this server out.
     refused = {
         ("keys", "create", "key", "--scope", "usage:write"): "(ADMIN_KEY_NEEDED)\n",
@@ -252,6 +254,9 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
     for command, arguments in unanswered.items():
         completed = run(program, command, *arguments, "--ops", "http://127.0.0.1:1", cwd=tmp_path)
         assert (completed.returncode, completed.stderr.startswith("canuse: no answer from")) == (2, True)
+    for command, arguments in on_store.items():
+        completed = run(program, command, *arguments, cwd=tmp_path)
+        assert (completed.returncode, completed.stderr.endswith(": pip install 'canuse[server]'\n")) == (2, True)
     for line, reason in refused.items():
         completed = run(program, *line, *options, cwd=tmp_path)
         assert (completed.returncode, completed.stderr.endswith(reason)) == (2, True), f"{line}: {completed.stderr}"

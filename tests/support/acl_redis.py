@@ -14,10 +14,10 @@ from support.tools import ROOT, tool
 PASSWORD: Final = "a-password"
 
 
-def documented_user() -> list[str]:
-    """Return the ACL command that the docs give for canuse's user, as words."""
-    text = (ROOT / "docs" / "storage.md").read_text()
-    block = re.search(r"<!-- acl:begin -->\n```\n(.*?)```", text, re.DOTALL)
+def documented_user(page: str = "docs/storage.md", name: str = "acl") -> list[str]:
+    """Return the ACL command that a page gives for canuse's user, or for another one, as words."""
+    text = (ROOT / page).read_text()
+    block = re.search(rf"<!-- {name}:begin -->\n```\n(.*?)```", text, re.DOTALL)
     assert block is not None
     words = block[1].replace(">the-password", f">{PASSWORD}").split()
     # The system's Redis does not know this command yet.
@@ -45,6 +45,7 @@ class AclRedis(RedisServer):
         try:
             with Redis(port=self.port) as client:
                 client.execute_command(*documented_user())
+                client.execute_command(*documented_user("docs/operations.md", "acl-backup"))
         except BaseException:
             self.stop()
             raise
@@ -53,5 +54,13 @@ class AclRedis(RedisServer):
     @property
     def acl_url(self) -> str:
         """The URL for canuse, with TLS and the restricted user."""
+        return self._url_of("canuse")
+
+    @property
+    def backup_url(self) -> str:
+        """The URL for backups, with TLS and the user that the docs give for them."""
+        return self._url_of("canuse-backup")
+
+    def _url_of(self, user: str) -> str:
         query = urlencode(self.ca | self.certificate)
-        return f"rediss://canuse:{PASSWORD}@127.0.0.1:{self.tls_port}/0?{query}"
+        return f"rediss://{user}:{PASSWORD}@127.0.0.1:{self.tls_port}/0?{query}"

@@ -25,6 +25,7 @@ from canuse_server.cli.operations.health import health
 from canuse_server.cli.operations.top import top
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
+from canuse_server.cli.storage.backup import backup, restore
 from canuse_server.cli.subscriptions import subscriptions
 from canuse_server.cli.totals import totals
 from canuse_server.cli.user_changes import change_package, ensure_user
@@ -44,6 +45,8 @@ def register(app: typer.Typer) -> None:
     app.command("export-user")(export_user)
     app.command("migrate")(migrate)
     app.command("import-kana")(import_kana)
+    app.command("backup")(backup)
+    app.command("restore")(restore)
     app.command("health")(health)
     app.command("top")(top)
     users.command("ensure")(ensure_user)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, Final, ParamSpec
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 import typer
 
@@ -16,6 +16,7 @@ from canuse_server.cli.exit_status import EXIT_ERROR, tell
 from canuse_server.cli.output import printable
 
 _P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 Server = Annotated[
     str, typer.Option("--server", envvar=_environment.SERVER, help="The server's address, host:port or unix:/path.")
@@ -110,12 +111,17 @@ class Connection:
 
 def with_connection(command: Callable[Concatenate[Connection, _P], None]) -> Callable[..., None]:
     """Give a command the options of `Connection`, and pass it the connection as its first argument."""
-    options = fields(Connection)
+    return with_options_of(Connection, command)
+
+
+def with_options_of(kind: type[_T], command: Callable[Concatenate[_T, _P], None]) -> Callable[..., None]:
+    """Give a command the fields of a data class as options, and pass it an instance as its first argument."""
+    options = fields(cast("Any", kind))
 
     @functools.wraps(command)
     def run(**arguments: Any) -> None:
-        connection = Connection(**{option.name: arguments.pop(option.name) for option in options})
-        command(connection, **arguments)  # type: ignore[call-arg]  # Typer passes everything by name
+        first = kind(**{option.name: arguments.pop(option.name) for option in options})
+        command(first, **arguments)  # type: ignore[call-arg]  # Typer passes everything by name
 
     # Typer reads the options of a command from its signature.
     _, *parameters = signature(command).parameters.values()
