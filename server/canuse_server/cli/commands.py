@@ -26,6 +26,7 @@ from canuse_server.cli.operations.top import top
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
 from canuse_server.cli.storage.backup import backup, restore
+from canuse_server.cli.storage.export_usage import export_usage
 from canuse_server.cli.subscriptions import subscriptions
 from canuse_server.cli.totals import totals
 from canuse_server.cli.user_changes import change_package, ensure_user
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     app.command("import-kana")(import_kana)
     app.command("backup")(backup)
     app.command("restore")(restore)
+    app.command("export-usage")(export_usage)
     app.command("health")(health)
     app.command("top")(top)
     users.command("ensure")(ensure_user)
