@@ -124,6 +124,25 @@ def list_usage_events(
     )
 
 
+def list_audit_entries(
+    *,
+    start_time: Moment | None,
+    end_time: Moment | None,
+    user_id: str | None,
+    method: str | None,
+    caller_key_id: str | None,
+    page_size: int,
+) -> v1.ListAuditEntriesRequest:
+    """Build the request for the first page of the audit log."""
+    return build(
+        v1.ListAuditEntriesRequest,
+        page_size=page_size,
+        **optional(
+            start_time=start_time, end_time=end_time, user_id=user_id, method=method, caller_key_id=caller_key_id
+        ),
+    )
+
+
 def list_usage_totals(
     *, start_time: Moment | None, end_time: Moment | None, feature_id: str | None, page_size: int
 ) -> v1.ListUsageTotalsRequest:

@@ -1,6 +1,7 @@
 """The client for asyncio. `canuse.Client` has the same methods for code with threads."""
 
 from canuse._async.api_keys import ApiKeyMethods
+from canuse._async.audit import AuditMethods
 from canuse._async.catalog import CatalogMethods
 from canuse._async.features import FeatureMethods
 from canuse._async.grants import GrantMethods
@@ -23,6 +24,7 @@ class AsyncClient(
     SubscriptionMethods,
     GrantMethods,
     ApiKeyMethods,
+    AuditMethods,
 ):
     """Checks what users may use, records what they used, and manages the catalogue, from asyncio.
 

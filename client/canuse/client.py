@@ -1,6 +1,7 @@
 """The client for code with threads. `canuse.AsyncClient` has the same methods for asyncio."""
 
 from canuse._sync.api_keys import ApiKeyMethods
+from canuse._sync.audit import AuditMethods
 from canuse._sync.catalog import CatalogMethods
 from canuse._sync.features import FeatureMethods
 from canuse._sync.grants import GrantMethods
@@ -21,6 +22,7 @@ class Client(
     SubscriptionMethods,
     GrantMethods,
     ApiKeyMethods,
+    AuditMethods,
 ):
     """Checks what users may use, records what they used, and manages the catalogue.
 

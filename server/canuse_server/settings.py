@@ -115,6 +115,9 @@ class Settings(BaseSettings):
     past_periods_max_age_days: Annotated[int, Field(ge=1, le=400)] = Field(
         62, description="Number of days that a past period of a feature is kept after its end."
     )
+    audit_max_age_days: Annotated[int, Field(ge=1, le=3650)] = Field(
+        90, description="Number of days that entries of the audit log are kept."
+    )
     max_calls_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
         8192, description="Maximum number of calls in flight in each process. Further calls are refused at once."
     )

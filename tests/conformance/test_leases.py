@@ -285,7 +285,7 @@ def test_erasing_a_user_erases_their_leases(client: Client, store: StoreInspecto
     [subscription] = client.list_subscriptions(user_id)
     lease_id = client.reserve(user_id, feature_id, 2).lease_id
     client.delete_user(user_id)
-    assert user_id.encode() not in store.everything()
+    assert store.names_with(user_id) == [store.audit_log(user_id)]
     assert is_gone(client, lease_id)
     client.create_user(user_id)
     client.subscribe(user_id, [subscription.package_id])

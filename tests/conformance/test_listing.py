@@ -14,7 +14,7 @@ from support.message_clients import Client
 from support.resources import consumable, grant, package, unique
 from support.wire import Stubs, failure
 
-KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants", "totals")
+KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants", "totals", "entries")
 
 
 class Listing(NamedTuple):
@@ -35,6 +35,11 @@ class Listing(NamedTuple):
             if not token:
                 return
             between()
+
+
+def newest_entry_of(client: Client, user_id: str) -> str:
+    """Return the id of a user's newest entry in the audit log."""
+    return next(client.list_audit_entries(user_id=user_id)).id
 
 
 @pytest.fixture(params=KINDS)
@@ -96,6 +101,11 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
         "events": (stubs.usage.ListUsageEvents, of_user(v1.ListUsageEventsRequest), events),
         "grants": (stubs.subscriptions.ListGrants, of_user(v1.ListGrantsRequest), grants),
         "totals": (stubs.usage.ListUsageTotals, v1.ListUsageTotalsRequest, totals),
+        "entries": (
+            stubs.audit.ListAuditEntries,
+            v1.ListAuditEntriesRequest,
+            lambda count: [newest_entry_of(client, each) for each in users(count)],
+        ),
     }
     call, kind, add = kinds[request.param]
     return Listing(call, kind, lambda answer: [id_of(item) for item in getattr(answer, request.param)], add)

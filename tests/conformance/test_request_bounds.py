@@ -26,6 +26,7 @@ NEEDS_NOTHING = (
     "ApplyCatalog",
     "ListSubscriptions",
     "ListUsageTotals",
+    "ListAuditEntries",
 )
 ATTEMPTS = 10
 NO_TIME_SECONDS = 1.0

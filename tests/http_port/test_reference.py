@@ -89,6 +89,7 @@ def test_every_method_is_in_the_document_and_reads_with_get_as_well(
         "canuse.v1.UserService",
         "canuse.v1.SubscriptionService",
         "canuse.v1.ApiKeyService",
+        "canuse.v1.AuditService",
         "canuse.testing.v1.ClockService",
         "canuse.testing.v1.StoreService",
         "envoy.service.ratelimit.v3.RateLimitService",

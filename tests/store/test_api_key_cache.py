@@ -16,11 +16,13 @@ from canuse_server.api.tokens.api_key import digest
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.auth.bootstrap import create_first_key
 from canuse_server.auth.key_cache import ApiKeyCache
+from canuse_server.domain.periods import DAY_MS
 from canuse_server.domain.principal import Principal
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.keys import API_KEYS, API_KEYS_VERSION
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.api_keys import ApiKeys
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.usage_commands import Retention
 from support.authenticated_server import LIVE, SCOPES
 from support.database import Database
@@ -36,7 +38,7 @@ class Deployment:
         self.environments = Environments.of(
             store, Retention(3_600_000, 3_600_000, 3), "", RateLimitRules(), RateLimitRules()
         )
-        self.keys = ApiKeys(store)
+        self.keys = ApiKeys(store, AuditWriter(store, DAY_MS))
         self.authorizer = Authorizer(self.environments, never_required=never_required, open_without_keys=True)
         self.key_cache = ApiKeyCache(self.keys, self.authorizer)
         self.servicer = ApiKeyServicer(self.keys, self.key_cache.refresh)

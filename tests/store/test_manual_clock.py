@@ -4,9 +4,10 @@ import pytest
 
 from canuse_server.domain.entitlements import Entitlement
 from canuse_server.domain.model import ResetPeriod
-from canuse_server.domain.periods import Period
+from canuse_server.domain.periods import DAY_MS, Period
 from canuse_server.store.keys import CLOCK
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.manual_clock import LATEST_MS, ClockRangeError, ManualClock
 from support.database import Database
 
@@ -22,7 +23,7 @@ FOREVER = Entitlement(
 
 
 async def test_the_time_stands_still_until_it_is_moved(store: Store, database: Database) -> None:
-    clock = ManualClock(store)
+    clock = ManualClock(store, AuditWriter(store, DAY_MS))
     await clock.start()
     shown = clock.time_ms()
     seconds, _ = database.redis.time()
@@ -34,18 +35,18 @@ async def test_the_time_stands_still_until_it_is_moved(store: Store, database: D
 
 
 async def test_a_restart_goes_on_with_the_time_that_was_shown(store: Store) -> None:
-    clock = ManualClock(store)
+    clock = ManualClock(store, AuditWriter(store, DAY_MS))
     await clock.start()
     later_ms = await clock.advance(86_400_000)
     store.manual_now_ms = None
-    restarted = ManualClock(store)
+    restarted = ManualClock(store, AuditWriter(store, DAY_MS))
     await restarted.start()
     assert restarted.time_ms() == later_ms
 
 
 async def test_a_restart_after_a_long_while_shows_the_present(store: Store, database: Database) -> None:
     database.redis.set(CLOCK, "1000")
-    clock = ManualClock(store)
+    clock = ManualClock(store, AuditWriter(store, DAY_MS))
     await clock.start()
     assert abs(clock.time_ms() - (await _redis_ms(database))) < 10_000
 
@@ -57,7 +58,7 @@ async def _redis_ms(database: Database) -> int:
 
 @pytest.mark.parametrize("moved_ms", [-1, LATEST_MS])
 async def test_a_move_that_can_not_be_made_leaves_the_time(store: Store, moved_ms: int) -> None:
-    clock = ManualClock(store)
+    clock = ManualClock(store, AuditWriter(store, DAY_MS))
     await clock.start()
     shown = clock.time_ms()
     with pytest.raises(ClockRangeError):

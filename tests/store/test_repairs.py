@@ -13,10 +13,12 @@ from canuse_server.api.hotpath.record import UseFeatures
 from canuse_server.api.users.changes import create_user
 from canuse_server.domain.api_keys import ApiKey
 from canuse_server.domain.model import Feature, FeatureType, Package, Profile
+from canuse_server.domain.periods import DAY_MS
 from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.client import Store
 from canuse_server.store.repositories.api_keys import ApiKeys
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.usage_commands import UserMissingError
 from support.database import RETENTION, Database
 
@@ -49,7 +51,7 @@ async def test_no_user_is_reported_missing_and_nothing_is_written_where_the_data
         lambda: create_user(env, "124", Profile(), disabled=False),
         lambda: env.cache.put_feature(None, feature),
         lambda: env.catalog.put_package(None, package),
-        lambda: ApiKeys(store).put(b"", key),
+        lambda: ApiKeys(store, AuditWriter(store, DAY_MS)).put(b"", key),
         env.cache.refresh,
     )
     try:

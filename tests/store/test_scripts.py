@@ -14,7 +14,7 @@ from canuse_server.domain.model import MAX_AMOUNT, Reason, ResetPeriod
 from canuse_server.domain.past_periods import PastPeriod
 from canuse_server.domain.periods import Period
 from canuse_server.store.codec.user_values import pack_entitlement
-from canuse_server.store.keys import CLOCK, bucket_of
+from canuse_server.store.keys import CLOCK, CLOCK_AUDIT, bucket_of
 from canuse_server.store.repositories import usage_commands
 from canuse_server.store.repositories.manual_clock import LATEST_MS
 from canuse_server.store.repositories.usage_commands import (
@@ -63,21 +63,23 @@ GRANT: Final = GrantBalance(NOW - DAY, None, 6, 3)
 ARITY: Final = {
     RECORD_USAGE: (3, 5),
     RECORD_BATCH: (2, 6),
-    APPLY_USER: (6, 16),
-    DELETE_USER: (8, 2),
+    APPLY_USER: (7, 19),
+    DELETE_USER: (9, 5),
     INDEX_USER: (2, 3),
     RESERVE: (8, 9),
     SETTLE: (9, 9),
     EXTEND_LEASE: (7, 7),
     SWEEP_LEASES: (3, 3),
-    PUT_API_KEY: (3, 5),
-    PUT_CATALOG: (5, 8),
-    APPLY_CATALOG: (7, 5),
-    ADVANCE_CLOCK: (1, 3),
-    TOKEN_GENERATION: (1, 1),
+    PUT_API_KEY: (4, 8),
+    PUT_CATALOG: (6, 11),
+    APPLY_CATALOG: (8, 8),
+    ADVANCE_CLOCK: (2, 5),
+    TOKEN_GENERATION: (2, 4),
 }
 """The exact or minimum number of keys and arguments of each script."""
 NOTHING: Final[Mapping[str, Any]] = {}
+NO_ENTRY: Final = ("", "1000", "")
+"""The arguments of a change without an entry in the audit log."""
 PlacedBalance = tuple[int, int, int, int]
 """A grant in the new order: its old place, effective at, expires at, amount."""
 
@@ -369,11 +371,12 @@ def apply(
     now_ms: int = 0,
 ) -> int | bytes:
     """Run apply_user on the user 124 and return its reply."""
-    names = [KEYS.user("124"), KEYS.users(bucket_of("124")), KEYS.profile("124"), KEYS.history("124")]
+    bucket = bucket_of("124")
+    names = [KEYS.user("124"), KEYS.users(bucket), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
     reply: int | bytes = database.run(
         APPLY_USER,
-        [*names, KEYS.grants("124"), KEYS.ended("124"), *(KEYS.events("124") if event else ())],
-        *(expected, meta, "124", profile, "62", str(now_ms), "0"),
+        [*names, KEYS.ended("124"), KEYS.audit(bucket), *(KEYS.events("124") if event else ())],
+        *(expected, meta, "124", profile, "62", str(now_ms), *NO_ENTRY, "0"),
         *_counted(subscriptions.items()),
         *("until", *_counted(ended.items())),
         *_counted(entitlements.items()),
@@ -383,7 +386,7 @@ def apply(
         *_counted(grants.items()),
         str(len(orders)),
         *(argument for feature_id, placed in orders.items() for argument in (feature_id, *_counted(placed))),
-        *((packed_event(*event[:2]), event[2], "") if event else ()),
+        *((packed_event(*event[:2]), event[2]) if event else ()),
     )
     return reply
 
@@ -501,8 +504,8 @@ def test_arguments_that_do_not_add_up_write_nothing(database: Database) -> None:
     apply(database)
     before = database.contents()
     names = [KEYS.user("124"), KEYS.users(0), KEYS.profile("124"), KEYS.history("124"), KEYS.grants("124")]
-    names.append(KEYS.ended("124"))
-    start = ("new", "newer", "124", "", "62", "0", "0")
+    names += [KEYS.ended("124"), KEYS.audit(0)]
+    start = ("new", "newer", "124", "", "62", "0", *NO_ENTRY, "0")
     for rest in (
         ("0", "", "0", "1", "a", "x", "0", "0", "1", "calls", "0", "0"),
         ("0", "", "0", "0", "0", "0", "0", "0", "0", "more"),
@@ -662,8 +665,8 @@ def delete(database: Database, user_id: str) -> tuple[int, bytes]:
     """Run delete_user and return its reply."""
     bucket = bucket_of(user_id)
     beside = [KEYS.profile(user_id), KEYS.history(user_id), KEYS.grants(user_id), *KEYS.events(user_id)]
-    names = [KEYS.user(user_id), KEYS.users(bucket), KEYS.ledger(bucket), *beside, KEYS.ended(user_id)]
-    existed, last = database.run(DELETE_USER, names, user_id, "0")
+    names = [KEYS.user(user_id), KEYS.users(bucket), KEYS.ledger(bucket), KEYS.audit(bucket)]
+    existed, last = database.run(DELETE_USER, [*names, *beside, KEYS.ended(user_id)], user_id, "0", *NO_ENTRY)
     return existed, last
 
 
@@ -699,8 +702,9 @@ def test_the_last_event_is_returned_for_a_missing_user_too(database: Database) -
 
 def test_the_tokens_of_a_user_share_a_generation_that_ends_with_the_user(database: Database) -> None:
     def generation(new: bytes) -> bytes | None:
-        reply: bytes | None = database.run(TOKEN_GENERATION, [KEYS.user("124")], new)
-        return reply
+        names = [KEYS.user("124"), KEYS.audit(bucket_of("124"))]
+        reply: list[bytes] | None = database.run(TOKEN_GENERATION, names, new, *NO_ENTRY)
+        return None if reply is None else reply[0]
 
     assert generation(b"1") is None
     assert database.contents() == {}
@@ -715,9 +719,9 @@ def test_the_tokens_of_a_user_share_a_generation_that_ends_with_the_user(databas
 
 def put(database: Database, before: str, after: str, version: str = "", item: str = "f", part: int = 7) -> bytes:
     """Run put_catalog on a feature and return its reply; `part` is the random part of the stamp."""
-    keys = (KEYS.features, KEYS.feature_ids, KEYS.catalog_version, KEYS.package_versions, KEYS.catalog_changes)
+    keys = [KEYS.features, KEYS.feature_ids, KEYS.catalog_version, KEYS.package_versions, KEYS.catalog_changes]
     change = (item, before, after, version, KEYS.catalog_channel, str(part), "feature", "100")
-    reply: bytes = database.run(PUT_CATALOG, list(keys), *change)
+    reply: bytes = database.run(PUT_CATALOG, [*keys, KEYS.catalog_audit], *change, *NO_ENTRY)
     return reply
 
 
@@ -780,7 +784,7 @@ def test_every_server_is_notified_of_a_change_and_of_nothing_else(database: Data
 
 def move(database: Database, how: str, amount: int, latest: int = LATEST_MS) -> bytes:
     """Run advance_clock and return its reply."""
-    reply: bytes = database.run(ADVANCE_CLOCK, [CLOCK], how, str(amount), str(latest))
+    reply: bytes = database.run(ADVANCE_CLOCK, [CLOCK, CLOCK_AUDIT], how, str(amount), str(latest), *NO_ENTRY[:2])
     return reply
 
 

@@ -200,6 +200,9 @@ def rows(live: Client) -> dict[str, Row]:
             "ListApiKeys": Row(v1.ListApiKeysRequest(page_size=1000), OK, OK),
             "RevokeApiKey": Row(v1.RevokeApiKeyRequest(api_key_id=key), OK, "API_KEY_NOT_FOUND"),
         },
+        "canuse.v1.AuditService": {
+            "ListAuditEntries": Row(v1.ListAuditEntriesRequest(page_size=1000), OK, OK),
+        },
         "envoy.service.ratelimit.v3.RateLimitService": {
             "ShouldRateLimit": Row(
                 Request(domain="canuse", descriptors=[descriptor(user, feature)]), OK, "ENVIRONMENT_MISMATCH"

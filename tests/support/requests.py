@@ -11,6 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from canuse.testing.v1 import clock_service_pb2, store_service_pb2
 from canuse.v1 import (
     api_key_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     entitlement_service_pb2,
     subscription_service_pb2,
@@ -27,6 +28,7 @@ _FILES: Final = (
     user_service_pb2,
     subscription_service_pb2,
     api_key_service_pb2,
+    audit_service_pb2,
     rate_limit_service_pb2,
     clock_service_pb2,
     store_service_pb2,

@@ -35,6 +35,16 @@ class StoreInspector:
         """Return the names and contents of all keys, concatenated."""
         return b"\n".join(key + repr(self._contents(key)).encode() for key in self._redis.scan_iter())
 
+    def audit_log(self, user_id: str) -> str:
+        """Return the name of the audit log of a user's bucket."""
+        return KEYS.audit(bucket_of(user_id))
+
+    def names_with(self, text: str) -> list[str]:
+        """Return the names of the keys that have a text in their name or content, sorted."""
+        found = text.encode()
+        names = (key for key in self._redis.scan_iter() if found in key or found.decode() in repr(self._contents(key)))
+        return sorted(name.decode() for name in names)
+
     def _contents(self, key: str | bytes) -> object:
         """Return the content of a key, without an order where it has none."""
         read: dict[bytes, Callable[[str | bytes], object]] = {

@@ -37,6 +37,7 @@ class Stubs:
         self.users = v1.UserServiceStub(self.channel)
         self.subscriptions = v1.SubscriptionServiceStub(self.channel)
         self.api_keys = v1.ApiKeyServiceStub(self.channel)
+        self.audit = v1.AuditServiceStub(self.channel)
 
     def call_raw(self, path: str, payload: bytes) -> bytes:
         """Send bytes as the request of a method, given by its path."""

@@ -20,6 +20,7 @@ SERVICES = (
     "UserService",
     "SubscriptionService",
     "ApiKeyService",
+    "AuditService",
 )
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
-from canuse_server.store.keys import BUCKETS, CLOCK, SCHEMA, Keys, bucket_of
+from canuse_server.store.keys import BUCKETS, CLOCK, CLOCK_AUDIT, SCHEMA, Keys, bucket_of
 
 KEYS = Keys("live")
 ids = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=40)
@@ -27,7 +27,7 @@ def keys_of(user_id: str) -> list[str]:
 @thousand
 def test_everything_one_decision_touches_is_in_one_slot_whatever_the_id(user_id: str) -> None:
     bucket = bucket_of(user_id)
-    keys = [*keys_of(user_id), KEYS.users(bucket), KEYS.ledger(bucket)]
+    keys = [*keys_of(user_id), KEYS.users(bucket), KEYS.ledger(bucket), KEYS.audit(bucket)]
     assert len({key_slot(key.encode()) for key in keys}) == 1
     # The slot is that of the bucket; nothing in the id affects it.
     assert {key_slot(key.encode()) for key in keys} == {key_slot(f"b{bucket:04d}".encode())}
@@ -46,8 +46,9 @@ def test_two_users_share_no_key(one: str, other: str) -> None:
 @thousand
 def test_no_user_has_a_key_of_a_bucket_or_of_the_catalogue(user_id: str, bucket: int) -> None:
     catalogue = {value for name, value in vars(KEYS).items() if isinstance(value, str) and name != "environment"}
-    assert len(catalogue) == 9
-    assert not set(keys_of(user_id)) & {KEYS.users(bucket), KEYS.ledger(bucket), SCHEMA, CLOCK, *catalogue}
+    assert len(catalogue) == 10
+    of_bucket = {KEYS.users(bucket), KEYS.ledger(bucket), KEYS.audit(bucket)}
+    assert not set(keys_of(user_id)) & {*of_bucket, SCHEMA, CLOCK, CLOCK_AUDIT, *catalogue}
 
 
 def test_the_buckets_spread_over_as_many_slots_and_evenly() -> None:
@@ -76,8 +77,8 @@ def test_the_bucket_of_a_user_is_the_same_in_every_process_and_for_ever() -> Non
 def test_environments_share_no_key() -> None:
     live, test = Keys("live"), Keys("test")
     for one, other in zip(
-        [live.user("u"), live.users(0), live.ledger(0), live.features, live.catalog_channel],
-        [test.user("u"), test.users(0), test.ledger(0), test.features, test.catalog_channel],
+        [live.user("u"), live.users(0), live.ledger(0), live.audit(0), live.features, live.catalog_channel],
+        [test.user("u"), test.users(0), test.ledger(0), test.audit(0), test.features, test.catalog_channel],
         strict=True,
     ):
         assert one != other

@@ -15,3 +15,4 @@ class Stubs:
         self.users = v1.UserServiceStub(channel)
         self.subscriptions = v1.SubscriptionServiceStub(channel)
         self.api_keys = v1.ApiKeyServiceStub(channel)
+        self.audit = v1.AuditServiceStub(channel)

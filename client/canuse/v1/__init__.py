@@ -22,6 +22,8 @@ from canuse.v1.api_key_service_pb2 import (
     RevokeApiKeyResponse,
 )
 from canuse.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
+from canuse.v1.audit_service_pb2 import AuditEntry, ListAuditEntriesRequest, ListAuditEntriesResponse
+from canuse.v1.audit_service_pb2_grpc import AuditServiceStub
 from canuse.v1.catalog_service_pb2 import (
     CATALOG_ACTION_ARCHIVE,
     CATALOG_ACTION_CREATE,
@@ -298,6 +300,8 @@ __all__ = [
     "ArchiveFeatureResponse",
     "ArchivePackageRequest",
     "ArchivePackageResponse",
+    "AuditEntry",
+    "AuditServiceStub",
     "BatchCanUseRequest",
     "BatchCanUseResponse",
     "BatchCanUseResult",
@@ -363,6 +367,8 @@ __all__ = [
     "GrantStep",
     "ListApiKeysRequest",
     "ListApiKeysResponse",
+    "ListAuditEntriesRequest",
+    "ListAuditEntriesResponse",
     "ListEntitlementsRequest",
     "ListEntitlementsResponse",
     "ListFeaturesRequest",

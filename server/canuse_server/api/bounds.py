@@ -48,6 +48,7 @@ MAX_DESCRIPTOR_ENTRIES: Final = 32
 _TEXTS: Final[Mapping[str, int]] = {
     # Ids and similar values.
     **dict.fromkeys(("id", "user_id", "feature_id", "package_id", "package_ids", "grant_id", "api_key_id"), ID_BYTES),
+    **dict.fromkeys(("method", "caller_key_id"), ID_BYTES),
     **dict.fromkeys(("event_id", "scopes", "canuse.v1.ApiKey.name", "id_prefix"), ID_BYTES),
     **dict.fromkeys(("subscription_id", "canuse.v1.Subscription.id"), subscription_tokens.LENGTH),
     "lease_id": lease_tokens.LENGTH,

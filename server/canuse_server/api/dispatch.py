@@ -23,12 +23,12 @@ from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, deadline_passed
 from canuse_server.api.failures import to_api_error
 from canuse_server.api.hotpath.methods import HOT_METHODS
-from canuse_server.api.metadata import Metadata, authorization, check_metadata, required_durability
+from canuse_server.api.metadata import Metadata, authorization, check_metadata, required_durability, safe_request_id
 from canuse_server.api.methods import method_at
 from canuse_server.api.users.tokens import check_token
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
-from canuse_server.runtime.call_state import CallState, begin_call
+from canuse_server.runtime.call_state import Author, CallState, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.runtime.round_trips import RoundTrips
 
@@ -207,7 +207,7 @@ class Dispatcher:
             raise deadline_passed() from None
 
     async def _answer(self, context: CallContext, payload: bytes) -> bytes:
-        _start_store_deadline(context, sliding=context.path not in HOT_METHODS)
+        _begin(context, sliding=context.path not in HOT_METHODS)
         try:
             try:
                 await check_token(context, payload)
@@ -223,7 +223,7 @@ class Dispatcher:
             raise to_api_error(context.path, error) from error
 
     async def _stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
-        _start_store_deadline(context, sliding=True)
+        _begin(context, sliding=True)
         try:
             async with aclosing(self._handlers.streaming[context.path](payload, context)) as messages:
                 async for message in messages:
@@ -291,9 +291,16 @@ class _Observed:
                 observer.call_ended(call)
 
 
-def _start_store_deadline(context: CallContext, *, sliding: bool) -> None:
-    """Start the store deadline of a call at its arrival, not when the event loop gets to it."""
-    store = context.env.store
-    seconds = store.call_seconds(context.durability) if method_at(context.path).writes else store.timeout_seconds
+def _begin(context: CallContext, *, sliding: bool) -> None:
+    """Set the state of a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
+    store, method = context.env.store, method_at(context.path)
+    seconds = store.call_seconds(context.durability) if method.writes else store.timeout_seconds
     deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)
-    begin_call(CallState(deadline, context.durability, context.round_trips))
+    author = _author(context) if method.audited else None
+    begin_call(CallState(deadline, context.durability, context.round_trips, author))
+
+
+def _author(context: CallContext) -> Author:
+    key_id = "" if context.principal is None else context.principal.key_id
+    method, environment = context.path.removeprefix("/"), context.env.environment
+    return Author(method, key_id, environment, safe_request_id(context.metadata))

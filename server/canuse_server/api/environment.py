@@ -12,6 +12,8 @@ from canuse_server.api.repeated_checks import RepeatedChecks
 from canuse_server.runtime.fairness import FairSemaphore
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.log import AuditLog
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.catalog import CatalogStore
 from canuse_server.store.repositories.catalog_cache import CatalogCache
 from canuse_server.store.repositories.catalog_snapshot import CatalogSnapshots
@@ -38,6 +40,7 @@ class Environment:
     cache: CatalogCache
     snapshots: CatalogSnapshots
     ledger: Ledger
+    audit: AuditLog
     retention: Retention
     default_package: str
     rate_limits: RateLimitRules = field(default_factory=RateLimitRules)
@@ -64,7 +67,8 @@ class Environment:
     ) -> "Environment":
         """Create the environment with a name."""
         keys = Keys(environment)
-        catalog = CatalogStore(store, keys)
+        writer = AuditWriter(store, retention.audit_max_age_ms)
+        catalog = CatalogStore(store, keys, writer)
         return cls(
             environment=environment,
             store=store,
@@ -72,11 +76,12 @@ class Environment:
             users=Users(store, keys, retention),
             search=UserSearch(store, keys),
             leases=Leases(store, keys, retention.dedupe_ttl_ms),
-            token_generations=TokenGenerations(store, keys),
+            token_generations=TokenGenerations(store, keys, writer),
             catalog=catalog,
             cache=CatalogCache(catalog, store, keys),
-            snapshots=CatalogSnapshots(store, keys),
+            snapshots=CatalogSnapshots(store, keys, writer),
             ledger=Ledger(store, keys),
+            audit=AuditLog(store, keys, retention.audit_max_age_ms),
             retention=retention,
             default_package=default_package,
             rate_limits=rate_limits or RateLimitRules(),

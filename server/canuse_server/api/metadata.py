@@ -57,8 +57,7 @@ def required_durability(metadata: Metadata) -> Durability:
 
 def with_request_id(metadata: Metadata) -> Metadata:
     """Return metadata with exactly one request id: the caller's, or a new one if it is absent or not safe to log."""
-    sent = [value for name, value in metadata if name == REQUEST_ID]
-    if len(sent) == 1 and isinstance(sent[0], str) and _SAFE_REQUEST_ID.fullmatch(sent[0]):
+    if safe_request_id(metadata):
         return metadata
     others = [(name, value) for name, value in metadata if name != REQUEST_ID]
     return [*others, (REQUEST_ID, secrets.token_hex(16))]
@@ -67,3 +66,9 @@ def with_request_id(metadata: Metadata) -> Metadata:
 def request_id(metadata: Metadata) -> str:
     """Return the request id in the result of `with_request_id`; empty if the metadata has none."""
     return next((str(value) for name, value in metadata if name == REQUEST_ID), "")
+
+
+def safe_request_id(metadata: Metadata) -> str:
+    """Return the request id of any metadata; empty if there is none, several, or one that is not safe to log."""
+    sent = [value for name, value in metadata if name == REQUEST_ID]
+    return sent[0] if len(sent) == 1 and isinstance(sent[0], str) and _SAFE_REQUEST_ID.fullmatch(sent[0]) else ""

@@ -20,6 +20,8 @@ class Method(NamedTuple):
     """The scopes, of which an API key needs one."""
     writes: bool
     """Whether its `idempotency_level` is other than NO_SIDE_EFFECTS."""
+    audited: bool
+    """Whether its changes have entries in the audit log: it writes, and does not record use."""
     paged: bool
     """Whether its response is a page of a list."""
     large: bool
@@ -54,6 +56,7 @@ def method_of(descriptor: MethodDescriptor) -> Method:
         path=path,
         scopes=scopes,
         writes=not reads,
+        audited=not reads and Scope.USAGE_WRITE not in scopes,
         paged=paged,
         large=paged or "requests" in descriptor.input_type.fields_by_name,
         streams=descriptor.server_streaming,

@@ -34,6 +34,9 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "canuse.v1.ApiKeyService": {
         Scope.KEYS_ADMIN: "CreateApiKey ListApiKeys RevokeApiKey",
     },
+    "canuse.v1.AuditService": {
+        Scope.KEYS_ADMIN: "ListAuditEntries",
+    },
     "envoy.service.ratelimit.v3.RateLimitService": {
         Scope.USAGE_WRITE: "ShouldRateLimit",
     },

@@ -5,6 +5,7 @@ from types import ModuleType
 from canuse.testing.v1 import clock_service_pb2, store_service_pb2
 from canuse.v1 import (
     api_key_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     entitlement_service_pb2,
     subscription_service_pb2,
@@ -14,6 +15,7 @@ from canuse.v1 import (
 from canuse_server.api.endpoints import Handlers, handlers_of
 from canuse_server.api.environment import Environments
 from canuse_server.api.services.api_keys import ApiKeyServicer
+from canuse_server.api.services.audit import AuditServicer
 from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.clock import ClockServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
@@ -53,6 +55,7 @@ def all_handlers(access: Access, clock: ManualClock | None, store: StoreServicer
         (subscription_service_pb2, "SubscriptionService", SubscriptionServicer()),
         (usage_service_pb2, "UsageService", UsageServicer()),
         (api_key_service_pb2, "ApiKeyService", api_keys),
+        (audit_service_pb2, "AuditService", AuditServicer()),
         # All its methods are hot methods.
         (rate_limit_service_pb2, "RateLimitService", object()),
     ]

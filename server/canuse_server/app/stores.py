@@ -13,6 +13,7 @@ from canuse_server.store.embedded.supervisor import EmbeddedValkey
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.cluster import store_at
 from canuse_server.store.redis.durability import Promise
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.manual_clock import ManualClock
 from canuse_server.store.repositories.usage_commands import Retention
 
@@ -29,6 +30,12 @@ def environments_of(settings: Settings, endpoint: StoreAddress, stack: AsyncExit
         _rate_limits(settings, *reversed(domains)),
         lambda: LastKnown(settings.last_known_max_age_seconds, settings.last_known_entries),
     )
+
+
+def manual_clock(environments: Environments) -> ManualClock:
+    """Return the clock that only calls move."""
+    store = environments.live.store
+    return ManualClock(store, AuditWriter(store, environments.live.retention.audit_max_age_ms))
 
 
 async def prepare(settings: Settings, environments: Environments, clock: ManualClock | None) -> None:
@@ -60,6 +67,7 @@ def _retention(settings: Settings) -> Retention:
         dedupe_ttl_ms=settings.dedupe_ttl_seconds * 1000,
         ledger_max_age_ms=settings.ledger_max_age_seconds * 1000,
         past_periods_max_age_days=settings.past_periods_max_age_days,
+        audit_max_age_days=settings.audit_max_age_days,
     )
 
 

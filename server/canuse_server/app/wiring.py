@@ -19,13 +19,12 @@ from canuse_server.app.operations.metrics import process_metrics
 from canuse_server.app.ready import Ready
 from canuse_server.app.servicers import all_handlers, store_servicer
 from canuse_server.app.startup import prepare_store
-from canuse_server.app.stores import environments_of, open_store, prepare
+from canuse_server.app.stores import environments_of, manual_clock, open_store, prepare
 from canuse_server.app.workers.serving import serve_with_workers
 from canuse_server.auth.access import Access, is_loopback
 from canuse_server.runtime import background
 from canuse_server.settings import Settings
 from canuse_server.store.preflight.schema import watch_data
-from canuse_server.store.repositories.manual_clock import ManualClock
 from canuse_server.traces import opening as traces_opening
 from canuse_server.transport import aio_server, tls
 from canuse_server.transport.shutdown import Deadline
@@ -73,7 +72,7 @@ async def serve_in_process(
     async with AsyncExitStack() as stack:
         endpoint, name = await open_store(settings, stack)
         environments = environments_of(settings, endpoint, stack)
-        clock = ManualClock(environments.live.store) if settings.clock == "manual" else None
+        clock = manual_clock(environments) if settings.clock == "manual" else None
         # A worker does not print a key: its parent reads its output.
         access = Access.of(environments, settings, is_worker=share_port, keys_seen=keys_seen)
         handlers = all_handlers(access, clock, store_servicer(settings, environments, access))

@@ -11,6 +11,7 @@ from canuse_server.auth.key_cache import ApiKeyCache
 from canuse_server.settings import Settings
 from canuse_server.store.errors import StoreError
 from canuse_server.store.repositories.api_keys import ApiKeys
+from canuse_server.store.repositories.audit.writing import AuditWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Access:
         cls, environments: Environments, settings: Settings, *, is_worker: bool = False, keys_seen: bool = False
     ) -> "Access":
         """Create an authorizer that refuses all calls until the keys were read. `keys_seen`: see Authorizer."""
-        keys = ApiKeys(environments.live.store)
+        store, retention = environments.live.store, environments.live.retention
+        keys = ApiKeys(store, AuditWriter(store, retention.audit_max_age_ms))
         on_loopback = is_loopback(settings.listen) and (not settings.http_listen or is_loopback(settings.http_listen))
         always_required = not (on_loopback or settings.insecure_no_auth)
         authorizer = Authorizer(

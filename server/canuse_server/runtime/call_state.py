@@ -6,7 +6,7 @@ It is the only context variable of a call. All tasks of a call share its state.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from canuse_server.domain.durability import Durability
 from canuse_server.runtime.deadline import StoreDeadline
@@ -16,20 +16,35 @@ if TYPE_CHECKING:
     from canuse_server.runtime.round_trips import RoundTrips
 
 
-class CallState:
-    """The store deadline of a call and the durability that its writes require."""
+class Author(NamedTuple):
+    """Who makes the changes of a call, for the audit log."""
 
-    __slots__ = ("confirmed", "durability", "round_trips", "store_deadline", "yield_budget")
+    method: str
+    """`package.Service/Method`."""
+    key_id: str
+    """The id of the caller's API key; empty: an anonymous caller."""
+    environment: str
+    request_id: str
+    """Empty: the call has none."""
+
+
+class CallState:
+    """The store deadline of a call, the durability that its writes require, and the author of its changes."""
+
+    __slots__ = ("author", "confirmed", "durability", "round_trips", "store_deadline", "yield_budget")
 
     def __init__(
         self,
         store_deadline: StoreDeadline | None = None,
         durability: Durability | None = Durability.MEMORY,
         round_trips: "RoundTrips | None" = None,
+        author: Author | None = None,
     ) -> None:
         self.store_deadline = store_deadline
         self.durability = durability
         """The level that the caller requires beyond the server's promise. None: wait for neither, see `unconfirmed`."""
+        self.author = author
+        """None: the changes have no entries in the audit log."""
         self.confirmed = False
         """Whether the store has already confirmed the writes of this call."""
         self.yield_budget: YieldBudget | None = None
@@ -67,7 +82,7 @@ def unconfirmed() -> Iterator[None]:
     """Let writes return once they are in the store's memory, whatever the server promises.
 
     For maintenance, which records no usage: a check that triggers it must not wait, and a write that triggers it waits
-    for its own confirmation, which covers all earlier writes.
+    for its own confirmation, which covers all earlier writes. It has no author.
     """
     call = current_call()
     state = CallState(call.store_deadline, None, call.round_trips)

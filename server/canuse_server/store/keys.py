@@ -20,6 +20,8 @@ API_KEYS: Final = "canuse:{api_keys}:keys"
 API_KEYS_VERSION: Final = "canuse:{api_keys}:version"
 API_KEYS_USED: Final = "canuse:{api_keys}:used"
 SIGNING_KEYS: Final = "canuse:{api_keys}:signing_keys"
+API_KEYS_AUDIT: Final = "canuse:{api_keys}:audit"
+CLOCK_AUDIT: Final = "canuse:{canuse:clock}:audit"
 API_KEYS_CHANNEL: Final = "canuse:api_keys"
 
 
@@ -75,6 +77,7 @@ class Keys:
         self.package_versions = catalog + "package_versions"
         self.catalog_version = catalog + "version"
         self.catalog_changes = catalog + "changes"
+        self.catalog_audit = catalog + "audit"
         self.catalog_channel = f"canuse:{environment}:catalog"
         self.users_indexed = f"canuse:{environment}:users_indexed"
 
@@ -167,6 +170,10 @@ class Keys:
     def ledger(self, bucket: int) -> str:
         """Return the stream of the usage events of a bucket."""
         return f"{self._buckets[bucket]}ledger"
+
+    def audit(self, bucket: int) -> str:
+        """Return the audit log of the users of a bucket."""
+        return f"{self._buckets[bucket]}audit"
 
     @staticmethod
     def package_version(package_id: str, version: int) -> str:

@@ -113,7 +113,7 @@ class ApiKeyServicer:
             read = await self._read(context)
             key = _find(read, key_id, context.env)
             _keep_manageable([other for other in read.keys if other is not key])
-            await self._keys.remove(read.stamp, key_id)
+            await self._keys.remove(read.stamp, key)
             return key
 
         key = await self._change(revoke)

@@ -150,7 +150,7 @@ async def _change(
         await env.cache.load_packages([(old.package_id, old.package_version)])
         new = change(old, state.now_ms)
         await refuse_too_much(env, state, [new])
-        return Edit((new,)), new
+        return Edit((new,), replaced=(old,)), new
 
     changed = await change_user(env, user_id, edit)
     return subscription_message(user_id, changed.result, changed.state.now_ms)

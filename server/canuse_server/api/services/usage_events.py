@@ -3,6 +3,7 @@
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from canuse.v1 import usage_service_pb2 as pb
+from canuse.v1.audit_service_pb2 import ListAuditEntriesRequest
 from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
 from canuse_server.api.errors import feature_not_found
@@ -63,7 +64,7 @@ def _span(request: pb.ListUsageEventsRequest) -> tuple[int, Place | None]:
 
 
 def time_range(
-    violations: Violations, request: pb.ListUsageEventsRequest | pb.ListUsageTotalsRequest
+    violations: Violations, request: pb.ListUsageEventsRequest | pb.ListUsageTotalsRequest | ListAuditEntriesRequest
 ) -> tuple[int, int | None]:
     """Return the start and the end of the range of a request in milliseconds; raise the violations, if any."""
     start, end = request.start_time, request.end_time

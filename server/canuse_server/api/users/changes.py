@@ -9,6 +9,7 @@ from typing import Final, Generic, NamedTuple, TypeAlias, TypeVar
 
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, package_not_found, user_not_found
+from canuse_server.api.users.audit import entry_of, entry_of_new
 from canuse_server.api.users.retry import retry_on_conflict
 from canuse_server.domain.carry_over import CarryOver, carry_over, carry_over_ahead, carry_over_one
 from canuse_server.domain.entitlements import Entitlement, resolve, without_effect
@@ -44,7 +45,8 @@ class Edit:
     """A requested change of a user; None changes nothing.
 
     `subscriptions` are new or changed. `grant_order` goes with `grant`: the new order of all grants of its feature.
-    `event` is the stored answer for repetitions of the call.
+    `event` is the stored answer for repetitions of the call. `replaced` are the former states of those subscriptions
+    that the user as read may not contain.
     """
 
     subscriptions: tuple[Subscription, ...] = ()
@@ -53,6 +55,7 @@ class Edit:
     grant: Grant | None = None
     grant_order: tuple[PlacedGrant, ...] = ()
     event: Event | None = None
+    replaced: tuple[Subscription, ...] = ()
 
 
 class Changed(NamedTuple, Generic[_Result]):
@@ -131,7 +134,8 @@ async def create_user(env: Environment, user_id: str, profile: Profile, *, disab
     """Create a user and return its meta, or None if the user exists."""
     meta = Meta(disabled, 1, await env.store.now_ms(env.keys.user(user_id)))
     try:
-        await env.users.apply(UserChange(user_id, b"", meta, profile))
+        audit = entry_of_new(user_id, profile, disabled=disabled)
+        await env.users.apply(UserChange(user_id, b"", meta, profile, audit=audit))
     except ConflictError:
         return None
     return meta
@@ -258,6 +262,7 @@ async def _user_change(env: Environment, state: UserState, edit: Edit) -> tuple[
         carry_overs=_carry_overs(state, at, entitlements),
         grants=(edit.grant,) if edit.grant else (),
         grant_orders=orders,
+        audit=entry_of(state, edit),
     )
     return change, entitlements
 

@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.api_keys import ENVIRONMENTS, ApiKey, KeyType, Scope
+from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.codec.documents import UnreadableError, note_unknown, note_unreadable, read_document
 from canuse_server.store.errors import ConflictError
-from canuse_server.store.keys import API_KEYS, API_KEYS_CHANNEL, API_KEYS_USED, API_KEYS_VERSION
+from canuse_server.store.keys import API_KEYS, API_KEYS_AUDIT, API_KEYS_CHANNEL, API_KEYS_USED, API_KEYS_VERSION
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.stamps import random_part
 from canuse_server.store.scripts.loader import PUT_API_KEY
 
@@ -36,8 +38,9 @@ class ApiKeys:
 
     channel = API_KEYS_CHANNEL
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, audit: AuditWriter) -> None:
         self.store = store
+        self._audit = audit
 
     async def stamp(self) -> tuple[bytes, int]:
         """Return the stamp that every change replaces, empty before the first change, and the time."""
@@ -59,16 +62,19 @@ class ApiKeys:
     async def put(self, stamp: bytes, key: ApiKey) -> None:
         """Store a new key; raise ConflictError if the keys have changed since `stamp`."""
         await self.store.require_data()
-        await self._write(stamp, key.id, _encode(key))
+        await self._write(stamp, key, _encode(key))
 
-    async def remove(self, stamp: bytes, key_id: str) -> None:
+    async def remove(self, stamp: bytes, key: ApiKey) -> None:
         """Delete a key; raise ConflictError if the keys have changed since `stamp`."""
-        await self._write(stamp, key_id, b"")
+        await self._write(stamp, key, b"")
 
-    async def _write(self, stamp: bytes, key_id: str, value: bytes) -> None:
-        keys = [API_KEYS, API_KEYS_VERSION, API_KEYS_USED]
-        if not await self.store.run(PUT_API_KEY, keys, stamp, key_id, value, API_KEYS_CHANNEL, random_part()):
+    async def _write(self, stamp: bytes, key: ApiKey, value: bytes) -> None:
+        names = [API_KEYS, API_KEYS_VERSION, API_KEYS_USED, API_KEYS_AUDIT]
+        change = (stamp, key.id, value, API_KEYS_CHANNEL, random_part())
+        audit = AuditEntry(api_key_id=key.id, environment=key.environment)
+        if not await self.store.run(PUT_API_KEY, names, *change, *self._audit.arguments(audit)):
             raise ConflictError
+        self._audit.note(audit)
 
     async def note_used(self, times_ms: Mapping[str, int]) -> None:
         """Store the times of last use by key id. A stored later time is kept."""

@@ -6,10 +6,12 @@ from typing import Final, Generic, NamedTuple, TypeVar, cast
 
 from canuse_server.domain.model import Feature, Package, PackageStatus
 from canuse_server.runtime.fairness import map_yielding
+from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.codec.documents import UnreadableError, decode_feature, decode_package, encode, note_unreadable
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter, changed_fields
 from canuse_server.store.repositories.stamps import number_of, random_part
 from canuse_server.store.scripts.loader import PUT_CATALOG
 
@@ -39,9 +41,10 @@ class Changes(NamedTuple):
 class CatalogStore:
     """The catalogue of one environment. An unreadable document is treated as an unknown one, which gives no access."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(self, store: Store, keys: Keys, audit: AuditWriter) -> None:
         self._store = store
         self._keys = keys
+        self._audit = audit
 
     async def stamp(self) -> bytes:
         """Return the stamp that every change of the catalogue replaces; empty before the first change."""
@@ -167,12 +170,15 @@ class CatalogStore:
         if old is None:
             await self._store.require_data()
         keys = self._keys
-        names = [items, index, keys.catalog_version, keys.package_versions, keys.catalog_changes]
+        names = [items, index, keys.catalog_version, keys.package_versions, keys.catalog_changes, keys.catalog_audit]
         before = b"" if old is None else old.raw
         change = (new.id, before, encode(new), version, keys.catalog_channel, random_part(), kind, str(CHANGES_KEPT))
-        stamp = cast("bytes", await self._store.run(PUT_CATALOG, names, *change))
+        audit = AuditEntry(fields=() if old is None else changed_fields(old.item, new))
+        (audit.feature_ids if isinstance(new, Feature) else audit.package_ids).append(new.id)
+        stamp = cast("bytes", await self._store.run(PUT_CATALOG, names, *change, *self._audit.arguments(audit)))
         if not stamp:
             raise ConflictError
+        self._audit.note(audit)
         return number_of(stamp)
 
 

@@ -6,10 +6,12 @@ from typing import Final, NamedTuple, cast
 from canuse_server.domain.catalog_changes import PackageWrite, StoredPackage
 from canuse_server.domain.model import Feature, Package, PackageStatus
 from canuse_server.runtime.fairness import WorkShare
+from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.codec.documents import decode_feature, decode_package, encode
 from canuse_server.store.errors import ConflictError, StoreUnavailableError
 from canuse_server.store.keys import Keys
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.catalog import CHANGES_KEPT
 from canuse_server.store.repositories.stamps import random_part
 from canuse_server.store.scripts.loader import APPLY_CATALOG
@@ -41,9 +43,10 @@ class CatalogWrite(NamedTuple):
 class CatalogSnapshots:
     """Reads and writes many items of the catalogue of one environment at once."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(self, store: Store, keys: Keys, audit: AuditWriter) -> None:
         self._store = store
         self._keys = keys
+        self._audit = audit
 
     async def read(self, feature_ids: Iterable[str], package_ids: Iterable[str], *, rest: bool) -> Snapshot:
         """Return these items; `rest`: and all others.
@@ -79,7 +82,7 @@ class CatalogSnapshots:
         await self._store.require_data()
         keys = self._keys
         names = [keys.catalog_version, keys.catalog_changes, keys.features, keys.feature_ids]
-        names += [keys.packages, keys.package_ids, keys.package_versions]
+        names += [keys.packages, keys.package_ids, keys.package_versions, keys.catalog_audit]
         items: list[str | bytes] = []
         for feature in write.features:
             items += (feature.id, encode(feature))
@@ -87,12 +90,17 @@ class CatalogSnapshots:
             items += (latest.id, encode(latest))
             version = published and keys.package_version(published.id, published.version)
             items += (version or "", encode(published) if published else "")
-        counts = (str(CHANGES_KEPT), str(len(write.features)))
+        audit = AuditEntry(
+            feature_ids=[feature.id for feature in write.features],
+            package_ids=[package.latest.id for package in write.packages],
+        )
         reply = await self._store.run(
-            APPLY_CATALOG, names, write.stamp, keys.catalog_channel, random_part(), *counts, *items
+            *(APPLY_CATALOG, names, write.stamp, keys.catalog_channel, random_part(), str(CHANGES_KEPT)),
+            *(*self._audit.arguments(audit), str(len(write.features)), *items),
         )
         if not reply:
             raise ConflictError
+        self._audit.note(audit)
         return cast("bytes", reply)
 
     async def _with_published(self, latest: Iterable[Package]) -> dict[str, StoredPackage]:

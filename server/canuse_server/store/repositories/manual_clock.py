@@ -3,8 +3,11 @@ server on the same store does not notice that the clock was moved."""
 
 from typing import Final, cast
 
-from canuse_server.store.keys import CLOCK
+from canuse_server.runtime.call_state import current_call
+from canuse_server.store.codec.audit_pb2 import AuditEntry
+from canuse_server.store.keys import CLOCK, CLOCK_AUDIT
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.scripts.loader import ADVANCE_CLOCK
 
 LATEST_MS: Final = 221_845_392_000_000
@@ -18,8 +21,9 @@ class ClockRangeError(Exception):
 class ManualClock:
     """A clock that stands still until it is moved forward."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, audit: AuditWriter) -> None:
         self._store = store
+        self._audit = audit
 
     async def start(self) -> None:
         """Stop the time at the last time of the clock, or at the present if that is later or none is stored."""
@@ -42,8 +46,14 @@ class ManualClock:
         return await self._move("D", duration_ms)
 
     async def _move(self, mode: str, amount_ms: int) -> int:
-        reply = cast("bytes", await self._store.run(ADVANCE_CLOCK, [CLOCK], mode, str(amount_ms), str(LATEST_MS)))
+        author, before_ms = current_call().author, self._store.manual_now_ms
+        audit = AuditEntry(environment=author.environment if author else "")
+        entry, max_age, _ = self._audit.arguments(audit)
+        change = (mode, str(amount_ms), str(LATEST_MS), entry, max_age)
+        reply = cast("bytes", await self._store.run(ADVANCE_CLOCK, [CLOCK, CLOCK_AUDIT], *change))
         if not reply:
             raise ClockRangeError
         self._store.manual_now_ms = int(reply)
+        if self._store.manual_now_ms != before_ms:
+            self._audit.note(audit)
         return self._store.manual_now_ms

@@ -69,6 +69,7 @@ class Retention:
     dedupe_ttl_ms: int
     ledger_max_age_ms: int
     past_periods_max_age_days: int
+    audit_max_age_days: int = 90
 
     @cached_property
     def packed(self) -> bytes:
@@ -79,6 +80,11 @@ class Retention:
     def past_periods_max_age_ms(self) -> int:
         """How long past periods are kept, in milliseconds."""
         return self.past_periods_max_age_days * DAY_MS
+
+    @property
+    def audit_max_age_ms(self) -> int:
+        """How long entries of audit logs are kept, in milliseconds."""
+        return self.audit_max_age_days * DAY_MS
 
 
 class Charge(NamedTuple):

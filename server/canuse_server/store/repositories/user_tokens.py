@@ -5,10 +5,12 @@ import secrets
 from typing import Final, NamedTuple, cast
 
 from canuse_server.domain.user_tokens import GENERATION_BYTES, SigningKey, is_rotation_due, next_key, outdated_keys
+from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.codec.documents import UnreadableError, note_unreadable, read_document
 from canuse_server.store.codec.user_values import TOKEN_GENERATION_FIELD
-from canuse_server.store.keys import SIGNING_KEYS, Keys
+from canuse_server.store.keys import SIGNING_KEYS, Keys, bucket_of
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.scripts.loader import TOKEN_GENERATION
 
 _SECRET_BYTES: Final = 32
@@ -60,9 +62,10 @@ class SigningKeys:
 class TokenGenerations:
     """The generations of the users' tokens in one environment. They are deleted together with the user."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(self, store: Store, keys: Keys, audit: AuditWriter) -> None:
         self._store = store
         self._keys = keys
+        self._audit = audit
 
     async def get(self, user_id: str) -> bytes | None:
         """Return the generation of a user's valid tokens, or None if no token of the user is valid."""
@@ -78,7 +81,15 @@ class TokenGenerations:
         return await self._set(user_id, b"") is not None
 
     async def _set(self, user_id: str, generation: bytes) -> bytes | None:
-        return cast("bytes | None", await self._store.run(TOKEN_GENERATION, [self._keys.user(user_id)], generation))
+        names = [self._keys.user(user_id), self._keys.audit(bucket_of(user_id))]
+        audit = AuditEntry(user_id=user_id)
+        reply = await self._store.run(TOKEN_GENERATION, names, generation, *self._audit.arguments(audit))
+        if reply is None:
+            return None
+        current, changed = cast("tuple[bytes, int]", reply)
+        if changed:
+            self._audit.note(audit)
+        return current
 
 
 def _encode(key: SigningKey) -> bytes:

@@ -16,12 +16,14 @@ from canuse_server.domain.subscriptions import has_ended
 from canuse_server.runtime.fairness import map_yielding, yield_if_due
 from canuse_server.store.codec import past_periods as past_periods_codec
 from canuse_server.store.codec import user_index, user_values
+from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.codec.documents import UnreadableError, decode_grant, decode_profile, encode, note_unreadable
 from canuse_server.store.codec.event_ids import DIGEST_BYTES, FINGERPRINT_BYTES
 from canuse_server.store.codec.user_values import Meta
 from canuse_server.store.errors import ConflictError
 from canuse_server.store.keys import BUCKETS, INDEX_PARTS, Keys, bucket_of
 from canuse_server.store.redis.client import Store
+from canuse_server.store.repositories.audit.writing import AuditWriter
 from canuse_server.store.repositories.ledger import Place
 from canuse_server.store.repositories.usage_commands import EventIdReusedError, Retention
 from canuse_server.store.scripts.loader import APPLY_USER, DELETE_USER
@@ -106,7 +108,8 @@ class UserChange:
     `raw_meta` is the meta field as it was read; empty: the user must not exist. `counters` are the counters as they
     were read: for each feature of the change the counter must still be of the same period, or still not exist.
     `ended` are subscriptions to move to the `ended` hash, with `ended_until_ms`. `event` is the stored answer for
-    repetitions of the call. `old_profile` is the profile that `profile` replaces; None: there was none.
+    repetitions of the call. `old_profile` is the profile that `profile` replaces; None: there was none. `audit` is
+    what the audit log says about it; None: nothing, as it only brings the user up to date.
     """
 
     user_id: str
@@ -124,6 +127,7 @@ class UserChange:
     grants: Iterable[Grant] = ()
     grant_orders: Mapping[str, Sequence[PlacedGrant]] = field(default_factory=dict)
     old_profile: Profile | None = None
+    audit: AuditEntry | None = None
 
 
 class Users:
@@ -133,6 +137,7 @@ class Users:
         self._store = store
         self._keys = keys
         self._retention = retention
+        self._audit = AuditWriter(store, retention.audit_max_age_ms)
 
     async def read(self, user_id: str) -> UserState | None:
         """Return a user's hash, or None if the user does not exist.
@@ -237,12 +242,13 @@ class Users:
         if indexes:
             indexes.insert(0, keys.has_indexes(bucket))
         names = (keys.user(user_id), keys.users(bucket), keys.profile(user_id))
-        other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id))
+        other_names = (keys.history(user_id), keys.grants(user_id), keys.ended(user_id), keys.audit(bucket))
         applied = await self._store.run(
             APPLY_USER,
             [*names, *other_names, *(keys.events(user_id) if event else ()), *indexes],
             *(change.raw_meta, change.meta.pack(), user_id, _profile_argument(change.profile)),
             *(str(self._retention.past_periods_max_age_days), str(change.meta.as_of_ms)),
+            *self._audit.arguments(change.audit),
             *(str(len(indexed)), *(str(entry.score) if is_new else "" for entry, is_new in indexed)),
             *(str(len(subscriptions) // 2), *subscriptions),
             *(user_values.pack_moment(change.ended_until_ms), str(len(ended) // 2), *ended),
@@ -252,12 +258,13 @@ class Users:
             *(str(len(carry_overs)), *chain.from_iterable(map(_carry_over_arguments, carry_overs))),
             *(str(len(grants) // 2), *grants),
             *(str(len(orders)), *chain.from_iterable(orders)),
-            *((*event, self._store.manual_now) if event else ()),
+            *(event or ()),
         )
         if isinstance(applied, bytes):
             raise AnsweredError(applied[1:]) if applied[:1] == b"R" else EventIdReusedError
         if not applied:
             raise ConflictError
+        self._audit.note(change.audit)
 
     async def describe(self, user_ids: list[str]) -> list[tuple[Meta, Profile] | None]:
         """Return meta and profile of some users; None for a user that does not exist."""
@@ -356,9 +363,13 @@ class Users:
         leases = [keys.leases(user_id), keys.leases_due(user_id)]
         bucket = bucket_of(user_id)
         indexes = [keys.index(field, bucket, part) for field in user_index.FIELDS for part in range(INDEX_PARTS)]
-        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), *other_names, *leases, *indexes]
-        reply = await self._store.run(DELETE_USER, names, user_id, str(len(indexes)))
-        existed, last = cast("tuple[int, bytes]", reply)
+        names = [keys.user(user_id), keys.users(bucket), keys.ledger(bucket), keys.audit(bucket)]
+        names += [*other_names, *leases, *indexes]
+        audit = AuditEntry(user_id=user_id)
+        arguments = (user_id, str(len(indexes)), *self._audit.arguments(audit))
+        existed, last = cast("tuple[int, bytes]", await self._store.run(DELETE_USER, names, *arguments))
+        if existed:
+            self._audit.note(audit)
         return bool(existed), Place.parse(last.decode()) if last else None
 
 

@@ -4,11 +4,13 @@
 -- drawn from a grant stays drawn.
 --
 -- KEYS  1 the user's hash   2 the bucket's set of user ids   3 the user's profile   4 the user's past periods   5 the user's grants
---       6 the user's ended subscriptions   then, with an event id: the stored answers of the user's event ids, four hashes
+--       6 the user's ended subscriptions   7 the bucket's audit log
+--       then, with an event id: the stored answers of the user's event ids, four hashes
 --       then, where indexes of users change: the mark that the bucket has indexes, and the sorted set of each change
 -- ARGV  1 the field `m` as the caller read it, or '' where there must be no user   2 the new field `m`   3 user id
 --       4 profile: '' leave it, 'D' remove it, 'S' and the new one   5 age of past periods in days
 --       6 now in ms, as the caller read it with the user: 0 leaves past periods that are due to be dropped or summed as they are
+--       7 the entry of the audit log, '' for none   8 its maximum age in ms   9 now in ms, or '' for Redis's clock
 --       then how many indexes of users change, and for each the user's new score, or '' to leave it
 --       then how many subscriptions to set, and pairs of token and value
 --       then the field `e`, how many ended subscriptions to move to KEYS[6], and pairs of token and value
@@ -20,7 +22,7 @@
 --       then how many grants to set in KEYS[5], and pairs of id and value
 --       then how many features whose grants change, and for each: feature id, number of grants, and for each of these in
 --       the order of drawing: its place in the old order (0: it is new), effective at, expires at, amount (-1 unlimited)
---       then, with an event id: the event id, as EVENT, the answer to store, now in ms or '' for Redis's clock
+--       then, with an event id: the event id, as EVENT, and the answer to store
 -- Returns 1, or 0 if the user has changed since, or a count has gone on to another period; then nothing was written. Nor was it
 -- where the event id is known: then it returns a string, 'R' and the answer kept under it, or 'X' where the content is another.
 -- include: layout
@@ -28,26 +30,27 @@
 -- include: grants
 -- include: history
 -- include: clock
+-- include: audit
 local dedupe_open, dedupe_find, dedupe_replay
 -- include: dedupe
 -- include: dedupe_begin
 -- include: event
-local FIRST_EVENT_KEY = 7
-local indexes = tonumber(ARGV[7])
+local FIRST_EVENT_KEY = 8
+local indexes = tonumber(ARGV[10])
 local index_keys = indexes > 0 and indexes + 1 or 0
-local has_event = #KEYS == 10 + index_keys
+local has_event = #KEYS == 11 + index_keys
 assert(
-  (#KEYS == 6 + index_keys or has_event) and #ARGV >= 16 + indexes,
-  'apply_user takes 6 keys, 4 with an event id, 1 and 1 for each index, and at least 16 arguments'
+  (#KEYS == 7 + index_keys or has_event) and #ARGV >= 19 + indexes,
+  'apply_user takes 7 keys, 4 with an event id, 1 and 1 for each index, and at least 19 arguments'
 )
 
 if has_event then
-  local answered = event_answer(FIRST_EVENT_KEY, ARGV[#ARGV - 2], redis.call('HGET', KEYS[1], 'd'))
+  local answered = event_answer(FIRST_EVENT_KEY, ARGV[#ARGV - 1], redis.call('HGET', KEYS[1], 'd'))
   if answered then return answered end
 end
 if (redis.call('HGET', KEYS[1], 'm') or '') ~= ARGV[1] then return 0 end
 
-local at = 6
+local at = 9
 local function next_argument()
   at = at + 1
   return ARGV[at]
@@ -73,7 +76,7 @@ for i = 1, next_number() do
   orders[i] = { feature = next_argument(), grants = {} }
   for j = 1, next_number() do orders[i].grants[j] = next_values(4) end
 end
-local event = next_values(has_event and 3 or 0)
+local event = next_values(has_event and 2 or 0)
 assert(at == #ARGV, 'apply_user: the counts do not add up')
 
 local function count_of(feature)
@@ -179,7 +182,8 @@ for _, order in ipairs(orders) do
   redis.call('HSET', KEYS[1], field, pack_grants(new))
 end
 if has_event then
-  local id, answer, manual_now = unpack(event)
-  event_store(KEYS[1], FIRST_EVENT_KEY, id, redis.call('HGET', KEYS[1], 'd'), answer, clock(manual_now))
+  local id, answer = unpack(event)
+  event_store(KEYS[1], FIRST_EVENT_KEY, id, redis.call('HGET', KEYS[1], 'd'), answer, clock(ARGV[9]))
 end
+audit(KEYS[7], ARGV[7], ARGV[8], ARGV[9])
 return 1

@@ -1,0 +1,63 @@
+"""The arguments of the scripts that append entries to audit logs, and the log lines about these changes."""
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any, Final
+
+import structlog
+
+from canuse_server.runtime.call_state import current_call
+from canuse_server.store.codec.audit_pb2 import AuditEntry
+from canuse_server.store.redis.client import Store
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_PACKAGE: Final = "canuse.v1."
+"""Left out in stored names of methods."""
+_LOGGED: Final = ("fields", "feature_ids", "package_ids", "api_key_id")
+"""What log lines contain of an entry. Other ids belong to users, and a log has no data of users."""
+
+
+class AuditWriter:
+    """Prepares the entries of changes, which their scripts append, and logs changes once they are made.
+
+    Changes outside of calls, such as the renewal of entitlements, have no entry.
+    """
+
+    def __init__(self, store: Store, max_age_ms: int) -> None:
+        self._store = store
+        self._max_age = str(max_age_ms)
+
+    def arguments(self, change: AuditEntry | None) -> tuple[bytes, str, str]:
+        """Return the arguments of a script for a change: its entry with the author, empty for none, and how long it is
+        kept."""
+        author = current_call().author
+        entry = b""
+        if change is not None and author is not None:
+            change.method = author.method.removeprefix(DEFAULT_PACKAGE)
+            change.caller_key_id = author.key_id
+            change.request_id = author.request_id
+            entry = change.SerializeToString(deterministic=True)
+        return entry, self._max_age, self._store.manual_now
+
+    @staticmethod
+    def note(change: AuditEntry | None) -> None:
+        """Log a change that was made."""
+        author = current_call().author
+        if change is None or author is None:
+            return
+        values = {name: getattr(change, name) for name in _LOGGED}
+        log.info(
+            "change",
+            method=author.method,
+            environment=change.environment or author.environment,
+            key_id=author.key_id or None,
+            request_id=author.request_id or None,
+            **{name: value if isinstance(value, str) else list(value) for name, value in values.items() if value},
+        )
+
+
+def changed_fields(old: Any, new: Any, excluded: Iterable[str] = ()) -> list[str]:
+    """Return the names in the API of the fields in which two values of a dataclass differ."""
+    compared = (field.name for field in fields(new) if field.compare and field.name not in excluded)
+    return [name.removesuffix("_ms") for name in compared if getattr(old, name) != getattr(new, name)]
