@@ -19,6 +19,7 @@ import pytest
 
 from canuse.v1 import (
     api_key_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     entitlement_service_pb2,
     subscription_service_pb2,
@@ -38,6 +39,7 @@ MIN_SECONDS = 5
 """With less time per method all methods are called in one run, as in `make test-all`: starting alone takes seconds."""
 MODULES = (
     api_key_service_pb2,
+    audit_service_pb2,
     catalog_service_pb2,
     entitlement_service_pb2,
     rate_limit_service_pb2,

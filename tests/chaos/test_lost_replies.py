@@ -2,7 +2,8 @@
 
 The reply is lost between store and server, or between server and caller. A call with an event id has one effect, and
 its repetition gets the lost answer. The other methods have one effect, too; `retry_cases.py` says how each repetition
-is answered. Exceptions are CreateApiKey and Subscribe without an event id, where callers must look first.
+is answered. Exceptions are CreateApiKey and Subscribe without an event id, where callers must look first. The audit
+log has one entry of each effect.
 
 Guards, each of them a break of `make mutants`: an answer is kept under its event id (`event_store` in `settle.lua` and
 `reserve.lua`); what was sent and not answered is OUTCOME_UNKNOWN (`lane.py`, `connection.py`); and the lane does not
@@ -25,6 +26,7 @@ from canuse.errors import CanuseError, OutcomeUnknown, Unavailable, from_rpc_err
 from chaos.methods import METHODS, Method
 from chaos.retry_cases import CASES, DONE, REPLAYED, SAME, UNCHANGED
 from chaos.scenario import Catalogue, Scenario, create_catalogue, create_scenario
+from support.audited_changes import EXPECTED, ONE_MORE_EACH_TIME, newest
 from support.authenticated_server import SCOPES
 from support.chaos import Report, Rounds
 from support.load import OWN_CONNECTION, wait_until
@@ -221,6 +223,14 @@ def shared_catalogue(relayed: RelayedServer) -> Catalogue:
         return create_catalogue(client)
 
 
+def expected_entries(name: str) -> int:
+    """Return how many entries the audit log has of a call that was made three times, and of an undisturbed one."""
+    if name not in EXPECTED:
+        return 0
+    calls = 3 if name in ONE_MORE_EACH_TIME else 0 if name == "RevokeUserTokens" else 1
+    return calls + (name != "RevokeUserTokens")
+
+
 async def lose_and_repeat(relayed: RelayedServer, shared: Catalogue, where: str, name: str) -> list[str]:
     """Make a call whose answer is lost, repeat it, and check the effect; return what is wrong."""
     case, method = CASES[name], METHODS[name.partition(",")[0]]
@@ -232,8 +242,12 @@ async def lose_and_repeat(relayed: RelayedServer, shared: Catalogue, where: str,
 
     with relayed.client() as client:
         scenario, request, undisturbed_request = await asyncio.to_thread(prepare)
+        known = {entry.id for entry in await asyncio.to_thread(newest, client)}
         await LOSE_REPLY[where](relayed, method, request)
         wrong = await asyncio.to_thread(repeat_call, relayed, name, method, request, undisturbed_request)
+        added = sum(entry.id not in known for entry in await asyncio.to_thread(newest, client))
+        if added != (entries := expected_entries(name)):
+            wrong.append(f"{name}: the audit log has {added} more entries, and not {entries}")
         seen, expected = await asyncio.to_thread(lambda: (case.look(scenario), case.expected(scenario)))
     if seen != expected:
         wrong.append(f"{name}: {seen} is there, and not {expected}")

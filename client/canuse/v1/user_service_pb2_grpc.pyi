@@ -45,7 +45,7 @@ class UserServiceStub:
     """
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-    The user's tokens end, also if the user is created again.
+    The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
     """
@@ -83,7 +83,7 @@ class UserServiceAsyncStub(UserServiceStub):
     """
     DeleteUser: _aio.UnaryUnaryMultiCallable[_user_service_pb2.DeleteUserRequest, _user_service_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-    The user's tokens end, also if the user is created again.
+    The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
     After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
     again in the meantime, events recorded since then stay.
     """
@@ -148,7 +148,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_user_service_pb2.DeleteUserResponse, _abc.Awaitable[_user_service_pb2.DeleteUserResponse]]:
         """Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-        The user's tokens end, also if the user is created again.
+        The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
         After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
         again in the meantime, events recorded since then stay.
         """

@@ -45,7 +45,7 @@ type UserServiceClient interface {
 	// With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
 	ListUsers(ctx context.Context, in *ListUsersRequest, opts ...grpc.CallOption) (*ListUsersResponse, error)
 	// Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-	// The user's tokens end, also if the user is created again.
+	// The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
 	// After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
 	// again in the meantime, events recorded since then stay.
 	DeleteUser(ctx context.Context, in *DeleteUserRequest, opts ...grpc.CallOption) (*DeleteUserResponse, error)
@@ -169,7 +169,7 @@ type UserServiceServer interface {
 	// With `id_prefix` a page reads a bounded number of ids, so it can be empty without being the last one.
 	ListUsers(context.Context, *ListUsersRequest) (*ListUsersResponse, error)
 	// Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-	// The user's tokens end, also if the user is created again.
+	// The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
 	// After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
 	// again in the meantime, events recorded since then stay.
 	DeleteUser(context.Context, *DeleteUserRequest) (*DeleteUserResponse, error)

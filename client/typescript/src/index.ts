@@ -1,5 +1,6 @@
 // The messages, enums and services of canuse.v1, and those of google.rpc that its errors consist of.
 export * from "./gen/canuse/v1/api_key_service_pb.js";
+export * from "./gen/canuse/v1/audit_service_pb.js";
 export * from "./gen/canuse/v1/catalog_service_pb.js";
 export * from "./gen/canuse/v1/consumption_pb.js";
 export * from "./gen/canuse/v1/entitlement_service_pb.js";

@@ -21,6 +21,7 @@ from canuse_server.cli.grants import grants
 from canuse_server.cli.kana.command import import_kana
 from canuse_server.cli.leases import extend_lease, reserve, settle
 from canuse_server.cli.migrate import migrate
+from canuse_server.cli.operations.audit import audit
 from canuse_server.cli.operations.health import health
 from canuse_server.cli.operations.top import top
 from canuse_server.cli.options import Feature, Json, User
@@ -49,6 +50,7 @@ def register(app: typer.Typer) -> None:
     app.command("backup")(backup)
     app.command("restore")(restore)
     app.command("export-usage")(export_usage)
+    app.command("audit")(audit)
     app.command("health")(health)
     app.command("top")(top)
     users.command("ensure")(ensure_user)

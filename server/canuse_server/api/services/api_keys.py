@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-import structlog
-
 from canuse.v1 import api_key_service_pb2 as pb
 from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
@@ -27,8 +25,6 @@ from canuse_server.domain.api_keys import (
 )
 from canuse_server.store.errors import OutcomeUnknownError, StoreUnavailableError
 from canuse_server.store.repositories.api_keys import ApiKeys, KeysRead
-
-log = structlog.get_logger(__name__)
 
 _ENVIRONMENTS: Final = {pb.ENVIRONMENT_LIVE: LIVE, pb.ENVIRONMENT_TEST: TEST}
 _MESSAGES: Final = {name: number for number, name in _ENVIRONMENTS.items()}
@@ -88,7 +84,6 @@ class ApiKeyServicer:
             return key
 
         key = await self._change(create)
-        log.info("API key created", key_id=key.id, environment=environment)
         return pb.CreateApiKeyResponse(api_key=_message(key, None), secret=secret)
 
     async def list_api_keys(self, request: pb.ListApiKeysRequest, context: CallContext) -> pb.ListApiKeysResponse:
@@ -117,7 +112,6 @@ class ApiKeyServicer:
             return key
 
         key = await self._change(revoke)
-        log.info("API key revoked", key_id=key_id, environment=key.environment)
         return pb.RevokeApiKeyResponse(api_key=_message(key, None))
 
     async def _read(self, context: CallContext) -> KeysRead:

@@ -1,7 +1,5 @@
 """GenerateUserToken and RevokeUserTokens of UserService."""
 
-import structlog
-
 from canuse.v1 import user_service_pb2 as pb
 from canuse_server.api.context import CallContext
 from canuse_server.api.convert import timestamp
@@ -13,8 +11,6 @@ from canuse_server.api.users.state import MAX_REPAIRS
 from canuse_server.api.validation import Violations, require_id
 from canuse_server.domain.user_tokens import DEFAULT_TTL_MS, MAX_TTL_MS, MIN_TTL_MS, UserToken
 from canuse_server.store.errors import StoreUnavailableError
-
-log = structlog.get_logger(__name__)
 
 
 class UserTokenMethods:
@@ -46,8 +42,6 @@ class UserTokenMethods:
         user_id = require_id("user_id", request.user_id)
         if not await context.env.token_generations.end(user_id):
             raise user_not_found(user_id)
-        # Without the user's id: a log has no data of users.
-        log.info("tokens of a user revoked", environment=context.env.environment)
         return pb.RevokeUserTokensResponse()
 
 

@@ -1,1 +1,1 @@
-"""Commands for whoever operates a server. They ask its port for health and metrics."""
+"""Commands for whoever operates a server. `health` and `top` ask its port for health and metrics."""

@@ -554,7 +554,7 @@ export const UserService: GenService<{
   },
   /**
    * Deletes a user and all data about the user: profile, subscriptions, counts, history, events and idempotency keys.
-   * The user's tokens end, also if the user is created again.
+   * The user's tokens end, also if the user is created again. Ids stay in the audit log for `audit_max_age_days`.
    * After OUTCOME_UNKNOWN, some data may remain: retry until the answer is OK or NOT_FOUND. If the user is created
    * again in the meantime, events recorded since then stay.
    *
