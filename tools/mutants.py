@@ -22,6 +22,8 @@ LOST_REPLIES: Final = "tests/chaos/test_lost_replies.py"
 TOKENS: Final = "tests/conformance/test_user_tokens.py"
 MATRIX: Final = "tests/conformance/test_api_key_matrix.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
+AUDIT: Final = "tests/conformance/test_audit_log.py"
+AUDIT_IN_STORE: Final = "tests/store/test_audit_log.py"
 DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
 DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
 
@@ -740,6 +742,97 @@ MUTANTS: Final = (
         "local released = final and lease.amount or math.min(used, lease.amount)",
         "local released = lease.amount",
         "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "audit: a user changes without an entry",
+        f"{SCRIPTS}/apply_user.lua",
+        "audit(KEYS[7], ARGV[7], ARGV[8], ARGV[9])",
+        "",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: an entry of a change that came too late",
+        f"{SCRIPTS}/apply_user.lua",
+        "~= ARGV[1] then return 0 end",
+        "~= ARGV[1] then audit(KEYS[7], ARGV[7], ARGV[8], ARGV[9]) return 0 end",
+        AUDIT_IN_STORE,
+    ),
+    Mutant(
+        "audit: a deletion without an entry",
+        f"{SCRIPTS}/delete_user.lua",
+        "audit(KEYS[4], ARGV[3], ARGV[4], ARGV[5])",
+        "",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: an entry although nothing changes",
+        "server/canuse_server/api/users/audit.py",
+        "return entry if entry.user_created or entry.fields or entry.subscription_tokens or entry.grant_ids else None",
+        "return entry",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: an entry of each token",
+        f"{SCRIPTS}/token_generation.lua",
+        "if changed == 1 then audit(",
+        "if true then audit(",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: an entry of a clock that does not move",
+        f"{SCRIPTS}/advance_clock.lua",
+        "if time > now then audit(",
+        "if true then audit(",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: entries are kept for ever",
+        f"{SCRIPTS}/lib/audit.lua",
+        "then how, limit = 'MINID', oldest end",
+        "then how = how end",
+        AUDIT_IN_STORE,
+    ),
+    Mutant(
+        "audit: a log grows without bound",
+        f"{SCRIPTS}/lib/audit.lua",
+        "local how, limit = 'MAXLEN', MAX_AUDIT_ENTRIES",
+        "local how, limit = 'MINID', '0'",
+        AUDIT_IN_STORE,
+    ),
+    Mutant(
+        "audit: entries that are too old are listed",
+        "server/canuse_server/store/repositories/audit/log.py",
+        "since_ms = max(query.since_ms, now_ms - self._max_age_ms)",
+        "since_ms = query.since_ms",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: entries of the same time are lost between pages",
+        "server/canuse_server/store/repositories/audit/log.py",
+        'return end if stream < before.stream else f"({end}"',
+        'return f"({end}"',
+        AUDIT_IN_STORE,
+    ),
+    Mutant(
+        "audit: a test key sees changes of live keys",
+        "server/canuse_server/api/services/audit.py",
+        "and (not entry.api_key_id or may_manage(env.environment, entry.environment))",
+        "",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: the method that records use has entries",
+        "server/canuse_server/api/methods.py",
+        "audited=not reads and Scope.USAGE_WRITE not in scopes,",
+        "audited=not reads,",
+        AUDIT,
+    ),
+    Mutant(
+        "audit: request ids that are not safe to log",
+        "server/canuse_server/api/metadata.py",
+        "if len(sent) == 1 and isinstance(sent[0], str) and _SAFE_REQUEST_ID.fullmatch(sent[0])",
+        "if len(sent) == 1 and isinstance(sent[0], str)",
+        "tests/conformance/test_audit_doors.py",
     ),
     Mutant(
         "leases: an extension without the units",
