@@ -51,6 +51,11 @@ class Settings(BaseSettings):
         description="Origins of the web pages that may call over HTTP, separated by commas, like "
         "https://app.example.com.",
     )
+    console: bool = Field(
+        True,
+        description="Serve the console, pages for people, at /console on the HTTP port. On an address that other "
+        "machines can reach, it is served only with TLS and while API keys are required.",
+    )
     ops_listen: str = Field(
         "127.0.0.1:9464",
         description="Address and port for health and metrics over HTTP (/livez, /readyz, /metrics), without keys. "

@@ -2,17 +2,22 @@
 
 from typing import TYPE_CHECKING
 
+import structlog
+
 from canuse_server import missing_package
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
 from canuse_server.app.ports import leave_out
 from canuse_server.app.workers.supervisor import ReservedPort
-from canuse_server.auth.authorizer import Authorizer
+from canuse_server.auth.access import is_loopback
 from canuse_server.settings import Settings
+from canuse_server.transport.http.host import Host
 from canuse_server.transport.tls import TlsFiles
 
 if TYPE_CHECKING:
     from canuse_server.transport.http.server import HttpServer
+
+log = structlog.get_logger(__name__)
 
 
 def keep_port(settings: Settings) -> ReservedPort | None:
@@ -26,9 +31,7 @@ def keep_port(settings: Settings) -> ReservedPort | None:
         return None
 
 
-def open_port(
-    settings: Settings, dispatcher: Dispatcher, authorizer: Authorizer, *, share_port: bool
-) -> "HttpServer | None":
+def open_port(settings: Settings, dispatcher: Dispatcher, host: Host, *, share_port: bool) -> "HttpServer | None":
     """Open the port; return its server, which is to be started, or None where there is none to be.
 
     Raises:
@@ -57,6 +60,25 @@ def open_port(
     # Of its own: whoever sends slowly over HTTP takes nothing from others.
     reading = AdmissionLimit(settings.max_calls_in_flight, settings.max_waiting_bytes)
     application = app.application(
-        dispatcher, reading, origins=settings.http_cors_origins, is_open=lambda: authorizer.is_open
+        dispatcher,
+        reading,
+        origins=settings.http_cors_origins,
+        is_open=lambda: host.authorizer.is_open,
+        host=host if _has_console(settings, quiet=share_port) else None,
     )
     return server.HttpServer(application, listening, None if certificates is None else certificates.context)
+
+
+def _has_console(settings: Settings, *, quiet: bool) -> bool:
+    """Return whether there is a console. Unless `quiet`, log why not, where somebody may expect one."""
+    if not settings.console:
+        return False
+    if is_loopback(settings.http_listen):
+        return True
+    # A key that somebody logs in with, and the cookie after it, would be sent in clear; or nobody would need one.
+    problem = "TLS is off" if settings.tls_certificate is None else "API keys are not required"
+    if settings.tls_certificate is not None and not settings.insecure_no_auth:
+        return True
+    if not quiet:
+        log.info("there is no console: other machines can reach http_listen (docs/console.md)", cause=problem)
+    return False

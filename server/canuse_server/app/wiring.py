@@ -27,6 +27,7 @@ from canuse_server.settings import Settings
 from canuse_server.store.preflight.schema import watch_data
 from canuse_server.traces import opening as traces_opening
 from canuse_server.transport import aio_server, tls
+from canuse_server.transport.http.host import Host
 from canuse_server.transport.shutdown import Deadline
 
 log = structlog.get_logger(__name__)
@@ -100,7 +101,14 @@ async def serve_in_process(
         http_calls = None if metrics is None else metrics.http_calls
         tracer = None if traces is None else traces.of_http
         over_http = dispatcher.with_observer(observers_of(of_http, http_calls), tracer)
-        http = http_port.open_port(settings, over_http, access.authorizer, share_port=share_port)
+        host = Host(
+            authorizer=access.authorizer,
+            store=environments.live.store,
+            is_ready=lambda: health.is_ready,
+            grpc_address=lambda: address,
+            secure=settings.tls_certificate is not None,
+        )
+        http = http_port.open_port(settings, over_http, host, share_port=share_port)
         if http is not None:
             stack.push_async_callback(http.end, deadline)
         address, front = public_port.listen(

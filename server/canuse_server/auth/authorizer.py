@@ -12,10 +12,10 @@ from typing import Final, NamedTuple
 import structlog
 
 from canuse_server.api.environment import Environment, Environments
-from canuse_server.api.errors import publishable_keys_not_allowed, store_error
+from canuse_server.api.errors import ApiError, publishable_keys_not_allowed, store_error
 from canuse_server.api.scopes import PUBLIC_METHODS, paths_for
 from canuse_server.api.tokens import user_token
-from canuse_server.api.tokens.api_key import digest, read_credentials
+from canuse_server.api.tokens.api_key import KeyId, digest, read_credentials
 from canuse_server.api.tokens.user_token import UserTokens
 from canuse_server.auth import refusals
 from canuse_server.domain.api_keys import ENVIRONMENTS, TEST, ApiKey, KeyType, Scope
@@ -59,6 +59,7 @@ class _Callers(NamedTuple):
     by_header: dict[bytes | None, Caller]
     """By the value of the header. The entry for None, callers without the header, exists only if no key is required."""
     by_digest: dict[bytes, Caller]
+    by_key_id: dict[bytes, Caller]
 
 
 class Authorizer:
@@ -125,17 +126,38 @@ class Authorizer:
             return None
         if (caller := callers.by_header.get(authorization)) is not None:
             return caller
+        if isinstance(authorization, KeyId):
+            return callers.by_key_id.get(authorization)
         secret = None if authorization is None else read_credentials(authorization)
         if secret is None:
             return callers.by_header.get(None)
         return self._token_caller(secret) if secret.startswith(_TOKEN_PREFIX) else callers.by_digest.get(digest(secret))
 
+    def holder(self, authorization: bytes) -> Caller:
+        """Return the holder of a secret API key that is valid now, whatever it permits.
+
+        Raises:
+            ApiError: these are not the credentials of one.
+        """
+        if self._callers is None:
+            raise _no_keys_read()
+        caller = self.identify(authorization)
+        if caller is None or caller.principal is None:
+            raise refusals.unknown_key()
+        if caller.principal.kind is not CredentialKind.SECRET_KEY:
+            raise refusals.no_secret_key()
+        if self._is_expired(caller):
+            raise refusals.expired_key(_key_id(caller))
+        return caller
+
     def _authorize_uncached(self, path: str, authorization: bytes | None) -> Caller:
         """Authorize a call whose header value is not known, or raise the ApiError that refuses it."""
         callers = self._callers
         if callers is None:
-            raise store_error(StoreUnavailableError("no API keys have been read yet"))
+            raise _no_keys_read()
         anonymous = callers.by_header.get(None)
+        if isinstance(authorization, KeyId):
+            return self._check(path, callers.by_key_id.get(authorization))
         secret = None if authorization is None else read_credentials(authorization)
         if secret is None:
             # Other credentials may be for a proxy; if no key is required, they are ignored.
@@ -144,7 +166,14 @@ class Authorizer:
             raise refusals.key_required(path, sent=authorization is not None)
         if secret.startswith(_TOKEN_PREFIX):
             return self._authorize_token(path, secret)
-        caller = callers.by_digest.get(digest(secret))
+        caller = self._check(path, callers.by_digest.get(digest(secret)))
+        if authorization == b"Bearer " + secret:
+            # Only this spelling is cached: the number of others is unlimited.
+            callers.by_header[authorization] = caller
+        return caller
+
+    def _check(self, path: str, caller: Caller | None) -> Caller:
+        """Return the holder of an API key, if there is one and the key permits the call; else raise ApiError."""
         if caller is None:
             raise refusals.unknown_key()
         if self._is_expired(caller):
@@ -156,9 +185,6 @@ class Authorizer:
                 raise refusals.secret_key_needed(path, "a publishable one")
         if path not in caller.paths:
             raise refusals.scope_missing(path, _key_id(caller))
-        if authorization == b"Bearer " + secret:
-            # Only this spelling is cached: the number of others is unlimited.
-            callers.by_header[authorization] = caller
         return caller
 
     def _authorize_token(self, path: str, text: bytes) -> Caller:
@@ -206,7 +232,9 @@ class Authorizer:
         for key_id in self.take_used():
             for caller in by_digest.values():
                 caller.used = caller.used or _key_id(caller) == key_id
-        was_open, self._callers = self.is_open if self._callers else None, _Callers(by_header, by_digest)
+        by_key_id = {_key_id(caller).encode(): caller for caller in by_digest.values()}
+        was_open = self.is_open if self._callers else None
+        self._callers = _Callers(by_header, by_digest, by_key_id)
         self._by_header = by_header
         if was_open is not self.is_open:
             _log_access(is_open=self.is_open, any_address=self._never_required)
@@ -230,6 +258,10 @@ class Authorizer:
                 caller.used = False
                 used.append(_key_id(caller))
         return used
+
+
+def _no_keys_read() -> ApiError:
+    return store_error(StoreUnavailableError("no API keys have been read yet"))
 
 
 def _key_id(caller: Caller) -> str:

@@ -37,6 +37,12 @@ def secret_key_needed(path: str, sent: str) -> ApiError:
     return ApiError(ErrorReason.SECRET_KEY_NEEDED, text, {"scope": scopes[0]})
 
 
+def no_secret_key() -> ApiError:
+    """Return the error for credentials that nobody can log in with."""
+    text = "a secret API key is needed (sk_…); a publishable one or a user token was sent"
+    return ApiError(ErrorReason.SECRET_KEY_NEEDED, text)
+
+
 def invalid_token() -> ApiError:
     """Return the error for a user token that no server has generated, as far as its signature tells."""
     return ApiError(ErrorReason.USER_TOKEN_INVALID, "the user token is not valid: it was changed, cut off or made up")

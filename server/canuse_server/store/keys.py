@@ -23,6 +23,8 @@ SIGNING_KEYS: Final = "canuse:{api_keys}:signing_keys"
 API_KEYS_AUDIT: Final = "canuse:{api_keys}:audit"
 CLOCK_AUDIT: Final = "canuse:{canuse:clock}:audit"
 API_KEYS_CHANNEL: Final = "canuse:api_keys"
+CONSOLE_SESSION: Final = "canuse:{api_keys}:console_session:"
+"""What the keys of the console's sessions begin with."""
 
 
 def bucket_of(user_id: str) -> int:

@@ -15,6 +15,13 @@ _BITS: Final = 256
 _CREDENTIALS: Final = re.compile(rb"(?i:bearer) +((?:sk|pk|utk)_.*)", re.DOTALL)
 
 
+class KeyId(bytes):
+    """The id of an API key as credentials, for calls that the server makes for a holder who has logged in.
+
+    It is a type of its own, so that no caller can send it: what comes from outside is a text or plain bytes.
+    """
+
+
 def new_secret(environment: str, key_type: KeyType = KeyType.SECRET) -> str:
     """Return a new secret for an environment."""
     return f"{PREFIXES[key_type]}{environment}_{secrets.token_hex(_BITS // 8)}"

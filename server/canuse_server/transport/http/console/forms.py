@@ -1,0 +1,36 @@
+"""Reading the forms that pages send."""
+
+from typing import Final
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.errors import ApiError, invalid
+from canuse_server.transport.http.body import BodyTooLargeError, read_body
+from canuse_server.transport.http.calls import check_uncompressed, media_type
+
+MAX_FORM_BYTES: Final = 64 << 10
+MAX_FIELDS: Final = 500
+TOKEN: Final = "token"  # noqa: S105 - a name
+"""The field that says that a form is one of the visitor's own."""
+_TYPE: Final = "application/x-www-form-urlencoded"
+
+
+async def read_form(request: Request, reading: AdmissionLimit) -> dict[str, str]:
+    """Return the fields of a form; raise ApiError where it cannot be read."""
+    media_type(request, (_TYPE,))
+    check_uncompressed("content-encoding", request.headers.get("content-encoding"))
+    try:
+        async with read_body(request, MAX_FORM_BYTES, reading) as body:
+            return dict(
+                parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MAX_FIELDS)
+            )
+    except BodyTooLargeError as error:
+        raise _unreadable(f"must be at most {MAX_FORM_BYTES} bytes; {error.size} were sent") from None
+    except ValueError as error:
+        raise _unreadable(f"must be fields of a form in UTF-8: {error}") from None
+
+
+def _unreadable(text: str) -> ApiError:
+    return invalid([("form", text)])

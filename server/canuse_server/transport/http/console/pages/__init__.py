@@ -1,0 +1,1 @@
+"""The pages, one module each: `read` answers a GET, `write` a form."""

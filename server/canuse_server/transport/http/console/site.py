@@ -1,0 +1,42 @@
+"""What all pages share: the server, its visitors' sessions, and the templates."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from canuse_server.api.admission import AdmissionLimit
+from canuse_server.api.dispatch import Dispatcher
+from canuse_server.transport.http.console.figures import Rates
+from canuse_server.transport.http.console.sessions import Sessions
+from canuse_server.transport.http.host import Host
+
+if TYPE_CHECKING:
+    from canuse_server.transport.http.console.rendering import Templates
+
+
+@dataclass
+class Site:
+    """The console of a server."""
+
+    dispatcher: Dispatcher
+    reading: AdmissionLimit
+    """Limits the bodies that are read at a time."""
+    host: Host
+    sessions: Sessions = field(init=False)
+    rates: Rates = field(default_factory=Rates)
+    _loading: "asyncio.Task[Templates] | None" = None
+
+    def __post_init__(self) -> None:
+        self.sessions = Sessions(self.host)
+
+    async def templates(self) -> "Templates":
+        """Return the templates. The library for them is imported with the first request: it takes a moment."""
+        if self._loading is None or (self._loading.done() and self._loading.exception() is not None):
+            self._loading = asyncio.create_task(asyncio.to_thread(_load))
+        return await asyncio.shield(self._loading)
+
+
+def _load() -> "Templates":
+    from canuse_server.transport.http.console.rendering import Templates  # noqa: PLC0415
+
+    return Templates()
