@@ -39,6 +39,12 @@ READS = {
     "/user/usage?id=124&feature=messages": "UsageService/ShowUsage",
     "/user/events?id=124": "UsageService/ListUsageEvents",
     "/user/why?id=124&feature=messages": "EntitlementService/CanUse",
+    "/features": "CatalogService/ListFeatures",
+    "/feature?id=messages": "CatalogService/ListFeatures",
+    "/packages": "CatalogService/ListFeatures",
+    "/package?id=pro": "CatalogService/ListFeatures",
+    "/keys": "ApiKeyService/ListApiKeys",
+    "/server": "ApiKeyService/ListApiKeys",
 }
 """Pages with the method that each cannot do without; empty where it shows what its visitor may see."""
 ALL_PAGES = ("", "/login", *READS, "/nowhere")
@@ -55,6 +61,8 @@ def allowed(scopes: set[str], method: str) -> bool:
         "UsageService/ShowUsage": {"entitlements:read"},
         "UsageService/ListUsageEvents": {"entitlements:read"},
         "EntitlementService/CanUse": {"entitlements:read"},
+        "CatalogService/ListFeatures": {"catalog:read"},
+        "ApiKeyService/ListApiKeys": {"keys:admin"},
     }
     return not method or bool(scopes & needed[method])
 
@@ -99,7 +107,9 @@ def test_a_text_that_callers_choose_is_shown_as_it_is(visitor: Visitor, client: 
     client.create_grant(hostile, hostile, hostile, amount=1, note=hostile)
     client.use_feature(hostile, hostile, 1, event_id=hostile, metadata={hostile[:64]: hostile})
     pages = {path: visitor.page(path, id=hostile, feature=hostile) for path in USER_PAGES}
-    pages["/users"] = visitor.page("/users", id_prefix=hostile)
+    pages |= {path: visitor.page(path, id=hostile) for path in ("/feature", "/package")}
+    pages |= {"/users": visitor.page("/users", id_prefix=hostile)}
+    pages |= {path: visitor.page(path) for path in ("/features", "/packages")}
     for path, page in pages.items():
         assert text in page.text, path
         tags = {tag for tag, _ in page.elements}
@@ -130,8 +140,14 @@ def test_what_a_key_does_not_permit_is_not_offered_and_refused_all_the_same(
     server: AuthenticatedServer, visitors: Visitors, scope: str
 ) -> None:
     visitor = visitors(server.key([scope]).secret)
-    titles = ["Home"] + (["Users"] if allowed({scope}, "UserService/ListUsers") else [])
-    assert visitor.pages() == titles
+    titles = {
+        "Users": "UserService/ListUsers",
+        "Features": "CatalogService/ListFeatures",
+        "Packages": "CatalogService/ListFeatures",
+        "API keys": "ApiKeyService/ListApiKeys",
+        "Server": "ApiKeyService/ListApiKeys",
+    }
+    assert visitor.pages() == ["Home", *(title for title, method in titles.items() if allowed({scope}, method))]
     for path, method in READS.items():
         answer = visitor.get(path)
         assert (path, answer.status_code) == (path, 200 if allowed({scope}, method) else 403)
@@ -270,6 +286,81 @@ def test_the_manual_clock_is_moved_and_the_page_is_at_that_moment(
     for name, wrong in (("time", "2029-01-01T00:00"), ("time", "soon"), ("seconds", "x"), ("seconds", "-5")):
         assert visitor.post("/clock", None, **{name: wrong}).status_code == 400
     clock.close()
+
+
+def test_a_feature_is_shown_with_its_packages_and_who_uses_it_most(visitor: Visitor, client: Client) -> None:
+    first, feature_id = subscriber(client, 100, overage_enabled=True)
+    [package_id] = {each.package_id for each in client.list_subscriptions(first)}
+    others = [unique("user") for _ in range(12)]
+    for number, user_id in enumerate(others):
+        client.create_user(user_id)
+        client.subscribe(user_id, [package_id])
+        client.use_feature(user_id, feature_id, number + 1)
+    client.create_usage_event(first, feature_id, 130)
+    page = visitor.page("/feature", id=feature_id)
+    assert "130 100 30" in page.text
+    shown = [each for each in page.attributes("button", "data-copy") if each.startswith("user-")]
+    assert shown == [first, *reversed(others[3:])]
+    assert "208 used by 13 users in their current periods." in page.text
+    assert "100 a month, then overage" in page.text
+    assert package_id in page.attributes("button", "data-copy")
+    assert visitor.get("/feature", id="unknown").status_code == 404
+
+
+def test_the_versions_of_a_package_are_shown_side_by_side_with_their_differences(
+    visitor: Visitor, client: Client
+) -> None:
+    kept, changed, dropped, added = (unique(name) for name in ("kept", "changed", "dropped", "added"))
+    for feature_id in (changed, dropped, added):
+        client.create_feature(feature_id, type=v1.FEATURE_TYPE_CONSUMABLE)
+    client.create_feature(kept, type=v1.FEATURE_TYPE_BINARY)
+    package_id = unique("package")
+
+    def entry(feature_id: str, limit: int | None = None) -> v1.PackageFeature:
+        return v1.PackageFeature(feature_id=feature_id, limit=limit, reset_period=v1.RESET_PERIOD_DAY)
+
+    client.create_package(package_id, [v1.PackageFeature(feature_id=kept), entry(changed, 5), entry(dropped)])
+    client.publish_package(package_id)
+    client.update_package(package_id, features=[v1.PackageFeature(feature_id=kept), entry(changed, 7), entry(added, 1)])
+    page = visitor.page("/package", id=package_id)
+    assert "Latest version 2 Draft New subscriptions get version 1" in page.text
+    assert "Versions 1 and 2" in page.text
+    rows = (
+        f"{kept} Copy {kept} included included",
+        f"{changed} Copy {changed} 5 a day 7 a day changed",
+        f"{added} Copy {added} not in it 1 a day added",
+        f"{dropped} Copy {dropped} unlimited not in it removed",
+    )
+    assert all(row in page.text for row in rows), page.text
+    reversed_page = visitor.page("/package", id=package_id, version="1", against="2")
+    assert f"{changed} Copy {changed} 7 a day 5 a day changed" in reversed_page.text
+    assert "changed" not in visitor.page("/package", id=package_id, version="1", against="1").text.replace(changed, "")
+    for version, status in (("3", 404), ("x", 400), ("-1", 400)):
+        assert visitor.get("/package", id=package_id, version=version).status_code == status
+
+
+def test_api_keys_are_listed_without_secrets(server: AuthenticatedServer, visitor: Visitor, client: Client) -> None:
+    created = server.key(["usage:write"], environment=TEST)
+    page = visitor.get("/keys").text
+    assert created.api_key.id in page
+    assert created.secret not in page
+    assert "yours" in page
+    text = Parsed(page).text
+    assert f"{created.api_key.id} Copy {created.api_key.id} test usage:write never" in text
+
+
+def test_the_server_page_has_the_settings_but_no_password(tmp_path: Path, redis: RedisServer) -> None:
+    redis.command("ACL", "SETUSER", "console", "on", ">a-secret-word", "~*", "&*", "+@all")
+    url = f"redis://console:a-secret-word@{redis.host}:{redis.port}/8"
+    with running(Canuse(tmp_path, "--redis-url", url, env={"CANUSE_HTTP_LISTEN": "127.0.0.1:0"})) as canuse:
+        visitor = Visitor(canuse.http_url)
+        answer = visitor.get("/server")
+        text = Parsed(answer.text).text
+        assert "a-secret-word" not in answer.text
+        assert f"{redis.host}:{redis.port}" in text
+        assert "durability memory" in text
+        assert re.search(r"(Valkey|Redis) \d+\.\d+\.\d+ master", text)
+        visitor.close()
 
 
 def test_refusals_are_counted_by_reason(visitor: Visitor, client: Client) -> None:

@@ -69,6 +69,18 @@ def open_port(settings: Settings, dispatcher: Dispatcher, host: Host, *, share_p
     return server.HttpServer(application, listening, None if certificates is None else certificates.context)
 
 
+def shown_settings(settings: Settings) -> dict[str, str]:
+    """Return the settings for people, without those that may contain a password."""
+    shown = (name for name, field in Settings.model_fields.items() if field.repr)
+    return {name: _text(getattr(settings, name)) for name in shown}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+
+
 def _has_console(settings: Settings, *, quiet: bool) -> bool:
     """Return whether there is a console. Unless `quiet`, log why not, where somebody may expect one."""
     if not settings.console:

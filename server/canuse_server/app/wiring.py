@@ -107,6 +107,8 @@ async def serve_in_process(
             is_ready=lambda: health.is_ready,
             grpc_address=lambda: address,
             secure=settings.tls_certificate is not None,
+            store_name=name,
+            settings=http_port.shown_settings(settings),
         )
         http = http_port.open_port(settings, over_http, host, share_port=share_port)
         if http is not None:

@@ -18,5 +18,7 @@ class Host:
     """Where gRPC is served."""
     secure: bool
     """Whether callers reach the port by TLS."""
+    store_name: str
+    """The store for people: what it is, and where."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """What people may know of the settings: no secrets."""

@@ -14,7 +14,21 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.transport.http.console import assets
 from canuse_server.transport.http.console.addresses import HOME
 from canuse_server.transport.http.console.endpoint import Endpoint, Handlers
-from canuse_server.transport.http.console.pages import clock, events, home, login, unknown, usage, user, users, why
+from canuse_server.transport.http.console.pages import (
+    clock,
+    events,
+    features,
+    home,
+    keys,
+    login,
+    packages,
+    server,
+    unknown,
+    usage,
+    user,
+    users,
+    why,
+)
 from canuse_server.transport.http.console.site import Site
 from canuse_server.transport.http.host import Host
 from canuse_server.transport.http.pages import Page
@@ -29,6 +43,12 @@ PAGES: Final = {
     "/user/usage": Handlers(read=usage.read),
     "/user/events": Handlers(read=events.read),
     "/user/why": Handlers(read=why.read),
+    "/features": Handlers(read=features.read_all),
+    "/feature": Handlers(read=features.read_one),
+    "/packages": Handlers(read=packages.read_all),
+    "/package": Handlers(read=packages.read_one),
+    "/keys": Handlers(read=keys.read),
+    "/server": Handlers(read=server.read),
 }
 """What answers each path below /console. Ids are in the query: browsers shorten a path that contains `..`."""
 

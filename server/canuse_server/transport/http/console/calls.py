@@ -40,6 +40,10 @@ class Calls:
         path = _path(method)
         return self._caller is not None and path in self._caller.paths and path in self._dispatcher.paths
 
+    def authorize(self, method: str) -> None:
+        """Raise ApiError if the visitor may not call a method."""
+        self._dispatcher.open(_path(method), self._metadata)
+
     async def __call__(self, method: str, request: Message, kind: type[_Answer], *, shown: bool = True) -> _Answer:
         """Call a unary method; raise ApiError where it fails. `shown`: the page shows how a program makes the call."""
         path = _path(method)

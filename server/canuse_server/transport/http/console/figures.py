@@ -54,6 +54,15 @@ def _is_no(reason: int) -> bool:
     return reason == RATE_LIMIT_OVER_LIMIT or reason in NO
 
 
+def decisions_by_feature(environment: str) -> Counter[str]:
+    """Return the number of decisions about each feature since this process started."""
+    counts: Counter[str] = Counter()
+    for (env, feature_id, _), count in DECISIONS.totals().items():
+        if env == environment:
+            counts[feature_id] += count
+    return counts
+
+
 class Rates:
     """Samples of the counts. They are taken when somebody looks, so that they cost nothing otherwise."""
 

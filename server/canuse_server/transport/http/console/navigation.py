@@ -17,6 +17,10 @@ class Entry(NamedTuple):
 _PAGES: Final = (
     ("Home", "", "", ()),
     ("Users", "/users", "UserService/ListUsers", ("/user",)),
+    ("Features", "/features", "CatalogService/ListFeatures", ("/feature",)),
+    ("Packages", "/packages", "CatalogService/ListPackages", ("/package",)),
+    ("API keys", "/keys", "ApiKeyService/ListApiKeys", ()),
+    ("Server", "/server", "ApiKeyService/ListApiKeys", ()),
 )
 """Title, path, the method that it needs, and what else belongs to it."""
 

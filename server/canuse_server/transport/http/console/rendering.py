@@ -38,13 +38,18 @@ class Templates:
             "until": shown.until,
             "reason": words.reason_words,
             "status": words.status_words,
+            "feature_type": words.feature_type_words,
+            "package_type": words.package_type_words,
+            "package_status": words.package_status_words,
+            "on_unavailable": words.on_unavailable_words,
+            "key_environment": words.environment_words,
         }
         self._env.globals |= {
             "address": address,
             "assets": versioned(f"{HOME}/assets"),
             "bar": usage_bar,
             "chart": chart,
-            "limit_words": words.limit_words,
+            "entry_words": words.entry_words,
             "is_yes": lambda reason: reason < Reason.REASON_NOT_ENTITLED,
         }
 

@@ -5,6 +5,7 @@ from typing import Final
 
 from google.protobuf.descriptor import EnumDescriptor
 
+from canuse.v1 import api_key_service_pb2 as api_key
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import subscription_service_pb2 as subscription
 from canuse.v1.reason_pb2 import Reason
@@ -37,8 +38,36 @@ def status_words(number: int) -> str:
     return words(subscription.SubscriptionStatus.DESCRIPTOR, number, "SUBSCRIPTION_STATUS_")
 
 
-def limit_words(limit: int | None, period: int) -> str:
-    """Return a package's limit in words."""
-    if limit is None:
+def entry_words(entry: catalog.PackageFeature, feature: catalog.Feature | None) -> str:
+    """Return what a package gives of a feature, in words. None: the visitor may not see the feature."""
+    if feature is not None and feature.type == catalog.FEATURE_TYPE_BINARY:
+        return "included"
+    if not entry.HasField("limit"):
         return "unlimited"
-    return f"{limit:,} {PERIODS.get(period, '')}".strip()
+    overage = ", then overage" if entry.overage_enabled else ""
+    return f"{entry.limit:,} {PERIODS.get(entry.reset_period, '')}".strip() + overage
+
+
+def feature_type_words(number: int) -> str:
+    """Return the type of a feature in words."""
+    return words(catalog.FeatureType.DESCRIPTOR, number, "FEATURE_TYPE_")
+
+
+def package_type_words(number: int) -> str:
+    """Return the type of a package in words."""
+    return words(catalog.PackageType.DESCRIPTOR, number, "PACKAGE_TYPE_")
+
+
+def package_status_words(number: int) -> str:
+    """Return the status of a version of a package in words."""
+    return words(catalog.PackageStatus.DESCRIPTOR, number, "PACKAGE_STATUS_")
+
+
+def on_unavailable_words(number: int) -> str:
+    """Return in words what a feature's checks answer while the store is unavailable."""
+    return words(catalog.OnUnavailable.DESCRIPTOR, number, "ON_UNAVAILABLE_")
+
+
+def environment_words(number: int) -> str:
+    """Return an environment's name."""
+    return words(api_key.Environment.DESCRIPTOR, number, "ENVIRONMENT_").lower()
