@@ -455,7 +455,7 @@ MUTANTS: Final = (
         "server/canuse_server/store/redis/blocking_connection.py",
         'TimeoutError("canuse is stopping")',
         'ConnectionResetError("canuse is stopping")',
-        "tests/faults/test_shutdown.py",
+        "tests/faults/test_lane_connection.py",
     ),
     Mutant(
         "fairness: breaks count as waiting for the store",
@@ -679,6 +679,7 @@ MUTANTS: Final = (
         "server/canuse_server/domain/catalog_changes.py",
         "return published, discarded",
         "return (draft, []) if is_left else (published, [])",
+        f"{DOCUMENTS}a_package_becomes_what_the_document_says_of_its_versions",
     ),
     Mutant(
         "documents: archived features get into packages again",

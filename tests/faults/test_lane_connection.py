@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +10,7 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.redis.address import StoreAddress
 from canuse_server.store.redis.blocking_connection import BlockingConnection
 from canuse_server.store.redis.replies import pack
+from support.load import MAX_WAIT_SECONDS
 from support.message_clients import Client
 from support.processes import Canuse, RedisServer, free_port
 from support.relay import Relay
@@ -70,6 +72,21 @@ async def test_a_store_that_takes_too_long_is_an_error_and_its_late_reply_reache
         await asyncio.to_thread(connect, lane)
         assert await asyncio.to_thread(echo, lane, "own") == b"own"
         lane.close()
+
+
+def test_a_connection_that_is_given_up_reports_a_store_that_takes_too_long(lane: BlockingConnection) -> None:
+    """So checks are answered without the store. The event loop, which has no time left either, gets none of them."""
+    echo(lane, "word")
+    with ThreadPoolExecutor(1) as pool:
+        lane.begin()
+        lane.send(pack(("BLPOP", "nothing", "0")))
+        reply = pool.submit(lane.receive)
+        lane.give_up()
+        with pytest.raises(TimeoutError, match="canuse is stopping"):
+            reply.result(MAX_WAIT_SECONDS)
+    lane.abort(TimeoutError())
+    with pytest.raises(StoreUnavailableError, match="canuse is stopping"):
+        connect(lane)
 
 
 def test_a_store_that_is_not_there_has_written_nothing() -> None:

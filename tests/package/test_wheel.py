@@ -226,6 +226,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
         "grants list": (name,),
         "grants revoke": (name, name),
         "keys list": (),
+        "audit": (),
         "catalog pull": ("catalog.yaml",),
         "catalog plan": ("catalog.yaml",),
         "catalog apply": ("catalog.yaml",),

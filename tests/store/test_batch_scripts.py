@@ -126,6 +126,16 @@ def test_plain_uses_are_all_made_together(database: Database) -> None:
     assert database.counter("b", feature_id=SEATS) == (9, NOW - HOUR_MS)
 
 
+def test_an_event_id_is_found_in_a_hash_into_which_it_would_not_go_now(database: Database) -> None:
+    """An id with another ttl goes into another hash, and in time all ids do."""
+    database.put_user(PLAIN, USER, feature_id=CALLS)
+    for_retries = Sent(ADD, CALLS, 2, "id", ttl_ms=600_000)
+    assert database.call(*for_retries.command().command)[:1] == b"K"
+    uses = [Sent(ADD, CALLS, 1, "other"), for_retries._replace(ttl_ms=HOUR_MS), Sent(ADD, CALLS, 1, "other", 600_000)]
+    assert [reply[:1] for reply in record_together(database, uses)] == [b"K", b"R", b"R"]
+    assert database.counter(USER, feature_id=CALLS) == (3, NOW - HOUR_MS)
+
+
 @pytest.mark.parametrize("count", [1, MAX_USES, MAX_USES + 1, 3 * MAX_USES])
 def test_the_uses_of_a_user_are_recorded_in_their_order(database: Database, count: int) -> None:
     database.put_user(replace(PLAIN, limit=None))
