@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,14 +57,17 @@ def nobody(kind: str) -> Iterator[str]:
 def test_calls_go_on_without_a_collector_and_the_server_ends(tmp_path: Path, protocol: str, kind: str) -> None:
     with nobody(kind) as url:
         env = {**TRACED, "CANUSE_OTLP_ENDPOINT": url, "CANUSE_OTLP_PROTOCOL": protocol}
-        canuse = Canuse(tmp_path, env=env)
-        with running(canuse), Client(canuse.address) as client:
+        with running(Canuse(tmp_path, env=env)) as canuse, Client(canuse.address) as client:
             user_id, feature_id = subscriber(client, 10_000)
             for _ in range(300):
                 assert client.can_use(user_id, feature_id).access
                 assert client.use_feature(user_id, feature_id).access
             if kind == "refuses":
                 until(lambda: "traces may be lost" in canuse.log)
+            began_at = time.monotonic()
+            canuse.stop()
+    # OpenTelemetry itself would try for half a minute.
+    assert time.monotonic() - began_at < 20
     assert "the last traces were not sent" in canuse.log
     assert "Traceback" not in canuse.log
 

@@ -1,16 +1,17 @@
 """The spans of the store: of writes that it confirms, and of replies that do not come."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from canuse import CanuseError, v1
-from support.collector import CLIENT, ERROR, SERVER, Received, check_nested, collecting
+from support.collector import CLIENT, ERROR, Received, check_nested, collecting
 from support.load import running
-from support.message_clients import Client
+from support.message_clients import AsyncClient, Client
 from support.processes import SHORT_STORE_TIMEOUT, Canuse, RedisServer
+from support.relay import server_behind_relay
 from support.resources import subscriber
-from support.tools import VALKEY_SERVER
 
 USE_FEATURE = "canuse.v1.EntitlementService/UseFeature"
 
@@ -49,34 +50,34 @@ def test_a_write_that_the_store_confirms_has_its_span(tmp_path: Path, transport:
 
 @pytest.mark.parametrize("transport", ["native", "grpcio"])
 @pytest.mark.parametrize("durability", ["memory", "fsync"])
-def test_a_store_that_does_not_answer_is_an_error_of_its_span(tmp_path: Path, transport: str, durability: str) -> None:
-    redis = RedisServer(VALKEY_SERVER, tmp_path / "store").start()
-    try:
-        with collecting() as collector:
-            env = {
-                **SHORT_STORE_TIMEOUT,
-                "CANUSE_TRANSPORT": transport,
-                "CANUSE_DURABILITY": durability,
-                "CANUSE_OTLP_ENDPOINT": collector.grpc_url,
-                "CANUSE_TRACE_SAMPLE": "1",
-            }
-            with (
-                running(Canuse(tmp_path, "--redis-url", redis.url, env=env)) as canuse,
-                Client(canuse.address, timeout_seconds=30) as client,
-            ):
-                user_id, feature_id = subscriber(client, 10)
-                client.use_feature(user_id, feature_id)
-                with redis.paused(), pytest.raises(CanuseError) as failed:
-                    client.use_feature(user_id, feature_id)
-        _, server = sorted(
-            (received for received in collector.spans if received.span.name == USE_FEATURE),
-            key=lambda received: received.span.start_time_unix_nano,
-        )
-        assert (server.span.kind, server.span.status.code) == (SERVER, ERROR)
-        assert server.attributes["error.type"] == failed.value.code.name
-        [store] = store_of(collector.spans, server)
-        assert (store.span.kind, store.span.status.code) == (CLIENT, ERROR)
-        assert store.attributes["error.type"]
-        assert store.attributes["db.stored_procedure.name"] == "record_usage"
-    finally:
-        redis.stop()
+async def test_a_reply_that_does_not_come_is_an_error_of_the_span(
+    tmp_path: Path, redis: RedisServer, transport: str, durability: str
+) -> None:
+    with collecting() as collector:
+        env = {
+            **SHORT_STORE_TIMEOUT,
+            "CANUSE_DURABILITY": durability,
+            "CANUSE_OTLP_ENDPOINT": collector.grpc_url,
+            "CANUSE_TRACE_SAMPLE": "1",
+        }
+        async with (
+            server_behind_relay(transport, tmp_path, redis, **env) as (canuse, relay),
+            AsyncClient(canuse.address, timeout_seconds=60) as client,
+        ):
+            with Client(canuse.address) as preparing:
+                user_id, feature_id = await asyncio.to_thread(subscriber, preparing, 10)
+            await client.use_feature(user_id, feature_id)
+            relay.drop_reply_to(user_id.encode())
+            with pytest.raises(CanuseError):
+                await client.use_feature(user_id, feature_id)
+            relay.hold_replies()
+            with pytest.raises(CanuseError):
+                await client.use_feature(user_id, feature_id)
+        calls = [received for received in collector.spans if received.span.name == USE_FEATURE]
+        calls.sort(key=lambda received: received.span.start_time_unix_nano)
+        assert [received.span.status.code == ERROR for received in calls] == [False, True, True]
+        for server in calls:
+            [store] = store_of(collector.spans, server)
+            assert (store.span.kind, store.span.status.code) == (CLIENT, server.span.status.code)
+            assert ("error.type" in store.attributes) == (server is not calls[0])
+            assert store.attributes["db.stored_procedure.name"] == "record_usage"
