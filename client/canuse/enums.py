@@ -27,6 +27,10 @@ class _Named(IntEnum):
         """Pickle the number: Python before 3.11.4 pickles the name, which an unknown value does not have."""
         return type(self), (int(self),)
 
+    def __repr__(self) -> str:
+        """Return the name in the API."""
+        return self.name
+
     def __str__(self) -> str:
         """Return the name in the API."""
         return self.name

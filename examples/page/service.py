@@ -111,6 +111,9 @@ def may_be_counted(error: CanuseError) -> bool:
 
 def refusal(answer: CanUseAnswer | UseFeatureAnswer) -> HTTPException:
     """Return the error for a no, with the reason and when it ends."""
+    if answer.reason is Reason.REASON_STORE_UNAVAILABLE:
+        # Nobody could check: canuse, or the client in its place, answered as the feature is set.
+        return HTTPException(503, {"message": f"It could not be checked. {NOT_COUNTED}"})
     used_up = answer.reason is Reason.REASON_BUDGET_EXCEEDED
     resets_at = answer.consumption.resets_at if answer.consumption else None
     detail = {

@@ -141,6 +141,21 @@ class TestEntitlements:
             found = [each.feature_id for each in client.list_entitlements(user_id, page_size=page_size)]
             assert found == sorted(feature_ids)
 
+    def test_the_entitlements_of_a_user_come_in_one_call_by_feature(self, client: Client) -> None:
+        feature_ids = sorted(consumable(client) for _ in range(3))
+        user_id = subscriber(client, *(monthly(feature_id, 1) for feature_id in feature_ids))
+        locked_id = consumable(client)
+        package_id = published(client, monthly(locked_id, 1))
+        own = client.entitlements(user_id)
+        assert list(own) == feature_ids
+        assert all(own.values())
+        everything = client.entitlements(user_id, include_locked=True)
+        assert list(everything) == sorted(everything)
+        assert not everything[locked_id]
+        assert everything[locked_id].package_ids == (package_id,)
+        with pytest.raises(canuse.NotFound):
+            client.entitlements(unique("missing"))
+
 
 class TestCatalogue:
     """Features and packages."""
@@ -314,6 +329,7 @@ class TestAsyncClient:
         assert shown.current
         assert shown.current.used == 2
         assert [each.feature_id async for each in async_client.list_entitlements(user_id)] == [feature_id]
+        assert list(await async_client.entitlements(user_id)) == [feature_id]
         assert [each.id async for each in async_client.list_subscriptions(user_id)] == [subscription.id]
 
     async def test_grants_are_given_used_together_listed_and_revoked(self, async_client: AsyncClient) -> None:

@@ -98,6 +98,17 @@ def test_fields_are_python_values() -> None:
     assert answer.explanation is None
 
 
+def test_an_answer_prints_with_the_names_of_the_api() -> None:
+    # It printed `reason=<Reason.REASON_OVERAGE: 4>`.
+    answer = canuse.CanUseAnswer.from_message(
+        v1.CanUseResponse(access=True, reason=v1.REASON_OVERAGE, source=v1.SOURCE_STORE), "api-calls"
+    )
+    assert repr(answer) == (
+        "CanUseAnswer(access=True, reason=REASON_OVERAGE, consumption=None, source=SOURCE_STORE, explanation=None, "
+        "retry_after=None, on_unavailable=ON_UNAVAILABLE_DENY, feature_id='api-calls', failure=None)"
+    )
+
+
 def test_what_is_absent_is_none_and_not_zero() -> None:
     unlimited = canuse.Consumption.from_message(v1.Consumption(used=3))
     assert (unlimited.budget, unlimited.remaining, unlimited.resets_at) == (None, None, None)

@@ -24,7 +24,7 @@ SERVICES = (
 )
 
 
-MORE = ("limited", "using")
+MORE = ("entitlements", "limited", "using")
 """Methods for common jobs, which are no RPCs."""
 
 

@@ -169,7 +169,7 @@ def test_a_page_elsewhere_gets_no_token(service: httpx.Client) -> None:
 
 async def test_without_canuse_the_service_does_nothing_and_says_that_it_can_not() -> None:
     address = f"127.0.0.1:{free_port()}"
-    async with AsyncClient(address) as canuse:
+    async with AsyncClient(address, retry=False) as canuse:
         transport = httpx.ASGITransport(create_service(canuse, "", manual_clock=False))
         async with httpx.AsyncClient(transport=transport, base_url="http://service") as service:
             headers = {"Idempotency-Key": "a"}
@@ -188,7 +188,10 @@ async def test_what_is_sent_again_counts_once_also_if_nobody_knew_whether_it_was
     """A print that was sent again after another message failed with 500; a message that was counted was never sent."""
     async with server_behind_relay("grpcio", tmp_path, redis, database="6") as (canuse, relay):
         keys = await asyncio.to_thread(prepare, canuse.address)
-        async with AsyncClient(canuse.address, api_key=keys.service, timeout_seconds=TIMEOUT_SECONDS) as client:
+        # By default a client finds out itself what became of its call.
+        async with AsyncClient(
+            canuse.address, api_key=keys.service, timeout_seconds=TIMEOUT_SECONDS, retry=False
+        ) as client:
             transport = httpx.ASGITransport(create_service(client, "", manual_clock=False))
             async with httpx.AsyncClient(transport=transport, base_url="http://service") as service:
 

@@ -2,6 +2,7 @@
 """Checks and uses of features."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from canuse import _requests, v1
 from canuse._arguments import build
@@ -205,6 +206,27 @@ class EntitlementMethods(BaseClient):
         """
         request = build(v1.ListEntitlementsRequest, user_id=user_id, include_locked=include_locked, page_size=page_size)
         return self._pages(self._stubs.entitlements.ListEntitlements, request, _entitlements)
+
+    def entitlements(self, user_id: str, *, include_locked: bool = False) -> dict[str, Entitlement]:
+        """Get all of a user's entitlements, by feature id, in the order of the ids.
+
+        Args:
+            user_id: The user.
+            include_locked: Whether to include the features that the user does not have, with the packages that give
+                them: `package_ids`.
+
+        Returns:
+            What a page of prices or settings shows: `entitlements["sso"].access`.
+
+        Raises:
+            NotFound: The user does not exist.
+        """
+        listed = self.list_entitlements(user_id, include_locked=include_locked, page_size=_PAGE_SIZE)
+        return {each.feature_id: each for each in listed}
+
+
+_PAGE_SIZE: Final = 1000
+"""The maximum: for most users one call."""
 
 
 def _entitlements(page: v1.ListEntitlementsResponse) -> Iterable[Entitlement]:
