@@ -2,9 +2,9 @@
 
     import canuse
 
-    with canuse.Client("localhost:50051") as client:
-        if client.can_use("user-124", "api-calls"):
-            client.create_usage_event("user-124", "api-calls")
+    client = canuse.Client("localhost:50051")
+    if client.use_feature("124", "api-calls"):
+        ...
 
 `Client` is for threads, `AsyncClient` for asyncio. They return the types of `canuse.answers`, which are true if the
 answer is a yes, and raise the exceptions of `canuse.errors`. `v1` has the messages, enums and stubs of the API; users,

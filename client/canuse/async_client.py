@@ -28,10 +28,11 @@ class AsyncClient(
 ):
     """Checks what users may use, records what they used, and manages the catalogue, from asyncio.
 
-        async with canuse.AsyncClient("localhost:50051") as client:
-            if await client.can_use("user-124", "api-calls"):
-                ...
-                await client.create_usage_event("user-124", "api-calls")
+        client = canuse.AsyncClient("localhost:50051")
+        async with client.using("124", "api-calls"):
+            ...
+        if await client.can_use("124", "sso"):
+            ...
 
     A client holds one connection for each event loop in which it is used, which all tasks of the loop may share.
     Create one, at the top of a module or anywhere else, and keep it: connecting costs more than a call. The first call

@@ -26,10 +26,11 @@ class Client(
 ):
     """Checks what users may use, records what they used, and manages the catalogue.
 
-        with canuse.Client("localhost:50051") as client:
-            if client.can_use("user-124", "api-calls"):
-                ...
-                client.create_usage_event("user-124", "api-calls")
+        client = canuse.Client("localhost:50051")
+        with client.using("124", "api-calls"):
+            ...
+        if client.can_use("124", "sso"):
+            ...
 
     A client holds one connection, which threads may share. Create one and keep it: connecting costs more than a call.
     The first call connects, and so does the first call in each forked process; where gRPC does not survive a fork, the

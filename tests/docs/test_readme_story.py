@@ -1,6 +1,7 @@
 """The sessions in the README and in other pages are run line by line, and the README's Python as a program."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from support.documented_code import code_blocks
+from support.load import used
+from support.message_clients import Client
 from support.processes import Canuse
 from support.tools import ROOT, tool
 
@@ -89,16 +92,17 @@ def test_the_call_with_curl_in_the_readme_is_answered(demo_server: Canuse) -> No
 
 
 def test_the_python_in_the_readme_runs_on_the_example_data(demo_server: Canuse) -> None:
-    found = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found
-    program = found[1].replace("127.0.0.1:50051", demo_server.address)
+    [program] = code_blocks("README.md", "python")
+    env = {**os.environ, "CANUSE_SERVER": demo_server.address}
     outputs = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=env).stdout
         for _ in range(6)
     ]
     # The example user has 5 messages a day.
     assert outputs[:5] == [""] * 5
     assert outputs[5].startswith("REASON_BUDGET_EXCEEDED Consumption(used=5")
+    with Client(demo_server.address) as client:
+        assert used(client, "124", "api-calls") == 18
 
 
 def test_the_python_and_the_call_with_curl_about_openfeature_run_on_the_example_data(demo_server: Canuse) -> None:
