@@ -30,12 +30,14 @@ NAMES: Final = {
     "AsyncIterator": "Iterator",
     "AsyncClient": "Client",
     "asynccontextmanager": "contextmanager",
+    "AsyncRecorder": "Recorder",
 }
 """Replaced names in code."""
 PHRASES: Final = {
     r"\basync (for|with)\b": r"\1",
     r"\bawait ": "",
     r"\bAsyncClient\b": "Client",
+    r"\bAsyncRecorder\b": "Recorder",
     r"\basynchronous iterator": "iterator",
 }
 """Replaced patterns in docstrings and comments."""

@@ -7,6 +7,7 @@ from canuse._async.features import FeatureMethods
 from canuse._async.grants import GrantMethods
 from canuse._async.limited import LimitedMethods
 from canuse._async.packages import PackageMethods
+from canuse._async.recording import RecordingMethods
 from canuse._async.subscriptions import SubscriptionMethods
 from canuse._async.usage import UsageMethods
 from canuse._async.users import UserMethods
@@ -16,6 +17,7 @@ from canuse._pending import calls_are_pending
 @calls_are_pending
 class AsyncClient(
     LimitedMethods,
+    RecordingMethods,
     UsageMethods,
     FeatureMethods,
     PackageMethods,

@@ -7,6 +7,7 @@ from canuse._sync.features import FeatureMethods
 from canuse._sync.grants import GrantMethods
 from canuse._sync.limited import LimitedMethods
 from canuse._sync.packages import PackageMethods
+from canuse._sync.recording import RecordingMethods
 from canuse._sync.subscriptions import SubscriptionMethods
 from canuse._sync.usage import UsageMethods
 from canuse._sync.users import UserMethods
@@ -14,6 +15,7 @@ from canuse._sync.users import UserMethods
 
 class Client(
     LimitedMethods,
+    RecordingMethods,
     UsageMethods,
     FeatureMethods,
     PackageMethods,

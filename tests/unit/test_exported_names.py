@@ -24,7 +24,7 @@ SERVICES = (
 )
 
 
-MORE = ("entitlements", "limited", "using")
+MORE = ("entitlements", "limited", "recorder", "using")
 """Methods for common jobs, which are no RPCs."""
 
 
