@@ -237,7 +237,7 @@ def test_every_command_that_calls_a_server_works_without_one_installed(
     # These ask another port.
     unanswered = {"health": (), "top": ("--once",)}
     # These use the store itself.
-    on_store = {"backup": ("file",), "restore": ("file",), "export-usage": ()}
+    on_store = {"backup": ("file",), "restore": ("file",), "export-usage": (), "doctor": ()}
     without_server = {"serve", "catalog schema", "service-config", *on_store}
     # A key would shut the other tests of this server out.
     refused = {

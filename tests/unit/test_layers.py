@@ -35,6 +35,7 @@ STORE_LAYERS: Final = (
     "preflight",
     "embedded",
     "backup",
+    "diagnosis",
 )
 """The parts of the store: each may import those before it."""
 STORE_RANK: Final = {name: rank for rank, name in enumerate(STORE_LAYERS)}

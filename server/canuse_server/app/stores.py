@@ -19,7 +19,7 @@ from canuse_server.store.repositories.usage_commands import Retention
 
 
 def environments_of(settings: Settings, endpoint: StoreAddress, stack: AsyncExitStack) -> Environments:
-    store = store_at(endpoint, settings.store_timeout_seconds, _promise(settings))
+    store = store_at(endpoint, settings.store_timeout_seconds, promise_of(settings))
     stack.push_async_callback(store.close)
     domains = (settings.ratelimit_live_domain, settings.ratelimit_test_domain)
     return Environments.of(
@@ -57,7 +57,8 @@ async def open_store(settings: Settings, stack: AsyncExitStack) -> tuple[StoreAd
     return endpoint, f"embedded Valkey in {settings.data_dir}"
 
 
-def _promise(settings: Settings) -> Promise:
+def promise_of(settings: Settings) -> Promise:
+    """Return what a write must reach before it is acknowledged."""
     level = LEVELS[settings.durability]
     return Promise(level, settings.durability_replicas, settings.durability_timeout_seconds)
 

@@ -27,6 +27,7 @@ from canuse_server.cli.operations.top import top
 from canuse_server.cli.options import Feature, Json, User
 from canuse_server.cli.resources import features, packages, users
 from canuse_server.cli.storage.backup import backup, restore
+from canuse_server.cli.storage.doctor import doctor
 from canuse_server.cli.storage.export_usage import export_usage
 from canuse_server.cli.subscriptions import subscriptions
 from canuse_server.cli.totals import totals
@@ -51,6 +52,7 @@ def register(app: typer.Typer) -> None:
     app.command("restore")(restore)
     app.command("export-usage")(export_usage)
     app.command("audit")(audit)
+    app.command("doctor")(doctor)
     app.command("health")(health)
     app.command("top")(top)
     users.command("ensure")(ensure_user)

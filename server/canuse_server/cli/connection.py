@@ -66,13 +66,13 @@ class Connection:
     def client(self) -> Iterator[canuse.Client]:
         """Yield a client; a call that fails ends the command with one line on standard error and status 2."""
         try:
-            with self._open() as client:
+            with self.open() as client:
                 yield client
         except (canuse.CanuseError, Refused) as error:
             tell(printable(self._in_one_line(error)))
             raise typer.Exit(EXIT_ERROR) from None
 
-    def _open(self) -> canuse.Client:
+    def open(self) -> canuse.Client:
         """Return a client; CanuseError or Refused if an option cannot be used."""
         if self.api_key == "":
             raise Refused("--api-key: must not be empty; omit the option to send no key")
@@ -85,6 +85,11 @@ class Connection:
             raise Refused(f"{self._option_of(error.filename)}{error.filename}: {error.strerror}") from error
         except ValueError as error:
             raise Refused(str(error)) from error
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether calls are encrypted."""
+        return bool(self.tls or self.tls_ca or self.tls_certificate or self.tls_key)
 
     def _tls(self) -> canuse.Tls | bool:
         """Return the TLS settings; BadArgument if they cannot be combined."""

@@ -14,6 +14,7 @@ from canuse_server.cli.storage import progress
 from canuse_server.cli.storage.options import Progress, StoreOptions, with_store
 
 if TYPE_CHECKING:
+    from canuse_server.settings import Settings
     from canuse_server.store.backup.reading import StoreReader
     from canuse_server.store.redis.client import Store
 
@@ -24,7 +25,7 @@ BackupFile = Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")]
 def backup(options: StoreOptions, file: BackupFile, *, show: Progress = None) -> None:
     """Write all data of a store to a file, which is replaced once the new one is complete. Servers may be running."""
 
-    async def job(store: "Store") -> None:
+    async def job(store: "Store", _settings: "Settings") -> None:
         from canuse_server.store.backup.file import FORMAT, BackupWriter  # noqa: PLC0415 - needs the extra `server`
         from canuse_server.store.backup.reading import StoreReader  # noqa: PLC0415
         from canuse_server.store.codec.backup_pb2 import BackupHeader  # noqa: PLC0415
@@ -79,7 +80,7 @@ def restore(
         typer.echo(f"{file} is complete: {contents}, made by canuse {header.canuse_version} at {made_at}")
         return
 
-    async def job(store: "Store") -> None:
+    async def job(store: "Store", _settings: "Settings") -> None:
         restorer = Restorer(store, file, header.schema)
         async with progress.shown(show, lambda: f"restored {restorer.share:4.0%} of {contents}"):
             await restorer.restore(replace=replace)

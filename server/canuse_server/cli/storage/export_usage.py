@@ -17,6 +17,7 @@ from canuse_server.cli.storage import progress
 from canuse_server.cli.storage.options import Progress, StoreOptions, with_store
 
 if TYPE_CHECKING:
+    from canuse_server.settings import Settings
     from canuse_server.store.codec.ledger_pb2 import LedgerEntry
     from canuse_server.store.redis.client import Store
     from canuse_server.store.repositories.ledger import Place
@@ -40,7 +41,7 @@ def export_usage(
     time. With a cursor, each event is exported once.
     """
 
-    async def job(store: "Store") -> None:
+    async def job(store: "Store", _settings: "Settings") -> None:
         from canuse_server.cli.storage.cursor import Cursor  # noqa: PLC0415 - needs the extra `server`
         from canuse_server.store.backup.usage import UsageReader  # noqa: PLC0415
 

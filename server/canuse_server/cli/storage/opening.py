@@ -26,6 +26,8 @@ from canuse_server.store.redis.client import Store
 from canuse_server.store.redis.cluster import store_at
 from canuse_server.store.redis.replies import ACCESS_ERRORS
 
+Job = Callable[[Store, Settings], Awaitable[None]]
+
 TIMEOUT_SECONDS: Final = 30.0
 """Time for one answer of the store: nobody waits for a single one, and they can be large."""
 _ERRORS: Final = (StoreError, DataDirInUse, EmbeddedStartError, BackupFileError, RestoreRefusedError, Refused, OSError)
@@ -35,11 +37,15 @@ def run_on_store(
     redis_url: str | None,
     data_dir: Path | None,
     config: Path | None,
-    job: Callable[[Store], Awaitable[None]],
+    job: Job,
     *,
     create: bool,
+    timeout_seconds: float | None,
 ) -> str | None:
-    """Run a job on a store; return the error, in one line, if there is one."""
+    """Run a job on a store; return the error, in one line, if there is one.
+
+    `timeout_seconds` is the time for one answer of the store, None for TIMEOUT_SECONDS.
+    """
     overrides: dict[str, object] = {"redis_url": redis_url, "data_dir": data_dir}
     overrides = {name: value for name, value in overrides.items() if value is not None}
     if len(overrides) > 1:
@@ -54,18 +60,26 @@ def run_on_store(
     # As Ctrl-C does, so that nothing is left of an unfinished file.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        asyncio.run(_run(settings, job, by_data_dir=data_dir is not None, create=create))
+        asyncio.run(
+            _run(
+                settings,
+                job,
+                by_data_dir=data_dir is not None,
+                create=create,
+                timeout_seconds=timeout_seconds or TIMEOUT_SECONDS,
+            )
+        )
     except _ERRORS as error:
         hint = "; docs/operations.md lists the rights that this command needs"
         return f"{error}{hint if any(word in str(error) for word in ACCESS_ERRORS) else ''}"
     return None
 
 
-async def _run(settings: Settings, job: Callable[[Store], Awaitable[None]], *, by_data_dir: bool, create: bool) -> None:
+async def _run(settings: Settings, job: Job, *, by_data_dir: bool, create: bool, timeout_seconds: float) -> None:
     async with _address(settings, by_data_dir=by_data_dir, create=create) as address:
-        store = store_at(address, TIMEOUT_SECONDS)
+        store = store_at(address, timeout_seconds)
         try:
-            await job(store)
+            await job(store, settings)
         finally:
             await store.close()
 

@@ -35,14 +35,22 @@ class StoreOptions:
     data_dir: DataDir = None
     config: Config = None
 
-    def run(self, job: Callable[[Any], Awaitable[None]], *, create: bool = False) -> None:
+    def run(
+        self,
+        job: Callable[[Any, Any], Awaitable[None]],
+        *,
+        create: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> None:
         """Run a job on the store; an error ends the command with one line and status 2.
 
-        `create`: the data directory may be missing. The argument of the job is a Store.
+        `create`: the data directory may be missing. `timeout_seconds` limits one answer of the store, by default to
+        what large answers need. The arguments of the job are a Store and the Settings.
         """
         from canuse_server.cli.storage.opening import run_on_store  # noqa: PLC0415 - takes a second
 
-        if problem := run_on_store(self.redis_url, self.data_dir, self.config, job, create=create):
+        where = (self.redis_url, self.data_dir, self.config)
+        if problem := run_on_store(*where, job, create=create, timeout_seconds=timeout_seconds):
             tell(problem)
             raise typer.Exit(EXIT_ERROR)
 

@@ -43,7 +43,7 @@ class Layout:
     def __init__(self) -> None:
         self.kinds: list[bytes] = list(USER_KINDS)
         """The kinds of the keys that a user has alone: `canuse:<env>:{<bucket>}:<kind>:<user>`."""
-        self.names: set[bytes] = {LEDGER}
+        self.names: set[bytes] = {LEDGER, b"audit"}
         """The names of other keys in a bucket: `canuse:<env>:{<bucket>}:<name>`."""
         self.environments: set[str] = set()
         self.groups: dict[str, set[bytes]] = {}

@@ -22,7 +22,7 @@ async def check_durability(store: Store, *, warn: bool) -> None:
     Raises:
         SchemaError: the store does not support the promised durability.
     """
-    infos, appendfsync = await store.infos(), await _appendfsync(store)
+    infos, appendfsync = await store.infos(), await appendfsync_of(store)
     for info in infos:
         if refusal := refusal_of(info, appendfsync, store.promise):
             raise SchemaError(refusal)
@@ -53,12 +53,23 @@ def refusal_of(info: Mapping[str, str], appendfsync: str | None, promise: Promis
 
 def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise) -> Iterator[str]:
     """Yield warnings about what can lose counts; `appendfsync` None: not known."""
+    yield from eviction_risks(info)
+    yield from persistence_risks(info, appendfsync)
+    yield from replica_risks(info, promise)
+
+
+def eviction_risks(info: Mapping[str, str]) -> Iterator[str]:
+    """Yield warnings about counts that are deleted when the memory is full."""
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction":
         yield (
             f"the store's maxmemory-policy is {policy}: when its memory is full it deletes counts, and budgets can be "
             "used again; set it to noeviction"
         )
+
+
+def persistence_risks(info: Mapping[str, str], appendfsync: str | None) -> Iterator[str]:
+    """Yield warnings about writes that are lost when the store or its machine stops."""
     if not has_append_only_file(info):
         yield (
             "the store has no append-only file: when it stops, all writes since its last snapshot are lost. Run "
@@ -69,6 +80,10 @@ def risks_of(info: Mapping[str, str], appendfsync: str | None, promise: Promise)
         yield (
             "the store's appendfsync is no: a power loss can cost half a minute of counts; set it to everysec or always"
         )
+
+
+def replica_risks(info: Mapping[str, str], promise: Promise) -> Iterator[str]:
+    """Yield warnings about replicas that a promise needs."""
     replicas = int(info.get("connected_slaves", "0"))
     if promise.level & Durability.REPLICA and replicas < promise.replicas:
         yield (
@@ -82,7 +97,7 @@ def has_append_only_file(info: Mapping[str, str]) -> bool:
     return info.get("aof_enabled") == "1"
 
 
-async def _appendfsync(store: Store) -> str | None:
+async def appendfsync_of(store: Store) -> str | None:
     """Return the store's `appendfsync`, or None if it is not known: managed stores refuse CONFIG."""
     try:
         (reply,), _ = await store.call(APPENDFSYNC)

@@ -1,0 +1,1 @@
+"""What is wrong with a store, or may be, and what to do about it."""
