@@ -73,6 +73,7 @@ def test_every_page_is_shown_by_the_server_alone_and_loads_its_own_files_only(vi
     assert answer.status_code == (404 if path == "/nowhere" else 200)
     assert answer.headers["content-security-policy"] == POLICY
     assert answer.headers["x-frame-options"] == "DENY"
+    assert answer.headers["referrer-policy"] == "same-origin"
     assert answer.headers["cache-control"] == "no-store"
     page = Parsed(answer.text)
     loaded = [*page.attributes("script", "src"), *page.attributes("link", "href"), *page.attributes("img", "src")]

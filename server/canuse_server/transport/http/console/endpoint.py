@@ -40,6 +40,11 @@ CONTENT_SECURITY_POLICY: Final = "; ".join(
     )
 )
 """Pages load their own files only, send forms to their own server, and their scripts write no HTML."""
+POLICIES: Final = {
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    # Of a page that sends no referrer at all, browsers send forms with the origin `null`, as of a page of another site.
+    "referrer-policy": "same-origin",
+}
 _SEE_OTHER: Final = 303
 FORBIDDEN: Final = 403
 
@@ -118,8 +123,7 @@ class Endpoint:
         templates = await self._site.templates()
         # A page may be long: other calls do not wait for it.
         text = await in_worker(templates.render, visit, view)
-        policy = {"content-security-policy": CONTENT_SECURITY_POLICY}
-        return HTMLResponse(text, view.status, {**(headers or {}), **policy})
+        return HTMLResponse(text, view.status, {**(headers or {}), **POLICIES})
 
     async def _failure(self, request: Request, visitor: Visitor, error: ApiError) -> Response:
         values = {"title": "That did not work", "text": error.message, "error": error}

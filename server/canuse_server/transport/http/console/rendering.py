@@ -53,6 +53,9 @@ class Templates:
             "is_yes": lambda reason: reason < Reason.REASON_NOT_ENTITLED,
         }
 
+        for name in self._env.list_templates(extensions=("html",)):
+            self._env.get_template(name)
+
     def render(self, visit: Visit, view: View) -> str:
         """Return a page."""
         caller, url = visit.visitor.caller, visit.request.url

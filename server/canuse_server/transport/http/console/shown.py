@@ -34,6 +34,12 @@ def date(value: Timestamp | int) -> str:
     return f"{at.day} {at:%b %Y}"
 
 
+def day(value: Timestamp | int) -> str:
+    """Return the day and the month of a time, in UTC."""
+    at = moment(value)
+    return f"{at.day} {at:%b}"
+
+
 def iso(value: Timestamp | int) -> str:
     """Return a time for programs."""
     return moment(value).isoformat(timespec="milliseconds").replace("+00:00", "Z").replace(".000Z", "Z")

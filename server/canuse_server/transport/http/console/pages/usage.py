@@ -20,7 +20,7 @@ async def read(visit: Visit) -> View:
     past = list(answer.past[:MAX_PERIODS])
     rows = [
         (
-            shown.date(each.period_start),
+            shown.day(each.period_start),
             f"{shown.date_time(each.period_start)}: {each.used:,} used",
             each.used,
             each.overage,
