@@ -44,6 +44,7 @@ READS = {
     "/packages": "CatalogService/ListFeatures",
     "/package?id=pro": "CatalogService/ListFeatures",
     "/keys": "ApiKeyService/ListApiKeys",
+    "/audit": "ApiKeyService/ListApiKeys",
     "/server": "ApiKeyService/ListApiKeys",
 }
 """Pages with the method that each cannot do without; empty where it shows what its visitor may see."""
@@ -109,6 +110,7 @@ def test_a_text_that_callers_choose_is_shown_as_it_is(visitor: Visitor, client: 
     client.use_feature(hostile, hostile, 1, event_id=hostile, metadata={hostile[:64]: hostile})
     pages = {path: visitor.page(path, id=hostile, feature=hostile) for path in USER_PAGES}
     pages |= {path: visitor.page(path, id=hostile) for path in ("/feature", "/package")}
+    pages |= {"/audit": visitor.page("/audit", user=hostile)}
     pages |= {"/users": visitor.page("/users", id_prefix=hostile)}
     pages |= {path: visitor.page(path) for path in ("/features", "/packages")}
     for path, page in pages.items():
@@ -146,6 +148,7 @@ def test_what_a_key_does_not_permit_is_not_offered_and_refused_all_the_same(
         "Features": "CatalogService/ListFeatures",
         "Packages": "CatalogService/ListFeatures",
         "API keys": "ApiKeyService/ListApiKeys",
+        "Audit log": "ApiKeyService/ListApiKeys",
         "Server": "ApiKeyService/ListApiKeys",
     }
     assert visitor.pages() == ["Home", *(title for title, method in titles.items() if allowed({scope}, method))]
@@ -348,6 +351,35 @@ def test_api_keys_are_listed_without_secrets(server: AuthenticatedServer, visito
     assert "yours" in page
     text = Parsed(page).text
     assert f"{created.api_key.id} Copy {created.api_key.id} test usage:write never" in text
+
+
+def test_the_audit_log_is_shown_filtered_and_has_what_the_console_did(
+    server: AuthenticatedServer, visitors: Visitors, visitor: Visitor, client: Client
+) -> None:
+    user_id, feature_id = subscriber(client, 5)
+    gift = grant(client, user_id, feature_id, 1)
+    client.update_user(user_id, name="Ada")
+    page = visitor.page("/audit", user=user_id)
+    assert "Ada" not in page.text
+    for text in ("CreateUser", "Subscribe", "CreateGrant", "UpdateUser", gift, feature_id, "name"):
+        assert text in page.text
+    only = visitor.page("/audit", user=user_id, method="CreateGrant")
+    assert "UpdateUser" not in only.attributes("span", "title")
+    assert "Subscribe" not in only.text
+    assert "No changes." in visitor.page("/audit", user=user_id, to="2020-01-01").text
+    assert visitor.get("/audit", **{"from": "soon"}).status_code == 400
+    key = server.key()
+    assert visitors(key.secret).post("/clock", seconds="1").status_code == 303
+    done = visitor.page("/audit", key=key.api_key.id)
+    assert "AdvanceTime" in done.text
+    assert key.api_key.id in done.attributes("button", "data-copy")
+    # More than a page.
+    for number in range(51):
+        client.update_user(user_id, name=f"Ada {number}")
+    first = visitor.page("/audit", user=user_id, method="UpdateUser")
+    [older] = [each["href"] for _, each in first.elements if each.get("rel") == "next"]
+    assert older is not None
+    assert visitor.http.get(older).text.count("<tr>") == 1 + 2
 
 
 def test_the_server_page_has_the_settings_but_no_password(tmp_path: Path, redis: RedisServer) -> None:

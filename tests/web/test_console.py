@@ -44,6 +44,7 @@ PAGES: Final = {
     "packages": "/packages",
     "package": "/package?id=team",
     "keys": "/keys",
+    "audit": f"/audit?user={USER}",
     "server": "/server",
     "problem": "/user?id=nobody",
     "nothing": "/users?id_prefix=nobody",

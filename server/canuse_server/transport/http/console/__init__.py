@@ -15,6 +15,7 @@ from canuse_server.transport.http.console import assets
 from canuse_server.transport.http.console.addresses import HOME
 from canuse_server.transport.http.console.endpoint import Endpoint, Handlers
 from canuse_server.transport.http.console.pages import (
+    audit,
     clock,
     events,
     features,
@@ -48,6 +49,7 @@ PAGES: Final = {
     "/packages": Handlers(read=packages.read_all),
     "/package": Handlers(read=packages.read_one),
     "/keys": Handlers(read=keys.read),
+    "/audit": Handlers(read=audit.read),
     "/server": Handlers(read=server.read),
 }
 """What answers each path below /console. Ids are in the query: browsers shorten a path that contains `..`."""

@@ -20,6 +20,7 @@ _PAGES: Final = (
     ("Features", "/features", "CatalogService/ListFeatures", ("/feature",)),
     ("Packages", "/packages", "CatalogService/ListPackages", ("/package",)),
     ("API keys", "/keys", "ApiKeyService/ListApiKeys", ()),
+    ("Audit log", "/audit", "AuditService/ListAuditEntries", ()),
     ("Server", "/server", "ApiKeyService/ListApiKeys", ()),
 )
 """Title, path, the method that it needs, and what else belongs to it."""

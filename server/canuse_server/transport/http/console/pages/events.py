@@ -23,9 +23,9 @@ async def read(visit: Visit) -> View:
         user_id=user_id, feature_id=feature_id, page_size=PAGE_SIZE, page_token=visit.query("page_token")
     )
     if visit.query("from"):
-        request.start_time.FromDatetime(_day("from", visit.query("from")))
+        request.start_time.FromDatetime(read_day("from", visit.query("from")))
     if visit.query("to"):
-        request.end_time.FromDatetime(_day("to", visit.query("to")) + timedelta(days=1))
+        request.end_time.FromDatetime(read_day("to", visit.query("to"), days=1))
     events, token = await _some(visit, request, PAGE_SIZE, shown_call=True)
     values = {
         "user_id": user_id,
@@ -79,9 +79,9 @@ def by_day(events: list[pb.UsageEvent], *, in_units: bool) -> list[tuple[str, st
     return [(f"{day.day} {day:%b}", f"{day.day} {day:%b %Y}: {days[day]:,} {what}", days[day], 0) for day in all_days]
 
 
-def _day(field: str, text: str) -> datetime:
-    """Return the beginning of a day that somebody has typed, in UTC; raise ApiError."""
+def read_day(field: str, text: str, *, days: int = 0) -> datetime:
+    """Return the beginning of a day that somebody has typed, in UTC, or some days later; raise ApiError."""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC) + timedelta(days=days)
+    except (ValueError, OverflowError):
         raise invalid([(field, f"must be a date like 2026-01-31; {text[:40]!r} was sent")]) from None
