@@ -194,6 +194,15 @@ def test_the_session_ends_with_its_key(server: AuthenticatedServer, client: Clie
     clock.close()
 
 
+@pytest.mark.parametrize("prefix", ["", "Bearer ", "KeyId "])
+def test_the_id_of_a_key_is_no_credential_for_anybody_else(server: AuthenticatedServer, prefix: str) -> None:
+    """The console's own calls have the id in place of the key, in a type that nothing from outside has."""
+    key = server.key()
+    headers = {"authorization": f"{prefix}{key.api_key.id}"}
+    answer = httpx.post(f"{server.canuse.http_url}/canuse.v1.UserService/ListUsers", json={}, headers=headers)
+    assert (answer.status_code, "API_KEY_INVALID" in answer.text) == (401, True)
+
+
 @pytest.mark.parametrize(
     "target",
     [

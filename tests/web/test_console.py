@@ -55,7 +55,13 @@ PHONE: Final = 375
 
 def counted(feature_id: str, name: str, unit: str) -> dict[str, Any]:
     """Return the properties of a consumable feature."""
-    return {"feature_id": feature_id, "name": name, "type": v1.FEATURE_TYPE_CONSUMABLE, "unit_label": unit}
+    return {
+        "feature_id": feature_id,
+        "name": name,
+        "type": v1.FEATURE_TYPE_CONSUMABLE,
+        "unit_label": unit,
+        "unit_label_plural": f"{unit}s",
+    }
 
 
 def entry(feature_id: str, limit: int | None, period: v1.ResetPeriod.ValueType, **more: bool) -> v1.PackageFeature:
