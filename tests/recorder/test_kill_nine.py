@@ -31,7 +31,7 @@ def test_each_accepted_event_is_counted_once(tmp_path: Path) -> None:
         client.subscribe("124", ["pro"])
         for number in range(ROUNDS):
             before = accepted_path.stat().st_size
-            command = [sys.executable, program, server.address, tmp_path / "spool", accepted_path]
+            command = [sys.executable, str(program), server.address, str(tmp_path / "spool"), str(accepted_path)]
             with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
                 try:
                     assert process.stdout

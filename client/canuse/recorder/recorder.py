@@ -44,7 +44,7 @@ class Recorder:
         on_refused: Callable[[RefusedEvent], object] | None = None,
     ) -> None:
         """Open a spool, and start to send what is in it. `Client.recorder` describes the arguments."""
-        if not isinstance(max_events, int) or isinstance(max_events, bool) or max_events < 1:
+        if type(max_events) is not int or max_events < 1:
             raise bad_argument("max_events", max_events, "an int from 1 on")
         self._max_events = max_events
         self._wait_seconds = positive("wait_seconds", wait_seconds) if wait_seconds else 0.0
