@@ -1,5 +1,7 @@
 """A collector of traces that speaks OTLP, over gRPC and over HTTP, with OpenTelemetry's own messages."""
 
+import gzip
+import ssl
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +14,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from support.certificates import Pair
 from support.load import until
 
 SERVER = trace_pb2.Span.SPAN_KIND_SERVER
@@ -104,6 +107,8 @@ def _http_server(collector: Collector) -> ThreadingHTTPServer:
         def do_POST(self) -> None:
             """Receive spans over HTTP."""
             body = self.rfile.read(int(self.headers["content-length"]))
+            if self.headers["content-encoding"] == "gzip":
+                body = gzip.decompress(body)
             is_for_traces = self.path == "/v1/traces" and self.headers["content-type"] == "application/x-protobuf"
             if is_for_traces:
                 request = trace_service_pb2.ExportTraceServiceRequest.FromString(body)
@@ -119,15 +124,23 @@ def _http_server(collector: Collector) -> ThreadingHTTPServer:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """Run a collector."""
-    collector = Collector()
+def collecting(certificate: Pair | None = None) -> Iterator[Collector]:
+    """Run a collector, with TLS if it has a certificate."""
+    collector, scheme = Collector(), "http" if certificate is None else "https"
     server: Any = grpc.server(ThreadPoolExecutor(max_workers=4))
     add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server
     add_servicer(_TraceService(collector), server)
-    collector.grpc_url = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     http = _http_server(collector)
-    collector.http_url = f"http://127.0.0.1:{http.server_address[1]}"
+    if certificate is None:
+        port = server.add_insecure_port("127.0.0.1:0")
+    else:
+        pair = certificate.key.read_bytes(), certificate.certificate.read_bytes()
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate.certificate, certificate.key)
+        http.socket = context.wrap_socket(http.socket, server_side=True)
+    collector.grpc_url = f"{scheme}://127.0.0.1:{port}"
+    collector.http_url = f"{scheme}://127.0.0.1:{http.server_address[1]}"
     server.start()
     thread = threading.Thread(target=http.serve_forever, args=(0.05,))
     thread.start()

@@ -10,6 +10,7 @@ from subprocess import run
 
 import pytest
 
+from support.certificates import Authority
 from support.collector import SERVER, collecting
 from support.load import running, until
 from support.message_clients import Client
@@ -91,14 +92,21 @@ def test_what_waits_is_sent_when_the_server_ends(tmp_path: Path, workers: str) -
     assert len({received.resource["service.instance.id"] for received in spans}) == int(workers)
 
 
-def test_the_variables_of_opentelemetry_are_enough(tmp_path: Path) -> None:
-    with collecting() as collector:
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+def test_the_variables_of_opentelemetry_are_enough_also_for_tls(tmp_path: Path, protocol: str) -> None:
+    authority = Authority(tmp_path / "certificates")
+    with collecting(authority.server()) as collector:
         env = {
             **TRACED,
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.http_url,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.grpc_url if protocol == "grpc" else collector.http_url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(authority.path),
+            "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip",
             "OTEL_EXPORTER_OTLP_HEADERS": "x-tenant=tests",
             "OTEL_SERVICE_NAME": "entitlements",
+            # Where they are set, OpenTelemetry's exporter over HTTP prefers them.
+            "REQUESTS_CA_BUNDLE": "",
+            "CURL_CA_BUNDLE": "",
         }
         with running(Canuse(tmp_path, env=env)) as canuse, Client(canuse.address) as client:
             assert not list(client.list_users())
