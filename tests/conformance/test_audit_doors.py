@@ -103,7 +103,7 @@ def test_a_file_of_kana_is_one_change_and_publishing_it_again_none(server: Authe
             assert len(entries) == expected
             assert [list(entry.feature_ids) for entry in entries] == [[new_id]] * expected
     [line] = lines(server, key.api_key.id)
-    assert line["feature_ids"] == [new_id]
+    assert line["method"] == "canuse.v1.CatalogService/ApplyCatalog"
 
 
 @pytest.mark.parametrize("sent", ["ada@example.com", "a b", "x" * 129, ""])

@@ -4,6 +4,7 @@ import json
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 import grpc
@@ -37,9 +38,9 @@ class Listing(NamedTuple):
             between()
 
 
-def newest_entry_of(client: Client, user_id: str) -> str:
-    """Return the id of a user's newest entry in the audit log."""
-    return next(client.list_audit_entries(user_id=user_id)).id
+def newest_entry_of(client: Client, user_id: str) -> v1.AuditEntry:
+    """Return a user's newest entry in the audit log."""
+    return next(client.list_audit_entries(user_id=user_id))
 
 
 @pytest.fixture(params=KINDS)
@@ -103,8 +104,8 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
         "totals": (stubs.usage.ListUsageTotals, v1.ListUsageTotalsRequest, totals),
         "entries": (
             stubs.audit.ListAuditEntries,
-            v1.ListAuditEntriesRequest,
-            lambda count: [newest_entry_of(client, each) for each in users(count)],
+            partial(v1.ListAuditEntriesRequest, start_time=newest_entry_of(client, user_id).time),
+            lambda count: [newest_entry_of(client, each).id for each in users(count)],
         ),
     }
     call, kind, add = kinds[request.param]

@@ -14,8 +14,6 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_PACKAGE: Final = "canuse.v1."
 """Left out in stored names of methods."""
-_LOGGED: Final = ("fields", "feature_ids", "package_ids", "api_key_id")
-"""What log lines contain of an entry. Other ids belong to users, and a log has no data of users."""
 
 
 class AuditWriter:
@@ -42,18 +40,18 @@ class AuditWriter:
 
     @staticmethod
     def note(change: AuditEntry | None) -> None:
-        """Log a change that was made."""
+        """Log a change that was made, without the ids of what changed: a log has no data of users."""
         author = current_call().author
         if change is None or author is None:
             return
-        values = {name: getattr(change, name) for name in _LOGGED}
         log.info(
             "change",
             method=author.method,
             environment=change.environment or author.environment,
             key_id=author.key_id or None,
             request_id=author.request_id or None,
-            **{name: value if isinstance(value, str) else list(value) for name, value in values.items() if value},
+            fields=list(change.fields),
+            api_key_id=change.api_key_id or None,
         )
 
 
