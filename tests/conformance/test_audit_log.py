@@ -9,6 +9,8 @@ import grpc
 import pytest
 
 from canuse import NotFound, v1
+from canuse_server.api.methods import method_at
+from canuse_server.api.scopes import SCOPES
 from canuse_server.store.keys import Keys, bucket_of
 from chaos.methods import METHODS
 from chaos.retry_cases import CASES
@@ -25,6 +27,9 @@ from support.wire import Stubs, failure
 
 KEY_METHODS: Final = ("CreateApiKey", "RevokeApiKey")
 """With a key, an open server closes, so these have a server of their own."""
+CLOCK_METHODS: Final = ("ClockService/SetTime", "ClockService/AdvanceTime")
+WITHOUT_ENTRIES: Final = ("StoreService/ResetStore", "StoreService/SetStoreAvailability")
+"""One deletes all data, and with it the audit log; the other changes nothing in the store."""
 SECRET_TEXT: Final = "Augusta Ada"
 
 
@@ -75,6 +80,8 @@ def check_case(client: Client, server: Canuse, name: str, api_key: str = "none")
 def test_every_method_that_changes_something_has_an_expected_entry() -> None:
     assert set(EXPECTED) == cases()
     assert {name.partition(",")[0] for name in EXPECTED} == audited_methods()
+    others = {path for path in SCOPES if path.startswith("/canuse.testing.") and method_at(path).audited}
+    assert others == {f"/canuse.testing.v1.{name}" for name in (*CLOCK_METHODS, *WITHOUT_ENTRIES)}
 
 
 def test_each_change_has_one_entry_and_its_repetition_none(server: Canuse, client: Client) -> None:
