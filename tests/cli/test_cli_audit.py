@@ -14,7 +14,10 @@ from support.message_clients import Client
 from support.processes import Canuse
 
 # The commands do not depend on transport or store: one kind of server is enough.
-pytestmark = pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session")
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.parametrize("server", ["grpcio-valkey"], indirect=True, scope="session"),
+]
 
 
 def test_the_audit_log_is_a_table_or_json(run: CommandLine, subscriber: Subscriber, client: Client) -> None:
@@ -53,7 +56,6 @@ def test_an_invalid_filter_is_one_line_with_status_2(run: CommandLine) -> None:
 HEEDING = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
 
 
-@pytest.mark.extended
 def test_changes_are_followed_until_ctrl_c(server: Canuse, subscriber: Subscriber, client: Client) -> None:
     first = next(client.list_audit_entries(user_id=subscriber.user, method="CreateUser"))
     options = ("--follow", "--json", "--start", first.time.ToJsonString(), "--user", subscriber.user)

@@ -16,6 +16,8 @@ from support.command_line import CommandLine
 from support.processes import Canuse
 from support.resources import unique
 
+pytestmark = pytest.mark.extended
+
 CREATE: Final = "mutation m($input: CreateUserInput!) { createUser(input: $input) { id } }"
 REQUEST_ID: Final = "req-1:a"
 Door = Callable[[AuthenticatedServer, str, str], object]

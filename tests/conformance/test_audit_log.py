@@ -84,12 +84,14 @@ def test_every_method_that_changes_something_has_an_expected_entry() -> None:
     assert others == {f"/canuse.testing.v1.{name}" for name in (*CLOCK_METHODS, *WITHOUT_ENTRIES)}
 
 
+@pytest.mark.extended
 def test_each_change_has_one_entry_and_its_repetition_none(server: Canuse, client: Client) -> None:
     for name in sorted(EXPECTED.keys() - set(KEY_METHODS)):
         entry = check_case(client, server, name)
         assert (entry.caller_key_id, entry.request_id) == ("", "")
 
 
+@pytest.mark.extended
 def test_an_entry_names_the_key_of_the_caller(keyed: AuthenticatedServer) -> None:
     key = keyed.key()
     with keyed.client(key.secret) as client:
@@ -97,6 +99,7 @@ def test_an_entry_names_the_key_of_the_caller(keyed: AuthenticatedServer) -> Non
             assert check_case(client, keyed.canuse, name, key.secret).caller_key_id == key.api_key.id
 
 
+@pytest.mark.extended
 def test_what_only_reads_or_records_or_changes_nothing_has_no_entry(client: Client) -> None:
     user_id, feature_id = subscriber(client, 5)
 
@@ -116,6 +119,7 @@ def test_what_only_reads_or_records_or_changes_nothing_has_no_entry(client: Clie
     assert with_new_entries(client, use)[1] == []
 
 
+@pytest.mark.extended
 def test_a_renewal_has_no_entry_and_moving_the_clock_has_one(keyed: AuthenticatedServer, clock: Clock) -> None:
     with keyed.client() as client:
         user_id, feature_id = subscriber(client, 5)
@@ -141,6 +145,7 @@ def clock(keyed: AuthenticatedServer) -> Iterator[Clock]:
     clock.close()
 
 
+@pytest.mark.extended
 def test_entries_have_neither_values_nor_secrets(keyed: AuthenticatedServer) -> None:
     with keyed.client() as client, store_of(keyed.canuse) as redis:
         user_id = client.create_user(unique("user"), name=SECRET_TEXT, email="ada@example.com").id
@@ -157,6 +162,7 @@ def test_entries_have_neither_values_nor_secrets(keyed: AuthenticatedServer) -> 
         assert SECRET_TEXT not in keyed.canuse.log
 
 
+@pytest.mark.extended
 def test_of_a_deleted_user_the_ids_in_the_audit_log_remain_and_nothing_else(
     client: Client, stubs: Stubs, store: StoreInspector
 ) -> None:
@@ -169,6 +175,7 @@ def test_of_a_deleted_user_the_ids_in_the_audit_log_remain_and_nothing_else(
     assert store.names_with(SECRET_TEXT) == []
 
 
+@pytest.mark.extended
 def test_the_other_environment_has_a_log_of_its_own_but_for_keys_and_the_clock(keyed: AuthenticatedServer) -> None:
     live, test = keyed.key(), keyed.key(environment=TEST)
     with keyed.client(live.secret) as of_live, keyed.client(test.secret) as of_test:
@@ -186,6 +193,7 @@ def test_the_other_environment_has_a_log_of_its_own_but_for_keys_and_the_clock(k
         assert live.api_key.id not in of_keys[1]
 
 
+@pytest.mark.extended
 def test_filters_select_by_user_method_caller_and_time(keyed: AuthenticatedServer, clock: Clock) -> None:
     key = keyed.key()
     with keyed.client(key.secret) as client:
@@ -210,6 +218,7 @@ def test_filters_select_by_user_method_caller_and_time(keyed: AuthenticatedServe
         assert list(client.list_audit_entries(user_id=user_id, method="DeleteUser")) == []
 
 
+@pytest.mark.extended
 def test_a_method_that_has_no_entries_is_refused_as_a_filter(stubs: Stubs) -> None:
     for method in ("CanUse", "UseFeature", "ListUsers", "updateuser", "/canuse.v1.UserService/UpdateUser"):
         refused = failure(stubs.audit.ListAuditEntries, v1.ListAuditEntriesRequest(method=method))
@@ -217,6 +226,7 @@ def test_a_method_that_has_no_entries_is_refused_as_a_filter(stubs: Stubs) -> No
         assert f"like UpdateUser; '{method}' was sent" in refused.violations["method"]
 
 
+@pytest.mark.extended
 def test_a_page_token_is_of_one_list(stubs: Stubs, client: Client) -> None:
     for _ in range(2):
         client.create_user(unique("user"))
@@ -225,6 +235,7 @@ def test_a_page_token_is_of_one_list(stubs: Stubs, client: Client) -> None:
     assert failure(stubs.audit.ListAuditEntries, other).fields == ["page_token"]
 
 
+@pytest.mark.extended
 def test_entries_are_kept_for_as_long_as_the_setting_says(tmp_path: Path) -> None:
     canuse = Canuse(tmp_path, "--clock", "manual", env={"CANUSE_AUDIT_MAX_AGE_DAYS": "2"})
     with running(canuse), Client(canuse.address) as client, store_of(canuse) as redis:

@@ -15,7 +15,7 @@ from support.message_clients import Client
 from support.resources import consumable, grant, package, unique
 from support.wire import Stubs, failure
 
-KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants", "totals", "entries")
+KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants", "totals")
 
 
 class Listing(NamedTuple):
@@ -43,7 +43,7 @@ def newest_entry_of(client: Client, user_id: str) -> v1.AuditEntry:
     return next(client.list_audit_entries(user_id=user_id))
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=[*KINDS, pytest.param("entries", marks=pytest.mark.extended)])
 def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Listing:
     """Each of the lists in turn; those of a user belong to a new user."""
     user_id = client.create_user(unique("user")).id
