@@ -829,6 +829,13 @@ MUTANTS: Final = (
         AUDIT,
     ),
     Mutant(
+        "audit: a user of the default package has an entry",
+        "server/canuse_server/runtime/call_state.py",
+        "state = CallState(call.store_deadline, None, call.round_trips)",
+        "state = CallState(call.store_deadline, None, call.round_trips, call.author)",
+        f"{AUDIT}::test_a_user_of_the_default_package_has_no_entry_by_whatever_call_it_is_created",
+    ),
+    Mutant(
         "audit: request ids that are not safe to log",
         "server/canuse_server/api/metadata.py",
         "if len(sent) == 1 and isinstance(sent[0], str) and _SAFE_REQUEST_ID.fullmatch(sent[0])",

@@ -254,3 +254,17 @@ def test_entries_are_kept_for_as_long_as_the_setting_says(tmp_path: Path) -> Non
         clock.advance(days=2, hours=1)
         assert list(client.list_audit_entries(user_id=user_id)) == []
         clock.close()
+
+
+@pytest.mark.extended
+def test_a_user_of_the_default_package_has_no_entry_by_whatever_call_it_is_created(tmp_path: Path) -> None:
+    canuse = Canuse(tmp_path, env={"CANUSE_DEFAULT_PACKAGE": "free"})
+    with running(canuse), Client(canuse.address) as client:
+        feature_id = client.create_feature(unique("f"), type=v1.FEATURE_TYPE_CONSUMABLE).id
+        client.create_package("free", [v1.PackageFeature(feature_id=feature_id, limit=5)])
+        client.publish_package("free")
+        assert with_new_entries(client, lambda: client.use_feature("reader", feature_id))[1] == []
+        _, entries = with_new_entries(client, lambda: client.create_grant("gifted", "bonus", feature_id, amount=5))
+        assert [content(entry) for entry in entries] == [
+            v1.AuditEntry(user_id="gifted", grant_ids=["bonus"], feature_ids=[feature_id])
+        ]
