@@ -1,11 +1,11 @@
 """A gRPC server that fails its first calls as a test says, and notes every request."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import grpc
 from google.protobuf.any_pb2 import Any as Packed
@@ -33,6 +33,8 @@ class ScriptedServer:
     answers: dict[str, Message] = field(default_factory=dict)
     """The answers, by method, in place of an empty message."""
     requests: list[Any] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    """What each request had as `authorization`."""
 
     def fail(self, method: str, *failures: tuple[StatusCode, str]) -> None:
         """Let the next calls of a method fail."""
@@ -41,6 +43,8 @@ class ScriptedServer:
     def answer(self, method: str, request: Any, response: type[Message], context: grpc.ServicerContext) -> Any:
         """Answer a call, or fail it."""
         self.requests.append(request)
+        metadata = dict(cast("Iterable[tuple[str, str]]", context.invocation_metadata()))
+        self.keys.append(metadata.get("authorization", ""))
         script = self.failures[method]
         failure = script.popleft() if script else self.always.get(method)
         if failure:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+import canuse
 from canuse import Tls, Unavailable
 from support import fork_server
 from support.certificates import Authority, Pair
@@ -138,6 +139,18 @@ def test_the_command_speaks_tls_by_options_and_by_the_environment(authority: Aut
     env = {f"CANUSE_CLIENT_TLS_{name.upper()}": str(path) for name, path in paths.items()}
     for completed in (command(mutual.address, *options), command(mutual.address, **env)):
         assert "tls-command" in [user["id"] for user in users(completed)]
+
+
+def test_a_client_without_arguments_speaks_tls_by_the_environment_of_the_command(
+    authority: Authority, mutual: Canuse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = authority.client("by-environment")
+    monkeypatch.setenv("CANUSE_SERVER", mutual.address)
+    monkeypatch.setenv("CANUSE_CLIENT_TLS_CA", str(authority.path))
+    monkeypatch.setenv("CANUSE_CLIENT_TLS_CERTIFICATE", str(own.certificate))
+    monkeypatch.setenv("CANUSE_CLIENT_TLS_KEY", str(own.key))
+    with canuse.Client() as client:
+        assert client.create_user("by-environment").id == "by-environment"
 
 
 def test_the_command_tells_in_one_line_what_is_wrong_with_its_files_or_with_the_server(
