@@ -24,6 +24,10 @@ MATRIX: Final = "tests/conformance/test_api_key_matrix.py"
 SCRIPTS: Final = "server/canuse_server/store/scripts"
 AUDIT: Final = "tests/conformance/test_audit_log.py"
 AUDIT_IN_STORE: Final = "tests/store/test_audit_log.py"
+RETRIES: Final = "tests/unit/test_client_retries.py"
+FORKS: Final = "tests/faults/test_client_fork.py"
+USING: Final = "tests/conformance/test_client_using.py"
+UNAVAILABLE: Final = "tests/unit/test_client_unavailable.py"
 DOCUMENTS: Final = "tests/conformance/test_catalog_documents.py::test_"
 DOCUMENTS_IN_STORE: Final = "tests/store/test_catalog_documents.py"
 
@@ -869,6 +873,104 @@ MUTANTS: Final = (
         "if lease.state ~= OPEN then return 'N' end",
         "",
         "tests/store/test_lease_machine.py",
+    ),
+    Mutant(
+        "client: calls that record are repeated without an event id",
+        "client/canuse/_retry.py",
+        "and SAFETY.get(request.DESCRIPTOR, Safety.NONE) is Safety.EVENT_ID",
+        "and False",
+        RETRIES,
+    ),
+    Mutant(
+        "client: changes that may count twice are repeated",
+        "client/canuse/_retry.py",
+        "if self._safety is Safety.NONE:",
+        "if self._safety is None:",
+        RETRIES,
+    ),
+    Mutant(
+        "client: the last attempt hides that an earlier one may have written",
+        "client/canuse/_retry.py",
+        "return self._first if isinstance(error, Unavailable | Overloaded) else error",
+        "return error",
+        RETRIES,
+    ),
+    Mutant(
+        "client: retries have no budget",
+        "client/canuse/_retry.py",
+        "or not self._budget.take()",
+        "or (self._budget.take() and False)",
+        RETRIES,
+    ),
+    Mutant(
+        "client: gRPC repeats each attempt, too",
+        "client/canuse/_channel.py",
+        'return list((_OPTIONS | {"grpc.service_config": json.dumps(_BALANCING)} | dict(options)).items())',
+        'return list((_OPTIONS | {"grpc.service_config": service_config(retry_uses=True)} | dict(options)).items())',
+        RETRIES,
+    ),
+    Mutant(
+        "client: retries do not wait for a restarted server",
+        "client/canuse/_retry.py",
+        "limits = (timeout_seconds, self.policy.max_seconds, retry_seconds)",
+        "limits = (0.1, self.policy.max_seconds, retry_seconds)",
+        "tests/faults/test_client_restart.py::test_a_graceful_restart_of_the_only_server_fails_no_call_and_counts_each_use_once",
+    ),
+    Mutant(
+        "client: asyncio is used after a fork that it does not survive",
+        "client/canuse/_fork.py",
+        "if self.opened_aio:",
+        "if False:",
+        FORKS,
+    ),
+    Mutant(
+        "client: gRPC is used after a fork during calls",
+        "client/canuse/_fork.py",
+        "elif in_flight:",
+        "elif False:",
+        FORKS,
+    ),
+    Mutant(
+        "client: a forked process uses the connection of its parent",
+        "client/canuse/_fork.py",
+        "self.generation += 1",
+        "self.generation += 0",
+        FORKS,
+    ),
+    Mutant(
+        "client: a block starts with fewer units than it needs",
+        "client/canuse/_sync/using.py",
+        "min_amount=delta",
+        "min_amount=1",
+        USING,
+    ),
+    Mutant(
+        "client: a block that fails keeps its units",
+        "client/canuse/_sync/using.py",
+        "_requests.settle(lease_id, 0, final=True",
+        "_requests.settle(lease_id, 0, final=False",
+        USING,
+    ),
+    Mutant(
+        "client: an unknown user is let in while canuse answers",
+        "client/canuse/_unavailable.py",
+        'if word == "raise" or not is_no_answer(error):\n            raise error',
+        'if word == "raise":\n            raise error',
+        UNAVAILABLE,
+    ),
+    Mutant(
+        "client: the last known counts allow any amount",
+        "client/canuse/_unavailable.py",
+        "counts.remaining >= delta",
+        "counts.remaining > 0",
+        UNAVAILABLE,
+    ),
+    Mutant(
+        "client: a check waits for its deadline although nothing answers",
+        "client/canuse/_unavailable.py",
+        "return RETRY_SECONDS if self._is_reached else 0.0",
+        "return RETRY_SECONDS",
+        UNAVAILABLE,
     ),
 )
 

@@ -155,7 +155,8 @@ class Attempts:
             raise self._reported(error)
         if self._first is None or self._is_uncertain(error):
             self._first = error
-        longest = min(self._policy.max_backoff_seconds, self._policy.initial_backoff_seconds * 2**self._retries)
+        doubled = self._policy.initial_backoff_seconds * 2 ** min(self._retries, 32)
+        longest = min(self._policy.max_backoff_seconds, doubled)
         # "Full jitter": callers whose calls failed together do not come back together.
         delay = random.uniform(0, longest)  # noqa: S311 - it protects nothing
         if time.monotonic() + delay >= self._deadline or not self._budget.take():
