@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,9 +19,12 @@ from canuse._denial import Decision
 from canuse.enums import OnUnavailable, Reason, Source
 from canuse.errors import CanuseError, from_status
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
 
 def _moment(timestamp: Timestamp) -> datetime:
-    return timestamp.ToDatetime(UTC)
+    # As `Timestamp.ToDatetime(UTC)`, in a fifth of the time: an answer has two of them.
+    return _EPOCH + timedelta(seconds=timestamp.seconds, microseconds=timestamp.nanos // 1000)
 
 
 def _moment_in(message: Message, name: str) -> datetime | None:

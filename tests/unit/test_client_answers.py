@@ -98,6 +98,13 @@ def test_fields_are_python_values() -> None:
     assert answer.explanation is None
 
 
+@pytest.mark.parametrize("seconds", [-62_135_596_800, -1, 0, 1_738_326_600, 253_402_300_799])
+@pytest.mark.parametrize("nanos", [0, 999, 1_000, 999_999_999])
+def test_a_time_is_what_protobuf_makes_of_it(seconds: int, nanos: int) -> None:
+    sent = v1.Consumption(period_start=Timestamp(seconds=seconds, nanos=nanos))
+    assert canuse.Consumption.from_message(sent).period_start == sent.period_start.ToDatetime(UTC)
+
+
 def test_an_answer_prints_with_the_names_of_the_api() -> None:
     # It printed `reason=<Reason.REASON_OVERAGE: 4>`.
     answer = canuse.CanUseAnswer.from_message(
