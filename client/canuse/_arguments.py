@@ -35,6 +35,11 @@ def optional(**values: object) -> dict[str, Any]:
 def build(kind: type[_M], where: str = "", /, **values: object) -> _M:
     """Return a message with the given fields; BadArgument names the first invalid one, with the prefix `where`."""
     converters = _converters(kind)
+    if None not in values.values() and converters.keys().isdisjoint(values):
+        try:
+            return kind(**values)
+        except (TypeError, ValueError, OverflowError):
+            pass  # What follows finds out which field it is.
     fields: dict[str, Any] = {}
     for name, value in values.items():
         if value is None:
