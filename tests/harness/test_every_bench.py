@@ -18,6 +18,7 @@ CATALOG: Final = ("--features", "60", "--packages", "3")
 USES: Final = ("UseFeature", "UseFeature+id", "BatchCreateUsageEvents+id", "ShouldRateLimit")
 BENCHES: Final = {
     "bench": (*SHORT, "--built-in", *BUILT_IN, "--users", "3", "--in-flight", "2", "--methods", *USES),
+    "bench.batching": ("--seconds", "0.1", "--callers", "1", "8"),
     "bench.beside": (*SHORT, "--users", "5", "--in-flight", "2"),
     "bench.growth": (*SHORT, "--users", "5", "--fill-seconds", "0.05"),
     "bench.migrate": (*SHORT, "--users", "5", "--in-flight", "2", "--transports", "native"),
@@ -29,6 +30,7 @@ BENCHES: Final = {
 CANDIDATES: Final = {"bare_lane", "plain"}
 TELLS: Final = {
     "bench": ("UseFeature+id", "BatchCreateUsageEvents+id", "bare-lane"),
+    "bench.batching": ("AsyncClient(batching=True)", "us a call"),
     "bench.beside": ("HTTP", "gRPC"),
     "bench.growth": ("one user, after filling the ledger",),
     "bench.migrate": ("native: 5 subscriptions moved",),

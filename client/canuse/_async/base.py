@@ -7,9 +7,11 @@ from typing import Any, Self
 import grpc
 
 from canuse import _environment
-from canuse._arguments import positive
+from canuse._arguments import bad_argument, positive
+from canuse._async.batching import batched_stubs
 from canuse._async.channel import Channel, open_channel
 from canuse._async.connection import Connections
+from canuse._async.stubs import Stubs
 from canuse._async.transport import Transport
 from canuse._channel import (
     DEFAULT_SILENCE_TIMEOUT_SECONDS,
@@ -43,6 +45,7 @@ class BaseClient(Transport):
         retry: Retry | bool | None = None,
         unavailable: Mapping[str, Fallback] = NOTHING,
         unavailable_default: Fallback | None = None,
+        batching: bool = False,
     ) -> None:
         """Prepare a client; the first call connects.
 
@@ -68,6 +71,8 @@ class BaseClient(Transport):
                 no), or "raise" for the error. It is visible in the answer's `failure`. Calls that record always raise.
             unavailable_default: The same for features that `unavailable` does not name. None: as the feature's
                 `on_unavailable` said in the last answer about it; "raise" if there was none.
+            batching: Send calls of `can_use`, `use_feature` and `create_usage_event` that are made at the same time in
+                one request. Each has its own answer or error. With many callers that saves most of the time.
 
         Raises:
             BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
@@ -81,7 +86,11 @@ class BaseClient(Transport):
         make_credentials = credentials_maker(credentials, tls)
         self._fallbacks = Fallbacks(unavailable, unavailable_default)
         super().__init__(
-            Connections(lambda: open_channel(self._target, make_credentials(), client_options(options)), channel),
+            Connections(
+                lambda: open_channel(self._target, make_credentials(), client_options(options)),
+                channel,
+                batched_stubs if _flag("batching", batching) else Stubs,
+            ),
             metadata,
             positive("timeout_seconds", timeout_seconds),
             positive("silence_timeout_seconds", silence_timeout_seconds),
@@ -105,3 +114,9 @@ class BaseClient(Transport):
     ) -> None:
         """Close the client."""
         await self.close()
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise bad_argument(name, value, "True or False")
+    return value

@@ -17,8 +17,11 @@ from canuse.errors import closed_before_call
 class Connections:
     """The channels of a client, by event loop; or the one that its caller passed in, for one loop."""
 
-    def __init__(self, open_channel: Callable[[], Channel], channel: Channel | None) -> None:
+    def __init__(
+        self, open_channel: Callable[[], Channel], channel: Channel | None, make_stubs: Callable[[Channel], Stubs]
+    ) -> None:
         self._open_channel = open_channel
+        self._make_stubs = make_stubs
         self._given = channel
         self._given_loop = None if channel is None else _running_loop()
         self._stubs: dict[asyncio.AbstractEventLoop, Stubs] = {}
@@ -46,7 +49,7 @@ class Connections:
         for other in [other for other in self._stubs if other.is_closed()]:
             del self._stubs[other]
         channel = self._open_channel() if self._given is None else self._given_channel(self._given, loop)
-        stubs = self._stubs[loop] = Stubs(channel)
+        stubs = self._stubs[loop] = self._make_stubs(channel)
         return stubs
 
     def _given_channel(self, channel: Channel, loop: asyncio.AbstractEventLoop) -> Channel:

@@ -8,7 +8,7 @@ from typing import Any, Self
 import grpc
 
 from canuse import _environment
-from canuse._arguments import positive
+from canuse._arguments import bad_argument, positive
 from canuse._channel import (
     DEFAULT_SILENCE_TIMEOUT_SECONDS,
     DEFAULT_TIMEOUT_SECONDS,
@@ -19,8 +19,10 @@ from canuse._channel import (
     retry_policy,
 )
 from canuse._retry import Retry
+from canuse._sync.batching import batched_stubs
 from canuse._sync.channel import Channel, open_channel
 from canuse._sync.connection import Connections
+from canuse._sync.stubs import Stubs
 from canuse._sync.transport import Transport
 from canuse._tls import Tls
 from canuse._unavailable import NOTHING, Fallback, Fallbacks
@@ -44,6 +46,7 @@ class BaseClient(Transport):
         retry: Retry | bool | None = None,
         unavailable: Mapping[str, Fallback] = NOTHING,
         unavailable_default: Fallback | None = None,
+        batching: bool = False,
     ) -> None:
         """Prepare a client; the first call connects.
 
@@ -69,6 +72,8 @@ class BaseClient(Transport):
                 no), or "raise" for the error. It is visible in the answer's `failure`. Calls that record always raise.
             unavailable_default: The same for features that `unavailable` does not name. None: as the feature's
                 `on_unavailable` said in the last answer about it; "raise" if there was none.
+            batching: Send calls of `can_use`, `use_feature` and `create_usage_event` that are made at the same time in
+                one request. Each has its own answer or error. With many callers that saves most of the time.
 
         Raises:
             BadArgument: A setting is invalid, or cannot be combined with another; the error names it.
@@ -82,7 +87,11 @@ class BaseClient(Transport):
         make_credentials = credentials_maker(credentials, tls)
         self._fallbacks = Fallbacks(unavailable, unavailable_default)
         super().__init__(
-            Connections(lambda: open_channel(self._target, make_credentials(), client_options(options)), channel),
+            Connections(
+                lambda: open_channel(self._target, make_credentials(), client_options(options)),
+                channel,
+                batched_stubs if _flag("batching", batching) else Stubs,
+            ),
             metadata,
             positive("timeout_seconds", timeout_seconds),
             positive("silence_timeout_seconds", silence_timeout_seconds),
@@ -106,3 +115,9 @@ class BaseClient(Transport):
     ) -> None:
         """Close the client."""
         self.close()
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise bad_argument(name, value, "True or False")
+    return value

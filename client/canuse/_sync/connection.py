@@ -14,10 +14,13 @@ from canuse.errors import closed_before_call
 class Connections:
     """The channel of a client in this process, or the one that its caller passed in."""
 
-    def __init__(self, open_channel: Callable[[], Channel], channel: Channel | None) -> None:
+    def __init__(
+        self, open_channel: Callable[[], Channel], channel: Channel | None, make_stubs: Callable[[Channel], Stubs]
+    ) -> None:
         self._open_channel = open_channel
+        self._make_stubs = make_stubs
         self._is_given = channel is not None
-        self._stubs = None if channel is None else Stubs(channel)
+        self._stubs = None if channel is None else make_stubs(channel)
         self._generation = _fork.process.generation
         self._closed = False
 
@@ -44,7 +47,7 @@ class Connections:
                 raise closed_before_call()
             if self._stubs is None:
                 _fork.before_opening(aio=False)
-                self._stubs = Stubs(self._open_channel())
+                self._stubs = self._make_stubs(self._open_channel())
             return self._stubs
 
     def close(self) -> None:
