@@ -25,6 +25,7 @@ OtlpProtocol = Literal["grpc", "http/protobuf"]
 DAY_SECONDS = 86_400
 HIGHEST_PORT = 65_535
 MAX_SECONDS = 3_650 * DAY_SECONDS
+_SHA256 = re.compile(r"sha256:[0-9a-fA-F]{64}")
 _ORIGIN = re.compile(r"https?://[a-z0-9.\-\[\]:]+")
 _COLLECTOR = re.compile(r"https?://[^/?#@\s]+(/[^?#\s]*)?")
 
@@ -159,6 +160,12 @@ class Settings(BaseSettings):
         description="Allow publishable API keys, which are for web pages: whoever can read the page can read the "
         "entitlements and the usage of any user whose id is known.",
     )
+    bootstrap_key: str | None = Field(
+        None,
+        description="First API key, created if no key exists: sha256: and the SHA-256 of a key in hexadecimal, or the "
+        "path of a file with a key or such a hash.",
+        repr=False,
+    )
     insecure_no_auth: bool = Field(False, description="Do not require API keys, on any address.")
     access_log: Literal["off", "errors", "all"] = Field(
         "off",
@@ -248,6 +255,15 @@ class Settings(BaseSettings):
         if self.workers > 1 and self.clock == "manual":
             raise ValueError("workers must be 1 with the manual clock: each process would have its own clock")
         return self
+
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _check_bootstrap_key(cls, value: str | None) -> str | None:
+        if value is not None and (value.startswith("sk_") or not value):
+            raise ValueError("must be the hash of a key or the path of a file, not a key: others can read the settings")
+        if value is not None and value.startswith("sha256:") and not _SHA256.fullmatch(value):
+            raise ValueError("must have 64 hexadecimal digits after sha256:")
+        return value
 
     @field_validator("default_package")
     @classmethod

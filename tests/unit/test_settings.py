@@ -96,7 +96,7 @@ def test_the_command_reads_all_three_in_this_order(tmp_path: Path) -> None:
 def test_every_setting_can_be_given_in_the_environment_and_a_wrong_one_is_named(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accepted = {"data_dir": "x", "redis_url": "redis://x", **dict.fromkeys(TLS, "x")}.get(name)
+    accepted = {"data_dir": "x", "bootstrap_key": "x", "redis_url": "redis://x", **dict.fromkeys(TLS, "x")}.get(name)
     if name in TLS:
         for other in TLS:  # None is accepted without the others.
             monkeypatch.setenv(f"CANUSE_{other.upper()}", "x")

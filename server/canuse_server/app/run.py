@@ -17,6 +17,7 @@ from canuse_server.app.ready import Ready
 from canuse_server.app.settings_problems import problems, unknown_variables
 from canuse_server.app.wiring import serve
 from canuse_server.app.workers.supervisor import WorkerStartError
+from canuse_server.auth.bootstrap import BootstrapKeyError
 from canuse_server.runtime import logs
 from canuse_server.settings import Settings
 from canuse_server.store.embedded.supervisor import DataDirInUse, EmbeddedStartError
@@ -27,6 +28,7 @@ from canuse_server.transport.tls import TlsError
 log = structlog.get_logger(__name__)
 
 START_ERRORS = (
+    BootstrapKeyError,
     ListenError,
     TlsError,
     TracesError,

@@ -24,7 +24,10 @@ class Access:
     publishable_keys: bool
     """Whether publishable keys may be created and used."""
     creates_first_key: bool
-    """Whether this process creates the first key: keys are always required, and the process is not a worker."""
+    """Whether this process creates the first key: keys are always required or the settings name one, and the process is
+    not a worker."""
+    bootstrap_key: str | None
+    """The first key in the settings, see `create_first_key`."""
 
     @classmethod
     def of(
@@ -47,17 +50,19 @@ class Access:
             authorizer,
             ApiKeyCache(keys, authorizer),
             publishable_keys=settings.publishable_keys,
-            creates_first_key=always_required and not is_worker,
+            creates_first_key=(always_required or settings.bootstrap_key is not None) and not is_worker,
+            bootstrap_key=settings.bootstrap_key,
         )
 
     async def open(self) -> None:
-        """Read the keys. If keys are required and none exists, create the first one and print it.
+        """Read the keys. If keys are required and none exists, create the first one.
 
         Raises:
             StoreError: the store is unavailable.
+            BootstrapKeyError: the settings name a first key that cannot be used.
         """
         if self.creates_first_key:
-            await create_first_key(self.keys)
+            await create_first_key(self.keys, self.bootstrap_key)
         await self.key_cache.refresh()
         with suppress(StoreError):  # The store may refuse writes; it is tried again in the background.
             await self.key_cache.rotate_signing_keys()
