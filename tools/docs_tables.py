@@ -1,15 +1,16 @@
-"""Generate the tables of the docs from the code: settings, errors, reasons, scopes, metrics.
+"""Generate the tables of the docs from the code: settings, errors, reasons, scopes, metrics; and the sample settings.
 
     python tools/docs_tables.py [--check]
 
 Each table is between two markers, `<!-- name:begin -->` and `<!-- name:end -->`. With `--check` nothing is written: it
-fails if a table differs from the generated one.
+fails if a table differs from the generated one, or `deploy/canuse.toml` as a whole.
 """
 
 import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,22 @@ def metrics_table() -> str:
     return table(("metric", "type", "labels", "what it is", "when to act"), rows)
 
 
+def sample_settings() -> str:
+    """Return a TOML file with all settings, each as a comment with its default."""
+    schema = Settings.model_json_schema()["properties"]
+    lines = [
+        "# All settings of canuse with their defaults: canuse serve --config canuse.toml.",
+        "# Options and environment variables (CANUSE_...) have precedence. Remove the # before a setting to change it.",
+    ]
+    for name in Settings.model_fields:
+        default = schema[name]["default"]
+        unset = "Not set by default." if default is None else ""
+        about = " ".join(filter(None, (schema[name]["description"], _accepted(schema[name]), unset))).replace("`", '"')
+        lines += ["", *textwrap.wrap(about, 116, initial_indent="# ", subsequent_indent="# ")]
+        lines.append(f"#{name} = {json.dumps('' if default is None else default)}")
+    return "\n".join(lines) + "\n"
+
+
 TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "settings": ("docs/settings.md", settings_table),
     "errors": ("docs/errors.md", errors_table),
@@ -109,6 +126,8 @@ TABLES: Mapping[str, tuple[str, Callable[[], str]]] = {
     "metrics": ("docs/metrics.md", metrics_table),
 }
 """The page and the function of each table, by the name in its markers."""
+SAMPLE = "deploy/canuse.toml"
+"""A file that is generated as a whole."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -163,6 +182,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stale.append(f"{page}: {name}")
             if not options.check:
                 path.write_text(new, encoding="utf-8")
+    sample: Path = options.root / SAMPLE
+    if not sample.exists() or sample.read_text(encoding="utf-8") != sample_settings():
+        stale.append(SAMPLE)
+        if not options.check:
+            sample.parent.mkdir(exist_ok=True)
+            sample.write_text(sample_settings(), encoding="utf-8")
     if options.check and stale:
         sys.exit("not what the code says; run `make docs`:\n" + "\n".join(stale))
 

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args
@@ -109,6 +110,19 @@ def test_a_table_that_is_not_what_the_code_says_is_found(written: Path, tmp_path
     assert complaint.splitlines()[1:] == [f"{PAGES[name]}: {name}"]
     page.write_text(page.read_text(encoding="utf-8").replace(f"<!-- {name}:begin -->", ""))
     assert f"<!-- {name}:begin -->" in docs_tables("--check", "--root", str(tmp_path))
+
+
+def test_the_sample_of_all_settings_has_the_defaults(tmp_path: Path) -> None:
+    """As it is, and with every setting that has a default given."""
+    sample = ROOT / "deploy/canuse.toml"
+    assert Settings.load(sample, {}).model_dump() == Settings.load(None, {}).model_dump()
+    given = re.sub(r"^#(?=\w)", "", sample.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert list(tomllib.loads(given)) == list(Settings.model_fields)
+    config = tmp_path / "canuse.toml"
+    config.write_text(re.sub(r'^(?!http_listen|ops_listen)\w+ = ""$', "", given, flags=re.MULTILINE))
+    settings = Settings.load(config, {})
+    assert settings.model_dump() == Settings.load(None, {}).model_dump()
+    assert len(settings.model_fields_set) > len(Settings.model_fields) / 2
 
 
 def test_every_setting_reason_and_error_that_a_page_speaks_of_is_there() -> None:
