@@ -1,6 +1,7 @@
 """A real Prometheus scrapes a real server, and what the repository ships for it works there."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,6 +31,13 @@ def promtool(*arguments: str, text: str = "") -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def test_each_alert_has_a_runbook() -> None:
+    alerts = re.findall(r"- alert: (\w+)", RULES.read_text())
+    page = (ROOT / "docs/operations.md").read_text()
+    assert alerts
+    assert re.findall(r"^### (Canuse\w+)$", page, re.MULTILINE) == alerts
 
 
 @contextmanager
