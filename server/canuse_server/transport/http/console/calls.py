@@ -9,7 +9,7 @@ from canuse_server.api.dispatch import Dispatcher
 from canuse_server.api.metadata import AUTHORIZATION, REQUEST_ID, Metadata
 from canuse_server.api.methods import method_at
 from canuse_server.auth.authorizer import Caller
-from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS
+from canuse_server.transport.http.calls import DEFAULT_TIMEOUT_SECONDS, convert
 from canuse_server.transport.http.console.sessions import Visitor
 
 _V1: Final = "/canuse.v1."
@@ -54,7 +54,8 @@ class Calls:
             # A page does nothing by being opened: it creates no user who gets the default package.
             context.env = context.env.without_default_package()
         left = self._deadline - time.monotonic()
-        return kind.FromString(await self._dispatcher.unary(context, request.SerializeToString(), left))
+        answer = await self._dispatcher.unary(context, request.SerializeToString(), left)
+        return await convert(kind.FromString, answer)
 
 
 def _path(method: str) -> str:

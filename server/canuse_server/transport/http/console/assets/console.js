@@ -47,6 +47,17 @@ if (now) {
   }, 1000);
 }
 
+// While the next page is awaited, a line at the top says so.
+function busy(is) {
+  document.documentElement.classList.toggle("busy", is);
+}
+addEventListener("submit", (event) => busy(!event.defaultPrevented));
+addEventListener("click", (event) => {
+  const link = event.target.closest("a[href]");
+  if (link && !link.hash && !event.defaultPrevented && !event.button && !event.ctrlKey && !event.metaKey && !event.shiftKey) busy(true);
+});
+addEventListener("pageshow", () => busy(false));
+
 // Figures are read anew while the page is looked at.
 for (const part of document.querySelectorAll("[data-refresh]")) {
   setInterval(() => {

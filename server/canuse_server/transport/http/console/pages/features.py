@@ -1,10 +1,12 @@
 """The list of features, and a feature: in which packages it is, and who uses it most."""
 
 import time
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import usage_service_pb2 as usage
+from canuse_server.transport.http.calls import in_worker
 from canuse_server.transport.http.console.figures import decisions_by_feature
 from canuse_server.transport.http.console.visit import View, Visit
 
@@ -15,7 +17,10 @@ TOTALS_PER_CALL: Final = 1000
 MAX_CALLS: Final = 10
 MAX_SECONDS: Final = 1.0
 """When no further part of the totals is read: of very many users, the first ones are enough for a page."""
-PACKAGES: Final = 1000
+PACKAGES: Final = 200
+"""Among how many packages a feature is looked for."""
+
+Entry = tuple[catalog.Package, catalog.PackageFeature]
 
 
 class Most(NamedTuple):
@@ -51,16 +56,16 @@ async def read_one(visit: Visit) -> View:
     )
     values: dict[str, Any] = {
         "feature": feature,
-        "entries": [
-            (package, entry)
-            for package in packages.packages
-            for entry in package.features
-            if entry.feature_id == feature_id
-        ],
+        "entries": await in_worker(_entries, packages.packages, feature_id),
         "are_packages_cut": bool(packages.next_page_token),
         "most": await _most(visit, feature_id) if is_counted else None,
     }
     return View("feature.html", values)
+
+
+def _entries(packages: Iterable[catalog.Package], feature_id: str) -> list[Entry]:
+    """Return the packages that have a feature, each with its entry for it."""
+    return [(each, entry) for each in packages for entry in each.features if entry.feature_id == feature_id]
 
 
 async def _most(visit: Visit, feature_id: str) -> Most:
