@@ -311,6 +311,34 @@ def test_a_feature_is_shown_with_its_packages_and_who_uses_it_most(visitor: Visi
     assert visitor.get("/feature", id="unknown").status_code == 404
 
 
+def test_a_thousand_features_are_shown_in_pages(visitor: Visitor, client: Client) -> None:
+    prefix = unique("bulk")
+    ids = [f"{prefix}-{number:04}" for number in range(1000)]
+    entries = [v1.PackageFeature(feature_id=feature_id, limit=5) for feature_id in ids]
+    kind = v1.FEATURE_TYPE_CONSUMABLE
+    for part in range(0, 1000, 250):
+        features = [v1.Feature(id=feature_id, type=kind, name="Bulk") for feature_id in ids[part : part + 250]]
+        client.apply_catalog(features)
+    client.create_package(prefix, entries)
+    client.publish_package(prefix)
+    client.create_user(prefix)
+    client.subscribe(prefix, [prefix])
+    for path, query in (("/features", {}), ("/user", {"id": prefix})):
+        seen: list[str] = []
+        answer = visitor.get(path, **query)
+        while True:
+            page = Parsed(answer.text)
+            found = [each for each in page.attributes("button", "data-copy") if each in ids]
+            assert len(answer.content) < 100_000
+            seen += found
+            following = [href for _, each in page.elements if each.get("rel") == "next" and (href := each["href"])]
+            if not following:
+                break
+            answer = visitor.http.get(following[0])
+        assert sorted(seen) == ids
+    assert len(visitor.get("/package", id=prefix).text) < 700_000
+
+
 def test_the_versions_of_a_package_are_shown_side_by_side_with_their_differences(
     visitor: Visitor, client: Client
 ) -> None:

@@ -194,6 +194,29 @@ def test_the_session_ends_with_its_key(server: AuthenticatedServer, client: Clie
     clock.close()
 
 
+def test_a_session_is_known_to_all_workers_and_after_a_restart(tmp_path: Path) -> None:
+    with authenticated_server(Canuse(tmp_path, "--workers", "2", env={**HTTP, "CANUSE_DEMO": "true"})) as server:
+        visitor = Visitor(server.canuse.http_url)
+        until(lambda: visitor.log_in(server.admin).status_code == 303)
+        session = visitor.http.cookies[COOKIE]
+
+        def is_known_on_each_connection() -> bool:
+            # Each connection goes to one of the workers, which learn of a new key within a moment.
+            statuses = set()
+            for _ in range(20):
+                other = Visitor(server.canuse.http_url)
+                other.http.cookies.set(COOKIE, session)
+                statuses.add(other.get("/users").status_code)
+                other.close()
+            return statuses == {200}
+
+        until(is_known_on_each_connection)
+        visitor.close()
+        assert server.canuse.stop() == 0
+        server.canuse.start()
+        assert is_known_on_each_connection()
+
+
 @pytest.mark.parametrize("prefix", ["", "Bearer ", "KeyId "])
 def test_the_id_of_a_key_is_no_credential_for_anybody_else(server: AuthenticatedServer, prefix: str) -> None:
     """The console's own calls have the id in place of the key, in a type that nothing from outside has."""
