@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher
-from canuse_server.transport.http.console import assets
+from canuse_server.transport.http.console import actions, assets
 from canuse_server.transport.http.console.addresses import HOME
 from canuse_server.transport.http.console.endpoint import Endpoint, Handlers
 from canuse_server.transport.http.console.pages import (
@@ -51,6 +51,7 @@ PAGES: Final = {
     "/keys": Handlers(read=keys.read),
     "/audit": Handlers(read=audit.read),
     "/server": Handlers(read=server.read),
+    **actions.PAGES,
 }
 """What answers each path below /console. Ids are in the query: browsers shorten a path that contains `..`."""
 

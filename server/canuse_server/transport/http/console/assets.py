@@ -9,7 +9,12 @@ from starlette.routing import Route
 
 from canuse_server.transport.http.pages import StaticContent
 
-_TYPES: Final = {"console.css": "text/css", "console.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_TYPES: Final = {
+    "console.css": "text/css",
+    "console.js": "text/javascript",
+    "actions.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
 def _read(name: str) -> bytes:

@@ -123,7 +123,9 @@ class Endpoint:
         templates = await self._site.templates()
         # A page may be long: other calls do not wait for it.
         text = await in_worker(templates.render, visit, view)
-        return HTMLResponse(text, view.status, {**(headers or {}), **POLICIES})
+        # Also the answer to a form, which may have a secret that is shown once.
+        added = {**POLICIES, "cache-control": "no-store"}
+        return HTMLResponse(text, view.status, {**(headers or {}), **added})
 
     async def _failure(self, request: Request, visitor: Visitor, error: ApiError) -> Response:
         values = {"title": "That did not work", "text": error.message, "error": error}

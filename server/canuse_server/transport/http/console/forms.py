@@ -1,8 +1,9 @@
-"""Reading the forms that pages send."""
+"""Reading the forms that pages send, and the numbers and times that people type into them."""
 
 from typing import Final
 from urllib.parse import parse_qsl
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.requests import Request
 
 from canuse_server.api.admission import AdmissionLimit
@@ -30,6 +31,24 @@ async def read_form(request: Request, reading: AdmissionLimit) -> dict[str, str]
         raise _unreadable(f"must be at most {MAX_FORM_BYTES} bytes; {error.size} were sent") from None
     except ValueError as error:
         raise _unreadable(f"must be fields of a form in UTF-8: {error}") from None
+
+
+def read_amount(field: str, text: str) -> int:
+    """Return a whole number that somebody has typed; raise ApiError."""
+    digits = text.replace(",", "").replace("\u202f", "").replace(" ", "")
+    if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdecimal() and len(digits) <= 17):
+        raise invalid([(field, f"must be a whole number; {text[:40]!r} was sent")])
+    return int(digits)
+
+
+def read_time(field: str, text: str) -> Timestamp:
+    """Return the time in a field of a form, which browsers send without a zone; raise ApiError."""
+    time = Timestamp()
+    try:
+        time.FromJsonString(text if text.endswith("Z") else f"{text}{'' if text.count(':') > 1 else ':00'}Z")
+    except ValueError:
+        raise invalid([(field, f"must be a time like 2026-01-31T12:00; {text[:40]!r} was sent")]) from None
+    return time
 
 
 def _unreadable(text: str) -> ApiError:

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from canuse.v1.reason_pb2 import Reason
 from canuse_server.transport.http.console import shown, words
+from canuse_server.transport.http.console.actions.notices import notice
 from canuse_server.transport.http.console.addresses import HOME, address
 from canuse_server.transport.http.console.assets import versioned
 from canuse_server.transport.http.console.bars import chart, usage_bar
@@ -46,6 +47,7 @@ class Templates:
         }
         self._env.globals |= {
             "address": address,
+            "notice": notice,
             "assets": versioned(f"{HOME}/assets"),
             "bar": usage_bar,
             "chart": chart,

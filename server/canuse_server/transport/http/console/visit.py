@@ -1,7 +1,7 @@
 """A request for a page, as the page's handler sees it, and what the handler returns."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -33,6 +33,10 @@ class Visit:
     def may(self, method: str) -> bool:
         """Whether the visitor may call a method: what they may not is not offered."""
         return self.call.may(method)
+
+    def may_all(self, methods: Iterable[str]) -> bool:
+        """Whether the visitor may call all of some methods."""
+        return all(map(self.may, methods))
 
     async def call_if_may(self, method: str, request: Message, kind: type[_Answer]) -> _Answer | None:
         """Call a method; return None where the visitor may not. Raises ApiError."""

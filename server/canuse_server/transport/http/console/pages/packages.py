@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from canuse.v1 import catalog_service_pb2 as pb
+from canuse_server.transport.http.console.forms import read_amount
 from canuse_server.transport.http.console.pages.user import features_of
-from canuse_server.transport.http.console.pages.why import read_amount
 from canuse_server.transport.http.console.visit import View, Visit
 from canuse_server.transport.http.console.words import entry_words
 

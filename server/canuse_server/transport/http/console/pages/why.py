@@ -3,7 +3,8 @@
 from typing import Any, Final
 
 from canuse.v1 import entitlement_service_pb2 as pb
-from canuse_server.api.errors import ApiError, ErrorReason, invalid
+from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.transport.http.console.forms import read_amount
 from canuse_server.transport.http.console.visit import View, Visit
 from canuse_server.transport.http.errors import code_of
 
@@ -30,14 +31,6 @@ async def read(visit: Visit) -> View:
         return view
     view.values |= {"answer": answer, "steps": tree(answer)}
     return view
-
-
-def read_amount(field: str, text: str) -> int:
-    """Return a whole number that somebody has typed; raise ApiError."""
-    digits = text.replace(",", "").replace("\u202f", "").replace(" ", "")
-    if not (digits.removeprefix("-").isascii() and digits.removeprefix("-").isdecimal() and len(digits) <= 17):
-        raise invalid([(field, f"must be a whole number; {text[:40]!r} was sent")])
-    return int(digits)
 
 
 def tree(answer: pb.CanUseResponse) -> list[dict[str, Any]]:

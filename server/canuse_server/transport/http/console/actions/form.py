@@ -1,0 +1,134 @@
+"""A form that changes something: what it says before, its fields, and what has been typed into them."""
+
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from canuse_server.api.errors import ApiError, ErrorReason
+from canuse_server.transport.http.console.forms import read_amount, read_time
+
+REQUEST: Final = "request"
+"""The field that identifies a form that was shown: sent twice, it is done once."""
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{16,40}")
+CHECKED: Final = "on"
+
+Options = Sequence[tuple[str, str]]
+
+
+def _new_request() -> str:
+    return secrets.token_urlsafe(15)
+
+
+@dataclass
+class Field:
+    """An input of a form."""
+
+    name: str
+    label: str
+    path: str = ""
+    """The field of the API whose errors belong here. Empty: the name."""
+    kind: str = "text"
+    """`text`, `number`, `datetime-local`, `select`, `checkbox` or `textarea`."""
+    value: str = ""
+    hint: str = ""
+    required: bool = False
+    options: Options = ()
+    """Pairs of value and label: what can be chosen, or what is proposed for a text."""
+    reasons: tuple[ErrorReason, ...] = ()
+    """Errors that belong here although they name no field."""
+    problem: str = ""
+
+    @property
+    def paths(self) -> str:
+        """The field of the API that it fills."""
+        return self.path or self.name
+
+    def take(self, error: ApiError) -> bool:
+        """Show an error here if it belongs here; return whether it does."""
+        found = [text for path, text in error.violations if path == self.paths or path.startswith(f"{self.paths}[")]
+        if not found and error.reason in self.reasons:
+            found = [f"{error.message}. {error.reason.value.advice}"]
+        self.problem = "; ".join(found)
+        return bool(found)
+
+
+@dataclass
+class Form:
+    """A form, which says what it will do."""
+
+    title: str
+    subject: str
+    """The id that it is about; empty for a new one."""
+    says: list[str]
+    """What will happen, in sentences."""
+    button: str
+    back: str
+    """The address to which whoever does not want this goes back."""
+    fields: list[Field] = field(default_factory=list)
+    rows: list[list[Field]] = field(default_factory=list)
+    """The rows of a table of fields."""
+    is_dangerous: bool = False
+    """Whether it cannot be undone."""
+    template: str = "actions/form.html"
+    values: dict[str, object] = field(default_factory=dict)
+    """What the template shows besides."""
+    request: str = field(default_factory=_new_request)
+    problem: str = ""
+    status: int = 200
+
+    @property
+    def all_fields(self) -> Iterable[Field]:
+        """Its fields, also those of the table."""
+        return [*self.fields, *(each for row in self.rows for each in row)]
+
+    @property
+    def event_id(self) -> str:
+        """An idempotency key: the same for the same form."""
+        return f"console-{self.request}"
+
+    def fill(self, sent: Mapping[str, str]) -> None:
+        """Keep what has been typed."""
+        for each in self.all_fields:
+            each.value = sent.get(each.name, "")
+        if _REQUEST_ID.fullmatch(sent.get(REQUEST, "")):
+            self.request = sent[REQUEST]
+
+    def renew(self) -> None:
+        """Make it another form: sent again, it is done again."""
+        self.request = _new_request()
+
+    def refuse(self, error: ApiError, status: int) -> None:
+        """Show an error beside the fields that it names, or else above the form."""
+        taken = [each.take(error) for each in self.all_fields]
+        named = sum(bool(each.problem) for each in self.all_fields)
+        if any(taken) and named >= len({path.partition("[")[0] for path, _ in error.violations}):
+            self.problem = "Nothing was changed. See the field that is marked."
+        else:
+            self.problem = f"{error.message}. {error.reason.value.advice}"
+        self.status = status
+
+    def text(self, name: str) -> str:
+        """Return what has been typed, without spaces around it."""
+        return self.field(name).value.strip()
+
+    def is_checked(self, name: str) -> bool:
+        """Whether a box is checked."""
+        return self.field(name).value == CHECKED
+
+    def amount(self, name: str) -> int | None:
+        """Return a whole number; None where nothing has been typed. Raises ApiError."""
+        text = self.text(name)
+        return read_amount(self.field(name).paths, text) if text else None
+
+    def time(self, name: str) -> Timestamp | None:
+        """Return a time; None where nothing has been typed. Raises ApiError."""
+        text = self.text(name)
+        return read_time(self.field(name).paths, text) if text else None
+
+    def field(self, name: str) -> Field:
+        """Return a field by its name."""
+        return next(each for each in self.all_fields if each.name == name)
