@@ -13,7 +13,7 @@ from canuse_server.transport.http.console import shown, words
 from canuse_server.transport.http.console.addresses import address, is_own
 from canuse_server.transport.http.console.bars import chart, usage_bar
 from canuse_server.transport.http.console.figures import Rates, Sample
-from canuse_server.transport.http.console.pages.why import read_amount
+from canuse_server.transport.http.console.forms import read_amount
 
 YES, NO, OTHER = ("live", REASON_WITHIN_BUDGET), ("live", REASON_BUDGET_EXCEEDED), ("test", REASON_WITHIN_BUDGET)
 SAMPLES: tuple[tuple[float, dict[tuple[str, int], int]], ...] = (
