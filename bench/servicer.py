@@ -29,7 +29,7 @@ from canuse_server.api.environment import Environments
 from canuse_server.api.ratelimit.config import RateLimitRules
 from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.auth.authorizer import Authorizer
 from canuse_server.runtime.fairness import PageScheduler

@@ -530,7 +530,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "package change: an answer that nothing changes is not kept",
-        "server/canuse_server/api/services/package_changes.py",
+        "server/canuse_server/api/services/subscription_service/package_changes.py",
         "if not (event or change.changes):",
         "if not change.changes:",
     ),

@@ -12,7 +12,7 @@ from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError
 from canuse_server.api.services.catalog_service.servicer import CatalogServicer
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.domain.model import Feature
 from canuse_server.store.codec.documents import UnreadableError, decode_feature

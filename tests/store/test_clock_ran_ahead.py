@@ -13,7 +13,7 @@ from canuse_server.api.hotpath.can_use import CanUse
 from canuse_server.api.hotpath.executor import answer
 from canuse_server.api.hotpath.leases import Reserve, Settle
 from canuse_server.api.hotpath.record import CreateUsageEvent
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from canuse import v1
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.entitlements import resolve, without_effect
 from canuse_server.domain.model import (

@@ -18,7 +18,7 @@ from canuse_server.api.hotpath.executor import answer
 from canuse_server.api.hotpath.leases import Reserve
 from canuse_server.api.hotpath.record import CreateUsageEvent, UseFeature, UseFeatures
 from canuse_server.api.services.catalog_service.servicer import CatalogServicer
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.domain.model import Feature, FeatureType, Package, PackageFeature, PackageStatus
 from canuse_server.runtime.once import Once

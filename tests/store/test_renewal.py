@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from canuse import v1
 from canuse_server.api.context import CallContext
 from canuse_server.api.environment import Environment
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.users.changes import Edit, change_user, create_user
 from canuse_server.domain.model import (

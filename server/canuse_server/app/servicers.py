@@ -20,7 +20,7 @@ from canuse_server.api.services.catalog_service.servicer import CatalogServicer
 from canuse_server.api.services.clock import ClockServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
 from canuse_server.api.services.store import StoreServicer
-from canuse_server.api.services.subscriptions import SubscriptionServicer
+from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.app.demo import load_demo

@@ -9,7 +9,7 @@ from canuse_server.api.convert import subscription_message
 from canuse_server.api.environment import Environment
 from canuse_server.api.errors import ApiError, ErrorReason, event_id_reused
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
-from canuse_server.api.services import subscribe_event
+from canuse_server.api.services.subscription_service import subscribe_event
 from canuse_server.api.tokens import subscription as subscription_tokens
 from canuse_server.api.users.changes import Edit, change_user, published_package
 from canuse_server.api.users.subscriptions import free_token, refuse_too_much

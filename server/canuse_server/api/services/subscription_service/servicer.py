@@ -17,9 +17,9 @@ from canuse_server.api.errors import (
     subscription_not_found,
 )
 from canuse_server.api.hotpath.event_ids import check_event_id, event_argument
-from canuse_server.api.services import subscribe_event, subscription_list
 from canuse_server.api.services.grants import GrantMethods
-from canuse_server.api.services.package_changes import PackageChangeMethods
+from canuse_server.api.services.subscription_service import listing, subscribe_event
+from canuse_server.api.services.subscription_service.package_changes import PackageChangeMethods
 from canuse_server.api.tokens import subscription as subscription_tokens
 from canuse_server.api.users.changes import Edit, change_user, published_package
 from canuse_server.api.users.subscriptions import free_token, refuse_too_much
@@ -78,7 +78,7 @@ class SubscriptionServicer(GrantMethods, PackageChangeMethods):
         self, request: pb.ListSubscriptionsRequest, context: CallContext
     ) -> pb.ListSubscriptionsResponse:
         """List the subscriptions of a user or of all users."""
-        return await subscription_list.list_subscriptions(request, context)
+        return await listing.list_subscriptions(request, context)
 
     async def update_subscription(
         self, request: pb.UpdateSubscriptionRequest, context: CallContext

@@ -1,0 +1,1 @@
+"""SubscriptionService: subscriptions, and changes of a user's package."""
