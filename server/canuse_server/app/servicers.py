@@ -17,10 +17,10 @@ from canuse_server.api.environment import Environments
 from canuse_server.api.services.api_keys import ApiKeyServicer
 from canuse_server.api.services.audit import AuditServicer
 from canuse_server.api.services.catalog_service.servicer import CatalogServicer
-from canuse_server.api.services.clock import ClockServicer
 from canuse_server.api.services.entitlements import EntitlementServicer
-from canuse_server.api.services.store import StoreServicer
 from canuse_server.api.services.subscription_service.servicer import SubscriptionServicer
+from canuse_server.api.services.testing.clock import ClockServicer
+from canuse_server.api.services.testing.store import StoreServicer
 from canuse_server.api.services.usage import UsageServicer
 from canuse_server.api.services.users import UserServicer
 from canuse_server.app.demo import load_demo
