@@ -9,10 +9,11 @@ import grpc
 import httpx
 import pytest
 
-from canuse import v1
+from canuse import NewApiKey, v1
 from support.audited_changes import with_new_entries
 from support.authenticated_server import AuthenticatedServer, authenticated_server
 from support.command_line import CommandLine
+from support.load import until
 from support.processes import Canuse
 from support.resources import unique
 
@@ -76,10 +77,18 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         yield server
 
 
-def lines(server: AuthenticatedServer, key_id: str) -> list[dict[str, Any]]:
-    """Return the lines of the log about changes by callers with a key."""
-    found = [json.loads(line) for line in server.canuse.log.splitlines() if '"event": "change"' in line]
-    return [line for line in found if line.get("key_id") == key_id]
+def lines(server: AuthenticatedServer, key: NewApiKey) -> list[dict[str, Any]]:
+    """Return the lines of the log about changes by callers with a key, which must be able to make one more."""
+    with server.client(key.secret) as client:
+        client.create_user(unique("last"), metadata={"a": "b"})
+
+    def found() -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in server.canuse.log.splitlines() if '"event": "change"' in line]
+        return [line for line in lines if line["key_id"] == key.api_key.id]
+
+    # A thread of its own writes them, in order.
+    until(lambda: any(line["fields"] == ["metadata"] for line in found()))
+    return found()[:-1]
 
 
 @pytest.mark.parametrize("door", OF_USER)
@@ -91,7 +100,7 @@ def test_a_user_is_created_once_and_so_the_logs_say(server: AuthenticatedServer,
     method, request_id = ("EnsureUser", "") if door == "command" else ("CreateUser", REQUEST_ID)
     assert (entry.method, entry.user_id, entry.user_created) == (f"canuse.v1.UserService/{method}", new_id, True)
     assert (entry.caller_key_id, entry.request_id) == (key.api_key.id, request_id)
-    [line] = lines(server, key.api_key.id)
+    [line] = lines(server, key)
     assert (line["method"], line["environment"], line["request_id"]) == (entry.method, "live", request_id or None)
     assert new_id not in server.canuse.log
 
@@ -104,7 +113,7 @@ def test_a_file_of_kana_is_one_change_and_publishing_it_again_none(server: Authe
             _, entries = with_new_entries(client, action)
             assert len(entries) == expected
             assert [list(entry.feature_ids) for entry in entries] == [[new_id]] * expected
-    [line] = lines(server, key.api_key.id)
+    [line] = lines(server, key)
     assert line["method"] == "canuse.v1.CatalogService/ApplyCatalog"
 
 

@@ -268,3 +268,12 @@ def test_a_user_of_the_default_package_has_no_entry_by_whatever_call_it_is_creat
         assert [content(entry) for entry in entries] == [
             v1.AuditEntry(user_id="gifted", grant_ids=["bonus"], feature_ids=[feature_id])
         ]
+
+
+@pytest.mark.extended
+def test_changes_are_not_logged_below_the_level_of_the_log(tmp_path: Path) -> None:
+    canuse = Canuse(tmp_path, env={"CANUSE_LOG_LEVEL": "warning"})
+    with running(canuse), Client(canuse.address) as client:
+        client.create_user("124")
+        assert len(list(client.list_audit_entries())) == 1
+    assert "CreateUser" not in canuse.log

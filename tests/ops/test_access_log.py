@@ -15,9 +15,9 @@ import pytest
 from grpc import StatusCode
 
 from canuse import v1
-from canuse_server.access_log import line_writer
-from canuse_server.access_log.line_writer import LineWriter
 from canuse_server.api.metadata import request_id, with_request_id
+from canuse_server.runtime import line_writer
+from canuse_server.runtime.line_writer import LineWriter
 from support.authenticated_server import TEST, authenticated_server
 from support.load import running, until
 from support.message_clients import Client
@@ -191,7 +191,7 @@ def test_a_reader_that_stops_delays_nobody_and_misses_lines_it_is_told_of(monkey
     stopped = _Blocked()
     monkeypatch.setattr(sys, "stderr", stopped)
     monkeypatch.setattr(line_writer, "MAX_WAITING", 100)
-    writer = LineWriter()
+    writer = LineWriter("calls")
     writer.start()
     for number in range(1000):
         writer.put({"event": "call", "number": number})

@@ -1,16 +1,21 @@
-"""What the access log has of each call: nothing about users, and no credentials."""
+"""What the access log has of each call: nothing about users, and no credentials. And the log of changes."""
 
 import random
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from typing import Final
 
 from grpc import StatusCode
 
-from canuse_server.access_log.line_writer import LineWriter
 from canuse_server.api.dispatch import EndedCall
 from canuse_server.api.metadata import authorization, request_id
 from canuse_server.auth.authorizer import Authorizer
+from canuse_server.runtime.call_state import ChangeLog
+from canuse_server.runtime.line_writer import LineWriter
 from canuse_server.settings import Settings
+
+CHANGE_LEVELS: Final = ("debug", "info")
+"""The settings of `log_level` with lines about changes, which have the level info."""
 
 
 class AccessLog:
@@ -52,7 +57,17 @@ def access_logs(
     """Return the access logs of the ports for gRPC and for HTTP; None if the settings want none."""
     if settings.access_log == "off":
         return None
-    writer = LineWriter()
+    writer = LineWriter("calls")
     writer.start()
     stack.callback(writer.close)
     return AccessLog("grpc", settings, authorizer, writer), AccessLog("http", settings, authorizer, writer)
+
+
+def change_log(settings: Settings, stack: AsyncExitStack) -> ChangeLog | None:
+    """Return what writes a line for each change of the audit log; None if the log level leaves them out."""
+    if settings.log_level not in CHANGE_LEVELS:
+        return None
+    writer = LineWriter("changes")
+    writer.start()
+    stack.callback(writer.close)
+    return writer.put

@@ -28,7 +28,7 @@ from canuse_server.api.methods import method_at
 from canuse_server.api.users.tokens import check_token
 from canuse_server.domain.durability import Durability
 from canuse_server.domain.principal import Principal
-from canuse_server.runtime.call_state import Author, CallState, begin_call
+from canuse_server.runtime.call_state import Author, CallState, ChangeLog, begin_call
 from canuse_server.runtime.deadline import StoreDeadline
 from canuse_server.runtime.round_trips import RoundTrips
 
@@ -122,6 +122,7 @@ class Dispatcher:
         observer: Observer | None = None,
         tracer: Tracer | None = None,
         *,
+        change_log: ChangeLog | None = None,
         request_ids: bool = False,
     ) -> None:
         """`request_ids`: transports give each call a request id, and return it."""
@@ -131,12 +132,12 @@ class Dispatcher:
         self.observer = observer
         self.tracer = tracer
         self.request_ids = request_ids
+        self._change_log = change_log
 
     def with_observer(self, observer: Observer | None, tracer: Tracer | None) -> "Dispatcher":
         """Return a dispatcher of the same calls that notifies others."""
-        return Dispatcher(
-            self._handlers, self.authorizer, self.admission, observer, tracer, request_ids=self.request_ids
-        )
+        parts = self._handlers, self.authorizer, self.admission, observer, tracer
+        return Dispatcher(*parts, change_log=self._change_log, request_ids=self.request_ids)
 
     @property
     def paths(self) -> Collection[str]:
@@ -207,7 +208,7 @@ class Dispatcher:
             raise deadline_passed() from None
 
     async def _answer(self, context: CallContext, payload: bytes) -> bytes:
-        _begin(context, sliding=context.path not in HOT_METHODS)
+        self._begin(context, sliding=context.path not in HOT_METHODS)
         try:
             try:
                 await check_token(context, payload)
@@ -223,7 +224,7 @@ class Dispatcher:
             raise to_api_error(context.path, error) from error
 
     async def _stream(self, context: CallContext, payload: bytes) -> AsyncGenerator[bytes, None]:
-        _begin(context, sliding=True)
+        self._begin(context, sliding=True)
         try:
             async with aclosing(self._handlers.streaming[context.path](payload, context)) as messages:
                 async for message in messages:
@@ -232,6 +233,19 @@ class Dispatcher:
             raise
         except Exception as error:  # As in `_answer`.
             raise to_api_error(context.path, error) from error
+
+    def _begin(self, context: CallContext, *, sliding: bool) -> None:
+        """Set the state of a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
+        store, method = context.env.store, method_at(context.path)
+        seconds = store.call_seconds(context.durability) if method.writes else store.timeout_seconds
+        deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)
+        author = self._author(context) if method.audited else None
+        begin_call(CallState(deadline, context.durability, context.round_trips, author))
+
+    def _author(self, context: CallContext) -> Author:
+        key_id = "" if context.principal is None else context.principal.key_id
+        method, environment = context.path.removeprefix("/"), context.env.environment
+        return Author(method, key_id, environment, safe_request_id(context.metadata), self._change_log)
 
     def _observed(
         self,
@@ -289,18 +303,3 @@ class _Observed:
         for observer in self._observers:
             if observer is not None:
                 observer.call_ended(call)
-
-
-def _begin(context: CallContext, *, sliding: bool) -> None:
-    """Set the state of a call. Its store deadline starts at its arrival, not when the event loop gets to it."""
-    store, method = context.env.store, method_at(context.path)
-    seconds = store.call_seconds(context.durability) if method.writes else store.timeout_seconds
-    deadline = StoreDeadline(seconds, sliding=sliding, since=context.arrived_at)
-    author = _author(context) if method.audited else None
-    begin_call(CallState(deadline, context.durability, context.round_trips, author))
-
-
-def _author(context: CallContext) -> Author:
-    key_id = "" if context.principal is None else context.principal.key_id
-    method, environment = context.path.removeprefix("/"), context.env.environment
-    return Author(method, key_id, environment, safe_request_id(context.metadata))

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from canuse_server.access_log.log import access_logs
+from canuse_server.access_log.log import access_logs, change_log
 from canuse_server.api.admission import AdmissionLimit
 from canuse_server.api.dispatch import Dispatcher, Observer, observers_of
 from canuse_server.api.environment import Environments
@@ -89,7 +89,9 @@ async def serve_in_process(
         of_grpc, of_http = (observer, observer) if logs is None else (observers_of(observer, log) for log in logs)
         tracer = None if traces is None else traces.of_grpc
         dispatcher = Dispatcher(
-            *(handlers, access.authorizer, admission, observers_of(of_grpc, grpc_calls), tracer), request_ids=has_ids
+            *(handlers, access.authorizer, admission, observers_of(of_grpc, grpc_calls), tracer),
+            change_log=change_log(settings, stack),
+            request_ids=has_ids,
         )
         server = aio_server.build(
             dispatcher, handlers.services(), health.servicer, share_port=share_port, with_reflection=settings.reflection

@@ -3,10 +3,10 @@
 It is the only context variable of a call. All tasks of a call share its state.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from canuse_server.domain.durability import Durability
 from canuse_server.runtime.deadline import StoreDeadline
@@ -14,6 +14,9 @@ from canuse_server.runtime.deadline import StoreDeadline
 if TYPE_CHECKING:
     from canuse_server.runtime.fairness import YieldBudget
     from canuse_server.runtime.round_trips import RoundTrips
+
+ChangeLog = Callable[[dict[str, Any]], None]
+"""Writes a line about a change."""
 
 
 class Author(NamedTuple):
@@ -26,6 +29,8 @@ class Author(NamedTuple):
     environment: str
     request_id: str
     """Empty: the call has none."""
+    log: ChangeLog | None = None
+    """Logs the changes that were made. None: they are not logged."""
 
 
 class CallState:

@@ -2,15 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any, Final
-
-import structlog
 
 from canuse_server.runtime.call_state import current_call
 from canuse_server.store.codec.audit_pb2 import AuditEntry
 from canuse_server.store.redis.client import Store
-
-log = structlog.get_logger(__name__)
 
 DEFAULT_PACKAGE: Final = "canuse.v1."
 """Left out in stored names of methods."""
@@ -42,16 +39,20 @@ class AuditWriter:
     def note(change: AuditEntry | None) -> None:
         """Log a change that was made, without the ids of what changed: a log has no data of users."""
         author = current_call().author
-        if change is None or author is None:
+        if change is None or author is None or author.log is None:
             return
-        log.info(
-            "change",
-            method=author.method,
-            environment=change.environment or author.environment,
-            key_id=author.key_id or None,
-            request_id=author.request_id or None,
-            fields=list(change.fields),
-            api_key_id=change.api_key_id or None,
+        author.log(
+            {
+                "event": "change",
+                "timestamp": datetime.now(UTC).isoformat(),
+                "level": "info",
+                "method": author.method,
+                "environment": change.environment or author.environment,
+                "key_id": author.key_id or None,
+                "request_id": author.request_id or None,
+                "fields": list(change.fields),
+                "api_key_id": change.api_key_id or None,
+            }
         )
 
 

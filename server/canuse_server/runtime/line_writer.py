@@ -13,10 +13,11 @@ CLOSE_SECONDS: Final = 2.0
 
 
 class LineWriter(threading.Thread):
-    """Writes lines. `put` may be called from any thread."""
+    """Writes lines. `put` may be called from any thread. `contents` names what they are about, in the plural."""
 
-    def __init__(self) -> None:
-        super().__init__(name="canuse-access-log", daemon=True)
+    def __init__(self, contents: str) -> None:
+        super().__init__(name=f"canuse-log-{contents}", daemon=True)
+        self._contents = contents
         self._waiting: SimpleQueue[dict[str, Any] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._left_out = 0
@@ -34,7 +35,7 @@ class LineWriter(threading.Thread):
         while (line := self._waiting.get()) is not None:
             sys.stderr.write(json.dumps(line) + "\n")
             if left_out := self._take_left_out():
-                text = "lines of the access log were left out: standard error is too slow"
+                text = f"lines about {self._contents} were left out: standard error is too slow"
                 sys.stderr.write(json.dumps({"event": text, "level": "warning", "count": left_out}) + "\n")
 
     def close(self) -> None:
