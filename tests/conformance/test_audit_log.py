@@ -1,5 +1,6 @@
 """The audit log: one entry for each effective change, by whatever call it is made, and none for anything else."""
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,8 @@ KEY_METHODS: Final = ("CreateApiKey", "RevokeApiKey")
 CLOCK_METHODS: Final = ("ClockService/SetTime", "ClockService/AdvanceTime")
 WITHOUT_ENTRIES: Final = ("StoreService/ResetStore", "StoreService/SetStoreAvailability")
 """One deletes all data, and with it the audit log; the other changes nothing in the store."""
+MORE_LINES_THAN_A_PIPE_TAKES: Final = 600
+"""A line has about 250 bytes, and a pipe takes 64 KiB."""
 SECRET_TEXT: Final = "Augusta Ada"
 
 
@@ -277,3 +280,21 @@ def test_changes_are_not_logged_below_the_level_of_the_log(tmp_path: Path) -> No
         client.create_user("124")
         assert len(list(client.list_audit_entries())) == 1
     assert "CreateUser" not in canuse.log
+
+
+@pytest.mark.extended
+def test_changes_go_on_while_nobody_reads_the_log(tmp_path: Path) -> None:
+    canuse = Canuse(tmp_path)
+    os.mkfifo(canuse.log_path)
+    reader = os.open(canuse.log_path, os.O_RDONLY | os.O_NONBLOCK)
+    canuse.start()
+    try:
+        with Client(canuse.address) as client:
+            client.create_user("124")
+            for number in range(MORE_LINES_THAN_A_PIPE_TAKES):
+                client.update_user("124", name=str(number))
+            entries = list(client.list_audit_entries(user_id="124", page_size=1000))
+    finally:
+        os.close(reader)
+        canuse.stop()
+    assert len(entries) == 1 + MORE_LINES_THAN_A_PIPE_TAKES
