@@ -102,7 +102,15 @@ class Fallbacks:
         """Return how long a check of features is repeated. None: until its deadline."""
         if any(self.of(feature_id) == "raise" for feature_id in feature_ids):
             return None
+        return self.patience_seconds()
+
+    def patience_seconds(self) -> float:
+        """Return how long a call is repeated that can do without its answer."""
         return RETRY_SECONDS if self._is_reached else 0.0
+
+    def missed(self) -> None:
+        """Note that a call got no answer."""
+        self._is_reached = False
 
     def note(self, user_id: str, answer: CanUseAnswer) -> None:
         """Note what an answer says for the time without answers."""
@@ -119,6 +127,7 @@ class Fallbacks:
         self, user_id: str, feature_id: str, answer: CanUseAnswer | UseFeatureAnswer | CreateUsageEventAnswer
     ) -> None:
         """Note the state after a call, if it may be used as the last known one."""
+        self._is_reached = True
         if self.of(feature_id) != "last_known":
             return
         known = _Known(bool(answer), answer.reason, answer.consumption, time.monotonic())
@@ -133,7 +142,7 @@ class Fallbacks:
         word = self.of(feature_id)
         if word == "raise" or not is_no_answer(error):
             raise error
-        self._is_reached = False
+        self.missed()
         known = self._recall(user_id, feature_id) if word == "last_known" else None
         access = word == "allow" if known is None else known.allows(delta)
         consumption = None if known is None else known.consumption

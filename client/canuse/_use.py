@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from canuse._arguments import bad_argument
 from canuse.answers import CanUseAnswer, ReserveAnswer
-from canuse.errors import BadArgument
+from canuse.errors import BadArgument, CanuseError
 
 
 @dataclass(slots=True)
@@ -21,6 +21,8 @@ class Use:
     """The amount to record, in the feature's units. The block may change it to what was really used, 0 for nothing."""
     event_id: str = field(default_factory=lambda: uuid4().hex)
     """The idempotency key of the use."""
+    failure: CanuseError | None = None
+    """After the block: why the service did not answer, so that the attached recorder has the use. None: it answered."""
 
 
 def user_finder(function: Callable[..., object], user: Any) -> Callable[..., Any]:

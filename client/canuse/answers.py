@@ -160,13 +160,17 @@ class CreateUsageEventAnswer:
     """Whether this is the stored answer to an earlier call with the same `event_id`."""
     message: v1.CreateUsageEventResponse = field(repr=False, compare=False)
     """The message of the API."""
+    failure: CanuseError | None = field(default=None, compare=False)
+    """Why the service did not answer. Then the attached recorder has the use, and will record it. None: it answered."""
 
     def __bool__(self) -> bool:
         """Return `recorded`."""
         return self.recorded
 
     @classmethod
-    def from_message(cls, message: v1.CreateUsageEventResponse) -> "CreateUsageEventAnswer":
+    def from_message(
+        cls, message: v1.CreateUsageEventResponse, failure: CanuseError | None = None
+    ) -> "CreateUsageEventAnswer":
         """Convert a message."""
         return cls(
             message.recorded,
@@ -176,6 +180,7 @@ class CreateUsageEventAnswer:
             message.event_id,
             message.replayed,
             message,
+            failure,
         )
 
 

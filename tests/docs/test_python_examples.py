@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -58,11 +59,16 @@ def test_the_quick_start_is_one_program_that_does_what_it_says(demo: Canuse) -> 
     ]
 
 
-def test_the_example_of_answers_without_canuse_runs(demo: Canuse) -> None:
-    [program] = code_blocks("docs/unavailable.md", "python")
-    assert output(f"import canuse\n{program}", demo) == []
-    nobody = program.replace("canuse.Client(", "canuse.Client('127.0.0.1:1', ")
-    assert output(f"import canuse\n{nobody}", demo)[0].startswith("not checked: SOURCE_FALLBACK ")
+def test_the_examples_of_answers_without_canuse_run(demo: Canuse, tmp_path: Path) -> None:
+    for program, printed in zip(
+        code_blocks("docs/unavailable.md", "python"), ("not checked: SOURCE_FALLBACK ", "recorded later: "), strict=True
+    ):
+        here = "import canuse\n" + program.replace("usage-spool", str(tmp_path / "spool"))
+        # The recorder ends when it is closed, and the program with it.
+        end = "\nrecorder.close(0)" if "recorder" in program else ""
+        assert output(here + end, demo) == []
+        nobody = here.replace("canuse.Client(", "canuse.Client('127.0.0.1:1', ").replace("', )", "')")
+        assert output(nobody + end, demo)[0].startswith(printed)
 
 
 def documented() -> dict[str, Any]:

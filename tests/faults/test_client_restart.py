@@ -109,3 +109,30 @@ def test_while_the_server_is_gone_checks_are_answered_by_the_feature_and_soon_af
                 time.sleep(0.05)
     finally:
         server.stop()
+
+
+async def test_uses_go_to_the_attached_recorder_while_the_server_is_gone_and_count_once(
+    tmp_path: Path, redis: RedisServer
+) -> None:
+    server = Canuse(tmp_path, "--redis-url", redis.url).start()
+    try:
+        with Client(server.address) as setup:
+            user_id, feature_id = subscriber(setup, None)
+        async with (
+            canuse.AsyncClient(server.address, timeout_seconds=MAX_WAIT_SECONDS) as client,
+            client.recorder(tmp_path / "spool") as recorder,
+        ):
+            client.attach(recorder)
+            assert await client.create_usage_event(user_id, feature_id)
+            async with client.using(user_id, feature_id, 2) as use:
+                server.kill()
+            assert use.failure
+            answer = await client.create_usage_event(user_id, feature_id, 3)
+            assert (answer.recorded, bool(answer.failure), recorder.depth) == (False, True, 2)
+            server.start()
+            assert await recorder.flush(MAX_WAIT_SECONDS)
+            assert recorder.refused() == []
+        with Client(server.address) as setup:
+            assert used(setup, user_id, feature_id) == 6
+    finally:
+        server.stop()

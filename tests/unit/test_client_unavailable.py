@@ -203,6 +203,51 @@ def test_a_block_runs_by_the_answer_of_the_client_and_its_use_is_recorded_after_
         assert caught.value.event_id == lost.event_id
 
 
+class Kept:
+    """A recorder that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.uses: list[tuple[str, str, int, str | None]] = []
+
+    def record(self, user_id: str, feature_id: str, delta: int = 1, event_id: str | None = None) -> str:
+        """Keep a use."""
+        self.uses.append((user_id, feature_id, delta, event_id))
+        return str(event_id)
+
+
+def test_an_attached_recorder_keeps_the_uses_that_get_no_answer_with_the_ids_that_were_sent(
+    server: ScriptedServer,
+) -> None:
+    kept = Kept()
+    server.always["CreateUsageEvent"] = server.always["Settle"] = LOST
+    server.answers["Reserve"] = v1.ReserveResponse(granted=2, lease_id="lease")
+    with Client(server.address, retry=QUICK) as client:
+        client.attach(kept)
+        answer = client.create_usage_event("u", "f", 3)
+        assert not answer
+        assert isinstance(answer.failure, canuse.Unavailable)
+        # It is kept for as long as a recorder needs it.
+        assert not server.requests[0].HasField("event_id_ttl")
+        with client.using("u", "f", 2) as use:
+            pass
+        assert isinstance(use.failure, canuse.Unavailable)
+        assert kept.uses == [("u", "f", 3, server.requests[0].event_id), ("u", "f", 2, use.event_id)]
+        assert answer.event_id == server.requests[0].event_id
+        # These it could not record as they are.
+        with pytest.raises(canuse.Unavailable):
+            client.create_usage_event("u", "f", 3, metadata={"job": "1"})
+        with pytest.raises(canuse.Unavailable):
+            client.create_usage_event("u", "f", 3, action=v1.USAGE_ACTION_SET)
+        server.always["CreateUsageEvent"] = (StatusCode.NOT_FOUND, "USER_NOT_FOUND")
+        with pytest.raises(canuse.NotFound):
+            client.create_usage_event("u", "f")
+        client.attach(None)
+        server.always["CreateUsageEvent"] = LOST
+        with pytest.raises(canuse.Unavailable):
+            client.create_usage_event("u", "f")
+    assert len(kept.uses) == 2
+
+
 @pytest.mark.extended
 def test_while_nothing_answers_checks_with_another_answer_do_not_wait(server: ScriptedServer) -> None:
     away(server)

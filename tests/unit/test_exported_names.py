@@ -24,7 +24,7 @@ SERVICES = (
 )
 
 
-MORE = ("entitlements", "limited", "recorder", "using")
+MORE = ("attach", "entitlements", "limited", "recorder", "using")
 """Methods for common jobs, which are no RPCs."""
 
 

@@ -8,6 +8,7 @@ from canuse._async.entitlements import EntitlementMethods
 from canuse._async.leases import LeaseMethods
 from canuse._moments import Length
 from canuse._requests import GENERATED_ID_SECONDS
+from canuse._unavailable import is_no_answer
 from canuse._use import Use
 from canuse.answers import CanUseAnswer, ReserveAnswer
 from canuse.errors import CanuseError, FailedPrecondition, NotFound
@@ -65,10 +66,8 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
                     request = _requests.settle(lease_id, 0, final=True, event_id=None, metadata=None)
                     await self._call(self._stubs.entitlements.Settle, request, timeout_seconds=_RELEASE_SECONDS)
             raise
-        if lease_id:
-            await self._record_use(user_id, feature_id, lease_id, use)
-        elif isinstance(answer, CanUseAnswer) and answer.failure is not None:
-            await self._record_fact(user_id, feature_id, use)
+        if lease_id or (isinstance(answer, CanUseAnswer) and answer.failure is not None):
+            await self._record_or_keep(user_id, feature_id, lease_id, use)
 
     async def _reserve_or_check(
         self, user_id: str, feature_id: str, delta: int, ttl: Length | None
@@ -87,12 +86,35 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
             return self._fallbacks.answer(user_id, feature_id, delta, error)
         return ReserveAnswer.from_message(response, feature_id)
 
+    async def _record_or_keep(self, user_id: str, feature_id: str, lease_id: str, use: Use) -> None:
+        """Record a use, or let the attached recorder keep it."""
+        recorder = self._recorder
+        try:
+            if lease_id:
+                await self._record_use(user_id, feature_id, lease_id, use)
+            else:
+                await self._record_fact(user_id, feature_id, use)
+        except CanuseError as error:
+            if recorder is None or not is_no_answer(error):
+                raise
+            self._fallbacks.missed()
+            use.failure = error
+            if use.delta:
+                await recorder.record(user_id, feature_id, use.delta, use.event_id)
+
+    def _for_retries(self, request: v1.SettleRequest | v1.CreateUsageEventRequest) -> float | None:
+        """Let an event id be kept for the retries of one call, or for those of a recorder; return how long to retry."""
+        if self._recorder is not None:
+            return self._fallbacks.patience_seconds()
+        request.event_id_ttl.seconds = GENERATED_ID_SECONDS
+        return None
+
     async def _record_use(self, user_id: str, feature_id: str, lease_id: str, use: Use) -> None:
         """Record a use and end its lease."""
         settling = _requests.settle(lease_id, use.delta, final=True, event_id=use.event_id, metadata=None)
-        settling.event_id_ttl.seconds = GENERATED_ID_SECONDS
+        patience = self._for_retries(settling)
         try:
-            await self._call(self._stubs.entitlements.Settle, settling)
+            await self._call(self._stubs.entitlements.Settle, settling, retry_seconds=patience)
         except NotFound:
             # The block took so much longer than the lease that this was deleted, and the use is not recorded yet.
             await self._record_fact(user_id, feature_id, use)
@@ -104,9 +126,9 @@ class UsingMethods(EntitlementMethods, LeaseMethods):
         event = _requests.create_usage_event(
             user_id, feature_id, delta=use.delta, action=v1.USAGE_ACTION_ADD, event_id=use.event_id, metadata=None
         )
-        event.event_id_ttl.seconds = GENERATED_ID_SECONDS
+        patience = self._for_retries(event)
         try:
-            await self._call(self._stubs.entitlements.CreateUsageEvent, event)
+            await self._call(self._stubs.entitlements.CreateUsageEvent, event, retry_seconds=patience)
         except FailedPrecondition as error:
             # Without an answer it was not known that the feature is binary.
             if error.reason != "FEATURE_NOT_CONSUMABLE":

@@ -19,6 +19,7 @@ from canuse._channel import (
     retry_policy,
 )
 from canuse._retry import Retry
+from canuse._sync.attached import UsesRecorder
 from canuse._sync.batching import batched_stubs
 from canuse._sync.channel import Channel, open_channel
 from canuse._sync.connection import Connections
@@ -86,6 +87,7 @@ class BaseClient(Transport):
             tls = credentials is None and channel is None and _environment.tls()
         make_credentials = credentials_maker(credentials, tls)
         self._fallbacks = Fallbacks(unavailable, unavailable_default)
+        self._recorder: UsesRecorder | None = None
         super().__init__(
             Connections(
                 lambda: open_channel(self._target, make_credentials(), client_options(options)),
@@ -101,6 +103,15 @@ class BaseClient(Transport):
     def __repr__(self) -> str:
         """Return the class and the server's address, without the key."""
         return f"<canuse.{type(self).__name__} {self._target or 'with a channel of its caller'}>"
+
+    def attach(self, recorder: "UsesRecorder | None") -> None:
+        """Let a recorder, such as one of `recorder(…)`, keep the uses that cannot be recorded for want of an answer.
+
+        That are those of `create_usage_event` that add and have no metadata, and of `using`. They then raise no error:
+        the answer has the `failure`, and the recorder sends the use with the same `event_id`, so that it counts once.
+        They are repeated for half a second before, and not at all while nothing answers. None detaches the recorder.
+        """
+        self._recorder = recorder
 
     def close(self) -> None:
         """Close the connection; calls in flight raise ClientClosed. A channel that was passed in stays open."""

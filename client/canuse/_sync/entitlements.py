@@ -3,10 +3,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
+from uuid import uuid4
 
 from canuse import _requests, v1
 from canuse._arguments import build
 from canuse._sync.base import BaseClient
+from canuse._unavailable import is_no_answer
 from canuse.answers import (
     CanUseAnswer,
     CreateUsageEventAnswer,
@@ -74,17 +76,30 @@ class EntitlementMethods(BaseClient):
             metadata: Metadata to store with the event: at most 16 pairs, 2 KiB in total.
 
         Returns:
-            `recorded`, false only if there is no entitlement to count against, and the `consumption` after the event.
+            `recorded`, false if there is no entitlement to count against, and the `consumption` after the event. It is
+            also false if an attached recorder keeps the use (`attach`); then the `failure` is set.
 
         Raises:
             NotFound: The user or the feature does not exist.
             FailedPrecondition: The feature is binary.
             AlreadyExists: The `event_id` was already used for a different request.
         """
+        recorder = self._recorder if action == v1.USAGE_ACTION_ADD and not metadata else None
+        if recorder is not None and event_id is None:
+            event_id = uuid4().hex  # One that is kept for a day, not for the retries of one call.
         request = _requests.create_usage_event(
             user_id, feature_id, delta=delta, action=action, event_id=event_id, metadata=metadata
         )
-        response = self._call(self._stubs.entitlements.CreateUsageEvent, request)
+        patience = None if recorder is None else self._fallbacks.patience_seconds()
+        try:
+            response = self._call(self._stubs.entitlements.CreateUsageEvent, request, retry_seconds=patience)
+        except CanuseError as error:
+            if recorder is None or not is_no_answer(error):
+                raise
+            self._fallbacks.missed()
+            recorder.record(user_id, feature_id, 1 if delta is None else delta, event_id)
+            kept = v1.CreateUsageEventResponse(reason=v1.REASON_STORE_UNAVAILABLE, event_id=request.event_id)
+            return CreateUsageEventAnswer.from_message(kept, error)
         answer = CreateUsageEventAnswer.from_message(response)
         self._fallbacks.note_counts(user_id, feature_id, answer)
         return answer
