@@ -38,7 +38,8 @@ class Retry:
 
     Attributes:
         recording: Whether calls that record uses are repeated, too: each then has an `event_id`, a generated one if
-            the caller gives none, which the store keeps for 10 to 20 minutes. False: only calls that change nothing.
+            the caller gives none, which the store keeps for 10 to 20 minutes. False: only calls that change nothing,
+            and those that a server did not take because it shuts down.
         initial_backoff_seconds: Maximum wait before the first retry.
         max_backoff_seconds: Maximum wait before any retry.
         max_seconds: Time after which a call is not repeated. None: its deadline, the client's `timeout_seconds`.
