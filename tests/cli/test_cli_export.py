@@ -40,7 +40,7 @@ def test_everything_about_a_user_is_in_the_document_and_nothing_about_others(
     assert run("export-user", user).stdout == exported.stdout
     assert foreign not in exported.stdout
     document = exported.json()
-    assert list(document) == ["user", "subscriptions", "grants", "entitlements", "usage", "usage_events"]
+    assert list(document) == ["user", "subscriptions", "grants", "entitlements", "usage", "leases", "usage_events"]
     assert (document["user"]["id"], document["user"]["name"]) == (user, "Ada")
     assert list(document["user"]["metadata"]) == ["a", "m", "z"]
     assert [each["package_id"] for each in document["subscriptions"]] == [base]

@@ -15,7 +15,7 @@ from support.message_clients import Client
 from support.resources import consumable, grant, package, unique
 from support.wire import Stubs, failure
 
-KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "grants", "totals")
+KINDS = ("features", "packages", "users", "subscriptions", "entitlements", "events", "leases", "grants", "totals")
 
 
 class Listing(NamedTuple):
@@ -36,6 +36,11 @@ class Listing(NamedTuple):
             if not token:
                 return
             between()
+
+
+def new_leases(client: Client, user_id: str, feature_id: str, count: int) -> list[str]:
+    """Reserve some amounts; several leases expire in the same millisecond. Return their ids."""
+    return [client.reserve(user_id, feature_id, 1).lease_id for _ in range(count)]
 
 
 def newest_entry_of(client: Client, user_id: str) -> v1.AuditEntry:
@@ -100,6 +105,11 @@ def listing(request: pytest.FixtureRequest, client: Client, stubs: Stubs) -> Lis
         ),
         "entitlements": (stubs.entitlements.ListEntitlements, of_user(v1.ListEntitlementsRequest), entitlements),
         "events": (stubs.usage.ListUsageEvents, of_user(v1.ListUsageEventsRequest), events),
+        "leases": (
+            stubs.usage.ListLeases,
+            of_user(v1.ListLeasesRequest),
+            lambda count: new_leases(client, user_id, entitlements(1)[0], count),
+        ),
         "grants": (stubs.subscriptions.ListGrants, of_user(v1.ListGrantsRequest), grants),
         "totals": (stubs.usage.ListUsageTotals, v1.ListUsageTotalsRequest, totals),
         "entries": (

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
@@ -211,9 +212,11 @@ def test_users_are_found_by_their_beginning_email_and_billing_id_and_listed_in_p
 def test_a_user_is_shown_with_what_is_used_reserved_and_beyond_the_budget(visitor: Visitor, client: Client) -> None:
     user_id, feature_id = subscriber(client, 100, v1.RESET_PERIOD_DAY, overage_enabled=True)
     client.use_feature(user_id, feature_id, 30)
-    client.reserve(user_id, feature_id, 20)
+    lease_id = client.reserve(user_id, feature_id, 20, ttl=timedelta(minutes=5)).lease_id
     page = visitor.page("/user", id=user_id)
     assert "30 of 100 used 20 reserved" in page.text
+    assert "in 5 min" in page.text
+    assert lease_id in page.attributes("button", "data-copy")
     assert "50 left · overage allowed · resets in 1 d" in page.text
     client.create_usage_event(user_id, feature_id, 1200)
     page = visitor.page("/user", id=user_id)

@@ -123,6 +123,7 @@ def rows(live: Client) -> dict[str, Row]:
         "canuse.v1.UsageService": {
             "ShowUsage": Row(v1.ShowUsageRequest(user_id=user, feature_id=feature), OK, "FEATURE_NOT_FOUND"),
             "ListUsageEvents": Row(v1.ListUsageEventsRequest(user_id=user), OK, "USER_NOT_FOUND"),
+            "ListLeases": Row(v1.ListLeasesRequest(user_id=user), OK, "USER_NOT_FOUND"),
             "ListUsageTotals": Row(v1.ListUsageTotalsRequest(feature_id=feature), OK, "FEATURE_NOT_FOUND"),
         },
         "canuse.v1.CatalogService": {

@@ -186,6 +186,7 @@ def answers_of(client: Client) -> list[object]:
     note(lambda: client.archive_feature("extra").archived)
     note(lambda: client.use_feature(user, "extra"))
     note(lambda: [(each.delta, each.applied_delta, each.event_id) for each in client.list_usage_events(user)])
+    note(lambda: [(each.feature_id, each.amount) for each in client.list_leases(user)])
     note(lambda: [(each.feature_id, each.used, each.overage) for each in client.list_usage_totals()])
     note(lambda: [(each.feature_id, each.package_ids) for each in client.list_entitlements("200", include_locked=True)])
     note(lambda: client.subscribe(user, ["pro"]))

@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 from canuse import _requests, v1
-from canuse._arguments import build
+from canuse._arguments import build, optional
 from canuse._moments import Moment
 from canuse._sync.base import BaseClient
 from canuse.answers import ShowUsageAnswer
@@ -49,6 +49,20 @@ class UsageMethods(BaseClient):
             user_id, feature_id=feature_id, start_time=start_time, end_time=end_time, page_size=page_size
         )
         return self._pages(self._stubs.usage.ListUsageEvents, request, lambda page: page.events)
+
+    def list_leases(self, user_id: str, *, feature_id: str | None = None, page_size: int = 50) -> Iterator[v1.Lease]:
+        """Iterate over a user's open leases, in the order in which they expire.
+
+        Args:
+            user_id: The user.
+            feature_id: Only leases of this feature. Default: all features.
+            page_size: Maximum number of leases per page.
+
+        Raises:
+            NotFound: The user or the feature does not exist.
+        """
+        request = build(v1.ListLeasesRequest, user_id=user_id, page_size=page_size, **optional(feature_id=feature_id))
+        return self._pages(self._stubs.usage.ListLeases, request, lambda page: page.leases)
 
     def list_usage_totals(
         self,

@@ -195,6 +195,9 @@ from canuse.v1.subscription_service_pb2 import (
 )
 from canuse.v1.subscription_service_pb2_grpc import SubscriptionServiceStub
 from canuse.v1.usage_service_pb2 import (
+    Lease,
+    ListLeasesRequest,
+    ListLeasesResponse,
     ListUsageEventsRequest,
     ListUsageEventsResponse,
     ListUsageTotalsRequest,
@@ -365,6 +368,7 @@ __all__ = [
     "GetUserResponse",
     "Grant",
     "GrantStep",
+    "Lease",
     "ListApiKeysRequest",
     "ListApiKeysResponse",
     "ListAuditEntriesRequest",
@@ -375,6 +379,8 @@ __all__ = [
     "ListFeaturesResponse",
     "ListGrantsRequest",
     "ListGrantsResponse",
+    "ListLeasesRequest",
+    "ListLeasesResponse",
     "ListPackagesRequest",
     "ListPackagesResponse",
     "ListSubscriptionsRequest",

@@ -45,6 +45,11 @@ class UsageServiceStub:
                 request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
                 response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
                 _registered_method=True)
+        self.ListLeases = channel.unary_unary(
+                '/canuse.v1.UsageService/ListLeases',
+                request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListLeasesRequest.SerializeToString,
+                response_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListLeasesResponse.FromString,
+                _registered_method=True)
         self.ListUsageTotals = channel.unary_unary(
                 '/canuse.v1.UsageService/ListUsageTotals',
                 request_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageTotalsRequest.SerializeToString,
@@ -66,6 +71,14 @@ class UsageServiceServicer:
     def ListUsageEvents(self, request, context):
         """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
         the ledger, so it can be empty without being the last one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListLeases(self, request, context):
+        """Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+        reads a bounded number of leases, so it can be empty without being the last one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,6 +106,11 @@ def add_UsageServiceServicer_to_server(servicer, server):
                     servicer.ListUsageEvents,
                     request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.FromString,
                     response_serializer=canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.SerializeToString,
+            ),
+            'ListLeases': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListLeases,
+                    request_deserializer=canuse_dot_v1_dot_usage__service__pb2.ListLeasesRequest.FromString,
+                    response_serializer=canuse_dot_v1_dot_usage__service__pb2.ListLeasesResponse.SerializeToString,
             ),
             'ListUsageTotals': grpc.unary_unary_rpc_method_handler(
                     servicer.ListUsageTotals,
@@ -155,6 +173,33 @@ class UsageService:
             '/canuse.v1.UsageService/ListUsageEvents',
             canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsRequest.SerializeToString,
             canuse_dot_v1_dot_usage__service__pb2.ListUsageEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListLeases(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/canuse.v1.UsageService/ListLeases',
+            canuse_dot_v1_dot_usage__service__pb2.ListLeasesRequest.SerializeToString,
+            canuse_dot_v1_dot_usage__service__pb2.ListLeasesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class UsageServiceStub:
     """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
     the ledger, so it can be empty without being the last one.
     """
+    ListLeases: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListLeasesRequest, _usage_service_pb2.ListLeasesResponse]
+    """Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+    reads a bounded number of leases, so it can be empty without being the last one.
+    """
     ListUsageTotals: _grpc.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageTotalsRequest, _usage_service_pb2.ListUsageTotalsResponse]
     """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
     listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
@@ -56,6 +60,10 @@ class UsageServiceAsyncStub(UsageServiceStub):
     ListUsageEvents: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageEventsRequest, _usage_service_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
     """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
     the ledger, so it can be empty without being the last one.
+    """
+    ListLeases: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListLeasesRequest, _usage_service_pb2.ListLeasesResponse]  # type: ignore[assignment]
+    """Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+    reads a bounded number of leases, so it can be empty without being the last one.
     """
     ListUsageTotals: _aio.UnaryUnaryMultiCallable[_usage_service_pb2.ListUsageTotalsRequest, _usage_service_pb2.ListUsageTotalsResponse]  # type: ignore[assignment]
     """Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
@@ -83,6 +91,16 @@ class UsageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_usage_service_pb2.ListUsageEventsResponse, _abc.Awaitable[_usage_service_pb2.ListUsageEventsResponse]]:
         """Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
         the ledger, so it can be empty without being the last one.
+        """
+
+    @_abc_1.abstractmethod
+    def ListLeases(
+        self,
+        request: _usage_service_pb2.ListLeasesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_usage_service_pb2.ListLeasesResponse, _abc.Awaitable[_usage_service_pb2.ListLeasesResponse]]:
+        """Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+        reads a bounded number of leases, so it can be empty without being the last one.
         """
 
     @_abc_1.abstractmethod

@@ -875,6 +875,207 @@ func (x *UsageTotal) GetSummed() bool {
 	return false
 }
 
+// Gets a page of a user's open leases.
+type ListLeasesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The user.
+	UserId string `protobuf:"bytes,1,opt,name=user_id,json=userId,proto3" json:"user_id,omitempty"`
+	// Only leases of this feature. Empty: all features.
+	FeatureId string `protobuf:"bytes,2,opt,name=feature_id,json=featureId,proto3" json:"feature_id,omitempty"`
+	// Maximum number of items, 1 to 1000. Default 50.
+	PageSize int32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// `next_page_token` of the previous page. Empty: the first page.
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLeasesRequest) Reset() {
+	*x = ListLeasesRequest{}
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLeasesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLeasesRequest) ProtoMessage() {}
+
+func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLeasesRequest.ProtoReflect.Descriptor instead.
+func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
+	return file_canuse_v1_usage_service_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListLeasesRequest) GetUserId() string {
+	if x != nil {
+		return x.UserId
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetFeatureId() string {
+	if x != nil {
+		return x.FeatureId
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListLeasesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// A page of open leases.
+type ListLeasesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The leases, in the order in which they expire.
+	Leases []*Lease `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"`
+	// Pass it as `page_token` to get the next page. Empty: this is the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLeasesResponse) Reset() {
+	*x = ListLeasesResponse{}
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLeasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLeasesResponse) ProtoMessage() {}
+
+func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLeasesResponse.ProtoReflect.Descriptor instead.
+func (*ListLeasesResponse) Descriptor() ([]byte, []int) {
+	return file_canuse_v1_usage_service_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ListLeasesResponse) GetLeases() []*Lease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+func (x *ListLeasesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// An open lease.
+type Lease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The lease's id, for Settle and ExtendLease.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The feature.
+	FeatureId string `protobuf:"bytes,2,opt,name=feature_id,json=featureId,proto3" json:"feature_id,omitempty"`
+	// Units that the lease holds. One taken in a period that has ended reserves nothing of the current one.
+	Amount int64 `protobuf:"varint,3,opt,name=amount,proto3" json:"amount,omitempty"`
+	// When it expires: what is not settled by then is free again.
+	ExpiresAt     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_canuse_v1_usage_service_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_canuse_v1_usage_service_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Lease) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Lease) GetFeatureId() string {
+	if x != nil {
+		return x.FeatureId
+	}
+	return ""
+}
+
+func (x *Lease) GetAmount() int64 {
+	if x != nil {
+		return x.Amount
+	}
+	return 0
+}
+
+func (x *Lease) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
 var File_canuse_v1_usage_service_proto protoreflect.FileDescriptor
 
 const file_canuse_v1_usage_service_proto_rawDesc = "" +
@@ -968,10 +1169,29 @@ const file_canuse_v1_usage_service_proto_rawDesc = "" +
 	"\bcomplete\x18\t \x01(\bR\bcomplete\x12\x16\n" +
 	"\x06summed\x18\n" +
 	" \x01(\bR\x06summedB\t\n" +
-	"\a_budget2\x99\x02\n" +
+	"\a_budget\"\x87\x01\n" +
+	"\x11ListLeasesRequest\x12\x17\n" +
+	"\auser_id\x18\x01 \x01(\tR\x06userId\x12\x1d\n" +
+	"\n" +
+	"feature_id\x18\x02 \x01(\tR\tfeatureId\x12\x1b\n" +
+	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\"f\n" +
+	"\x12ListLeasesResponse\x12(\n" +
+	"\x06leases\x18\x01 \x03(\v2\x10.canuse.v1.LeaseR\x06leases\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x89\x01\n" +
+	"\x05Lease\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1d\n" +
+	"\n" +
+	"feature_id\x18\x02 \x01(\tR\tfeatureId\x12\x16\n" +
+	"\x06amount\x18\x03 \x01(\x03R\x06amount\x129\n" +
+	"\n" +
+	"expires_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt2\xe9\x02\n" +
 	"\fUsageService\x12K\n" +
 	"\tShowUsage\x12\x1b.canuse.v1.ShowUsageRequest\x1a\x1c.canuse.v1.ShowUsageResponse\"\x03\x90\x02\x01\x12]\n" +
-	"\x0fListUsageEvents\x12!.canuse.v1.ListUsageEventsRequest\x1a\".canuse.v1.ListUsageEventsResponse\"\x03\x90\x02\x01\x12]\n" +
+	"\x0fListUsageEvents\x12!.canuse.v1.ListUsageEventsRequest\x1a\".canuse.v1.ListUsageEventsResponse\"\x03\x90\x02\x01\x12N\n" +
+	"\n" +
+	"ListLeases\x12\x1c.canuse.v1.ListLeasesRequest\x1a\x1d.canuse.v1.ListLeasesResponse\"\x03\x90\x02\x01\x12]\n" +
 	"\x0fListUsageTotals\x12!.canuse.v1.ListUsageTotalsRequest\x1a\".canuse.v1.ListUsageTotalsResponse\"\x03\x90\x02\x01B\x14Z\x12canuse/v1;canusev1b\x06proto3"
 
 var (
@@ -986,7 +1206,7 @@ func file_canuse_v1_usage_service_proto_rawDescGZIP() []byte {
 	return file_canuse_v1_usage_service_proto_rawDescData
 }
 
-var file_canuse_v1_usage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_canuse_v1_usage_service_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_canuse_v1_usage_service_proto_goTypes = []any{
 	(*ShowUsageRequest)(nil),        // 0: canuse.v1.ShowUsageRequest
 	(*ShowUsageResponse)(nil),       // 1: canuse.v1.ShowUsageResponse
@@ -998,41 +1218,48 @@ var file_canuse_v1_usage_service_proto_goTypes = []any{
 	(*ListUsageTotalsRequest)(nil),  // 7: canuse.v1.ListUsageTotalsRequest
 	(*ListUsageTotalsResponse)(nil), // 8: canuse.v1.ListUsageTotalsResponse
 	(*UsageTotal)(nil),              // 9: canuse.v1.UsageTotal
-	nil,                             // 10: canuse.v1.UsageEvent.MetadataEntry
-	(*Consumption)(nil),             // 11: canuse.v1.Consumption
-	(*timestamppb.Timestamp)(nil),   // 12: google.protobuf.Timestamp
-	(UsageAction)(0),                // 13: canuse.v1.UsageAction
-	(Reason)(0),                     // 14: canuse.v1.Reason
+	(*ListLeasesRequest)(nil),       // 10: canuse.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),      // 11: canuse.v1.ListLeasesResponse
+	(*Lease)(nil),                   // 12: canuse.v1.Lease
+	nil,                             // 13: canuse.v1.UsageEvent.MetadataEntry
+	(*Consumption)(nil),             // 14: canuse.v1.Consumption
+	(*timestamppb.Timestamp)(nil),   // 15: google.protobuf.Timestamp
+	(UsageAction)(0),                // 16: canuse.v1.UsageAction
+	(Reason)(0),                     // 17: canuse.v1.Reason
 }
 var file_canuse_v1_usage_service_proto_depIdxs = []int32{
-	11, // 0: canuse.v1.ShowUsageResponse.current:type_name -> canuse.v1.Consumption
+	14, // 0: canuse.v1.ShowUsageResponse.current:type_name -> canuse.v1.Consumption
 	3,  // 1: canuse.v1.ShowUsageResponse.past:type_name -> canuse.v1.PastPeriod
 	2,  // 2: canuse.v1.ShowUsageResponse.sources:type_name -> canuse.v1.SourceBalance
-	12, // 3: canuse.v1.PastPeriod.period_start:type_name -> google.protobuf.Timestamp
-	12, // 4: canuse.v1.PastPeriod.period_end:type_name -> google.protobuf.Timestamp
-	12, // 5: canuse.v1.ListUsageEventsRequest.start_time:type_name -> google.protobuf.Timestamp
-	12, // 6: canuse.v1.ListUsageEventsRequest.end_time:type_name -> google.protobuf.Timestamp
+	15, // 3: canuse.v1.PastPeriod.period_start:type_name -> google.protobuf.Timestamp
+	15, // 4: canuse.v1.PastPeriod.period_end:type_name -> google.protobuf.Timestamp
+	15, // 5: canuse.v1.ListUsageEventsRequest.start_time:type_name -> google.protobuf.Timestamp
+	15, // 6: canuse.v1.ListUsageEventsRequest.end_time:type_name -> google.protobuf.Timestamp
 	6,  // 7: canuse.v1.ListUsageEventsResponse.events:type_name -> canuse.v1.UsageEvent
-	12, // 8: canuse.v1.UsageEvent.time:type_name -> google.protobuf.Timestamp
-	13, // 9: canuse.v1.UsageEvent.action:type_name -> canuse.v1.UsageAction
-	10, // 10: canuse.v1.UsageEvent.metadata:type_name -> canuse.v1.UsageEvent.MetadataEntry
-	14, // 11: canuse.v1.UsageEvent.reason:type_name -> canuse.v1.Reason
-	12, // 12: canuse.v1.ListUsageTotalsRequest.start_time:type_name -> google.protobuf.Timestamp
-	12, // 13: canuse.v1.ListUsageTotalsRequest.end_time:type_name -> google.protobuf.Timestamp
+	15, // 8: canuse.v1.UsageEvent.time:type_name -> google.protobuf.Timestamp
+	16, // 9: canuse.v1.UsageEvent.action:type_name -> canuse.v1.UsageAction
+	13, // 10: canuse.v1.UsageEvent.metadata:type_name -> canuse.v1.UsageEvent.MetadataEntry
+	17, // 11: canuse.v1.UsageEvent.reason:type_name -> canuse.v1.Reason
+	15, // 12: canuse.v1.ListUsageTotalsRequest.start_time:type_name -> google.protobuf.Timestamp
+	15, // 13: canuse.v1.ListUsageTotalsRequest.end_time:type_name -> google.protobuf.Timestamp
 	9,  // 14: canuse.v1.ListUsageTotalsResponse.totals:type_name -> canuse.v1.UsageTotal
-	12, // 15: canuse.v1.UsageTotal.period_start:type_name -> google.protobuf.Timestamp
-	12, // 16: canuse.v1.UsageTotal.period_end:type_name -> google.protobuf.Timestamp
-	0,  // 17: canuse.v1.UsageService.ShowUsage:input_type -> canuse.v1.ShowUsageRequest
-	4,  // 18: canuse.v1.UsageService.ListUsageEvents:input_type -> canuse.v1.ListUsageEventsRequest
-	7,  // 19: canuse.v1.UsageService.ListUsageTotals:input_type -> canuse.v1.ListUsageTotalsRequest
-	1,  // 20: canuse.v1.UsageService.ShowUsage:output_type -> canuse.v1.ShowUsageResponse
-	5,  // 21: canuse.v1.UsageService.ListUsageEvents:output_type -> canuse.v1.ListUsageEventsResponse
-	8,  // 22: canuse.v1.UsageService.ListUsageTotals:output_type -> canuse.v1.ListUsageTotalsResponse
-	20, // [20:23] is the sub-list for method output_type
-	17, // [17:20] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	15, // 15: canuse.v1.UsageTotal.period_start:type_name -> google.protobuf.Timestamp
+	15, // 16: canuse.v1.UsageTotal.period_end:type_name -> google.protobuf.Timestamp
+	12, // 17: canuse.v1.ListLeasesResponse.leases:type_name -> canuse.v1.Lease
+	15, // 18: canuse.v1.Lease.expires_at:type_name -> google.protobuf.Timestamp
+	0,  // 19: canuse.v1.UsageService.ShowUsage:input_type -> canuse.v1.ShowUsageRequest
+	4,  // 20: canuse.v1.UsageService.ListUsageEvents:input_type -> canuse.v1.ListUsageEventsRequest
+	10, // 21: canuse.v1.UsageService.ListLeases:input_type -> canuse.v1.ListLeasesRequest
+	7,  // 22: canuse.v1.UsageService.ListUsageTotals:input_type -> canuse.v1.ListUsageTotalsRequest
+	1,  // 23: canuse.v1.UsageService.ShowUsage:output_type -> canuse.v1.ShowUsageResponse
+	5,  // 24: canuse.v1.UsageService.ListUsageEvents:output_type -> canuse.v1.ListUsageEventsResponse
+	11, // 25: canuse.v1.UsageService.ListLeases:output_type -> canuse.v1.ListLeasesResponse
+	8,  // 26: canuse.v1.UsageService.ListUsageTotals:output_type -> canuse.v1.ListUsageTotalsResponse
+	23, // [23:27] is the sub-list for method output_type
+	19, // [19:23] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_canuse_v1_usage_service_proto_init() }
@@ -1053,7 +1280,7 @@ func file_canuse_v1_usage_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_canuse_v1_usage_service_proto_rawDesc), len(file_canuse_v1_usage_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,6 +21,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	UsageService_ShowUsage_FullMethodName       = "/canuse.v1.UsageService/ShowUsage"
 	UsageService_ListUsageEvents_FullMethodName = "/canuse.v1.UsageService/ListUsageEvents"
+	UsageService_ListLeases_FullMethodName      = "/canuse.v1.UsageService/ListLeases"
 	UsageService_ListUsageTotals_FullMethodName = "/canuse.v1.UsageService/ListUsageTotals"
 )
 
@@ -35,6 +36,9 @@ type UsageServiceClient interface {
 	// Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
 	// the ledger, so it can be empty without being the last one.
 	ListUsageEvents(ctx context.Context, in *ListUsageEventsRequest, opts ...grpc.CallOption) (*ListUsageEventsResponse, error)
+	// Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+	// reads a bounded number of leases, so it can be empty without being the last one.
+	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
 	// Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
 	// listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
 	// ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
@@ -70,6 +74,16 @@ func (c *usageServiceClient) ListUsageEvents(ctx context.Context, in *ListUsageE
 	return out, nil
 }
 
+func (c *usageServiceClient) ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLeasesResponse)
+	err := c.cc.Invoke(ctx, UsageService_ListLeases_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *usageServiceClient) ListUsageTotals(ctx context.Context, in *ListUsageTotalsRequest, opts ...grpc.CallOption) (*ListUsageTotalsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListUsageTotalsResponse)
@@ -91,6 +105,9 @@ type UsageServiceServer interface {
 	// Lists a user's recorded usage events, newest first, as far back as the ledger goes. A page reads a bounded part of
 	// the ledger, so it can be empty without being the last one.
 	ListUsageEvents(context.Context, *ListUsageEventsRequest) (*ListUsageEventsResponse, error)
+	// Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+	// reads a bounded number of leases, so it can be empty without being the last one.
+	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
 	// Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is
 	// listed if it started at or after `start_time` and before `end_time`, so each period is in exactly one of several
 	// ranges that follow each other. Past periods are kept for `past_periods_max_age_days` after their end. Periods of a
@@ -111,6 +128,9 @@ func (UnimplementedUsageServiceServer) ShowUsage(context.Context, *ShowUsageRequ
 }
 func (UnimplementedUsageServiceServer) ListUsageEvents(context.Context, *ListUsageEventsRequest) (*ListUsageEventsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListUsageEvents not implemented")
+}
+func (UnimplementedUsageServiceServer) ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLeases not implemented")
 }
 func (UnimplementedUsageServiceServer) ListUsageTotals(context.Context, *ListUsageTotalsRequest) (*ListUsageTotalsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListUsageTotals not implemented")
@@ -172,6 +192,24 @@ func _UsageService_ListUsageEvents_Handler(srv interface{}, ctx context.Context,
 	return interceptor(ctx, in, info, handler)
 }
 
+func _UsageService_ListLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLeasesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(UsageServiceServer).ListLeases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: UsageService_ListLeases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(UsageServiceServer).ListLeases(ctx, req.(*ListLeasesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _UsageService_ListUsageTotals_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListUsageTotalsRequest)
 	if err := dec(in); err != nil {
@@ -204,6 +242,10 @@ var UsageService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListUsageEvents",
 			Handler:    _UsageService_ListUsageEvents_Handler,
+		},
+		{
+			MethodName: "ListLeases",
+			Handler:    _UsageService_ListLeases_Handler,
 		},
 		{
 			MethodName: "ListUsageTotals",

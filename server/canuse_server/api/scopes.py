@@ -15,7 +15,7 @@ _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
         " BatchUseFeature",
     },
     "canuse.v1.UsageService": {
-        Scope.ENTITLEMENTS_READ: "ShowUsage ListUsageEvents ListUsageTotals",
+        Scope.ENTITLEMENTS_READ: "ShowUsage ListUsageEvents ListUsageTotals ListLeases",
     },
     "canuse.v1.CatalogService": {
         Scope.CATALOG_READ: "GetFeature ListFeatures GetPackage ListPackages",

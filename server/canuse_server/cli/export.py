@@ -31,6 +31,7 @@ def _document(client: canuse.Client, user: str) -> dict[str, Any]:
         "grants": [out.as_json(each) for each in client.list_grants(user, page_size=PAGE_SIZE)],
         "entitlements": [out.as_json(each.message) for each in client.list_entitlements(user, page_size=PAGE_SIZE)],
         "usage": [{"feature_id": feature_id} | out.as_json(usage) for feature_id, usage in _usage(client, user)],
+        "leases": [out.as_json(each) for each in client.list_leases(user, page_size=PAGE_SIZE)],
         "usage_events": [out.as_json(each) for each in client.list_usage_events(user, page_size=PAGE_SIZE)],
     }
 

@@ -133,6 +133,22 @@ class Usage(Entitlements):
             )
         return response
 
+    def list_leases(self, request: v1.ListLeasesRequest) -> v1.ListLeasesResponse:
+        """ListLeases."""
+        if request.feature_id:
+            self.feature(request.feature_id)
+        found = [
+            (lease.expires, v1.Lease(id=lease.id, feature_id=name, amount=lease.amount))
+            for name, account in self.user(request.user_id).accounts.items()
+            if request.feature_id in ("", name)
+            for lease in account.leases
+            if lease.is_open(self.now)
+        ]
+        for expires, lease in found:
+            lease.expires_at.CopyFrom(as_timestamp(expires))
+        ordered = [lease for _, lease in sorted(found, key=lambda each: (each[0], each[1].id))]
+        return page(request, ordered, lambda items, rest: v1.ListLeasesResponse(leases=items, next_page_token=rest))
+
     def list_usage_events(self, request: v1.ListUsageEventsRequest) -> v1.ListUsageEventsResponse:
         """ListUsageEvents."""
         if request.feature_id:

@@ -8,6 +8,7 @@ from canuse_server.api.errors import feature_not_found, not_consumable
 from canuse_server.api.hotpath.can_use import counts
 from canuse_server.api.services.usage_totals import UsageTotalMethods
 from canuse_server.api.tokens import subscription as subscription_tokens
+from canuse_server.api.users.leases import LeaseListMethods
 from canuse_server.api.users.state import MAX_REPAIRS, feature_state_of, read_with_grants
 from canuse_server.api.users.usage import past_periods
 from canuse_server.api.validation import Violations
@@ -19,8 +20,9 @@ from canuse_server.store.errors import StoreUnavailableError
 from canuse_server.store.repositories.users import UserState
 
 
-class UsageServicer(UsageTotalMethods):
-    """UsageService; ListUsageEvents is in `usage_events.py`, ListUsageTotals in `usage_totals.py`."""
+class UsageServicer(UsageTotalMethods, LeaseListMethods):
+    """UsageService; ListUsageEvents is in `usage_events.py`, ListUsageTotals in `usage_totals.py`, ListLeases in
+    `users/leases.py`."""
 
     async def show_usage(self, request: pb.ShowUsageRequest, context: CallContext) -> pb.ShowUsageResponse:
         """Show the current period of one feature and past ones."""

@@ -16,6 +16,15 @@ TOKEN_BYTES: Final = 8
 SWEPT_AT_A_TIME: Final = 500
 """Maximum number of leases that one script processes, to keep other calls from waiting long."""
 
+CHUNK: Final = 1000
+"""Number of leases read at a time."""
+MAX_CHUNKS: Final = 5
+"""Maximum number of reads with further leases for one page: those that have expired are kept for a while."""
+OPEN: Final = 0
+"""The state of a lease that is not settled and has not expired; it is the first byte of a stored lease."""
+LEASE_BYTES: Final = 18
+"""Size of a stored lease before the id of its feature: state, epoch (32 bits), amount (56 bits), expiry (48 bits)."""
+
 # granted (56 bits), expires at (48 bits), token; an outcome follows
 _RESERVED: Final = Struct("<IHBIH8s")
 # units that the lease holds (56 bits), expires at (48 bits); an outcome follows
@@ -165,6 +174,29 @@ def extended(reply: object) -> Extended:
     return Extended(not is_refused, amount | middle << 32 | high << 48, expires | expires_high << 32, charge, replayed)
 
 
+class OpenLease(NamedTuple):
+    """A lease that is neither settled nor expired."""
+
+    token: bytes
+    feature_id: str
+    amount: int
+    expires_at_ms: int
+
+
+class LeasePlace(NamedTuple):
+    """The place of a lease in the order in which something is due about leases."""
+
+    due_ms: int
+    token: bytes
+
+
+class LeasePage(NamedTuple):
+    """Open leases with their places. The next page starts after `after`; None: this is the last page."""
+
+    leases: list[tuple[LeasePlace, OpenLease]]
+    after: LeasePlace | None
+
+
 class Leases:
     """The leases of one environment."""
 
@@ -172,6 +204,44 @@ class Leases:
         self._store = store
         self._keys = keys
         self._late_ms = late_ms
+
+    async def page(self, user_id: str, feature_id: str, after: LeasePlace | None, size: int) -> LeasePage:
+        """Return a user's open leases after a place, in the order in which they expire; an empty feature means all.
+
+        A page reads a bounded number of leases, so it can have fewer than `size` although more follow.
+
+        Raises:
+            StoreUnavailableError: the store is unavailable.
+        """
+        due_key, leases_key = self._keys.leases_due(user_id), self._keys.leases(user_id)
+        found = list[tuple[LeasePlace, OpenLease]]()
+        chunks = skip = 0
+        while chunks < MAX_CHUNKS:
+            start = "-inf" if after is None else str(after.due_ms)
+            limit = ("LIMIT", str(skip), str(CHUNK))
+            (reply,), _ = await self._store.call(("ZRANGEBYSCORE", due_key, start, "+inf", "WITHSCORES", *limit))
+            items = cast("list[bytes]", reply)
+            places = [LeasePlace(int(float(due)), token) for token, due in zip(items[::2], items[1::2], strict=True)]
+            # Several leases may be due at the same time: those of an earlier page are read again.
+            following = [place for place in places if after is None or place > after]
+            skip = 0 if following else skip + len(places)
+            chunks += bool(following)
+            values: list[bytes | None] = []
+            now_ms = 0
+            if following:
+                tokens = [place.token for place in following]
+                (reply,), now_ms = await self._store.call(("HMGET", leases_key, *tokens))
+                values = cast("list[bytes | None]", reply)
+            for place, value in zip(following, values, strict=True):
+                after = place
+                lease = None if value is None else _open_lease(place.token, value, now_ms)
+                if lease is not None and feature_id in ("", lease.feature_id):
+                    found.append((place, lease))
+                    if len(found) > size:
+                        return LeasePage(found[:size], found[size - 1][0])
+            if len(places) < CHUNK:
+                return LeasePage(found, None)
+        return LeasePage(found, after)
 
     async def sweep(self, user_id: str) -> None:
         """Release the amounts of a user's expired leases, and delete leases that expired `late_ms` ago.
@@ -190,6 +260,14 @@ class Leases:
                     continue
         except OutcomeUnknownError as error:
             raise StoreUnavailableError(str(error)) from error
+
+
+def _open_lease(token: bytes, value: bytes, now_ms: int) -> OpenLease | None:
+    """Read the value of a lease; return None if it has expired."""
+    amount, expires_at_ms = (int.from_bytes(value[start:end], "little") for start, end in ((5, 12), (12, LEASE_BYTES)))
+    if value[0] != OPEN or expires_at_ms <= now_ms:
+        return None
+    return OpenLease(token, value[LEASE_BYTES:].decode(), amount, expires_at_ms)
 
 
 _LEASE_ERRORS: Final[dict[bytes, type[Exception]]] = {b"N": LeaseMissingError, b"P": LeasePeriodEndedError}

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file canuse/v1/usage_service.proto.
  */
 export const file_canuse_v1_usage_service: GenFile = /*@__PURE__*/
-  fileDesc("Ch1jYW51c2UvdjEvdXNhZ2Vfc2VydmljZS5wcm90bxIJY2FudXNlLnYxIjcKEFNob3dVc2FnZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRISCgpmZWF0dXJlX2lkGAIgASgJIowBChFTaG93VXNhZ2VSZXNwb25zZRInCgdjdXJyZW50GAEgASgLMhYuY2FudXNlLnYxLkNvbnN1bXB0aW9uEiMKBHBhc3QYAiADKAsyFS5jYW51c2UudjEuUGFzdFBlcmlvZBIpCgdzb3VyY2VzGAMgAygLMhguY2FudXNlLnYxLlNvdXJjZUJhbGFuY2UidgoNU291cmNlQmFsYW5jZRIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkSEwoGYW1vdW50GAMgASgDSACIAQESEQoEbGVmdBgEIAEoA0gBiAEBQgkKB19hbW91bnRCBwoFX2xlZnQi2AEKClBhc3RQZXJpb2QSMAoMcGVyaW9kX3N0YXJ0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpwZXJpb2RfZW5kGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR1c2VkGAMgASgDEhMKBmJ1ZGdldBgEIAEoA0gAiAEBEhkKEWRyYXduX2Zyb21fZ3JhbnRzGAUgASgDEg8KB292ZXJhZ2UYBiABKAMSDgoGc3VtbWVkGAcgASgIQgkKB19idWRnZXQiwgEKFkxpc3RVc2FnZUV2ZW50c1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRISCgpmZWF0dXJlX2lkGAIgASgJEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYBSABKAUSEgoKcGFnZV90b2tlbhgGIAEoCSJZChdMaXN0VXNhZ2VFdmVudHNSZXNwb25zZRIlCgZldmVudHMYASADKAsyFS5jYW51c2UudjEuVXNhZ2VFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilQMKClVzYWdlRXZlbnQSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKZmVhdHVyZV9pZBgDIAEoCRINCgVkZWx0YRgEIAEoAxIVCg1hcHBsaWVkX2RlbHRhGAUgASgDEiYKBmFjdGlvbhgGIAEoDjIWLmNhbnVzZS52MS5Vc2FnZUFjdGlvbhIQCghldmVudF9pZBgHIAEoCRI1CghtZXRhZGF0YRgIIAMoCzIjLmNhbnVzZS52MS5Vc2FnZUV2ZW50Lk1ldGFkYXRhRW50cnkSIQoGcmVhc29uGAkgASgOMhEuY2FudXNlLnYxLlJlYXNvbhIMCgR1c2VkGAogASgDEhMKBmJ1ZGdldBgLIAEoA0gAiAEBEhYKCXJlbWFpbmluZxgMIAEoA0gBiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIJCgdfYnVkZ2V0QgwKCl9yZW1haW5pbmcisQEKFkxpc3RVc2FnZVRvdGFsc1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmZlYXR1cmVfaWQYAyABKAkSEQoJcGFnZV9zaXplGAQgASgFEhIKCnBhZ2VfdG9rZW4YBSABKAkiWQoXTGlzdFVzYWdlVG90YWxzUmVzcG9uc2USJQoGdG90YWxzGAEgAygLMhUuY2FudXNlLnYxLlVzYWdlVG90YWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIo8CCgpVc2FnZVRvdGFsEg8KB3VzZXJfaWQYASABKAkSEgoKZmVhdHVyZV9pZBgCIAEoCRIwCgxwZXJpb2Rfc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnBlcmlvZF9lbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHVzZWQYBSABKAMSEwoGYnVkZ2V0GAYgASgDSACIAQESGQoRZHJhd25fZnJvbV9ncmFudHMYByABKAMSDwoHb3ZlcmFnZRgIIAEoAxIQCghjb21wbGV0ZRgJIAEoCBIOCgZzdW1tZWQYCiABKAhCCQoHX2J1ZGdldDKZAgoMVXNhZ2VTZXJ2aWNlEksKCVNob3dVc2FnZRIbLmNhbnVzZS52MS5TaG93VXNhZ2VSZXF1ZXN0GhwuY2FudXNlLnYxLlNob3dVc2FnZVJlc3BvbnNlIgOQAgESXQoPTGlzdFVzYWdlRXZlbnRzEiEuY2FudXNlLnYxLkxpc3RVc2FnZUV2ZW50c1JlcXVlc3QaIi5jYW51c2UudjEuTGlzdFVzYWdlRXZlbnRzUmVzcG9uc2UiA5ACARJdCg9MaXN0VXNhZ2VUb3RhbHMSIS5jYW51c2UudjEuTGlzdFVzYWdlVG90YWxzUmVxdWVzdBoiLmNhbnVzZS52MS5MaXN0VXNhZ2VUb3RhbHNSZXNwb25zZSIDkAIBQhRaEmNhbnVzZS92MTtjYW51c2V2MWIGcHJvdG8z", [file_canuse_v1_consumption, file_canuse_v1_entitlement_service, file_canuse_v1_reason, file_google_protobuf_timestamp]);
+  fileDesc("Ch1jYW51c2UvdjEvdXNhZ2Vfc2VydmljZS5wcm90bxIJY2FudXNlLnYxIjcKEFNob3dVc2FnZVJlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRISCgpmZWF0dXJlX2lkGAIgASgJIowBChFTaG93VXNhZ2VSZXNwb25zZRInCgdjdXJyZW50GAEgASgLMhYuY2FudXNlLnYxLkNvbnN1bXB0aW9uEiMKBHBhc3QYAiADKAsyFS5jYW51c2UudjEuUGFzdFBlcmlvZBIpCgdzb3VyY2VzGAMgAygLMhguY2FudXNlLnYxLlNvdXJjZUJhbGFuY2UidgoNU291cmNlQmFsYW5jZRIXCg9zdWJzY3JpcHRpb25faWQYASABKAkSEAoIZ3JhbnRfaWQYAiABKAkSEwoGYW1vdW50GAMgASgDSACIAQESEQoEbGVmdBgEIAEoA0gBiAEBQgkKB19hbW91bnRCBwoFX2xlZnQi2AEKClBhc3RQZXJpb2QSMAoMcGVyaW9kX3N0YXJ0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpwZXJpb2RfZW5kGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIMCgR1c2VkGAMgASgDEhMKBmJ1ZGdldBgEIAEoA0gAiAEBEhkKEWRyYXduX2Zyb21fZ3JhbnRzGAUgASgDEg8KB292ZXJhZ2UYBiABKAMSDgoGc3VtbWVkGAcgASgIQgkKB19idWRnZXQiwgEKFkxpc3RVc2FnZUV2ZW50c1JlcXVlc3QSDwoHdXNlcl9pZBgBIAEoCRISCgpmZWF0dXJlX2lkGAIgASgJEi4KCnN0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGVuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIRCglwYWdlX3NpemUYBSABKAUSEgoKcGFnZV90b2tlbhgGIAEoCSJZChdMaXN0VXNhZ2VFdmVudHNSZXNwb25zZRIlCgZldmVudHMYASADKAsyFS5jYW51c2UudjEuVXNhZ2VFdmVudBIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkilQMKClVzYWdlRXZlbnQSCgoCaWQYASABKAkSKAoEdGltZRgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEgoKZmVhdHVyZV9pZBgDIAEoCRINCgVkZWx0YRgEIAEoAxIVCg1hcHBsaWVkX2RlbHRhGAUgASgDEiYKBmFjdGlvbhgGIAEoDjIWLmNhbnVzZS52MS5Vc2FnZUFjdGlvbhIQCghldmVudF9pZBgHIAEoCRI1CghtZXRhZGF0YRgIIAMoCzIjLmNhbnVzZS52MS5Vc2FnZUV2ZW50Lk1ldGFkYXRhRW50cnkSIQoGcmVhc29uGAkgASgOMhEuY2FudXNlLnYxLlJlYXNvbhIMCgR1c2VkGAogASgDEhMKBmJ1ZGdldBgLIAEoA0gAiAEBEhYKCXJlbWFpbmluZxgMIAEoA0gBiAEBGi8KDU1ldGFkYXRhRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4AUIJCgdfYnVkZ2V0QgwKCl9yZW1haW5pbmcisQEKFkxpc3RVc2FnZVRvdGFsc1JlcXVlc3QSLgoKc3RhcnRfdGltZRgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLAoIZW5kX3RpbWUYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhIKCmZlYXR1cmVfaWQYAyABKAkSEQoJcGFnZV9zaXplGAQgASgFEhIKCnBhZ2VfdG9rZW4YBSABKAkiWQoXTGlzdFVzYWdlVG90YWxzUmVzcG9uc2USJQoGdG90YWxzGAEgAygLMhUuY2FudXNlLnYxLlVzYWdlVG90YWwSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIo8CCgpVc2FnZVRvdGFsEg8KB3VzZXJfaWQYASABKAkSEgoKZmVhdHVyZV9pZBgCIAEoCRIwCgxwZXJpb2Rfc3RhcnQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnBlcmlvZF9lbmQYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEgwKBHVzZWQYBSABKAMSEwoGYnVkZ2V0GAYgASgDSACIAQESGQoRZHJhd25fZnJvbV9ncmFudHMYByABKAMSDwoHb3ZlcmFnZRgIIAEoAxIQCghjb21wbGV0ZRgJIAEoCBIOCgZzdW1tZWQYCiABKAhCCQoHX2J1ZGdldCJfChFMaXN0TGVhc2VzUmVxdWVzdBIPCgd1c2VyX2lkGAEgASgJEhIKCmZlYXR1cmVfaWQYAiABKAkSEQoJcGFnZV9zaXplGAMgASgFEhIKCnBhZ2VfdG9rZW4YBCABKAkiTwoSTGlzdExlYXNlc1Jlc3BvbnNlEiAKBmxlYXNlcxgBIAMoCzIQLmNhbnVzZS52MS5MZWFzZRIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiZwoFTGVhc2USCgoCaWQYASABKAkSEgoKZmVhdHVyZV9pZBgCIAEoCRIOCgZhbW91bnQYAyABKAMSLgoKZXhwaXJlc19hdBgEIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAy6QIKDFVzYWdlU2VydmljZRJLCglTaG93VXNhZ2USGy5jYW51c2UudjEuU2hvd1VzYWdlUmVxdWVzdBocLmNhbnVzZS52MS5TaG93VXNhZ2VSZXNwb25zZSIDkAIBEl0KD0xpc3RVc2FnZUV2ZW50cxIhLmNhbnVzZS52MS5MaXN0VXNhZ2VFdmVudHNSZXF1ZXN0GiIuY2FudXNlLnYxLkxpc3RVc2FnZUV2ZW50c1Jlc3BvbnNlIgOQAgESTgoKTGlzdExlYXNlcxIcLmNhbnVzZS52MS5MaXN0TGVhc2VzUmVxdWVzdBodLmNhbnVzZS52MS5MaXN0TGVhc2VzUmVzcG9uc2UiA5ACARJdCg9MaXN0VXNhZ2VUb3RhbHMSIS5jYW51c2UudjEuTGlzdFVzYWdlVG90YWxzUmVxdWVzdBoiLmNhbnVzZS52MS5MaXN0VXNhZ2VUb3RhbHNSZXNwb25zZSIDkAIBQhRaEmNhbnVzZS92MTtjYW51c2V2MWIGcHJvdG8z", [file_canuse_v1_consumption, file_canuse_v1_entitlement_service, file_canuse_v1_reason, file_google_protobuf_timestamp]);
 
 /**
  * Gets one user's use of one feature.
@@ -538,6 +538,118 @@ export const UsageTotalSchema: GenMessage<UsageTotal> = /*@__PURE__*/
   messageDesc(file_canuse_v1_usage_service, 9);
 
 /**
+ * Gets a page of a user's open leases.
+ *
+ * @generated from message canuse.v1.ListLeasesRequest
+ */
+export type ListLeasesRequest = Message<"canuse.v1.ListLeasesRequest"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1;
+   */
+  userId: string;
+
+  /**
+   * Only leases of this feature. Empty: all features.
+   *
+   * @generated from field: string feature_id = 2;
+   */
+  featureId: string;
+
+  /**
+   * Maximum number of items, 1 to 1000. Default 50.
+   *
+   * @generated from field: int32 page_size = 3;
+   */
+  pageSize: number;
+
+  /**
+   * `next_page_token` of the previous page. Empty: the first page.
+   *
+   * @generated from field: string page_token = 4;
+   */
+  pageToken: string;
+};
+
+/**
+ * Describes the message canuse.v1.ListLeasesRequest.
+ * Use `create(ListLeasesRequestSchema)` to create a new message.
+ */
+export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
+  messageDesc(file_canuse_v1_usage_service, 10);
+
+/**
+ * A page of open leases.
+ *
+ * @generated from message canuse.v1.ListLeasesResponse
+ */
+export type ListLeasesResponse = Message<"canuse.v1.ListLeasesResponse"> & {
+  /**
+   * The leases, in the order in which they expire.
+   *
+   * @generated from field: repeated canuse.v1.Lease leases = 1;
+   */
+  leases: Lease[];
+
+  /**
+   * Pass it as `page_token` to get the next page. Empty: this is the last page.
+   *
+   * @generated from field: string next_page_token = 2;
+   */
+  nextPageToken: string;
+};
+
+/**
+ * Describes the message canuse.v1.ListLeasesResponse.
+ * Use `create(ListLeasesResponseSchema)` to create a new message.
+ */
+export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
+  messageDesc(file_canuse_v1_usage_service, 11);
+
+/**
+ * An open lease.
+ *
+ * @generated from message canuse.v1.Lease
+ */
+export type Lease = Message<"canuse.v1.Lease"> & {
+  /**
+   * The lease's id, for Settle and ExtendLease.
+   *
+   * @generated from field: string id = 1;
+   */
+  id: string;
+
+  /**
+   * The feature.
+   *
+   * @generated from field: string feature_id = 2;
+   */
+  featureId: string;
+
+  /**
+   * Units that the lease holds. One taken in a period that has ended reserves nothing of the current one.
+   *
+   * @generated from field: int64 amount = 3;
+   */
+  amount: bigint;
+
+  /**
+   * When it expires: what is not settled by then is free again.
+   *
+   * @generated from field: google.protobuf.Timestamp expires_at = 4;
+   */
+  expiresAt?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message canuse.v1.Lease.
+ * Use `create(LeaseSchema)` to create a new message.
+ */
+export const LeaseSchema: GenMessage<Lease> = /*@__PURE__*/
+  messageDesc(file_canuse_v1_usage_service, 12);
+
+/**
  * Shows what users have used.
  *
  * @generated from service canuse.v1.UsageService
@@ -563,6 +675,17 @@ export const UsageService: GenService<{
     methodKind: "unary";
     input: typeof ListUsageEventsRequestSchema;
     output: typeof ListUsageEventsResponseSchema;
+  },
+  /**
+   * Lists a user's open leases: those that are not settled and have not expired, in the order in which they expire. A page
+   * reads a bounded number of leases, so it can be empty without being the last one.
+   *
+   * @generated from rpc canuse.v1.UsageService.ListLeases
+   */
+  listLeases: {
+    methodKind: "unary";
+    input: typeof ListLeasesRequestSchema;
+    output: typeof ListLeasesResponseSchema;
   },
   /**
    * Lists what all users have used of consumable features, by user, feature and period: what to bill. A period is

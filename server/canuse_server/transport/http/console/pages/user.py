@@ -6,6 +6,7 @@ from typing import Final
 from canuse.v1 import catalog_service_pb2 as catalog
 from canuse.v1 import entitlement_service_pb2 as entitlement
 from canuse.v1 import subscription_service_pb2 as subscription
+from canuse.v1 import usage_service_pb2 as usage
 from canuse.v1 import user_service_pb2 as pb
 from canuse_server.api.errors import ApiError
 from canuse_server.transport.http.console.visit import View, Visit
@@ -16,7 +17,7 @@ PAGE_SIZE: Final = 50
 async def read(visit: Visit) -> View:
     """Show the user's entitlements, subscriptions and grants."""
     user_id, every = visit.query("id"), bool(visit.query("all"))
-    user, entitlements, subscriptions, grants = await asyncio.gather(
+    user, entitlements, subscriptions, grants, leases = await asyncio.gather(
         visit.call_if_may("UserService/GetUser", pb.GetUserRequest(user_id=user_id), pb.GetUserResponse),
         visit.call_if_may(
             "EntitlementService/ListEntitlements",
@@ -35,6 +36,11 @@ async def read(visit: Visit) -> View:
             subscription.ListGrantsRequest(user_id=user_id, page_size=PAGE_SIZE),
             subscription.ListGrantsResponse,
         ),
+        visit.call_if_may(
+            "UsageService/ListLeases",
+            usage.ListLeasesRequest(user_id=user_id, page_size=PAGE_SIZE),
+            usage.ListLeasesResponse,
+        ),
     )
     shown = entitlements.entitlements if entitlements else ()
     values = {
@@ -44,6 +50,7 @@ async def read(visit: Visit) -> View:
         "features": await features_of(visit, [each.feature_id for each in shown]),
         "subscriptions": subscriptions,
         "grants": grants,
+        "leases": leases,
         "every": every,
     }
     return View("user.html", values)
